@@ -1,0 +1,75 @@
+# Two commands are enough on a machine with Python 3.11 or later and make: `make run` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit lint types drift format lock protos test-matrix clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Install, then start the certificate authority on loopback; the trust bundle is kept in .sentry/
+	@mkdir -p -m 700 .sentry
+	@exec $(BIN)/sentry-trio --mode standalone --issuer-credentials .sentry \
+	  --listen-address 127.0.0.1 --healthz-listen-address 127.0.0.1 --metrics-listen-address 127.0.0.1 $(ARGS)
+
+test: lint types drift unit ## Install, then run everything that CI runs
+
+unit: $(VENV)/.dev ## Run the tests with branch coverage
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+lint: $(VENV)/.dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## Check types of package and tests
+	$(BIN)/mypy
+
+drift: $(VENV)/.dev ## Check that generated code is what protos/ generates
+	$(BIN)/python protos/generate.py --check
+
+format: $(VENV)/.dev ## Format the code and sort the imports
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+protos: $(VENV)/.dev ## Generate sentry_trio/proto from protos/
+	$(BIN)/python protos/generate.py
+
+lock: $(VENV)/.lock ## Pin the dependencies anew, with hashes, for every supported Python
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	  --no-emit-index-url pyproject.toml --group build -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	  --no-emit-index-url -c requirements.txt pyproject.toml --group dev -o requirements-dev.txt
+
+test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is installed
+	@ran=; for version in 3.11 3.12 3.13; do \
+	  python=$$(sh .ci/find-python $$version) || { echo "== Python $$version is not installed: skipped"; continue; }; \
+	  echo "== Python $$version"; ran="$$ran $$version"; \
+	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version || exit 1; \
+	done; echo "== passed on:$$ran"
+
+clean: ## Remove environments, caches and coverage data; .sentry/ stays, it holds a CA
+	rm -rf .venv .venv-* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "sentry-trio needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1): name another with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python requirements.txt pyproject.toml
+	$(PIP) install --require-hashes -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.lock: $(BIN)/python
+	$(PIP) install uv
+	@touch $@

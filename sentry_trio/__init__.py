@@ -1,0 +1,20 @@
+"""A certificate authority for the Dapr service mesh, on Trio.
+
+Where things stand. A module imports only from floors below its own; neighbours on one floor do not import each
+other (a package on a floor is one neighbour: its own modules may import one another). `tests/test_floors.py` reads
+this table and holds every module to it.
+
+    7  cli                                                command line: flags, exit codes; serve, request
+    6  app                                                composition root, from the process's outermost lifetime inwards
+    5  authority                                          the sequence of runs
+    4  run                                                one run: a nursery
+    3  service                                            SignCertificate: validate, sign, answer
+    2  validators stores web watchers identity client     one file per kind; all IO towards the outside
+    1  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
+    0  grpc telemetry errors                              grpc knows nothing of Sentry: any grpclib service on Trio
+
+asyncio lives in two rooms: `kube`, whose client is written for it, and `client`, which asks a certificate authority for
+a certificate through grpclib's channel in a process of its own. Everything else is Trio.
+"""
+
+__version__ = "0.1.0"

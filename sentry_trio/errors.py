@@ -1,0 +1,102 @@
+"""What can go wrong, in the domain's own words.
+
+Each error is raised by code that knows nothing of gRPC, of log levels or of exit codes; those who meet the outside
+translate it: `service.py` into status codes, `cli` into exit codes. The text is one line, made for people.
+"""
+
+from pathlib import Path
+
+
+class SentryError(Exception):
+    """Root of all errors that this package raises on purpose."""
+
+
+# --- at start: what an operator wrote
+
+
+class InvalidOptionsError(SentryError):
+    """Options that contradict each other or name something that does not exist."""
+
+
+class InvalidConfigurationError(SentryError):
+    """A configuration that cannot be read or means nothing; the text names the field where there is one."""
+
+
+class NotAvailableError(SentryError):
+    """A feature that this release does not have yet was asked for; starting without it would be a silent lie."""
+
+
+# --- the trust bundle and where it is kept
+
+
+class InvalidBundleError(SentryError):
+    """Trust anchors, issuer chain or issuer key that do not make a certificate authority."""
+
+
+class StoreError(SentryError):
+    """Reading or writing credentials failed."""
+
+
+class IncompleteBundleError(StoreError):
+    """Some, but not all, of anchors, chain and key are there: regenerating would destroy what is left.
+
+    Attributes:
+        missing: the files that are not there.
+        present: the files that are.
+    """
+
+    def __init__(self, missing: tuple[Path, ...], present: tuple[Path, ...]) -> None:
+        self.missing = missing
+        self.present = present
+        super().__init__(
+            f"incomplete trust bundle: {_listed(missing)} missing while {_listed(present)} exists; "
+            "restore what is missing, or move the rest away to have a new certificate authority generated"
+        )
+
+
+def _listed(paths: tuple[Path, ...]) -> str:
+    return " and ".join(str(path) for path in paths)
+
+
+# --- a request
+
+
+class InvalidIdentityError(SentryError):
+    """A trust domain or SPIFFE ID that breaks the SPIFFE ID specification."""
+
+
+class InvalidRequestError(SentryError):
+    """A request that no validator would accept, e.g. without app ID."""
+
+
+class InvalidCSRError(SentryError):
+    """A certificate signing request that cannot be read, or whose signature is not that of its own key."""
+
+
+class ValidatorRequiredError(SentryError):
+    """No validator was named and this environment has no default."""
+
+    def __init__(self) -> None:
+        super().__init__("a validator name must be specified in this environment")
+
+
+class ValidatorNotEnabledError(SentryError):
+    """A validator was named that this environment does not have."""
+
+    def __init__(self) -> None:
+        super().__init__("the requested validator is not enabled")
+
+
+class NotPermittedError(SentryError):
+    """A validator refuses the caller."""
+
+
+# --- signing
+
+
+class IssuerNotValidError(SentryError):
+    """The issuer, or all paths from it to the trust anchors, are expired or not valid yet: nothing it signs would verify."""
+
+
+class SigningError(SentryError):
+    """A certificate could not be made, or is not what was to be made; it has not left the process."""

@@ -1,0 +1,1 @@
+"""Messages and service stubs generated from protos/; `make protos` writes them, `make drift` checks them."""

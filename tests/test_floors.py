@@ -1,0 +1,84 @@
+"""Every module stands on its floor: the table in the package's docstring, held against the imports."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import sentry_trio
+
+PACKAGE = Path(sentry_trio.__file__).parent
+# The faces of the package: they hand names on and may reach anywhere below the top.
+FACES = {"__init__", "__main__"}
+
+
+def floors() -> dict[str, int]:
+    table = re.findall(r"^ {4}(\d)  ([a-z_ ]+?)(?: {2,}.*)?$", sentry_trio.__doc__ or "", flags=re.M)
+    return {room: int(floor) for floor, rooms in table for room in rooms.split()}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms of this package that a module imports, wherever in the module it does so."""
+    module = ("sentry_trio", *path.relative_to(PACKAGE).with_suffix("").parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(module[: -node.level]) if node.level else ""
+            prefix = ".".join(filter(None, (base, node.module)))
+            names = [f"{prefix}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "sentry_trio" and rest:
+                found.add(rest.partition(".")[0])
+    return found
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_the_table_names_every_room_and_no_other() -> None:
+    rooms = {room_of(path) for path in MODULES} - FACES
+    to_come = {"kube"}
+    assert rooms - set(floors()) == set()
+    assert set(floors()) - rooms - to_come == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_from_floors_below(path: Path) -> None:
+    here = room_of(path)
+    if here in FACES:
+        return
+    table = floors()
+    upward = {room for room in imported_rooms(path) - {here, "__version__"} if table[room] >= table[here]}
+    assert upward == set(), f"{here} (floor {table[here]}) imports {upward}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "ca").glob("*.py")), ids=lambda path: path.name)
+def test_the_core_is_pure(path: Path) -> None:
+    impure = {"trio", "asyncio", "os", "time", "socket", "pathlib", "logging", "structlog", "subprocess", "threading"}
+    imported = {
+        (alias.name if isinstance(node, ast.Import) else node.module or "").partition(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported & impure == set()
+    assert "datetime.now" not in path.read_text()
+
+
+def test_asyncio_stays_in_its_rooms() -> None:
+    users = {
+        room_of(path)
+        for path in MODULES
+        if re.search(r"^\s*(?:import|from) (?:asyncio|trio_asyncio|kubernetes_asyncio)\b", path.read_text(), flags=re.M)
+    }
+    assert users <= {"kube", "client"}
