@@ -44,7 +44,10 @@ def _local_imports(text: str) -> str:
     A top-level `dapr` package must not appear: the Dapr SDK owns that name.
     """
     text = re.sub(
-        r"^import dapr\.proto\.sentry\.v1\.sentry_pb2$", "from sentry_trio.proto import sentry_pb2", text, flags=re.M
+        r"^import dapr\.proto\.sentry\.v1\.sentry_pb2$",
+        "from sentry_trio.proto import sentry_pb2",
+        text,
+        flags=re.MULTILINE,
     )
     return text.replace("dapr.proto.sentry.v1.sentry_pb2.", "sentry_pb2.")
 
@@ -63,7 +66,9 @@ def main(arguments: list[str]) -> int:
         if present != text:
             drifted = True
             sys.stdout.writelines(
-                difflib.unified_diff(present.splitlines(True), text.splitlines(True), str(path.name), "generated")
+                difflib.unified_diff(
+                    present.splitlines(keepends=True), text.splitlines(keepends=True), str(path.name), "generated"
+                )
             )
     if drifted:
         print("sentry_trio/proto differs from protos/: run `make protos`", file=sys.stderr)

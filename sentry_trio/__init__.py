@@ -5,16 +5,36 @@ other (a package on a floor is one neighbour: its own modules may import one ano
 this table and holds every module to it.
 
     7  cli                                                command line: flags, exit codes; serve, request
-    6  app                                                composition root, from the process's outermost lifetime inwards
+    6  app                                                composition root, from the outermost lifetime inwards
     5  authority                                          the sequence of runs
     4  run                                                one run: a nursery
     3  service                                            SignCertificate: validate, sign, answer
     2  validators stores web watchers identity client     one file per kind; all IO towards the outside
     1  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
-    0  grpc telemetry errors                              grpc knows nothing of Sentry: any grpclib service on Trio
+    0  grpc telemetry errors lifetimes                    grpc knows nothing of Sentry: any grpclib service on Trio
 
 asyncio lives in two rooms: `kube`, whose client is written for it, and `client`, which asks a certificate authority for
 a certificate through grpclib's channel in a process of its own. Everything else is Trio.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sentry_trio.app import serve as serve
+    from sentry_trio.settings.options import Options as Options
+    from sentry_trio.settings.options import parse_options as parse_options
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Hands on what embedding needs, and imports it only then."""
+    if name == "serve":
+        from sentry_trio.app import serve
+
+        return serve
+    if name in {"Options", "parse_options"}:
+        from sentry_trio.settings import options
+
+        return getattr(options, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,6 +26,13 @@ class NotAvailableError(SentryError):
     """A feature that this release does not have yet was asked for; starting without it would be a silent lie."""
 
 
+class ListenError(SentryError):
+    """An address cannot be listened on; the text names it."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"could not listen on {address}: {reason}")
+
+
 # --- the trust bundle and where it is kept
 
 
@@ -95,7 +102,7 @@ class NotPermittedError(SentryError):
 
 
 class IssuerNotValidError(SentryError):
-    """The issuer, or all paths from it to the trust anchors, are expired or not valid yet: nothing it signs would verify."""
+    """The issuer, or all paths from it to the anchors, are expired or not valid yet: nothing it signs would verify."""
 
 
 class SigningError(SentryError):

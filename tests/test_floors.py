@@ -14,7 +14,7 @@ FACES = {"__init__", "__main__"}
 
 
 def floors() -> dict[str, int]:
-    table = re.findall(r"^ {4}(\d)  ([a-z_ ]+?)(?: {2,}.*)?$", sentry_trio.__doc__ or "", flags=re.M)
+    table = re.findall(r"^ {4}(\d)  ([a-z_ ]+?)(?: {2,}.*)?$", sentry_trio.__doc__ or "", flags=re.MULTILINE)
     return {room: int(floor) for floor, rooms in table for room in rooms.split()}
 
 
@@ -79,6 +79,8 @@ def test_asyncio_stays_in_its_rooms() -> None:
     users = {
         room_of(path)
         for path in MODULES
-        if re.search(r"^\s*(?:import|from) (?:asyncio|trio_asyncio|kubernetes_asyncio)\b", path.read_text(), flags=re.M)
+        if re.search(
+            r"^\s*(?:import|from) (?:asyncio|trio_asyncio|kubernetes_asyncio)\b", path.read_text(), flags=re.MULTILINE
+        )
     }
     assert users <= {"kube", "client"}
