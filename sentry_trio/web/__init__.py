@@ -1,1 +1,7 @@
-"""web."""
+"""HTTP: health and metrics.
+
+- `listen`: a listening socket for a host and port as operators write them
+- `server`: an ASGI app served on it until cancelled
+- `health`: readiness by named targets, and the app that tells it
+- `metrics`: the app that tells the metrics
+"""

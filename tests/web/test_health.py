@@ -1,0 +1,157 @@
+"""Readiness, and what is told of it over HTTP."""
+
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+import structlog
+import trio
+
+from sentry_trio.telemetry.logs import configure_logging
+from sentry_trio.web.health import Health
+from sentry_trio.web.listen import Address
+from sentry_trio.web.server import serve_http
+from tests.web.client import ask
+
+
+@asynccontextmanager
+async def serving(health: Health) -> AsyncIterator[Address]:
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(partial(serve_http, health, host="127.0.0.1", port=0))
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    configure_logging(level="debug", as_json=True, stream=stream, instance="h", version="v")
+    yield stream
+    structlog.reset_defaults()
+
+
+# --- targets
+
+
+def test_nothing_to_wait_for_is_ready() -> None:
+    assert Health().is_ready
+
+
+def test_every_target_must_be_ready() -> None:
+    health = Health()
+    server, validator = health.target("sentry-server"), health.target("a-validator")
+    assert (health.is_ready, health.unready) == (False, ("a-validator", "sentry-server"))
+    server.ready()
+    assert (health.is_ready, health.unready) == (False, ("a-validator",))
+    validator.ready()
+    assert (health.is_ready, health.unready) == (True, ())
+    server.not_ready()
+    assert (health.is_ready, health.unready) == (False, ("sentry-server",))
+
+
+def test_a_name_is_one_target() -> None:
+    health = Health()
+    assert health.target("sentry-server") is health.target("sentry-server")
+
+
+def test_a_forgotten_target_is_not_waited_for() -> None:
+    health = Health()
+    health.target("oidc-server")
+    health.forget("oidc-server")
+    health.forget("never-heard-of")
+    assert health.is_ready
+
+
+def test_ready_for_as_long_as_a_block_runs() -> None:
+    health = Health()
+    seen = []
+    with contextlib.suppress(OSError), health.ready("sentry-server"):
+        seen.append(health.is_ready)
+        raise OSError("gone")
+    seen.append(health.is_ready)
+    assert seen == [True, False]
+
+
+def test_an_old_run_that_ends_does_not_take_the_new_ones_readiness() -> None:
+    health = Health()
+    old, new = health.ready("sentry-server"), health.ready("sentry-server")
+    with new:
+        with old:
+            pass
+        assert health.is_ready
+        health.target("sentry-server").not_ready()
+        assert health.is_ready
+    assert not health.is_ready
+
+
+# --- over HTTP
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/livez", "/healthz?verbose", "/healthz?a=b"])
+async def test_ready_is_200_and_empty(path: str, method: str) -> None:
+    async with serving(Health()) as address:
+        answer = await ask(address, path, method)
+        assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/healthz", 503), ("/readyz", 503), ("/livez", 200), ("/readyz?verbose", 503)]
+)
+async def test_not_ready(path: str, status: int) -> None:
+    health = Health()
+    health.target("sentry-server")
+    async with serving(health) as address:
+        assert (await ask(address, path)).status == status
+        with health.ready("sentry-server"):
+            assert (await ask(address, path)).status == 200
+        assert (await ask(address, path)).status == status
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz/", "/healthzz", "/HEALTHZ", "//healthz", "/a/healthz", "/metrics", "*"]
+)
+async def test_other_paths_are_not_found(path: str) -> None:
+    async with serving(Health()) as address:
+        assert (await ask(address, path)).status == 404
+
+
+async def test_a_host_header_that_makes_no_url() -> None:
+    async with serving(Health()) as address:
+        answer = await ask(address, "/healthz", headers={"host": "]["})
+        assert answer.status == 200
+
+
+async def test_what_is_not_ready_is_logged_at_debug(log: io.StringIO) -> None:
+    health = Health()
+    for name in ("sentry-server", "security-provider"):
+        health.target(name)
+    async with serving(health) as address:
+        await ask(address, "/healthz")
+        await ask(address, "/livez")
+    said = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [(line["level"], line["targets"]) for line in said] == [("debug", ["security-provider", "sentry-server"])]
+
+
+async def test_verbose_tells_the_detail_of_the_moment() -> None:
+    run = {"run": 1, "loaded_at": datetime(2026, 3, 1, tzinfo=UTC)}
+    health = Health(lambda: run)
+    health.target("sentry-server")
+    async with serving(health) as address:
+        with health.ready("security-provider"):
+            answer = await ask(address, "/livez?verbose")
+            run["run"] = 2
+            later = await ask(address, "/readyz?verbose=1")
+    assert answer.headers["content-type"] == "application/json"
+    assert (answer.status, later.status) == (200, 503)
+    assert json.loads(answer.body) == {
+        "ready": False,
+        "targets": {"security-provider": True, "sentry-server": False},
+        "run": 1,
+        "loaded_at": "2026-03-01 00:00:00+00:00",
+    }
+    assert json.loads(later.body)["run"] == 2
