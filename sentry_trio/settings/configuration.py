@@ -1,0 +1,115 @@
+"""The configuration document: what of it matters to a certificate authority, read and checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.settings.availability import require
+from sentry_trio.settings.documents import read_document
+from sentry_trio.settings.durations import format_duration, parse_duration
+from sentry_trio.settings.scalars import InvalidValueError, quote
+from sentry_trio.settings.sections import Section, make_section
+from sentry_trio.settings.substitution import substitute
+from sentry_trio.settings.token_validators import TokenValidator, read_token_validators
+
+__all__ = ["MOST_BYTES", "MOST_DURATION", "Configuration", "TokenValidator", "parse_configuration"]
+
+MOST_BYTES: Final = 1 << 20
+# Dates have to stay dates: a certificate's end is now plus lifetime plus skew.
+MOST_DURATION: Final = timedelta(days=36_500)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a configuration says; without arguments, what holds where there is none.
+
+    Attributes:
+        workload_cert_ttl: lifetime of workload certificates; positive.
+        allowed_clock_skew: how far clocks may be apart; not negative.
+        token_validators: the validators beside the built-in ones; empty means the built-in default.
+    """
+
+    workload_cert_ttl: timedelta = timedelta(hours=24)
+    allowed_clock_skew: timedelta = timedelta(minutes=15)
+    token_validators: tuple[TokenValidator, ...] = ()
+
+
+def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -> Configuration:
+    """Read a configuration file's content.
+
+    Environment variables are put in first. Of the document only `spec.mtls` matters; `spec.secrets` is checked as Dapr
+    does, unknown fields are not looked at. An empty file is a valid one.
+
+    Args:
+        text: the file, at most `MOST_BYTES`, before and after the environment variables are put in.
+        environ: the variables.
+        name: what `--config` says, for the errors.
+
+    Raises:
+        InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `.
+        NotAvailableError: a validator was asked for that is still to come.
+    """
+    try:
+        configuration = _read(text, environ)
+    except InvalidConfigurationError as error:
+        raise InvalidConfigurationError(
+            f'loading default config. couldn\'t find config name "{name}": {error}'
+        ) from error
+    for validator in configuration.token_validators:
+        require(f"the token validator '{validator.name}'", hint=f"take it out of spec.mtls.tokenValidators of {name}")
+    return configuration
+
+
+def _read(text: bytes, environ: Mapping[str, str]) -> Configuration:
+    if len(text) > MOST_BYTES:
+        raise InvalidConfigurationError(f"more than {MOST_BYTES} bytes")
+    spec = make_section("", read_document(substitute(text, environ, most=MOST_BYTES))).section("spec")
+    _check_secrets(spec.section("secrets"))
+    mtls = spec.section("mtls")
+    # Dapr reads these and acts on none of them; the flags decide. But a wrong type is an error there, too.
+    mtls.switch("enabled")
+    mtls.text("sentryAddress")
+    mtls.text("controlPlaneTrustDomain")
+    defaults = Configuration()
+    lifetime = _duration(mtls, "workloadCertTTL", defaults.workload_cert_ttl)
+    if lifetime <= timedelta():
+        raise InvalidConfigurationError(
+            f"{mtls.path}.workloadCertTTL must be positive, got {format_duration(lifetime)}"
+        )
+    skew = _duration(mtls, "allowedClockSkew", defaults.allowed_clock_skew)
+    if skew < timedelta():
+        raise InvalidConfigurationError(
+            f"{mtls.path}.allowedClockSkew must not be negative, got {format_duration(skew)}"
+        )
+    return Configuration(lifetime, skew, read_token_validators(mtls))
+
+
+def _duration(mtls: Section, name: str, default: timedelta) -> timedelta:
+    text = mtls.text(name)
+    if not text:
+        return default
+    try:
+        duration = parse_duration(text)
+    except InvalidValueError as error:
+        raise InvalidConfigurationError(f"error parsing {name[0].upper()}{name[1:]} duration: {error}") from error
+    if duration > MOST_DURATION:
+        most = format_duration(MOST_DURATION)
+        raise InvalidConfigurationError(f"{mtls.path}.{name} must be at most {most}, got {format_duration(duration)}")
+    return duration
+
+
+def _check_secrets(secrets: Section) -> None:
+    """Which secrets an application may read is no matter of ours, but Dapr Sentry does not start on a bad section."""
+    stores: set[str] = set()
+    for scope in secrets.sections("scopes"):
+        store = scope.text("storeName")
+        access = scope.text("defaultAccess")
+        scope.texts("allowedSecrets")
+        scope.texts("deniedSecrets")
+        if store in stores:
+            raise InvalidConfigurationError(f"{quote(store)} storeName is repeated in secrets configuration")
+        if access and access.lower() not in {"allow", "deny"}:
+            raise InvalidConfigurationError(f"defaultAccess {quote(access)} can be either allow or deny")
+        stores.add(store)

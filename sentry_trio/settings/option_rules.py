@@ -1,0 +1,134 @@
+"""What the values of the flags may be, alone and together: each rule is a function that raises or hands on a value."""
+
+import enum
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.settings.addresses import listen_port
+from sentry_trio.settings.durations import format_duration
+from sentry_trio.settings.flags import ParsedFlags
+from sentry_trio.settings.scalars import InvalidValueError, parse_decimal, quote
+
+LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
+CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
+_CLUSTER_VARIABLE = "KUBERNETES_SERVICE_HOST"
+
+
+class Mode(enum.Enum):
+    """Where the process runs and so where credentials and identities come from."""
+
+    AUTO = "auto"
+    STANDALONE = "standalone"
+    KUBERNETES = "kubernetes"
+
+    def resolve(self, environ: Mapping[str, str]) -> "Mode":
+        """The mode itself; for `AUTO`, `KUBERNETES` where KUBERNETES_SERVICE_HOST is not empty, else `STANDALONE`."""
+        if self is not Mode.AUTO:
+            return self
+        return Mode.KUBERNETES if environ.get(_CLUSTER_VARIABLE) else Mode.STANDALONE
+
+
+def mode_named(text: str) -> Mode:
+    """The mode of that name.
+
+    Raises:
+        InvalidOptionsError: `invalid mode: <text>`.
+    """
+    try:
+        return Mode(text)
+    except ValueError as error:
+        raise InvalidOptionsError(f"invalid mode: {text}") from error
+
+
+def check_together(flags: ParsedFlags) -> None:
+    """The rules of Dapr Sentry on flags that need or exclude each other, in its order and words.
+
+    Raises:
+        InvalidOptionsError: the first rule that is broken.
+    """
+    if flags.get("oidc-enabled", bool) and flags.get("oidc-server-tls-enabled", bool):
+        for name in ("oidc-server-tls-cert-file", "oidc-server-tls-key-file"):
+            if name not in flags.given:
+                raise InvalidOptionsError(
+                    f"{name} is required when OIDC HTTP server is enabled (unless oidc-server-tls-enabled is false)"
+                )
+    if "jwt-issuer" in flags.given and not flags.get("jwt-enabled", bool):
+        raise InvalidOptionsError("jwt-issuer cannot be set when jwt-enabled is false")
+
+
+def check_oidc_files(flags: ParsedFlags) -> None:
+    """The OIDC server's certificate and key are given together or not at all.
+
+    Raises:
+        InvalidOptionsError: one of them is missing.
+    """
+    if ("oidc-server-tls-cert-file" in flags.given) != ("oidc-server-tls-key-file" in flags.given):
+        raise InvalidOptionsError("both OIDC TLS certificate and key must be provided if one is specified")
+
+
+def log_level(text: str) -> str:
+    """One of `LOG_LEVELS`, whatever the case of `text`.
+
+    Raises:
+        InvalidOptionsError: `invalid value for --log-level: <text>`.
+    """
+    level = text.lower()
+    if level not in LOG_LEVELS:
+        raise InvalidOptionsError(f"invalid value for --log-level: {text}")
+    return level
+
+
+def ca_key_type(text: str) -> str:
+    """One of `CA_KEY_TYPES`.
+
+    Raises:
+        InvalidOptionsError: names what there is.
+    """
+    if text not in CA_KEY_TYPES:
+        raise InvalidOptionsError(f"invalid --ca-key-type {quote(text)}: expected one of {', '.join(CA_KEY_TYPES)}")
+    return text
+
+
+def metrics_port(flags: ParsedFlags) -> int:
+    """The port of the metrics server; 0, and its text not looked at (as in Dapr Sentry), where metrics are off.
+
+    Raises:
+        InvalidOptionsError: `failed to parse metrics port: ...`, or out of range.
+    """
+    if not flags.get("enable-metrics", bool):
+        return 0
+    try:
+        number = parse_decimal(flags.get("metrics-port", str))
+    except InvalidValueError as error:
+        raise InvalidOptionsError(f"failed to parse metrics port: {error}") from error
+    return listen_port("metrics-port", number)
+
+
+def drain_timeout(duration: timedelta) -> timedelta:
+    """How long open calls may take to end; zero ends them at once.
+
+    Raises:
+        InvalidOptionsError: it is negative.
+    """
+    if duration < timedelta():
+        raise InvalidOptionsError(f"--drain-timeout must not be negative, got {format_duration(duration)}")
+    return duration
+
+
+def own_namespace(environ: Mapping[str, str]) -> str:
+    """The namespace of this process: NAMESPACE, or `default` where that is not set.
+
+    Dapr Sentry takes a NAMESPACE that is set but empty literally and fails later, when it makes its own identity.
+
+    Raises:
+        InvalidOptionsError: NAMESPACE is set but empty.
+    """
+    namespace = environ.get("NAMESPACE", "default")
+    if not namespace:
+        raise InvalidOptionsError(
+            "the environment variable NAMESPACE is empty: "
+            'set it to the namespace of this process, or unset it for "default"'
+        )
+    return namespace

@@ -1,0 +1,206 @@
+"""The options of a process: its command line and environment, read and checked once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sentry_trio.settings import option_rules as rules
+from sentry_trio.settings.addresses import listen_host, listen_port
+from sentry_trio.settings.availability import require
+from sentry_trio.settings.flag_table import flag_set
+from sentry_trio.settings.flags import ParsedFlags
+from sentry_trio.settings.option_rules import Mode
+
+__all__ = ["Mode", "Options", "parse_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the flags say; a field is named as its flag, with `_` for `-`.
+
+    Listen addresses are bare hosts (no brackets), empty for all interfaces. Ports are 0 to 65535, 0 for any free one.
+    `None` means "not given" where Dapr Sentry tells that from "given empty".
+
+    Attributes:
+        config: path of the configuration file, or name of the Configuration object.
+        config_given: whether `--config` was on the command line.
+        mode: standalone or kubernetes; `auto` is resolved.
+        log_level: one of debug, info, warn, error, fatal.
+        log_file: where to append logs; `None` for standard output.
+        metrics_port: 0 where metrics are off, whatever was given.
+        ca_key_type: keys of a generated certificate authority: p256, p384, ed25519, rsa2048.
+        drain_timeout: time for open calls to end at a restart or shutdown; not negative.
+        namespace: the process's own namespace, from NAMESPACE; not empty.
+    """
+
+    config: str
+    config_given: bool
+    issuer_credentials: Path
+    issuer_ca_filename: str
+    issuer_certificate_filename: str
+    issuer_key_filename: str
+    trust_domain: str
+    port: int
+    listen_address: str
+    healthz_port: int
+    healthz_listen_address: str
+    mode: Mode
+    jwt_enabled: bool
+    jwt_key_filename: str
+    jwks_filename: str
+    jwt_issuer: str | None
+    jwt_signing_algorithm: str
+    jwt_key_id: str | None
+    jwt_ttl: timedelta
+    oidc_enabled: bool
+    oidc_server_listen_port: int
+    oidc_server_listen_address: str
+    oidc_server_tls_enabled: bool
+    oidc_server_tls_cert_file: Path | None
+    oidc_server_tls_key_file: Path | None
+    oidc_jwks_uri: str | None
+    oidc_path_prefix: str | None
+    oidc_allowed_hosts: tuple[str, ...]
+    kubeconfig: str
+    log_level: str
+    log_file: Path | None
+    log_as_json: bool
+    enable_metrics: bool
+    metrics_port: int
+    metrics_listen_address: str
+    ca_key_type: str
+    drain_timeout: timedelta
+    namespace: str
+
+    @property
+    def issuer_ca_path(self) -> Path:
+        """The trust anchors: an absolute name as it is, any other below the credentials' directory."""
+        return self.issuer_credentials / self.issuer_ca_filename
+
+    @property
+    def issuer_certificate_path(self) -> Path:
+        """The issuer chain; same rule."""
+        return self.issuer_credentials / self.issuer_certificate_filename
+
+    @property
+    def issuer_key_path(self) -> Path:
+        """The issuer key; same rule."""
+        return self.issuer_credentials / self.issuer_key_filename
+
+    @property
+    def jwt_key_path(self) -> Path:
+        """The JWT signing key; same rule (Dapr Sentry replaces a relative name by `jwt.key`)."""
+        return self.issuer_credentials / self.jwt_key_filename
+
+    @property
+    def jwks_path(self) -> Path:
+        """The JSON Web Key Set; same rule (Dapr Sentry replaces a relative name by `jwks.json`)."""
+        return self.issuer_credentials / self.jwks_filename
+
+    @property
+    def watched_directories(self) -> tuple[Path, ...]:
+        """The directories whose changes matter, each once: those of all credential files.
+
+        As in Dapr Sentry that of the JWT files is among them with JWT off, too, so that by default the credentials'
+        directory has to exist at start.
+        """
+        files = (
+            self.issuer_certificate_path,
+            self.issuer_key_path,
+            self.issuer_ca_path,
+            self.jwt_key_path,
+            self.jwks_path,
+            self.oidc_server_tls_cert_file,
+            self.oidc_server_tls_key_file,
+        )
+        return tuple(dict.fromkeys(file.parent for file in files if file is not None))
+
+
+def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
+    """Read and check a command line.
+
+    The rules that Dapr Sentry has come first and in its order: mode, flags that need each other, log level, OIDC
+    files. Then ours, and last what this release does not have yet.
+
+    Args:
+        arguments: the command line without the program's name.
+        environ: the environment; HOME, KUBERNETES_SERVICE_HOST and NAMESPACE are looked at.
+
+    Raises:
+        UsageError: the command line cannot be read.
+        HelpRequested: help was asked for.
+        InvalidOptionsError: the first rule that is broken.
+        NotAvailableError: a feature was asked for that is still to come.
+    """
+    flags = flag_set(environ).parse(arguments)
+    asked_mode = rules.mode_named(flags.get("mode", str))
+    rules.check_together(flags)
+    level = rules.log_level(flags.get("log-level", str))
+    rules.check_oidc_files(flags)
+    options = Options(
+        config=flags.get("config", str),
+        config_given="config" in flags.given,
+        issuer_credentials=Path(flags.get("issuer-credentials", str)),
+        issuer_ca_filename=flags.get("issuer-ca-filename", str),
+        issuer_certificate_filename=flags.get("issuer-certificate-filename", str),
+        issuer_key_filename=flags.get("issuer-key-filename", str),
+        trust_domain=flags.get("trust-domain", str),
+        port=_port(flags, "port"),
+        listen_address=_host(flags, "listen-address"),
+        healthz_port=_port(flags, "healthz-port"),
+        healthz_listen_address=_host(flags, "healthz-listen-address"),
+        mode=asked_mode.resolve(environ),
+        jwt_enabled=flags.get("jwt-enabled", bool),
+        jwt_key_filename=flags.get("jwt-key-filename", str),
+        jwks_filename=flags.get("jwks-filename", str),
+        jwt_issuer=flags.text_if_given("jwt-issuer"),
+        jwt_signing_algorithm=flags.get("jwt-signing-algorithm", str),
+        jwt_key_id=flags.text_if_given("jwt-key-id"),
+        jwt_ttl=flags.get("jwt-ttl", timedelta),
+        oidc_enabled=flags.get("oidc-enabled", bool),
+        oidc_server_listen_port=_port(flags, "oidc-server-listen-port"),
+        oidc_server_listen_address=_host(flags, "oidc-server-listen-address"),
+        oidc_server_tls_enabled=flags.get("oidc-server-tls-enabled", bool),
+        oidc_server_tls_cert_file=_file(flags, "oidc-server-tls-cert-file"),
+        oidc_server_tls_key_file=_file(flags, "oidc-server-tls-key-file"),
+        oidc_jwks_uri=flags.text_if_given("oidc-jwks-uri"),
+        oidc_path_prefix=flags.text_if_given("oidc-path-prefix"),
+        oidc_allowed_hosts=flags.texts("oidc-allowed-hosts"),
+        kubeconfig=flags.get("kubeconfig", str),
+        log_level=level,
+        log_file=Path(text) if (text := flags.get("log-file", str)) else None,
+        log_as_json=flags.get("log-as-json", bool),
+        enable_metrics=flags.get("enable-metrics", bool),
+        metrics_port=rules.metrics_port(flags),
+        metrics_listen_address=_host(flags, "metrics-listen-address"),
+        ca_key_type=rules.ca_key_type(flags.get("ca-key-type", str)),
+        drain_timeout=rules.drain_timeout(flags.get("drain-timeout", timedelta)),
+        namespace=rules.own_namespace(environ),
+    )
+    _check_available(options, asked_mode)
+    return options
+
+
+def _port(flags: ParsedFlags, name: str) -> int:
+    return listen_port(name, flags.get(name, int))
+
+
+def _host(flags: ParsedFlags, name: str) -> str:
+    return listen_host(name, flags.get(name, str))
+
+
+def _file(flags: ParsedFlags, name: str) -> Path | None:
+    text = flags.text_if_given(name)
+    return None if text is None else Path(text)
+
+
+def _check_available(options: Options, asked_mode: Mode) -> None:
+    if options.mode is Mode.KUBERNETES:
+        chosen = asked_mode is Mode.KUBERNETES
+        hint = "use --mode=standalone" if chosen else "KUBERNETES_SERVICE_HOST selects it, --mode=standalone overrides"
+        require("--mode=kubernetes", hint=hint)
+    if options.jwt_enabled:
+        require("--jwt-enabled")
+    if options.oidc_enabled:
+        require("--oidc-enabled")

@@ -1,0 +1,218 @@
+"""The configuration file as a whole."""
+
+import contextlib
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentry_trio.errors import InvalidConfigurationError, NotAvailableError
+from sentry_trio.settings.configuration import MOST_BYTES, Configuration, parse_configuration
+
+PREFIX = 'loading default config. couldn\'t find config name "c.yaml": '
+
+
+def parse(text: str | bytes, **environ: str) -> Configuration:
+    data = text if isinstance(text, bytes) else text.encode()
+    return parse_configuration(data, environ, name="c.yaml")
+
+
+def refusal(text: str | bytes, **environ: str) -> str:
+    with pytest.raises(InvalidConfigurationError) as caught:
+        parse(text, **environ)
+    assert str(caught.value).startswith(PREFIX)
+    return str(caught.value).removeprefix(PREFIX)
+
+
+def test_defaults() -> None:
+    assert Configuration() == Configuration(timedelta(hours=24), timedelta(minutes=15), ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# comment",
+        "---",
+        "~",
+        "spec:",
+        "spec: {mtls: ~}",
+        "spec: {mtls: {workloadCertTTL: '', allowedClockSkew: ~}}",
+        "apiVersion: 1\nkind: [x]\nmetadata: no",
+        "SPEC: {mtls: {workloadCertTTL: 1h}}",
+        "spec: {mtls: {WorkloadCertTTL: 1h}}",
+        "spec: {tracing: [whatever], mtls: {unknown: 1}}",
+    ],
+)
+def test_what_says_nothing_leaves_the_defaults(text: str) -> None:
+    assert parse(text) == Configuration()
+
+
+def test_a_configuration_as_dapr_writes_it() -> None:
+    text = """
+apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata:
+  name: daprsystem
+spec:
+  mtls:
+    enabled: yes
+    workloadCertTTL: "${TTL}"
+    allowedClockSkew: 5m
+    sentryAddress: dapr-sentry.dapr-system.svc.cluster.local:443
+    controlPlaneTrustDomain: cluster.local
+  secrets:
+    scopes:
+      - storeName: a
+        defaultAccess: Deny
+        allowedSecrets: [x, 1]
+        deniedSecrets: ~
+      - storeName: b
+        defaultAccess: allow
+      - storeName: c
+---
+{ not yaml
+"""
+    assert parse(text, TTL="1h30m") == Configuration(timedelta(minutes=90), timedelta(minutes=5))
+
+
+def test_zero_skew_is_fine() -> None:
+    assert parse("spec: {mtls: {allowedClockSkew: 0}}").allowed_clock_skew == timedelta()
+
+
+@pytest.mark.parametrize(
+    ("mtls", "error"),
+    [
+        ("workloadCertTTL: 1d", 'error parsing WorkloadCertTTL duration: time: unknown unit "d" in duration "1d"'),
+        ("workloadCertTTL: 24", 'error parsing WorkloadCertTTL duration: time: missing unit in duration "24"'),
+        ("allowedClockSkew: x", 'error parsing AllowedClockSkew duration: time: invalid duration "x"'),
+        ("workloadCertTTL: 0", "spec.mtls.workloadCertTTL must be positive, got 0s"),
+        ("workloadCertTTL: 1ns", "spec.mtls.workloadCertTTL must be positive, got 0s"),
+        ("workloadCertTTL: -1h", "spec.mtls.workloadCertTTL must be positive, got -1h0m0s"),
+        ("allowedClockSkew: -1ms", "spec.mtls.allowedClockSkew must not be negative, got -1ms"),
+        ("workloadCertTTL: 876001h", "spec.mtls.workloadCertTTL must be at most 876000h0m0s, got 876001h0m0s"),
+        ("allowedClockSkew: 876001h", "spec.mtls.allowedClockSkew must be at most 876000h0m0s, got 876001h0m0s"),
+        ("enabled: 'true'", 'spec.mtls.enabled must be a plain true or false, got "true" (line 1)'),
+        ("sentryAddress: []", "spec.mtls.sentryAddress must be a text, got a list (line 1)"),
+        ("controlPlaneTrustDomain: {}", "spec.mtls.controlPlaneTrustDomain must be a text, got a mapping (line 1)"),
+        ("tokenValidators: [{name: x}]", "invalid token validator name: 'x'; supported values: 'jwks'"),
+        ("a: 1, a: 2", 'yaml: line 1: the key "a" is already defined at line 1'),
+    ],
+)
+def test_mistakes_in_mtls(mtls: str, error: str) -> None:
+    assert refusal(f"spec: {{mtls: {{{mtls}}}}}") == error
+
+
+@pytest.mark.parametrize(
+    ("scopes", "error"),
+    [
+        ("[{storeName: a}, {storeName: a}]", '"a" storeName is repeated in secrets configuration'),
+        ("[{}, {}]", '"" storeName is repeated in secrets configuration'),
+        ("[{defaultAccess: maybe}]", 'defaultAccess "maybe" can be either allow or deny'),
+        ("[{allowedSecrets: x}]", 'spec.secrets.scopes[0].allowedSecrets must be a list, got "x" (line 1)'),
+        ("[{deniedSecrets: [[]]}]", "spec.secrets.scopes[0].deniedSecrets[0] must be a text, got a list (line 1)"),
+    ],
+)
+def test_mistakes_in_secrets(scopes: str, error: str) -> None:
+    assert refusal(f"spec: {{secrets: {{scopes: {scopes}}}}}") == error
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "1", "'x'", "spec: []", "spec: {mtls: 1}", "spec: {secrets: x}", "a: b: c", "{"]
+)
+def test_what_is_no_configuration(text: str) -> None:
+    assert refusal(text)
+
+
+def test_variables_are_put_in_before_yaml_is_read() -> None:
+    assert parse("$ALL", ALL="spec: {mtls: {workloadCertTTL: 1h}}").workload_cert_ttl == timedelta(hours=1)
+    assert parse("spec: {mtls: {workloadCertTTL: $MISSING}}") == Configuration()
+    assert refusal("spec: $ALL", ALL="x") == 'spec must be a mapping, got "x" (line 1)'
+
+
+def test_size_is_bounded() -> None:
+    assert parse("#" * MOST_BYTES) == Configuration()
+    assert refusal("#" * (MOST_BYTES + 1)) == "more than 1048576 bytes"
+    assert refusal("$A" * 1000, A="#" * 2000) == "more than 1048576 bytes after environment variables were put in"
+
+
+def test_jwks_is_still_to_come() -> None:
+    with pytest.raises(NotAvailableError) as caught:
+        parse("spec: {mtls: {tokenValidators: [{name: JWKS, options: {source: https://x}}]}}")
+    assert str(caught.value) == (
+        "the token validator 'jwks' is not available in this release: "
+        "take it out of spec.mtls.tokenValidators of c.yaml"
+    )
+
+
+def test_a_mistake_comes_before_what_is_to_come() -> None:
+    assert refusal("spec: {mtls: {tokenValidators: [{name: jwks}], workloadCertTTL: 0}}").startswith(
+        "spec.mtls.workload"
+    )
+
+
+KEYS = ("spec", "mtls", "workloadCertTTL", "enabled", "tokenValidators", "name", "secrets", "scopes")
+MARKS = (
+    ": ",
+    ":\n",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "&a ",
+    "*a",
+    "<<",
+    "'",
+    '"',
+    "$A",
+    "${",
+    "~",
+)
+WORDS = st.sampled_from((*KEYS, *MARKS, "jwks", "1h", "yes"))
+
+
+@given(st.binary(max_size=60) | st.lists(WORDS, max_size=20).map(lambda words: "".join(words).encode()))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_read_or_refused(text: bytes) -> None:
+    try:
+        configuration = parse(text, A="spec: {mtls: ")
+    except (InvalidConfigurationError, NotAvailableError):
+        return
+    assert configuration.workload_cert_ttl > timedelta()
+
+
+NODES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["1h", "-1h", "24", "jwks", "allow"]),
+    lambda nodes: (
+        st.lists(nodes, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["tokenValidators", "name", "options", "scopes", "storeName", "workloadCertTTL", "enabled"]
+            ),
+            nodes,
+            max_size=3,
+        )
+    ),
+)
+
+
+def flow(node: object) -> str:
+    """A node as YAML in flow style."""
+    if isinstance(node, dict):
+        return "{" + ", ".join(f"{key}: {flow(value)}" for key, value in node.items()) + "}"
+    if isinstance(node, list):
+        return "[" + ", ".join(map(flow, node)) + "]"
+    return "~" if node is None else str(node)
+
+
+@given(NODES, NODES)
+@settings(max_examples=100, deadline=None)
+def test_any_shape_is_read_or_refused(mtls: object, secrets: object) -> None:
+    with contextlib.suppress(InvalidConfigurationError, NotAvailableError):
+        parse(f"spec: {{mtls: {flow(mtls)}, secrets: {flow(secrets)}}}")

@@ -1,0 +1,247 @@
+"""The command line as a whole: every flag and its field, the order of the rules, what is still to come."""
+
+import contextlib
+import dataclasses
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentry_trio.errors import InvalidOptionsError, NotAvailableError
+from sentry_trio.settings import options as options_module
+from sentry_trio.settings.flag_table import FLAGS
+from sentry_trio.settings.flags import HelpRequested, Kind, UsageError, Value
+from sentry_trio.settings.options import Mode, Options, parse_options
+
+DIRECTORY = "/var/run/secrets/dapr.io/credentials"
+
+# name, type, default, an example, the field's value by default, the field's value for the example
+TABLE: list[tuple[str, Kind, Value | None, str, object, object]] = [
+    ("config", Kind.STRING, "daprsystem", "c.yaml", "daprsystem", "c.yaml"),
+    ("issuer-credentials", Kind.STRING, DIRECTORY, "/creds", Path(DIRECTORY), Path("/creds")),
+    ("issuer-ca-filename", Kind.STRING, "ca.crt", "root.pem", "ca.crt", "root.pem"),
+    ("issuer-certificate-filename", Kind.STRING, "issuer.crt", "chain.pem", "issuer.crt", "chain.pem"),
+    ("issuer-key-filename", Kind.STRING, "issuer.key", "key.pem", "issuer.key", "key.pem"),
+    ("trust-domain", Kind.STRING, "localhost", "example.com", "localhost", "example.com"),
+    ("port", Kind.INT, 50001, "0", 50001, 0),
+    ("listen-address", Kind.STRING, "", "[::1]", "", "::1"),
+    ("healthz-port", Kind.INT, 8080, "0x10", 8080, 16),
+    ("healthz-listen-address", Kind.STRING, "", "127.0.0.1", "", "127.0.0.1"),
+    ("mode", Kind.STRING, "auto", "kubernetes", Mode.STANDALONE, Mode.KUBERNETES),
+    ("jwt-enabled", Kind.BOOL, False, "true", False, True),
+    ("jwt-key-filename", Kind.STRING, "jwt.key", "my.key", "jwt.key", "my.key"),
+    ("jwks-filename", Kind.STRING, "jwks.json", "my.json", "jwks.json", "my.json"),
+    ("jwt-issuer", Kind.STRING, None, "", None, ""),
+    ("jwt-signing-algorithm", Kind.STRING, "RS256", "ES256", "RS256", "ES256"),
+    ("jwt-key-id", Kind.STRING, None, "k", None, "k"),
+    ("jwt-ttl", Kind.DURATION, timedelta(hours=24), "-1s", timedelta(hours=24), timedelta(seconds=-1)),
+    ("oidc-enabled", Kind.BOOL, False, "t", False, True),
+    ("oidc-server-listen-port", Kind.INT, 9080, "443", 9080, 443),
+    ("oidc-server-listen-address", Kind.STRING, "localhost", "0.0.0.0", "localhost", "0.0.0.0"),
+    ("oidc-server-tls-enabled", Kind.BOOL, True, "false", True, False),
+    ("oidc-server-tls-cert-file", Kind.STRING, None, "/tls/c", None, Path("/tls/c")),
+    ("oidc-server-tls-key-file", Kind.STRING, None, "/tls/k", None, Path("/tls/k")),
+    ("oidc-jwks-uri", Kind.STRING, None, "https://x/keys", None, "https://x/keys"),
+    ("oidc-path-prefix", Kind.STRING, None, "/oidc", None, "/oidc"),
+    ("oidc-allowed-hosts", Kind.STRINGS, (), "a,b", (), ("a", "b")),
+    ("kubeconfig", Kind.STRING, "", "/kube", "/home/me/.kube/config", "/kube"),
+    ("log-level", Kind.STRING, "info", "WARN", "info", "warn"),
+    ("log-file", Kind.STRING, "", "/log", None, Path("/log")),
+    ("log-as-json", Kind.BOOL, False, "1", False, True),
+    ("enable-metrics", Kind.BOOL, True, "F", True, False),
+    ("metrics-port", Kind.STRING, "9090", "65535", 9090, 65535),
+    ("metrics-listen-address", Kind.STRING, "0.0.0.0", "localhost", "0.0.0.0", "localhost"),
+    ("ca-key-type", Kind.STRING, "p256", "ed25519", "p256", "ed25519"),
+    ("drain-timeout", Kind.DURATION, timedelta(seconds=10), "0", timedelta(seconds=10), timedelta()),
+]
+# What an example needs beside it to be valid.
+COMPANIONS = {
+    "jwt-issuer": ["--jwt-enabled"],
+    "oidc-enabled": ["--oidc-server-tls-enabled=false"],
+    "oidc-server-tls-cert-file": ["--oidc-server-tls-key-file=/tls/k"],
+    "oidc-server-tls-key-file": ["--oidc-server-tls-cert-file=/tls/c"],
+}
+
+
+def parse(*arguments: str, **environ: str) -> Options:
+    return parse_options(arguments, environ)
+
+
+@pytest.fixture
+def everything_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later release, which has every feature."""
+    monkeypatch.setattr(options_module, "require", lambda *_args, **_kwargs: None)
+
+
+@pytest.mark.parametrize(("name", "kind", "default", "example", "by_default", "by_example"), TABLE, ids=str)
+@pytest.mark.usefixtures("everything_available")
+def test_every_flag(
+    name: str, kind: Kind, default: Value | None, example: str, by_default: object, by_example: object
+) -> None:
+    flag = next(flag for flag in FLAGS if flag.name == name)
+    assert (flag.kind, flag.default) == (kind, default)
+    field = name.replace("-", "_")
+    assert getattr(parse(HOME="/home/me"), field) == by_default
+    assert getattr(parse(f"--{name}={example}", *COMPANIONS.get(name, ())), field) == by_example
+
+
+def test_the_table_has_every_flag_and_every_field() -> None:
+    names = [row[0] for row in TABLE]
+    assert sorted(flag.name for flag in FLAGS) == sorted(names)
+    fields = {field.name for field in dataclasses.fields(Options)} - {"config_given", "namespace"}
+    assert fields == {name.replace("-", "_") for name in names}
+
+
+def test_config_given() -> None:
+    assert not parse().config_given
+    assert parse("--config", "daprsystem").config_given
+
+
+def test_help_shows_the_defaults_of_this_environment() -> None:
+    with pytest.raises(HelpRequested) as caught:
+        parse("-h", HOME="/home//me/")
+    assert caught.value.usage.startswith("Usage of sentry:\n      --ca-key-type string   ")
+    assert '(default "/home/me/.kube/config")\n' in caught.value.usage
+    assert "\n      --jwt-ttl duration                     Lifetime of JWTs (default 24h0m0s)\n" in caught.value.usage
+
+
+def test_without_home_there_is_no_kubeconfig() -> None:
+    assert parse().kubeconfig == parse(HOME="").kubeconfig == ""
+
+
+def test_files_lie_in_the_directory_unless_absolute() -> None:
+    options = parse("--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=sub/keys.json")
+    assert [
+        str(path)
+        for path in (
+            options.issuer_ca_path,
+            options.issuer_certificate_path,
+            options.issuer_key_path,
+            options.jwt_key_path,
+            options.jwks_path,
+        )
+    ] == ["/d/ca.crt", "/d/issuer.crt", "/k/issuer.key", "/d/jwt.key", "/d/sub/keys.json"]
+
+
+def test_watched_directories_stand_once_each() -> None:
+    assert parse().watched_directories == (Path(DIRECTORY),)
+    tls = ("--oidc-server-tls-cert-file=/tls/c", "--oidc-server-tls-key-file=/tls/k")
+    options = parse("--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=s/k.json", *tls)
+    assert options.watched_directories == (Path("/d"), Path("/k"), Path("/d/s"), Path("/tls"))
+
+
+CERT_NEEDED = (
+    "oidc-server-tls-cert-file is required when OIDC HTTP server is enabled (unless oidc-server-tls-enabled is false)"
+)
+KEY_NEEDED = CERT_NEEDED.replace("cert-file", "key-file")
+CERT, KEY = "--oidc-server-tls-cert-file=c", "--oidc-server-tls-key-file=k"
+
+
+# Each row breaks the rules of all rows below it, too, as far as they can be broken together.
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--mode=x", "--oidc-enabled", "--jwt-issuer=i", "--log-level=x"], "invalid mode: x"),
+        (["--mode=", "--oidc-enabled"], "invalid mode: "),
+        (["--mode=Standalone"], "invalid mode: Standalone"),
+        (["--oidc-enabled", "--jwt-issuer=i", "--log-level=x"], CERT_NEEDED),
+        (["--oidc-enabled", KEY, "--jwt-issuer=i"], CERT_NEEDED),
+        (["--oidc-enabled", CERT, "--jwt-issuer=i", "--log-level=x"], KEY_NEEDED),
+        (["--jwt-issuer=", "--log-level=x", CERT], "jwt-issuer cannot be set when jwt-enabled is false"),
+        (["--log-level=Warning", CERT, "--port=-1"], "invalid value for --log-level: Warning"),
+        ([CERT, "--port=-1"], "both OIDC TLS certificate and key must be provided if one is specified"),
+        ([KEY, "--port=-1"], "both OIDC TLS certificate and key must be provided if one is specified"),
+        (["--port=-1", "--jwt-enabled"], "invalid --port -1: expected a port from 0 to 65535"),
+        (["--healthz-port=65536"], "invalid --healthz-port 65536: expected a port from 0 to 65535"),
+        (
+            ["--oidc-server-listen-port=99999"],
+            "invalid --oidc-server-listen-port 99999: expected a port from 0 to 65535",
+        ),
+        (["--metrics-port=70000"], "invalid --metrics-port 70000: expected a port from 0 to 65535"),
+        (["--metrics-port=x"], 'failed to parse metrics port: strconv.Atoi: parsing "x": invalid syntax'),
+        (["--ca-key-type=rsa"], 'invalid --ca-key-type "rsa": expected one of p256, p384, ed25519, rsa2048'),
+        (["--drain-timeout=-1s"], "--drain-timeout must not be negative, got -1s"),
+    ],
+)
+def test_rules_and_their_order(arguments: list[str], error: str) -> None:
+    with pytest.raises(InvalidOptionsError) as caught:
+        parse(*arguments)
+    assert str(caught.value) == error
+
+
+@pytest.mark.parametrize(
+    "flag", ["listen-address", "healthz-listen-address", "oidc-server-listen-address", "metrics-listen-address"]
+)
+def test_every_listen_address_is_checked(flag: str) -> None:
+    with pytest.raises(InvalidOptionsError, match=f'^invalid --{flag} "a:1": '):
+        parse(f"--{flag}=a:1")
+
+
+def test_the_metrics_port_is_not_looked_at_without_metrics() -> None:
+    assert parse("--metrics-port=x", "--enable-metrics=false").metrics_port == 0
+
+
+def test_namespace() -> None:
+    assert parse().namespace == "default"
+    assert parse(NAMESPACE="dapr-system").namespace == "dapr-system"
+    with pytest.raises(InvalidOptionsError, match=r"^the environment variable NAMESPACE is empty: "):
+        parse(NAMESPACE="")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cluster", "mode"),
+    [
+        ([], {}, Mode.STANDALONE),
+        (["--mode=auto"], {"KUBERNETES_SERVICE_HOST": ""}, Mode.STANDALONE),
+        (["--mode=auto"], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, Mode.KUBERNETES),
+        ([], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, Mode.KUBERNETES),
+        (["--mode=standalone"], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, Mode.STANDALONE),
+        (["--mode=kubernetes"], {}, Mode.KUBERNETES),
+    ],
+)
+@pytest.mark.usefixtures("everything_available")
+def test_mode(arguments: list[str], cluster: dict[str, str], mode: Mode) -> None:
+    assert parse(*arguments, **cluster).mode is mode
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cluster", "error"),
+    [
+        (["--mode=kubernetes"], {}, "--mode=kubernetes is not available in this release: use --mode=standalone"),
+        (
+            [],
+            {"KUBERNETES_SERVICE_HOST": "10.0.0.1"},
+            (
+                "--mode=kubernetes is not available in this release: "
+                "KUBERNETES_SERVICE_HOST selects it, --mode=standalone overrides"
+            ),
+        ),
+        (["--jwt-enabled", "--jwt-issuer=i"], {}, "--jwt-enabled is not available in this release"),
+        (["--oidc-enabled", CERT, KEY], {}, "--oidc-enabled is not available in this release"),
+    ],
+)
+def test_what_is_still_to_come(arguments: list[str], cluster: dict[str, str], error: str) -> None:
+    with pytest.raises(NotAvailableError) as caught:
+        parse(*arguments, **cluster)
+    assert str(caught.value) == error
+
+
+def test_flags_of_features_that_are_off_are_accepted() -> None:
+    parse("--jwt-key-id=k", "--jwt-ttl=1h", "--jwt-signing-algorithm=x", "--oidc-path-prefix=x", "--kubeconfig=x")
+
+
+FLAG_TEXTS = st.sampled_from([flag.name for flag in FLAGS]).flatmap(
+    lambda name: st.text(st.characters(), max_size=8).map(lambda text: f"--{name}={text}")
+)
+
+
+@given(
+    st.lists(FLAG_TEXTS | st.text(st.characters(), max_size=8), max_size=6),
+    st.dictionaries(st.sampled_from(["HOME", "NAMESPACE", "KUBERNETES_SERVICE_HOST"]), st.text(max_size=8)),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_command_line_is_read_or_refused(arguments: list[str], environ: dict[str, str]) -> None:
+    with contextlib.suppress(UsageError, HelpRequested, InvalidOptionsError, NotAvailableError):
+        parse_options(arguments, environ)
