@@ -1,1 +1,24 @@
-"""ca."""
+"""The certificate authority itself: bytes and values in, frozen values out; no waiting, no clock, no files.
+
+What a certificate authority is made of:
+    keys            kinds of private keys; making, reading and writing them
+    pem             blocks and certificates in PEM, read as Go reads them
+    bundle          the trust bundle, as stored and as verified
+    generate        a new one
+    verify          whether a stored one makes a certificate authority
+    paths           the paths from its issuer to its anchors
+    expiry          how long its certificates will last
+
+What it does:
+    csr             read a certificate signing request
+    spiffe          SPIFFE IDs and trust domains
+    dns             DNS names of Dapr's control plane
+    images          the extension with container images
+    issue           sign a workload certificate
+    check           look at what was signed before it leaves
+
+What these stand on:
+    certificates    questions asked of one or two certificates
+    signatures      which signatures count
+    der             names and keys as they stand in the bytes; what reading them may raise
+"""

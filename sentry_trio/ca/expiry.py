@@ -1,0 +1,114 @@
+"""How long the certificates of a trust bundle will last, in the words of the original Dapr's expiry watcher."""
+
+import dataclasses
+import datetime as dt
+import enum
+from collections.abc import Iterable
+
+from cryptography import x509
+
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.certificates import fingerprint
+
+WARNING_PERIOD = dt.timedelta(days=30)
+"""How long before its end a certificate is reported as expiring."""
+
+_HOUR = dt.timedelta(hours=1)
+
+
+class State(enum.Enum):
+    """Where a certificate stands on its way to its end."""
+
+    VALID = "valid"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExpiryState:
+    """What is to be said about one certificate.
+
+    Attributes:
+        role: `anchor`, `issuer` or `intermediate`.
+        subject: its subject (RFC 4514).
+        fingerprint: SHA-256 over its DER, in hexadecimal digits.
+        not_after: the last second in which it is valid.
+        remaining: from now until then; negative once it has expired.
+    """
+
+    role: str
+    subject: str
+    fingerprint: str
+    not_after: dt.datetime
+    remaining: dt.timedelta
+
+    @property
+    def state(self) -> State:
+        """Expired, expiring within `WARNING_PERIOD`, or valid for longer."""
+        if self.remaining < dt.timedelta(0):
+            return State.EXPIRED
+        return State.EXPIRING if self.remaining < WARNING_PERIOD else State.VALID
+
+    @property
+    def days(self) -> int:
+        """Whole days that are left; 0 once it has expired."""
+        return self._hours_left // 24
+
+    @property
+    def hours(self) -> int:
+        """Whole hours that are left beside the days; 0 once it has expired."""
+        return self._hours_left % 24
+
+    @property
+    def message(self) -> str:
+        """One line for the log, in the words of Dapr 1.8's watcher, which looked at the root only."""
+        certificate = f"Dapr {'root' if self.role == 'anchor' else self.role} certificate"
+        if self.state is State.EXPIRED:
+            return f"{certificate} expiration warning: certificate has expired."
+        if self.state is State.EXPIRING:
+            return f"{certificate} expiration warning: certificate expires in {self.days} days and {self.hours} hours"
+        return f"{certificate} is still valid for {_go_duration(self.remaining)}"
+
+    @property
+    def _hours_left(self) -> int:
+        return max(0, self.remaining // _HOUR)
+
+
+def report(bundle: TrustBundle, now: dt.datetime) -> tuple[ExpiryState, ...]:
+    """Look at every certificate: anchors first, then the chain from the issuer upwards.
+
+    Args:
+        bundle: verified credentials, which may have expired since.
+        now: an aware datetime.
+    """
+    roles = ["anchor"] * len(bundle.anchors) + ["issuer"] + ["intermediate"] * (len(bundle.chain) - 1)
+    certificates = (*bundle.anchors, *bundle.chain)
+    return tuple(_look_at(each, role, now) for role, each in zip(roles, certificates, strict=True))
+
+
+def soonest(states: Iterable[ExpiryState]) -> ExpiryState:
+    """The one that expires first; of several the one that is reported first.
+
+    Raises:
+        ValueError: there are none.
+    """
+    return min(states, key=lambda state: state.not_after)
+
+
+def _look_at(certificate: x509.Certificate, role: str, now: dt.datetime) -> ExpiryState:
+    not_after = certificate.not_valid_after_utc
+    return ExpiryState(
+        role=role,
+        subject=certificate.subject.rfc4514_string(),
+        fingerprint=fingerprint(certificate),
+        not_after=not_after,
+        remaining=not_after - now,
+    )
+
+
+def _go_duration(duration: dt.timedelta) -> str:
+    """A duration of an hour or more as Go prints it, e.g. 720h0m1.5s."""
+    hours, rest = divmod(duration, _HOUR)
+    minutes, seconds = divmod(rest, dt.timedelta(minutes=1))
+    fraction = f"{seconds.microseconds:06}".rstrip("0")
+    return f"{hours}h{minutes}m{seconds.seconds}{'.' if fraction else ''}{fraction}s"

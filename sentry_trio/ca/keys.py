@@ -1,0 +1,116 @@
+"""Private keys: which kinds there are, how they are made, read, written and what they sign with."""
+
+import enum
+from typing import TypeAlias, assert_never
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from sentry_trio.ca.der import UNREADABLE, reason
+from sentry_trio.ca.pem import first_block
+from sentry_trio.errors import InvalidBundleError
+
+PrivateKey: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+"""The NIST curves that Go's crypto/x509 has, and so all Dapr components."""
+
+_LABELS: dict[str, tuple[type[PrivateKey], ...]] = {
+    "EC PRIVATE KEY": (ec.EllipticCurvePrivateKey,),  # SEC 1
+    "RSA PRIVATE KEY": (rsa.RSAPrivateKey,),  # PKCS#1
+    "PRIVATE KEY": (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey),  # PKCS#8
+}
+
+
+class KeyType(enum.Enum):
+    """Kinds of keys that are generated; the values are those of the command line."""
+
+    P256 = "p256"
+    P384 = "p384"
+    ED25519 = "ed25519"
+    RSA2048 = "rsa2048"
+
+
+def generate_key(key_type: KeyType) -> PrivateKey:
+    """Make a new private key."""
+    match key_type:
+        case KeyType.P256:
+            return ec.generate_private_key(ec.SECP256R1())
+        case KeyType.P384:
+            return ec.generate_private_key(ec.SECP384R1())
+        case KeyType.ED25519:
+            return ed25519.Ed25519PrivateKey.generate()
+        case KeyType.RSA2048:
+            return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        case _:
+            assert_never(key_type)
+
+
+def serving_key_type(issuer_key: PrivateKey) -> KeyType:
+    """The kind of key for this authority's own serving certificate.
+
+    Ed25519 under an Ed25519 issuer: who verifies the chain knows the algorithm. P-256 otherwise, which all TLS stacks
+    take; BoringSSL's, for one, refuses Ed25519 serving certificates.
+    """
+    return KeyType.ED25519 if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else KeyType.P256
+
+
+def signature_hash(key: PrivateKey | PublicKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
+    """The hash that goes with a key when it signs certificates, as Go chooses it; Ed25519 has its own, hence None."""
+    if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
+        return None
+    if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey) or key.curve.key_size <= 256:
+        return hashes.SHA256()
+    return hashes.SHA384() if key.curve.key_size == 384 else hashes.SHA512()
+
+
+def subject_key_identifier(key: PublicKey) -> x509.SubjectKeyIdentifier:
+    """The leftmost 160 bits of the SHA-256 over the key's bit string (RFC 7093, 2, method 1), as in Go since 1.25."""
+    match key:
+        case ed25519.Ed25519PublicKey():
+            bits = key.public_bytes_raw()
+        case ec.EllipticCurvePublicKey():
+            bits = key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+        case rsa.RSAPublicKey():
+            bits = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
+        case _:
+            assert_never(key)
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(bits)
+    return x509.SubjectKeyIdentifier(digest.finalize()[:20])
+
+
+def read_private_key(pem: bytes) -> PrivateKey:
+    """Read the issuer's private key from the first PEM block: SEC 1, PKCS#1 or PKCS#8, not encrypted.
+
+    Raises:
+        InvalidBundleError: there is no PEM block, it is of another type, or it holds no key on P-224, P-256, P-384 or
+            P-521, no RSA key and no Ed25519 key.
+    """
+    block = first_block(pem)
+    if block is None:
+        raise InvalidBundleError("key is not PEM encoded")
+    kinds = _LABELS.get(block.label)
+    if kinds is None:
+        raise InvalidBundleError(f"unsupported block type {block.shown}")
+    try:
+        key = serialization.load_der_private_key(block.der, password=None)
+    except UNREADABLE as error:
+        raise InvalidBundleError(f'the "{block.label}" block holds no key that can be read: {reason(error)}') from error
+    if not isinstance(key, kinds) or (
+        isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, CURVES)
+    ):
+        raise InvalidBundleError(
+            f'the "{block.label}" block holds a key of an unsupported kind; RSA, Ed25519 and the curves P-224, P-256, '
+            "P-384 and P-521 are supported"
+        )
+    return key
+
+
+def write_private_key(key: PrivateKey) -> bytes:
+    """Write a private key as PKCS#8 PEM, not encrypted."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

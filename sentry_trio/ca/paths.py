@@ -1,0 +1,189 @@
+"""The paths from the signing certificate to the trust anchors.
+
+Go's rules, since what verifies our certificates is written in Go; with one difference. Dapr Sentry 1.18 looks at the
+signing certificate as if it were the end of a path. Here it is what it will be, a CA with a certificate below it: path
+length constraints that leave no room for that certificate are found now and not by every sidecar later.
+
+Name constraints and certificate policies are not evaluated.
+"""
+
+import dataclasses
+import datetime as dt
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+from sentry_trio.ca.certificates import check_signed_by, extension, shown
+from sentry_trio.ca.der import names
+from sentry_trio.errors import BundlePart, InvalidBundleError
+
+MAX_SIGNATURE_CHECKS = 100
+"""How many candidates one search considers, as in Go: more would let a chain made for it keep a start busy for long."""
+
+_UNDERSTOOD = frozenset(
+    {
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.NAME_CONSTRAINTS,
+        ExtensionOID.CRL_DISTRIBUTION_POINTS,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.POLICY_MAPPINGS,
+        ExtensionOID.POLICY_CONSTRAINTS,
+        ExtensionOID.INHIBIT_ANY_POLICY,
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Path:
+    """A valid path.
+
+    Attributes:
+        certificates: from the signing certificate to the anchor.
+    """
+
+    certificates: tuple[x509.Certificate, ...]
+
+    @property
+    def not_before(self) -> dt.datetime:
+        """When all of them have become valid."""
+        return max(certificate.not_valid_before_utc for certificate in self.certificates)
+
+    @property
+    def not_after(self) -> dt.datetime:
+        """When the first of them expires; it is valid in that very second."""
+        return min(certificate.not_valid_after_utc for certificate in self.certificates)
+
+
+def find_paths(
+    issuer: x509.Certificate,
+    intermediates: tuple[x509.Certificate, ...],
+    anchors: tuple[x509.Certificate, ...],
+    now: dt.datetime,
+) -> list[Path]:
+    """Find all paths that are valid now for TLS servers' certificates below `issuer`.
+
+    After `MAX_SIGNATURE_CHECKS` candidates the search ends with the paths found until then.
+
+    Args:
+        issuer: the signing certificate.
+        intermediates: other certificates of the chain, in any order.
+        anchors: the trust anchors.
+        now: an aware datetime.
+
+    Raises:
+        InvalidBundleError: there is none, with Go's text for the reason.
+    """
+    _check(issuer, (), now, BundlePart.CHAIN)
+    search = _Search(intermediates, anchors, now)
+    search.extend((issuer,))
+    if not search.found:
+        raise search.refusal or InvalidBundleError(f"x509: certificate signed by unknown authority{search.hint}")
+    usable = [path for path in search.found if all(map(_serves_tls, path.certificates))]
+    if not usable:
+        raise InvalidBundleError("x509: certificate specifies an incompatible key usage")
+    return usable
+
+
+class _Search:
+    """Depth first, anchors before intermediates; remembers the first refusal, to have a reason if nothing is found."""
+
+    def __init__(
+        self,
+        intermediates: tuple[x509.Certificate, ...],
+        anchors: tuple[x509.Certificate, ...],
+        now: dt.datetime,
+    ) -> None:
+        self.found: list[Path] = []
+        self.refusal: InvalidBundleError | None = None
+        self.hint = ""
+        self._now = now
+        self._checks = 0
+        self._candidates = [(names(each).subject, each, True) for each in anchors]
+        self._candidates += [(names(each).subject, each, False) for each in intermediates]
+
+    def extend(self, path: tuple[x509.Certificate, ...]) -> None:
+        wanted = names(path[-1]).issuer
+        for subject, candidate, is_anchor in self._candidates:
+            if subject != wanted:
+                continue
+            self._checks += 1
+            if self._checks > MAX_SIGNATURE_CHECKS:
+                limit = "x509: signature check attempts limit reached while verifying the chain"
+                self.refusal = self.refusal or InvalidBundleError(limit)
+                return
+            if any(_same_entity(candidate, each) for each in path):
+                continue
+            if not self._fits(path, candidate, is_anchor=is_anchor):
+                continue
+            if is_anchor:
+                self.found.append(Path((*path, candidate)))
+            else:
+                self.extend((*path, candidate))
+
+    def _fits(self, path: tuple[x509.Certificate, ...], candidate: x509.Certificate, *, is_anchor: bool) -> bool:
+        try:
+            check_signed_by(path[-1], candidate)
+        except InvalidSignature as error:
+            self.hint = self.hint or (
+                f' (possibly because of "{error}" while trying to verify candidate authority certificate '
+                f'"{shown(candidate)}")'
+            )
+            return False
+        try:
+            _check(candidate, path, self._now, BundlePart.ANCHORS if is_anchor else BundlePart.CHAIN)
+            if not is_anchor:
+                _check_marked_as_ca(candidate)
+        except InvalidBundleError as error:
+            self.refusal = self.refusal or error
+            return False
+        return True
+
+
+def _check(
+    certificate: x509.Certificate, below: tuple[x509.Certificate, ...], now: dt.datetime, part: BundlePart
+) -> None:
+    for each in certificate.extensions:
+        if each.critical and each.oid not in _UNDERSTOOD:
+            raise InvalidBundleError(f"x509: unhandled critical extension {each.oid.dotted_string}", part)
+    if now < certificate.not_valid_before_utc:
+        _refuse_date(now, "before", certificate.not_valid_before_utc, part)
+    if now > certificate.not_valid_after_utc:
+        _refuse_date(now, "after", certificate.not_valid_after_utc, part)
+    constraints = extension(certificate, x509.BasicConstraints)
+    if constraints is not None and constraints.path_length is not None and len(below) > constraints.path_length:
+        raise InvalidBundleError("x509: too many intermediates for path length constraint")
+
+
+def _check_marked_as_ca(intermediate: x509.Certificate) -> None:
+    """A certificate of version 1 may be an anchor, having been trusted by hand, but no intermediate."""
+    if extension(intermediate, x509.BasicConstraints) is None:
+        raise InvalidBundleError("x509: certificate is not authorized to sign other certificates")
+
+
+def _refuse_date(now: dt.datetime, relation: str, limit: dt.datetime, part: BundlePart) -> None:
+    raise InvalidBundleError(
+        "x509: certificate has expired or is not yet valid: "
+        f"current time {now.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ} is {relation} {limit:%Y-%m-%dT%H:%M:%SZ}",
+        part,
+    )
+
+
+def _serves_tls(certificate: x509.Certificate) -> bool:
+    """Whether extended key usage, which Go nests from the anchor down, leaves room for serverAuth."""
+    usages = extension(certificate, x509.ExtendedKeyUsage)
+    return (
+        usages is None
+        or ExtendedKeyUsageOID.SERVER_AUTH in usages
+        or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
+    )
+
+
+def _same_entity(one: x509.Certificate, other: x509.Certificate) -> bool:
+    """Whether two certificates are of the same name and key: a path that passed both would run in a circle."""
+    return names(one).subject == names(other).subject and one.public_key() == other.public_key()

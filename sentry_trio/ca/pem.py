@@ -1,0 +1,149 @@
+"""PEM as Go's encoding/pem reads it, so that a file means the same to both.
+
+Text around blocks is passed over; a block begins at the start of a line; spaces, tabs and any line length are allowed
+within it, and so are headers, which are not looked at; a malformed block is passed over in favour of a later good one.
+"""
+
+import base64
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from sentry_trio.ca.der import UNREADABLE, names, reason
+from sentry_trio.errors import InvalidBundleError
+
+_BEGIN = b"-----BEGIN "
+_END = b"\n-----END "
+_DASHES = b"-----"
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Block:
+    """What stands between a BEGIN and an END line.
+
+    Attributes:
+        label: the type of the block, e.g. `CERTIFICATE`.
+        der: the decoded content.
+    """
+
+    label: str
+    der: bytes = dataclasses.field(repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The label as it may stand in a message: one line, of bounded length."""
+        return "".join(character if character.isprintable() else "?" for character in self.label[:60])
+
+
+def first_block(data: bytes) -> Block | None:
+    """The first well-formed block, or None when there is none."""
+    return next(blocks(data), None)
+
+
+def blocks(data: bytes) -> Iterator[Block]:
+    """All well-formed blocks in their order. Takes time in proportion to the data, whatever is in it."""
+    position = 0
+    while (found := _next_block(data, position)) is not None:
+        block, position = found
+        yield block
+
+
+def read_certificates(pem: bytes, *, role: str = "certificates") -> list[x509.Certificate]:
+    """Read certificates, in their order, and look into every part of them that is ever used.
+
+    cryptography reads extensions and names only when they are asked for. A certificate with a bad one is refused here
+    and not at the first request.
+
+    Dapr Sentry 1.18 silently stops reading at the first block that is no certificate, and what follows is lost; here
+    such a block is refused.
+
+    Args:
+        pem: the text.
+        role: what the text is, for messages, e.g. `trust anchors`.
+
+    Raises:
+        InvalidBundleError: no certificate is there, one cannot be read, or there is a block of another type.
+    """
+    certificates = []
+    for number, block in enumerate(blocks(pem), start=1):
+        if block.label != "CERTIFICATE":
+            raise InvalidBundleError(
+                f'PEM block {number} of the {role} is of type "{block.shown}"; '
+                "remove it, only CERTIFICATE blocks belong there"
+            )
+        try:
+            certificates.append(_read(block.der))
+        except UNREADABLE as error:
+            raise InvalidBundleError(f"certificate {number} of the {role} cannot be read: {reason(error)}") from error
+    if not certificates:
+        raise InvalidBundleError("no certificates found")
+    return certificates
+
+
+def write_certificates(certificates: Iterable[x509.Certificate]) -> bytes:
+    """Write certificates one after another, without anything else: comments and headers once read are gone."""
+    return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
+
+
+def _read(der: bytes) -> x509.Certificate:
+    certificate = x509.load_der_x509_certificate(der)
+    _ = certificate.extensions
+    _ = certificate.subject
+    _ = certificate.issuer
+    _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    _ = certificate.public_key()
+    names(certificate)
+    return certificate
+
+
+def _next_block(data: bytes, position: int) -> tuple[Block, int] | None:
+    """The next well-formed block from `position`, and where to go on after it.
+
+    An END line is looked for first, and the last BEGIN before it is taken: so a BEGIN without END hides nothing.
+    """
+    while (end := data.find(_END, position)) >= 0:
+        start, position = position, end + len(_END)
+        begin = data.rfind(_BEGIN, start, end)
+        if begin < 0 or (begin > start and data[begin - 1] != ord("\n")):
+            continue
+        label, body = _line(data, begin + len(_BEGIN))
+        if not label.endswith(_DASHES):
+            continue
+        label = label.removesuffix(_DASHES)
+        body, headers = _skip_headers(data, body)
+        if body > position or body == len(data):
+            # The headers run over the END line. Go gives up here too; going on would take quadratic time.
+            return None
+        if headers and body > end:
+            continue
+        ending, following = _line(data, position)
+        if ending != label + _DASHES:
+            continue
+        content = data[body:end].translate(None, b" \t\r\n")
+        if _BASE64.fullmatch(content):
+            return Block(label.decode("utf-8", "replace"), base64.b64decode(content)), following
+    return None
+
+
+def _skip_headers(data: bytes, position: int) -> tuple[int, bool]:
+    """Where the lines with a colon end, and whether there were any."""
+    start = position
+    while position < len(data):
+        line, following = _line(data, position)
+        if b":" not in line:
+            break
+        position = following
+    return position, position > start
+
+
+def _line(data: bytes, position: int) -> tuple[bytes, int]:
+    """The line that begins at `position`, without trailing whitespace, and where the next one begins."""
+    newline = data.find(b"\n", position)
+    if newline < 0:
+        return data[position:].rstrip(b" \t"), len(data)
+    line = data[position:newline]
+    return line.removesuffix(b"\r").rstrip(b" \t"), newline + 1

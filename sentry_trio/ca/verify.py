@@ -1,0 +1,106 @@
+"""Whether what the store holds makes a certificate authority; asked in Dapr Sentry's order, answered in its words."""
+
+import datetime as dt
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.certificates import check_signed_by, extension, is_self_signed, why_no_issuer
+from sentry_trio.ca.keys import PrivateKey, read_private_key
+from sentry_trio.ca.paths import find_paths
+from sentry_trio.ca.pem import read_certificates, write_certificates
+from sentry_trio.errors import BundlePart, InvalidBundleError
+
+
+def verify(stored: StoredBundle, now: dt.datetime) -> TrustBundle:
+    """Read and verify a trust bundle.
+
+    Dapr Sentry 1.18 takes a signing certificate that is not marked as CA, or lacks keyCertSign, as long as it has one
+    of the two; nothing that such an issuer signs would verify, so here both are asked for.
+
+    Args:
+        stored: what the store holds.
+        now: an aware datetime; all certificates on a path must be valid then.
+
+    Raises:
+        InvalidBundleError: `failed to verify CA bundle: <reason>`, with Dapr Sentry's text for the reason; `parts`
+            names what is at fault, at least one part.
+    """
+    with _blaming(BundlePart.ANCHORS):
+        anchors = _read_anchors(stored.anchors)
+    with _blaming(BundlePart.CHAIN):
+        chain = _read_chain(stored.chain)
+    with _blaming(BundlePart.KEY):
+        key = read_private_key(stored.key)
+    with _blaming(BundlePart.CHAIN, BundlePart.KEY):
+        _check_key(key, chain[0])
+    with _blaming(BundlePart.CHAIN, BundlePart.ANCHORS, step="issuer chain does not belong to trust anchors: "):
+        paths = find_paths(chain[0], chain[1:], anchors, now)
+    longest = max(paths, key=lambda path: (path.not_after, -path.not_before.timestamp()))
+    return TrustBundle(
+        anchors=anchors,
+        chain=chain,
+        key=key,
+        anchors_pem=write_certificates(anchors),
+        chain_pem=write_certificates(chain),
+        not_before=longest.not_before,
+        not_after=longest.not_after,
+    )
+
+
+@contextmanager
+def _blaming(*parts: BundlePart, step: str = "") -> Iterator[None]:
+    """Says of what goes wrong in the block where that is; `parts` unless it is known more closely."""
+    try:
+        yield
+    except InvalidBundleError as error:
+        raise InvalidBundleError(f"failed to verify CA bundle: {step}{error}", *(error.parts or parts)) from error
+
+
+def _read_anchors(pem: bytes) -> tuple[x509.Certificate, ...]:
+    try:
+        anchors = read_certificates(pem, role="trust anchors")
+    except InvalidBundleError as error:
+        raise InvalidBundleError(f"failed to decode trust anchors: {error}") from error
+    for anchor in anchors:
+        try:
+            check_signed_by(anchor, anchor)
+        except InvalidSignature as error:
+            raise InvalidBundleError(f"certificate in trust anchor is not self-signed: {error}") from error
+    return tuple(anchors)
+
+
+def _read_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
+    """Read the chain; self-signed certificates are left out, the trust anchors are told elsewhere."""
+    chain = read_certificates(pem, role="issuer chain")
+    for number, (child, parent) in enumerate(itertools.pairwise(chain), start=1):
+        try:
+            check_signed_by(child, parent)
+        except InvalidSignature as error:
+            raise InvalidBundleError(
+                f"certificate chain is not valid: certificate {number} is not signed by the one after it: {error}"
+            ) from error
+    _check_issuer(chain[0])
+    kept = tuple(certificate for certificate in chain if not is_self_signed(certificate))
+    if not kept:
+        raise InvalidBundleError("issuer chain is empty after re-encoding")
+    if kept[0] is not chain[0]:
+        raise InvalidBundleError("the signing certificate, first in the issuer chain, is self-signed")
+    return kept
+
+
+def _check_issuer(issuer: x509.Certificate) -> None:
+    why = why_no_issuer(issuer)
+    if why is None and extension(issuer, x509.BasicConstraints) is None:
+        why = "it is of version 1, which knows no CA certificates"
+    if why is not None:
+        raise InvalidBundleError(f"intermediate certificate is not valid for signing: {why}")
+
+
+def _check_key(key: PrivateKey, issuer: x509.Certificate) -> None:
+    if key.public_key() != issuer.public_key():
+        raise InvalidBundleError("issuer key does not match issuer certificate")

@@ -1,0 +1,115 @@
+"""Certificates and authorities made to order, for the tests of the core."""
+
+import datetime as dt
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType, PrivateKey, signature_hash, write_private_key
+from sentry_trio.ca.pem import write_certificates
+from sentry_trio.ca.verify import verify
+
+NOW = dt.datetime(2026, 11, 22, 19, 41, 15, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
+DAY = dt.timedelta(days=1)
+SKEW = dt.timedelta(minutes=15)
+
+SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
+CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
+ANY_USAGE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+
+CA_USAGE = ("key_cert_sign", "crl_sign")
+
+
+def new_key() -> PrivateKey:
+    """A key of the kind that is made fastest."""
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def key_usage(*usages: str) -> x509.KeyUsage:
+    known = (
+        "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign "
+        "encipher_only decipher_only"
+    )
+    return x509.KeyUsage(**{each: each in usages for each in known.split()})
+
+
+def certificate(
+    subject: str | x509.Name,
+    key: PrivateKey,
+    issuer: str | None = None,
+    issuer_key: PrivateKey | None = None,
+    *,
+    ca: bool | None = True,
+    path_length: int | None = None,
+    usage: Iterable[str] | None = CA_USAGE,
+    extended: Iterable[x509.ObjectIdentifier] | None = None,
+    not_before: dt.datetime = NOW - HOUR,
+    not_after: dt.datetime = NOW + 30 * DAY,
+    more: Iterable[x509.Extension[x509.ExtensionType]] = (),
+) -> x509.Certificate:
+    """A CA certificate unless told otherwise: `ca=None` is one without basicConstraints. Self-signed by default."""
+    signer = issuer_key or key
+    subject_name = name(subject) if isinstance(subject, str) else subject
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject_name)
+        .issuer_name(name(issuer) if issuer else subject_name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+    )
+    if usage is not None:
+        builder = builder.add_extension(key_usage(*usage), critical=True)
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=path_length), critical=True)
+    if extended is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
+    for each in more:
+        builder = builder.add_extension(each.value, critical=each.critical)
+    return builder.sign(signer, signature_hash(signer))
+
+
+def stored(anchors: Iterable[x509.Certificate], chain: Iterable[x509.Certificate], key: PrivateKey) -> StoredBundle:
+    return StoredBundle(write_certificates(anchors), write_certificates(chain), write_private_key(key))
+
+
+def generated(key_type: KeyType = KeyType.P256, now: dt.datetime = NOW) -> TrustBundle:
+    return verify(generate("cluster.local", "dapr-system", key_type, now=now, allowed_clock_skew=SKEW), now)
+
+
+def csr_pem(key: PrivateKey | None = None) -> bytes:
+    signer = key or ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name("app"))
+    return builder.sign(signer, signature_hash(signer)).public_bytes(serialization.Encoding.PEM)
+
+
+def small_rsa() -> rsa.RSAPrivateKey:
+    """The smallest that counts: made quickly."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=1024)
+
+
+def openssl(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
+    """Run the openssl tool and return what it writes."""
+    command = ["openssl", *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def sha256(data: bytes) -> bytes:
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(data)
+    return digest.finalize()

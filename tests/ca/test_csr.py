@@ -1,0 +1,174 @@
+"""Certificate signing requests: accepted and refused as by Dapr Sentry."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from sentry_trio.ca.csr import read_csr
+from sentry_trio.ca.pem import first_block
+from sentry_trio.errors import InvalidCSRError
+
+from .making import csr_pem, new_key, openssl
+
+PARSE = "failed to parse certificate signing request: "
+PSS = ("-sigopt", "rsa_padding_mode:pss")
+
+ACCEPTED = ""
+SIGNATURE = "invalid signature"
+CURVE = f"{PARSE}x509: unsupported elliptic curve"
+
+
+def request(directory: Path, key: str, *options: str) -> bytes:
+    """Make a key and a request with the openssl tool; `key` is an algorithm, with its parameters after commas."""
+    algorithm, *parameters = key.split(",")
+    chosen = [argument for parameter in parameters for argument in ("-pkeyopt", parameter)]
+    path = directory / "key.pem"
+    openssl("genpkey", "-quiet", "-algorithm", algorithm, *chosen, "-out", path)
+    return openssl("req", "-new", "-key", path, "-subj", "/CN=app", *options)
+
+
+RSA = "RSA,rsa_keygen_bits:"
+EC = "EC,ec_paramgen_curve:"
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "outcome"),
+    [
+        (f"{RSA}512", ("-sha256",), SIGNATURE),
+        (f"{RSA}768", ("-sha256",), SIGNATURE),
+        (f"{RSA}1024", ("-sha256",), ACCEPTED),
+        (f"{RSA}1024", ("-sha384",), ACCEPTED),
+        (f"{RSA}1024", ("-sha512",), ACCEPTED),
+        (f"{RSA}1024", ("-sha1",), ACCEPTED),
+        (f"{RSA}1024", ("-sha224",), SIGNATURE),
+        (f"{RSA}1024", ("-md5",), SIGNATURE),
+        (f"{RSA}1024,rsa_keygen_pubexp:4294967297", ("-sha256",), SIGNATURE),
+        (f"{RSA}1024", ("-sha256", *PSS, "-sigopt", "rsa_pss_saltlen:digest"), ACCEPTED),
+        (f"{RSA}1024", ("-sha256", *PSS, "-sigopt", "rsa_pss_saltlen:max"), SIGNATURE),
+        (f"{RSA}1024", ("-sha1", *PSS, "-sigopt", "rsa_pss_saltlen:digest"), SIGNATURE),
+        (f"{RSA}1024", ("-sha256", *PSS, "-sigopt", "rsa_mgf1_md:sha384"), SIGNATURE),
+        (f"{RSA}1024", ("-sha512-256", *PSS), SIGNATURE),
+        ("RSA-PSS,rsa_keygen_bits:1024", ("-sha256", *PSS, "-sigopt", "rsa_pss_saltlen:digest"), SIGNATURE),
+        (f"{EC}P-224", ("-sha256",), ACCEPTED),
+        (f"{EC}P-256", ("-sha256",), ACCEPTED),
+        (f"{EC}P-256", ("-sha1",), ACCEPTED),
+        (f"{EC}P-256", ("-sha224",), SIGNATURE),
+        (f"{EC}P-384", ("-sha384",), ACCEPTED),
+        (f"{EC}P-521", ("-sha512",), ACCEPTED),
+        (f"{EC}P-192", ("-sha256",), CURVE),
+        (f"{EC}secp256k1", ("-sha256",), CURVE),
+        (f"{EC}brainpoolP256r1", ("-sha256",), CURVE),
+        ("ED25519", (), ACCEPTED),
+        ("ED448", (), SIGNATURE),
+    ],
+)
+def test_keys_and_signatures(tmp_path: Path, key: str, options: tuple[str, ...], outcome: str) -> None:
+    pem = request(tmp_path, key, *options)
+    if not outcome:
+        assert read_csr(pem) == x509.load_pem_x509_csr(pem)
+        return
+    with pytest.raises(InvalidCSRError) as refused:
+        read_csr(pem)
+    assert str(refused.value) == outcome
+
+
+def wrapped(der: bytes, label: str = "CERTIFICATE REQUEST") -> bytes:
+    return f"-----BEGIN {label}-----\n{base64.b64encode(der).decode()}\n-----END {label}-----\n".encode()
+
+
+def good() -> bytes:
+    block = first_block(csr_pem(new_key()))
+    assert block
+    return block.der
+
+
+def with_other_signature(der: bytes) -> bytes:
+    return der[:-1] + bytes([der[-1] ^ 1])
+
+
+def with_other_subject(der: bytes) -> bytes:
+    assert der.count(b"app") == 1
+    return der.replace(b"app", b"bpp")
+
+
+def with_algorithm_of_ecdsa(der: bytes) -> bytes:
+    """The signature algorithm becomes an unknown neighbour of Ed25519; the key keeps its own."""
+    at = der.rindex(bytes.fromhex("06032b6570"))
+    return der[: at + 4] + b"\x7f" + der[at + 5 :]
+
+
+def with_cut_key(der: bytes) -> bytes:
+    """The key's bit string says that a bit of its last octet is unused."""
+    at = der.index(bytes.fromhex("032100"))
+    return der[: at + 2] + b"\x01" + der[at + 3 :]
+
+
+def with_other_salt_length(der: bytes) -> bytes:
+    """PSS parameters that announce another salt than was used; no signature covers them."""
+    assert der.count(bytes.fromhex("a203020120")) == 1
+    return der.replace(bytes.fromhex("a203020120"), bytes.fromhex("a203020121"))
+
+
+DER = good()
+
+
+@pytest.mark.parametrize(
+    ("pem", "message"),
+    [
+        (b"", "invalid certificate signing request"),
+        (b"words", "invalid certificate signing request"),
+        (DER, "invalid certificate signing request"),
+        (b" " + wrapped(DER), "invalid certificate signing request"),
+        (wrapped(DER, "NEW CERTIFICATE REQUEST"), "invalid certificate signing request"),
+        (wrapped(DER, "PRIVATE KEY") + wrapped(DER), "invalid certificate signing request"),
+        (wrapped(DER + b"\0"), f"{PARSE}asn1: syntax error: trailing data"),
+        (wrapped(DER[:-1]), f"{PARSE}error parsing asn1 value"),
+        (wrapped(b""), f"{PARSE}no tag and length where a DER element should begin"),
+        (wrapped(b"\x30\x85\x01"), f"{PARSE}the length of a DER element cannot be read"),
+        (wrapped(b"\x30\x80"), f"{PARSE}the length of a DER element cannot be read"),
+        (wrapped(b"\x30\x00"), f"{PARSE}error parsing asn1 value"),
+        (wrapped(with_cut_key(DER)), PARSE),
+        (wrapped(with_other_signature(DER)), SIGNATURE),
+        (wrapped(with_other_subject(DER)), SIGNATURE),
+        (wrapped(with_algorithm_of_ecdsa(DER)), SIGNATURE),
+    ],
+)
+def test_what_is_no_request_is_refused(pem: bytes, message: str) -> None:
+    with pytest.raises(InvalidCSRError) as refused:
+        read_csr(pem)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        wrapped(DER),
+        wrapped(DER, "CERTIFICATE"),
+        b"words\n" + wrapped(DER) + wrapped(b"\0", "PRIVATE KEY") + b"words",
+        wrapped(DER).replace(b"\n", b" \r\n"),
+        wrapped(DER)[:60] + b"\n" + wrapped(DER),
+    ],
+    ids=["plain", "old label", "surrounded", "spaces", "after a malformed one"],
+)
+def test_requests_are_read_from_any_good_pem(pem: bytes) -> None:
+    assert read_csr(pem).public_bytes(serialization.Encoding.DER) == DER
+
+
+def test_pss_parameters_are_taken_at_their_word(tmp_path: Path) -> None:
+    options = ("-sha256", *PSS, "-sigopt", "rsa_pss_saltlen:digest")
+    block = first_block(request(tmp_path, f"{RSA}1024", *options))
+    assert block
+    assert read_csr(wrapped(block.der))
+    with pytest.raises(InvalidCSRError, match=f"^{SIGNATURE}$"):
+        read_csr(wrapped(with_other_salt_length(block.der)))
+
+
+def test_nothing_but_the_key_is_looked_at(tmp_path: Path) -> None:
+    garbled = ("-addext", "subjectAltName=DER:ffff", "-addext", "basicConstraints=critical,CA:TRUE")
+    csr = read_csr(request(tmp_path, "ED25519", *garbled))
+    with pytest.raises(ValueError, match="parsing"):
+        _ = csr.extensions

@@ -1,0 +1,158 @@
+"""PEM blocks, read as Go's encoding/pem reads them."""
+
+import base64
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtensionOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentry_trio.ca.pem import Block, blocks, first_block, read_certificates, write_certificates
+from sentry_trio.errors import InvalidBundleError
+
+from .making import certificate, new_key
+
+GOOD = b"-----BEGIN X-----\nAAEC\n-----END X-----\n"
+READ = Block("X", b"\0\1\2")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", []),
+        (b"no PEM at all", []),
+        (GOOD, [READ]),
+        (GOOD.rstrip(), [READ]),
+        (GOOD + GOOD, [READ, READ]),
+        (GOOD.replace(b"\n", b"\r\n"), [READ]),
+        (b"some words\n" + GOOD + b"more words", [READ]),
+        (b"words " + GOOD, []),
+        (b" " + GOOD, []),
+        (b"words " + GOOD + GOOD, [READ]),
+        (b"\n\n" + GOOD, [READ]),
+        (b"-----BEGIN X----- \t\nAAEC\n-----END X----- \t\n", [READ]),
+        (b"-----BEGIN X-----\nA A\tE\n  C  \n\n-----END X-----\n", [READ]),
+        (b"-----BEGIN X-----\n-----END X-----\n", [Block("X", b"")]),
+        (b"-----BEGIN X-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n\nAAEC\n-----END X-----\n", [READ]),
+        (b"-----BEGIN X-----\nkey: value\nAAEC\n-----END X-----\n", [READ]),
+        (b"-----BEGIN X-----\nkey: value\n-----END X-----\n" + GOOD, [READ]),  # no empty line before END
+        (b"-----BEGIN X-----\nAAE\n-----END X-----\n" + GOOD, [READ]),  # base64 cut short
+        (b"-----BEGIN X-----\nAA==AAEC\n-----END X-----\n" + GOOD, [READ]),
+        (b"-----BEGIN X-----\nAA*C\n-----END X-----\n" + GOOD, [READ]),
+        (b"-----BEGIN X-----\n====\n-----END X-----\n" + GOOD, [READ]),
+        (b"-----BEGIN X\nAAEC\n-----END X-----\n" + GOOD, [READ]),
+        (b"-----BEGIN X-----\nAAEC\n-----END Y-----\n" + GOOD, [READ]),
+        (b"-----BEGIN X-----\nAAEC\n-----END X-----junk\n" + GOOD, [READ]),
+        (b"-----BEGIN X-----\nAAEC\n-----END X--\n" + GOOD, [READ]),
+        (b"-----BEGIN X-----\nAAEC\n" + GOOD, [READ]),  # a BEGIN without END
+        (b"-----BEGIN X-----\nAAEC\n", []),
+        (b"-----END X-----\n" + GOOD, [READ]),
+        (b"\n-----END X-----\n" + GOOD, [READ]),
+        (b"-----BEGIN X-----\nAAEC\n-----END X-----:\n" + GOOD, [READ]),
+        (b"-----BEGIN X-----\na: b\n-----END X-----:\n" + GOOD, []),  # headers run over the END line
+        (b"-----BEGIN X-----\na: b\n-----END X-----:", []),
+        (b"-----BEGIN -----\nAAEC\n-----END -----\n", [Block("", b"\0\1\2")]),
+        (b"-----BEGIN \xff-----\nAAEC\n-----END \xff-----\n", [Block("\ufffd", b"\0\1\2")]),
+    ],
+)
+def test_blocks(text: bytes, expected: list[Block]) -> None:
+    assert list(blocks(text)) == expected
+    assert first_block(text) == (expected[0] if expected else None)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"-----BEGIN X-----\na:\n\n-----END Y-----\n",
+        b"-----BEGIN X-----\na:\n-----END X-----:\n",
+        b"-----BEGIN X-----\n",
+        b"\n-----END Y-----",
+        b"-----BEGIN X-----\nAAAA*\n-----END X-----\n",
+        b"a:\n",
+    ],
+)
+def test_no_text_takes_long(piece: bytes) -> None:
+    text = b"-----BEGIN X-----\n" + piece * (2_000_000 // len(piece)) + b"\n-----END Z-----\n"
+    begun = time.process_time()
+    assert first_block(text) is None
+    assert time.process_time() - begun < 2  # quadratic time would be minutes
+
+
+@given(st.binary(max_size=200), st.text(alphabet="ABC XYZ", min_size=1, max_size=12).map(str.strip))
+@settings(max_examples=100, deadline=None)
+def test_what_is_written_is_read(content: bytes, label: str) -> None:
+    body = base64.encodebytes(content)
+    text = b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label.encode(), body, label.encode())
+    assert first_block(text) == Block(label, content)
+
+
+@given(st.lists(st.sampled_from([b"-----BEGIN ", b"X-----", b"\n", b"-----END ", b"A", b"AAAA", b":", b" ", b"\r\n"])))
+@settings(max_examples=300, deadline=None)
+def test_any_text_has_blocks_or_none(pieces: list[bytes]) -> None:
+    for block in blocks(b"".join(pieces)):
+        assert block.label in {"X", ""}
+        assert block.der == b"\0" * len(block.der)
+
+
+# --- certificates
+
+
+def test_certificates_come_back_in_order_and_without_decoration() -> None:
+    certificates = [certificate(text, new_key()) for text in ("a", "b")]
+    pem = write_certificates(certificates)
+    first, second = (each.public_bytes(serialization.Encoding.PEM) for each in certificates)
+    decorated = (
+        b"# root\n" + first.replace(b"CERTIFICATE-----\n", b"CERTIFICATE-----\nwho: me\n\n", 1) + b"\nnote\n" + second
+    )
+    assert read_certificates(decorated + b"trailing words") == certificates
+    assert write_certificates(read_certificates(decorated)) == pem == first + second
+
+
+def wrapped(der: bytes, label: str = "CERTIFICATE") -> bytes:
+    return f"-----BEGIN {label}-----\n{base64.b64encode(der).decode()}\n-----END {label}-----\n".encode()
+
+
+def garbled(oid: x509.ObjectIdentifier) -> bytes:
+    """A certificate that parses until one asks for its extensions."""
+    bad = x509.Extension(oid, True, x509.UnrecognizedExtension(oid, b"\xff\xff"))
+    made = certificate("a", new_key(), ca=None, usage=None, more=[bad])
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    ("pem", "message"),
+    [
+        (b"", "no certificates found"),
+        (b"words", "no certificates found"),
+        (wrapped(b"\0", "PRIVATE KEY"), 'PEM block 1 of the role is of type "PRIVATE KEY"; '),
+        (wrapped(b"\0", "X" * 100), f'PEM block 1 of the role is of type "{"X" * 60}"; '),
+        (wrapped(b"\0", "A\rB\x1b"), 'PEM block 1 of the role is of type "A?B?"; '),
+        (wrapped(b"\x30\x00"), "certificate 1 of the role cannot be read: error parsing asn1 value: "),
+        (wrapped(b""), "certificate 1 of the role cannot be read: "),
+        (garbled(ExtensionOID.BASIC_CONSTRAINTS), "certificate 1 of the role cannot be read: "),
+        (garbled(ExtensionOID.SUBJECT_KEY_IDENTIFIER), "certificate 1 of the role cannot be read: "),
+    ],
+)
+def test_what_is_no_list_of_certificates_is_refused(pem: bytes, message: str) -> None:
+    with pytest.raises(InvalidBundleError) as refused:
+        read_certificates(pem, role="role")
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_foreign_block_hides_nothing() -> None:
+    pem = write_certificates([certificate("a", new_key())])
+    with pytest.raises(
+        InvalidBundleError, match='PEM block 2 of the trust anchors is of type "EC PARAMETERS"; remove it'
+    ):
+        read_certificates(pem + wrapped(b"\0", "EC PARAMETERS") + pem, role="trust anchors")
+
+
+def test_a_certificate_with_bytes_after_it_is_refused() -> None:
+    der = certificate("a", new_key()).public_bytes(serialization.Encoding.DER)
+    assert read_certificates(wrapped(der))
+    with pytest.raises(InvalidBundleError, match="cannot be read"):
+        read_certificates(wrapped(der + b"\0"))
