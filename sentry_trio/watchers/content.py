@@ -1,0 +1,131 @@
+"""What is known of watched files: a fingerprint of each one's content."""
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+from typing import Final, Self, TypeAlias
+
+import trio
+
+LIMIT: Final = 4 * 1024 * 1024
+"""The most bytes of a file that are hashed: 4 MiB, above what any watched file may have."""
+
+_CHUNK: Final = 128 * 1024
+
+Look: TypeAlias = Callable[[frozenset[Path]], Awaitable[Mapping[Path, str]]]
+"""Makes a fingerprint of each of some files."""
+
+
+def fingerprint(path: Path) -> str:
+    """Tell contents apart: SHA-256 of a regular file, else the state that it is in, absent and unreadable included.
+
+    Blocks, but never waits for the writer of a FIFO. A file beyond `LIMIT` is told apart by size and modification
+    time, in case somebody points an option at a log.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return "absent"
+    except OSError as error:
+        return f"unreadable: {error.errno}"
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return f"not a file: {stat.S_IFMT(status.st_mode)}"
+        return _digest(descriptor) or f"large: {status.st_size} {status.st_mtime_ns}"
+    except OSError as error:
+        return f"unreadable: {error.errno}"
+    finally:
+        os.close(descriptor)
+
+
+def _digest(descriptor: int) -> str | None:
+    sha256 = hashlib.sha256()
+    left = LIMIT + 1
+    while left and (chunk := os.read(descriptor, min(left, _CHUNK))):
+        sha256.update(chunk)
+        left -= len(chunk)
+    return _content(sha256.hexdigest()) if left else None
+
+
+def _content(hexdigest: str) -> str:
+    return f"sha256: {hexdigest}"
+
+
+async def look(paths: frozenset[Path]) -> Mapping[Path, str]:
+    """The fingerprints of files, taken in a thread.
+
+    Cancellation: at once; the thread, which changes nothing, is left to end by itself.
+    """
+    return await trio.to_thread.run_sync(lambda: {path: fingerprint(path) for path in paths}, abandon_on_cancel=True)
+
+
+class ContentTracker:
+    """The watched files and, for each, the content that is known: loaded, written, or already reported.
+
+    Create one before the files are loaded: what changes between loading and the start of the watch is then seen as
+    soon as the watch starts. After loading, `accept` what was loaded, byte for byte: then no change before,
+    during or after loading is missed or reported twice.
+
+    Args:
+        known: fingerprint of each watched file.
+        look: makes fingerprints.
+    """
+
+    def __init__(self, known: Mapping[Path, str], *, look: Look = look) -> None:
+        self._known = dict(known)
+        self._look = look
+        self._turn = trio.Lock()
+
+    @classmethod
+    async def start(cls, paths: Collection[Path], *, look: Look = look) -> Self:
+        """Take the present contents of files, which need not exist, as known.
+
+        Cancellation: at once.
+        """
+        return cls(await look(frozenset(paths)), look=look)
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """The watched files."""
+        return frozenset(self._known)
+
+    def accept(self, contents: Mapping[Path, bytes]) -> None:
+        """Take these contents as known, e.g. those that were just loaded; paths that are not watched are ignored."""
+        for path in self._known.keys() & contents.keys():
+            self._known[path] = _content(hashlib.sha256(contents[path]).hexdigest())
+
+    @contextlib.asynccontextmanager
+    async def own_write(self, contents: Mapping[Path, bytes]) -> AsyncIterator[None]:
+        """Keep the watch from looking while its own process writes `contents`, and take them as known afterwards.
+
+        If the block fails nothing is accepted: whatever did change is then reported.
+        """
+        async with self._turn:
+            yield
+            self.accept(contents)
+
+    async def changed(self) -> frozenset[Path]:
+        """The files whose content is not the known one; what is known stays as it is.
+
+        Cancellation: at once.
+        """
+        async with self._turn:
+            return self._differences(await self._look(self.paths))
+
+    async def take_changed(self) -> frozenset[Path]:
+        """Like `changed`, and from now on the present contents are the known ones.
+
+        Cancellation: at once, and then nothing was taken.
+        """
+        async with self._turn:
+            present = await self._look(self.paths)
+            differences = self._differences(present)
+            self._known = dict(present)
+            return differences
+
+    def _differences(self, present: Mapping[Path, str]) -> frozenset[Path]:
+        return frozenset(path for path, content in present.items() if content != self._known[path])

@@ -1,0 +1,111 @@
+"""What is known of watched files."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from sentry_trio.watchers import content
+from sentry_trio.watchers.content import ContentTracker, fingerprint
+
+
+def a_large_file(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(content.LIMIT + 1)
+
+
+STATES: list[Callable[[Path], object]] = [
+    lambda path: None,
+    lambda path: path.write_bytes(b""),
+    lambda path: path.write_bytes(b"a"),
+    lambda path: path.write_bytes(b"b"),
+    lambda path: path.write_bytes(b"a" * content.LIMIT),
+    a_large_file,
+    lambda path: path.mkdir(),
+    os.mkfifo,
+    lambda path: path.symlink_to(path.name),
+]
+
+
+def test_every_state_has_a_fingerprint_of_its_own(tmp_path: Path) -> None:
+    seen = set()
+    for number, make in enumerate(STATES):
+        path = tmp_path / str(number)
+        make(path)
+        assert fingerprint(path) == fingerprint(path)
+        seen.add(fingerprint(path))
+    assert len(seen) == len(STATES)
+
+
+def test_a_read_error_is_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(os, "read", broken)
+    assert fingerprint(tmp_path / "file") == "unreadable: 5"
+
+
+async def test_what_changed_since_the_start_is_told_until_it_is_taken(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.write_bytes(b"1")
+    tracker = await ContentTracker.start([here, there])
+    assert tracker.paths == {here, there}
+    assert await tracker.changed() == frozenset()
+    here.write_bytes(b"2")
+    there.write_bytes(b"")
+    assert await tracker.changed() == {here, there}
+    assert await tracker.take_changed() == {here, there}
+    assert await tracker.take_changed() == frozenset()
+    here.unlink()
+    assert await tracker.take_changed() == {here}
+
+
+async def test_what_was_loaded_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    tracker = await ContentTracker.start([path])
+    path.write_bytes(b"loaded")
+    tracker.accept({path: b"loaded", tmp_path / "not watched": b""})
+    assert await tracker.changed() == frozenset()
+    assert tracker.paths == {path}
+
+
+async def test_what_replaced_the_loaded_content_before_it_was_accepted_is_not_missed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    tracker = await ContentTracker.start([path])
+    path.write_bytes(b"later")
+    tracker.accept({path: b"loaded"})
+    assert await tracker.changed() == {path}
+
+
+async def test_an_own_write_is_never_seen(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    tracker = await ContentTracker.start([path])
+    looks: list[frozenset[Path]] = []
+
+    async def look() -> None:
+        looks.append(await tracker.take_changed())
+
+    async with trio.open_nursery() as nursery, tracker.own_write({path: b"own"}):
+        path.write_bytes(b"own")
+        nursery.start_soon(look)
+        await wait_all_tasks_blocked()
+        assert looks == []
+    assert looks == [frozenset()]
+
+
+async def test_an_own_write_that_fails_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    tracker = await ContentTracker.start([path])
+
+    async def fail() -> None:
+        async with tracker.own_write({path: b"own"}):
+            path.write_bytes(b"ow")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert await tracker.take_changed() == {path}
