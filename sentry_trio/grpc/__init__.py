@@ -1,1 +1,32 @@
-"""grpc."""
+"""gRPC services on Trio: grpclib's generated handlers, h2's frames, a Trio task for each call.
+
+It knows nothing of the service that it serves. Read from the outside in:
+
+    server.py       serve_grpc: accept, shake hands, serve, drain
+    connection.py   one HTTP/2 connection
+    call.py         one call, and what its handler sees of it
+    http2.py        the frames of a connection: h2, where it has to differ; no IO
+    wire.py         heads, messages and trailers as bytes; pure
+    tls.py          TLS on a socket
+    limits.py       what a peer may take
+    allowance.py    a budget that refills with time
+    observer.py     who is told what happens
+"""
+
+from .call import Call, Deadline, ServerStream
+from .limits import Limits
+from .observer import Observer
+from .server import Service, open_listener, serve_grpc
+from .tls import server_context
+
+__all__ = [
+    "Call",
+    "Deadline",
+    "Limits",
+    "Observer",
+    "ServerStream",
+    "Service",
+    "open_listener",
+    "serve_grpc",
+    "server_context",
+]

@@ -1,0 +1,308 @@
+"""One call: what a handler is given, and the task that runs it."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+
+import trio
+from google.protobuf.message import DecodeError, Message
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, ProtocolError
+from grpclib.metadata import encode_metadata
+from h2.errors import ErrorCodes
+from multidict import MultiDict
+
+from .wire import (
+    Header,
+    MessageReader,
+    Metadata,
+    Request,
+    frame_message,
+    metadata_of,
+    response_headers,
+    status_trailers,
+)
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+Received_co = TypeVar("Received_co", covariant=True)
+Sent_contra = TypeVar("Sent_contra", contravariant=True)
+MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
+Outcome = tuple[Status, str | None]
+
+# gRPC status codes: "an unknown error"; what went wrong is for the server's log, not for the caller.
+_FAILED: Final[Outcome] = (Status.UNKNOWN, "Internal Server Error")
+_DEADLINE_EXCEEDED: Final[Outcome] = (Status.DEADLINE_EXCEEDED, "deadline exceeded")
+
+
+class ServerStream(Protocol[Received_co, Sent_contra]):
+    """What a handler may rely on, here as under `grpclib.server.Server`."""
+
+    async def recv_message(self) -> Received_co | None:
+        """The next message, or None when the caller has sent its last."""
+
+    async def send_message(self, message: Sent_contra) -> None:
+        """Sends a message."""
+
+
+class Deadline:
+    """The moment at which the caller gives up, on Trio's clock."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def time_remaining(self) -> float:
+        """Seconds left, zero when none are."""
+        return max(0.0, self.at - trio.current_time())
+
+
+class Call:
+    """A call on a connection: offers to its handler what grpclib's `Stream` offers.
+
+    The answer to a method with one reply is written at once, headers, message and trailers together, when the handler
+    returns; a streaming method's messages leave as they are sent.
+
+    Attributes:
+        deadline: when the caller gives up; None where it has set no deadline. A handler still running then is cancelled
+            and answered DeadlineExceeded.
+        path: `/<service>/<method>`.
+        peer: the caller's address as the socket names it.
+        started_at: when the head of the call arrived, on Trio's clock.
+        held: bytes that have arrived for the call and that its handler has not taken yet.
+    """
+
+    def __init__(self, connection: "Connection", stream_id: int, request: Request, *, message_bytes: int) -> None:
+        self.path = request.path
+        self.peer = connection.peer
+        self.started_at = trio.current_time()
+        self.deadline = None if request.timeout is None else Deadline(self.started_at + request.timeout)
+        self._connection = connection
+        self._stream_id = stream_id
+        self._request = request
+        self._handler = request.handler
+        self._scope = trio.CancelScope() if self.deadline is None else trio.CancelScope(deadline=self.deadline.at)
+        # What the caller sends.
+        self._reader = MessageReader(limit=message_bytes, gzip=request.gzip)
+        self._messages: deque[bytes] = deque()
+        self._queued = 0
+        self.held = 0
+        self._received = 0
+        self._ended = False
+        self._arrival: trio.Event | None = None
+        # What the handler answers.
+        self._replies = 0
+        self._unary_reply = b""
+        self._initial_metadata: Iterable[Header] = ()
+        self._trailing_metadata: Iterable[Header] = ()
+        self._headers_sent = False
+        self._outcome: Outcome | None = None
+        # How the call ends if its scope is cancelled.
+        self._verdict = _DEADLINE_EXCEEDED
+        # Nobody is there to be answered: the stream was reset by either side.
+        self._reset = False
+
+    # --- what the handler calls
+
+    @property
+    def metadata(self) -> Metadata:
+        """The custom metadata that came with the call."""
+        return metadata_of(self._request.headers)
+
+    @property
+    def user_agent(self) -> str | None:
+        """The caller's user agent."""
+        agents = (value for name, value in self._request.headers if name == b"user-agent")
+        return next((agent.decode("ascii", "replace") for agent in agents), None)
+
+    async def recv_message(self) -> Any:
+        """Waits for the next message and returns it; None when the caller has sent its last.
+
+        Raises:
+            GRPCError: ResourceExhausted for a message over the limit, Internal for one that cannot be read,
+                Unimplemented where a method that takes one message was sent none.
+        """
+        while not self._messages:
+            if self._reader.failure is not None:
+                raise self._reader.failure
+            if self._ended:
+                if self._received or self._handler.cardinality.client_streaming:
+                    return None
+                raise GRPCError(Status.UNIMPLEMENTED, f"{self.path} takes one message and was sent none")
+            self._arrival = trio.Event()
+            await self._arrival.wait()
+        message = self._messages.popleft()
+        self._received += 1
+        self._queued -= len(message)
+        self._weigh()
+        try:
+            return self._handler.request_type.FromString(message)
+        except DecodeError as error:
+            raise GRPCError(Status.INTERNAL, f"grpc: error unmarshalling request: {error}") from error
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Iterates over the messages that the caller sends."""
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[Any]:
+        while (message := await self.recv_message()) is not None:
+            yield message
+
+    async def send_initial_metadata(self, *, metadata: MetadataLike | None = None) -> None:
+        """Sets the metadata that goes out ahead of the first message; a streaming method sends it now.
+
+        Raises:
+            ProtocolError: the headers have been sent.
+        """
+        if self._headers_sent:
+            raise ProtocolError("Initial metadata was already sent")
+        self._initial_metadata = _encoded(metadata)
+        if self._handler.cardinality.server_streaming:
+            self._send_headers()
+            await self._connection.flush()
+
+    async def send_message(self, message: Message) -> None:
+        """Sends a message; waits, in a streaming method, while the caller's flow-control window is full.
+
+        Raises:
+            ProtocolError: a second message from a method that answers with one.
+            TypeError: a message of another type than the method's.
+        """
+        if not isinstance(message, self._handler.reply_type):
+            raise TypeError(
+                f"{self.path} answers with {self._handler.reply_type.__name__}, not {type(message).__name__}"
+            )
+        payload = frame_message(message.SerializeToString())
+        self._replies += 1
+        if self._handler.cardinality.server_streaming:
+            await self._send_payload(payload)
+            await self._connection.flush()
+        elif self._replies > 1:
+            raise ProtocolError("Message was already sent")
+        else:
+            self._unary_reply = payload
+
+    async def send_trailing_metadata(
+        self,
+        *,
+        status: Status = Status.OK,
+        status_message: str | None = None,
+        metadata: MetadataLike | None = None,
+    ) -> None:
+        """Sets how the call ends; it is sent when the handler returns.
+
+        Raises:
+            ProtocolError: it was set before.
+        """
+        if self._outcome is not None:
+            raise ProtocolError("Trailing metadata was already sent")
+        self._outcome = (status, status_message)
+        self._trailing_metadata = _encoded(metadata)
+
+    async def cancel(self) -> None:
+        """Ends the call with RST_STREAM (CANCEL) and no status."""
+        self._reset = True
+        self._connection.reset(self._stream_id)
+        await self._connection.flush()
+
+    # --- what the connection calls
+
+    def feed(self, data: bytes) -> None:
+        """Takes data that arrived for this call."""
+        messages = self._reader.feed(data)
+        self._messages.extend(messages)
+        self._queued += sum(map(len, messages))
+        self._weigh()
+        self._wake()
+
+    def end(self) -> None:
+        """The caller has sent its last."""
+        self._ended = True
+        self._reader.end()
+        self._weigh()
+        self._wake()
+
+    def abandon(self) -> None:
+        """The caller has reset the stream: the handler is cancelled and nothing is answered."""
+        self._reset = True
+        self._scope.cancel()
+
+    def abort(self, status: Status, message: str) -> None:
+        """Cancels the handler, drops what it has not taken, and answers with the status given.
+
+        A handler that has returned is cancelled too, as long as its answer waits for the caller's window.
+        """
+        self._verdict = (status, message)
+        self._reader.fail(GRPCError(status, message))
+        self._messages.clear()
+        self._queued = 0
+        self._weigh()
+        self._scope.cancel()
+
+    def _wake(self) -> None:
+        if self._arrival is not None:
+            self._arrival.set()
+            self._arrival = None
+
+    def _weigh(self) -> None:
+        held = self._reader.rest + self._queued
+        self._connection.unread += held - self.held
+        self.held = held
+
+    async def run(self) -> Status:
+        """Runs the handler and composes its answer; the connection flushes it. Returns how the call ended."""
+        if not self._reset:  # else it came and went in one read: no handler need hear of it
+            outcome = await self._handled()
+        if self._reset:
+            return Status.CANCELLED
+        self._send_trailers(outcome)
+        return outcome[0]
+
+    async def _handled(self) -> Outcome:
+        try:
+            with self._scope:
+                await self._handler.func(self)
+                return await self._replied()
+        except GRPCError as error:
+            return error.status, error.message
+        except Exception as error:  # noqa: BLE001  # whatever a handler raises ends its own call and nothing else
+            self._connection.observer.handler_failed(self.path, error)
+            if not self._scope.cancelled_caught:
+                return _FAILED
+        return self._verdict
+
+    async def _replied(self) -> Outcome:
+        """What a handler that has returned has answered; composes the reply of a method that has one."""
+        outcome = self._outcome or (Status.OK, None)
+        if outcome[0] is not Status.OK or self._handler.cardinality.server_streaming:
+            return outcome
+        if not self._replies:
+            raise ProtocolError("Unary response with OK status requires a single message to be sent")
+        await self._send_payload(self._unary_reply)
+        return outcome
+
+    def _send_headers(self) -> None:
+        self._headers_sent = True
+        self._connection.send_headers(self._stream_id, response_headers(self._initial_metadata))
+
+    async def _send_payload(self, payload: bytes) -> None:
+        """Composes headers, if they are still to come, and DATA; waits while the caller's window is full."""
+        if not self._headers_sent:
+            self._send_headers()
+        await self._connection.send_data(self._stream_id, payload)
+
+    def _send_trailers(self, outcome: Outcome) -> None:
+        trailers = status_trailers(*outcome, self._trailing_metadata)
+        if not self._headers_sent:
+            trailers = response_headers((*self._initial_metadata, *trailers))
+        self._connection.send_headers(self._stream_id, trailers, end_stream=True)
+        if not self._ended:
+            # RFC 9113, 8.1: the answer is whole before the request is; what is still to come is not wanted.
+            self._connection.reset(self._stream_id, code=ErrorCodes.NO_ERROR)
+
+
+def _encoded(metadata: MetadataLike | None) -> list[Header]:
+    pairs = MultiDict(metadata or ())
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in encode_metadata(cast("Any", pairs))]

@@ -1,0 +1,207 @@
+"""Serving grpclib services on Trio: sockets, the accept loop, and the order of stopping."""
+
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import Final, NoReturn, Protocol
+
+import trio
+from grpclib.const import Handler
+
+from .connection import Connection
+from .limits import Limits
+from .observer import Observer
+from .tls import HandshakeFailedError, TLSTransport
+
+# The kernel's own bound (net.core.somaxconn) applies; during a restart, what arrives waits here.
+_BACKLOG: Final = 4096
+_ACCEPT_PAUSE: Final = 0.1  # seconds until accepting is tried again
+
+
+class Service(Protocol):
+    """A service as grpclib's protoc plugin generates them."""
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        """Path to handler."""
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Binds a TCP socket and listens.
+
+    Args:
+        host: an address or name; empty means all interfaces, IPv4 and IPv6 alike where the system can.
+        port: 0 lets the system choose; `getsockname()` tells.
+
+    Raises:
+        OSError: the address cannot be resolved or bound.
+    """
+    if host:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # As Go does for a name with addresses of both kinds: one is bound, and that is the IPv4 one.
+        family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    elif socket.has_dualstack_ipv6():
+        listener = socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
+    else:
+        listener = socket.create_server(("", port), backlog=_BACKLOG)
+    listener.setblocking(False)  # noqa: FBT003  # the standard library's signature
+    # Accepted sockets inherit both: an answer is one write and must not wait for the one before to be acknowledged; and
+    # a peer that has vanished without a word is found out in the end.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return listener
+
+
+async def serve_grpc(
+    services: Iterable[Service],
+    listeners: Sequence[socket.socket],
+    *,
+    tls: Callable[[], ssl.SSLContext],
+    limits: Limits | None = None,
+    observer: Observer | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Serves until cancelled; then drains, and only then is gone.
+
+    When cancelled it stops accepting at once. Connections are told to go elsewhere and their calls under way are
+    finished, in a shield that ends by itself: calls still running after `limits.drain_timeout` are answered
+    Unavailable, and a moment later whatever is left is cut. Calls end before their connections, connections before this
+    function.
+
+    Args:
+        services: what is served.
+        listeners: listening sockets; they stay the caller's and stay open, so that another server can take over.
+        tls: asked for the context of each new connection, so that a renewed identity is seen by the next one.
+        limits: what peers may take.
+        observer: who is told what happens.
+        task_status: started when connections are accepted.
+
+    Raises:
+        ValueError: there are no listeners.
+    """
+    if not listeners:
+        raise ValueError("a server needs a listening socket")
+    server = _Server(services, tls, limits or Limits(), observer or Observer())
+    async with trio.open_nursery() as outer:
+        outer.start_soon(server.hold_connections)
+        try:
+            connections = await server.holding()
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(server.accept, listener.dup(), connections)
+                task_status.started()
+        finally:
+            server.leaving.set()
+    raise AssertionError("accepting ends by cancellation only")  # pragma: no cover  # for the type checker
+
+
+class _Server:
+    def __init__(
+        self, services: Iterable[Service], tls: Callable[[], ssl.SSLContext], limits: Limits, observer: Observer
+    ) -> None:
+        self.leaving = trio.Event()
+        self._handlers = {
+            path.encode("ascii"): handler for service in services for path, handler in service.__mapping__().items()
+        }
+        self._tls = tls
+        self._limits = limits
+        self._observer = observer
+        self._held: trio.Nursery | None = None
+        self._holding = trio.Event()
+        self._silent: set[trio.CancelScope] = set()
+        self._connections: set[Connection] = set()
+
+    async def holding(self) -> trio.Nursery:
+        """The nursery of connections, as soon as `hold_connections` holds it."""
+        await self._holding.wait()
+        assert self._held is not None  # noqa: S101  # for the type checker: set before the event
+        return self._held
+
+    async def hold_connections(self) -> None:
+        """Holds the nursery of connections, out of reach of the cancellation that stops the accept loop."""
+        # Not by way of `Nursery.start`: where that is cancelled before `started`, it waits for the task to end, and
+        # this one would not.
+        with trio.CancelScope(shield=True) as shield:
+            async with trio.open_nursery() as self._held:
+                self._holding.set()
+                await self.leaving.wait()
+                # Connections see themselves off within these bounds; the deadline is for those that do not.
+                shield.deadline = trio.current_time() + self._limits.drain_timeout + 4 * self._limits.goodbye_timeout
+                for connection in self._connections:
+                    connection.leave()
+                for scope in self._silent:
+                    scope.deadline = min(scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
+
+    async def accept(self, listener: socket.socket, connections: trio.Nursery) -> NoReturn:
+        """Accepts until cancelled; closes its own handle of the listening socket."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                try:
+                    connected, peer = listener.accept()
+                except BlockingIOError:
+                    continue  # another server on the same socket was faster
+                except ConnectionAbortedError:
+                    continue  # the peer was gone before it was accepted
+                except OSError as error:
+                    # No descriptors or memory left, most likely; they come back, and until then spinning helps nobody.
+                    self._observer.accept_failed(error)
+                    await trio.sleep(_ACCEPT_PAUSE)
+                    continue
+                connected.setblocking(False)  # noqa: FBT003  # the standard library's signature
+                connections.start_soon(self._serve, connected, peer)
+        finally:
+            trio.lowlevel.notify_closing(listener)
+            listener.close()
+
+    async def _serve(self, connected: socket.socket, peer: object) -> None:
+        self._observer.connection_opened()
+        try:
+            with closing(TLSTransport(connected, self._tls())) as transport:
+                if await self._shaken_hands(transport, peer):
+                    await self._serve_calls(transport, peer)
+        except Exception as error:  # noqa: BLE001  # no peer may find a way to end what serves the others
+            self._observer.connection_failed(peer, error)
+        finally:
+            connected.close()  # also where there was no identity to serve it with
+            self._observer.connection_closed()
+
+    async def _serve_calls(self, transport: TLSTransport, peer: object) -> None:
+        async with trio.open_nursery() as nursery:
+            connection = Connection(
+                nursery,
+                transport,
+                peer=peer,
+                handlers=self._handlers,
+                limits=self._limits,
+                observer=self._observer,
+            )
+            self._connections.add(connection)
+            try:
+                if self.leaving.is_set():
+                    connection.leave()
+                await connection.serve()
+            finally:
+                self._connections.discard(connection)
+
+    async def _shaken_hands(self, transport: TLSTransport, peer: object) -> bool:
+        with trio.move_on_after(self._limits.handshake_timeout) as scope:
+            try:
+                # A peer that has said nothing yet has no claim on a server that is leaving.
+                self._silent.add(scope)
+                try:
+                    await transport.wait_first_byte()
+                finally:
+                    self._silent.discard(scope)
+                await transport.handshake()
+            except HandshakeFailedError as error:
+                self._observer.handshake_failed(peer, str(error))
+                return False
+        if scope.cancelled_caught:
+            patience = (
+                "before the server left" if self.leaving.is_set() else f"within {self._limits.handshake_timeout:g} s"
+            )
+            self._observer.handshake_failed(peer, f"no TLS handshake {patience}")
+            return False
+        return True

@@ -1,0 +1,253 @@
+"""gRPC over HTTP/2 as bytes: request headers, length-prefixed messages, status trailers. Pure: no IO, no clock.
+
+The rules are those of the gRPC over HTTP/2 specification; where it leaves a choice, the answer is grpc-go's, which is
+what Dapr's clients have always talked to.
+"""
+
+import re
+import zlib
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from grpclib.const import Handler, Status
+from grpclib.exceptions import GRPCError
+from grpclib.metadata import encode_grpc_message
+from multidict import MultiDict
+
+Header = tuple[bytes, bytes]
+Metadata = MultiDict[str | bytes]
+
+PREFIX_BYTES: Final = 5
+_TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_SECONDS_PER_UNIT: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:\+proto)?(?: *;.*)?")
+# Not handed to handlers as metadata: HTTP/2's and gRPC's own.
+_RESERVED: Final = frozenset({b"te", b"content-type", b"user-agent"})
+_RESPONSE: Final[tuple[Header, ...]] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+_OK: Final[tuple[Header, ...]] = ((b"grpc-status", b"0"),)
+# 16 + MAX_WBITS: zlib reads a gzip header and trailer.
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The head of a call: which handler it is for, and on what terms.
+
+    Attributes:
+        path: `/<service>/<method>`.
+        handler: the entry of the service's mapping.
+        timeout: seconds from the head's arrival, or None where the caller set no deadline.
+        gzip: messages whose compressed flag is set are gzip.
+        headers: as received, for `metadata_of`.
+    """
+
+    path: str
+    handler: Handler
+    timeout: float | None
+    gzip: bool
+    headers: tuple[Header, ...]
+
+
+class RefusedError(Exception):
+    """A head that does not begin a call. `headers` is the whole answer, sent with END_STREAM."""
+
+    def __init__(self, headers: tuple[Header, ...]) -> None:
+        super().__init__(headers)
+        self.headers = headers
+
+
+def read_request(headers: Iterable[Header], handlers: Mapping[bytes, Handler]) -> Request:
+    """Reads the head of a call.
+
+    Args:
+        headers: names in lower case, as HTTP/2 has them.
+        handlers: path to handler.
+
+    Raises:
+        RefusedError: with the answer: 405 for another method than POST, 415 for another content type, else
+            Trailers-Only with Unimplemented (unknown service, method or encoding) or Internal (malformed timeout).
+    """
+    headers = tuple(headers)
+    fields = dict(headers)
+    if fields[b":method"] != b"POST":
+        raise RefusedError(((b":status", b"405"), (b"allow", b"POST")))
+    if not _CONTENT_TYPE.fullmatch(fields.get(b"content-type", b"").lower()):
+        raise RefusedError(((b":status", b"415"),))
+    path = fields[b":path"]
+    handler = handlers.get(path)
+    if handler is None:
+        raise _refused(Status.UNIMPLEMENTED, _unknown(path, handlers))
+    encoding = fields.get(b"grpc-encoding", b"identity")
+    if encoding not in {b"identity", b"gzip"}:
+        raise _refused(
+            Status.UNIMPLEMENTED,
+            f'grpc: Decompressor is not installed for grpc-encoding "{_printable(encoding)}"',
+            ((b"grpc-accept-encoding", b"identity,gzip"),),
+        )
+    timeout = fields.get(b"grpc-timeout")
+    return Request(
+        path=path.decode("ascii"),
+        handler=handler,
+        timeout=None if timeout is None else _read_timeout(timeout),
+        gzip=encoding == b"gzip",
+        headers=headers,
+    )
+
+
+def _unknown(path: bytes, handlers: Mapping[bytes, Handler]) -> str:
+    service, slash, method = path.removeprefix(b"/").rpartition(b"/")
+    if not slash:
+        return f'malformed method name: "{_printable(path)}"'
+    if any(known.startswith(b"/" + service + b"/") for known in handlers):
+        return f"unknown method {_printable(method)} for service {_printable(service)}"
+    return f"unknown service {_printable(service)}"
+
+
+def _printable(value: bytes) -> str:
+    return value.decode("ascii", "backslashreplace")
+
+
+def _read_timeout(value: bytes) -> float:
+    match = _TIMEOUT.fullmatch(value)
+    if match is None:
+        raise _refused(Status.INTERNAL, f'malformed grpc-timeout: "{_printable(value)}"')
+    return int(match[1]) * _SECONDS_PER_UNIT[match[2]]
+
+
+def _refused(status: Status, message: str, extra: tuple[Header, ...] = ()) -> RefusedError:
+    return RefusedError((*_RESPONSE, *status_trailers(status, message), *extra))
+
+
+def response_headers(metadata: Iterable[Header] = ()) -> tuple[Header, ...]:
+    """The head of an answer, or of a Trailers-Only one."""
+    return (*_RESPONSE, *metadata)
+
+
+def status_trailers(status: Status, message: str | None, metadata: Iterable[Header] = ()) -> tuple[Header, ...]:
+    """The trailers that end a call; the message is percent-encoded."""
+    if status is Status.OK and not message:
+        return (*_OK, *metadata)
+    trailers = [(b"grpc-status", str(status.value).encode())]
+    if message:
+        trailers.append((b"grpc-message", encode_grpc_message(message).encode("ascii")))
+    return (*trailers, *metadata)
+
+
+def metadata_of(headers: Iterable[Header]) -> Metadata:
+    """The custom metadata among request headers; values of `-bin` keys are decoded, several in one header are parted.
+
+    A `-bin` value that is not base64 is left out: it says nothing, and no handler of ours may stumble over it.
+    """
+    metadata: Metadata = MultiDict()
+    for name, value in headers:
+        if name.startswith((b":", b"grpc-")) or name in _RESERVED:
+            continue
+        key = name.decode("ascii", "replace")
+        if not name.endswith(b"-bin"):
+            metadata.add(key, value.decode("ascii", "replace"))
+            continue
+        for part in value.split(b","):
+            try:
+                metadata.add(key, b64decode(part.strip() + b"=" * (-len(part.strip()) % 4), validate=True))
+            except Base64Error:
+                continue
+    return metadata
+
+
+def frame_message(payload: bytes) -> bytes:
+    """A message with its prefix: flag 0 (not compressed) and four bytes of length."""
+    return b"\0" + len(payload).to_bytes(4, "big") + payload
+
+
+class MessageReader:
+    """Cuts the data of one stream into messages.
+
+    Args:
+        limit: the largest message, in bytes, before and after decompression.
+        gzip: what the compressed flag stands for; without it the flag is an error.
+
+    Attributes:
+        failure: why nothing more can be read: ResourceExhausted for a message over the limit, as soon as its length is
+            known; Internal for one that cannot be read. The messages before it are whole.
+    """
+
+    __slots__ = ("_buffer", "_gzip", "_limit", "failure")
+
+    def __init__(self, *, limit: int, gzip: bool) -> None:
+        self.failure: GRPCError | None = None
+        self._buffer = bytearray()
+        self._limit = limit
+        self._gzip = gzip
+
+    @property
+    def rest(self) -> int:
+        """Bytes of a message that is not whole yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Takes what arrived, returns the messages that are now whole; drops what comes after a failure."""
+        messages: list[bytes] = []
+        if self.failure is None:
+            self._buffer += data
+            try:
+                while (message := self._next()) is not None:
+                    messages.append(message)
+            except GRPCError as error:
+                self.fail(error)
+        return messages
+
+    def end(self) -> None:
+        """Nothing more will come; half a message is a failure."""
+        if self._buffer:
+            self.fail(GRPCError(Status.INTERNAL, "grpc: the request ends within a message"))
+
+    def fail(self, error: GRPCError) -> None:
+        """Drops what is buffered and all that is still to come."""
+        self.failure = error
+        self._buffer.clear()
+
+    def _next(self) -> bytes | None:
+        buffer = self._buffer
+        if len(buffer) < PREFIX_BYTES:
+            return None
+        size = int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+        if size > self._limit:
+            raise GRPCError(
+                Status.RESOURCE_EXHAUSTED, f"grpc: received message larger than max ({size} vs. {self._limit})"
+            )
+        compressed = self._compressed(buffer[0])
+        end = PREFIX_BYTES + size
+        if len(buffer) < end:
+            return None
+        payload = bytes(buffer[PREFIX_BYTES:end])
+        del buffer[:end]
+        return self._decompressed(payload) if compressed else payload
+
+    def _compressed(self, flag: int) -> bool:
+        if flag == 0:
+            return False
+        if flag != 1:
+            raise GRPCError(Status.INTERNAL, f"grpc: received unexpected payload format {flag}")
+        if not self._gzip:
+            raise GRPCError(Status.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
+        return True
+
+    def _decompressed(self, payload: bytes) -> bytes:
+        inflate = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            # One byte more than allowed is enough to know; a bomb is not unpacked to its end.
+            message = inflate.decompress(payload, self._limit + 1)
+        except zlib.error as error:
+            raise GRPCError(Status.INTERNAL, f"grpc: failed to decompress the received message: {error}") from error
+        if len(message) > self._limit:
+            raise GRPCError(
+                Status.RESOURCE_EXHAUSTED, f"grpc: received message after decompression larger than max {self._limit}"
+            )
+        if not inflate.eof:
+            raise GRPCError(Status.INTERNAL, "grpc: failed to decompress the received message: unexpected EOF")
+        if inflate.unused_data:
+            raise GRPCError(Status.INTERNAL, "grpc: failed to decompress the received message: bytes after its end")
+        return message
