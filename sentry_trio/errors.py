@@ -4,6 +4,7 @@ Each error is raised by code that knows nothing of gRPC, of log levels or of exi
 translate it: `service.py` into status codes, `cli` into exit codes. The text is one line, made for people.
 """
 
+import enum
 from pathlib import Path
 
 
@@ -36,8 +37,24 @@ class ListenError(SentryError):
 # --- the trust bundle and where it is kept
 
 
+class BundlePart(enum.Enum):
+    """A part of the trust bundle, by the name that people know it under."""
+
+    ANCHORS = "trust anchors"
+    CHAIN = "issuer chain"
+    KEY = "issuer key"
+
+
 class InvalidBundleError(SentryError):
-    """Trust anchors, issuer chain or issuer key that do not make a certificate authority."""
+    """Trust anchors, issuer chain or issuer key that do not make a certificate authority.
+
+    Attributes:
+        parts: those at fault; two where they do not go together, none where that is for the catcher to say.
+    """
+
+    def __init__(self, message: str, *parts: BundlePart) -> None:
+        self.parts = parts
+        super().__init__(message)
 
 
 class StoreError(SentryError):

@@ -1,1 +1,67 @@
-"""validators."""
+"""Who vouches for a caller before anything is signed.
+
+request.py     what every validator asks of a request
+insecure.py    vouches for whoever asks; the default of standalone mode
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sentry_trio.ca.images import ContainerImage
+from sentry_trio.errors import ValidatorNotEnabledError, ValidatorRequiredError
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+
+Kind = SignCertificateRequest.TokenValidator
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What a validator found out about a caller whose app ID and namespace are as the request says.
+
+    Attributes:
+        trust_domain: the one that the SPIFFE ID is made with.
+        images: the containers of the caller's pod, where known.
+    """
+
+    trust_domain: str
+    images: tuple[ContainerImage, ...] = ()
+
+
+class Validator(Protocol):
+    """Checks that a caller may have the identity that it asks for."""
+
+    async def validate(self, request: SignCertificateRequest) -> Vouched:
+        """Vouches for the caller.
+
+        Raises:
+            NotPermittedError: this caller may not have this identity; its text is told to the caller.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """The validators of a run, by kind.
+
+    Attributes:
+        present: those that a request may name.
+        default: the one for requests that name none; None where they must.
+    """
+
+    present: Mapping[Kind, Validator]
+    default: Kind | None
+
+    def choose(self, kind: Kind) -> Validator:
+        """The validator for the kind that a request names.
+
+        Raises:
+            ValidatorRequiredError: none is named and there is no default.
+            ValidatorNotEnabledError: the one named is not present; unknown numbers are never present.
+        """
+        chosen = self.default if kind == Kind.UNKNOWN else kind
+        if chosen is None:
+            raise ValidatorRequiredError
+        validator = self.present.get(chosen)
+        if validator is None:
+            raise ValidatorNotEnabledError
+        return validator

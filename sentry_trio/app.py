@@ -1,0 +1,214 @@
+"""The composition root: what outlives a run, from the outside in."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import trio
+from starlette.types import ASGIApp
+
+from sentry_trio.authority import CertificateAuthority
+from sentry_trio.errors import (
+    InvalidBundleError,
+    InvalidConfigurationError,
+    IssuerNotValidError,
+    ListenError,
+    NotAvailableError,
+    SentryError,
+    SigningError,
+    StoreError,
+)
+from sentry_trio.grpc import open_listener
+from sentry_trio.lifetimes import outliving
+from sentry_trio.run import Run, Surroundings, prepare_run
+from sentry_trio.settings.options import Options
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics, RestartFailure
+from sentry_trio.web.health import Health
+from sentry_trio.web.metrics import metrics_app
+from sentry_trio.web.server import serve_http
+
+_log: Final = get_logger("dapr.sentry")
+
+
+# Ready while a run serves; a restart does not touch them.
+_TARGETS: Final = ("security-provider", "sentry-server")
+_CAUSES: Final[Mapping[type[SentryError], RestartFailure]] = {
+    StoreError: RestartFailure.STORE,
+    InvalidBundleError: RestartFailure.BUNDLE,
+    InvalidConfigurationError: RestartFailure.CONFIGURATION,
+    NotAvailableError: RestartFailure.CONFIGURATION,
+    IssuerNotValidError: RestartFailure.SERVER_CERTIFICATE,
+    SigningError: RestartFailure.SERVER_CERTIFICATE,
+}
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What can be asked of a certificate authority that serves.
+
+    Attributes:
+        authority: restarts and stops.
+        grpc_port: where CSRs are answered.
+        health_port: where `/healthz`, `/readyz` and `/livez` are answered.
+        metrics_port: where Prometheus scrapes; None with metrics off.
+    """
+
+    authority: CertificateAuthority[Run]
+    grpc_port: int
+    health_port: int
+    metrics_port: int | None
+
+
+async def serve(
+    options: Options,
+    *,
+    environ: Mapping[str, str] | None = None,
+    now: Callable[[], datetime] = _wall_clock,
+    task_status: trio.TaskStatus[Application] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves a certificate authority until cancelled: `trio.run(sentry_trio.serve, options)`.
+
+    From the outside in: health and metrics over HTTP, which answer from before the first run until after the last; the
+    listening sockets of gRPC, bound once; the authority with its runs. They end in the opposite order, each after
+    what stands inside it, so that health says "not ready" while calls drain.
+
+    Logging is the caller's: see `sentry_trio.telemetry.logs.configure_logging`. So are signals.
+
+    Args:
+        options: see `sentry_trio.settings.options.parse_options`.
+        environ: stands for `$NAME` in the configuration file; the process's environment if not given.
+        now: the wall clock, aware.
+        task_status: started when the first run serves, with what can be asked of it.
+
+    Raises:
+        SentryError: in an exception group; what kept it from starting.
+
+    Cancellation: graceful, and bounded by `options.drain_timeout` and a few seconds.
+    """
+    metrics = Metrics(now=now)
+    ledger = _Ledger(metrics)
+    health = ledger.health
+    async with AsyncExitStack() as outer:
+        health_port = await outer.enter_async_context(
+            _http(
+                health,
+                "healthz-server",
+                health,
+                options.healthz_listen_address,
+                options.healthz_port,
+            )
+        )
+        metrics_port = None
+        if options.enable_metrics:
+            metrics_port = await outer.enter_async_context(
+                _http(
+                    health,
+                    "metrics-exporter",
+                    metrics_app(metrics),
+                    options.metrics_listen_address,
+                    options.metrics_port,
+                )
+            )
+        listener = outer.enter_context(_grpc_listener(options))
+        surroundings = Surroundings(
+            options=options,
+            environ=os.environ if environ is None else environ,
+            listeners=[listener],
+            metrics=metrics,
+            now=now,
+        )
+
+        async def restart() -> None:
+            # The ledger has been told why it failed; the run that asked goes on.
+            with suppress(SentryError):
+                await authority.restart()
+
+        async def prepare() -> Run:
+            return await prepare_run(surroundings, restart, may_generate=ledger.present is None)
+
+        authority = CertificateAuthority(prepare, ledger)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(authority.serve)
+            task_status.started(
+                Application(
+                    authority,
+                    grpc_port=listener.getsockname()[1],
+                    health_port=health_port,
+                    metrics_port=metrics_port,
+                )
+            )
+
+
+@asynccontextmanager
+async def _http(health: Health, target: str, app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
+    """Serves an application beside the block; yields the port."""
+    async with outliving(partial(serve_http, app, host=host, port=port)) as bound:
+        with health.ready(target):
+            _log.info(f"{target} is listening on {bound}")
+            yield bound.port
+
+
+def _grpc_listener(options: Options) -> socket.socket:
+    try:
+        return open_listener(options.listen_address, options.port)
+    except OSError as error:
+        raise ListenError(f"port {options.port}", error.strerror or str(error)) from error
+
+
+class _Ledger:
+    """Keeps health and metrics in step with the authority's runs."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.present: Run | None = None
+        self.health = Health(detail=self.detail)
+        for target in _TARGETS:
+            self.health.target(target).not_ready()
+        self._metrics = metrics
+        self._number = 0
+        self._last_restart: str | None = None
+        self._degraded: str | None = None
+
+    def serving(self, run: Run, number: int) -> None:
+        self.present, self._number, self._degraded = run, number, None
+        self._metrics.run_started(number)
+        if number > 1:
+            self._last_restart = "succeeded"
+            self._metrics.restart_succeeded()
+        for target in _TARGETS:
+            self.health.target(target).ready()
+
+    def restart_failed(self, error: SentryError) -> None:
+        self._last_restart, self._degraded = "failed", str(error)
+        self._metrics.restart_failed(_cause(error))
+
+    def stopping(self) -> None:
+        for target in _TARGETS:
+            self.health.target(target).not_ready()
+
+    def detail(self) -> Mapping[str, object]:
+        """What `?verbose` adds to the verdict."""
+        present = self.present
+        return {
+            "run": self._number,
+            "bundle": present and present.bundle.fingerprint,
+            "loaded_at": present and present.loaded_at.isoformat(),
+            "last_restart": self._last_restart,
+            "degraded": self._degraded,
+        }
+
+
+def _cause(error: SentryError) -> RestartFailure:
+    for kind, cause in _CAUSES.items():
+        if isinstance(error, kind):
+            return cause
+    return RestartFailure.INTERNAL

@@ -1,0 +1,176 @@
+"""`sentry-trio request`: a workload certificate from a running authority, obtained as daprd would."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from rich.console import Console
+from rich.table import Table
+
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, fingerprint, obtain
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+
+_VALIDATORS: Final = {
+    "unknown": SignCertificateRequest.UNKNOWN,
+    "insecure": SignCertificateRequest.INSECURE,
+    "kubernetes": SignCertificateRequest.KUBERNETES,
+    "jwks": SignCertificateRequest.JWKS,
+}
+_EXAMPLES: Final = """\
+examples:
+  from the authority that `make run` started:
+    sentry-trio request --id myapp --out certs
+    openssl verify -CAfile certs/ca.crt -untrusted certs/tls.crt certs/tls.crt
+  from one in a cluster, with a projected token:
+    sentry-trio request --address dapr-sentry.dapr-system.svc:443 --trust-anchors /var/run/secrets/dapr.io/tls/ca.crt \\
+      --sentry-trust-domain cluster.local --sentry-namespace dapr-system --id myapp --namespace shop \\
+      --token-file /var/run/secrets/dapr.io/sentrytoken/token --validator kubernetes --out certs
+
+Writes to the directory of --out: tls.key (the private key, mode 0600), tls.crt (certificate and issuer chain) and
+ca.crt (trust anchors). Exit codes: 0 obtained, 1 not obtained, 2 not understood.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sentry-trio request",
+        description="Obtain a workload certificate from a running certificate authority, as daprd would.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--id", required=True, help="app ID, the last segment of the SPIFFE ID")
+    add("--namespace", default="default", help="namespace of the workload (default: %(default)s)")
+    add("--trust-domain", default="", help="trust domain to ask for (default: the authority's choice, 'public')")
+    add("--address", default="127.0.0.1:50001", help="host:port of the authority (default: %(default)s)")
+    add(
+        "--trust-anchors",
+        type=Path,
+        default=Path(".sentry/ca.crt"),
+        metavar="FILE",
+        help="PEM certificates that the authority must verify against (default: %(default)s)",
+    )
+    add("--sentry-trust-domain", default="localhost", help="the authority's own trust domain (default: %(default)s)")
+    add("--sentry-namespace", default="default", help="the authority's own namespace (default: %(default)s)")
+    add("--token-file", type=Path, metavar="FILE", help="token for the validator")
+    add(
+        "--validator",
+        choices=_VALIDATORS,
+        default="unknown",
+        help="who checks the request (default: the authority's choice)",
+    )
+    add("--jwt-audience", action="append", default=[], metavar="AUDIENCE", help="audience of a JWT; may be repeated")
+    add(
+        "--key-type",
+        choices=[kind.value for kind in KeyType],
+        default=KeyType.P256.value,
+        help="key to make (default: %(default)s)",
+    )
+    add(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="directory to write to, made if absent (default: the present one)",
+    )
+    return parser
+
+
+def request(arguments: Sequence[str]) -> int:
+    """Obtains a certificate, writes it, prints a summary; returns the exit code."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    host, colon, port = asked.address.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and int(port) <= 65535):
+        parser.error(f"--address must be host:port, got {asked.address!r}")
+    try:
+        obtained = obtain(
+            Authority(
+                host=host.removeprefix("[").removesuffix("]") or "127.0.0.1",
+                port=int(port),
+                trust_anchors=_read(asked.trust_anchors, "trust anchors"),
+                spiffe_id=f"spiffe://{asked.sentry_trust_domain}/ns/{asked.sentry_namespace}/dapr-sentry",
+            ),
+            Workload(
+                app_id=asked.id,
+                namespace=asked.namespace,
+                trust_domain=asked.trust_domain,
+                token=_read(asked.token_file, "token").decode("ascii", "replace").strip() if asked.token_file else "",
+                validator=_VALIDATORS[asked.validator],
+                audiences=tuple(asked.jwt_audience),
+            ),
+            key_type=KeyType(asked.key_type),
+        )
+        written = _write(asked.out, obtained)
+    except RequestFailedError as error:
+        print(f"sentry-trio request: {error}", file=sys.stderr)
+        return 1
+    _show(obtained, written)
+    return 0
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RequestFailedError(f"cannot read the {what} from {path}: {error.strerror}") from error
+
+
+def _write(directory: Path, obtained: Obtained) -> list[Path]:
+    """Writes key, chain and anchors, each whole or not at all; the key first, as a chain without one is of no use."""
+    contents = {
+        "tls.key": (obtained.key, 0o600),
+        "tls.crt": (obtained.chain, 0o644),
+        "ca.crt": (obtained.anchors, 0o644),
+    }
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, (content, mode) in contents.items():
+            _write_one(directory / name, content, mode)
+    except OSError as error:
+        raise RequestFailedError(f"cannot write to {error.filename or directory}: {error.strerror}") from error
+    return [directory / name for name in contents]
+
+
+def _write_one(path: Path, content: bytes, mode: int) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600 from the start
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _show(obtained: Obtained, written: Sequence[Path]) -> None:
+    certificate = obtained.certificate
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    left = obtained.valid_until - datetime.now(UTC)
+    hours, minutes = divmod(int(left.total_seconds()) // 60, 60)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("SPIFFE ID", obtained.spiffe_id)
+    for name in names.get_values_for_type(x509.DNSName):
+        table.add_row("DNS name", name)
+    table.add_row("Issuer", certificate.issuer.rfc4514_string())
+    table.add_row("Valid", f"from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC")
+    table.add_row("", f"until {obtained.valid_until:%Y-%m-%d %H:%M:%S} UTC, {hours} h {minutes} min from now")
+    table.add_row("Serial", f"{certificate.serial_number:x}")
+    table.add_row("SHA-256", fingerprint(certificate))
+    if obtained.jwt is not None:
+        table.add_row("JWT", obtained.jwt)
+    for label, path in zip(("Private key", "Certificate", "Trust anchors"), written, strict=True):
+        table.add_row(label, str(path))
+    Console(highlight=False).print(table)

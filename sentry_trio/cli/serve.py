@@ -1,0 +1,124 @@
+"""`sentry-trio serve`: options, logging and signals around the application."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import trio
+
+from sentry_trio import __version__, app
+from sentry_trio.errors import InvalidBundleError, ListenError, SentryError, StoreError
+from sentry_trio.settings.flags import HelpRequested, UsageError
+from sentry_trio.settings.options import Options, parse_options
+from sentry_trio.telemetry.logs import LogFileError, configure_logging, get_logger, open_log
+
+_log: Final = get_logger("dapr.sentry")
+_signals_log: Final = get_logger("dapr.signals")
+# As Go spells them.
+_SPELLINGS: Final[Mapping[int, str]] = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
+
+
+def serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Serves until a signal ends it; returns the exit code."""
+    instance = environ.get("HOSTNAME") or socket.gethostname()
+    # Until the options are read, and if they never are: text on standard output.
+    configure_logging(level="info", as_json=False, stream=sys.stdout, instance=instance, version=__version__)
+    try:
+        options = parse_options(arguments, environ)
+        stream = sys.stdout if options.log_file is None else open_log(options.log_file)
+    except HelpRequested as help_requested:
+        print(help_requested.usage, end="", file=sys.stderr)
+        return 0
+    except UsageError as error:
+        print(error.usage, end="", file=sys.stderr)
+        print(error.line, file=sys.stderr)
+        return 2
+    except LogFileError as error:
+        _log.fatal(str(error))
+        return 1
+    except SentryError as error:
+        _log.fatal(f"Invalid options: {error}")
+        return 1
+    configure_logging(
+        level=options.log_level, as_json=options.log_as_json, stream=stream, instance=instance, version=__version__
+    )
+    _log.info(f"Starting Dapr Sentry certificate authority -- version {__version__} -- sentry-trio")
+    _log.info(f"Log level set to: {options.log_level}")
+    try:
+        trio.run(_serve, options, environ)
+    except BaseExceptionGroup as group:
+        return _failed(group)
+    _log.info("Sentry shut down gracefully")
+    return 0
+
+
+async def _serve(options: Options, environ: Mapping[str, str]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as process:
+            with trio.CancelScope() as serving:
+                obey = _Obedience(signals, serving)
+                process.start_soon(obey.run)
+                async with trio.open_nursery() as nursery:
+                    obey.application = await nursery.start(partial(app.serve, options, environ=environ))
+            process.cancel_scope.cancel()
+
+
+class _Obedience:
+    """Does what signals ask: SIGHUP restarts; the first SIGTERM or SIGINT ends gracefully, the second at once.
+
+    Attributes:
+        application: what can be asked to restart; None until it serves.
+    """
+
+    def __init__(self, signals: AsyncIterator[int], serving: trio.CancelScope) -> None:
+        self.application: app.Application | None = None
+        self._signals = signals
+        self._serving = serving
+
+    async def run(self) -> None:
+        """Obeys until cancelled."""
+        async with trio.open_nursery() as restarts:
+            async for number in self._signals:
+                if number == signal.SIGHUP:
+                    restarts.start_soon(self._restart)
+                elif self._serving.cancel_called:
+                    _signals_log.fatal(f"Received signal '{_SPELLINGS[number]}' during shutdown; exiting immediately")
+                    os._exit(1)
+                else:
+                    _signals_log.info(f"Received signal '{_SPELLINGS[number]}'; beginning shutdown")
+                    self._serving.cancel()
+
+    async def _restart(self) -> None:
+        if self.application is None:
+            return  # it is reading everything for the first time anyway
+        _signals_log.info("Received signal 'hangup'; restarting")
+        # Why a restart failed has been logged where it failed.
+        with suppress(SentryError):
+            await self.application.authority.restart()
+
+
+def _failed(group: BaseExceptionGroup[BaseException]) -> int:
+    """Tells in one line each what ended the process."""
+    for error in _leaves(group):
+        if isinstance(error, StoreError | InvalidBundleError):
+            _log.fatal(f"error creating CA: failed to get CA bundle: {error}")
+        elif isinstance(error, ListenError):
+            _log.fatal(f"error running Sentry: {error}")
+        elif isinstance(error, SentryError):
+            _log.fatal(str(error))
+        else:
+            _log.fatal(f"unexpected error: {error!r}", exc_info=error)
+    return 1
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -1,0 +1,250 @@
+"""Asks a certificate authority for a workload certificate, as daprd does.
+
+asyncio, not Trio: the channel is grpclib's, which is a proven client and, for our own server, a foreign one.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+
+from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, signature_hash, write_private_key
+from sentry_trio.errors import SentryError
+from sentry_trio.proto.sentry_grpc import CAStub
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
+
+# daprd's habit: attempts, seconds for each, and seconds more between each two.
+_ATTEMPTS: Final = 5
+_ATTEMPT_TIMEOUT: Final = 3.0
+_PAUSE: Final = 0.05
+_AGAIN: Final = frozenset({Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED})
+
+
+class RequestFailedError(SentryError):
+    """No certificate was obtained; the text says what stood in the way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """Where a certificate authority is and how it is recognised.
+
+    Attributes:
+        host: name or address.
+        port: its gRPC port.
+        trust_anchors: PEM; its serving certificate must verify against them.
+        spiffe_id: the one URI that certificate must carry. Names are not compared, as daprd does not.
+    """
+
+    host: str
+    port: int
+    trust_anchors: bytes
+    spiffe_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What is asked for.
+
+    Attributes:
+        app_id: the last segment of the SPIFFE ID.
+        namespace: the segment before.
+        trust_domain: empty for the authority's choice.
+        token: what the validator checks.
+        validator: who checks; UNKNOWN for the authority's default.
+        audiences: of JWTs.
+    """
+
+    app_id: str
+    namespace: str
+    trust_domain: str = ""
+    token: str = ""
+    validator: SignCertificateRequest.TokenValidator = SignCertificateRequest.UNKNOWN
+    audiences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obtained:
+    """What was obtained.
+
+    Attributes:
+        key: the private key, PKCS #8 PEM; made here, never sent. Not shown by `repr`.
+        chain: workload certificate and issuer chain, PEM.
+        anchors: the trust anchors that the authority names, PEM.
+        certificate: the workload certificate.
+        spiffe_id: the identity that it carries.
+        valid_until: when it expires, UTC.
+        jwt: the JWT issued beside it, or None.
+    """
+
+    key: bytes
+    chain: bytes
+    anchors: bytes
+    certificate: x509.Certificate
+    spiffe_id: str
+    valid_until: datetime
+    jwt: str | None
+
+    def __repr__(self) -> str:
+        return f"Obtained(spiffe_id={self.spiffe_id!r}, valid_until={self.valid_until:%Y-%m-%dT%H:%M:%SZ})"
+
+
+def obtain(authority: Authority, workload: Workload, *, key_type: KeyType = KeyType.P256) -> Obtained:
+    """Makes a key and a CSR, asks, and checks the answer. Blocks, for at most about 16 s.
+
+    Five attempts of 3 s, repeated only where the authority is away or busy; a refusal is final, as it is for daprd.
+
+    Raises:
+        RequestFailedError: the authority cannot be reached, is not the one expected, refuses, or answers with something
+            that is not a certificate for this key.
+    """
+    context = _client_context(authority.trust_anchors)
+    key = generate_key(key_type)
+    request = SignCertificateRequest(
+        id=workload.app_id,
+        namespace=workload.namespace,
+        trust_domain=workload.trust_domain,
+        token=workload.token,
+        token_validator=workload.validator,
+        jwt_audiences=workload.audiences,
+        certificate_signing_request=_csr(key, workload.app_id),
+    )
+    with asyncio.Runner(loop_factory=_TidyLoop) as runner:
+        response = runner.run(_ask(authority, context, request))
+    return _checked(response, key)
+
+
+class _TidyLoop(asyncio.SelectorEventLoop):
+    """Closes the connections that were opened on it at once, with their sockets.
+
+    grpclib's channel leaves them to a TLS farewell that the end of the loop would cut short.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opened: list[asyncio.Transport] = []
+
+    async def create_connection(self, *args: Any, **keywords: Any) -> tuple[asyncio.Transport, Any]:
+        """Opens a connection and remembers it."""
+        transport, protocol = await super().create_connection(*args, **keywords)
+        self._opened.append(transport)
+        return transport, protocol
+
+    def close(self) -> None:
+        """Closes the connections, then the loop."""
+        for transport in self._opened:
+            transport.abort()
+        # Two rounds: TLS tells its socket, the socket tells its protocol.
+        for _ in range(2):
+            self.run_until_complete(asyncio.sleep(0))
+        super().close()
+
+
+def _client_context(trust_anchors: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # The SPIFFE ID is what names the authority; its certificate has no DNS name.
+    context.check_hostname = False
+    context.set_alpn_protocols(["h2"])
+    try:
+        context.load_verify_locations(cadata=trust_anchors.decode("ascii"))
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise RequestFailedError(f"the trust anchors are not PEM certificates: {error}") from error
+    return context
+
+
+def _csr(key: PrivateKey, app_id: str) -> bytes:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, app_id[:64])] if app_id else [])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, signature_hash(key))
+    return csr.public_bytes(serialization.Encoding.PEM)
+
+
+async def _ask(
+    authority: Authority, context: ssl.SSLContext, request: SignCertificateRequest
+) -> SignCertificateResponse:
+    where = f"{authority.host}:{authority.port}"
+    failure: Exception = RequestFailedError(f"{where} did not answer")
+    for attempt in range(_ATTEMPTS):
+        await asyncio.sleep(_PAUSE * attempt)
+        try:
+            async with asyncio.timeout(_ATTEMPT_TIMEOUT):
+                return await _ask_once(authority, context, request)
+        except GRPCError as error:
+            failure = RequestFailedError(f"{where} answered {_spelling(error.status)}: {error.message}")
+            if error.status not in _AGAIN:
+                raise failure from error
+        except ssl.SSLCertVerificationError as error:
+            raise RequestFailedError(
+                f"the certificate of {where} does not verify against the trust anchors: {error.verify_message}"
+            ) from error
+        except TimeoutError:
+            failure = RequestFailedError(f"{where} did not answer within {_ATTEMPT_TIMEOUT:g} s")
+        except (OSError, StreamTerminatedError, ProtocolError) as error:
+            failure = RequestFailedError(f"cannot reach {where}: {getattr(error, 'strerror', None) or error}")
+    raise failure
+
+
+async def _ask_once(
+    authority: Authority, context: ssl.SSLContext, request: SignCertificateRequest
+) -> SignCertificateResponse:
+    async with (
+        Channel(authority.host, authority.port, ssl=context) as channel,
+        CAStub(channel).SignCertificate.open(timeout=_ATTEMPT_TIMEOUT) as stream,
+    ):
+        # Headers go first; the token only to whom the certificate names.
+        await stream.send_request()
+        _check_peer(stream.peer.cert() if stream.peer else None, authority)
+        await stream.send_message(request, end=True)
+        response = await stream.recv_message()
+    if response is None:
+        raise RequestFailedError(f"{authority.host}:{authority.port} answered without a message")
+    return response
+
+
+def _check_peer(certificate: object, authority: Authority) -> None:
+    names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
+    uris = [value for kind, value in names if kind == "URI"]
+    if uris != [authority.spiffe_id]:
+        shown = " ".join(uris) or "nobody by SPIFFE ID"
+        raise RequestFailedError(
+            f"{authority.host}:{authority.port} is {shown}, not {authority.spiffe_id}: "
+            "check the address, or the authority's trust domain and namespace"
+        )
+
+
+def _checked(response: SignCertificateResponse, key: PrivateKey) -> Obtained:
+    try:
+        certificate = x509.load_pem_x509_certificate(response.workload_certificate)
+        ours = certificate.public_key() == key.public_key()
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        (spiffe_id,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except (ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+        raise RequestFailedError(f"the answer holds no workload certificate: {error}") from error
+    if not ours:
+        raise RequestFailedError("the answer holds a certificate for another key")
+    return Obtained(
+        key=write_private_key(key),
+        chain=response.workload_certificate,
+        anchors=b"".join(response.trust_chain_certificates),
+        certificate=certificate,
+        spiffe_id=spiffe_id,
+        valid_until=response.valid_until.ToDatetime(tzinfo=UTC),
+        jwt=response.jwt.value if response.HasField("jwt") else None,
+    )
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of a certificate, in hexadecimal digits."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def _spelling(status: Status) -> str:
+    return status.name.title().replace("_", "")

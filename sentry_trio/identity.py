@@ -1,0 +1,113 @@
+"""The authority's own certificate: what its gRPC server shows to those who connect."""
+
+import ssl
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
+
+import trio
+
+from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
+from sentry_trio.ca.keys import generate_key, serving_key_type, write_private_key
+from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.errors import IssuerNotValidError, SigningError
+from sentry_trio.grpc import server_context
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
+
+APP_ID: Final = "dapr-sentry"
+_LONGEST_SLEEP: Final = 60.0  # seconds; the wall clock may be set meanwhile
+_RETRY: Final = timedelta(seconds=10)
+
+_log: Final = get_logger("dapr.runtime.security")
+
+
+class ServingIdentity:
+    """The serving certificate of a run, signed by the run's own issuer with a key made for it.
+
+    The key is P-256, which every TLS client accepts, or Ed25519 under an Ed25519 issuer, as Dapr Sentry 1.18 has it.
+
+    Args:
+        issuer: signs; the first certificate is made at once.
+        spiffe_id: the identity that clients expect.
+        lifetime: of each certificate.
+        allowed_clock_skew: how far back its validity begins.
+        now: the wall clock.
+
+    Raises:
+        IssuerNotValidError: the issuer has expired or is not valid yet.
+        SigningError: the certificate could not be made.
+    """
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        spiffe_id: SpiffeId,
+        *,
+        lifetime: timedelta,
+        allowed_clock_skew: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._issuer = issuer
+        self._identity = WorkloadIdentity(spiffe_id=spiffe_id)
+        self._lifetime = lifetime
+        self._skew = allowed_clock_skew
+        self._now = now
+        self._renew()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For the next connection; those that are open keep what they were served with."""
+        return self._context
+
+    @property
+    def certificate(self) -> IssuedCertificate:
+        """The certificate now shown, with its chain."""
+        return self._certificate
+
+    def _renew(self) -> None:
+        key = generate_key(serving_key_type(self._issuer.bundle.key))
+        now = self._now()
+        certificate = self._issuer.issue(
+            key.public_key(), self._identity, lifetime=self._lifetime, allowed_clock_skew=self._skew, now=now
+        )
+        try:
+            self._context = server_context(certificate.pem, write_private_key(key))
+        except ssl.SSLError as error:
+            # TLS libraries ask more of keys than certificates do, 2048 bits of RSA for one.
+            why = (error.reason or str(error)).replace("_", " ").lower()
+            raise SigningError(f"the certificate cannot be served over TLS: {why}") from error
+        self._certificate = certificate
+        self._due = _half_life(certificate, now)
+
+    async def keep_fresh(self, *, metrics: Metrics) -> NoReturn:
+        """Renews the certificate at its half life, until cancelled; retries a failure every 10 s and says so.
+
+        Dapr Sentry 1.18 takes half the time from notBefore to notAfter, 11 h 52 min 30 s after issue by default.
+        """
+        while True:
+            remaining = (self._due - self._now()).total_seconds()
+            if remaining > 0:
+                await trio.sleep(min(remaining, _LONGEST_SLEEP))
+                continue
+            try:
+                self._renew()
+            except (IssuerNotValidError, SigningError) as error:
+                metrics.server_certificate_failed(_failure(error))
+                _log.error(f"failed to renew the serving certificate, trying again in {_RETRY.seconds} s: {error}")
+                await trio.sleep(_RETRY.total_seconds())
+            else:
+                _log.info("serving certificate renewed", not_after=self._certificate.not_after.isoformat())
+
+
+def _half_life(certificate: IssuedCertificate, now: datetime) -> datetime:
+    due = certificate.not_before + (certificate.not_after - certificate.not_before) / 2
+    if due <= now:
+        # Clamped to an issuer that soon expires, most of the window lies behind: half of what is left, then.
+        due = now + (certificate.not_after - now) / 2
+    return max(due, now + _RETRY)
+
+
+def _failure(error: IssuerNotValidError | SigningError) -> ServerCertificateFailure:
+    expired = isinstance(error, IssuerNotValidError)
+    return ServerCertificateFailure.ISSUER_NOT_VALID if expired else ServerCertificateFailure.SIGNING

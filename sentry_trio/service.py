@@ -1,0 +1,158 @@
+"""SignCertificate: choose a validator, have it vouch, read the CSR, sign, answer."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, cast
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from sentry_trio.ca.csr import read_csr
+from sentry_trio.ca.dns import dns_names
+from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
+from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.errors import (
+    InvalidCSRError,
+    InvalidIdentityError,
+    IssuerNotValidError,
+    NotPermittedError,
+    SentryError,
+    SigningError,
+    ValidatorNotEnabledError,
+    ValidatorRequiredError,
+)
+from sentry_trio.grpc import ServerStream
+from sentry_trio.proto.sentry_grpc import CABase
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics, SignFailure
+from sentry_trio.validators import Validators, Vouched
+
+_log: Final = get_logger("dapr.sentry.server")
+
+
+class _Answer(NamedTuple):
+    """How an error is told: to the caller, to the metrics, and whether it is the operator's business.
+
+    `text` is what the caller reads where the error's own text is not for strangers.
+    """
+
+    status: Status
+    reason: SignFailure
+    text: str | None = None
+
+
+# The one place where the domain's errors meet gRPC. Dapr's clients give up on all of these codes at once, as they
+# should: asking again would not help.
+_ANSWERS: Final[dict[type[SentryError], _Answer]] = {
+    ValidatorRequiredError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_REQUIRED),
+    ValidatorNotEnabledError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_NOT_ENABLED),
+    NotPermittedError: _Answer(Status.PERMISSION_DENIED, SignFailure.NOT_PERMITTED),
+    InvalidCSRError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_CSR),
+    InvalidIdentityError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_REQUEST),
+    IssuerNotValidError: _Answer(Status.FAILED_PRECONDITION, SignFailure.ISSUER_NOT_VALID),
+    SigningError: _Answer(Status.INTERNAL, SignFailure.SIGNING, "failed to sign certificate"),
+}
+# Refusals are the caller's affair and logged for those who search; these are the operator's.
+_OPERATORS: Final = frozenset({Status.FAILED_PRECONDITION, Status.INTERNAL})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What is the same for every certificate of a run.
+
+    Attributes:
+        lifetime: of a workload certificate, where the issuer lasts that long.
+        allowed_clock_skew: how far back its validity begins.
+        namespace: the authority's own; control-plane services there are given DNS names.
+        cluster_domain: the end of those names.
+    """
+
+    lifetime: timedelta
+    allowed_clock_skew: timedelta
+    namespace: str
+    cluster_domain: str
+
+
+class CertificateService(CABase):
+    """The gRPC service `dapr.proto.sentry.v1.CA`.
+
+    Args:
+        issuer: signs.
+        validators: vouch.
+        policy: what is the same for all.
+        metrics: told of every request.
+        now: the wall clock.
+    """
+
+    def __init__(
+        self, issuer: Issuer, validators: Validators, policy: Policy, *, metrics: Metrics, now: Callable[[], datetime]
+    ) -> None:
+        self._issuer = issuer
+        self._validators = validators
+        self._policy = policy
+        self._metrics = metrics
+        self._now = now
+
+    async def SignCertificate(  # noqa: N802  # the name on the wire
+        self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse]
+    ) -> None:
+        """Answers one request; the first step that fails decides the status (Dapr Sentry 1.18's order and texts).
+
+        Cancellation, by the caller's deadline or its leaving, ends it between two steps: nothing is signed half.
+
+        Raises:
+            GRPCError: the request is refused.
+        """
+        self._metrics.csr_received()
+        with self._refusing():
+            with self._metrics.stage("parse"):
+                request = cast("SignCertificateRequest", await stream.recv_message())
+            with self._metrics.stage("validate"):
+                vouched = await self._validators.choose(request.token_validator).validate(request)
+            with self._metrics.stage("sign"):
+                issued, identity = self._issue(request, vouched)
+            with self._metrics.stage("encode"):
+                response = self._response(issued)
+        await stream.send_message(response)
+        self._metrics.sign_succeeded()
+        _log.debug("certificate issued", id=str(identity.spiffe_id), not_after=issued.not_after.isoformat())
+
+    def _issue(self, request: SignCertificateRequest, vouched: Vouched) -> tuple[IssuedCertificate, WorkloadIdentity]:
+        csr = read_csr(request.certificate_signing_request)
+        identity = WorkloadIdentity(
+            spiffe_id=SpiffeId.make(vouched.trust_domain, request.namespace, request.id),
+            dns_names=dns_names(request.id, request.namespace, self._policy.namespace, self._policy.cluster_domain),
+            images=vouched.images,
+        )
+        issued = self._issuer.issue(
+            csr.public_key(),
+            identity,
+            lifetime=self._policy.lifetime,
+            allowed_clock_skew=self._policy.allowed_clock_skew,
+            now=self._now(),
+        )
+        return issued, identity
+
+    def _response(self, issued: IssuedCertificate) -> SignCertificateResponse:
+        response = SignCertificateResponse(
+            workload_certificate=issued.pem, trust_chain_certificates=[self._issuer.bundle.anchors_pem]
+        )
+        response.valid_until.FromDatetime(issued.not_after)
+        return response
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Turns the domain's errors into statuses, counts them and logs them."""
+        try:
+            yield
+        except tuple(_ANSWERS) as error:
+            answer = _ANSWERS[type(error)]
+            self._metrics.sign_failed(answer.reason, answer.status)
+            if answer.status in _OPERATORS:
+                _log.error(f"failed to sign certificate: {error}")
+            else:
+                _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value)
+            raise GRPCError(answer.status, answer.text or str(error)) from error

@@ -1,0 +1,140 @@
+"""`sentry-trio request` against a real process, and its files against OpenSSL."""
+
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.authorities import made_bundle
+from tests.cli.conftest import Start
+
+
+def request(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sentry_trio", "request", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def running(start: Start, tmp_path: Path) -> tuple[str, ...]:
+    """The flags by which a request finds the authority."""
+    port = start().log_until("Running gRPC server on port ")
+    return ("--address", f"127.0.0.1:{port}", "--trust-anchors", str(tmp_path / "ca.crt"))
+
+
+def openssl(*arguments: object) -> str:
+    command = ["openssl", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("key_type", ["p256", "p384", "ed25519", "rsa2048"])
+def test_a_first_certificate(running: tuple[str, ...], tmp_path: Path, key_type: str) -> None:
+    out = tmp_path / "made" / "certs"
+    result = request(*running, "--id", "myapp", "--namespace", "shop", "--key-type", key_type, "--out", str(out))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "spiffe://public/ns/shop/myapp" in result.stdout
+    assert "23 h 59 min from now" in result.stdout
+    verified = openssl(
+        "verify", "-x509_strict", "-CAfile", out / "ca.crt", "-untrusted", out / "tls.crt", out / "tls.crt"
+    )
+    assert verified.endswith(": OK\n")
+    assert openssl("pkey", "-in", out / "tls.key", "-pubout") == openssl(
+        "x509", "-in", out / "tls.crt", "-pubkey", "-noout"
+    )
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()}
+    assert modes == {"tls.key": 0o600, "tls.crt": 0o644, "ca.crt": 0o644}
+
+
+def test_a_control_plane_service_shows_its_names(running: tuple[str, ...], tmp_path: Path) -> None:
+    result = request(*running, "--id=dapr-injector", "--trust-domain=example.org", f"--out={tmp_path / 'out'}")
+    assert "spiffe://example.org/ns/default/dapr-injector" in result.stdout
+    assert "dapr-sidecar-injector.default.svc" in result.stdout
+
+
+def fails(*arguments: str) -> str:
+    result = request(*arguments)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_a_refusal_is_told(running: tuple[str, ...], tmp_path: Path) -> None:
+    line = fails(*running, "--id=my.app", f"--out={tmp_path / 'out'}")
+    assert "answered PermissionDenied: invalid request: parameter app-id cannot contain dots" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_authority_is_not_believed(running: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "other.crt").write_bytes(made_bundle().anchors_pem)
+    line = fails(*running, "--id=myapp", "--trust-anchors", str(tmp_path / "other.crt"))
+    assert "does not verify against the trust anchors" in line
+
+
+def test_another_identity_is_not_believed(running: tuple[str, ...], tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    line = fails(*running, "--id=myapp", "--sentry-namespace=dapr-system", "--token-file", str(token))
+    assert "is spiffe://localhost/ns/default/dapr-sentry, not spiffe://localhost/ns/dapr-system/dapr-sentry" in line
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(made_bundle().anchors_pem)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    line = fails("--id=myapp", f"--address=127.0.0.1:{port}", f"--trust-anchors={tmp_path / 'ca.crt'}")
+    assert f"cannot reach 127.0.0.1:{port}" in line
+
+
+def test_somebody_who_speaks_no_grpc(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("spiffe.invalid").configure_cert(context)
+    (tmp_path / "ca.crt").write_bytes(authority.cert_pem.bytes())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            with connection, context.wrap_socket(connection, server_side=True):
+                pass
+
+        thread = threading.Thread(target=hang_up, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        line = fails("--id=myapp", f"--address=127.0.0.1:{port}", f"--trust-anchors={tmp_path / 'ca.crt'}")
+        thread.join(10)
+    assert "is nobody by SPIFFE ID, not spiffe://localhost/ns/default/dapr-sentry" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file or directory"), (b"junk", "are not PEM"), ("ü".encode(), "are not PEM")],
+)
+def test_anchors_that_cannot_be_read(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    anchors = tmp_path / "anchors.crt"
+    if content is not None:
+        anchors.write_bytes(content)
+    assert reason in fails("--id=myapp", f"--trust-anchors={anchors}")
+
+
+def test_a_directory_that_cannot_be_written_to(running: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert f"cannot write to {tmp_path / 'file'}" in fails(*running, "--id=myapp", f"--out={tmp_path / 'file'}")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--id=x", "--address=nowhere"], ["--id=x", "--key-type=rsa1"]])
+def test_a_command_line_that_is_not_understood(arguments: list[str]) -> None:
+    result = request(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("usage: sentry-trio request")
+
+
+def test_help_needs_no_page() -> None:
+    result = request("--help")
+    assert result.returncode == 0
+    assert "openssl verify" in result.stdout

@@ -1,0 +1,139 @@
+"""`sentry-trio` as a process: signals, exit codes, and what it says when it does not start."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentry_trio import __version__
+from tests.cli.conftest import Start
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sentry_trio", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, **environ},
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "spelling"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupt")], ids=["TERM", "INT"]
+)
+def test_a_signal_ends_it_gracefully(start: Start, number: signal.Signals, spelling: str) -> None:
+    process = start()
+    process.log_until("Running gRPC server on port ")
+    process.send(number)
+    assert process.exit_code() == 0
+    assert process.messages()[-1] == "Sentry shut down gracefully"
+    assert f"Received signal '{spelling}'; beginning shutdown" in process.messages()
+
+
+def test_a_second_signal_ends_it_at_once(start: Start) -> None:
+    process = start()
+    port = int(process.log_until("Running gRPC server on port "))
+    # A peer in the middle of its handshake is given its time: the shutdown waits, and can be cut short.
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.sendall(b"\x16\x03\x01")
+        process.send(signal.SIGHUP)
+        process.log_until("Running gRPC server on port ")  # by now the peer has been accepted
+        process.send(signal.SIGTERM)
+        process.log_until("Received signal 'terminated'; beginning shutdown")
+        process.send(signal.SIGTERM)
+        assert process.exit_code() == 1
+    assert process.messages()[-1] == "Received signal 'terminated' during shutdown; exiting immediately"
+
+
+def test_hangup_restarts_it(start: Start) -> None:
+    process = start()
+    port = process.log_until("Running gRPC server on port ")
+    process.send(signal.SIGHUP)
+    assert process.log_until("Running gRPC server on port ") == port
+    process.send(signal.SIGTERM)
+    assert process.exit_code() == 0
+
+
+def test_the_log_may_go_to_a_file(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "sentry.log"
+    process = start("--log-file", str(log), "--config", "/nowhere.yaml")
+    assert process.exit_code() == 1
+    assert "nowhere.yaml" in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) & 0o077 == 0o044 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_log_file_that_cannot_be_opened_is_named(start: Start, tmp_path: Path) -> None:
+    result = run("--mode=standalone", f"--log-file={tmp_path}")
+    assert result.returncode == 1
+    assert f'failed to open log file \\"{tmp_path}\\": is a directory' in result.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--nope"], "unknown flag: --nope"),
+        (["--port"], "flag needs an argument: --port"),
+        (["-x"], "unknown shorthand flag: 'x' in -x"),
+        (["-port=abc"], 'invalid argument "abc" for "--port" flag: strconv.ParseInt: parsing "abc": invalid syntax'),
+    ],
+)
+def test_a_command_line_that_is_not_understood(arguments: list[str], line: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert lines[0] == "Usage of sentry:"
+    assert lines[-1] == line
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "-help"])
+def test_help(flag: str) -> None:
+    result = run(flag)
+    assert result.returncode == 0
+    assert result.stderr.startswith("Usage of sentry:\n")
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        (["--mode=nope"], {}, "Invalid options: invalid mode: nope"),
+        (["--mode=kubernetes"], {}, "--mode=kubernetes is not available in this release"),
+        ([], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "--mode=kubernetes is not available in this release"),
+        (["--jwt-enabled"], {}, "--jwt-enabled is not available in this release"),
+        (["--jwt-issuer=x"], {}, "jwt-issuer cannot be set when jwt-enabled is false"),
+        (["--mode=standalone"], {"NAMESPACE": ""}, "NAMESPACE"),
+        (["--mode=standalone", "--issuer-credentials=/nowhere"], {}, "failed to add target /nowhere: no such file"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_line(arguments: list[str], environ: dict[str, str], message: str) -> None:
+    ports = ("--healthz-port=0", "--metrics-port=0", "--port=0", "--listen-address=127.0.0.1")
+    result = run(*arguments, *ports, **environ)
+    assert result.returncode == 1
+    fatal = [line for line in result.stdout.splitlines() if "level=fatal" in line]
+    assert len(fatal) == 1
+    assert message in fatal[0]
+    assert result.stderr == ""
+
+
+def test_version() -> None:
+    assert run("version").stdout == f"{__version__}\n"
+
+
+def test_the_console_script_is_the_module(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("sentry-trio")
+    result = subprocess.run([script, "serve", "--nope"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (2, "unknown flag: --nope")

@@ -1,0 +1,230 @@
+"""The whole application in one process: what it makes, what it tells, and hot restart by real edits of real files."""
+
+import json
+import os
+import shutil
+import socket
+import stat
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from cryptography import x509
+from prometheus_client.parser import text_string_to_metric_families
+
+import sentry_trio
+from sentry_trio.authority import AuthorityStoppedError
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.errors import (
+    IncompleteBundleError,
+    InvalidBundleError,
+    InvalidConfigurationError,
+    ListenError,
+    SentryError,
+    StoreError,
+)
+from tests.authorities import LOOPBACK, SKEW, Served, serving, wall_clock
+
+NAMES = ("ca.crt", "issuer.crt", "issuer.key")
+
+
+def replace_bundle(directory: Path, *, lifetime: timedelta = timedelta(days=365)) -> None:
+    """Puts another authority's credentials in place, each by a rename, as careful people do."""
+    stored = generate(
+        "localhost", "default", KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW, lifetime=lifetime
+    )
+    for name, content in zip(NAMES, (stored.anchors, stored.chain, stored.key), strict=True):
+        (directory / f"{name}.new").write_bytes(content)
+    for name in NAMES:
+        (directory / f"{name}.new").replace(directory / name)
+
+
+async def verbose(served: Served) -> dict[str, object]:
+    status, body = await served.get("/readyz?verbose")
+    assert status == 200
+    answer = json.loads(body)
+    assert isinstance(answer, dict)
+    return answer
+
+
+async def until(served: Served, **expected: object) -> dict[str, object]:
+    """Waits, asking over HTTP, until health says what is expected."""
+    with trio.fail_after(10):
+        while True:
+            answer = await verbose(served)
+            if expected.items() <= answer.items():
+                return answer
+            await trio.sleep(0.02)  # between two questions, not for something to have happened
+
+
+async def test_an_empty_store_is_filled_and_a_certificate_obtained(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        obtained = await served.obtain()
+        assert obtained.spiffe_id == "spiffe://public/ns/default/myapp"
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+        assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+        assert obtained.anchors == (tmp_path / "ca.crt").read_bytes()
+
+
+async def test_what_is_there_is_used(tmp_path: Path) -> None:
+    replace_bundle(tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in NAMES}
+    async with serving(tmp_path) as served:
+        assert (await served.obtain()).anchors == before["ca.crt"]
+    assert {name: (tmp_path / name).read_bytes() for name in NAMES} == before
+
+
+async def test_health_and_metrics_tell(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await served.obtain()
+        assert await served.get("/healthz") == (200, "")
+        answer = await verbose(served)
+        assert answer["targets"] == {
+            "healthz-server": True,
+            "metrics-exporter": True,
+            "security-provider": True,
+            "sentry-server": True,
+        }
+        assert (answer["run"], answer["last_restart"], answer["degraded"]) == (1, None, None)
+        _, exposed = await served.get("/metrics", port=served.application.metrics_port)
+    values = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(exposed)
+        for sample in family.samples
+    }
+    assert values[("dapr_sentry_cert_sign_success_total",)] == 1
+    issuer = x509.load_pem_x509_certificate((tmp_path / "issuer.crt").read_bytes())
+    assert values[("dapr_sentry_issuercert_expiry_timestamp",)] == issuer.not_valid_after_utc.timestamp()
+    assert values[("sentry_run_number",)] == 1
+
+
+async def test_metrics_may_be_off(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--enable-metrics=false") as served:
+        assert served.application.metrics_port is None
+        assert (await served.get("/healthz"))[0] == 200
+
+
+async def test_an_edit_of_the_credentials_takes_effect(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        first = await verbose(served)
+        replace_bundle(tmp_path)
+        second = await until(served, run=2, last_restart="succeeded")
+        assert second["bundle"] != first["bundle"]
+        assert (await served.obtain()).anchors == (tmp_path / "ca.crt").read_bytes()
+
+
+async def test_an_edit_of_the_configuration_takes_effect(tmp_path: Path) -> None:
+    credentials, configuration = tmp_path / "credentials", tmp_path / "config.yaml"
+    credentials.mkdir()
+    configuration.write_text("spec: {mtls: {workloadCertTTL: 2h}}")
+    async with serving(credentials, "--config", str(configuration)) as served:
+        assert (await served.obtain()).valid_until < wall_clock() + timedelta(hours=2)
+        configuration.write_text("spec: {mtls: {workloadCertTTL: -1h}}")
+        answer = await until(served, last_restart="failed")
+        assert "workloadCertTTL" in str(answer["degraded"])
+        configuration.write_text("spec: {mtls: {workloadCertTTL: 30m}}")
+        await until(served, run=2, degraded=None)
+        assert (await served.obtain()).valid_until < wall_clock() + timedelta(minutes=30)
+
+
+async def test_a_bad_edit_changes_nothing_and_a_good_one_recovers(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        before = await verbose(served)
+        good = (tmp_path / "issuer.key").read_bytes()
+        (tmp_path / "issuer.key").write_bytes(b"not a key")
+        answer = await until(served, last_restart="failed")
+        assert (answer["run"], answer["bundle"]) == (1, before["bundle"])
+        assert str(tmp_path / "issuer.key") in str(answer["degraded"])
+        await served.obtain()
+        (tmp_path / "issuer.key").write_bytes(good)
+        await until(served, run=2, degraded=None)
+
+
+async def test_an_emptied_store_is_not_filled_while_a_bundle_is_in_use(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for name in NAMES:
+            (tmp_path / name).unlink()
+        answer = await until(served, last_restart="failed")
+        assert "the trust bundle is gone" in str(answer["degraded"])
+        assert list(tmp_path.iterdir()) == []
+        replace_bundle(tmp_path)
+        await until(served, run=2)
+
+
+async def test_what_changes_no_content_restarts_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await served.obtain()
+        os.utime(tmp_path / "ca.crt")
+        (tmp_path / "unrelated").write_text("x")
+        content = (tmp_path / "issuer.crt").read_bytes()
+        (tmp_path / "issuer.crt").write_bytes(content)
+        replace_bundle(tmp_path)
+        # Had any of those restarted it, this would be a later run.
+        assert (await until(served, last_restart="succeeded"))["run"] == 2
+
+
+async def test_a_restart_may_be_asked_for(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await served.application.authority.restart()
+        assert (await verbose(served))["run"] == 2
+        (tmp_path / "ca.crt").unlink()
+        with pytest.raises(IncompleteBundleError, match=r"ca\.crt missing while"):
+            await served.application.authority.restart()
+    with pytest.raises(AuthorityStoppedError):
+        await served.application.authority.restart()
+
+
+async def refuses(directory: Path, kind: type[SentryError], match: str, *flags: str) -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(kind, match=match), flatten_subgroups=True):
+        async with serving(directory, *flags):
+            pytest.fail("it serves")
+
+
+@pytest.mark.parametrize("missing", NAMES)
+async def test_an_incomplete_store_is_an_error_and_is_left_alone(tmp_path: Path, missing: str) -> None:
+    replace_bundle(tmp_path)
+    (tmp_path / missing).unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    await refuses(tmp_path, IncompleteBundleError, f"{missing} missing while")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+async def test_a_bundle_that_does_not_verify_is_an_error(tmp_path: Path) -> None:
+    replace_bundle(tmp_path)
+    shutil.copy(tmp_path / "issuer.crt", tmp_path / "ca.crt")
+    await refuses(tmp_path, InvalidBundleError, "certificate in trust anchor is not self-signed")
+
+
+async def test_credentials_need_a_directory(tmp_path: Path) -> None:
+    await refuses(tmp_path / "nowhere", StoreError, "nowhere: no such file or directory")
+
+
+async def test_a_configuration_that_was_named_must_be_there(tmp_path: Path) -> None:
+    await refuses(tmp_path, InvalidConfigurationError, "no such file or directory", "--config", "/nowhere.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        await refuses(tmp_path, ListenError, f"could not listen on port {port}", "--port", port)
+        await refuses(tmp_path, ListenError, f"could not listen on 127.0.0.1:{port}", "--healthz-port", port)
+
+
+@pytest.mark.parametrize("key_type", ["p384", "ed25519", "rsa2048"])
+async def test_the_kind_of_generated_keys_is_a_flag(tmp_path: Path, key_type: str) -> None:
+    async with serving(tmp_path, "--ca-key-type", key_type) as served:
+        assert (await served.obtain()).certificate.public_key() is not None
+
+
+async def test_embedding_is_plain(tmp_path: Path) -> None:
+    options = sentry_trio.parse_options(["--mode=standalone", f"--issuer-credentials={tmp_path}", *LOOPBACK], {})
+    async with trio.open_nursery() as nursery:
+        application = await nursery.start(partial(sentry_trio.serve, options))
+        assert application.grpc_port > 0
+        nursery.cancel_scope.cancel()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        sentry_trio.nothing  # noqa: B018

@@ -1,0 +1,205 @@
+"""The sequence of runs, in virtual time: restart, merging, failure, recovery, and cancellation at every step."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from sentry_trio.authority import AuthorityStoppedError, CertificateAuthority
+from sentry_trio.errors import InvalidBundleError, SentryError
+
+
+@dataclass
+class Script:
+    """Makes runs that write down what happens to them; the world around an authority."""
+
+    preparing: float = 0.0
+    draining: float = 0.0
+    failing: SentryError | None = None
+    events: list[str] = field(default_factory=list)
+    made: int = 0
+
+    async def prepare(self) -> "ScriptedRun":
+        self.made += 1
+        number = self.made
+        self.events.append(f"prepare {number}")
+        await trio.sleep(self.preparing)
+        if self.failing is not None:
+            raise self.failing
+        return ScriptedRun(self, number)
+
+    def serving(self, run: "ScriptedRun", number: int) -> None:
+        self.events.append(f"run {number} is {run.number}")
+
+    def restart_failed(self, error: SentryError) -> None:
+        self.events.append(f"failed: {error}")
+
+    def stopping(self) -> None:
+        self.events.append("stopping")
+
+
+@dataclass
+class ScriptedRun:
+    script: Script
+    number: int
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        self.script.events.append(f"serve {self.number}")
+        task_status.started()
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.script.events.append(f"drain {self.number}")
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 60):
+                await trio.sleep(self.script.draining)
+            self.script.events.append(f"end {self.number}")
+
+
+Started = Callable[[], Awaitable[CertificateAuthority[ScriptedRun]]]
+
+
+async def started(nursery: trio.Nursery, script: Script) -> CertificateAuthority[ScriptedRun]:
+    authority = CertificateAuthority(script.prepare, script)
+    return await nursery.start(authority.serve)  # type: ignore[no-any-return]  # start() is not generic
+
+
+async def test_the_first_run_serves_before_it_is_said_to(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(preparing=2)
+    async with trio.open_nursery() as nursery:
+        authority = await started(nursery, script)
+        assert trio.current_time() == 2
+        assert script.events == ["prepare 1", "serve 1", "run 1 is 1"]
+        authority.stop()
+    assert script.events[3:] == ["stopping", "drain 1", "end 1"]
+
+
+async def test_a_first_run_that_cannot_be_prepared_ends_it() -> None:
+    script = Script(failing=InvalidBundleError("no key"))
+    authority = CertificateAuthority(script.prepare, script)
+    with pytest.raises(InvalidBundleError, match="no key"):
+        await authority.serve()
+    with pytest.raises(AuthorityStoppedError):
+        await authority.restart()
+
+
+async def test_a_restart_overlaps_and_returns_once_the_new_run_serves(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(preparing=1, draining=5)
+    async with trio.open_nursery() as nursery:
+        authority = await started(nursery, script)
+        await authority.restart()
+        assert trio.current_time() == 2
+        await wait_all_tasks_blocked()
+        assert script.events == [
+            *("prepare 1", "serve 1", "run 1 is 1"),
+            *("prepare 2", "serve 2", "run 2 is 2", "drain 1"),
+        ]
+        await trio.sleep(5.5)
+        assert script.events[-1] == "end 1"
+        authority.stop()
+
+
+async def test_requests_during_a_restart_are_merged_into_one_more(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(preparing=1)
+    done: list[float] = []
+    async with trio.open_nursery() as nursery:
+        authority = await started(nursery, script)
+
+        async def restart() -> None:
+            await authority.restart()
+            done.append(trio.current_time())
+
+        async with trio.open_nursery() as askers:
+            askers.start_soon(restart)
+            await trio.sleep(0.5)  # the first is being prepared
+            for _ in range(10):
+                askers.start_soon(restart)
+        assert done == [2.0] + [3.0] * 10
+        assert script.made == 3
+        authority.stop()
+
+
+async def test_a_failed_restart_changes_nothing_and_a_later_one_recovers(autojump_clock: trio.abc.Clock) -> None:
+    script = Script()
+    async with trio.open_nursery() as nursery:
+        authority = await started(nursery, script)
+        script.failing = InvalidBundleError("bad edit")
+        with pytest.raises(InvalidBundleError, match="bad edit"):
+            await authority.restart()
+        await wait_all_tasks_blocked()
+        assert script.events[3:] == ["prepare 2", "failed: bad edit"]
+        script.failing = None
+        await authority.restart()
+        assert script.events[5:8] == ["prepare 3", "serve 3", "run 2 is 3"]
+        authority.stop()
+
+
+async def test_a_request_that_is_no_longer_waited_for_is_still_served(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(preparing=1)
+    async with trio.open_nursery() as nursery:
+        authority = await started(nursery, script)
+        with trio.move_on_after(0.5):
+            await authority.restart()
+        await trio.sleep(1)
+        assert "run 2 is 2" in script.events
+        authority.stop()
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        pytest.param(0.5, ["prepare 1"], id="while the first is prepared"),
+        pytest.param(1.5, ["serve 1", "run 1 is 1", "stopping", "drain 1", "end 1"], id="while it serves"),
+        pytest.param(
+            2.5, ["run 1 is 1", "prepare 2", "stopping", "drain 1", "end 1"], id="while a successor is prepared"
+        ),
+        pytest.param(4.0, ["drain 1", "stopping", "drain 2", "end 1", "end 2"], id="while the predecessor drains"),
+    ],
+)
+async def test_cancellation_leaves_nothing(autojump_clock: trio.abc.Clock, at: float, expected: list[str]) -> None:
+    script = Script(preparing=1, draining=3)
+    authority = CertificateAuthority(script.prepare, script)
+    failures: list[BaseException] = []
+
+    async def restart() -> None:
+        await trio.sleep(2)
+        try:
+            await authority.restart()
+        except AuthorityStoppedError as error:
+            failures.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(restart)
+        with trio.move_on_after(at):
+            await authority.serve()
+        nursery.cancel_scope.deadline = trio.current_time() + 5
+    assert script.events[-len(expected) :] == expected
+    assert len(failures) == (1 if at < 3 else 0)
+
+
+async def test_a_run_that_breaks_ends_the_authority() -> None:
+    class Breaking(Script):
+        async def prepare(self) -> "ScriptedRun":
+            return BreakingRun(self, 1)
+
+    class BreakingRun(ScriptedRun):
+        async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+            task_status.started()
+            await trio.lowlevel.checkpoint()
+            raise RuntimeError("a defect")
+
+    script = Breaking()
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a defect")):
+        await CertificateAuthority(script.prepare, script).serve()
+    assert script.events[-1] == "stopping"
+
+
+async def test_a_request_made_before_it_serves_is_served() -> None:
+    script = Script()
+    authority = CertificateAuthority(script.prepare, script)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(authority.serve)
+        await authority.restart()
+        assert script.made == 2
+        authority.stop()

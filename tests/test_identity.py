@@ -1,0 +1,124 @@
+"""The serving certificate: what it says, its key, and its renewal at half life."""
+
+from datetime import timedelta
+
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from sentry_trio.ca.issue import IssuedCertificate, Issuer
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.errors import SigningError
+from sentry_trio.identity import ServingIdentity
+from sentry_trio.telemetry.metrics import Metrics
+from tests.authorities import SKEW, made_bundle, wall_clock
+
+ID = SpiffeId.make("localhost", "default", "dapr-sentry")
+
+
+class Clock:
+    """A wall clock that goes with Trio's."""
+
+    def __init__(self) -> None:
+        self._start = wall_clock() - timedelta(seconds=trio.current_time())
+
+    def __call__(self):  # type: ignore[no-untyped-def]
+        return self._start + timedelta(seconds=trio.current_time())
+
+
+def identity(issuer: Issuer, clock: Clock) -> ServingIdentity:
+    return ServingIdentity(issuer, ID, lifetime=timedelta(hours=24), allowed_clock_skew=SKEW, now=clock)
+
+
+@pytest.mark.parametrize(
+    ("key_type", "key"),
+    [
+        (KeyType.P256, ec.EllipticCurvePublicKey),
+        (KeyType.P384, ec.EllipticCurvePublicKey),
+        (KeyType.RSA2048, ec.EllipticCurvePublicKey),
+        (KeyType.ED25519, ed25519.Ed25519PublicKey),
+    ],
+)
+async def test_it_is_the_authority_itself(key_type: KeyType, key: type) -> None:
+    shown = identity(Issuer(made_bundle(key_type)), Clock()).certificate.certificate
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [name.value for name in names] == ["spiffe://localhost/ns/default/dapr-sentry"]
+    public_key = shown.public_key()
+    assert isinstance(public_key, key)
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        assert public_key.curve.name == "secp256r1"
+
+
+async def test_it_is_renewed_at_half_life(autojump_clock: trio.testing.MockClock) -> None:
+    serving = identity(Issuer(made_bundle()), Clock())
+    first, context = serving.certificate, serving.context
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics()))
+        half = timedelta(hours=11, minutes=52, seconds=30).total_seconds()
+        await trio.sleep(half - 1)
+        assert serving.certificate is first
+        await trio.sleep(2)
+        assert serving.certificate is not first
+        assert serving.context is not context
+        assert serving.certificate.certificate.public_key() != first.certificate.public_key()
+        nursery.cancel_scope.cancel()
+
+
+class Failing(Issuer):
+    """Fails for a while after the first."""
+
+    calls = 0
+
+    def issue(self, *args, **keywords) -> IssuedCertificate:  # type: ignore[no-untyped-def]
+        self.calls += 1
+        if 1 < self.calls < 5:
+            raise SigningError("not now")
+        return super().issue(*args, **keywords)
+
+
+async def test_a_failed_renewal_is_tried_again_every_10_s(autojump_clock: trio.testing.MockClock) -> None:
+    issuer, metrics = Failing(made_bundle()), Metrics()
+    serving = identity(issuer, Clock())
+    first = serving.certificate
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
+        await trio.sleep(timedelta(hours=11, minutes=52, seconds=30).total_seconds() + 29)
+        assert (serving.certificate is first, issuer.calls) == (True, 4)
+        await trio.sleep(2)
+        assert (serving.certificate is first, issuer.calls) == (False, 5)
+        nursery.cancel_scope.cancel()
+    failed = 'dapr_sentry_servercert_issue_failed_total{reason="signing"} 3.0'
+    assert failed in metrics.exposition()[0].decode()
+
+
+async def test_near_its_issuer_s_end_it_is_not_renewed_all_the_time(autojump_clock: trio.testing.MockClock) -> None:
+    clock = Clock()
+    bundle = made_bundle(now=clock(), lifetime=timedelta(minutes=8))
+
+    class Counting(Issuer):
+        calls = 0
+
+        def issue(self, *args, **keywords) -> IssuedCertificate:  # type: ignore[no-untyped-def]
+            Counting.calls += 1
+            return super().issue(*args, **keywords)
+
+    serving = identity(Counting(bundle), clock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics()))
+        await trio.sleep(470)
+        assert serving.certificate.not_after == bundle.not_after
+        assert 3 < Counting.calls < 15
+        nursery.cancel_scope.cancel()
+
+
+async def test_after_its_issuer_s_end_it_keeps_what_it_has(autojump_clock: trio.testing.MockClock) -> None:
+    clock, metrics = Clock(), Metrics()
+    serving = identity(Issuer(made_bundle(now=clock(), lifetime=timedelta(minutes=1))), clock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
+        await trio.sleep(120)
+        nursery.cancel_scope.cancel()
+    exposed = metrics.exposition()[0].decode()
+    assert 'dapr_sentry_servercert_issue_failed_total{reason="issuer_not_valid"} 0.0' not in exposed

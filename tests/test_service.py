@@ -1,0 +1,289 @@
+"""SignCertificate as a foreign client meets it: grpcio, over TLS whose chain is the authority's own."""
+
+from base64 import encodebytes
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sentry_trio.ca.issue import Issuer, WorkloadIdentity
+from sentry_trio.ca.keys import KeyType, generate_key, write_private_key
+from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.errors import SigningError
+from sentry_trio.grpc import open_listener, serve_grpc, server_context
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
+from sentry_trio.service import CertificateService, Policy
+from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.validators import Validators
+from sentry_trio.validators.insecure import InsecureValidator
+from tests.authorities import SKEW, made_bundle, made_csr, wall_clock
+
+INSECURE = SignCertificateRequest.INSECURE
+STANDALONE = Validators(present={INSECURE: InsecureValidator()}, default=INSECURE)
+NO_DEFAULT = Validators(present={INSECURE: InsecureValidator()}, default=None)
+CSR = made_csr()
+DER = x509.load_pem_x509_csr(CSR).public_bytes(serialization.Encoding.DER)
+
+
+def pem(label: str, der: bytes) -> bytes:
+    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label.encode(), encodebytes(der), label.encode())
+
+
+def forged() -> bytes:
+    """A CSR whose signature is another's."""
+    broken = bytearray(DER)
+    broken[-1] ^= 1
+    return pem("CERTIFICATE REQUEST", bytes(broken))
+
+
+@dataclass
+class Oracle:
+    """A service and a grpcio client for it."""
+
+    port: int
+    anchors: bytes
+    metrics: Metrics
+
+    async def sign(self, **fields: Any) -> SignCertificateResponse:
+        request = SignCertificateRequest(
+            **{"id": "myapp", "namespace": "shop", "certificate_signing_request": CSR} | fields
+        )
+
+        def in_thread() -> SignCertificateResponse:
+            credentials = grpc.ssl_channel_credentials(self.anchors)
+            with grpc.secure_channel(
+                f"localhost:{self.port}", credentials, options=[("grpc.enable_http_proxy", 0)]
+            ) as channel:
+                call = channel.unary_unary(
+                    "/dapr.proto.sentry.v1.CA/SignCertificate",
+                    request_serializer=lambda message: message.SerializeToString(),
+                    response_deserializer=SignCertificateResponse.FromString,
+                )
+                return call(request, timeout=10)  # type: ignore[no-any-return]  # grpcio has no types
+
+        return await trio.to_thread.run_sync(in_thread)
+
+    async def refused(self, **fields: Any) -> tuple[str, str]:
+        with pytest.raises(grpc.RpcError) as caught:
+            await self.sign(**fields)
+        return caught.value.code().name, caught.value.details()
+
+    def counted(self, series: str) -> float:
+        lines = self.metrics.exposition()[0].decode().splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(series + " ")), 0.0)
+
+
+@dataclass
+class Clock:
+    at: datetime
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+@asynccontextmanager
+async def oracle(
+    *,
+    validators: Validators = STANDALONE,
+    issuer: Issuer | None = None,
+    clock: Callable[[], datetime] = wall_clock,
+) -> AsyncIterator[Oracle]:
+    issuer = issuer or Issuer(made_bundle())
+    key = generate_key(KeyType.P256)
+    # Like the authority's own certificate, but with the DNS name that grpcio insists on.
+    own = issuer.issue(
+        key.public_key(),
+        WorkloadIdentity(SpiffeId.make("localhost", "default", "dapr-sentry"), dns_names=("localhost",)),
+        lifetime=timedelta(hours=1),
+        allowed_clock_skew=SKEW,
+        now=wall_clock(),
+    )
+    context = server_context(own.pem, write_private_key(key))
+    metrics = Metrics()
+    policy = Policy(
+        lifetime=timedelta(hours=24), allowed_clock_skew=SKEW, namespace="default", cluster_domain="localhost"
+    )
+    service = CertificateService(issuer, validators, policy, metrics=metrics, now=clock)
+    with open_listener("127.0.0.1", 0) as listener:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_grpc, [service], [listener], tls=lambda: context))
+            yield Oracle(listener.getsockname()[1], issuer.bundle.anchors_pem, metrics)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def standalone() -> AsyncIterator[Oracle]:
+    async with oracle() as served:
+        yield served
+
+
+async def test_a_certificate_is_issued(standalone: Oracle) -> None:
+    response = await standalone.sign(trust_domain="example.org")
+    leaf, issuer = x509.load_pem_x509_certificates(response.workload_certificate)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://example.org/ns/shop/myapp"]
+    assert names.get_values_for_type(x509.DNSName) == []
+    assert response.trust_chain_certificates == [standalone.anchors]
+    assert response.valid_until.ToDatetime(tzinfo=UTC) == leaf.not_valid_after_utc
+    leaf.verify_directly_issued_by(issuer)
+    issuer.verify_directly_issued_by(x509.load_pem_x509_certificate(standalone.anchors))
+    assert not response.HasField("jwt")
+    assert standalone.counted("dapr_sentry_cert_sign_request_received_total") == 1
+    assert standalone.counted("dapr_sentry_cert_sign_success_total") == 1
+    for stage in ("parse", "validate", "sign", "encode"):
+        assert standalone.counted(f'sentry_sign_stage_duration_seconds_count{{stage="{stage}"}}') == 1
+
+
+async def test_without_a_trust_domain_it_is_public(standalone: Oracle) -> None:
+    leaf = x509.load_pem_x509_certificate((await standalone.sign()).workload_certificate)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://public/ns/shop/myapp"]
+
+
+async def test_control_plane_services_are_given_dns_names(standalone: Oracle) -> None:
+    response = await standalone.sign(id="dapr-injector", namespace="default")
+    leaf = x509.load_pem_x509_certificate(response.workload_certificate)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["dapr-sidecar-injector.default.svc"]
+
+
+CHARACTERS = "path segment characters are limited to letters, numbers, dots, dashes, and underscores"
+EMPTY: dict[str, Any] = {"id": "", "namespace": "", "certificate_signing_request": b""}
+REFUSALS: list[tuple[dict[str, Any], str, str]] = [
+    # validator
+    (
+        {"token_validator": SignCertificateRequest.KUBERNETES},
+        "INVALID_ARGUMENT",
+        "the requested validator is not enabled",
+    ),
+    ({"token_validator": SignCertificateRequest.JWKS}, "INVALID_ARGUMENT", "the requested validator is not enabled"),
+    ({"token_validator": -1}, "INVALID_ARGUMENT", "the requested validator is not enabled"),
+    ({"token_validator": 77}, "INVALID_ARGUMENT", "the requested validator is not enabled"),
+    # what every validator asks
+    ({"id": ""}, "PERMISSION_DENIED", "invalid request: parameter app-id cannot be empty"),
+    ({"id": "my.app"}, "PERMISSION_DENIED", "invalid request: parameter app-id cannot contain dots"),
+    ({"id": "a" * 65}, "PERMISSION_DENIED", "invalid request: app ID must be 64 characters or less"),
+    ({"id": "ü" * 33}, "PERMISSION_DENIED", "invalid request: app ID must be 64 characters or less"),
+    ({"certificate_signing_request": b""}, "PERMISSION_DENIED", "invalid request: CSR is required"),
+    ({"namespace": ""}, "PERMISSION_DENIED", "invalid request: namespace is required"),
+    (
+        EMPTY,
+        "PERMISSION_DENIED",
+        "invalid request: parameter app-id cannot be empty\nCSR is required\nnamespace is required",
+    ),
+    (
+        {"id": "." * 65},
+        "PERMISSION_DENIED",
+        "invalid request: parameter app-id cannot contain dots\napp ID must be 64 characters or less",
+    ),
+    (
+        {"trust_domain": "Example.org"},
+        "PERMISSION_DENIED",
+        "trust domain characters are limited to lowercase letters, numbers, dots, dashes, and underscores",
+    ),
+    # CSR
+    ({"certificate_signing_request": b"not PEM"}, "INVALID_ARGUMENT", "invalid certificate signing request"),
+    (
+        {"certificate_signing_request": pem("PUBLIC KEY", DER)},
+        "INVALID_ARGUMENT",
+        "invalid certificate signing request",
+    ),
+    ({"certificate_signing_request": forged()}, "INVALID_ARGUMENT", "invalid signature"),
+    # identity: Internal in Dapr Sentry, the caller's fault here
+    ({"id": "my app"}, "INVALID_ARGUMENT", f"app ID: {CHARACTERS}"),
+    ({"namespace": "a/b"}, "INVALID_ARGUMENT", f"namespace: {CHARACTERS}"),
+    ({"namespace": ".."}, "INVALID_ARGUMENT", "namespace: path cannot contain dot segments"),
+]
+
+
+@pytest.mark.parametrize(("fields", "code", "message"), REFUSALS, ids=lambda value: str(value)[:40])
+async def test_refusals(standalone: Oracle, fields: dict[str, Any], code: str, message: str) -> None:
+    assert await standalone.refused(**fields) == (code, message)
+    assert standalone.counted("dapr_sentry_cert_sign_success_total") == 0
+
+
+@pytest.mark.parametrize("der", [b"", b"\x30\x00", DER[:-1], DER + b"\0"], ids=["empty", "hollow", "cut", "trailing"])
+async def test_a_csr_that_is_no_pkcs_10(standalone: Oracle, der: bytes) -> None:
+    code, message = await standalone.refused(certificate_signing_request=pem("CERTIFICATE REQUEST", der))
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith("failed to parse certificate signing request: ")
+
+
+async def test_legacy_clients_may_label_a_csr_as_certificate(standalone: Oracle) -> None:
+    assert (await standalone.sign(certificate_signing_request=pem("CERTIFICATE", DER))).workload_certificate
+
+
+async def test_the_first_failing_step_decides(standalone: Oracle) -> None:
+    everything = EMPTY | {"token_validator": SignCertificateRequest.JWKS, "trust_domain": "Example.org"}
+    assert (await standalone.refused(**everything))[1] == "the requested validator is not enabled"
+    assert (await standalone.refused(**EMPTY, trust_domain="Example.org"))[1].startswith("invalid request: ")
+    bad_csr_and_id = {"id": "my app", "certificate_signing_request": b"x"}
+    assert (await standalone.refused(**bad_csr_and_id))[1] == "invalid certificate signing request"
+
+
+async def test_a_validator_must_be_named_where_there_is_no_default() -> None:
+    async with oracle(validators=NO_DEFAULT) as served:
+        expected = ("INVALID_ARGUMENT", "a validator name must be specified in this environment")
+        assert await served.refused() == expected
+        assert (await served.sign(token_validator=INSECURE)).workload_certificate
+
+
+async def test_failures_are_counted_by_cause(standalone: Oracle) -> None:
+    await standalone.refused(id="")
+    await standalone.refused(certificate_signing_request=forged())
+    assert standalone.counted('dapr_sentry_cert_sign_failure_total{reason="not_permitted"}') == 1
+    assert standalone.counted('dapr_sentry_cert_sign_failure_total{reason="invalid_csr"}') == 1
+    assert standalone.counted("dapr_sentry_cert_sign_request_received_total") == 2
+
+
+async def test_an_expired_issuer_signs_nothing() -> None:
+    clock = Clock(wall_clock())
+    async with oracle(clock=clock) as served:
+        clock.at += timedelta(days=366)
+        code, message = await served.refused()
+        assert code == "FAILED_PRECONDITION"
+        assert "expired" in message
+        clock.at -= timedelta(days=366 * 2)
+        code, message = await served.refused()
+        assert code == "FAILED_PRECONDITION"
+        assert "not valid" in message
+
+
+async def test_what_the_issuer_does_not_outlive_is_clamped() -> None:
+    bundle = made_bundle(lifetime=timedelta(hours=2))
+    async with oracle(issuer=Issuer(bundle)) as served:
+        response = await served.sign()
+        assert response.valid_until.ToDatetime(tzinfo=UTC) == bundle.not_after
+
+
+class BrokenIssuer(Issuer):
+    """Signs its own certificate and then no more."""
+
+    signed = 0
+
+    def issue(self, *args: object, **keywords: object):  # type: ignore[no-untyped-def]
+        self.signed += 1
+        if self.signed > 1:
+            raise SigningError("the signature does not verify: a secret of the operator's")
+        return super().issue(*args, **keywords)  # type: ignore[arg-type]
+
+
+async def test_a_failure_to_sign_is_internal_and_tells_no_details() -> None:
+    async with oracle(issuer=BrokenIssuer(made_bundle())) as served:
+        assert await served.refused() == ("INTERNAL", "failed to sign certificate")
+        assert served.counted('dapr_sentry_cert_sign_failure_total{reason="signing"}') == 1
+
+
+async def test_ec_keys_of_another_curve_are_signed(standalone: Oracle) -> None:
+    csr = made_csr(ec.generate_private_key(ec.SECP384R1()))
+    leaf = x509.load_pem_x509_certificate((await standalone.sign(certificate_signing_request=csr)).workload_certificate)
+    assert leaf.public_key() == x509.load_pem_x509_csr(csr).public_key()
