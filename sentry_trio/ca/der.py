@@ -12,7 +12,6 @@ from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 UNREADABLE = (
     ValueError,
     TypeError,
-    LookupError,
     OverflowError,
     UnsupportedAlgorithm,
     InternalError,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 import trio
+from trio_util import AsyncValue
 
 from sentry_trio import __version__, app
 from sentry_trio.errors import InvalidBundleError, ListenError, SentryError, StoreError
@@ -64,7 +65,7 @@ async def _serve(options: Options, environ: Mapping[str, str]) -> None:
                 obey = _Obedience(signals, serving)
                 process.start_soon(obey.run)
                 async with trio.open_nursery() as nursery:
-                    obey.application = await nursery.start(partial(app.serve, options, environ=environ))
+                    obey.application.value = await nursery.start(partial(app.serve, options, environ=environ))
             process.cancel_scope.cancel()
 
 
@@ -72,11 +73,11 @@ class _Obedience:
     """Does what signals ask: SIGHUP restarts; the first SIGTERM or SIGINT ends gracefully, the second at once.
 
     Attributes:
-        application: what can be asked to restart; None until it serves.
+        application: what can be asked to restart; None until it serves, and a restart asked for earlier waits.
     """
 
     def __init__(self, signals: AsyncIterator[int], serving: trio.CancelScope) -> None:
-        self.application: app.Application | None = None
+        self.application = AsyncValue[app.Application | None](None)
         self._signals = signals
         self._serving = serving
 
@@ -94,12 +95,11 @@ class _Obedience:
                     self._serving.cancel()
 
     async def _restart(self) -> None:
-        if self.application is None:
-            return  # it is reading everything for the first time anyway
+        application = await self.application.wait_value(lambda value: value is not None)
         _signals_log.info("Received signal 'hangup'; restarting")
         # Why a restart failed has been logged where it failed.
         with suppress(SentryError):
-            await self.application.authority.restart()
+            await application.authority.restart()
 
 
 def _failed(group: BaseExceptionGroup[BaseException]) -> int:

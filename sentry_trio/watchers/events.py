@@ -164,7 +164,10 @@ def _directories(path: Path) -> Iterator[Path]:
             target = step.readlink()
         except OSError:  # not a link, or not there
             if not parts or not os.path.lexists(step):
-                yield here if here.is_dir() else here.parent
+                directory = here if here.is_dir() else here.parent
+                yield directory
+                if not os.access(directory, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+                    yield directory.parent  # which tells when this one may be read, and so watched, again
                 return
             here = step
             continue
