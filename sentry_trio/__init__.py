@@ -9,7 +9,8 @@ this table and holds every module to it.
     5  authority                                          the sequence of runs
     4  run                                                one run: a nursery
     3  service                                            SignCertificate: validate, sign, answer
-    2  validators stores web watchers identity client     one file per kind; all IO towards the outside
+    2  validators stores web watchers                     one file per kind; all IO towards the outside
+    2  identity observation client
     1  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
     0  grpc telemetry errors lifetimes                    grpc knows nothing of Sentry: any grpclib service on Trio
 

@@ -72,8 +72,9 @@ class IncompleteBundleError(StoreError):
     def __init__(self, missing: tuple[Path, ...], present: tuple[Path, ...]) -> None:
         self.missing = missing
         self.present = present
+        exist = "exists" if len(present) == 1 else "exist"
         super().__init__(
-            f"incomplete trust bundle: {_listed(missing)} missing while {_listed(present)} exists; "
+            f"incomplete trust bundle: {_listed(missing)} missing while {_listed(present)} {exist}; "
             "restore what is missing, or move the rest away to have a new certificate authority generated"
         )
 

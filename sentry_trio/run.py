@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from grpclib.const import Status
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.expiry import ExpiryState
@@ -28,8 +27,9 @@ from sentry_trio.errors import (
     SigningError,
     StoreError,
 )
-from sentry_trio.grpc import Limits, Observer, serve_grpc
+from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.identity import APP_ID, ServingIdentity
+from sentry_trio.observation import ServerObserver
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
@@ -143,7 +143,7 @@ class Run:
             around.listeners,
             tls=lambda: self._identity.context,
             limits=Limits(drain_timeout=around.options.drain_timeout.total_seconds()),
-            observer=_Telling(around.metrics),
+            observer=ServerObserver(around.metrics),
             task_status=task_status,
         )
 
@@ -152,35 +152,6 @@ class Run:
         self._surroundings.metrics.issuer_changed()
         _log.warning("Issuer credentials changed; reloading")
         await self._changed()
-
-
-class _Telling(Observer):
-    """Tells the gRPC server's events to metrics and log."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def connection_opened(self) -> None:
-        self._metrics.grpc_connection_opened()
-
-    def connection_closed(self) -> None:
-        self._metrics.grpc_connection_closed()
-
-    def handshake_failed(self, peer: object, reason: str) -> None:
-        _server_log.debug(f"TLS handshake failed: {reason}", peer=str(peer))
-
-    def connection_failed(self, peer: object, error: Exception) -> None:
-        _server_log.error("connection ended by an unexpected error", peer=str(peer), exc_info=error)
-
-    def accept_failed(self, error: OSError) -> None:
-        _server_log.warning(f"cannot accept connections for the moment: {error}; raise the limit of open files")
-
-    def call_finished(self, path: str, status: Status, seconds: float) -> None:
-        self._metrics.grpc_call_finished(status)
-        _server_log.debug("call finished", path=path, status=status.name, seconds=round(seconds, 6))
-
-    def handler_failed(self, path: str, error: Exception) -> None:
-        _server_log.error(f"unexpected error in {path}", exc_info=error)
 
 
 async def prepare_run(surroundings: Surroundings, changed: Callable[[], Awaitable[None]], *, may_generate: bool) -> Run:
@@ -202,9 +173,13 @@ async def prepare_run(surroundings: Surroundings, changed: Callable[[], Awaitabl
     _check_directories(options)
     credentials = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
     store = FileStore(*credentials)
+    tls_files = (options.oidc_server_tls_cert_file, options.oidc_server_tls_key_file)
     # Before anything is read: what changes while it is read is then seen by the watcher.
-    tracker = await ContentTracker.start([*credentials, Path(options.config)])
+    tracker = await ContentTracker.start([*credentials, Path(options.config), *filter(None, tls_files)])
     configuration = await read_configuration(options.config, surroundings.environ, required=options.config_given)
+    _warn_of_ignored(configuration, options)
+    _log.info("Adding validator 'insecure'")
+    _ca_log.info("Using local file system for trust bundle storage")
     stored = await store.load()
     if stored is not None:
         _ca_log.info("Root and issuer certs found: using credentials from store")
@@ -243,6 +218,16 @@ def _own_identity(options: Options) -> SpiffeId:
         raise InvalidOptionsError(
             f"--trust-domain {options.trust_domain!r} and NAMESPACE {options.namespace!r} make no SPIFFE ID: {error}"
         ) from error
+
+
+def _warn_of_ignored(configuration: Configuration, options: Options) -> None:
+    """Says what an edit of the configuration cannot change: the flags decide, and flags take a new process."""
+    named = configuration.control_plane_trust_domain
+    if named not in {None, options.trust_domain}:
+        _log.warning(
+            f"{options.config}: spec.mtls.controlPlaneTrustDomain {named!r} has no effect, the trust domain is "
+            f"{options.trust_domain!r}: change --trust-domain and start a new process"
+        )
 
 
 def _check_directories(options: Options) -> None:

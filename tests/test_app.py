@@ -228,3 +228,13 @@ async def test_embedding_is_plain(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         sentry_trio.nothing  # noqa: B018
+
+
+async def test_what_takes_a_new_process_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    configuration = tmp_path / "config.yaml"
+    configuration.write_text("spec: {mtls: {controlPlaneTrustDomain: elsewhere}}")
+    async with serving(tmp_path, "--config", str(configuration)) as served:
+        assert "spec.mtls.controlPlaneTrustDomain 'elsewhere' has no effect" in capsys.readouterr().out
+        configuration.write_text("spec: {mtls: {controlPlaneTrustDomain: localhost}}")
+        await until(served, run=2)
+        assert "has no effect" not in capsys.readouterr().out

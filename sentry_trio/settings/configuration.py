@@ -28,12 +28,14 @@ class Configuration:
     Attributes:
         workload_cert_ttl: lifetime of workload certificates; positive.
         allowed_clock_skew: how far clocks may be apart; not negative.
+        control_plane_trust_domain: what it says, which has no effect: `--trust-domain` decides.
         token_validators: the validators beside the built-in ones; empty means the built-in default.
     """
 
     workload_cert_ttl: timedelta = timedelta(hours=24)
     allowed_clock_skew: timedelta = timedelta(minutes=15)
     token_validators: tuple[TokenValidator, ...] = ()
+    control_plane_trust_domain: str | None = None
 
 
 def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -> Configuration:
@@ -71,7 +73,7 @@ def _read(text: bytes, environ: Mapping[str, str]) -> Configuration:
     # Dapr reads these and acts on none of them; the flags decide. But a wrong type is an error there, too.
     mtls.switch("enabled")
     mtls.text("sentryAddress")
-    mtls.text("controlPlaneTrustDomain")
+    trust_domain = mtls.text("controlPlaneTrustDomain") or None
     defaults = Configuration()
     lifetime = _duration(mtls, "workloadCertTTL", defaults.workload_cert_ttl)
     if lifetime <= timedelta():
@@ -83,7 +85,7 @@ def _read(text: bytes, environ: Mapping[str, str]) -> Configuration:
         raise InvalidConfigurationError(
             f"{mtls.path}.allowedClockSkew must not be negative, got {format_duration(skew)}"
         )
-    return Configuration(lifetime, skew, read_token_validators(mtls))
+    return Configuration(lifetime, skew, read_token_validators(mtls), trust_domain)
 
 
 def _duration(mtls: Section, name: str, default: timedelta) -> timedelta:

@@ -115,11 +115,20 @@ def wrapped(der: bytes, label: str = "CERTIFICATE") -> bytes:
     return f"-----BEGIN {label}-----\n{base64.b64encode(der).decode()}\n-----END {label}-----\n".encode()
 
 
-def garbled(oid: x509.ObjectIdentifier) -> bytes:
+def garbled(oid: x509.ObjectIdentifier, content: bytes = b"\xff\xff") -> bytes:
     """A certificate that parses until one asks for its extensions."""
-    bad = x509.Extension(oid, True, x509.UnrecognizedExtension(oid, b"\xff\xff"))
+    bad = x509.Extension(oid, True, x509.UnrecognizedExtension(oid, content))
     made = certificate("a", new_key(), ca=None, usage=None, more=[bad])
     return made.public_bytes(serialization.Encoding.PEM)
+
+
+def patched(old: str, new: str) -> bytes:
+    """A certificate with two extensions, 1.2.3 and 1.2.4; then some of its bytes, in hexadecimal digits, replaced."""
+    oids = [x509.ObjectIdentifier(text) for text in ("1.2.3", "1.2.4")]
+    more = [x509.Extension(oid, False, x509.UnrecognizedExtension(oid, b"")) for oid in oids]
+    der = certificate("a", new_key(), more=more).public_bytes(serialization.Encoding.DER)
+    assert bytes.fromhex(old) in der
+    return wrapped(der.replace(bytes.fromhex(old), bytes.fromhex(new)))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +143,16 @@ def garbled(oid: x509.ObjectIdentifier) -> bytes:
         (wrapped(b""), "certificate 1 of the role cannot be read: "),
         (garbled(ExtensionOID.BASIC_CONSTRAINTS), "certificate 1 of the role cannot be read: "),
         (garbled(ExtensionOID.SUBJECT_KEY_IDENTIFIER), "certificate 1 of the role cannot be read: "),
+        (
+            garbled(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x02\xa3\x00"),
+            "certificate 1 of the role cannot be read: x400Address/EDIPartyName are not supported types",
+        ),
+        (patched("06022a04", "06022a03"), "certificate 1 of the role cannot be read: Duplicate 1.2.3 extension found"),
+        (
+            patched("a003020102", "a003020103"),
+            "certificate 1 of the role cannot be read: 3 is not a valid X509 version",
+        ),
+        (patched("0c0161", "030100"), "certificate 1 of the role cannot be read: oid must be X500_UNIQUE_IDENTIFIER"),
     ],
 )
 def test_what_is_no_list_of_certificates_is_refused(pem: bytes, message: str) -> None:

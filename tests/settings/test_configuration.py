@@ -74,7 +74,9 @@ spec:
 ---
 { not yaml
 """
-    assert parse(text, TTL="1h30m") == Configuration(timedelta(minutes=90), timedelta(minutes=5))
+    assert parse(text, TTL="1h30m") == Configuration(
+        timedelta(minutes=90), timedelta(minutes=5), control_plane_trust_domain="cluster.local"
+    )
 
 
 def test_zero_skew_is_fine() -> None:

@@ -1,0 +1,51 @@
+"""What the gRPC server tells, as log lines and metrics."""
+
+from typing import Final
+
+from grpclib.const import Status
+
+from sentry_trio.grpc import Observer
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
+
+_log: Final = get_logger("dapr.sentry.server")
+
+
+class ServerObserver(Observer):
+    """Tells the gRPC server's events to metrics and log.
+
+    Args:
+        metrics: kept across runs.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def connection_opened(self) -> None:
+        """Counts it."""
+        self._metrics.grpc_connection_opened()
+
+    def connection_closed(self) -> None:
+        """Counts it."""
+        self._metrics.grpc_connection_closed()
+
+    def handshake_failed(self, peer: object, reason: str) -> None:
+        """Peers fail at this all the time: for those who search for a fault."""
+        _log.debug(f"TLS handshake failed: {reason}", peer=str(peer))
+
+    def connection_failed(self, peer: object, error: Exception) -> None:
+        """A defect: for the operator."""
+        _log.error("connection ended by an unexpected error", peer=str(peer), exc_info=error)
+
+    def accept_failed(self, error: OSError) -> None:
+        """For the operator, who can raise the limit."""
+        _log.warning(f"cannot accept connections for the moment: {error}; raise the limit of open files")
+
+    def call_finished(self, path: str, status: Status, seconds: float) -> None:
+        """Counts it by status."""
+        self._metrics.grpc_call_finished(status)
+        _log.debug("call finished", path=path, status=status.name, seconds=round(seconds, 6))
+
+    def handler_failed(self, path: str, error: Exception) -> None:
+        """A defect: for the operator."""
+        _log.error(f"unexpected error in {path}", exc_info=error)
