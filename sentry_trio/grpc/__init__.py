@@ -6,6 +6,7 @@ It knows nothing of the service that it serves. Read from the outside in:
     connection.py   one HTTP/2 connection
     call.py         one call, and what its handler sees of it
     http2.py        the frames of a connection: h2, where it has to differ; no IO
+    ports.py        the two faces of a call
     wire.py         heads, messages and trailers as bytes; pure
     tls.py          TLS on a socket
     limits.py       what a peer may take
@@ -13,9 +14,10 @@ It knows nothing of the service that it serves. Read from the outside in:
     observer.py     who is told what happens
 """
 
-from .call import Call, Deadline, ServerStream
+from .call import Call, Deadline
 from .limits import Limits
 from .observer import Observer
+from .ports import ServerStream
 from .server import Service, open_listener, serve_grpc
 from .tls import server_context
 

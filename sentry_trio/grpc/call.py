@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, cast
 
 import trio
 from google.protobuf.message import DecodeError, Message
@@ -12,6 +12,7 @@ from grpclib.metadata import encode_metadata
 from h2.errors import ErrorCodes
 from multidict import MultiDict
 
+from .ports import Carrier
 from .wire import (
     Header,
     MessageReader,
@@ -23,27 +24,12 @@ from .wire import (
     status_trailers,
 )
 
-if TYPE_CHECKING:
-    from .connection import Connection
-
-Received_co = TypeVar("Received_co", covariant=True)
-Sent_contra = TypeVar("Sent_contra", contravariant=True)
 MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 Outcome = tuple[Status, str | None]
 
 # gRPC status codes: "an unknown error"; what went wrong is for the server's log, not for the caller.
 _FAILED: Final[Outcome] = (Status.UNKNOWN, "Internal Server Error")
 _DEADLINE_EXCEEDED: Final[Outcome] = (Status.DEADLINE_EXCEEDED, "deadline exceeded")
-
-
-class ServerStream(Protocol[Received_co, Sent_contra]):
-    """What a handler may rely on, here as under `grpclib.server.Server`."""
-
-    async def recv_message(self) -> Received_co | None:
-        """The next message, or None when the caller has sent its last."""
-
-    async def send_message(self, message: Sent_contra) -> None:
-        """Sends a message."""
 
 
 class Deadline:
@@ -74,12 +60,12 @@ class Call:
         held: bytes that have arrived for the call and that its handler has not taken yet.
     """
 
-    def __init__(self, connection: "Connection", stream_id: int, request: Request, *, message_bytes: int) -> None:
+    def __init__(self, carrier: Carrier, stream_id: int, request: Request, *, message_bytes: int) -> None:
         self.path = request.path
-        self.peer = connection.peer
+        self.peer = carrier.peer
         self.started_at = trio.current_time()
         self.deadline = None if request.timeout is None else Deadline(self.started_at + request.timeout)
-        self._connection = connection
+        self._carrier = carrier
         self._stream_id = stream_id
         self._request = request
         self._handler = request.handler
@@ -161,7 +147,7 @@ class Call:
         self._initial_metadata = _encoded(metadata)
         if self._handler.cardinality.server_streaming:
             self._send_headers()
-            await self._connection.flush()
+            await self._carrier.flush()
 
     async def send_message(self, message: Message) -> None:
         """Sends a message; waits, in a streaming method, while the caller's flow-control window is full.
@@ -178,7 +164,7 @@ class Call:
         self._replies += 1
         if self._handler.cardinality.server_streaming:
             await self._send_payload(payload)
-            await self._connection.flush()
+            await self._carrier.flush()
         elif self._replies > 1:
             raise ProtocolError("Message was already sent")
         else:
@@ -204,8 +190,8 @@ class Call:
     async def cancel(self) -> None:
         """Ends the call with RST_STREAM (CANCEL) and no status."""
         self._reset = True
-        self._connection.reset(self._stream_id)
-        await self._connection.flush()
+        self._carrier.reset(self._stream_id)
+        await self._carrier.flush()
 
     # --- what the connection calls
 
@@ -248,7 +234,7 @@ class Call:
 
     def _weigh(self) -> None:
         held = self._reader.rest + self._queued
-        self._connection.unread += held - self.held
+        self._carrier.unread += held - self.held
         self.held = held
 
     async def run(self) -> Status:
@@ -268,7 +254,7 @@ class Call:
         except GRPCError as error:
             return error.status, error.message
         except Exception as error:  # noqa: BLE001  # whatever a handler raises ends its own call and nothing else
-            self._connection.observer.handler_failed(self.path, error)
+            self._carrier.observer.handler_failed(self.path, error)
             if not self._scope.cancelled_caught:
                 return _FAILED
         return self._verdict
@@ -285,22 +271,22 @@ class Call:
 
     def _send_headers(self) -> None:
         self._headers_sent = True
-        self._connection.send_headers(self._stream_id, response_headers(self._initial_metadata))
+        self._carrier.send_headers(self._stream_id, response_headers(self._initial_metadata))
 
     async def _send_payload(self, payload: bytes) -> None:
         """Composes headers, if they are still to come, and DATA; waits while the caller's window is full."""
         if not self._headers_sent:
             self._send_headers()
-        await self._connection.send_data(self._stream_id, payload)
+        await self._carrier.send_data(self._stream_id, payload)
 
     def _send_trailers(self, outcome: Outcome) -> None:
         trailers = status_trailers(*outcome, self._trailing_metadata)
         if not self._headers_sent:
             trailers = response_headers((*self._initial_metadata, *trailers))
-        self._connection.send_headers(self._stream_id, trailers, end_stream=True)
+        self._carrier.send_headers(self._stream_id, trailers, end_stream=True)
         if not self._ended:
             # RFC 9113, 8.1: the answer is whole before the request is; what is still to come is not wanted.
-            self._connection.reset(self._stream_id, code=ErrorCodes.NO_ERROR)
+            self._carrier.reset(self._stream_id, code=ErrorCodes.NO_ERROR)
 
 
 def _encoded(metadata: MetadataLike | None) -> list[Header]:

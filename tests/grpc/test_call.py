@@ -248,5 +248,5 @@ async def test_what_is_held_is_given_back(served: Served) -> None:
         await peer.call(9)
         for stream_id in (3, 5, 7, 9):
             await peer.answer(stream_id)
-        [connection] = {call._connection for call in server.toys.seen}
+        [connection] = {call._carrier for call in server.toys.seen}
         assert connection.unread == 0

@@ -14,6 +14,7 @@ from h2.settings import SettingCodes
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits, open_listener
+from sentry_trio.grpc.connection import Connection
 
 from .conftest import Served, open_descriptors, serving, unary
 from .raw import Peer, Recorder, peering, request_head, text
@@ -84,8 +85,10 @@ async def test_asking_a_connection_twice_to_leave_changes_nothing(autojump_clock
     async with serving(LIMITS) as server, peering(server.port) as peer:
         await peer.call(1)
         await peer.answer(1)
+        connection = server.toys.seen[0]._carrier
+        assert isinstance(connection, Connection)
         for _ in range(3):
-            server.toys.seen[0]._connection.leave()
+            connection.leave()
         await peer.wait_for(ConnectionTerminated, number=2)
         await peer.closed()
         assert len(peer.having(PingReceived)) == 1
