@@ -1,0 +1,110 @@
+"""The load client, grpc-go's: built from the module beside this file, run as a process, its findings read."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+_MODULE = Path(__file__).parent
+_MORE_THAN_A_CALL = 30  # seconds; calls under way may take 10
+
+
+class UnavailableError(Exception):
+    """The client cannot be built on this machine, through no fault of its own."""
+
+
+def build(directory: Path) -> Path:
+    """Builds the client into a directory; a second or so where Go has built it before.
+
+    Raises:
+        UnavailableError: there is no Go here, or its modules cannot be had.
+    """
+    go = shutil.which("go")
+    if go is None:
+        raise UnavailableError("there is no Go on this machine to build the foreign client with")
+    fetched = subprocess.run([go, "mod", "download"], cwd=_MODULE, capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        raise UnavailableError(f"the modules of the foreign client cannot be had: {fetched.stderr.strip()}")
+    binary = directory / "load"
+    subprocess.run([go, "build", "-buildvcs=false", "-o", binary, "./load"], cwd=_MODULE, check=True)
+    return binary
+
+
+class Calls(msgspec.Struct):
+    """What became of the calls of one kind of caller; durations in ms."""
+
+    calls: int
+    failures: int
+    errors: list[str]
+    longest_gap_ms: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Idle(msgspec.Struct):
+    """How often idle connections were made, and how often that failed."""
+
+    opened: int
+    refused: int
+
+
+class Report(msgspec.Struct):
+    """What the client tells in the end. `issuers`: leaves by the SHA-256 of the certificate that signed them."""
+
+    seconds: float
+    kept: Calls
+    new: Calls
+    longest_gap_ms: float
+    leaves_verified: int
+    issuers: dict[str, int]
+    idle_tcp: Idle
+    idle_h2: Idle
+
+    @property
+    def calls(self) -> int:
+        return self.kept.calls + self.new.calls
+
+    @property
+    def failures(self) -> int:
+        return self.kept.failures + self.new.failures
+
+    @property
+    def errors(self) -> list[str]:
+        """The first few error texts of both kinds."""
+        return self.kept.errors + self.new.errors
+
+
+class Load:
+    """A client that is calling."""
+
+    def __init__(self, popen: subprocess.Popen[str]) -> None:
+        self._popen = popen
+
+    def wait_ready(self) -> None:
+        """Returns once every caller has had its first answer and every idle connection has been tried."""
+        assert self._popen.stderr is not None
+        line = self._popen.stderr.readline()
+        assert line == "ready\n", f"the load client said {line!r}"
+
+    def stop(self) -> Report:
+        """Lets it finish the calls under way, and reads what it found."""
+        output, complaints = self._popen.communicate(timeout=_MORE_THAN_A_CALL)
+        assert self._popen.returncode == 0, complaints
+        return msgspec.json.decode(output, type=Report)
+
+
+@contextmanager
+def load(binary: Path, port: int, anchors: Path, spiffe_id: str, **flags: int | str) -> Iterator[Load]:
+    """Starts the client against loopback; `flags` as the client names them, with underscores."""
+    where = (f"-address=127.0.0.1:{port}", f"-anchors={anchors}", f"-spiffe-id={spiffe_id}")
+    more = [f"-{name.replace('_', '-')}={value}" for name, value in flags.items()]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([binary, *where, *more], stdin=pipe, stdout=pipe, stderr=pipe, text=True) as popen:
+        try:
+            yield Load(popen)
+        finally:
+            popen.kill()

@@ -1,0 +1,16 @@
+"""Foreign clients, built once."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients import grpc_go
+
+
+@pytest.fixture(scope="session")
+def load_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The load client of grpc-go; without Go, or its modules, tests that ask for it are skipped."""
+    try:
+        return grpc_go.build(tmp_path_factory.mktemp("clients"))
+    except grpc_go.UnavailableError as error:
+        pytest.skip(str(error))

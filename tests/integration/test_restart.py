@@ -1,0 +1,165 @@
+"""A hot restart loses no call: real processes, real files, and a foreign client that gives up at the first failure."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from sentry_trio.ca.bundle import StoredBundle
+from tests.clients import grpc_go
+from tests.integration.credentials import ANCHORS, KubeletVolume, PlainFiles, Put, issuer_digest, two_issuers
+from tests.integration.subject import FAILED, SPIFFE_ID, Subject, subject
+
+# A swap takes 0.4 s, most of it the watcher's quiet time, and twice that on two busy cores: the number is what a test
+# run can afford. `SWAPS=100 make unit` for more, `make soak` for a thousand restarts.
+SWAPS = int(os.environ.get("SWAPS", "12"))
+PACE = "50ms"
+
+
+@contextmanager
+def calling(
+    binary: Path, target: Subject, anchors: Path, *, kept: int = 16, new: int = 16, **flags: int | str
+) -> Iterator[grpc_go.Load]:
+    """Keeps callers busy on the subject for the block, each of which has had its first answer."""
+    counts = {"kept": kept, "new": new, "pace": PACE, **flags}
+    with grpc_go.load(binary, target.grpc_port, anchors, SPIFFE_ID, **counts) as load:
+        load.wait_ready()
+        yield load
+
+
+def swap(target: Subject, put: Put, bundles: tuple[StoredBundle, StoredBundle], times: int) -> None:
+    """Puts the other bundle, again and again; each swap is a run of its own before the next one begins."""
+    present = target.state()["run"]
+    for number in range(present + 1, present + 1 + times):
+        bundle = bundles[(number - 1) % 2]
+        put(bundle)
+        target.wait_for_run(number, bundle)
+
+
+def assert_no_loss(report: grpc_go.Report, *, at_least: int, issuers: tuple[StoredBundle, ...]) -> None:
+    assert report.errors == []
+    assert report.failures == 0
+    assert report.leaves_verified == report.calls
+    assert min(report.kept.calls, report.new.calls) >= at_least
+    assert set(report.issuers) == {issuer_digest(bundle) for bundle in issuers}
+
+
+def test_swaps_as_the_kubelet_makes_them(load_client: Path, tmp_path: Path) -> None:
+    bundles = two_issuers()
+    volume = KubeletVolume(tmp_path, bundles[0])
+    with subject(tmp_path) as target:
+        with calling(load_client, target, tmp_path / ANCHORS) as load:
+            swap(target, volume, bundles, SWAPS)
+            report = load.stop()
+        target.stop()
+    assert_no_loss(report, at_least=16 * SWAPS, issuers=bundles)
+    assert target.complaints() == []
+
+
+def test_files_renamed_one_by_one(load_client: Path, tmp_path: Path) -> None:
+    bundles = two_issuers()
+    files = PlainFiles(tmp_path, bundles[0])
+    refusals = 0
+
+    def seen_half_way() -> None:
+        """The watcher looks while chain and key do not match: nothing changes but what health says of it."""
+        before = target.state()
+        target.process.log_until(FAILED)
+        after = target.state()
+        assert "key" in after["degraded"]
+        assert {**after, "degraded": None, "last_restart": None} == {**before, "degraded": None, "last_restart": None}
+        nonlocal refusals
+        refusals += 1
+
+    def put_slowly(bundle: StoredBundle) -> None:
+        files(bundle, meanwhile=seen_half_way)
+
+    with subject(tmp_path) as target:
+        with calling(load_client, target, tmp_path / ANCHORS) as load:
+            swap(target, files, bundles, SWAPS // 2)
+            swap(target, put_slowly, bundles, SWAPS // 4)
+            report = load.stop()
+        failed = target.metric('sentry_restarts_total{outcome="failure"}')
+        target.stop()
+    assert_no_loss(report, at_least=16 * SWAPS // 2, issuers=bundles)
+    # A busy machine may show the watcher more of them.
+    assert failed >= refusals == SWAPS // 4
+    assert [text.startswith(FAILED) for text in target.complaints()] == [True] * int(failed)
+
+
+def test_swaps_beside_hundreds_of_idle_connections(load_client: Path, tmp_path: Path) -> None:
+    bundles = two_issuers()
+    volume = KubeletVolume(tmp_path, bundles[0])
+    with subject(tmp_path) as target:
+        with calling(load_client, target, tmp_path / ANCHORS, idle_tcp=200, idle_h2=200) as load:
+            swap(target, volume, bundles, SWAPS // 2)
+            report = load.stop()
+        target.stop()
+    assert_no_loss(report, at_least=16 * SWAPS // 4, issuers=bundles)
+    assert target.complaints() == []
+    for idle in (report.idle_tcp, report.idle_h2):
+        assert idle.refused == 0
+        assert idle.opened > 200  # seen off by the runs that left, and back again
+
+
+def test_restarts_asked_for_all_the_time(load_client: Path, tmp_path: Path) -> None:
+    bundle, _ = two_issuers()
+    PlainFiles(tmp_path, bundle)
+    signals = 2 * SWAPS
+    with subject(tmp_path) as target:
+        with calling(load_client, target, tmp_path / ANCHORS) as load:
+            for _ in range(signals):
+                target.process.send(signal.SIGHUP)
+                time.sleep(0.1)
+            report = load.stop()
+        runs = target.state()["run"]
+        target.stop()
+    assert_no_loss(report, at_least=16 * SWAPS // 2, issuers=(bundle,))
+    assert target.complaints() == []
+    # Those that come while a restart is under way are answered together by the next one.
+    assert 2 < runs <= signals + 1
+
+
+# --- the client can tell
+
+
+def failing(load: AbstractContextManager[grpc_go.Load]) -> grpc_go.Report:
+    with load as client:
+        client.wait_ready()
+        return client.stop()
+
+
+@pytest.mark.parametrize(
+    ("spiffe_id", "trusted", "complaint"),
+    [
+        ("spiffe://localhost/ns/other/dapr-sentry", True, "and not for spiffe://localhost/ns/other/dapr-sentry"),
+        (SPIFFE_ID, False, "the authority's own certificate: x509: certificate signed by unknown authority"),
+    ],
+    ids=["another identity", "another root"],
+)
+def test_the_client_refuses(load_client: Path, tmp_path: Path, spiffe_id: str, trusted: bool, complaint: str) -> None:
+    bundle, _ = two_issuers()
+    PlainFiles(tmp_path, bundle)
+    anchors = tmp_path / ("ca.crt" if trusted else "other.crt")
+    if not trusted:
+        anchors.write_bytes(two_issuers()[0].anchors)
+    with subject(tmp_path) as target:
+        report = failing(grpc_go.load(load_client, target.grpc_port, anchors, spiffe_id, kept=1, new=1))
+    assert report.failures == report.calls >= 2
+    assert report.leaves_verified == 0
+    assert any(complaint in text for text in report.errors), report.errors
+
+
+def test_the_client_notices_a_server_that_goes_away(load_client: Path, tmp_path: Path) -> None:
+    bundle, _ = two_issuers()
+    PlainFiles(tmp_path, bundle)
+    with subject(tmp_path) as target, calling(load_client, target, tmp_path / ANCHORS, kept=2, new=2) as load:
+        target.stop()
+        time.sleep(0.2)
+        report = load.stop()
+    assert report.kept.failures > 0
+    assert report.new.failures > 0
