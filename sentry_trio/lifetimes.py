@@ -1,5 +1,6 @@
 """Lifetimes that nest: a task that outlives the block it serves."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -19,16 +20,39 @@ async def outliving(serve: Callable[..., Awaitable[Any]], *args: object) -> Asyn
 
     Yields:
         What the task passed to `task_status.started`.
+
+    Cancellation: at once while the task starts; it ends then, too.
     """
-    shield = trio.CancelScope(shield=True)
+    scope = trio.CancelScope()
 
     async def shielded(*, task_status: trio.TaskStatus[Any]) -> None:
-        with shield:
-            await serve(*args, task_status=task_status)
+        with scope:
+            await serve(*args, task_status=_Shielding(scope, task_status))
 
     async with trio.open_nursery() as nursery:
         value = await nursery.start(shielded)
         try:
             yield value
         finally:
-            shield.cancel()
+            scope.cancel()
+
+
+class _Shielding(trio.TaskStatus[Any]):
+    """Shields a task as soon as it has started; see `shield_once_started`."""
+
+    def __init__(self, scope: trio.CancelScope, task_status: trio.TaskStatus[Any]) -> None:
+        self._scope = scope
+        self._task_status = task_status
+
+    def started(self, value: Any = None) -> None:
+        shield_once_started(self._scope, self._task_status, value)
+
+
+def shield_once_started(scope: trio.CancelScope, task_status: trio.TaskStatus[T], value: T) -> None:
+    """Reports that the present task has started, and shields it, by a scope that it is in, from then on.
+
+    Not before, and not where `Nursery.start` has been cancelled by then: that waits for the task to end, and a shielded
+    task would not.
+    """
+    task_status.started(value)
+    scope.shield = trio.current_effective_deadline() > -math.inf

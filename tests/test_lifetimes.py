@@ -42,6 +42,27 @@ async def test_it_is_there_while_a_cancelled_block_cleans_up(autojump_clock: tri
     assert not witness.running
 
 
+@pytest.mark.parametrize("starting", [0, 2], ids=["before", "while"])
+async def test_it_may_be_cancelled_before_and_while_the_task_starts(
+    autojump_clock: trio.abc.Clock, starting: float
+) -> None:
+    ended = []
+
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(starting)
+            task_status.started()
+            await trio.sleep_forever()
+        finally:
+            ended.append(trio.current_time())
+
+    with trio.move_on_after(starting / 2):
+        async with outliving(serve):
+            pytest.fail("it has not started")
+    assert ended == [starting]
+
+
 async def test_its_failure_ends_the_block() -> None:
     async def fail(*, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()

@@ -16,6 +16,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sentry_trio.lifetimes import shield_once_started
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.web.listen import Address, open_listener
 
@@ -73,8 +74,7 @@ async def serve_http(
 async def _connection_nursery(context: WorkerContext, task_status: trio.TaskStatus[trio.Nursery]) -> None:
     """Hold a nursery that what cancels the server does not reach: connections end by `context` or by its deadline."""
     async with trio.open_nursery() as nursery:
-        nursery.cancel_scope.shield = True
-        task_status.started(nursery)
+        shield_once_started(nursery.cancel_scope, task_status, nursery)
         await context.terminated.wait()
 
 

@@ -213,10 +213,14 @@ async def connect(
 
 @asynccontextmanager
 async def peering(
-    port: int, *, preface: bool = True, wrap: Callable[[trio.SocketStream], Recorder] = Recorder
+    port: int,
+    *,
+    context: ssl.SSLContext | None = None,
+    preface: bool = True,
+    wrap: Callable[[trio.SocketStream], Recorder] = Recorder,
 ) -> AsyncIterator[Peer]:
     """A peer that has exchanged settings with the server; it hangs up without a word when the block is left."""
-    stream = await connect(port, wrap=wrap)
+    stream = await connect(port, context=context, wrap=wrap)
     h2 = H2Connection(
         H2Configuration(
             header_encoding=None,

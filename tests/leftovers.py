@@ -1,0 +1,108 @@
+"""What a piece of code leaves behind, wherever it is cut."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+
+@dataclass(frozen=True)
+class Held:
+    """What this process holds: descriptors, Trio tasks, threads at work (Trio keeps idle ones), native watchers."""
+
+    descriptors: frozenset[tuple[str, str]]
+    tasks: int
+    threads: float
+    watchers: int
+
+    @classmethod
+    def now(cls) -> "Held":
+        return cls(
+            frozenset(_descriptors()),
+            trio.lowlevel.current_statistics().tasks_living,
+            trio.to_thread.current_default_thread_limiter().borrowed_tokens,
+            sum(1 for name in _thread_names() if name.startswith("notify")),
+        )
+
+    def beyond(self, before: "Held") -> list[str]:
+        """What is held now and was not; things of earlier tests may have ended meanwhile."""
+        more = [f"descriptor {number} of {target}" for number, target in self.descriptors - before.descriptors]
+        counts = [(name, getattr(self, name), getattr(before, name)) for name in ("tasks", "threads", "watchers")]
+        return more + [f"{now} {name} instead of {then}" for name, now, then in counts if now > then]
+
+
+def _descriptors() -> Iterator[tuple[str, str]]:
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            yield entry.name, str(entry.readlink())
+        except FileNotFoundError:
+            continue  # the one that lists them
+
+
+def _thread_names() -> Iterator[str]:
+    for entry in Path("/proc/self/task").iterdir():
+        try:
+            yield (entry / "comm").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+
+
+@asynccontextmanager
+async def nothing_left() -> AsyncIterator[None]:
+    """Whatever the block began has ended after it; a reading thread that was given up may take a moment more."""
+    before = Held.now()
+    yield
+    for _ in range(1000):
+        if not (left := Held.now().beyond(before)):
+            return
+        await trio.sleep(0.005)  # between two looks
+    assert not left
+
+
+class Cut(trio.abc.Instrument):
+    """Cancels a function's scope after so many steps of any task but the present one.
+
+    Args:
+        steps: 0 is before the first.
+
+    Attributes:
+        made: whether so many steps were taken.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.made = False
+        self._left = steps
+        self._scope = trio.CancelScope()
+        self._aside = {trio.lowlevel.current_task(), trio.lowlevel.current_root_task()}
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task not in self._aside:
+            self._left -= 1
+            self._cut()
+
+    def _cut(self) -> None:
+        if self._left <= 0:
+            self.made = True
+            self._scope.cancel()
+
+    async def run(self, function: Callable[[], Awaitable[object]], *, patience: float = 60.0) -> None:
+        """Runs the function until it is cut, or ends, or too few steps were taken for too many seconds."""
+        ended = trio.Event()
+
+        async def in_scope() -> None:
+            with self._scope:
+                await function()
+            ended.set()
+
+        async with trio.open_nursery() as nursery:
+            self._cut()
+            nursery.start_soon(in_scope)
+            trio.lowlevel.add_instrument(self)
+            try:
+                with trio.move_on_after(patience):
+                    await ended.wait()
+            finally:
+                trio.lowlevel.remove_instrument(self)
+                self._scope.cancel()
