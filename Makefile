@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types drift format lock protos test-matrix soak clean
+.PHONY: help run test unit lint types drift format lock protos test-matrix soak h2spec clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is instal
 
 soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes; needs Go); ARGS="--restarts 100" for fewer
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+h2spec: $(VENV)/.dev ## Hold the gRPC server to h2spec, HTTP/2's conformance tests (needs Go)
+	@$(BIN)/python -m tests.h2spec
 
 clean: ## Remove environments, caches and coverage data; .sentry/ stays, it holds a CA
 	rm -rf .venv .venv-* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -5,9 +5,11 @@ It knows nothing of the service that it serves. Read from the outside in:
     server.py       serve_grpc: accept, shake hands, serve, drain
     connection.py   one HTTP/2 connection
     call.py         one call, and what its handler sees of it
+    refusal.py      what is answered to HTTP that is no gRPC
     http2.py        the frames of a connection: h2, where it has to differ; no IO
-    ports.py        the two faces of a call
+    ports.py        the faces of a call
     wire.py         heads, messages and trailers as bytes; pure
+    health.py       the standard health service, for servers that want it
     tls.py          TLS on a socket
     limits.py       what a peer may take
     allowance.py    a budget that refills with time

@@ -246,6 +246,10 @@ class Call:
         self._send_trailers(outcome)
         return outcome[0]
 
+    def finished(self, status: Status) -> None:
+        """The answer has left, or could not: the observer is told."""
+        self._carrier.observer.call_finished(self.path, status, trio.current_time() - self.started_at)
+
     async def _handled(self) -> Outcome:
         try:
             with self._scope:

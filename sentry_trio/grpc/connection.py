@@ -25,6 +25,8 @@ from .call import Call
 from .http2 import ServerConnection
 from .limits import Limits
 from .observer import Observer
+from .ports import Exchange
+from .refusal import Refusal
 from .tls import TLSTransport
 from .wire import Header, RefusedError, read_request
 
@@ -70,8 +72,8 @@ class Connection:
         self._handlers = handlers
         self._limits = limits
         self._control_frames = Allowance(limits.control_frames)
-        self._calls: dict[int, Call] = {}
-        self._calls_done: trio.Event | None = None
+        self._exchanges: dict[int, Exchange] = {}
+        self._all_done: trio.Event | None = None
         self._heard = trio.Event()
         self._ponged = trio.Event()
         self._window_opened = trio.lowlevel.ParkingLot()
@@ -109,8 +111,8 @@ class Connection:
                 react(self, event)
 
     async def _break_off(self) -> None:
-        for call in self._calls.values():
-            call.abandon()
+        for exchange in self._exchanges.values():
+            exchange.abandon()
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.
         with trio.move_on_after(self._limits.goodbye_timeout):
             await self.flush()
@@ -123,27 +125,36 @@ class Connection:
         if stream_id > self._last_stream:
             self.reset(stream_id, code=ErrorCodes.REFUSED_STREAM)
             return
+        if self._h2.over_limit(stream_id):
+            self._spend_control_frame()
+            self.reset(stream_id, code=ErrorCodes.REFUSED_STREAM)
+            return
+        exchange: Exchange
         try:
             request = read_request(event.headers, self._handlers)
         except RefusedError as refusal:
-            self.send_headers(stream_id, refusal.headers, end_stream=True)
-            self.reset(stream_id, code=ErrorCodes.NO_ERROR)
-            return
-        call = self._calls[stream_id] = Call(self, stream_id, request, message_bytes=self._limits.message_bytes)
-        self._nursery.start_soon(self._run, stream_id, call)
+            if refusal.body is None:
+                self.send_headers(stream_id, refusal.headers, end_stream=True)
+                self.reset(stream_id, code=ErrorCodes.NO_ERROR)
+                return
+            exchange = Refusal(self, stream_id, refusal, self._limits)
+        else:
+            exchange = Call(self, stream_id, request, message_bytes=self._limits.message_bytes)
+        self._exchanges[stream_id] = exchange
+        self._nursery.start_soon(self._run, stream_id, exchange)
 
-    async def _run(self, stream_id: int, call: Call) -> None:
+    async def _run(self, stream_id: int, exchange: Exchange) -> None:
         status = Status.CANCELLED  # stays where the connection is lost
         try:
-            status = await call.run()
+            status = await exchange.run()
             await self.flush()
         finally:
             # Only now: a call is under way until its answer has left, not until it is composed.
-            del self._calls[stream_id]
-            self.unread -= call.held
-            if not self._calls and self._calls_done is not None:
-                self._calls_done.set()
-            self.observer.call_finished(call.path, status, trio.current_time() - call.started_at)
+            del self._exchanges[stream_id]
+            self.unread -= exchange.held
+            if not self._exchanges and self._all_done is not None:
+                self._all_done.set()
+            exchange.finished(status)
         if status is not Status.CANCELLED:
             self._control_frames.earn(_FRAMES_EARNED_BY_A_CALL)
 
@@ -153,22 +164,22 @@ class Connection:
         self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         if not event.data and event.stream_ended is None:
             self._spend_control_frame()
-        if call := self._calls.get(event.stream_id):
-            call.feed(event.data)
+        if exchange := self._exchanges.get(event.stream_id):
+            exchange.feed(event.data)
             if self.unread > self._limits.unread_bytes:
-                call.abort(
+                exchange.abort(
                     Status.RESOURCE_EXHAUSTED,
                     f"grpc: more than {self._limits.unread_bytes} bytes unread on one connection",
                 )
 
     def _stream_ended(self, event: StreamEnded) -> None:
-        if call := self._calls.get(event.stream_id):
-            call.end()
+        if exchange := self._exchanges.get(event.stream_id):
+            exchange.end()
 
     def _stream_reset(self, event: StreamReset) -> None:
         self._spend_control_frame()
-        if call := self._calls.get(event.stream_id):
-            call.abandon()
+        if exchange := self._exchanges.get(event.stream_id):
+            exchange.abandon()
 
     def _window_changed(self, _event: WindowUpdated) -> None:
         self._window_opened.unpark_all()
@@ -208,13 +219,13 @@ class Connection:
         if self._h2.can_send(stream_id):
             self._h2.send_headers(stream_id, headers, end_stream=end_stream)
 
-    async def send_data(self, stream_id: int, data: bytes) -> None:
+    async def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
         """Composes DATA frames until the stream is closed; waits, having flushed, while the peer's window is full."""
         rest = memoryview(data)
         while rest and self._h2.can_send(stream_id):
             size = min(len(rest), self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
             if size > 0:
-                self._h2.send_data(stream_id, rest[:size])
+                self._h2.send_data(stream_id, rest[:size], end_stream=end_stream and size == len(rest))
                 rest = rest[size:]
             else:
                 await self.flush()
@@ -273,8 +284,8 @@ class Connection:
             await self.flush()
         with trio.move_on_at(deadline):
             await self._all_answered()
-        for call in self._calls.values():
-            call.abort(Status.UNAVAILABLE, "the server is shutting down")
+        for exchange in self._exchanges.values():
+            exchange.abort(Status.UNAVAILABLE, "the server is shutting down")
         with trio.move_on_after(goodbye):
             await self._all_answered()
         self._transport.half_close()
@@ -284,6 +295,6 @@ class Connection:
         self._nursery.cancel_scope.cancel()
 
     async def _all_answered(self) -> None:
-        while self._calls:
-            self._calls_done = trio.Event()
-            await self._calls_done.wait()
+        while self._exchanges:
+            self._all_done = trio.Event()
+            await self._all_done.wait()

@@ -68,6 +68,20 @@ class ServerConnection(H2Connection):
             },
         )
         self.decoder.max_header_list_size = header_bytes
+        self._streams = streams
+
+    def initiate_connection(self) -> None:
+        """As h2's; from then on twice as many streams as announced are an error of the whole connection."""
+        super().initiate_connection()
+        # RFC 9113, 5.1.2: a stream over the limit is an error of that stream. To h2 it would be one of the connection,
+        # so its own limit is a wider one, out of reach of a peer whose count is off by a few.
+        self.local_settings.max_concurrent_streams = 2 * self._streams
+        self.local_settings.acknowledge()
+
+    def over_limit(self, stream_id: int) -> bool:
+        """Whether a stream that the peer has opened is one more than announced."""
+        opened = sum(stream.open for number, stream in self.streams.items() if number <= stream_id)
+        return opened > self._streams
 
     @property
     def broken(self) -> bool:

@@ -16,14 +16,19 @@ class Limits:
     Attributes:
         handshake_timeout: from accepting a connection to the end of its TLS handshake; what takes longer is closed.
         streams: calls open at once on one connection, announced as SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 5.1.2).
-            A peer that opens more loses the connection.
+            More are refused with REFUSED_STREAM, which says that they can be tried again; twice as many lose the
+            connection.
         message_bytes: the largest message, before and after decompression; a larger one is answered ResourceExhausted.
         unread_bytes: what one connection may hold of messages that no handler has taken yet, whole ones and parts, of
             all its calls together; the call that goes over is answered ResourceExhausted.
         header_bytes: the largest header list (RFC 9113, 10.5.1); a larger one loses the connection.
-        control_frames: frames that ask for work and bring none (RST_STREAM, PING, SETTINGS, PRIORITY, empty DATA), at
-            once on one connection. The allowance comes back within a minute, and by two frames for each call that is
-            answered; a peer that sends more loses the connection (RFC 9113, 10.5: ENHANCE_YOUR_CALM).
+        refused_bytes: what may follow the head of a request that is no gRPC before it is answered, which else is done
+            when it has ended.
+        refused_timeout: how long the end of such a request is waited for, and then for its peer to take the answer.
+        control_frames: frames that ask for work and bring none (RST_STREAM, PING, SETTINGS, PRIORITY, empty DATA,
+            streams over the limit), at once on one connection. The allowance comes back within a minute, and by two
+            frames for each request that is answered; a peer that sends more loses the connection (RFC 9113, 10.5:
+            ENHANCE_YOUR_CALM).
         drain_timeout: how long calls under way may go on once the server has been cancelled; then they are answered
             Unavailable. Zero is allowed.
         goodbye_timeout: how long a closing connection waits for its peer: for the first byte of a handshake not begun,
@@ -35,6 +40,8 @@ class Limits:
     message_bytes: int = 4 * 1024 * 1024
     unread_bytes: int = 8 * 1024 * 1024
     header_bytes: int = 16 * 1024
+    refused_bytes: int = 64 * 1024
+    refused_timeout: float = 5.0
     control_frames: int = 1000
     drain_timeout: float = 10.0
     goodbye_timeout: float = 1.0

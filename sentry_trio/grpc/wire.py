@@ -52,11 +52,17 @@ class Request:
 
 
 class RefusedError(Exception):
-    """A head that does not begin a call. `headers` is the whole answer, sent with END_STREAM."""
+    """A head that does not begin a call.
 
-    def __init__(self, headers: tuple[Header, ...]) -> None:
-        super().__init__(headers)
+    Attributes:
+        headers: of the answer.
+        body: of the answer to a request that is no gRPC; None where headers are all, as in a Trailers-Only answer.
+    """
+
+    def __init__(self, headers: tuple[Header, ...], body: bytes | None = None) -> None:
+        super().__init__(headers, body)
         self.headers = headers
+        self.body = body
 
 
 def read_request(headers: Iterable[Header], handlers: Mapping[bytes, Handler]) -> Request:
@@ -72,10 +78,11 @@ def read_request(headers: Iterable[Header], handlers: Mapping[bytes, Handler]) -
     """
     headers = tuple(headers)
     fields = dict(headers)
-    if fields[b":method"] != b"POST":
-        raise RefusedError(((b":status", b"405"), (b"allow", b"POST")))
+    method = fields[b":method"]
+    if method != b"POST":
+        raise _no_grpc(b"405", b"" if method == b"HEAD" else b"gRPC is called with POST\n", (b"allow", b"POST"))
     if not _CONTENT_TYPE.fullmatch(fields.get(b"content-type", b"").lower()):
-        raise RefusedError(((b":status", b"415"),))
+        raise _no_grpc(b"415", b"gRPC is called with content-type application/grpc\n")
     path = fields[b":path"]
     handler = handlers.get(path)
     if handler is None:
@@ -115,6 +122,11 @@ def _read_timeout(value: bytes) -> float:
     if match is None:
         raise _refused(Status.INTERNAL, f'malformed grpc-timeout: "{_printable(value)}"')
     return int(match[1]) * _SECONDS_PER_UNIT[match[2]]
+
+
+def _no_grpc(status: bytes, why: bytes, *extra: Header) -> RefusedError:
+    # RFC 9110, 15.5: whoever asked is told why, except by HEAD.
+    return RefusedError(((b":status", status), (b"content-type", b"text/plain"), *extra), why)
 
 
 def _refused(status: Status, message: str, extra: tuple[Header, ...] = ()) -> RefusedError:

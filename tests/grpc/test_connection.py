@@ -308,14 +308,51 @@ async def test_a_header_list_over_the_limit_loses_the_connection() -> None:
         await _answers_meanwhile(server)
 
 
-async def test_more_streams_than_announced_lose_the_connection() -> None:
+def _forget_the_limit(peer: Peer) -> None:
+    """The client's own state machine lets it open streams over what the server has announced."""
+    peer.h2.remote_settings.max_concurrent_streams = 1000
+    peer.h2.remote_settings.acknowledge()
+
+
+async def test_streams_over_the_limit_are_refused_and_the_others_go_on() -> None:
+    """RFC 9113, 5.1.2; and their headers were read, or those that follow would be read wrong (RFC 7541, 2.2)."""
+    async with serving(Limits(streams=3)) as server, peering(server.port) as peer:
+        _forget_the_limit(peer)
+        for stream_id in (1, 3, 5, 7, 9):
+            peer.compose(stream_id, request_head("Stall", x=f"new {stream_id}"), text(str(stream_id)))
+        await peer.flush()
+        for stream_id in (7, 9):
+            assert (await peer.wait_for(StreamReset, stream_id)).error_code is ErrorCodes.REFUSED_STREAM
+        peer.compose(11, request_head("Stall"), text("11"))
+        await peer.flush()
+        assert (await peer.wait_for(StreamReset, 11)).error_code is ErrorCodes.REFUSED_STREAM
+        server.toys.release.set()
+        for stream_id in (1, 3, 5):
+            assert (await peer.answer(stream_id)).value == str(stream_id)
+        await peer.call(13, x="new 9")
+        assert (await peer.answer(13)).value == "hello"
+        assert len(server.toys.seen) == 4, "no handler hears of a stream that is refused"
+
+
+async def test_twice_as_many_streams_as_announced_lose_the_connection() -> None:
     async with serving(Limits(streams=3)) as server, peering(server.port) as peer:
         await peer.send_frames(*[_head_frame(peer, number, method="Stall") for number in (1, 3, 5)])
         await server.toys.hanging.wait()
-        await peer.send_frames(_head_frame(peer, 7))
+        await peer.send_frames(*[_head_frame(peer, number) for number in (7, 9, 11, 13)])
         assert (await peer.wait_for(ConnectionTerminated)).error_code is ErrorCodes.PROTOCOL_ERROR
         await peer.closed()
         assert server.witness.finished == [("Stall", Status.CANCELLED)] * 3
+
+
+async def test_streams_over_the_limit_are_not_refused_for_ever(autojump_clock: MockClock) -> None:
+    async with serving(Limits(streams=1, control_frames=10)) as server, peering(server.port) as peer:
+        _forget_the_limit(peer)
+        await peer.call(1, "Stall")
+        for stream_id in range(3, 21, 2):  # nine of ten: the peer's settings were one
+            await peer.call(stream_id)
+            assert (await peer.wait_for(StreamReset, stream_id)).error_code is ErrorCodes.REFUSED_STREAM
+        await peer.call(21)
+        assert (await peer.wait_for(ConnectionTerminated)).error_code is ErrorCodes.ENHANCE_YOUR_CALM
 
 
 def _resets(peer: Peer) -> list[Frame | bytes]:

@@ -42,10 +42,17 @@ def _head(**changes: bytes | None) -> list[Header]:
     return [(name, value) for name, value in head.items() if value is not None]
 
 
-def _refusal(**changes: bytes | None) -> dict[bytes, bytes]:
+def _refused(**changes: bytes | None) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
         read_request(_head(**changes), HANDLERS)
-    return dict(caught.value.headers)
+    return caught.value
+
+
+def _refusal(**changes: bytes | None) -> dict[bytes, bytes]:
+    """A refused call: its answer is headers and no more."""
+    refused = _refused(**changes)
+    assert refused.body is None
+    return dict(refused.headers)
 
 
 def test_a_head_names_its_handler_and_its_terms() -> None:
@@ -57,13 +64,19 @@ def test_a_head_names_its_handler_and_its_terms() -> None:
     assert (b"x", b"y") in request.headers
 
 
-@pytest.mark.parametrize("method", [b"GET", b"PUT", b"OPTIONS", b"CONNECT", b"post", b""])
-def test_only_post_begins_a_call(method: bytes) -> None:
-    assert _refusal(method=method) == {b":status": b"405", b"allow": b"POST"}
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [(name, b"gRPC is called with POST\n") for name in (b"GET", b"PUT", b"OPTIONS", b"CONNECT", b"post", b"")]
+    + [(b"HEAD", b"")],
+)
+def test_only_post_begins_a_call(method: bytes, why: bytes) -> None:
+    refused = _refused(method=method)
+    assert dict(refused.headers) == {b":status": b"405", b"allow": b"POST", b"content-type": b"text/plain"}
+    assert refused.body == why
 
 
 def test_connect_has_no_path() -> None:
-    assert _refusal(method=b"CONNECT", path=None)[b":status"] == b"405"
+    assert dict(_refused(method=b"CONNECT", path=None).headers)[b":status"] == b"405"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +109,9 @@ def test_content_types_of_grpc(content_type: bytes) -> None:
     ],
 )
 def test_other_content_types_are_415(content_type: bytes | None) -> None:
-    assert _refusal(content_type=content_type) == {b":status": b"415"}
+    refused = _refused(content_type=content_type)
+    assert dict(refused.headers) == {b":status": b"415", b"content-type": b"text/plain"}
+    assert refused.body == b"gRPC is called with content-type application/grpc\n"
 
 
 @pytest.mark.parametrize(

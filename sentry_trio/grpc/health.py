@@ -1,0 +1,96 @@
+"""The standard health service, `grpc.health.v1.Health`, beside any other service.
+
+The messages are grpclib's; its service is not: it checks on asyncio. Importing this module adds `health.proto` to
+protobuf's pool, so the package does not do so by itself.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import trio
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from .ports import ServerStream
+
+Stream = ServerStream[HealthCheckRequest, HealthCheckResponse]
+
+_SERVING: Final = HealthCheckResponse.SERVING
+_NOT_SERVING: Final = HealthCheckResponse.NOT_SERVING
+_SERVICE_UNKNOWN: Final = HealthCheckResponse.SERVICE_UNKNOWN
+
+
+class HealthService:
+    """Tells who asks which services are served, as the gRPC health checking protocol has it.
+
+    The empty name stands for the server as a whole; it does not serve until `set_serving` says so. Others are unknown
+    until then.
+    """
+
+    def __init__(self) -> None:
+        self._statuses = {"": _NOT_SERVING}
+        self._changed = trio.Event()
+        self._closed = False
+
+    def set_serving(self, service: str, serving: bool) -> None:  # noqa: FBT001  # the value that is set
+        """Sets what is told of a service, and tells its watchers if that is news to them."""
+        self._statuses[service] = _SERVING if serving else _NOT_SERVING
+        self._wake()
+
+    def close(self) -> None:
+        """Ends every watch, now and from now on, with Unavailable: a server that leaves need not wait for them.
+
+        Checks are still answered. Closing again changes nothing.
+        """
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def check(self, stream: Stream) -> None:
+        """Answers with the status of a service.
+
+        Raises:
+            GRPCError: NotFound where the service is not known.
+        """
+        service = await _service(stream)
+        if service not in self._statuses:
+            raise GRPCError(Status.NOT_FOUND, "unknown service")
+        await stream.send_message(HealthCheckResponse(status=self._statuses[service]))
+
+    async def watch(self, stream: Stream) -> None:
+        """Sends the status of a service, SERVICE_UNKNOWN too, and sends it again whenever it has changed.
+
+        Of changes that come faster than the caller takes them, only the last is sent. Goes on until the caller leaves.
+
+        Raises:
+            GRPCError: Unavailable after `close`.
+        """
+        service = await _service(stream)
+        told = None
+        while not self._closed:
+            changed = self._changed
+            status = self._statuses.get(service, _SERVICE_UNKNOWN)
+            if status != told:
+                await stream.send_message(HealthCheckResponse(status=status))
+                told = status
+            else:
+                await changed.wait()
+        raise GRPCError(Status.UNAVAILABLE, "the server is shutting down")
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        """Path to handler."""
+        check, watch = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
+        return {
+            "/grpc.health.v1.Health/Check": Handler(self.check, check, HealthCheckRequest, HealthCheckResponse),
+            "/grpc.health.v1.Health/Watch": Handler(self.watch, watch, HealthCheckRequest, HealthCheckResponse),
+        }
+
+
+async def _service(stream: Stream) -> str:
+    request = await stream.recv_message()
+    assert request is not None  # noqa: S101  # for the type checker: a call raises where no message was sent
+    return request.service
