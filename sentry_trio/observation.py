@@ -29,6 +29,11 @@ class ServerObserver(Observer):
         """Counts it."""
         self._metrics.grpc_connection_closed()
 
+    def connection_refused(self, peer: object, reason: str) -> None:
+        """Counts it; who it was is for those who search."""
+        self._metrics.grpc_connection_refused()
+        _log.debug(f"connection refused: {reason}", peer=str(peer))
+
     def handshake_failed(self, peer: object, reason: str) -> None:
         """Peers fail at this all the time: for those who search for a fault."""
         _log.debug(f"TLS handshake failed: {reason}", peer=str(peer))

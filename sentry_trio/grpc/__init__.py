@@ -20,7 +20,8 @@ from .call import Call, Deadline
 from .limits import Limits
 from .observer import Observer
 from .ports import ServerStream
-from .server import Service, open_listener, serve_grpc
+from .server import open_listener, serve_grpc
+from .shared import Service
 from .tls import server_context
 
 __all__ = [

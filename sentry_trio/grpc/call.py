@@ -1,5 +1,6 @@
 """One call: what a handler is given, and the task that runs it."""
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, cast
@@ -9,12 +10,15 @@ from google.protobuf.message import DecodeError, Message
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError
 from grpclib.metadata import encode_metadata
-from h2.errors import ErrorCodes
 from multidict import MultiDict
 
+from .fields import Header, weight
+from .frames import ErrorCode
+from .gate import Gate
+from .limits import Limits
 from .ports import Carrier
+from .shared import Shared
 from .wire import (
-    Header,
     MessageReader,
     Metadata,
     Request,
@@ -30,6 +34,8 @@ Outcome = tuple[Status, str | None]
 # gRPC status codes: "an unknown error"; what went wrong is for the server's log, not for the caller.
 _FAILED: Final[Outcome] = (Status.UNKNOWN, "Internal Server Error")
 _DEADLINE_EXCEEDED: Final[Outcome] = (Status.DEADLINE_EXCEEDED, "deadline exceeded")
+# What a call takes beside what its caller has sent, roughly.
+_OWN_BYTES: Final = 4096
 
 
 class Deadline:
@@ -52,29 +58,33 @@ class Call:
     returns; a streaming method's messages leave as they are sent.
 
     Attributes:
-        deadline: when the caller gives up; None where it has set no deadline. A handler still running then is cancelled
-            and answered DeadlineExceeded.
         path: `/<service>/<method>`.
         peer: the caller's address as the socket names it.
         started_at: when the head of the call arrived, on Trio's clock.
-        held: bytes that have arrived for the call and that its handler has not taken yet.
+        held: bytes of messages that have arrived for the call and that its handler has not taken yet.
+        cost: bytes that it takes beside, its header list for one.
+        due_at: when the caller gives up, on Trio's clock; None where it has set no deadline. A handler still running
+            then is cancelled and answered DeadlineExceeded.
+        patience: how long a request of one message may take to be whole, in seconds.
     """
 
-    def __init__(self, carrier: Carrier, stream_id: int, request: Request, *, message_bytes: int) -> None:
+    def __init__(self, carrier: Carrier, stream_id: int, request: Request, limits: Limits) -> None:
         self.path = request.path
         self.peer = carrier.peer
         self.started_at = trio.current_time()
-        self.deadline = None if request.timeout is None else Deadline(self.started_at + request.timeout)
+        self.due_at = None if request.timeout is None else self.started_at + request.timeout
+        self.patience = limits.receive_timeout
         self._carrier = carrier
         self._stream_id = stream_id
         self._request = request
         self._handler = request.handler
-        self._scope = trio.CancelScope() if self.deadline is None else trio.CancelScope(deadline=self.deadline.at)
+        self._scope = trio.CancelScope(deadline=math.inf if self.due_at is None else self.due_at)
         # What the caller sends.
-        self._reader = MessageReader(limit=message_bytes, gzip=request.gzip)
+        self._reader = MessageReader(limit=limits.message_bytes, gzip=request.gzip)
         self._messages: deque[bytes] = deque()
         self._queued = 0
         self.held = 0
+        self.cost = weight(request.headers) + _OWN_BYTES
         self._received = 0
         self._ended = False
         self._arrival: trio.Event | None = None
@@ -87,10 +97,16 @@ class Call:
         self._outcome: Outcome | None = None
         # How the call ends if its scope is cancelled.
         self._verdict = _DEADLINE_EXCEEDED
+        self._aborted = False
         # Nobody is there to be answered: the stream was reset by either side.
         self._reset = False
 
     # --- what the handler calls
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """When the caller gives up; None where it has set no deadline."""
+        return None if self.due_at is None else Deadline(self.due_at)
 
     @property
     def metadata(self) -> Metadata:
@@ -221,6 +237,7 @@ class Call:
         A handler that has returned is cancelled too, as long as its answer waits for the caller's window.
         """
         self._verdict = (status, message)
+        self._aborted = True
         self._reader.fail(GRPCError(status, message))
         self._messages.clear()
         self._queued = 0
@@ -234,26 +251,53 @@ class Call:
 
     def _weigh(self) -> None:
         held = self._reader.rest + self._queued
-        self._carrier.unread += held - self.held
+        self._carrier.weigh(held - self.held)
         self.held = held
 
-    async def run(self) -> Status:
+    @property
+    def ready(self) -> bool:
+        """Whether the handler can begin: its one message is there, or never will be. Many need not be waited for."""
+        return (
+            bool(self._messages)
+            or self._ended
+            or self._reader.failure is not None
+            or self._handler.cardinality.client_streaming
+        )
+
+    def gate(self, shared: Shared) -> Gate | None:
+        """Where the call waits for its turn; one that cannot reach its handler any more need not."""
+        if self._aborted:
+            return None
+        return shared.streaming_gate if self._handler.cardinality.server_streaming else shared.gate
+
+    async def run(self, gate: Gate | None) -> Status:
         """Runs the handler and composes its answer; the connection flushes it. Returns how the call ended."""
-        if not self._reset:  # else it came and went in one read: no handler need hear of it
-            outcome = await self._handled()
+        outcome = self._verdict
+        if gate is not None:
+            if self._reset or self._aborted or self._is_late():
+                gate.renounce()  # no handler need hear of it
+            else:
+                outcome = await self._handled(gate)
         if self._reset:
             return Status.CANCELLED
         self._send_trailers(outcome)
         return outcome[0]
 
+    def _is_late(self) -> bool:
+        return self.due_at is not None and trio.current_time() >= self.due_at
+
     def finished(self, status: Status) -> None:
         """The answer has left, or could not: the observer is told."""
         self._carrier.observer.call_finished(self.path, status, trio.current_time() - self.started_at)
 
-    async def _handled(self) -> Outcome:
+    async def _handled(self, gate: Gate) -> Outcome:
         try:
             with self._scope:
-                await self._handler.func(self)
+                await gate.enter()
+                try:
+                    await self._handler.func(self)
+                finally:
+                    gate.leave()
                 return await self._replied()
         except GRPCError as error:
             return error.status, error.message
@@ -290,7 +334,7 @@ class Call:
         self._carrier.send_headers(self._stream_id, trailers, end_stream=True)
         if not self._ended:
             # RFC 9113, 8.1: the answer is whole before the request is; what is still to come is not wanted.
-            self._carrier.reset(self._stream_id, code=ErrorCodes.NO_ERROR)
+            self._carrier.reset(self._stream_id, code=ErrorCode.NO_ERROR)
 
 
 def _encoded(metadata: MetadataLike | None) -> list[Header]:

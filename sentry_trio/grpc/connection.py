@@ -1,42 +1,31 @@
 """One HTTP/2 connection: a task that reads, a task for each call, and the way out."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Final
+import random
+from contextlib import suppress
+from typing import Final
 
 import trio
-from grpclib.const import Handler, Status
-from h2.errors import ErrorCodes
-from h2.events import (
-    DataReceived,
-    Event,
-    PingAckReceived,
-    PingReceived,
-    PriorityUpdated,
-    RemoteSettingsChanged,
-    RequestReceived,
-    StreamEnded,
-    StreamReset,
-    WindowUpdated,
-)
-from h2.exceptions import ProtocolError
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
 from .allowance import Allowance
 from .call import Call
-from .http2 import ServerConnection
-from .limits import Limits
+from .fields import Header
+from .frames import HIGHEST_STREAM, ErrorCode, ViolationError
+from .gate import Gate
+from .http2 import BrokenOffError, ServerConnection
 from .observer import Observer
 from .ports import Exchange
 from .refusal import Refusal
+from .shared import Shared
 from .tls import TLSTransport
-from .wire import Header, RefusedError, read_request
+from .wire import RefusedError, read_request
 
-_HIGHEST_STREAM: Final = 2**31 - 1
-_PING: Final = b"farewell"
-_FRAMES_EARNED_BY_A_CALL: Final = 2
-
-
-class _BrokenOffError(Exception):
-    """The peer has broken the protocol or a limit; the GOAWAY that says why is composed."""
+_FAREWELL: Final = b"farewell"
+_KEEPALIVE: Final = b"are you?"
+_FRAMES_EARNED_BY_A_CALL: Final = 4
+_FRAMES_EARNED_BY_DATA: Final = 2
+_JITTER: Final = 0.1
 
 
 class Connection:
@@ -46,41 +35,47 @@ class Connection:
         nursery: where the tasks of this connection live; cancelled when the connection is over.
         transport: the connection, its handshake done.
         peer: the other end's address as the socket names it.
-        handlers: path to handler.
-        limits: what the peer may take.
-        observer: who is told what happens.
+        shared: what it shares with the other connections of its server.
 
     Attributes:
-        unread: bytes that have arrived for calls and that no handler has taken yet.
+        unread: bytes that have arrived in requests and that no handler has taken yet.
     """
 
-    def __init__(
-        self,
-        nursery: trio.Nursery,
-        transport: TLSTransport,
-        *,
-        peer: object,
-        handlers: Mapping[bytes, Handler],
-        limits: Limits,
-        observer: Observer,
-    ) -> None:
+    def __init__(self, nursery: trio.Nursery, transport: TLSTransport, *, peer: object, shared: Shared) -> None:
+        limits = shared.limits
+        now = trio.current_time()
         self.peer = peer
-        self.observer = observer
         self.unread = 0
         self._nursery = nursery
         self._transport = transport
-        self._handlers = handlers
+        self._shared = shared
         self._limits = limits
         self._control_frames = Allowance(limits.control_frames)
         self._exchanges: dict[int, Exchange] = {}
+        self._incomplete: dict[int, Exchange] = {}  # of these, the ones whose requests are not whole
+        self._begun: list[int] = []  # and those that this read has brought
+        self._stalled: dict[int, float] = {}  # streams whose windows are shut, since when
         self._all_done: trio.Event | None = None
         self._heard = trio.Event()
         self._ponged = trio.Event()
         self._window_opened = trio.lowlevel.ParkingLot()
         self._sending = trio.Lock()
         self._leaving = False
-        self._last_stream = _HIGHEST_STREAM
-        self._h2 = ServerConnection(streams=limits.streams, header_bytes=limits.header_bytes)
+        self._last_stream = HIGHEST_STREAM
+        self._h2 = ServerConnection(self, streams=limits.streams, header_bytes=limits.header_bytes)
+        # What is looked at once a second.
+        earlier = 1 - _JITTER * random.random()  # noqa: S311  # it spreads peers over time and keeps no secret
+        self._opened_at = self._idle_since = self._heard_at = self._progress_at = now
+        self._pinged_at: float | None = None
+        self._idle_timeout = limits.idle_timeout * earlier
+        self._end_of_age = now + limits.age * earlier
+        self._sent = 0
+        shared.idle[self] = None
+
+    @property
+    def observer(self) -> Observer:
+        """Who is told what happens."""
+        return self._shared.observer
 
     # --- reading
 
@@ -89,28 +84,27 @@ class Connection:
 
         Then cancels the nursery. Cancellation cuts the connection.
         """
-        self._h2.initiate_connection()
+        self._h2.begin()
         await self.flush()
         try:
             while data := await self._transport.receive():
-                self._react(data)
+                self._heard_at = trio.current_time()
+                self._pinged_at = None
+                self._h2.receive(data)
+                self._heard.set()
+                if self._begun:
+                    self._sort_begun()
                 await self.flush()
-        except _BrokenOffError:
+        except BrokenOffError:
             await self._break_off()
+        finally:
+            self._leaving = True
+            self._shared.idle.pop(self, None)
+            self._drop_incomplete()
         self._nursery.cancel_scope.cancel()
 
-    def _react(self, data: bytes) -> None:
-        try:
-            events = self._h2.receive_data(data)
-        except ProtocolError as error:
-            raise _BrokenOffError from error
-        self._heard.set()
-        for event in events:
-            react = self._REACTIONS.get(type(event))
-            if react is not None:
-                react(self, event)
-
     async def _break_off(self) -> None:
+        self._drop_incomplete()
         for exchange in self._exchanges.values():
             exchange.abandon()
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.
@@ -120,100 +114,152 @@ class Connection:
             while await self._transport.receive():
                 pass
 
-    def _request_received(self, event: RequestReceived) -> None:
-        stream_id = event.stream_id
+    # --- what HTTP/2 tells
+
+    def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
+        """Begins a call, or what answers in its place."""
         if stream_id > self._last_stream:
-            self.reset(stream_id, code=ErrorCodes.REFUSED_STREAM)
-            return
-        if self._h2.over_limit(stream_id):
-            self._spend_control_frame()
-            self.reset(stream_id, code=ErrorCodes.REFUSED_STREAM)
+            self._h2.reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
         exchange: Exchange
         try:
-            request = read_request(event.headers, self._handlers)
+            request = read_request(headers, self._shared.handlers)
         except RefusedError as refusal:
             if refusal.body is None:
                 self.send_headers(stream_id, refusal.headers, end_stream=True)
-                self.reset(stream_id, code=ErrorCodes.NO_ERROR)
+                self.reset(stream_id, code=ErrorCode.NO_ERROR)
                 return
             exchange = Refusal(self, stream_id, refusal, self._limits)
         else:
-            exchange = Call(self, stream_id, request, message_bytes=self._limits.message_bytes)
-        self._exchanges[stream_id] = exchange
-        self._nursery.start_soon(self._run, stream_id, exchange)
+            exchange = Call(self, stream_id, request, self._limits)
+        if not self._exchanges:
+            self._shared.idle.pop(self, None)
+        self._exchanges[stream_id] = self._incomplete[stream_id] = exchange
+        self._begun.append(stream_id)
+        self._shared.holdings.total += exchange.cost
+        if ended:
+            exchange.end()
+        self._bound_unread(exchange)
 
-    async def _run(self, stream_id: int, exchange: Exchange) -> None:
+    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        """Hands data on."""
+        exchange = self._exchanges.get(stream_id)
+        if exchange is None:
+            return
+        if data:
+            exchange.feed(data)
+        if ended:
+            exchange.end()
+        self._bound_unread(exchange)
+        if exchange.ready and stream_id in self._incomplete and stream_id not in self._begun:
+            self._start(stream_id)
+
+    def stream_lost(self, stream_id: int) -> None:
+        """Cancels the call."""
+        if stream_id in self._incomplete:
+            self._drop(stream_id)
+        elif exchange := self._exchanges.get(stream_id):
+            exchange.abandon()
+
+    def window_opened(self) -> None:
+        """Wakes whoever waits for it."""
+        self._window_opened.unpark_all()
+
+    def work_asked(self) -> None:
+        """Counts it; a peer that asks for too much loses the connection."""
+        if not self._control_frames.spend():
+            raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
+
+    def ping_answered(self, payload: bytes) -> None:
+        """Ends the wait that sees a peer off."""
+        if payload == _FAREWELL:
+            self._ponged.set()
+
+    # --- calls
+
+    def _sort_begun(self) -> None:
+        """Starts what is whole of the requests that have begun in this read."""
+        begun, self._begun = self._begun, []
+        for stream_id in begun:
+            exchange = self._incomplete.get(stream_id)
+            if exchange is None:
+                continue
+            if exchange.ready:
+                self._start(stream_id)
+            else:
+                self._shared.holdings.begin(self, stream_id)
+
+    def _start(self, stream_id: int) -> None:
+        """Runs what answers a request; where there is no room for it, it answers so without being run."""
+        exchange = self._incomplete.pop(stream_id)
+        self._shared.holdings.end(self, stream_id)
+        gate = exchange.gate(self._shared)
+        if gate is not None:
+            try:
+                gate.admit(exchange.due_at)
+            except GRPCError as error:
+                exchange.abort(error.status, str(error.message))
+                gate = None
+        self._nursery.start_soon(self._run, stream_id, exchange, gate)
+
+    async def _run(self, stream_id: int, exchange: Exchange, gate: Gate | None) -> None:
         status = Status.CANCELLED  # stays where the connection is lost
         try:
-            status = await exchange.run()
+            status = await exchange.run(gate)
             await self.flush()
         finally:
             # Only now: a call is under way until its answer has left, not until it is composed.
-            del self._exchanges[stream_id]
-            self.unread -= exchange.held
-            if not self._exchanges and self._all_done is not None:
-                self._all_done.set()
-            exchange.finished(status)
+            self._finish(stream_id, exchange, status)
         if status is not Status.CANCELLED:
             self._control_frames.earn(_FRAMES_EARNED_BY_A_CALL)
 
-    def _data_received(self, event: DataReceived) -> None:
-        # The window is opened again at once: what calls may hold is bounded by its own limits, not by the window, so
-        # that two large messages on one connection cannot wait for each other.
-        self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-        if not event.data and event.stream_ended is None:
-            self._spend_control_frame()
-        if exchange := self._exchanges.get(event.stream_id):
-            exchange.feed(event.data)
-            if self.unread > self._limits.unread_bytes:
-                exchange.abort(
-                    Status.RESOURCE_EXHAUSTED,
-                    f"grpc: more than {self._limits.unread_bytes} bytes unread on one connection",
-                )
+    def _drop(self, stream_id: int) -> None:
+        """Forgets a request that will not be whole."""
+        self._shared.holdings.end(self, stream_id)
+        self._finish(stream_id, self._incomplete.pop(stream_id), Status.CANCELLED)
 
-    def _stream_ended(self, event: StreamEnded) -> None:
-        if exchange := self._exchanges.get(event.stream_id):
-            exchange.end()
+    def _drop_incomplete(self) -> None:
+        for stream_id in list(self._incomplete):
+            self._drop(stream_id)
 
-    def _stream_reset(self, event: StreamReset) -> None:
-        self._spend_control_frame()
-        if exchange := self._exchanges.get(event.stream_id):
-            exchange.abandon()
+    def _finish(self, stream_id: int, exchange: Exchange, status: Status) -> None:
+        del self._exchanges[stream_id]
+        self._stalled.pop(stream_id, None)
+        self.weigh(-exchange.held)
+        self._shared.holdings.total -= exchange.cost
+        if not self._exchanges:
+            self._idle_since = trio.current_time()
+            if not self._leaving:
+                self._shared.idle[self] = None
+            if self._all_done is not None:
+                self._all_done.set()
+        exchange.finished(status)
 
-    def _window_changed(self, _event: WindowUpdated) -> None:
-        self._window_opened.unpark_all()
+    def weigh(self, more: int) -> None:
+        """Counts bytes that are held, or not any more."""
+        self.unread += more
+        self._shared.holdings.total += more
 
-    def _settings_changed(self, _event: RemoteSettingsChanged) -> None:
-        self._spend_control_frame()
-        self._h2.bound_header_table()
-        self._window_opened.unpark_all()
+    def _bound_unread(self, exchange: Exchange) -> None:
+        if self.unread > self._limits.unread_bytes:
+            exchange.abort(
+                Status.RESOURCE_EXHAUSTED,
+                f"grpc: more than {self._limits.unread_bytes} bytes unread on one connection",
+            )
+        elif self._shared.holdings.total > self._limits.unread_bytes_in_all and not self._shared.holdings.relieve():
+            exchange.abort(*_TOO_MUCH_IN_ALL)
 
-    def _ping_acknowledged(self, event: PingAckReceived) -> None:
-        self._spend_control_frame()
-        if event.ping_data == _PING:
-            self._ponged.set()
+    def give_up(self, stream_id: int) -> None:
+        """Ends a request that is not whole, to make room for others."""
+        self._end_incomplete(stream_id, *_TOO_MUCH_IN_ALL)
 
-    def _spend_control_frame(self, _event: Event | None = None) -> None:
-        if not self._control_frames.spend():
-            self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-            raise _BrokenOffError
-
-    _REACTIONS: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
-        RequestReceived: _request_received,
-        DataReceived: _data_received,
-        StreamEnded: _stream_ended,
-        StreamReset: _stream_reset,
-        WindowUpdated: _window_changed,
-        RemoteSettingsChanged: _settings_changed,
-        PingAckReceived: _ping_acknowledged,
-        PingReceived: _spend_control_frame,
-        PriorityUpdated: _spend_control_frame,
-    }
+    def _end_incomplete(self, stream_id: int, status: Status, message: str) -> None:
+        self._incomplete[stream_id].abort(status, message)
+        self._start(stream_id)
 
     # --- writing
 
-    def send_headers(self, stream_id: int, headers: Sequence[Header], *, end_stream: bool = False) -> None:
+    def send_headers(self, stream_id: int, headers: tuple[Header, ...], *, end_stream: bool = False) -> None:
         """Composes a HEADERS frame, unless the stream is closed; `flush` sends it."""
         # The peer may have reset the stream in the very read that opened it.
         if self._h2.can_send(stream_id):
@@ -221,27 +267,31 @@ class Connection:
 
     async def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
         """Composes DATA frames until the stream is closed; waits, having flushed, while the peer's window is full."""
-        rest = memoryview(data)
-        while rest and self._h2.can_send(stream_id):
-            size = min(len(rest), self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
+        at, end = 0, len(data)
+        while at < end and self._h2.can_send(stream_id):
+            size = min(end - at, self._h2.window(stream_id))
             if size > 0:
-                self._h2.send_data(stream_id, rest[:size], end_stream=end_stream and size == len(rest))
-                rest = rest[size:]
+                part = data[at : at + size]
+                at += size
+                self._h2.send_data(stream_id, part, end_stream=end_stream and at == end)
+                self._control_frames.earn(_FRAMES_EARNED_BY_DATA)
+                self._stalled.pop(stream_id, None)
             else:
+                self._stalled.setdefault(stream_id, trio.current_time())
                 await self.flush()
                 await self._window_opened.park()
 
-    def reset(self, stream_id: int, *, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
+    def reset(self, stream_id: int, *, code: ErrorCode = ErrorCode.CANCEL) -> None:
         """Composes RST_STREAM, unless the stream is closed."""
-        if self._h2.can_send(stream_id):
-            self._h2.reset_stream(stream_id, code)
+        self._h2.reset(stream_id, code)
 
     async def flush(self) -> None:
         """Sends what is composed and returns when it has left; a broken connection ends the connection's nursery."""
-        data = self._h2.data_to_send()
         try:
-            if data:
+            if data := self._h2.data_to_send():
                 self._transport.write(data)
+            elif not self._transport.unsent:
+                return
             try:
                 self._sending.acquire_nowait()
             except trio.WouldBlock:
@@ -253,6 +303,55 @@ class Connection:
         except OSError:  # ssl.SSLError is one
             self._nursery.cancel_scope.cancel()
 
+    # --- what is looked at once a second
+
+    def tend(self, now: float) -> None:
+        """Ends what has taken too long: requests, answers, silence, and the connection itself when it is old."""
+        limits = self._limits
+        if self._leaving:
+            return
+        if self._stuck(now) or self._dead(now):
+            self.cut()
+        elif now >= self._end_of_age or (not self._exchanges and now - self._idle_since >= self._idle_timeout):
+            self.leave()
+        elif now - self._heard_at >= limits.keepalive_time and self._pinged_at is None:
+            self._pinged_at = now
+            self._h2.ping(_KEEPALIVE)
+            self._nursery.start_soon(self.flush)
+        for stream_id, exchange in list(self._incomplete.items()):
+            if exchange.due_at is not None and now >= exchange.due_at:
+                self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, "deadline exceeded")
+            elif now - exchange.started_at >= exchange.patience:
+                self._end_incomplete(
+                    stream_id, Status.DEADLINE_EXCEEDED, f"the request has not ended within {exchange.patience:g} s"
+                )
+        for stream_id, since in list(self._stalled.items()):
+            if now - since >= limits.send_timeout:
+                self.reset(stream_id)
+                self._exchanges[stream_id].abandon()
+                self._nursery.start_soon(self.flush)
+
+    def _stuck(self, now: float) -> bool:
+        """Whether the peer has emptied nothing of its socket for too long."""
+        if not self._transport.unsent or self._transport.sent != self._sent:
+            self._sent, self._progress_at = self._transport.sent, now
+        return now - self._progress_at >= self._limits.send_timeout
+
+    def _dead(self, now: float) -> bool:
+        """Whether the peer has given no sign of life after a ping, or none at all since its handshake."""
+        if not self._heard.is_set():
+            return now - self._opened_at >= self._limits.handshake_timeout
+        return self._pinged_at is not None and now - self._pinged_at >= self._limits.keepalive_timeout
+
+    def cut(self) -> None:
+        """Ends the connection now; the peer is told as far as its socket takes it."""
+        if not self._h2.broken:
+            self._h2.go_away(self._h2.highest_stream)
+        with suppress(OSError):
+            self._transport.write(self._h2.data_to_send())
+        self._transport.half_close()
+        self._nursery.cancel_scope.cancel()
+
     # --- leaving
 
     def leave(self) -> None:
@@ -263,6 +362,7 @@ class Connection:
         """
         if not self._leaving:
             self._leaving = True
+            self._shared.idle.pop(self, None)
             self._nursery.start_soon(self._see_off)
 
     async def _see_off(self) -> None:
@@ -274,18 +374,20 @@ class Connection:
             await self._heard.wait()
             if self._h2.broken:
                 return  # `serve` is about to end the connection, and can say nothing more on it
-            self._h2.go_away(_HIGHEST_STREAM)
-            self._h2.ping(_PING)
+            self._h2.go_away(HIGHEST_STREAM)
+            self._h2.ping(_FAREWELL)
             await self.flush()
             await self._ponged.wait()
-        self._last_stream = self._h2.highest_inbound_stream_id
+        self._last_stream = self._h2.highest_stream
         self._h2.go_away(self._last_stream)
         with trio.move_on_after(goodbye):
             await self.flush()
         with trio.move_on_at(deadline):
             await self._all_answered()
-        for exchange in self._exchanges.values():
+        for stream_id, exchange in list(self._exchanges.items()):
             exchange.abort(Status.UNAVAILABLE, "the server is shutting down")
+            if stream_id in self._incomplete:
+                self._start(stream_id)
         with trio.move_on_after(goodbye):
             await self._all_answered()
         self._transport.half_close()
@@ -298,3 +400,6 @@ class Connection:
         while self._exchanges:
             self._all_done = trio.Event()
             await self._all_done.wait()
+
+
+_TOO_MUCH_IN_ALL: Final = (Status.RESOURCE_EXHAUSTED, "the server is overloaded: it holds too many unread requests")

@@ -1,117 +1,433 @@
-"""h2's connection where a gRPC server under real peers needs it a little different. No IO."""
+"""The server's side of one HTTP/2 connection (RFC 9113): frames in, events out; frames composed. No IO, no clock.
 
-from typing import TYPE_CHECKING, Final
+It is what a gRPC server needs of HTTP/2 and no more: no push, no priorities, one table of headers (the peer's). The
+general state machine that grpclib uses for the same, h2, takes three to four times as long per call, which was the
+largest part of what stood above TLS handshake and signing. The peer's header blocks are read by hpack.
+"""
 
-from h2.config import H2Configuration
-from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
-from h2.errors import ErrorCodes
-from h2.events import Event
-from h2.exceptions import FrameTooLargeError
-from h2.frame_buffer import FrameBuffer
-from h2.settings import SettingCodes, Settings
-from hyperframe.frame import GoAwayFrame
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, Protocol
 
-if TYPE_CHECKING:
-    from h2._typing import Buffer
+from . import frames
+from .blocks import HeaderBlocks
+from .fields import Header, MalformedError, check_request, check_trailers, compose
+from .frames import ErrorCode, Splitter, ViolationError
 
-# What is checked here need not be checked again: our own headers are constants, lower case, from `wire`.
-_CONFIGURATION: Final = H2Configuration(
-    client_side=False,
-    header_encoding=None,
-    validate_inbound_headers=True,
-    normalize_inbound_headers=False,
-    validate_outbound_headers=False,
-    normalize_outbound_headers=False,
-)
-_FRAME_HEAD_BYTES: Final = 9
-# RFC 7541, 4.2: an encoder may use less than the peer allows, which may be 4 GiB. This is HTTP/2's initial size.
-_LARGEST_TABLE: Final = 4096
+# Streams of which it is remembered that they are closed, and by whom.
+_REMEMBERED: Final = 1024
+# A window is given back when half of it is used.
+_GIVEN_BACK: Final = frames.WINDOW_BYTES // 2
+_TABLE_EMPTIED: Final = b"\x20"  # RFC 7541, 6.3: the dynamic table has size 0 from here on
 
 
-class _StateMachine(H2ConnectionStateMachine):
-    def process_input(self, input_: ConnectionInputs) -> list[Event]:
-        # RFC 9113, 6.8: a peer that has sent GOAWAY opens nothing new for us, but still sends and wants its answers; to
-        # h2 the connection would be closed.
-        if input_ is ConnectionInputs.RECV_GOAWAY:
-            return []
-        return super().process_input(input_)
+class BrokenOffError(Exception):
+    """The peer has broken the protocol or a limit; the GOAWAY that says why is composed, and nothing can follow it."""
 
 
-class _FrameBuffer(FrameBuffer):
-    @property
-    def waiting(self) -> int:
-        """Bytes of a frame that is not whole yet."""
-        return len(self._data)
+class Events(Protocol):
+    """Who is told what a peer does. Streams are told of between `request_received` and their end or loss."""
+
+    def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
+        """The peer has opened a stream; `ended` where it sends nothing more on it."""
+
+    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        """The peer has sent data, or its last, or both."""
+
+    def stream_lost(self, stream_id: int) -> None:
+        """The peer has reset the stream, or had it reset by breaking a rule on it."""
+
+    def window_opened(self) -> None:
+        """More may be sent than before, on the connection or on some of its streams."""
+
+    def work_asked(self) -> None:
+        """A frame has come that asks for work and brings none."""
+
+    def ping_answered(self, payload: bytes) -> None:
+        """The answer to a ping has come."""
 
 
-class ServerConnection(H2Connection):
+class _Stream:
+    __slots__ = ("expected", "local_open", "received", "remote_open", "window")
+
+    def __init__(self, window: int, expected: int | None) -> None:
+        self.window = window  # what we may still send
+        self.received = 0  # since the window was last given back
+        self.expected = expected  # bytes still to come by its content-length
+        self.local_open = True
+        self.remote_open = True
+
+
+class ServerConnection:
     """The server's side of one HTTP/2 connection.
 
     Args:
-        streams: calls that the peer may have open at once.
-        header_bytes: the largest header list that it may send.
+        events: told what the peer does, while `receive` runs.
+        streams: calls that the peer may have open at once; more are refused.
+        header_bytes: the largest header list that it may send, and the largest header block.
+
+    Attributes:
+        broken: one side has broken off: nothing but what is composed already can be sent.
+        highest_stream: the last stream that the peer has opened.
     """
 
-    # Of how many closed streams it is remembered how they were closed; 2^16 in h2, which is megabytes per connection.
-    MAX_CLOSED_STREAMS = 1024
+    def __init__(self, events: Events, *, streams: int, header_bytes: int) -> None:
+        self.broken = False
+        self.highest_stream = 0
+        self._events = events
+        self._limit = streams
+        self._header_bytes = header_bytes
+        self._splitter = Splitter()
+        self._blocks = HeaderBlocks(header_bytes)
+        self._expects_settings = True
+        self._out: list[bytes] = []
+        self._streams: dict[int, _Stream] = {}
+        self._closed: dict[int, bool] = {}  # by us with RST_STREAM, so that more may be on its way
+        self._received = 0
+        self._window = frames.WINDOW_BYTES
+        self._initial_window = frames.WINDOW_BYTES
+        self._frame_bytes = frames.FRAME_BYTES
+        self._table_change = b""
 
-    def __init__(self, *, streams: int, header_bytes: int) -> None:
-        super().__init__(_CONFIGURATION)
-        self.state_machine = _StateMachine()
-        self._frames = _FrameBuffer(server=True)
-        self.incoming_buffer = self._frames
-        self.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: streams,
-                SettingCodes.MAX_HEADER_LIST_SIZE: header_bytes,
-            },
+    # --- what is sent
+
+    def begin(self) -> None:
+        """Composes the server's preface."""
+        settings = (
+            (frames.MAX_CONCURRENT_STREAMS, self._limit),
+            (frames.MAX_HEADER_LIST_SIZE, self._header_bytes),
         )
-        self.decoder.max_header_list_size = header_bytes
-        self._streams = streams
+        self._out.append(frames.settings_frame(settings))
 
-    def initiate_connection(self) -> None:
-        """As h2's; from then on twice as many streams as announced are an error of the whole connection."""
-        super().initiate_connection()
-        # RFC 9113, 5.1.2: a stream over the limit is an error of that stream. To h2 it would be one of the connection,
-        # so its own limit is a wider one, out of reach of a peer whose count is off by a few.
-        self.local_settings.max_concurrent_streams = 2 * self._streams
-        self.local_settings.acknowledge()
-
-    def over_limit(self, stream_id: int) -> bool:
-        """Whether a stream that the peer has opened is one more than announced."""
-        opened = sum(stream.open for number, stream in self.streams.items() if number <= stream_id)
-        return opened > self._streams
-
-    @property
-    def broken(self) -> bool:
-        """Whether one side has broken off: nothing but what is composed already can be sent."""
-        return self.state_machine.state is ConnectionState.CLOSED
+    def data_to_send(self) -> bytes:
+        """What has been composed since it was last asked for."""
+        if not self._out:
+            return b""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
 
     def can_send(self, stream_id: int) -> bool:
-        """Whether anything may still be sent on a stream that the peer has opened."""
-        stream = self.streams.get(stream_id)
-        return stream is not None and not stream.closed and not self.broken
+        """Whether anything may still be sent on a stream."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.local_open and not self.broken
 
-    def receive_data(self, data: "Buffer") -> list[Event]:
-        """As h2's, but an overlong frame is an error when its head arrives, not when all of it has been buffered."""
-        events = super().receive_data(data)
-        if self._frames.waiting > _FRAME_HEAD_BYTES + self.max_inbound_frame_size:
-            self.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
-            raise FrameTooLargeError(f"a frame of more than {self.max_inbound_frame_size} bytes")
-        return events
+    def window(self, stream_id: int) -> int:
+        """How many bytes of data may be sent in one frame now; may be negative (RFC 9113, 6.9.2)."""
+        return min(self._streams[stream_id].window, self._window, self._frame_bytes)
 
-    def bound_header_table(self) -> None:
-        """Keeps the table of the headers that we send at its usual size, whatever the peer has allowed."""
-        if self.encoder.header_table_size > _LARGEST_TABLE:
-            self.encoder.header_table_size = _LARGEST_TABLE
+    def send_headers(self, stream_id: int, headers: tuple[Header, ...], *, end_stream: bool = False) -> None:
+        """Composes HEADERS on a stream that can be sent on, with CONTINUATION where they are long."""
+        block = compose(headers)
+        if self._table_change:
+            block, self._table_change = self._table_change + block, b""
+        flags = frames.END_STREAM if end_stream else 0
+        kind = frames.HEADERS
+        while len(block) > self._frame_bytes:
+            self._out.append(frames.frame(kind, flags, stream_id, block[: self._frame_bytes]))
+            kind, flags, block = frames.CONTINUATION, 0, block[self._frame_bytes :]
+        self._out.append(frames.frame(kind, flags | frames.END_HEADERS, stream_id, block))
+        if end_stream:
+            self._end_local(stream_id)
 
-    def clear_outbound_data_buffer(self) -> None:
-        """Nothing: h2 asks for it when the peer has sent GOAWAY, and what is composed is still wanted."""
+    def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
+        """Composes a DATA frame, on a stream that can be sent on, of no more than its `window`."""
+        self._window -= len(data)
+        self._streams[stream_id].window -= len(data)
+        self._out.append(frames.frame(frames.DATA, frames.END_STREAM if end_stream else 0, stream_id, data))
+        if end_stream:
+            self._end_local(stream_id)
+
+    def reset(self, stream_id: int, code: ErrorCode) -> None:
+        """Composes RST_STREAM, unless the stream is closed; what is still on its way on it is passed over."""
+        if stream_id in self._streams and not self.broken:
+            self._out.append(frames.reset_frame(stream_id, code))
+            self._forget(stream_id, by_us=True)
+
+    def ping(self, payload: bytes) -> None:
+        """Composes PING with eight bytes of payload."""
+        self._out.append(frames.frame(frames.PING, 0, 0, payload))
 
     def go_away(self, last_stream: int) -> None:
-        """Composes a GOAWAY that, unlike `close_connection`, is not the end: streams up to `last_stream` go on."""
-        frame = GoAwayFrame(0)
-        frame.last_stream_id = last_stream
-        frame.error_code = ErrorCodes.NO_ERROR
-        self._prepare_for_sending([frame])
+        """Composes a GOAWAY that is not the end: streams up to `last_stream` go on (RFC 9113, 6.8)."""
+        self._out.append(frames.go_away_frame(last_stream, ErrorCode.NO_ERROR))
+
+    # --- what comes in
+
+    def receive(self, data: bytes) -> None:
+        """Takes bytes from the peer, tells what they mean and composes what HTTP/2 itself answers.
+
+        Raises:
+            BrokenOffError: the peer has broken the protocol, or `Events` have raised ViolationError.
+        """
+        try:
+            for kind, flags, stream_id, payload in self._splitter.feed(data):
+                self._react(kind, flags, stream_id, payload)
+        except ViolationError as violation:
+            self._out.append(frames.go_away_frame(self.highest_stream, violation.code))
+            self.broken = True
+            raise BrokenOffError(violation.code.name) from violation
+
+    def _react(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._blocks.stream_id and (kind != frames.CONTINUATION or stream_id != self._blocks.stream_id):
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        if self._expects_settings:
+            if kind != frames.SETTINGS or flags & frames.ACK:
+                raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+            self._expects_settings = False
+        if kind >= len(self._REACTIONS):
+            self._events.work_asked()  # RFC 9113, 5.5: unknown frames are passed over
+            return
+        of_a_stream, size, reaction = self._REACTIONS[kind]
+        if of_a_stream is not None and of_a_stream is not (stream_id != 0):
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        if size is not None and len(payload) != size:
+            raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
+        reaction(self, flags, stream_id, payload)
+
+    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        data = self._unpadded(payload) if flags & frames.PADDED else payload
+        self._received += size
+        if self._received >= _GIVEN_BACK:
+            if self._received > frames.WINDOW_BYTES:
+                raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
+            self._out.append(frames.window_frame(0, self._received))
+            self._received = 0
+        ended = bool(flags & frames.END_STREAM)
+        if not data and not ended:
+            self._events.work_asked()
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._passed_over(stream_id)
+            return
+        if not stream.remote_open:
+            self._fail(stream_id, ErrorCode.STREAM_CLOSED)
+            return
+        stream.received += size
+        if stream.received > frames.WINDOW_BYTES:
+            self._fail(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
+            return
+        if stream.expected is not None:
+            stream.expected -= len(data)
+            if stream.expected < 0 or (ended and stream.expected):
+                self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)
+                return
+        if ended:
+            self._end_remote(stream_id, stream)
+        elif stream.received >= _GIVEN_BACK:
+            # At once: what calls may hold is bounded by its own limits, not by the window, so that two large messages
+            # on one connection cannot wait for each other.
+            self._out.append(frames.window_frame(stream_id, stream.received))
+            stream.received = 0
+        self._events.data_received(stream_id, data, ended=ended)
+
+    def _passed_over(self, stream_id: int) -> None:
+        """DATA on a stream that is not open."""
+        if stream_id > self.highest_stream:
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        if not self._closed.get(stream_id, False):
+            self._out.append(frames.reset_frame(stream_id, ErrorCode.STREAM_CLOSED))
+            self._events.work_asked()
+
+    def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if not stream_id % 2:
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        if flags & frames.PADDED:
+            payload = self._unpadded(payload)
+        if flags & frames.WITH_PRIORITY:
+            if len(payload) < 5:
+                raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
+            self._check_dependency(stream_id, payload)
+            payload = payload[5:]
+        self._blocks.begin(stream_id, ends_stream=bool(flags & frames.END_STREAM))
+        self._continuation(flags, stream_id, payload)
+
+    def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if not self._blocks.stream_id:
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        # Whatever becomes of the stream, its block is read, or those that follow would be read wrong (RFC 7541, 2.2).
+        headers = self._blocks.add(payload, last=bool(flags & frames.END_HEADERS))
+        if headers is not None:
+            self._header_list(stream_id, headers, ended=self._blocks.ends_stream)
+
+    def _header_list(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._trailers(stream_id, stream, headers, ended=ended)
+        elif stream_id > self.highest_stream:
+            self._open(stream_id, headers, ended=ended)
+        elif stream_id not in self._closed:
+            raise ViolationError(
+                ErrorCode.PROTOCOL_ERROR
+            )  # RFC 9113, 5.1.1: it was passed by, and cannot be opened now
+        elif not self._closed[stream_id]:
+            raise ViolationError(ErrorCode.STREAM_CLOSED)
+
+    def _open(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
+        self.highest_stream = stream_id
+        try:
+            expected = check_request(headers, ended=ended)
+        except MalformedError:
+            self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR)
+            return
+        if len(self._streams) >= self._limit:
+            self._refuse(stream_id, ErrorCode.REFUSED_STREAM)  # RFC 9113, 5.1.2
+            return
+        self._streams[stream_id] = stream = _Stream(self._initial_window, expected)
+        if ended:
+            self._end_remote(stream_id, stream)
+        self._events.request_received(stream_id, headers, ended=ended)
+
+    def _trailers(self, stream_id: int, stream: _Stream, headers: list[Header], *, ended: bool) -> None:
+        if not stream.remote_open:
+            self._fail(stream_id, ErrorCode.STREAM_CLOSED)
+            return
+        try:
+            check_trailers(headers, ended=ended and not stream.expected)
+        except MalformedError:
+            self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)
+            return
+        self._end_remote(stream_id, stream)
+        self._events.data_received(stream_id, b"", ended=True)
+
+    def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        self._check_dependency(stream_id, payload)
+        self._events.work_asked()
+
+    def _check_dependency(self, stream_id: int, payload: bytes) -> None:
+        if int.from_bytes(payload[:4], "big") & frames.HIGHEST_STREAM == stream_id:
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+
+    def _rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
+        if stream_id > self.highest_stream:
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        if stream_id in self._streams:
+            self._forget(stream_id, by_us=False)
+            self._events.stream_lost(stream_id)
+        self._events.work_asked()
+
+    def _settings(self, flags: int, _stream_id: int, payload: bytes) -> None:
+        if len(payload) % 6 or (flags & frames.ACK and payload):
+            raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
+        self._events.work_asked()
+        if flags & frames.ACK:
+            return
+        for name, value in frames.read_settings(payload):
+            self._set(name, value)
+        self._out.append(frames.SETTINGS_ACK)
+
+    def _set(self, name: int, value: int) -> None:
+        """RFC 9113, 6.5.2."""
+        if name == frames.HEADER_TABLE_SIZE:
+            if value < frames.HEADER_TABLE_BYTES:
+                # RFC 7541, 4.2: a smaller table is acknowledged at the head of the next block.
+                self._table_change = _TABLE_EMPTIED
+        elif name == frames.ENABLE_PUSH:
+            if value > 1:
+                raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        elif name == frames.INITIAL_WINDOW_SIZE:
+            self._set_initial_window(value)
+        elif name == frames.MAX_FRAME_SIZE:
+            if not frames.FRAME_BYTES <= value <= frames.LARGEST_FRAME_BYTES:
+                raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+            self._frame_bytes = value
+
+    def _set_initial_window(self, value: int) -> None:
+        """RFC 9113, 6.9.2: streams that are open gain or lose the difference."""
+        if value > frames.LARGEST_WINDOW:
+            raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
+        for stream in self._streams.values():
+            stream.window += value - self._initial_window
+            if stream.window > frames.LARGEST_WINDOW:
+                raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
+        self._initial_window = value
+        self._events.window_opened()
+
+    def _push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
+        raise ViolationError(ErrorCode.PROTOCOL_ERROR)  # RFC 9113, 8.4: clients do not push
+
+    def _ping(self, flags: int, _stream_id: int, payload: bytes) -> None:
+        self._events.work_asked()
+        if flags & frames.ACK:
+            self._events.ping_answered(payload)
+        else:
+            self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _goaway(self, _flags: int, _stream_id: int, payload: bytes) -> None:
+        # RFC 9113, 6.8: a peer that leaves opens nothing new for us to refuse, but still sends and wants its answers.
+        if len(payload) < 8:
+            raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
+        self._events.work_asked()
+
+    def _window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        increment = int.from_bytes(payload, "big") & frames.LARGEST_WINDOW
+        self._events.work_asked()
+        if stream_id == 0:
+            if not increment:
+                raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+            self._window += increment
+            if self._window > frames.LARGEST_WINDOW:
+                raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
+        elif stream := self._streams.get(stream_id):
+            stream.window += increment
+            if not increment or stream.window > frames.LARGEST_WINDOW:
+                self._fail(stream_id, ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR)
+        elif stream_id > self.highest_stream:
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        self._events.window_opened()
+
+    # --- streams
+
+    def _unpadded(self, payload: bytes) -> bytes:
+        if not payload or payload[0] >= len(payload):
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        return payload[1 : len(payload) - payload[0]]
+
+    def _end_remote(self, stream_id: int, stream: _Stream) -> None:
+        stream.remote_open = False
+        if not stream.local_open:
+            self._forget(stream_id, by_us=False)
+
+    def _end_local(self, stream_id: int) -> None:
+        stream = self._streams[stream_id]
+        stream.local_open = False
+        if not stream.remote_open:
+            self._forget(stream_id, by_us=False)
+
+    def _refuse(self, stream_id: int, code: ErrorCode) -> None:
+        """Resets a stream that nobody has been told of."""
+        self._out.append(frames.reset_frame(stream_id, code))
+        self._remember(stream_id, by_us=True)
+        self._events.work_asked()
+
+    def _fail(self, stream_id: int, code: ErrorCode) -> None:
+        """RFC 9113, 5.4.2: an error of one stream."""
+        self.reset(stream_id, code)
+        self._events.stream_lost(stream_id)
+        self._events.work_asked()
+
+    def _forget(self, stream_id: int, *, by_us: bool) -> None:
+        del self._streams[stream_id]
+        self._remember(stream_id, by_us=by_us)
+
+    def _remember(self, stream_id: int, *, by_us: bool) -> None:
+        self._closed[stream_id] = by_us
+        if len(self._closed) > _REMEMBERED:
+            del self._closed[next(iter(self._closed))]
+
+    # By the type of a frame: whether it must be of a stream (True), of the connection (False) or may be of either; how
+    # many bytes its payload must have; what is done.
+    _REACTIONS: ClassVar[
+        Sequence[tuple[bool | None, int | None, Callable[["ServerConnection", int, int, bytes], None]]]
+    ] = (
+        (True, None, _data),
+        (True, None, _headers),
+        (True, 5, _priority),
+        (True, 4, _rst_stream),
+        (False, None, _settings),
+        (True, None, _push_promise),
+        (False, 8, _ping),
+        (False, None, _goaway),
+        (None, 4, _window_update),
+        (True, None, _continuation),
+    )

@@ -13,21 +13,48 @@ _LARGEST_MESSAGE: Final = 2**32 - 1
 class Limits:
     """Bounds on peers and on how long they are waited for. Durations are in seconds, sizes in bytes.
 
+    Connections are looked at once a second, so that idle_timeout, age, the keepalive, receive_timeout, send_timeout and
+    deadlines of calls that are not whole take effect up to a second late.
+
     Attributes:
-        handshake_timeout: from accepting a connection to the end of its TLS handshake; what takes longer is closed.
+        handshake_timeout: from accepting a connection to the end of its TLS handshake, and from there to the peer's
+            first frame; what takes longer is closed.
+        handshakes: TLS handshakes under way at once; one more ends the one that has waited longest.
+        connections: connections at once; one more takes the place of the one that has been idle longest, and is closed
+            where none is idle.
+        connections_per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits; one more is closed.
+        idle_timeout: without a call for so long, a connection is told to go; up to a tenth less, so that peers do not
+            come back all at once.
+        age: a connection that is so old is told to go, its calls under way being finished, so that clients spread
+            over servers that were added later; up to a tenth less.
+        keepalive_time: nothing heard for so long, a connection is sent a PING.
+        keepalive_timeout: nothing heard for so long after it, a connection is closed.
         streams: calls open at once on one connection, announced as SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 5.1.2).
-            More are refused with REFUSED_STREAM, which says that they can be tried again; twice as many lose the
-            connection.
+            More are refused with REFUSED_STREAM, which says that they can be tried again.
+        calls: handlers of one kind running at once, on all connections together: such that answer once, and such that
+            stream their answers. More wait, first come, first served.
+        calls_waiting: how many wait; more are answered ResourceExhausted at once.
+        waiting_timeout: how long a call without a deadline waits; then it is answered Unavailable. A call whose
+            deadline would pass while it waits is answered so at once.
+        receive_timeout: from the head of a call that takes one message to its end; a call that takes longer is
+            answered DeadlineExceeded.
+        send_timeout: how long a peer may take nothing of what waits for it: one that does not empty its socket loses
+            the connection, one that does not open its flow-control window the call.
         message_bytes: the largest message, before and after decompression; a larger one is answered ResourceExhausted.
         unread_bytes: what one connection may hold of messages that no handler has taken yet, whole ones and parts, of
             all its calls together; the call that goes over is answered ResourceExhausted.
-        header_bytes: the largest header list (RFC 9113, 10.5.1); a larger one loses the connection.
+        unread_bytes_in_all: what all connections may hold so together, header lists and some 4 KiB for each call added
+            to it; over it, calls whose requests have been
+            incomplete for longest are answered ResourceExhausted, and where there are none, the call that goes over.
+        header_bytes: the largest header list (RFC 9113, 10.5.1), and the largest block that one may come in; a larger
+            one loses the connection.
         refused_bytes: what may follow the head of a request that is no gRPC before it is answered, which else is done
             when it has ended.
         refused_timeout: how long the end of such a request is waited for, and then for its peer to take the answer.
-        control_frames: frames that ask for work and bring none (RST_STREAM, PING, SETTINGS, PRIORITY, empty DATA,
-            streams over the limit), at once on one connection. The allowance comes back within a minute, and by two
-            frames for each request that is answered; a peer that sends more loses the connection (RFC 9113, 10.5:
+        control_frames: frames that ask for work and bring none (RST_STREAM, PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+            empty DATA, unknown ones, streams over the limit or against the rules), at once on one connection. The
+            allowance comes back within a minute, and by some frames for each request that is answered and for each
+            frame of data that is sent; a peer that sends more loses the connection (RFC 9113, 10.5:
             ENHANCE_YOUR_CALM).
         drain_timeout: how long calls under way may go on once the server has been cancelled; then they are answered
             Unavailable. Zero is allowed.
@@ -36,9 +63,22 @@ class Limits:
     """
 
     handshake_timeout: float = 5.0
+    handshakes: int = 200
+    connections: int = 2000
+    connections_per_peer: int = 500
+    idle_timeout: float = 300.0
+    age: float = 1800.0
+    keepalive_time: float = 60.0
+    keepalive_timeout: float = 20.0
     streams: int = 100
+    calls: int = 500
+    calls_waiting: int = 2000
+    waiting_timeout: float = 5.0
+    receive_timeout: float = 10.0
+    send_timeout: float = 20.0
     message_bytes: int = 4 * 1024 * 1024
     unread_bytes: int = 8 * 1024 * 1024
+    unread_bytes_in_all: int = 64 * 1024 * 1024
     header_bytes: int = 16 * 1024
     refused_bytes: int = 64 * 1024
     refused_timeout: float = 5.0
@@ -62,4 +102,9 @@ class Limits:
             raise ValueError(
                 f"unread_bytes must have room for one message and its prefix, message_bytes + {PREFIX_BYTES}, "
                 f"got {self.unread_bytes}"
+            )
+        if self.unread_bytes_in_all < self.unread_bytes:
+            raise ValueError(
+                f"unread_bytes_in_all must not be below unread_bytes, {self.unread_bytes}, "
+                f"got {self.unread_bytes_in_all}"
             )

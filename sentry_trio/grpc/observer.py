@@ -12,6 +12,9 @@ class Observer:
     def connection_closed(self) -> None:
         """A connection, counted by `connection_opened`, is closed."""
 
+    def connection_refused(self, peer: object, reason: str) -> None:
+        """A connection was closed as soon as it was accepted: a limit on their number is reached."""
+
     def handshake_failed(self, peer: object, reason: str) -> None:
         """A peer did not complete its TLS handshake."""
 

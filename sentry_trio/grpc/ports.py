@@ -1,13 +1,14 @@
 """The faces of a call: what a handler may rely on, what its connection does, and what the call relies on itself."""
 
-from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from grpclib.const import Status
-from h2.errors import ErrorCodes
 
+from .fields import Header
+from .frames import ErrorCode
+from .gate import Gate
 from .observer import Observer
-from .wire import Header
+from .shared import Shared
 
 Received_co = TypeVar("Received_co", covariant=True)
 Sent_contra = TypeVar("Sent_contra", contravariant=True)
@@ -28,9 +29,24 @@ class Exchange(Protocol):
 
     Attributes:
         held: bytes that have arrived for it and that nobody has taken yet.
+        cost: bytes that it takes beside, as long as it lasts.
+        started_at: when its head arrived, on Trio's clock.
+        due_at: when whoever asked gives up; None where that was not said.
+        patience: how long its request may take to be whole, in seconds.
     """
 
     held: int
+    cost: int
+    started_at: float
+    due_at: float | None
+    patience: float
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough of the request is there for `run`."""
+
+    def gate(self, shared: Shared) -> Gate | None:
+        """Where it waits for its turn, if it has to."""
 
     def feed(self, data: bytes) -> None:
         """Takes data that arrived for it."""
@@ -42,10 +58,14 @@ class Exchange(Protocol):
         """The peer has reset the stream: nothing is to be answered."""
 
     def abort(self, status: Status, message: str) -> None:
-        """It has to end now, with the status given."""
+        """It has to end now, with the status given; one that does not run yet answers so when it is run."""
 
-    async def run(self) -> Status:
-        """Composes the answer, which the connection flushes. Returns how it ended; Cancelled where nobody is told."""
+    async def run(self, gate: Gate | None) -> Status:
+        """Composes the answer, which the connection flushes. Returns how it ended; Cancelled where nobody is told.
+
+        Args:
+            gate: it has been admitted there, and enters before its work begins.
+        """
 
     def finished(self, status: Status) -> None:
         """The answer has left, or could not; `status` is what `run` returned, or Cancelled."""
@@ -56,21 +76,24 @@ class Carrier(Protocol):
 
     Attributes:
         peer: the other end's address as the socket names it.
-        observer: who is told what happens.
-        unread: bytes that have arrived for all calls of the connection and that no handler has taken yet.
     """
 
     peer: object
-    observer: Observer
-    unread: int
 
-    def send_headers(self, stream_id: int, headers: Sequence[Header], *, end_stream: bool = False) -> None:
+    @property
+    def observer(self) -> Observer:
+        """Who is told what happens."""
+
+    def weigh(self, more: int) -> None:
+        """Counts bytes that a call holds, or not any more."""
+
+    def send_headers(self, stream_id: int, headers: tuple[Header, ...], *, end_stream: bool = False) -> None:
         """Composes HEADERS."""
 
     async def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
         """Composes DATA; waits while the peer's window is full."""
 
-    def reset(self, stream_id: int, *, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
+    def reset(self, stream_id: int, *, code: ErrorCode = ErrorCode.CANCEL) -> None:
         """Composes RST_STREAM."""
 
     async def flush(self) -> None:

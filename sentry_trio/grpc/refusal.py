@@ -2,10 +2,12 @@
 
 import trio
 from grpclib.const import Status
-from h2.errors import ErrorCodes
 
+from .frames import ErrorCode
+from .gate import Gate
 from .limits import Limits
 from .ports import Carrier
+from .shared import Shared
 from .wire import RefusedError
 
 
@@ -25,29 +27,52 @@ class Refusal:
 
     Attributes:
         held: none of the request is kept.
+        cost: next to nothing.
+        started_at: when its head arrived, on Trio's clock.
+        due_at: HTTP clients do not say.
+        patience: how long the end of the request is waited for, in seconds.
+        ready: the answer is due.
     """
 
-    __slots__ = ("_answer", "_carrier", "_due", "_left", "_limits", "_scope", "_stream_id", "held")
+    __slots__ = (
+        "_answer",
+        "_carrier",
+        "_left",
+        "_scope",
+        "_stream_id",
+        "cost",
+        "due_at",
+        "held",
+        "patience",
+        "ready",
+        "started_at",
+    )
 
     def __init__(self, carrier: Carrier, stream_id: int, answer: RefusedError, limits: Limits) -> None:
-        self.held = 0
+        self.held = self.cost = 0
+        self.started_at = trio.current_time()
+        self.due_at: float | None = None
+        self.patience = limits.refused_timeout
+        self.ready = False
         self._carrier = carrier
         self._stream_id = stream_id
         self._answer = answer
-        self._limits = limits
         self._left = limits.refused_bytes
-        self._due = trio.Event()
         self._scope = trio.CancelScope()
+
+    def gate(self, shared: Shared) -> Gate | None:  # noqa: ARG002  # what calls need
+        """It takes nothing that it would have to wait for."""
+        return None
 
     def feed(self, data: bytes) -> None:
         """Drops data; more of it than the bound makes the answer due."""
         self._left -= len(data)
         if self._left < 0:
-            self._due.set()
+            self.ready = True
 
     def end(self) -> None:
         """The request has ended: the answer is due."""
-        self._due.set()
+        self.ready = True
 
     def abandon(self) -> None:
         """The peer has reset the stream: nothing is answered."""
@@ -55,24 +80,21 @@ class Refusal:
 
     def abort(self, status: Status, message: str) -> None:  # noqa: ARG002  # there is no call to end so
         """The answer is due now."""
-        self._due.set()
+        self.ready = True
 
-    async def run(self) -> Status:
-        """Composes the answer when it is due; a peer that does not take it in time is reset.
+    async def run(self, gate: Gate | None) -> Status:  # noqa: ARG002  # what calls need
+        """Composes the answer; a peer that does not take it in time is reset.
 
         Returns Unknown, which is what gRPC clients make of the answer, or Cancelled where it was not given.
         """
         given = False
-        with self._scope:
-            with trio.move_on_after(self._limits.refused_timeout):
-                await self._due.wait()
-            with trio.move_on_after(self._limits.refused_timeout):
-                body = self._answer.body or b""
-                self._carrier.send_headers(self._stream_id, self._answer.headers, end_stream=not body)
-                await self._carrier.send_data(self._stream_id, body, end_stream=True)
-                given = True
+        with self._scope, trio.move_on_after(self.patience):
+            body = self._answer.body or b""
+            self._carrier.send_headers(self._stream_id, self._answer.headers, end_stream=not body)
+            await self._carrier.send_data(self._stream_id, body, end_stream=True)
+            given = True
         # RFC 9113, 8.1: where the answer is whole before the request is, what is still to come is not wanted.
-        self._carrier.reset(self._stream_id, code=ErrorCodes.NO_ERROR if given else ErrorCodes.CANCEL)
+        self._carrier.reset(self._stream_id, code=ErrorCode.NO_ERROR if given else ErrorCode.CANCEL)
         return Status.UNKNOWN if given else Status.CANCELLED
 
     def finished(self, status: Status) -> None:

@@ -2,28 +2,23 @@
 
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 import trio
-from grpclib.const import Handler
 
+from .admission import Admission
 from .connection import Connection
 from .limits import Limits
 from .observer import Observer
+from .shared import Service, Shared
 from .tls import HandshakeFailedError, TLSTransport
 
 # The kernel's own bound (net.core.somaxconn) applies; during a restart, what arrives waits here.
 _BACKLOG: Final = 4096
 _ACCEPT_PAUSE: Final = 0.1  # seconds until accepting is tried again
-
-
-class Service(Protocol):
-    """A service as grpclib's protoc plugin generates them."""
-
-    def __mapping__(self) -> Mapping[str, Handler]:
-        """Path to handler."""
+_ROUND: Final = 1.0  # seconds from one look at all connections to the next
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -90,6 +85,7 @@ async def serve_grpc(
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(server.accept, listener.dup(), connections)
+                accepting.start_soon(server.tend)
                 task_status.started()
         finally:
             server.leaving.set()
@@ -101,15 +97,15 @@ class _Server:
         self, services: Iterable[Service], tls: Callable[[], ssl.SSLContext], limits: Limits, observer: Observer
     ) -> None:
         self.leaving = trio.Event()
-        self._handlers = {
-            path.encode("ascii"): handler for service in services for path, handler in service.__mapping__().items()
-        }
+        self._shared = Shared(services, limits, observer)
+        self._admission = Admission(limits, self._shared.idle)
         self._tls = tls
         self._limits = limits
         self._observer = observer
         self._held: trio.Nursery | None = None
         self._holding = trio.Event()
         self._silent: set[trio.CancelScope] = set()
+        self._shaking: dict[trio.CancelScope, None] = {}  # in the order of their coming
         self._connections: set[Connection] = set()
 
     async def holding(self) -> trio.Nursery:
@@ -149,11 +145,24 @@ class _Server:
                     self._observer.accept_failed(error)
                     await trio.sleep(_ACCEPT_PAUSE)
                     continue
+                if reason := self._admission.refusal(peer):
+                    connected.close()
+                    self._observer.connection_refused(peer, reason)
+                    continue
+                self._admission.arrived(peer)
                 connected.setblocking(False)  # noqa: FBT003  # the standard library's signature
                 connections.start_soon(self._serve, connected, peer)
         finally:
             trio.lowlevel.notify_closing(listener)
             listener.close()
+
+    async def tend(self) -> NoReturn:
+        """Looks at every connection, again and again; a timer for each would cost each call more than a look does."""
+        while True:
+            await trio.sleep(_ROUND)
+            now = trio.current_time()
+            for connection in list(self._connections):
+                connection.tend(now)
 
     async def _serve(self, connected: socket.socket, peer: object) -> None:
         self._observer.connection_opened()
@@ -165,18 +174,12 @@ class _Server:
             self._observer.connection_failed(peer, error)
         finally:
             connected.close()  # also where there was no identity to serve it with
+            self._admission.left(peer)
             self._observer.connection_closed()
 
     async def _serve_calls(self, transport: TLSTransport, peer: object) -> None:
         async with trio.open_nursery() as nursery:
-            connection = Connection(
-                nursery,
-                transport,
-                peer=peer,
-                handlers=self._handlers,
-                limits=self._limits,
-                observer=self._observer,
-            )
+            connection = Connection(nursery, transport, peer=peer, shared=self._shared)
             self._connections.add(connection)
             try:
                 if self.leaving.is_set():
@@ -187,6 +190,8 @@ class _Server:
 
     async def _shaken_hands(self, transport: TLSTransport, peer: object) -> bool:
         with trio.move_on_after(self._limits.handshake_timeout) as scope:
+            self._make_room()
+            self._shaking[scope] = None
             try:
                 # A peer that has said nothing yet has no claim on a server that is leaving.
                 self._silent.add(scope)
@@ -198,10 +203,24 @@ class _Server:
             except HandshakeFailedError as error:
                 self._observer.handshake_failed(peer, str(error))
                 return False
+            finally:
+                made_room = scope not in self._shaking
+                self._shaking.pop(scope, None)
         if scope.cancelled_caught:
-            patience = (
-                "before the server left" if self.leaving.is_set() else f"within {self._limits.handshake_timeout:g} s"
-            )
-            self._observer.handshake_failed(peer, f"no TLS handshake {patience}")
+            self._observer.handshake_failed(peer, f"no TLS handshake {self._patience(made_room=made_room)}")
             return False
         return True
+
+    def _make_room(self) -> None:
+        """Ends the handshake that has waited longest, where there are as many as there may be."""
+        if len(self._shaking) >= self._limits.handshakes:
+            oldest = next(iter(self._shaking))
+            del self._shaking[oldest]
+            oldest.cancel()
+
+    def _patience(self, *, made_room: bool) -> str:
+        if made_room:
+            return f"before {self._limits.handshakes} others had begun"
+        if self.leaving.is_set():
+            return "before the server left"
+        return f"within {self._limits.handshake_timeout:g} s"

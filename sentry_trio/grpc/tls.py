@@ -70,9 +70,12 @@ class TLSTransport:
     Args:
         connected: an accepted socket in non-blocking mode; owned and closed by this object.
         context: the identity that this connection is served with.
+
+    Attributes:
+        sent: how many bytes the socket has taken.
     """
 
-    __slots__ = ("_arrived", "_half_closed", "_leaving", "_socket", "_tls", "_unsent")
+    __slots__ = ("_arrived", "_half_closed", "_leaving", "_socket", "_tls", "_unsent", "sent")
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext) -> None:
         self._socket = connected
@@ -81,6 +84,12 @@ class TLSTransport:
         self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=True)
         self._unsent = b""
         self._half_closed = False
+        self.sent = 0
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something was written that the socket has not taken."""
+        return bool(self._unsent or self._leaving.pending)
 
     async def wait_first_byte(self) -> None:
         """Waits until the peer has sent something, or has closed."""
@@ -156,7 +165,9 @@ class TLSTransport:
             self._unsent += self._leaving.read()
         if self._unsent:
             try:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                taken = self._socket.send(self._unsent)
+                self.sent += taken
+                self._unsent = self._unsent[taken:]
             except BlockingIOError:
                 return False
         return not self._unsent

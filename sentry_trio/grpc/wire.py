@@ -17,7 +17,8 @@ from grpclib.exceptions import GRPCError
 from grpclib.metadata import encode_grpc_message
 from multidict import MultiDict
 
-Header = tuple[bytes, bytes]
+from .fields import Header
+
 Metadata = MultiDict[str | bytes]
 
 PREFIX_BYTES: Final = 5

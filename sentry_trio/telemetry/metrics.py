@@ -155,6 +155,11 @@ class Metrics:
             registry=registry,
         )
         self._connections = Gauge("sentry_grpc_connections", "Open gRPC connections.", registry=registry)
+        self._connections_refused = Counter(
+            "sentry_grpc_connections_refused_total",
+            "gRPC connections closed at once, because as many were open as there may be.",
+            registry=registry,
+        )
         self._calls = Counter("sentry_grpc_calls_total", "Finished gRPC calls, by status.", ["code"], registry=registry)
         self._start_at_zero()
 
@@ -238,6 +243,10 @@ class Metrics:
     def grpc_connection_closed(self) -> None:
         """A gRPC connection that was counted as opened has gone."""
         self._connections.dec()
+
+    def grpc_connection_refused(self) -> None:
+        """A gRPC connection was closed at once: as many were open as there may be."""
+        self._connections_refused.inc()
 
     def grpc_call_finished(self, code: Status) -> None:
         """A gRPC call of any method ended with `code`."""

@@ -63,7 +63,6 @@ async def test_the_settings_tell_the_limits() -> None:
         changed = (await peer.wait_for(RemoteSettingsChanged)).changed_settings
     assert changed[SettingCodes.MAX_CONCURRENT_STREAMS].new_value == 7
     assert changed[SettingCodes.MAX_HEADER_LIST_SIZE].new_value == 5000
-    assert changed[SettingCodes.MAX_FRAME_SIZE].new_value == 16384
 
 
 @pytest.mark.parametrize("method", ["Echo", "Refuse"])
@@ -119,9 +118,9 @@ async def test_frames_that_are_not_known_are_passed_over(served: Served) -> None
 # --- streams that end early
 
 
-@pytest.mark.parametrize("method", ["Echo", "Hang", "Refuse", "Count", "NoSuch", "Misuse"])
+@pytest.mark.parametrize("method", ["Echo", "Hang", "Refuse", "Count", "Misuse"])
 async def test_a_reset_in_the_same_read_as_the_head(served: Served, method: str) -> None:
-    """Of three calls in one read, two come and go; h2 has forgotten the first by the time its events are seen."""
+    """Of three calls in one read, two come and go."""
     async with peering(served.port) as peer:
         for stream_id in (1, 3):
             peer.compose(stream_id, request_head(method), text("1"))
@@ -154,15 +153,15 @@ async def test_a_lost_connection_cancels_its_handlers(served: Served) -> None:
     assert served.witness.open == 0
 
 
-async def test_an_early_answer_asks_for_no_more(served: Served) -> None:
+@pytest.mark.parametrize(("method", "body", "status"), [("NoSuch", b"", 12), ("Echo", b"\0\xff\xff\xff\xff", 8)])
+async def test_an_early_answer_asks_for_no_more(served: Served, method: str, body: bytes, status: int) -> None:
     """RFC 9113, 8.1: a whole answer before the whole request, then RST_STREAM with NO_ERROR."""
     async with peering(served.port) as peer:
-        for stream_id, method, status in ((1, "Refuse", 7), (3, "NoSuch", 12)):
-            peer.compose(stream_id, request_head(method), end=False)
-            await peer.flush()
-            await peer.wait_for(StreamReset, stream_id)
-            answer = peer.answered(stream_id)
-            assert (answer.status, answer.reset) == (status, ErrorCodes.NO_ERROR)
+        peer.compose(1, request_head(method), body, end=False)
+        await peer.flush()
+        await peer.wait_for(StreamReset, 1)
+        answer = peer.answered(1)
+        assert (answer.status, answer.reset) == (status, ErrorCodes.NO_ERROR)
 
 
 async def test_data_on_a_refused_stream_is_dropped_and_its_window_given_back(served: Served) -> None:
@@ -334,16 +333,6 @@ async def test_streams_over_the_limit_are_refused_and_the_others_go_on() -> None
         assert len(server.toys.seen) == 4, "no handler hears of a stream that is refused"
 
 
-async def test_twice_as_many_streams_as_announced_lose_the_connection() -> None:
-    async with serving(Limits(streams=3)) as server, peering(server.port) as peer:
-        await peer.send_frames(*[_head_frame(peer, number, method="Stall") for number in (1, 3, 5)])
-        await server.toys.hanging.wait()
-        await peer.send_frames(*[_head_frame(peer, number) for number in (7, 9, 11, 13)])
-        assert (await peer.wait_for(ConnectionTerminated)).error_code is ErrorCodes.PROTOCOL_ERROR
-        await peer.closed()
-        assert server.witness.finished == [("Stall", Status.CANCELLED)] * 3
-
-
 async def test_streams_over_the_limit_are_not_refused_for_ever(autojump_clock: MockClock) -> None:
     async with serving(Limits(streams=1, control_frames=10)) as server, peering(server.port) as peer:
         _forget_the_limit(peer)
@@ -417,8 +406,7 @@ def _unending(peer: Peer) -> list[Frame | bytes]:
     [
         (lambda _: [DataFrame(1, b"x")], ErrorCodes.PROTOCOL_ERROR),
         (lambda _: [DATA_ON_STREAM_0], ErrorCodes.PROTOCOL_ERROR),
-        (lambda _: [HeadersFrame(1, b"\xff\xff\xff\xff", flags=["END_HEADERS"])], ErrorCodes.PROTOCOL_ERROR),
-        (lambda _: [HeadersFrame(1, b"", flags=["END_HEADERS"])], ErrorCodes.PROTOCOL_ERROR),
+        (lambda _: [HeadersFrame(1, b"\xff\xff\xff\xff", flags=["END_HEADERS"])], ErrorCodes.COMPRESSION_ERROR),
         (lambda _: [ContinuationFrame(1, b"", flags=["END_HEADERS"])], ErrorCodes.PROTOCOL_ERROR),
         (lambda _: [HeadersFrame(1), PingFrame(0, b"12345678")], ErrorCodes.PROTOCOL_ERROR),
         (lambda peer: [_head_frame(peer, 2)], ErrorCodes.PROTOCOL_ERROR),
@@ -429,7 +417,7 @@ def _unending(peer: Peer) -> list[Frame | bytes]:
         (lambda _: [PriorityFrame(1, depends_on=1)], ErrorCodes.PROTOCOL_ERROR),
         (lambda _: [PushPromiseFrame(1, 2, b"", flags=["END_HEADERS"])], ErrorCodes.PROTOCOL_ERROR),
         (lambda peer: [_head_frame(peer, 1), DataFrame(1, b"x" * 16_385)], ErrorCodes.FRAME_SIZE_ERROR),
-        (_unending, ErrorCodes.PROTOCOL_ERROR),
+        (_unending, ErrorCodes.ENHANCE_YOUR_CALM),
     ],
 )
 async def test_protocol_errors_are_answered_with_goaway(served: Served, frames: Misdeed, code: ErrorCodes) -> None:

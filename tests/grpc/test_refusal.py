@@ -3,7 +3,7 @@
 import pytest
 import trio
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
+from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame, RstStreamFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -66,7 +66,7 @@ async def test_until_then_the_request_is_held_to_the_protocol(served: Served) ->
     async with peering(served.port) as peer:
         peer.h2.send_headers(1, request_head(method="PUT", content_length="3"))
         await peer.send_frames(DataFrame(1, b"four"))
-        assert (await peer.wait_for(ConnectionTerminated)).error_code is ErrorCodes.PROTOCOL_ERROR
+        assert (await peer.wait_for(StreamReset, 1)).error_code is ErrorCodes.PROTOCOL_ERROR
         assert peer.having(ResponseReceived) == []
 
 

@@ -1,0 +1,132 @@
+"""HTTP/2 header lists: what a request's must be (RFC 9113, 8.2 and 8.3), and ours as bytes (RFC 7541). Pure."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+Header = tuple[bytes, bytes]
+
+_PSEUDO: Final = frozenset({b":method", b":scheme", b":path", b":authority"})
+_REQUIRED: Final = frozenset({b":method", b":scheme", b":path"})
+# RFC 9113, 8.2.2: what was said between two hops of HTTP/1.1.
+_OF_CONNECTIONS: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
+# RFC 9110, 5.6.2: a token, in lower case.
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+# RFC 9113, 8.2.1: neither NUL, CR nor LF anywhere, nor blanks at either end.
+_BAD_VALUE: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]\Z").search
+
+
+class MalformedError(Exception):
+    """A header list that HTTP/2 forbids."""
+
+
+def check_request(headers: Iterable[Header], *, ended: bool) -> int | None:
+    """Checks the header list that opens a stream; returns its content-length, if it has one.
+
+    Args:
+        headers: as received.
+        ended: nothing follows it.
+
+    Raises:
+        MalformedError: it breaks a rule of RFC 9113, 8.1.1, 8.2 or 8.3.1.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    host = length = None
+    regular = False
+    for name, value in headers:
+        if _BAD_VALUE(value):
+            raise MalformedError("a forbidden byte in a header's value")
+        if name.startswith(b":"):
+            if regular or name in pseudo or name not in _PSEUDO:
+                raise MalformedError("a pseudo-header that is unknown, repeated or late")
+            pseudo[name] = value
+            continue
+        regular = True
+        _check_regular(name, value)
+        if name == b"host":
+            host = value
+        elif name == b"content-length":
+            if not value.isdigit() or length not in {None, int(value)}:
+                raise MalformedError("a content-length that is no number, or two that differ")
+            length = int(value)
+    _check_pseudo(pseudo, host)
+    if ended and length:
+        raise MalformedError("a body was announced and does not come")
+    return length
+
+
+def check_trailers(headers: Iterable[Header], *, ended: bool) -> None:
+    """Checks the header list that ends a request.
+
+    Args:
+        headers: as received.
+        ended: nothing follows it, and nothing that was announced is missing.
+
+    Raises:
+        MalformedError: it breaks a rule of RFC 9113, 8.1 or 8.2.
+    """
+    if not ended:
+        raise MalformedError("trailers that are not the end, or come before it")
+    for name, value in headers:
+        if _BAD_VALUE(value):
+            raise MalformedError("a forbidden byte in a trailer's value")
+        _check_regular(name, value)  # a pseudo-header's name is no token
+
+
+def _check_regular(name: bytes, value: bytes) -> None:
+    if not _NAME(name):
+        raise MalformedError("a header's name that is no token in lower case")
+    if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+        raise MalformedError("a header that belongs to a connection of HTTP/1.1")
+
+
+def _check_pseudo(pseudo: dict[bytes, bytes], host: bytes | None) -> None:
+    authority = pseudo.get(b":authority")
+    if pseudo.get(b":method") == b"CONNECT":  # RFC 9113, 8.5
+        right = pseudo.keys() == {b":method", b":authority"}
+    else:
+        right = pseudo.keys() >= _REQUIRED and bool(pseudo[b":path"])
+    if not right:
+        raise MalformedError("a pseudo-header is missing, empty or out of place")
+    if (authority if authority is not None else host) is None or host not in {None, authority or host}:
+        raise MalformedError("no authority, or a host that contradicts it")
+
+
+@lru_cache(maxsize=64)
+def compose(headers: tuple[Header, ...]) -> bytes:
+    """A header block, the same on every connection: nothing in it refers to the dynamic table or enters it.
+
+    That costs some bytes of an answer, and spares the work and the memory of a table per connection. Most header lists
+    of a server are always the same, so blocks are kept.
+    """
+    return b"".join(map(_field, headers))
+
+
+def _field(header: Header) -> bytes:
+    name, value = header
+    if header == (b":status", b"200"):
+        return b"\x88"  # RFC 7541, 6.1: entry 8 of the static table
+    # RFC 7541, 6.2.2: literal without indexing, new name; neither is Huffman-coded.
+    return b"\0" + _length(name) + name + _length(value) + value
+
+
+def _length(text: bytes) -> bytes:
+    """RFC 7541, 5.1: an integer with a prefix of seven bits."""
+    size = len(text)
+    if size < 127:
+        return bytes((size,))
+    octets = bytearray(b"\x7f")
+    size -= 127
+    while size >= 128:
+        octets.append(size & 127 | 128)
+        size >>= 7
+    octets.append(size)
+    return bytes(octets)
+
+
+def weight(headers: Sequence[Header]) -> int:
+    """The size of a header list in bytes, as HTTP/2 counts it (RFC 9113, 6.5.2)."""
+    return sum([len(name) + len(value) + 32 for name, value in headers])

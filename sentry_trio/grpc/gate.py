@@ -1,0 +1,87 @@
+"""How many handlers run at once, who waits for a turn, and who is told at once that waiting is in vain."""
+
+from typing import Final
+
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+_OVERLOADED: Final = "the server is overloaded"
+# Of each new measurement that goes into the average: some tens of calls are remembered.
+_WEIGHT: Final = 0.05
+
+
+class Gate:
+    """Lets so many in at once, in the order of their coming; the others wait.
+
+    A call whose deadline would pass while it waits is refused when it comes, with Unavailable, so that its caller can
+    try another replica while there is time; served late it would cost as much and be worth nothing. How long a wait
+    will be is told by the pace at which calls have left lately while others were waiting.
+
+    Args:
+        running: how many at once.
+        waiting: how many may wait; more are refused with ResourceExhausted.
+        patience: the longest wait of a call without a deadline, in seconds.
+    """
+
+    __slots__ = ("_crowded", "_free", "_last_left", "_pace", "_patience", "_places", "_turn", "backlog")
+
+    def __init__(self, *, running: int, waiting: int, patience: float) -> None:
+        self.backlog = 0  # let in but not yet begun
+        self._free = running
+        self._places = waiting
+        self._patience = patience
+        self._turn = trio.lowlevel.ParkingLot()
+        self._pace = 0.0  # seconds from one leaving to the next
+        self._last_left = 0.0
+        self._crowded = False
+
+    def admit(self, deadline: float | None) -> None:
+        """Takes a place in the queue for one that will `enter` soon.
+
+        Args:
+            deadline: when its caller gives up, on Trio's clock.
+
+        Raises:
+            GRPCError: ResourceExhausted or Unavailable: there is no place, or it would wait in vain.
+        """
+        if self.backlog:
+            if self.backlog >= self._places:
+                raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{_OVERLOADED}: {self.backlog} calls are waiting")
+            wait = self.backlog * self._pace
+            left = self._patience if deadline is None else deadline - trio.current_time()
+            if wait > left:
+                raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: the wait would be {wait:.3f} s")
+        self.backlog += 1
+
+    def renounce(self) -> None:
+        """Gives up the place that `admit` took, in place of `enter`."""
+        self.backlog -= 1
+
+    async def enter(self) -> None:
+        """Waits for a turn; `leave` must follow. Cancellation gives up the place.
+
+        Raises:
+            GRPCError: Unavailable: the turn did not come within the longest wait.
+        """
+        if self._free:
+            self._free -= 1
+            self.backlog -= 1
+            return
+        try:
+            with trio.move_on_after(self._patience) as scope:
+                await self._turn.park()
+        finally:
+            self.backlog -= 1
+        if scope.cancelled_caught:
+            raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: no turn within {self._patience:g} s")
+
+    def leave(self) -> None:
+        """Ends a turn; the place goes to who has waited longest."""
+        now = trio.current_time()
+        if self._crowded:
+            self._pace += _WEIGHT * (now - self._last_left - self._pace)
+        self._last_left = now
+        self._crowded = self.backlog > 0
+        if not self._turn.unpark():
+            self._free += 1
