@@ -1,7 +1,6 @@
 """SignCertificate: choose a validator, have it vouch, read the CSR, sign, answer."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, cast
@@ -107,7 +106,7 @@ class CertificateService(CABase):
             GRPCError: the request is refused.
         """
         self._metrics.csr_received()
-        with self._refusing():
+        try:
             with self._metrics.stage("parse"):
                 request = cast("SignCertificateRequest", await stream.recv_message())
             with self._metrics.stage("validate"):
@@ -116,6 +115,8 @@ class CertificateService(CABase):
                 issued, identity = self._issue(request, vouched)
             with self._metrics.stage("encode"):
                 response = self._response(issued)
+        except tuple(_ANSWERS) as error:
+            raise self._refusal(error) from error
         await stream.send_message(response)
         self._metrics.sign_succeeded()
         _log.debug("certificate issued", id=str(identity.spiffe_id), not_after=issued.not_after.isoformat())
@@ -140,19 +141,15 @@ class CertificateService(CABase):
         response = SignCertificateResponse(
             workload_certificate=issued.pem, trust_chain_certificates=[self._issuer.bundle.anchors_pem]
         )
-        response.valid_until.FromDatetime(issued.not_after)
+        response.valid_until.seconds = int(issued.not_after.timestamp())  # whole seconds, as X.509 has it
         return response
 
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """Turns the domain's errors into statuses, counts them and logs them."""
-        try:
-            yield
-        except tuple(_ANSWERS) as error:
-            answer = _ANSWERS[type(error)]
-            self._metrics.sign_failed(answer.reason, answer.status)
-            if answer.status in _OPERATORS:
-                _log.error(f"failed to sign certificate: {error}")
-            else:
-                _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value)
-            raise GRPCError(answer.status, answer.text or str(error)) from error
+    def _refusal(self, error: SentryError) -> GRPCError:
+        """Turns one of the domain's errors into a status, counts it and logs it."""
+        answer = _ANSWERS[type(error)]
+        self._metrics.sign_failed(answer.reason, answer.status)
+        if answer.status in _OPERATORS:
+            _log.error(f"failed to sign certificate: {error}")
+        else:
+            _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value)
+        return GRPCError(answer.status, answer.text or str(error))
