@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, cast
 
+import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -94,6 +95,7 @@ class CertificateService(CABase):
         self._policy = policy
         self._metrics = metrics
         self._now = now
+        self._one_by_one = trio.Lock() if issuer.is_slow else None
 
     async def SignCertificate(  # noqa: N802  # the name on the wire
         self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse]
@@ -111,8 +113,7 @@ class CertificateService(CABase):
                 request = cast("SignCertificateRequest", await stream.recv_message())
             with self._metrics.stage("validate"):
                 vouched = await self._validators.choose(request.token_validator).validate(request)
-            with self._metrics.stage("sign"):
-                issued, identity = self._issue(request, vouched)
+            issued, identity = await self._sign(request, vouched)
             with self._metrics.stage("encode"):
                 response = self._response(issued)
         except tuple(_ANSWERS) as error:
@@ -120,6 +121,18 @@ class CertificateService(CABase):
         await stream.send_message(response)
         self._metrics.sign_succeeded()
         _log.debug("certificate issued", id=str(identity.spiffe_id), not_after=issued.not_after.isoformat())
+
+    async def _sign(
+        self, request: SignCertificateRequest, vouched: Vouched
+    ) -> tuple[IssuedCertificate, WorkloadIdentity]:
+        if self._one_by_one is None:
+            with self._metrics.stage("sign"):
+                return self._issue(request, vouched)
+        async with self._one_by_one:
+            # Everything else that can go on does so before the next one signs.
+            await trio.lowlevel.checkpoint()
+            with self._metrics.stage("sign"):
+                return self._issue(request, vouched)
 
     def _issue(self, request: SignCertificateRequest, vouched: Vouched) -> tuple[IssuedCertificate, WorkloadIdentity]:
         csr = read_csr(request.certificate_signing_request)

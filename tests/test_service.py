@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import grpc
@@ -287,3 +288,42 @@ async def test_ec_keys_of_another_curve_are_signed(standalone: Oracle) -> None:
     csr = made_csr(ec.generate_private_key(ec.SECP384R1()))
     leaf = x509.load_pem_x509_certificate((await standalone.sign(certificate_signing_request=csr)).workload_certificate)
     assert leaf.public_key() == x509.load_pem_x509_csr(csr).public_key()
+
+
+class _InMemory:
+    """A stream that has one request, and keeps the answer."""
+
+    def __init__(self) -> None:
+        self.answer: SignCertificateResponse | None = None
+
+    async def recv_message(self) -> SignCertificateRequest:
+        return SignCertificateRequest(id="myapp", namespace="shop", certificate_signing_request=CSR)
+
+    async def send_message(self, message: SignCertificateResponse) -> None:
+        self.answer = message
+
+
+@pytest.mark.parametrize("slow", [True, False])
+async def test_while_slow_issuers_sign_others_get_their_turn(monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
+    monkeypatch.setattr(Issuer, "is_slow", slow)
+    service = CertificateService(
+        Issuer(made_bundle()),
+        STANDALONE,
+        Policy(lifetime=timedelta(hours=1), allowed_clock_skew=SKEW, namespace="dapr", cluster_domain="cluster.local"),
+        metrics=Metrics(),
+        now=wall_clock,
+    )
+    streams = [_InMemory() for _ in range(5)]
+    answered_by_turn = [0]
+
+    async def count_turns() -> None:
+        while answered_by_turn[-1] < len(streams):
+            await trio.lowlevel.checkpoint()
+            answered_by_turn.append(sum(stream.answer is not None for stream in streams))
+
+    async with trio.open_nursery() as nursery:
+        for stream in streams:
+            nursery.start_soon(service.SignCertificate, stream)
+        nursery.start_soon(count_turns)
+    at_once = max(after - before for before, after in pairwise(answered_by_turn))
+    assert at_once == (1 if slow else len(streams))

@@ -5,6 +5,7 @@ import datetime as dt
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -32,6 +33,7 @@ _KEY_USAGE = x509.KeyUsage(
     encipher_only=False,
     decipher_only=False,
 )
+_FAST_RSA_BITS = 2048
 _EXTENDED_KEY_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 
 
@@ -93,6 +95,16 @@ class Issuer:
     def bundle(self) -> TrustBundle:
         """The credentials that it signs with."""
         return self._bundle
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a signature takes long enough to be felt by whoever waits for the same core.
+
+        RSA with more than 2048 bits takes one to some milliseconds, everything else a fraction of one. A thread does
+        not help: OpenSSL is called with Python's global lock held.
+        """
+        key = self._bundle.key
+        return isinstance(key, rsa.RSAPrivateKey) and key.key_size > _FAST_RSA_BITS
 
     def issue(
         self,

@@ -1,17 +1,33 @@
-"""gRPC services on Trio: grpclib's generated handlers, h2's frames, a Trio task for each call.
+"""gRPC services on Trio: grpclib's generated handlers, a Trio task for each call.
 
 It knows nothing of the service that it serves. Read from the outside in:
 
     server.py       serve_grpc: accept, shake hands, serve, drain
+    admission.py    which connections are let in
+    tls.py          TLS on a socket
     connection.py   one HTTP/2 connection
+    vigil.py        how long it may be silent, idle, stuck or there at all
     call.py         one call, and what its handler sees of it
     refusal.py      what is answered to HTTP that is no gRPC
-    http2.py        the frames of a connection: h2, where it has to differ; no IO
-    ports.py        the faces of a call
-    wire.py         heads, messages and trailers as bytes; pure
+    ports.py        the faces of connection and call
+    wire.py         gRPC's heads, messages and trailers as bytes; pure
     health.py       the standard health service, for servers that want it
-    tls.py          TLS on a socket
+
+HTTP/2, without IO:
+
+    http2.py        what comes in, by the state of its stream
+    sender.py       what is composed
+    streams.py      which streams are open, and their windows
+    blocks.py       header blocks as they come in
+    fields.py       header lists: what a request's must be, and ours as bytes; pure
+    frames.py       frames as bytes
+
+What bounds peers:
+
     limits.py       what a peer may take
+    shared.py       what all connections of a server share: handlers, and the next two
+    gate.py         handlers at once, and who waits for a turn
+    holdings.py     bytes held of unread requests
     allowance.py    a budget that refills with time
     observer.py     who is told what happens
 """

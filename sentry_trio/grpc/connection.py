@@ -1,6 +1,5 @@
 """One HTTP/2 connection: a task that reads, a task for each call, and the way out."""
 
-import random
 from contextlib import suppress
 from typing import Final
 
@@ -19,13 +18,13 @@ from .ports import Exchange
 from .refusal import Refusal
 from .shared import Shared
 from .tls import TLSTransport
+from .vigil import Verdict, Vigil
 from .wire import RefusedError, read_request
 
 _FAREWELL: Final = b"farewell"
 _KEEPALIVE: Final = b"are you?"
 _FRAMES_EARNED_BY_A_CALL: Final = 4
 _FRAMES_EARNED_BY_DATA: Final = 2
-_JITTER: Final = 0.1
 
 
 class Connection:
@@ -43,7 +42,6 @@ class Connection:
 
     def __init__(self, nursery: trio.Nursery, transport: TLSTransport, *, peer: object, shared: Shared) -> None:
         limits = shared.limits
-        now = trio.current_time()
         self.peer = peer
         self.unread = 0
         self._nursery = nursery
@@ -63,13 +61,7 @@ class Connection:
         self._leaving = False
         self._last_stream = HIGHEST_STREAM
         self._h2 = ServerConnection(self, streams=limits.streams, header_bytes=limits.header_bytes)
-        # What is looked at once a second.
-        earlier = 1 - _JITTER * random.random()  # noqa: S311  # it spreads peers over time and keeps no secret
-        self._opened_at = self._idle_since = self._heard_at = self._progress_at = now
-        self._pinged_at: float | None = None
-        self._idle_timeout = limits.idle_timeout * earlier
-        self._end_of_age = now + limits.age * earlier
-        self._sent = 0
+        self._vigil = Vigil(limits, trio.current_time())
         shared.idle[self] = None
 
     @property
@@ -88,8 +80,7 @@ class Connection:
         await self.flush()
         try:
             while data := await self._transport.receive():
-                self._heard_at = trio.current_time()
-                self._pinged_at = None
+                self._vigil.heard(trio.current_time())
                 self._h2.receive(data)
                 self._heard.set()
                 if self._begun:
@@ -228,7 +219,7 @@ class Connection:
         self.weigh(-exchange.held)
         self._shared.holdings.total -= exchange.cost
         if not self._exchanges:
-            self._idle_since = trio.current_time()
+            self._vigil.idle_since = trio.current_time()
             if not self._leaving:
                 self._shared.idle[self] = None
             if self._all_done is not None:
@@ -307,41 +298,31 @@ class Connection:
 
     def tend(self, now: float) -> None:
         """Ends what has taken too long: requests, answers, silence, and the connection itself when it is old."""
-        limits = self._limits
         if self._leaving:
             return
-        if self._stuck(now) or self._dead(now):
-            self.cut()
-        elif now >= self._end_of_age or (not self._exchanges and now - self._idle_since >= self._idle_timeout):
-            self.leave()
-        elif now - self._heard_at >= limits.keepalive_time and self._pinged_at is None:
-            self._pinged_at = now
-            self._h2.ping(_KEEPALIVE)
-            self._nursery.start_soon(self.flush)
+        idle = not self._exchanges
+        match self._vigil.verdict(now, idle=idle, sent=self._transport.sent, unsent=self._transport.unsent):
+            case Verdict.CUT:
+                self.cut()
+            case Verdict.LEAVE:
+                self.leave()
+            case Verdict.PING:
+                self._h2.ping(_KEEPALIVE)
+                self._nursery.start_soon(self.flush)
         for stream_id, exchange in list(self._incomplete.items()):
-            if exchange.due_at is not None and now >= exchange.due_at:
-                self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, "deadline exceeded")
-            elif now - exchange.started_at >= exchange.patience:
-                self._end_incomplete(
-                    stream_id, Status.DEADLINE_EXCEEDED, f"the request has not ended within {exchange.patience:g} s"
-                )
+            self._tend_request(stream_id, exchange, now)
         for stream_id, since in list(self._stalled.items()):
-            if now - since >= limits.send_timeout:
+            if now - since >= self._limits.send_timeout:
                 self.reset(stream_id)
                 self._exchanges[stream_id].abandon()
                 self._nursery.start_soon(self.flush)
 
-    def _stuck(self, now: float) -> bool:
-        """Whether the peer has emptied nothing of its socket for too long."""
-        if not self._transport.unsent or self._transport.sent != self._sent:
-            self._sent, self._progress_at = self._transport.sent, now
-        return now - self._progress_at >= self._limits.send_timeout
-
-    def _dead(self, now: float) -> bool:
-        """Whether the peer has given no sign of life after a ping, or none at all since its handshake."""
-        if not self._heard.is_set():
-            return now - self._opened_at >= self._limits.handshake_timeout
-        return self._pinged_at is not None and now - self._pinged_at >= self._limits.keepalive_timeout
+    def _tend_request(self, stream_id: int, exchange: Exchange, now: float) -> None:
+        if exchange.due_at is not None and now >= exchange.due_at:
+            self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, "deadline exceeded")
+        elif now - exchange.started_at >= exchange.patience:
+            why = f"the request has not ended within {exchange.patience:g} s"
+            self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, why)
 
     def cut(self) -> None:
         """Ends the connection now; the peer is told as far as its socket takes it."""

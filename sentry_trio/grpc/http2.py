@@ -10,14 +10,13 @@ from typing import ClassVar, Final, Protocol
 
 from . import frames
 from .blocks import HeaderBlocks
-from .fields import Header, MalformedError, check_request, check_trailers, compose
+from .fields import Header, MalformedError, check_request, check_trailers
 from .frames import ErrorCode, Splitter, ViolationError
+from .sender import Sender
+from .streams import Stream
 
-# Streams of which it is remembered that they are closed, and by whom.
-_REMEMBERED: Final = 1024
 # A window is given back when half of it is used.
 _GIVEN_BACK: Final = frames.WINDOW_BYTES // 2
-_TABLE_EMPTIED: Final = b"\x20"  # RFC 7541, 6.3: the dynamic table has size 0 from here on
 
 
 class BrokenOffError(Exception):
@@ -46,112 +45,23 @@ class Events(Protocol):
         """The answer to a ping has come."""
 
 
-class _Stream:
-    __slots__ = ("expected", "local_open", "received", "remote_open", "window")
-
-    def __init__(self, window: int, expected: int | None) -> None:
-        self.window = window  # what we may still send
-        self.received = 0  # since the window was last given back
-        self.expected = expected  # bytes still to come by its content-length
-        self.local_open = True
-        self.remote_open = True
-
-
-class ServerConnection:
-    """The server's side of one HTTP/2 connection.
+class ServerConnection(Sender):
+    """The server's side of one HTTP/2 connection: what comes in, and, by `Sender`, what is composed.
 
     Args:
         events: told what the peer does, while `receive` runs.
         streams: calls that the peer may have open at once; more are refused.
         header_bytes: the largest header list that it may send, and the largest header block.
-
-    Attributes:
-        broken: one side has broken off: nothing but what is composed already can be sent.
-        highest_stream: the last stream that the peer has opened.
     """
 
     def __init__(self, events: Events, *, streams: int, header_bytes: int) -> None:
-        self.broken = False
-        self.highest_stream = 0
+        super().__init__(((frames.MAX_CONCURRENT_STREAMS, streams), (frames.MAX_HEADER_LIST_SIZE, header_bytes)))
         self._events = events
         self._limit = streams
-        self._header_bytes = header_bytes
         self._splitter = Splitter()
         self._blocks = HeaderBlocks(header_bytes)
         self._expects_settings = True
-        self._out: list[bytes] = []
-        self._streams: dict[int, _Stream] = {}
-        self._closed: dict[int, bool] = {}  # by us with RST_STREAM, so that more may be on its way
-        self._received = 0
-        self._window = frames.WINDOW_BYTES
-        self._initial_window = frames.WINDOW_BYTES
-        self._frame_bytes = frames.FRAME_BYTES
-        self._table_change = b""
-
-    # --- what is sent
-
-    def begin(self) -> None:
-        """Composes the server's preface."""
-        settings = (
-            (frames.MAX_CONCURRENT_STREAMS, self._limit),
-            (frames.MAX_HEADER_LIST_SIZE, self._header_bytes),
-        )
-        self._out.append(frames.settings_frame(settings))
-
-    def data_to_send(self) -> bytes:
-        """What has been composed since it was last asked for."""
-        if not self._out:
-            return b""
-        data = b"".join(self._out)
-        self._out.clear()
-        return data
-
-    def can_send(self, stream_id: int) -> bool:
-        """Whether anything may still be sent on a stream."""
-        stream = self._streams.get(stream_id)
-        return stream is not None and stream.local_open and not self.broken
-
-    def window(self, stream_id: int) -> int:
-        """How many bytes of data may be sent in one frame now; may be negative (RFC 9113, 6.9.2)."""
-        return min(self._streams[stream_id].window, self._window, self._frame_bytes)
-
-    def send_headers(self, stream_id: int, headers: tuple[Header, ...], *, end_stream: bool = False) -> None:
-        """Composes HEADERS on a stream that can be sent on, with CONTINUATION where they are long."""
-        block = compose(headers)
-        if self._table_change:
-            block, self._table_change = self._table_change + block, b""
-        flags = frames.END_STREAM if end_stream else 0
-        kind = frames.HEADERS
-        while len(block) > self._frame_bytes:
-            self._out.append(frames.frame(kind, flags, stream_id, block[: self._frame_bytes]))
-            kind, flags, block = frames.CONTINUATION, 0, block[self._frame_bytes :]
-        self._out.append(frames.frame(kind, flags | frames.END_HEADERS, stream_id, block))
-        if end_stream:
-            self._end_local(stream_id)
-
-    def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
-        """Composes a DATA frame, on a stream that can be sent on, of no more than its `window`."""
-        self._window -= len(data)
-        self._streams[stream_id].window -= len(data)
-        self._out.append(frames.frame(frames.DATA, frames.END_STREAM if end_stream else 0, stream_id, data))
-        if end_stream:
-            self._end_local(stream_id)
-
-    def reset(self, stream_id: int, code: ErrorCode) -> None:
-        """Composes RST_STREAM, unless the stream is closed; what is still on its way on it is passed over."""
-        if stream_id in self._streams and not self.broken:
-            self._out.append(frames.reset_frame(stream_id, code))
-            self._forget(stream_id, by_us=True)
-
-    def ping(self, payload: bytes) -> None:
-        """Composes PING with eight bytes of payload."""
-        self._out.append(frames.frame(frames.PING, 0, 0, payload))
-
-    def go_away(self, last_stream: int) -> None:
-        """Composes a GOAWAY that is not the end: streams up to `last_stream` go on (RFC 9113, 6.8)."""
-        self._out.append(frames.go_away_frame(last_stream, ErrorCode.NO_ERROR))
-
-    # --- what comes in
+        self._received = 0  # since the connection's window was last given back
 
     def receive(self, data: bytes) -> None:
         """Takes bytes from the peer, tells what they mean and composes what HTTP/2 itself answers.
@@ -163,7 +73,7 @@ class ServerConnection:
             for kind, flags, stream_id, payload in self._splitter.feed(data):
                 self._react(kind, flags, stream_id, payload)
         except ViolationError as violation:
-            self._out.append(frames.go_away_frame(self.highest_stream, violation.code))
+            self._out.append(frames.go_away_frame(self._streams.highest, violation.code))
             self.broken = True
             raise BrokenOffError(violation.code.name) from violation
 
@@ -213,7 +123,7 @@ class ServerConnection:
                 self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)
                 return
         if ended:
-            self._end_remote(stream_id, stream)
+            self._streams.end_remote(stream_id)
         elif stream.received >= _GIVEN_BACK:
             # At once: what calls may hold is bounded by its own limits, not by the window, so that two large messages
             # on one connection cannot wait for each other.
@@ -223,9 +133,9 @@ class ServerConnection:
 
     def _passed_over(self, stream_id: int) -> None:
         """DATA on a stream that is not open."""
-        if stream_id > self.highest_stream:
+        if stream_id > self._streams.highest:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        if not self._closed.get(stream_id, False):
+        if not self._streams.was_reset(stream_id):
             self._out.append(frames.reset_frame(stream_id, ErrorCode.STREAM_CLOSED))
             self._events.work_asked()
 
@@ -254,17 +164,16 @@ class ServerConnection:
         stream = self._streams.get(stream_id)
         if stream is not None:
             self._trailers(stream_id, stream, headers, ended=ended)
-        elif stream_id > self.highest_stream:
+        elif stream_id > self._streams.highest:
             self._open(stream_id, headers, ended=ended)
-        elif stream_id not in self._closed:
-            raise ViolationError(
-                ErrorCode.PROTOCOL_ERROR
-            )  # RFC 9113, 5.1.1: it was passed by, and cannot be opened now
-        elif not self._closed[stream_id]:
+        elif (reset := self._streams.was_reset(stream_id)) is None:
+            # RFC 9113, 5.1.1: it was passed by when a higher one was opened, and cannot be opened now.
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+        elif not reset:
             raise ViolationError(ErrorCode.STREAM_CLOSED)
 
     def _open(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
-        self.highest_stream = stream_id
+        self._streams.highest = stream_id
         try:
             expected = check_request(headers, ended=ended)
         except MalformedError:
@@ -273,12 +182,12 @@ class ServerConnection:
         if len(self._streams) >= self._limit:
             self._refuse(stream_id, ErrorCode.REFUSED_STREAM)  # RFC 9113, 5.1.2
             return
-        self._streams[stream_id] = stream = _Stream(self._initial_window, expected)
+        self._streams.open(stream_id, expected)
         if ended:
-            self._end_remote(stream_id, stream)
+            self._streams.end_remote(stream_id)
         self._events.request_received(stream_id, headers, ended=ended)
 
-    def _trailers(self, stream_id: int, stream: _Stream, headers: list[Header], *, ended: bool) -> None:
+    def _trailers(self, stream_id: int, stream: Stream, headers: list[Header], *, ended: bool) -> None:
         if not stream.remote_open:
             self._fail(stream_id, ErrorCode.STREAM_CLOSED)
             return
@@ -287,7 +196,7 @@ class ServerConnection:
         except MalformedError:
             self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
-        self._end_remote(stream_id, stream)
+        self._streams.end_remote(stream_id)
         self._events.data_received(stream_id, b"", ended=True)
 
     def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
@@ -299,14 +208,14 @@ class ServerConnection:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
 
     def _rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
-        if stream_id > self.highest_stream:
+        if stream_id > self._streams.highest:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        if stream_id in self._streams:
-            self._forget(stream_id, by_us=False)
+        if self._streams.get(stream_id) is not None:
+            self._streams.close(stream_id, by_us=False)
             self._events.stream_lost(stream_id)
         self._events.work_asked()
 
-    def _settings(self, flags: int, _stream_id: int, payload: bytes) -> None:
+    def _settings_frame(self, flags: int, _stream_id: int, payload: bytes) -> None:
         if len(payload) % 6 or (flags & frames.ACK and payload):
             raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
         self._events.work_asked()
@@ -320,28 +229,19 @@ class ServerConnection:
         """RFC 9113, 6.5.2."""
         if name == frames.HEADER_TABLE_SIZE:
             if value < frames.HEADER_TABLE_BYTES:
-                # RFC 7541, 4.2: a smaller table is acknowledged at the head of the next block.
-                self._table_change = _TABLE_EMPTIED
+                self.empty_table()
         elif name == frames.ENABLE_PUSH:
             if value > 1:
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         elif name == frames.INITIAL_WINDOW_SIZE:
-            self._set_initial_window(value)
+            if value > frames.LARGEST_WINDOW:
+                raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
+            self._streams.set_initial_window(value)
+            self._events.window_opened()
         elif name == frames.MAX_FRAME_SIZE:
             if not frames.FRAME_BYTES <= value <= frames.LARGEST_FRAME_BYTES:
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
             self._frame_bytes = value
-
-    def _set_initial_window(self, value: int) -> None:
-        """RFC 9113, 6.9.2: streams that are open gain or lose the difference."""
-        if value > frames.LARGEST_WINDOW:
-            raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
-        for stream in self._streams.values():
-            stream.window += value - self._initial_window
-            if stream.window > frames.LARGEST_WINDOW:
-                raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
-        self._initial_window = value
-        self._events.window_opened()
 
     def _push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         raise ViolationError(ErrorCode.PROTOCOL_ERROR)  # RFC 9113, 8.4: clients do not push
@@ -372,32 +272,19 @@ class ServerConnection:
             stream.window += increment
             if not increment or stream.window > frames.LARGEST_WINDOW:
                 self._fail(stream_id, ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR)
-        elif stream_id > self.highest_stream:
+        elif stream_id > self._streams.highest:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         self._events.window_opened()
-
-    # --- streams
 
     def _unpadded(self, payload: bytes) -> bytes:
         if not payload or payload[0] >= len(payload):
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         return payload[1 : len(payload) - payload[0]]
 
-    def _end_remote(self, stream_id: int, stream: _Stream) -> None:
-        stream.remote_open = False
-        if not stream.local_open:
-            self._forget(stream_id, by_us=False)
-
-    def _end_local(self, stream_id: int) -> None:
-        stream = self._streams[stream_id]
-        stream.local_open = False
-        if not stream.remote_open:
-            self._forget(stream_id, by_us=False)
-
     def _refuse(self, stream_id: int, code: ErrorCode) -> None:
         """Resets a stream that nobody has been told of."""
         self._out.append(frames.reset_frame(stream_id, code))
-        self._remember(stream_id, by_us=True)
+        self._streams.close(stream_id, by_us=True)
         self._events.work_asked()
 
     def _fail(self, stream_id: int, code: ErrorCode) -> None:
@@ -405,15 +292,6 @@ class ServerConnection:
         self.reset(stream_id, code)
         self._events.stream_lost(stream_id)
         self._events.work_asked()
-
-    def _forget(self, stream_id: int, *, by_us: bool) -> None:
-        del self._streams[stream_id]
-        self._remember(stream_id, by_us=by_us)
-
-    def _remember(self, stream_id: int, *, by_us: bool) -> None:
-        self._closed[stream_id] = by_us
-        if len(self._closed) > _REMEMBERED:
-            del self._closed[next(iter(self._closed))]
 
     # By the type of a frame: whether it must be of a stream (True), of the connection (False) or may be of either; how
     # many bytes its payload must have; what is done.
@@ -424,7 +302,7 @@ class ServerConnection:
         (True, None, _headers),
         (True, 5, _priority),
         (True, 4, _rst_stream),
-        (False, None, _settings),
+        (False, None, _settings_frame),
         (True, None, _push_promise),
         (False, 8, _ping),
         (False, None, _goaway),

@@ -141,6 +141,14 @@ def test_other_issuers_sign(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
     issue(bundle).certificate.verify_directly_issued_by(bundle.issuer)
 
 
+@pytest.mark.parametrize(("bits", "slow"), [(2048, False), (3072, True)])
+def test_large_rsa_keys_are_slow(bits: int, slow: bool) -> None:
+    root_key, key = new_key(), rsa.generate_private_key(65537, bits)
+    bundle = verify(stored([certificate("r", root_key)], [certificate("i", key, "r", root_key)], key), NOW)
+    assert Issuer(bundle).is_slow is slow
+    assert not Issuer(BUNDLE).is_slow
+
+
 # --- the window
 
 

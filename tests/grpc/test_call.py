@@ -12,6 +12,8 @@ from h2.events import DataReceived, ResponseReceived, StreamReset
 from h2.settings import SettingCodes
 from trio.testing import MockClock
 
+from sentry_trio.grpc.connection import Connection
+
 from .conftest import Served, serving, unary
 from .raw import peering, request_head, text
 
@@ -249,4 +251,6 @@ async def test_what_is_held_is_given_back(served: Served) -> None:
         for stream_id in (3, 5, 7, 9):
             await peer.answer(stream_id)
         [connection] = {call._carrier for call in server.toys.seen}
+        assert isinstance(connection, Connection)
         assert connection.unread == 0
+        assert connection._shared.holdings.total == 0

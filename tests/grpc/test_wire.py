@@ -11,8 +11,8 @@ from grpclib.metadata import decode_grpc_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentry_trio.grpc.fields import Header
 from sentry_trio.grpc.wire import (
-    Header,
     MessageReader,
     RefusedError,
     frame_message,

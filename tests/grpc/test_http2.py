@@ -1,0 +1,402 @@
+"""HTTP/2 without a network: what a client's state machine makes of ours, and ours of any frames."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, ResponseReceived, StreamEnded, TrailersReceived
+from h2.exceptions import ProtocolError
+from hpack import Encoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentry_trio.grpc import frames
+from sentry_trio.grpc.fields import Header
+from sentry_trio.grpc.frames import ErrorCode, frame
+from sentry_trio.grpc.http2 import BrokenOffError, ServerConnection
+
+HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+TRAILERS = ((b"grpc-status", b"0"),)
+REQUEST = [
+    (":method", "POST"),
+    (":scheme", "https"),
+    (":path", "/a/b"),
+    (":authority", "localhost"),
+    ("te", "trailers"),
+]
+
+
+@dataclass
+class Told:
+    """Remembers what it was told."""
+
+    requests: dict[int, list[Header]] = field(default_factory=dict)
+    data: dict[int, bytes] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    asked: int = 0
+    pongs: list[bytes] = field(default_factory=list)
+    opened: int = 0
+
+    def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
+        self.requests[stream_id] = headers
+        self.data_received(stream_id, b"", ended=ended)
+
+    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        assert stream_id not in self.ended
+        assert stream_id not in self.lost
+        self.data[stream_id] = self.data.get(stream_id, b"") + data
+        if ended:
+            self.ended.append(stream_id)
+
+    def stream_lost(self, stream_id: int) -> None:
+        assert stream_id in self.requests
+        assert stream_id not in self.lost
+        self.lost.append(stream_id)
+
+    def window_opened(self) -> None:
+        self.opened += 1
+
+    def work_asked(self) -> None:
+        self.asked += 1
+
+    def ping_answered(self, payload: bytes) -> None:
+        self.pongs.append(payload)
+
+
+class Pair:
+    """A client by h2 and our server, without a network between them."""
+
+    def __init__(self, *, streams: int = 100, header_bytes: int = 16_384) -> None:
+        self.told = Told()
+        self.server = ServerConnection(self.told, streams=streams, header_bytes=header_bytes)
+        self.client = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self.client.initiate_connection()
+        self.server.begin()
+        self.exchange()
+
+    def exchange(self) -> list[object]:
+        events: list[object] = []
+        self.server.receive(self.client.data_to_send())
+        while data := self.server.data_to_send():
+            events += self.client.receive_data(data)
+            self.server.receive(self.client.data_to_send())
+        return events
+
+
+def test_a_call_there_and_back() -> None:
+    pair = Pair()
+    pair.client.send_headers(1, REQUEST)
+    pair.client.send_data(1, b"hello", end_stream=True)
+    pair.exchange()
+    assert pair.told.requests[1] == [(name.encode(), value.encode()) for name, value in REQUEST]
+    assert (pair.told.data[1], pair.told.ended) == (b"hello", [1])
+    pair.server.send_headers(1, HEAD)
+    pair.server.send_data(1, b"there")
+    pair.server.send_headers(1, TRAILERS, end_stream=True)
+    events = pair.exchange()
+    kinds = [type(event) for event in events]
+    assert kinds == [ResponseReceived, DataReceived, TrailersReceived, StreamEnded]
+    assert not pair.server.can_send(1)
+
+
+def test_a_thousand_calls_leave_nothing_behind() -> None:
+    pair = Pair()
+    for stream_id in range(1, 4001, 2):
+        pair.client.send_headers(stream_id, REQUEST, end_stream=True)
+        pair.server.receive(pair.client.data_to_send())
+        pair.server.send_headers(stream_id, HEAD)
+        pair.server.send_headers(stream_id, TRAILERS, end_stream=True)
+        pair.client.receive_data(pair.server.data_to_send())
+    assert len(pair.server._streams) == 0
+    assert len(pair.server._streams._closed) == 1024
+
+
+def test_long_header_lists_come_in_several_frames_both_ways() -> None:
+    pair = Pair(header_bytes=60_000)
+    long = [*REQUEST, *((f"x-{number}", "y" * 7000) for number in range(5))]
+    pair.client.send_headers(1, long, end_stream=True)
+    pair.exchange()
+    assert len(pair.told.requests[1]) == len(long)
+    trailers = (*TRAILERS, (b"details", b"z" * 40_000))
+    pair.server.send_headers(1, HEAD)
+    pair.server.send_headers(1, trailers, end_stream=True)
+    events = pair.exchange()
+    (received,) = [event for event in events if isinstance(event, TrailersReceived)]
+    assert dict(received.headers or ())[cast("Any", "details")] == cast("Any", "z" * 40_000)
+
+
+def test_a_client_that_keeps_no_table_is_told_that_ours_is_empty() -> None:
+    """RFC 7541, 4.2: h2 insists on it."""
+    pair = Pair()
+    pair.client.update_settings({frames.HEADER_TABLE_SIZE: 0})
+    pair.client.send_headers(1, REQUEST, end_stream=True)
+    pair.exchange()
+    assert pair.client.decoder.max_allowed_table_size == 0
+    pair.server.send_headers(1, HEAD)
+    assert any(isinstance(event, ResponseReceived) for event in pair.exchange())
+
+
+def test_windows_are_given_back_before_they_are_used_up() -> None:
+    pair = Pair()
+    pair.client.send_headers(1, REQUEST)
+    for _ in range(100):
+        pair.client.send_data(1, b"x" * 10_000)
+        pair.exchange()
+    pair.client.end_stream(1)
+    pair.exchange()
+    assert len(pair.told.data[1]) == 1_000_000
+
+
+@pytest.mark.parametrize("size", [0, 5, 2**31 - 1])
+def test_the_window_is_what_the_peer_says(size: int) -> None:
+    pair = Pair()
+    pair.client.update_settings({frames.INITIAL_WINDOW_SIZE: size})
+    pair.client.send_headers(1, REQUEST, end_stream=True)
+    pair.exchange()
+    pair.server.send_headers(1, HEAD)
+    assert pair.server.window(1) == min(size, frames.WINDOW_BYTES, frames.FRAME_BYTES)
+
+
+def test_the_peer_may_take_larger_frames() -> None:
+    pair = Pair()
+    pair.client.update_settings({frames.MAX_FRAME_SIZE: 40_000})
+    pair.client.send_headers(1, REQUEST, end_stream=True)
+    pair.exchange()
+    assert pair.server.window(1) == 40_000
+
+
+# --- rules of one stream
+
+PRIORITY_FIELDS = b"\0\0\0\0\x10"
+
+
+def _head(
+    encoder: Encoder, headers: list[tuple[str, str]], stream_id: int = 1, flags: int = frames.END_HEADERS
+) -> bytes:
+    return frame(frames.HEADERS, flags, stream_id, encoder.encode(headers))
+
+
+def _server(**limits: int) -> tuple[ServerConnection, Told]:
+    told = Told()
+    server = ServerConnection(told, **{"streams": 10, "header_bytes": 4096, **limits})
+    server.receive(frames.PREFACE + frame(frames.SETTINGS, 0, 0))
+    server.data_to_send()
+    return server, told
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ([*REQUEST, ("Upper", "case")], "upper case"),
+        ([*REQUEST, ("connection", "close")], "of a connection"),
+        ([*REQUEST[:4], ("te", "gzip")], "te"),
+        ([*REQUEST, (":late", "1")], "late pseudo-header"),
+        ([*REQUEST[:4], (":status", "200")], "unknown pseudo-header"),
+        ([*REQUEST[:4], (":path", "/again")], "repeated pseudo-header"),
+        (REQUEST[1:], "no method"),
+        ([(":method", "POST"), (":scheme", "https"), (":path", ""), (":authority", "a")], "empty path"),
+        ([*REQUEST[:3]], "no authority"),
+        ([*REQUEST, ("host", "elsewhere")], "another host"),
+        ([*REQUEST, ("x", "a\r\nb")], "a line break"),
+        ([*REQUEST, ("x", " a")], "blank at the front"),
+        ([*REQUEST, ("x", "a\t")], "blank at the end"),
+        ([*REQUEST, ("content-length", "-1")], "a length that is none"),
+        ([*REQUEST, ("content-length", "1"), ("content-length", "2")], "two lengths"),
+        ([(":method", "CONNECT"), (":scheme", "https"), (":path", "/"), (":authority", "a")], "connect with a path"),
+    ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else None,
+)
+def test_malformed_requests_are_reset_unseen(headers: list[tuple[str, str]], why: str) -> None:
+    server, told = _server()
+    encoder = Encoder()
+    server.receive(_head(encoder, headers))
+    assert server.data_to_send() == frames.reset_frame(1, ErrorCode.PROTOCOL_ERROR)
+    assert (told.requests, told.asked) == ({}, 2)
+    server.receive(_head(encoder, REQUEST, 3))
+    assert list(told.requests) == [3]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [*REQUEST, ("host", "localhost")],
+        [*REQUEST[:3], ("host", "localhost")],
+        [*REQUEST, ("content-length", "0")],
+        [(":method", "CONNECT"), (":authority", "a")],
+        [*REQUEST, ("x", ""), ("y", "a b"), ("x!#$%&'*+-.^_`|~9", "ü")],
+    ],
+)
+def test_unusual_requests_are_taken(headers: list[tuple[str, str]]) -> None:
+    server, told = _server()
+    server.receive(_head(Encoder(), headers))
+    assert list(told.requests) == [1]
+
+
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [
+        (frame(frames.DATA, 0, 1, b"four"), ErrorCode.PROTOCOL_ERROR),
+        (frame(frames.DATA, frames.END_STREAM, 1, b"tw"), ErrorCode.PROTOCOL_ERROR),
+        (frame(frames.WINDOW_UPDATE, 0, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR),
+        (_head(Encoder(), [("x", "y")]), ErrorCode.PROTOCOL_ERROR),
+        (_head(Encoder(), [(":path", "y")], flags=5), ErrorCode.PROTOCOL_ERROR),
+        (_head(Encoder(), [("x", "y")], flags=5), ErrorCode.PROTOCOL_ERROR),
+    ],
+    ids=["more data", "less data", "no window", "trailers without end", "pseudo-trailers", "trailers before the end"],
+)
+def test_errors_of_a_stream(then: bytes, code: ErrorCode) -> None:
+    server, told = _server()
+    server.receive(_head(Encoder(), [*REQUEST, ("content-length", "3")]) + then)
+    assert server.data_to_send() == frames.reset_frame(1, code)
+    assert told.lost == [1]
+
+
+def test_a_body_that_does_not_come() -> None:
+    server, told = _server()
+    server.receive(_head(Encoder(), [*REQUEST, ("content-length", "3")], flags=5))
+    assert server.data_to_send() == frames.reset_frame(1, ErrorCode.PROTOCOL_ERROR)
+    assert told.requests == {}
+
+
+def test_more_data_than_the_window_holds() -> None:
+    server, _ = _server()
+    server.receive(_head(Encoder(), REQUEST))
+    # A window is given back when half of it is used, so that only who sends without looking gets here.
+    server._received = frames.WINDOW_BYTES
+    with pytest.raises(BrokenOffError, match="FLOW_CONTROL_ERROR"):
+        server.receive(frame(frames.DATA, 0, 1, b"x" * 10))
+    assert server.broken
+
+
+def test_more_data_than_the_window_of_a_stream_holds() -> None:
+    server, told = _server()
+    server.receive(_head(Encoder(), REQUEST))
+    server._streams[1].received = frames.WINDOW_BYTES
+    server.receive(frame(frames.DATA, 0, 1, b"x" * 10))
+    assert server.data_to_send() == frames.reset_frame(1, ErrorCode.FLOW_CONTROL_ERROR)
+    assert told.lost == [1]
+
+
+# --- rules of the connection
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        (frame(frames.PING, 0, 0, b"1234567"), "FRAME_SIZE_ERROR"),
+        (frame(frames.PING, 0, 1, b"12345678"), "PROTOCOL_ERROR"),
+        (frame(frames.SETTINGS, 0, 1), "PROTOCOL_ERROR"),
+        (frame(frames.SETTINGS, 0, 0, b"12345"), "FRAME_SIZE_ERROR"),
+        (frame(frames.SETTINGS, frames.ACK, 0, b"123456"), "FRAME_SIZE_ERROR"),
+        (frames.settings_frame([(frames.ENABLE_PUSH, 2)]), "PROTOCOL_ERROR"),
+        (frames.settings_frame([(frames.INITIAL_WINDOW_SIZE, 2**31)]), "FLOW_CONTROL_ERROR"),
+        (frames.settings_frame([(frames.MAX_FRAME_SIZE, 2**14 - 1)]), "PROTOCOL_ERROR"),
+        (frames.settings_frame([(frames.MAX_FRAME_SIZE, 2**24)]), "PROTOCOL_ERROR"),
+        (frame(frames.GOAWAY, 0, 0, bytes(7)), "FRAME_SIZE_ERROR"),
+        (frame(frames.GOAWAY, 0, 1, bytes(8)), "PROTOCOL_ERROR"),
+        (frame(frames.RST_STREAM, 0, 1, bytes(4)), "PROTOCOL_ERROR"),
+        (frame(frames.RST_STREAM, 0, 0, bytes(4)), "PROTOCOL_ERROR"),
+        (frame(frames.RST_STREAM, 0, 1, bytes(3)), "FRAME_SIZE_ERROR"),
+        (frame(frames.WINDOW_UPDATE, 0, 0, bytes(4)), "PROTOCOL_ERROR"),
+        (frame(frames.WINDOW_UPDATE, 0, 1, b"\0\0\0\1"), "PROTOCOL_ERROR"),
+        (frame(frames.WINDOW_UPDATE, 0, 0, bytes(3)), "FRAME_SIZE_ERROR"),
+        (frame(frames.PRIORITY, 0, 3, bytes(4)), "FRAME_SIZE_ERROR"),
+        (frame(frames.PUSH_PROMISE, 4, 1, bytes(4)), "PROTOCOL_ERROR"),
+        (frame(frames.DATA, frames.PADDED, 1), "PROTOCOL_ERROR"),
+        (frame(frames.DATA, frames.PADDED, 1, b"\5abcd"), "PROTOCOL_ERROR"),
+        (frame(frames.HEADERS, frames.WITH_PRIORITY | 4, 1, bytes(4)), "FRAME_SIZE_ERROR"),
+        (frame(frames.HEADERS, frames.WITH_PRIORITY | 4, 1, b"\0\0\0\1\0"), "PROTOCOL_ERROR"),
+        (frame(frames.HEADERS, 0, 1) + frame(frames.CONTINUATION, 4, 3), "PROTOCOL_ERROR"),
+        (frame(frames.HEADERS, 0, 1) + frame(99, 0, 1), "PROTOCOL_ERROR"),
+        (frame(frames.HEADERS, 4, 1, b"\x80"), "COMPRESSION_ERROR"),
+        (frame(frames.HEADERS, 0, 1, b"x" * 4000) + frame(frames.CONTINUATION, 0, 1, b"x" * 97), "ENHANCE_YOUR_CALM"),
+        (b"\0\x40\1" + bytes(6), "FRAME_SIZE_ERROR"),
+    ],
+)
+def test_errors_of_the_connection(what: bytes, code: str) -> None:
+    server, _ = _server()
+    with pytest.raises(BrokenOffError, match=code):
+        server.receive(what)
+    assert server.data_to_send().endswith(frames.go_away_frame(0, ErrorCode[code]))
+    assert not server.can_send(1)
+
+
+@pytest.mark.parametrize("first", [frame(frames.PING, 0, 0, bytes(8)), frame(frames.SETTINGS, frames.ACK, 0)])
+def test_settings_come_first(first: bytes) -> None:
+    server = ServerConnection(Told(), streams=1, header_bytes=1000)
+    with pytest.raises(BrokenOffError, match="PROTOCOL_ERROR"):
+        server.receive(frames.PREFACE + first)
+
+
+@pytest.mark.parametrize("closed_by", ["both", "reset", "refused", "nobody"])
+def test_a_head_on_a_stream_that_is_closed(closed_by: str) -> None:
+    server, told = _server(streams=1)
+    encoder = Encoder()
+    server.receive(_head(encoder, REQUEST, 5, 5 if closed_by == "both" else 4))
+    if closed_by == "both":
+        server.send_headers(5, HEAD, end_stream=True)
+    elif closed_by == "reset":
+        server.receive(frame(frames.RST_STREAM, 0, 5, bytes(4)))
+    elif closed_by == "refused":
+        server.reset(5, ErrorCode.CANCEL)
+        server.receive(_head(encoder, [("late", "trailers")], 5, 5))
+        assert told.lost == []
+        return
+    with pytest.raises(BrokenOffError, match="PROTOCOL_ERROR" if closed_by == "nobody" else "STREAM_CLOSED"):
+        server.receive(_head(encoder, REQUEST, 3 if closed_by == "nobody" else 5))
+
+
+@pytest.mark.parametrize(("by_us", "answered"), [(True, False), (False, True)])
+def test_data_on_a_stream_that_is_closed(by_us: bool, answered: bool) -> None:
+    server, told = _server()
+    server.receive(_head(Encoder(), REQUEST))
+    if by_us:
+        server.reset(1, ErrorCode.CANCEL)
+    else:
+        server.receive(frame(frames.RST_STREAM, 0, 1, bytes(4)))
+    server.data_to_send()
+    server.receive(frame(frames.DATA, 0, 1, b"late"))
+    assert server.data_to_send() == (frames.reset_frame(1, ErrorCode.STREAM_CLOSED) if answered else b"")
+    assert told.data == {1: b""}
+
+
+def _frames() -> st.SearchStrategy[bytes]:
+    return st.builds(
+        frame,
+        st.integers(0, 11),
+        st.sampled_from([0, 1, 4, 5, 8, 0x20, 0x25, 0x2D, 0xFF]),
+        st.sampled_from([0, 1, 2, 3, 5]),
+        st.binary(max_size=40)
+        | st.sampled_from([b"\0\0\0\1", PRIORITY_FIELDS, b"12345678", Encoder().encode(REQUEST), b"\x83\x87\x84"]),
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(sent=st.lists(_frames(), max_size=12), cut=st.integers(1, 50))
+def test_any_frames_cut_anywhere(sent: list[bytes], cut: int) -> None:
+    """Cut up or whole, the same is told, and a client's state machine accepts what is answered."""
+    data = frames.PREFACE + frame(frames.SETTINGS, 0, 0) + b"".join(sent)
+    outcomes = []
+    for size in (len(data), cut):
+        told = Told()
+        server = ServerConnection(told, streams=2, header_bytes=1000)
+        server.begin()
+        broken = ""
+        try:
+            for at in range(0, len(data), size):
+                server.receive(data[at : at + size])
+        except BrokenOffError as error:
+            broken = str(error)
+        outcomes.append((told, broken, server.data_to_send()))
+    assert outcomes[0] == outcomes[1]
+    client = H2Connection(H2Configuration(client_side=True))
+    client.initiate_connection()
+    for _ in range(3):
+        client.send_headers(client.get_next_available_stream_id(), REQUEST)
+    try:
+        client.receive_data(outcomes[0][2])
+    except ProtocolError as error:
+        pytest.fail(f"a client refuses our answer: {error!r}")
