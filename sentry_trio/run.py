@@ -142,7 +142,7 @@ class Run:
             [self._service],
             around.listeners,
             tls=lambda: self._identity.context,
-            limits=Limits(drain_timeout=around.options.drain_timeout.total_seconds()),
+            limits=_limits(around.options),
             observer=ServerObserver(around.metrics),
             task_status=task_status,
         )
@@ -209,6 +209,17 @@ async def prepare_run(surroundings: Surroundings, changed: Callable[[], Awaitabl
         run = Run(surroundings, configuration, bundle, tracker, changed)
     _security_log.info("Security is initialized successfully")
     return run
+
+
+def _limits(options: Options) -> Limits:
+    return Limits(
+        connections=options.max_connections,
+        connections_per_peer=options.max_connections_per_peer,
+        calls=options.max_calls,
+        idle_timeout=options.connection_idle_timeout.total_seconds(),
+        age=options.connection_age.total_seconds(),
+        drain_timeout=options.drain_timeout.total_seconds(),
+    )
 
 
 def _own_identity(options: Options) -> SpiffeId:

@@ -1,6 +1,7 @@
 """`sentry-trio serve`: options, logging and signals around the application."""
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -50,12 +51,21 @@ def serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     )
     _log.info(f"Starting Dapr Sentry certificate authority -- version {__version__} -- sentry-trio")
     _log.info(f"Log level set to: {options.log_level}")
+    _raise_descriptor_limit()
     try:
         trio.run(_serve, options, environ)
     except BaseExceptionGroup as group:
         return _failed(group)
     _log.info("Sentry shut down gracefully")
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Takes what the system grants, as Go's runtime does: a shell's usual 1,024 descriptors are few connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems name an infinite limit and grant less.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(options: Options, environ: Mapping[str, str]) -> None:

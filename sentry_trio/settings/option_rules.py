@@ -117,6 +117,28 @@ def drain_timeout(duration: timedelta) -> timedelta:
     return duration
 
 
+def positive(name: str, number: int) -> int:
+    """A count of which there must be one at least.
+
+    Raises:
+        InvalidOptionsError: it is zero or negative.
+    """
+    if number <= 0:
+        raise InvalidOptionsError(f"--{name} must be positive, got {number}")
+    return number
+
+
+def positive_duration(name: str, duration: timedelta) -> timedelta:
+    """A time that something may take.
+
+    Raises:
+        InvalidOptionsError: it is zero or negative.
+    """
+    if duration <= timedelta():
+        raise InvalidOptionsError(f"--{name} must be positive, got {format_duration(duration)}")
+    return duration
+
+
 def own_namespace(environ: Mapping[str, str]) -> str:
     """The namespace of this process: NAMESPACE, or `default` where that is not set.
 

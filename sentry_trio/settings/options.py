@@ -31,6 +31,11 @@ class Options:
         metrics_port: 0 where metrics are off, whatever was given.
         ca_key_type: keys of a generated certificate authority: p256, p384, ed25519, rsa2048.
         drain_timeout: time for open calls to end at a restart or shutdown; not negative.
+        max_connections: gRPC connections at once; this and the following are positive.
+        max_connections_per_peer: the same, from one address.
+        max_calls: calls answered at once.
+        connection_idle_timeout: gRPC connections without calls are closed then.
+        connection_age: gRPC connections are closed then, once their calls have ended.
         namespace: the process's own namespace, from NAMESPACE; not empty.
     """
 
@@ -71,6 +76,11 @@ class Options:
     metrics_listen_address: str
     ca_key_type: str
     drain_timeout: timedelta
+    max_connections: int
+    max_connections_per_peer: int
+    max_calls: int
+    connection_idle_timeout: timedelta
+    connection_age: timedelta
     namespace: str
 
     @property
@@ -176,6 +186,11 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         metrics_listen_address=_host(flags, "metrics-listen-address"),
         ca_key_type=rules.ca_key_type(flags.get("ca-key-type", str)),
         drain_timeout=rules.drain_timeout(flags.get("drain-timeout", timedelta)),
+        max_connections=_positive(flags, "max-connections"),
+        max_connections_per_peer=_positive(flags, "max-connections-per-peer"),
+        max_calls=_positive(flags, "max-calls"),
+        connection_idle_timeout=_positive_duration(flags, "connection-idle-timeout"),
+        connection_age=_positive_duration(flags, "connection-age"),
         namespace=rules.own_namespace(environ),
     )
     _check_available(options, asked_mode)
@@ -188,6 +203,14 @@ def _port(flags: ParsedFlags, name: str) -> int:
 
 def _host(flags: ParsedFlags, name: str) -> str:
     return listen_host(name, flags.get(name, str))
+
+
+def _positive(flags: ParsedFlags, name: str) -> int:
+    return rules.positive(name, flags.get(name, int))
+
+
+def _positive_duration(flags: ParsedFlags, name: str) -> timedelta:
+    return rules.positive_duration(name, flags.get(name, timedelta))
 
 
 def _file(flags: ParsedFlags, name: str) -> Path | None:

@@ -55,6 +55,11 @@ TABLE: list[tuple[str, Kind, Value | None, str, object, object]] = [
     ("metrics-listen-address", Kind.STRING, "0.0.0.0", "localhost", "0.0.0.0", "localhost"),
     ("ca-key-type", Kind.STRING, "p256", "ed25519", "p256", "ed25519"),
     ("drain-timeout", Kind.DURATION, timedelta(seconds=10), "0", timedelta(seconds=10), timedelta()),
+    ("max-connections", Kind.INT, 2000, "9", 2000, 9),
+    ("max-connections-per-peer", Kind.INT, 500, "9", 500, 9),
+    ("max-calls", Kind.INT, 500, "9", 500, 9),
+    ("connection-idle-timeout", Kind.DURATION, timedelta(minutes=5), "9s", timedelta(minutes=5), timedelta(seconds=9)),
+    ("connection-age", Kind.DURATION, timedelta(minutes=30), "9s", timedelta(minutes=30), timedelta(seconds=9)),
 ]
 # What an example needs beside it to be valid.
 COMPANIONS = {
@@ -163,6 +168,11 @@ CERT, KEY = "--oidc-server-tls-cert-file=c", "--oidc-server-tls-key-file=k"
         (["--metrics-port=x"], 'failed to parse metrics port: strconv.Atoi: parsing "x": invalid syntax'),
         (["--ca-key-type=rsa"], 'invalid --ca-key-type "rsa": expected one of p256, p384, ed25519, rsa2048'),
         (["--drain-timeout=-1s"], "--drain-timeout must not be negative, got -1s"),
+        (["--max-connections=0"], "--max-connections must be positive, got 0"),
+        (["--max-connections-per-peer=-1"], "--max-connections-per-peer must be positive, got -1"),
+        (["--max-calls=0"], "--max-calls must be positive, got 0"),
+        (["--connection-idle-timeout=0"], "--connection-idle-timeout must be positive, got 0s"),
+        (["--connection-age=-1m"], "--connection-age must be positive, got -1m0s"),
     ],
 )
 def test_rules_and_their_order(arguments: list[str], error: str) -> None:
