@@ -125,3 +125,21 @@ class IssuerNotValidError(SentryError):
 
 class SigningError(SentryError):
     """A certificate could not be made, or is not what was to be made; it has not left the process."""
+
+
+class ApiUnavailableError(SentryError):
+    """The Kubernetes API server cannot be reached, is overloaded, failing or slow: it may pass by itself."""
+
+
+class ApiRefusedError(SentryError):
+    """The Kubernetes API server has refused a request for good.
+
+    Attributes:
+        status: of HTTP.
+        reason: Kubernetes' own, e.g. `NotFound`, `Forbidden`, `Conflict`, `Expired`.
+    """
+
+    def __init__(self, message: str, *, status: int, reason: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
