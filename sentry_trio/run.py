@@ -28,6 +28,7 @@ from sentry_trio.errors import (
     StoreError,
 )
 from sentry_trio.grpc import Limits, serve_grpc
+from sentry_trio.grpc.health import HealthService
 from sentry_trio.identity import APP_ID, ServingIdentity
 from sentry_trio.observation import ServerObserver
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
@@ -49,6 +50,9 @@ _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
 _server_log: Final = get_logger("dapr.sentry.server")
 _security_log: Final = get_logger("dapr.runtime.security")
+
+# What health is told of: the server as a whole, and the service that it is there for.
+_SERVED: Final = ("", "dapr.proto.sentry.v1.CA")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,7 @@ class Run:
             allowed_clock_skew=configuration.allowed_clock_skew,
             now=surroundings.now,
         )
+        self._health = HealthService()
         self._service = CertificateService(
             issuer,
             _validators(),
@@ -126,9 +131,21 @@ class Run:
             run.start_soon(lambda: watch_expiry(self.bundle, now=around.now, report=self._report_expiry))
             run.start_soon(lambda: watch_config(self._tracker, changed=self._files_changed))
             await run.start(self._serve_grpc)
+            run.start_soon(self._tell_health)
             for listener in around.listeners:
                 _server_log.info(f"Running gRPC server on port {listener.getsockname()[1]}")
             task_status.started()
+
+    async def _tell_health(self) -> None:
+        """By gRPC's own health protocol: serving until the run is cancelled; who watches is then sent to the next."""
+        for name in _SERVED:
+            self._health.set_serving(name, True)  # noqa: FBT003  # the value that is set
+        try:
+            await trio.sleep_forever()
+        finally:
+            for name in _SERVED:
+                self._health.set_serving(name, False)  # noqa: FBT003  # the value that is set
+            self._health.close()
 
     def _report_expiry(self, states: Sequence[ExpiryState]) -> None:
         self._surroundings.metrics.watch_certificates(
@@ -139,7 +156,7 @@ class Run:
     async def _serve_grpc(self, *, task_status: trio.TaskStatus[None]) -> None:
         around = self._surroundings
         await serve_grpc(
-            [self._service],
+            [self._service, self._health],
             around.listeners,
             tls=lambda: self._identity.context,
             limits=_limits(around.options),
