@@ -8,7 +8,7 @@ this table and holds every module to it.
     6  app                                                composition root, from the outermost lifetime inwards
     5  authority                                          the sequence of runs
     4  run                                                one run: a nursery
-    3  service                                            SignCertificate: validate, sign, answer
+    3  service environments                               SignCertificate: validate, sign, answer; what a run is made of
     2  validators stores web watchers                     one file per kind; all IO towards the outside
     2  identity observation client
     1  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging

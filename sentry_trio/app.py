@@ -13,6 +13,7 @@ import trio
 from starlette.types import ASGIApp
 
 from sentry_trio.authority import CertificateAuthority
+from sentry_trio.environments.standalone import Standalone
 from sentry_trio.errors import (
     InvalidBundleError,
     InvalidConfigurationError,
@@ -122,7 +123,7 @@ async def serve(
         listener = outer.enter_context(_grpc_listener(options))
         surroundings = Surroundings(
             options=options,
-            environ=os.environ if environ is None else environ,
+            environment=Standalone(options, os.environ if environ is None else environ, metrics=metrics, now=now),
             listeners=[listener],
             metrics=metrics,
             now=now,

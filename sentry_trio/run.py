@@ -1,49 +1,28 @@
 """One run: prepared from what is configured now, then served in a nursery until it is replaced."""
 
 import socket
-import stat
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import trio
 
-from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.expiry import ExpiryState
-from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer
-from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.ca.verify import verify
-from sentry_trio.errors import (
-    BundlePart,
-    InvalidBundleError,
-    InvalidIdentityError,
-    InvalidOptionsError,
-    IssuerNotValidError,
-    SigningError,
-    StoreError,
-)
+from sentry_trio.environments import Changed, Environment, Ingredients
+from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError, IssuerNotValidError, SigningError
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.identity import APP_ID, ServingIdentity
 from sentry_trio.observation import ServerObserver
-from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
-from sentry_trio.stores.configuration import read_configuration
-from sentry_trio.stores.disk import reason_of
-from sentry_trio.stores.files import FileStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
-from sentry_trio.validators import Validators
-from sentry_trio.validators.insecure import InsecureValidator
-from sentry_trio.watchers.config import watch_config
-from sentry_trio.watchers.content import ContentTracker
 from sentry_trio.watchers.expiry import watch_expiry
 
 _log: Final = get_logger("dapr.sentry")
@@ -61,14 +40,14 @@ class Surroundings:
 
     Attributes:
         options: the command line.
-        environ: the environment, for names in the configuration file.
+        environment: where a run is made from.
         listeners: listening sockets of the gRPC server.
         metrics: kept across runs.
         now: the wall clock, aware.
     """
 
     options: Options
-    environ: Mapping[str, str]
+    environment: Environment
     listeners: Sequence[socket.socket]
     metrics: Metrics
     now: Callable[[], datetime]
@@ -82,21 +61,14 @@ class Run:
         loaded_at: when that was read.
     """
 
-    def __init__(
-        self,
-        surroundings: Surroundings,
-        configuration: Configuration,
-        bundle: TrustBundle,
-        tracker: ContentTracker,
-        changed: Callable[[], Awaitable[None]],
-    ) -> None:
-        self.bundle = bundle
+    def __init__(self, surroundings: Surroundings, ingredients: Ingredients, changed: Changed) -> None:
+        self.bundle = ingredients.bundle
         self.loaded_at = surroundings.now()
         self._surroundings = surroundings
-        self._tracker = tracker
+        self._ingredients = ingredients
         self._changed = changed
-        options = surroundings.options
-        issuer = Issuer(bundle)
+        options, configuration = surroundings.options, ingredients.configuration
+        issuer = Issuer(ingredients.bundle)
         # Signing its own certificate is the trial: an issuer that cannot do that never takes over.
         self._identity = ServingIdentity(
             issuer,
@@ -108,7 +80,7 @@ class Run:
         self._health = HealthService()
         self._service = CertificateService(
             issuer,
-            _validators(),
+            ingredients.validators,
             Policy(
                 lifetime=configuration.workload_cert_ttl,
                 allowed_clock_skew=configuration.allowed_clock_skew,
@@ -129,7 +101,7 @@ class Run:
         async with trio.open_nursery() as run:
             run.start_soon(lambda: self._identity.keep_fresh(metrics=around.metrics))
             run.start_soon(lambda: watch_expiry(self.bundle, now=around.now, report=self._report_expiry))
-            run.start_soon(lambda: watch_config(self._tracker, changed=self._files_changed))
+            run.start_soon(self._ingredients.watch, self._changed)
             await run.start(self._serve_grpc)
             run.start_soon(self._tell_health)
             for listener in around.listeners:
@@ -164,66 +136,26 @@ class Run:
             task_status=task_status,
         )
 
-    async def _files_changed(self, paths: frozenset[Path]) -> None:
-        _log.debug("Received issuer credentials changed signal", paths=sorted(map(str, paths)))
-        self._surroundings.metrics.issuer_changed()
-        _log.warning("Issuer credentials changed; reloading")
-        await self._changed()
 
-
-async def prepare_run(surroundings: Surroundings, changed: Callable[[], Awaitable[None]], *, may_generate: bool) -> Run:
+async def prepare_run(surroundings: Surroundings, changed: Changed, *, may_generate: bool) -> Run:
     """Reads configuration and credentials anew and makes a run of them, or generates credentials where there are none.
 
     Args:
         surroundings: what outlives the run.
-        changed: awaited when the files that the run was made from have other content.
-        may_generate: whether an empty store is filled; only the first run of a process may do that, as an emptied one
-            is a mistake that must not cost the authority its keys.
+        changed: awaited when what the run was made from has changed.
+        may_generate: see `Environment.ingredients`.
 
     Raises:
         SentryError: what keeps this run from being: configuration, credentials, or that the issuer cannot sign.
 
     Cancellation: at once, but for a write of generated credentials, which is finished.
     """
-    options, now = surroundings.options, surroundings.now
-    _own_identity(options)
-    _check_directories(options)
-    credentials = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
-    store = FileStore(*credentials)
-    tls_files = (options.oidc_server_tls_cert_file, options.oidc_server_tls_key_file)
-    # Before anything is read: what changes while it is read is then seen by the watcher.
-    tracker = await ContentTracker.start([*credentials, Path(options.config), *filter(None, tls_files)])
-    configuration = await read_configuration(options.config, surroundings.environ, required=options.config_given)
-    _warn_of_ignored(configuration, options)
-    _log.info("Adding validator 'insecure'")
-    _ca_log.info("Using local file system for trust bundle storage")
-    stored = await store.load()
-    if stored is not None:
-        _ca_log.info("Root and issuer certs found: using credentials from store")
-        bundle = _verified(stored, options, now())
-        tracker.accept(store.contents(stored))
-    elif may_generate:
-        _ca_log.info("Root and issuer certs not found: generating self signed CA")
-        stored = generate(
-            options.trust_domain,
-            options.namespace,
-            KeyType(options.ca_key_type),
-            now=now(),
-            allowed_clock_skew=configuration.allowed_clock_skew,
-        )
-        bundle = verify(stored, now())
-        async with tracker.own_write(store.contents(stored)):
-            await store.save(stored)
-        surroundings.metrics.issuer_changed()
-        _ca_log.info("Self-signed certs generated and persisted successfully")
-    else:
-        raise StoreError(
-            f"the trust bundle is gone from {options.issuer_credentials}: none is generated in its place while one is "
-            "in use; restore the files, or restart the process to begin with a new certificate authority"
-        )
-    _ca_log.info("CA certificate key pair ready", fingerprint=bundle.fingerprint)
-    with _trying(options):
-        run = Run(surroundings, configuration, bundle, tracker, changed)
+    _own_identity(surroundings.options)
+    ingredients = await surroundings.environment.ingredients(may_generate=may_generate)
+    _warn_of_ignored(ingredients.configuration, surroundings.options)
+    _ca_log.info("CA certificate key pair ready", fingerprint=ingredients.bundle.fingerprint)
+    with _trying(ingredients):
+        run = Run(surroundings, ingredients, changed)
     _security_log.info("Security is initialized successfully")
     return run
 
@@ -258,40 +190,10 @@ def _warn_of_ignored(configuration: Configuration, options: Options) -> None:
         )
 
 
-def _check_directories(options: Options) -> None:
-    for directory in options.watched_directories:
-        try:
-            is_directory = stat.S_ISDIR(directory.stat().st_mode)
-        except OSError as error:
-            raise StoreError(f"failed to add target {directory}: {reason_of(error)}") from error
-        if not is_directory:
-            raise StoreError(f"failed to add target {directory}: not a directory")
-
-
-def _verified(stored: StoredBundle, options: Options, now: datetime) -> TrustBundle:
-    try:
-        return verify(stored, now)
-    except InvalidBundleError as error:
-        files = {
-            BundlePart.ANCHORS: options.issuer_ca_path,
-            BundlePart.CHAIN: options.issuer_certificate_path,
-            BundlePart.KEY: options.issuer_key_path,
-        }
-        at_fault = ", ".join(f"{part.value} {files[part]}" for part in error.parts)
-        raise InvalidBundleError(f"{error} ({at_fault})", *error.parts) from error
-
-
 @contextmanager
-def _trying(options: Options) -> Iterator[None]:
+def _trying(ingredients: Ingredients) -> Iterator[None]:
     """Names what a serving certificate that could not be made was made from."""
     try:
         yield
     except (IssuerNotValidError, SigningError) as error:
-        made_from = f"issuer chain {options.issuer_certificate_path}, configuration {options.config}"
-        raise type(error)(f"failed to make the serving certificate: {error} ({made_from})") from error
-
-
-def _validators() -> Validators:
-    """Standalone mode without token validators: whoever asks is vouched for, by default (Dapr Sentry 1.18 likewise)."""
-    insecure = SignCertificateRequest.INSECURE
-    return Validators(present={insecure: InsecureValidator()}, default=insecure)
+        raise type(error)(f"failed to make the serving certificate: {error} ({ingredients.origin})") from error

@@ -21,7 +21,7 @@ import trio
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
 
-import sentry_trio.run
+import sentry_trio.environments.standalone
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.client import Authority, Obtained, Workload, obtain
 from sentry_trio.watchers.content import ContentTracker
@@ -73,7 +73,7 @@ def _overheard() -> Iterator[None]:
     structlog.configure(processors=[_keep], wrapper_class=structlog.make_filtering_bound_logger(0))
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sentry_trio.run, "ContentTracker", _SeenTracker)
+            patch.setattr(sentry_trio.environments.standalone, "ContentTracker", _SeenTracker)
             yield
     finally:
         structlog.configure(**before)

@@ -15,12 +15,14 @@ from cryptography import x509
 from grpclib.const import Status
 from trio.testing import wait_all_tasks_blocked
 
+import sentry_trio.environments.standalone
 import sentry_trio.run
 from sentry_trio import app
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
+from sentry_trio.environments.standalone import Standalone
 from sentry_trio.errors import BundlePart, InvalidBundleError, IssuerNotValidError, StoreError
 from sentry_trio.grpc import open_listener
 from sentry_trio.grpc.wire import frame_message
@@ -57,11 +59,12 @@ def write(directory: Path, bundle: StoredBundle) -> None:
 def surrounded(directory: Path, *flags: str) -> Iterator[Surroundings]:
     arguments = ["--mode", "standalone", "--issuer-credentials", str(directory), *LOOPBACK, *flags]
     with open_listener("127.0.0.1", 0) as listener:
+        options, metrics = parse_options(arguments, {}), Metrics()
         yield Surroundings(
-            options=parse_options(arguments, {}),
-            environ={},
+            options=options,
+            environment=Standalone(options, {}, metrics=metrics, now=wall_clock),
             listeners=[listener],
-            metrics=Metrics(),
+            metrics=metrics,
             now=wall_clock,
         )
 
@@ -161,7 +164,7 @@ def hesitant(monkeypatch: pytest.MonkeyPatch) -> Hesitant:
     validator = Hesitant()
     insecure = SignCertificateRequest.INSECURE
     validators = Validators(present={insecure: validator}, default=insecure)
-    monkeypatch.setattr(sentry_trio.run, "_validators", lambda: validators)
+    monkeypatch.setattr(sentry_trio.environments.standalone, "_validators", lambda: validators)
     return validator
 
 

@@ -1,0 +1,51 @@
+"""Where an authority lives, and so where a run is made from: one module per mode.
+
+standalone.py    files, and whoever asks is vouched for
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.validators import Validators
+
+Changed = Callable[[], Awaitable[None]]
+"""Awaited when something that a run was made from has changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredients:
+    """What one run is made of, read and verified.
+
+    Attributes:
+        configuration: as it is now.
+        bundle: the trust bundle.
+        validators: who may vouch.
+        watch: tells of changes of all these until cancelled; those since they were read are among them.
+        origin: names where they are from, for errors that show only when they are used.
+    """
+
+    configuration: Configuration
+    bundle: TrustBundle
+    validators: Validators
+    watch: Callable[[Changed], Awaitable[None]]
+    origin: str
+
+
+class Environment(Protocol):
+    """Where an authority lives. It outlives the runs."""
+
+    async def ingredients(self, *, may_generate: bool) -> Ingredients:
+        """Reads anew what a run is made of, or generates credentials where there are none.
+
+        Args:
+            may_generate: whether an empty store is filled; only the first run of a process may do that, as an emptied
+                one is a mistake that must not cost the authority its keys.
+
+        Raises:
+            SentryError: what keeps a run from being.
+
+        Cancellation: at once, but for a write of generated credentials, which is finished.
+        """

@@ -1,0 +1,132 @@
+"""Standalone mode: a trust bundle and a configuration in files, without anyone to ask who a caller is."""
+
+import stat
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.verify import verify
+from sentry_trio.environments import Changed, Ingredients
+from sentry_trio.errors import BundlePart, InvalidBundleError, StoreError
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.options import Options
+from sentry_trio.stores.configuration import read_configuration
+from sentry_trio.stores.disk import reason_of
+from sentry_trio.stores.files import FileStore
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.validators import Validators
+from sentry_trio.validators.insecure import InsecureValidator
+from sentry_trio.watchers.config import watch_config
+from sentry_trio.watchers.content import ContentTracker
+
+_log: Final = get_logger("dapr.sentry")
+_ca_log: Final = get_logger("dapr.sentry.ca")
+
+
+class Standalone:
+    """Files on this machine.
+
+    Args:
+        options: name the files.
+        environ: stands for `$NAME` in the configuration file.
+        metrics: told when the trust bundle changes.
+        now: the wall clock, aware.
+    """
+
+    def __init__(
+        self, options: Options, environ: Mapping[str, str], *, metrics: Metrics, now: Callable[[], datetime]
+    ) -> None:
+        self._options = options
+        self._environ = environ
+        self._metrics = metrics
+        self._now = now
+        self._files = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
+        self._store = FileStore(*self._files)
+
+    async def ingredients(self, *, may_generate: bool) -> Ingredients:
+        """Reads the files anew, or generates a trust bundle where there is none; see `Environment`."""
+        options = self._options
+        _check_directories(options)
+        tls_files = (options.oidc_server_tls_cert_file, options.oidc_server_tls_key_file)
+        # Before anything is read: what changes while it is read is then seen by the watcher.
+        tracker = await ContentTracker.start([*self._files, Path(options.config), *filter(None, tls_files)])
+        configuration = await read_configuration(options.config, self._environ, required=options.config_given)
+        _log.info("Adding validator 'insecure'")
+        _ca_log.info("Using local file system for trust bundle storage")
+        stored = await self._store.load()
+        if stored is not None:
+            _ca_log.info("Root and issuer certs found: using credentials from store")
+            bundle = self._verified(stored)
+            tracker.accept(self._store.contents(stored))
+        elif may_generate:
+            bundle = await self._generated(configuration, tracker)
+        else:
+            raise StoreError(
+                f"the trust bundle is gone from {options.issuer_credentials}: none is generated in its place while one "
+                "is in use; restore the files, or restart the process to begin with a new certificate authority"
+            )
+        return Ingredients(
+            configuration=configuration,
+            bundle=bundle,
+            validators=_validators(),
+            watch=partial(self._watch, tracker),
+            origin=f"issuer chain {options.issuer_certificate_path}, configuration {options.config}",
+        )
+
+    async def _generated(self, configuration: Configuration, tracker: ContentTracker) -> TrustBundle:
+        _ca_log.info("Root and issuer certs not found: generating self signed CA")
+        options = self._options
+        stored = generate(
+            options.trust_domain,
+            options.namespace,
+            KeyType(options.ca_key_type),
+            now=self._now(),
+            allowed_clock_skew=configuration.allowed_clock_skew,
+        )
+        bundle = verify(stored, self._now())
+        async with tracker.own_write(self._store.contents(stored)):
+            await self._store.save(stored)
+        self._metrics.issuer_changed()
+        _ca_log.info("Self-signed certs generated and persisted successfully")
+        return bundle
+
+    def _verified(self, stored: StoredBundle) -> TrustBundle:
+        try:
+            return verify(stored, self._now())
+        except InvalidBundleError as error:
+            parts = (BundlePart.ANCHORS, BundlePart.CHAIN, BundlePart.KEY)
+            files = dict(zip(parts, self._files, strict=True))
+            at_fault = ", ".join(f"{part.value} {files[part]}" for part in error.parts)
+            raise InvalidBundleError(f"{error} ({at_fault})", *error.parts) from error
+
+    async def _watch(self, tracker: ContentTracker, changed: Changed) -> None:
+        async def files_changed(paths: frozenset[Path]) -> None:
+            _log.debug("Received issuer credentials changed signal", paths=sorted(map(str, paths)))
+            self._metrics.issuer_changed()
+            _log.warning("Issuer credentials changed; reloading")
+            await changed()
+
+        await watch_config(tracker, changed=files_changed)
+
+
+def _check_directories(options: Options) -> None:
+    for directory in options.watched_directories:
+        try:
+            is_directory = stat.S_ISDIR(directory.stat().st_mode)
+        except OSError as error:
+            raise StoreError(f"failed to add target {directory}: {reason_of(error)}") from error
+        if not is_directory:
+            raise StoreError(f"failed to add target {directory}: not a directory")
+
+
+def _validators() -> Validators:
+    """Without token validators whoever asks is vouched for, by default (Dapr Sentry 1.18 likewise)."""
+    insecure = SignCertificateRequest.INSECURE
+    return Validators(present={insecure: InsecureValidator()}, default=insecure)
