@@ -1,6 +1,7 @@
 """Restarts a real process again and again under load, and tells what that cost: calls, gaps, memory, descriptors.
 
-`make soak`, or `make soak ARGS="--restarts 100"`. Every second restart is a swap of the credentials, the others are
+`make soak`, or `make soak ARGS="--restarts 100"`; `make soak ARGS="--calls 1000000"` makes so many calls instead and
+tells whether memory stays flat. Every second restart is a swap of the credentials, the others are
 SIGHUPs; each is served before the next is asked for. Then another process is put under the same load for as long,
 without restarts, as what a gap is worth depends on the machine. The tables go to standard error, JSON to standard
 output. Linux only: it reads `/proc`. Go builds the client.
@@ -89,6 +90,21 @@ class Soak:
 
         return self._observe("left alone", act)
 
+    def calls(self, number: int) -> Finding:
+        """So many calls as fast as they are answered, without restarts; looked at after every tenth of them."""
+
+        def act(target: Subject, *_: object) -> list[Usage]:
+            usage: list[Usage] = []
+            for tenth in track(
+                range(1, 11), "calls", console=_console, transient=True, disable=not _console.is_terminal
+            ):
+                while (answered := target.metric("dapr_sentry_cert_sign_success_total ")) < number * tenth / 10:
+                    time.sleep(0.2)
+                usage.append(_usage(target, f"{answered:,.0f} calls"))
+            return usage
+
+        return self._observe("calls", act)
+
     def _observe(
         self, name: str, act: Callable[[Subject, KubeletVolume, tuple[StoredBundle, StoredBundle]], list[Usage]]
     ) -> Finding:
@@ -173,18 +189,23 @@ def main() -> int:
     parser.add_argument("--pace", default="50ms", help="pause of each caller after a call (default 50ms)")
     parser.add_argument("--idle-tcp", type=int, default=0, help="silent TCP connections beside (default none)")
     parser.add_argument("--idle-h2", type=int, default=0, help="HTTP/2 connections without calls (default none)")
+    parser.add_argument("--calls", type=int, help="make so many calls, without pauses or restarts, and nothing else")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        flags = {name: value for name, value in vars(given).items() if name != "restarts"}
-        soak = Soak(grpc_go.build(Path(directory)), flags)
-        restarted = soak.with_restarts(given.restarts)
-        findings = [restarted, soak.without_restarts(restarted.load.seconds)]
+        flags = {name: value for name, value in vars(given).items() if name not in {"restarts", "calls"}}
+        client = grpc_go.build(Path(directory))
+        if given.calls is not None:
+            findings = [Soak(client, flags | {"pace": "0s"}).calls(given.calls)]
+        else:
+            soak = Soak(client, flags)
+            restarted = soak.with_restarts(given.restarts)
+            findings = [restarted, soak.without_restarts(restarted.load.seconds)]
     for table in _tables(findings):
         _console.print(table)
-    for text in restarted.load.errors:
+    for text in findings[0].load.errors:
         _console.print(f"[red]failed:[/red] {text}")
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(findings)) + b"\n")
-    return 1 if restarted.load.failures else 0
+    return 1 if findings[0].load.failures else 0
 
 
 if __name__ == "__main__":
