@@ -283,14 +283,10 @@ class Connection:
                 self._transport.write(data)
             elif not self._transport.unsent:
                 return
-            try:
-                self._sending.acquire_nowait()
-            except trio.WouldBlock:
-                await self._sending.acquire()
-            try:
-                await self._transport.send()
-            finally:
-                self._sending.release()
+            # Nearly always the socket takes all of it at once.
+            if self._sending.locked() or not self._transport.send_at_once():
+                async with self._sending:
+                    await self._transport.send()
         except OSError:  # ssl.SSLError is one
             self._nursery.cancel_scope.cancel()
 

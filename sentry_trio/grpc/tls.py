@@ -156,11 +156,15 @@ class TLSTransport:
         Raises:
             OSError: the connection is broken.
         """
-        while not self._send_nowait():
+        while not self.send_at_once():
             await trio.lowlevel.wait_writable(self._socket)
 
-    def _send_nowait(self) -> bool:
-        """Sends what the socket takes at once; returns whether that was all."""
+    def send_at_once(self) -> bool:
+        """Sends what the socket takes without waiting; returns whether that was all.
+
+        Raises:
+            OSError: the connection is broken.
+        """
         if self._leaving.pending:
             self._unsent += self._leaving.read()
         if self._unsent:
@@ -189,7 +193,7 @@ class TLSTransport:
             self._tls.unwrap()
         # A peer that is gone already is no news to one that is leaving.
         with suppress(OSError):
-            if self._send_nowait():
+            if self.send_at_once():
                 self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
