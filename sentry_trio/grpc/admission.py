@@ -1,7 +1,10 @@
-"""Which connections are let in: so many in all, and so many of one peer."""
+"""Which connections are let in: so many in all, so many of one peer, so many that are on their way in."""
 
 from collections import Counter
+from collections.abc import Iterator
 from ipaddress import IPv6Address
+
+import trio
 
 from .limits import Limits
 from .shared import Leaver
@@ -45,6 +48,35 @@ class Admission:
         if not self._by_peer[network]:
             del self._by_peer[network]
         self._count -= 1
+
+
+class Anteroom:
+    """Holds those that are on their way in, and gives up the one that has waited longest where one is too many.
+
+    Args:
+        places: how many there may be.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._waiting: dict[trio.CancelScope, None] = {}  # in the order of their coming
+
+    def __iter__(self) -> Iterator[trio.CancelScope]:
+        return iter(self._waiting)
+
+    def enter(self, scope: trio.CancelScope) -> None:
+        """Takes a place; cancels the scope that has had one for longest if there is none."""
+        if len(self._waiting) >= self._places:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.cancel()
+        self._waiting[scope] = None
+
+    def leave(self, scope: trio.CancelScope) -> bool:
+        """Gives the place back; returns whether the scope still had it."""
+        if present := scope in self._waiting:
+            del self._waiting[scope]
+        return present
 
 
 def _network(peer: object) -> str | bytes:

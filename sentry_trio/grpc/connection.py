@@ -12,6 +12,7 @@ from .call import Call
 from .fields import Header
 from .frames import HIGHEST_STREAM, ErrorCode, ViolationError
 from .gate import Gate
+from .holdings import WHOLE_CONNECTION
 from .http2 import BrokenOffError, ServerConnection
 from .observer import Observer
 from .ports import Exchange
@@ -25,6 +26,7 @@ _FAREWELL: Final = b"farewell"
 _KEEPALIVE: Final = b"are you?"
 _FRAMES_EARNED_BY_A_CALL: Final = 4
 _FRAMES_EARNED_BY_DATA: Final = 2
+_MUCH_DATA: Final = 1024  # of less, a peer that opens its window byte by byte would earn what it costs
 
 
 class Connection:
@@ -215,9 +217,10 @@ class Connection:
 
     def _finish(self, stream_id: int, exchange: Exchange, status: Status) -> None:
         del self._exchanges[stream_id]
-        self._stalled.pop(stream_id, None)
+        if stream_id in self._stalled:
+            self._moves(stream_id)
         self.weigh(-exchange.held)
-        self._shared.holdings.total -= exchange.cost
+        self._release(exchange)
         if not self._exchanges:
             self._vigil.idle_since = trio.current_time()
             if not self._leaving:
@@ -241,8 +244,22 @@ class Connection:
             exchange.abort(*_TOO_MUCH_IN_ALL)
 
     def give_up(self, stream_id: int) -> None:
-        """Ends a request that is not whole, to make room for others."""
-        self._end_incomplete(stream_id, *_TOO_MUCH_IN_ALL)
+        """Ends a call that waits for the peer, or the connection if its socket does, to make room for others."""
+        if stream_id == WHOLE_CONNECTION:
+            for exchange in self._exchanges.values():
+                self._release(exchange)
+            self.cut()
+            return
+        # Its task is yet to run, or to end; whoever asked for room counts what there is now.
+        self._release(self._exchanges[stream_id])
+        if stream_id in self._incomplete:
+            self._end_incomplete(stream_id, *_TOO_MUCH_IN_ALL)
+        else:
+            self._end_stalled(stream_id)
+
+    def _release(self, exchange: Exchange) -> None:
+        self._shared.holdings.total -= exchange.cost
+        exchange.cost = 0
 
     def _end_incomplete(self, stream_id: int, status: Status, message: str) -> None:
         self._incomplete[stream_id].abort(status, message)
@@ -265,12 +282,25 @@ class Connection:
                 part = data[at : at + size]
                 at += size
                 self._h2.send_data(stream_id, part, end_stream=end_stream and at == end)
-                self._control_frames.earn(_FRAMES_EARNED_BY_DATA)
-                self._stalled.pop(stream_id, None)
+                if size >= _MUCH_DATA or at == end:
+                    self._control_frames.earn(_FRAMES_EARNED_BY_DATA)
+                if stream_id in self._stalled:
+                    self._moves(stream_id)
             else:
                 self._stalled.setdefault(stream_id, trio.current_time())
+                self._shared.holdings.begin(self, stream_id)
                 await self.flush()
                 await self._window_opened.park()
+
+    def _moves(self, stream_id: int) -> None:
+        """An answer waits for the peer's window no more."""
+        del self._stalled[stream_id]
+        self._shared.holdings.end(self, stream_id)
+
+    def _end_stalled(self, stream_id: int) -> None:
+        self.reset(stream_id)
+        self._exchanges[stream_id].abandon()
+        self._nursery.start_soon(self.flush)
 
     def reset(self, stream_id: int, *, code: ErrorCode = ErrorCode.CANCEL) -> None:
         """Composes RST_STREAM, unless the stream is closed."""
@@ -286,7 +316,11 @@ class Connection:
             # Nearly always the socket takes all of it at once.
             if self._sending.locked() or not self._transport.send_at_once():
                 async with self._sending:
-                    await self._transport.send()
+                    self._shared.holdings.begin(self, WHOLE_CONNECTION)
+                    try:
+                        await self._transport.send()
+                    finally:
+                        self._shared.holdings.end(self, WHOLE_CONNECTION)
         except OSError:  # ssl.SSLError is one
             self._nursery.cancel_scope.cancel()
 
@@ -309,9 +343,7 @@ class Connection:
             self._tend_request(stream_id, exchange, now)
         for stream_id, since in list(self._stalled.items()):
             if now - since >= self._limits.send_timeout:
-                self.reset(stream_id)
-                self._exchanges[stream_id].abandon()
-                self._nursery.start_soon(self.flush)
+                self._end_stalled(stream_id)
 
     def _tend_request(self, stream_id: int, exchange: Exchange, now: float) -> None:
         if exchange.due_at is not None and now >= exchange.due_at:

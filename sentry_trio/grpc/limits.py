@@ -19,7 +19,8 @@ class Limits:
     Attributes:
         handshake_timeout: from accepting a connection to the end of its TLS handshake, and from there to the peer's
             first frame; what takes longer is closed.
-        handshakes: TLS handshakes under way at once; one more ends the one that has waited longest.
+        handshakes: TLS handshakes under way at once, and beside them as many connections that have sent nothing yet;
+            one more of a sort ends the one of its sort that has waited longest.
         connections: connections at once; one more takes the place of the one that has been idle longest, and is closed
             where none is idle.
         connections_per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits; one more is closed.
@@ -44,8 +45,10 @@ class Limits:
         unread_bytes: what one connection may hold of messages that no handler has taken yet, whole ones and parts, of
             all its calls together; the call that goes over is answered ResourceExhausted.
         unread_bytes_in_all: what all connections may hold so together, header lists and some 4 KiB for each call added
-            to it; over it, calls whose requests have been
-            incomplete for longest are answered ResourceExhausted, and where there are none, the call that goes over.
+            to it. Over it, what has waited for its peer for longest goes: a request that is not whole is answered
+            ResourceExhausted, a call whose answer the peer's window has no room for is reset, a connection whose
+            socket takes nothing is closed. Where nothing waits so, the call that goes over is answered
+            ResourceExhausted.
         header_bytes: the largest header list (RFC 9113, 10.5.1), and the largest block that one may come in; a larger
             one loses the connection.
         refused_bytes: what may follow the head of a request that is no gRPC before it is answered, which else is done
@@ -63,7 +66,7 @@ class Limits:
     """
 
     handshake_timeout: float = 5.0
-    handshakes: int = 200
+    handshakes: int = 500
     connections: int = 2000
     connections_per_peer: int = 500
     idle_timeout: float = 300.0

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 import trio
 
-from .admission import Admission
+from .admission import Admission, Anteroom
 from .connection import Connection
 from .limits import Limits
 from .observer import Observer
@@ -104,8 +104,9 @@ class _Server:
         self._observer = observer
         self._held: trio.Nursery | None = None
         self._holding = trio.Event()
-        self._silent: set[trio.CancelScope] = set()
-        self._shaking: dict[trio.CancelScope, None] = {}  # in the order of their coming
+        # Apart, so that peers that say nothing take no place of one that is shaking hands.
+        self._silent = Anteroom(limits.handshakes)
+        self._shaking = Anteroom(limits.handshakes)
         self._connections: set[Connection] = set()
 
     async def holding(self) -> trio.Nursery:
@@ -126,6 +127,7 @@ class _Server:
                 shield.deadline = trio.current_time() + self._limits.drain_timeout + 4 * self._limits.goodbye_timeout
                 for connection in self._connections:
                     connection.leave()
+                # A peer that has said nothing yet has no claim on a server that is leaving.
                 for scope in self._silent:
                     scope.deadline = min(scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
 
@@ -189,37 +191,29 @@ class _Server:
                 self._connections.discard(connection)
 
     async def _shaken_hands(self, transport: TLSTransport, peer: object) -> bool:
+        pushed_out = False
         with trio.move_on_after(self._limits.handshake_timeout) as scope:
-            self._make_room()
-            self._shaking[scope] = None
             try:
-                # A peer that has said nothing yet has no claim on a server that is leaving.
-                self._silent.add(scope)
+                self._silent.enter(scope)
                 try:
                     await transport.wait_first_byte()
                 finally:
-                    self._silent.discard(scope)
-                await transport.handshake()
+                    pushed_out = not self._silent.leave(scope)
+                self._shaking.enter(scope)
+                try:
+                    await transport.handshake()
+                finally:
+                    pushed_out = not self._shaking.leave(scope)
             except HandshakeFailedError as error:
                 self._observer.handshake_failed(peer, str(error))
                 return False
-            finally:
-                made_room = scope not in self._shaking
-                self._shaking.pop(scope, None)
         if scope.cancelled_caught:
-            self._observer.handshake_failed(peer, f"no TLS handshake {self._patience(made_room=made_room)}")
+            self._observer.handshake_failed(peer, f"no TLS handshake {self._patience(pushed_out=pushed_out)}")
             return False
         return True
 
-    def _make_room(self) -> None:
-        """Ends the handshake that has waited longest, where there are as many as there may be."""
-        if len(self._shaking) >= self._limits.handshakes:
-            oldest = next(iter(self._shaking))
-            del self._shaking[oldest]
-            oldest.cancel()
-
-    def _patience(self, *, made_room: bool) -> str:
-        if made_room:
+    def _patience(self, *, pushed_out: bool) -> str:
+        if pushed_out:
             return f"before {self._limits.handshakes} others had begun"
         if self.leaving.is_set():
             return "before the server left"

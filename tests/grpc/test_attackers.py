@@ -1,0 +1,152 @@
+"""Who gets in, and who stays for how long: each limit by the attacker that it is for, beside a well-behaved call."""
+
+import pytest
+import trio
+from grpclib.const import Status
+from h2.errors import ErrorCodes
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from sentry_trio.grpc import Limits
+from tests.attackers import KINDS, attacking
+
+from .besieged import answers_at_once, besieged, over, target_of
+from .conftest import serving
+
+# --- handshakes
+
+HANDSHAKES = ["silent TCP", "half a handshake", "slow handshake"]
+
+
+@pytest.mark.parametrize("kind", HANDSHAKES)
+async def test_a_handshake_too_many_ends_the_one_that_has_waited_longest(autojump_clock: MockClock, kind: str) -> None:
+    async with besieged(kind, Limits(handshakes=3, handshake_timeout=1000), number=3) as (server, first):
+        await trio.sleep(10)
+        assert over(first) == [False, False, False]
+        async with attacking(KINDS[kind], target_of(server)) as last:
+            await trio.sleep(10)
+            assert over([*first, *last]) == [True, False, False, False]
+            await answers_at_once(server)
+            await wait_all_tasks_blocked()
+            assert over([*first, *last]) == [True, True, False, False]
+
+
+@pytest.mark.parametrize("kind", HANDSHAKES)
+async def test_a_handshake_that_takes_too_long_is_ended(autojump_clock: MockClock, kind: str) -> None:
+    async with besieged(kind, Limits(handshake_timeout=5), number=20) as (server, courses):
+        await trio.sleep(4)
+        assert not any(over(courses))
+        await answers_at_once(server)
+        await trio.sleep(2)
+        assert all(over(courses))
+        assert server.witness.handshakes_failed == ["no TLS handshake within 5 s"] * 20
+
+
+# --- connections
+
+
+@pytest.mark.parametrize("kind", ["idle", "deaf", "no preface", "half a head"])
+async def test_a_connection_too_many_takes_the_place_of_the_one_idle_longest(
+    autojump_clock: MockClock, kind: str
+) -> None:
+    async with besieged(kind, Limits(connections=3, handshake_timeout=1000), number=3) as (server, courses):
+        await trio.sleep(10)
+        assert not any(over(courses))
+        await answers_at_once(server)
+        # Within the time that it is given to go.
+        await trio.sleep(2)
+        assert over(courses) == [True, False, False]
+
+
+@pytest.mark.parametrize("kind", HANDSHAKES)
+async def test_handshakes_under_way_keep_no_other_connection_out(autojump_clock: MockClock, kind: str) -> None:
+    async with besieged(kind, Limits(connections=4, handshakes=3, handshake_timeout=1000), number=9) as (server, _):
+        await answers_at_once(server)
+
+
+async def test_where_no_connection_is_idle_the_newcomer_is_closed(autojump_clock: MockClock) -> None:
+    async with serving(Limits(connections=3)) as server:
+        async with attacking(KINDS["slow writer"], target_of(server), number=3) as courses:
+            await trio.sleep(1)
+            for _ in range(3):
+                with pytest.raises(trio.BrokenResourceError):
+                    await answers_at_once(server)
+            assert server.witness.open == 3
+            assert not any(over(courses))
+        await wait_all_tasks_blocked()
+        await answers_at_once(server)
+
+
+@pytest.mark.parametrize("kind", ["idle", "slow writer"])
+async def test_one_address_cannot_take_all_connections(autojump_clock: MockClock, kind: str) -> None:
+    async with besieged(kind, Limits(connections=4, connections_per_peer=3), number=6) as (server, courses):
+        await trio.sleep(1)
+        assert server.witness.open == over(courses).count(False) == 3
+        await answers_at_once(server)
+        await wait_all_tasks_blocked()
+        assert server.witness.open == over(courses).count(False) == 3
+
+
+async def test_an_address_is_let_in_again_when_its_connections_are_gone(autojump_clock: MockClock) -> None:
+    async with serving(Limits(connections_per_peer=2)) as server:
+        for _ in range(3):
+            async with attacking(KINDS["idle"], target_of(server), number=2) as courses:
+                await trio.sleep(1)
+                assert not any(over(courses))
+            await wait_all_tasks_blocked()
+        assert server.witness.open == 0
+
+
+# --- time
+
+
+async def test_who_wants_nothing_is_told_to_go(autojump_clock: MockClock) -> None:
+    async with besieged("idle", Limits(idle_timeout=300, keepalive_time=60), number=20) as (server, courses):
+        await trio.sleep(269)
+        assert not any(over(courses))
+        await answers_at_once(server)
+        await trio.sleep(63)
+        assert all(over(courses))
+        assert {course.goaway for course in courses} == {ErrorCodes.NO_ERROR}
+
+
+@pytest.mark.parametrize("kind", ["deaf", "half a head"])
+async def test_who_gives_no_sign_of_life_is_cut(autojump_clock: MockClock, kind: str) -> None:
+    async with besieged(kind, Limits(keepalive_time=60, keepalive_timeout=20), number=3) as (server, courses):
+        await trio.sleep(79)
+        assert not any(over(courses))
+        await answers_at_once(server)
+        await trio.sleep(3)
+        assert all(over(courses))
+
+
+async def test_who_never_comes_as_far_as_http2_is_cut(autojump_clock: MockClock) -> None:
+    async with besieged("no preface", Limits(handshake_timeout=5), number=3) as (server, courses):
+        await trio.sleep(4)
+        assert not any(over(courses))
+        await answers_at_once(server)
+        await trio.sleep(3)
+        assert all(over(courses))
+
+
+async def test_nobody_stays_for_ever(autojump_clock: MockClock) -> None:
+    """A call without end of a method that takes many messages: no limit but this one is for it."""
+    async with serving(Limits(age=1800, drain_timeout=10)) as server:
+        endless = target_of(server, path="/toys.Toys/Join", pause=30)
+        async with attacking(KINDS["slow writer"], endless, number=5) as courses:
+            await trio.sleep(1800 * 0.9 - 1)
+            assert [course.goaway for course in courses] == [None] * 5
+            await answers_at_once(server)
+            await trio.sleep(1800 * 0.2 + 1 + 10 + 4)
+            assert {course.goaway for course in courses} == {ErrorCodes.NO_ERROR}
+            assert {course.statuses[1] for course in courses} == {Status.UNAVAILABLE.value}
+            assert all(over(courses))
+
+
+@pytest.mark.parametrize("kind", ["half-closed", "half-closed after a call"])
+async def test_who_says_no_more_is_not_kept(autojump_clock: MockClock, kind: str) -> None:
+    async with serving() as server, attacking(KINDS[kind], target_of(server), number=5) as courses:
+        with trio.fail_after(5):
+            for course in courses:
+                await course.over.wait()
+        await wait_all_tasks_blocked()
+        assert server.witness.open == 0

@@ -1,0 +1,69 @@
+"""How much work may be asked for: each limit by the attacker that it is for, beside a well-behaved call."""
+
+from functools import partial
+
+import pytest
+import trio
+from h2.errors import ErrorCodes
+from trio.testing import MockClock
+
+from sentry_trio.grpc import Limits
+from tests.attackers import KINDS, Course, Pace, again
+
+from .besieged import answers_at_once, besieged, message, target_of
+from .conftest import open_descriptors, serving
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "rapid reset",
+        "PING flood",
+        "SETTINGS flood",
+        "empty DATA flood",
+        "CONTINUATION flood",
+        "WINDOW_UPDATE flood",
+        "unknown frames",
+    ],
+)
+async def test_a_flood_loses_its_connection(autojump_clock: MockClock, kind: str) -> None:
+    async with besieged(kind, Limits(control_frames=200), frames=Pace(1000)) as (server, (course,)):
+        with trio.fail_after(1):
+            await course.over.wait()
+        assert course.goaway is ErrorCodes.ENHANCE_YOUR_CALM
+        await answers_at_once(server)
+
+
+async def test_a_window_that_is_opened_byte_by_byte_loses_its_connection(autojump_clock: MockClock) -> None:
+    """Slowly, so that the server sends a byte for each: what it sends must not pay for so many."""
+    large, slowly = message("x" * 3000), Pace(100)
+    limits = Limits(control_frames=200)
+    async with besieged("trickling window", limits, message=large, frames=slowly) as (server, (course,)):
+        with trio.fail_after(20):
+            await course.over.wait()
+        assert course.goaway is ErrorCodes.ENHANCE_YOUR_CALM
+        await answers_at_once(server)
+
+
+async def test_garbage_without_end_is_not_listened_to(autojump_clock: MockClock) -> None:
+    async with besieged("garbage", number=5, frames=Pace(100)) as (server, courses):
+        await answers_at_once(server)
+        with trio.fail_after(2):
+            for course in courses:
+                await course.over.wait()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_those_who_come_back_harm_nobody_and_leave_nothing(autojump_clock: MockClock, kind: str) -> None:
+    descriptors = open_descriptors()
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    async with serving(Limits(drain_timeout=0)) as server, trio.open_nursery() as nursery:
+        target = target_of(server, frames=Pace(200), calls=Pace(100), connections=Pace(50))
+        for _ in range(10):
+            nursery.start_soon(partial(again, pause=0.2), KINDS[kind], target, Course())
+        for _ in range(5):
+            await trio.sleep(1)
+            await answers_at_once(server)
+        nursery.cancel_scope.cancel()
+    assert open_descriptors() <= descriptors
+    assert trio.lowlevel.current_statistics().tasks_living == tasks

@@ -1,0 +1,155 @@
+"""What may be held: each limit by the attacker that it is for, beside a well-behaved call."""
+
+from dataclasses import replace
+
+import pytest
+import trio
+from grpclib.const import Status
+from h2.settings import SettingCodes
+from hyperframe.frame import DataFrame
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from sentry_trio.grpc import Limits
+from tests.attackers import KINDS, Pace, attacking
+
+from .besieged import MOMENT, answers_at_once, besieged, message, over, target_of
+from .conftest import serving
+from .raw import peering, request_head, text
+
+# --- calls
+
+
+@pytest.mark.parametrize("kind", ["heads only", "slow writer", "unread bytes"])
+async def test_calls_without_a_message_keep_no_other_call_waiting(autojump_clock: MockClock, kind: str) -> None:
+    """They cost their sender nothing, so that a handler must not be taken up by waiting for them."""
+    async with serving(Limits(calls=2)) as server, attacking(KINDS[kind], target_of(server), number=2):
+        await wait_all_tasks_blocked()
+        await answers_at_once(server)
+
+
+async def test_answers_that_are_not_taken_keep_no_other_call_waiting(autojump_clock: MockClock) -> None:
+    async with serving(Limits(calls=2)) as server, attacking(KINDS["shut window"], target_of(server)):
+        await wait_all_tasks_blocked()
+        await answers_at_once(server)
+
+
+async def test_calls_wait_while_many_are_running(autojump_clock: MockClock) -> None:
+    async with serving(Limits(calls=20, waiting_timeout=5)) as server:
+        hanging = target_of(server, path="/toys.Toys/Hang", calls=Pace(1000))
+        async with attacking(KINDS["shut window"], hanging), peering(server.port) as peer:
+            await trio.sleep(MOMENT)
+            begin = trio.current_time()
+            await peer.call(1)
+            assert (await peer.answer(1)).status == Status.UNAVAILABLE.value
+            assert trio.current_time() - begin == pytest.approx(5, abs=MOMENT)
+            await peer.call(3)
+            await wait_all_tasks_blocked()
+            server.toys.release.set()
+            assert (await peer.answer(3)).value == "hello"
+
+
+async def test_too_many_calls_that_wait_are_refused(autojump_clock: MockClock) -> None:
+    limits = Limits(calls=20, calls_waiting=30, waiting_timeout=100)
+    async with serving(limits) as server:
+        hanging = target_of(server, path="/toys.Toys/Hang", calls=Pace(100))
+        async with attacking(KINDS["shut window"], hanging) as (course,), peering(server.port) as peer:
+            await trio.sleep(0.995)
+            assert set(course.statuses.values()) == {Status.RESOURCE_EXHAUSTED.value}
+            assert len(course.statuses) == 50
+            with trio.fail_after(MOMENT):
+                await peer.call(1)
+                assert (await peer.answer(1)).status == Status.RESOURCE_EXHAUSTED.value
+            server.toys.release.set()
+            await wait_all_tasks_blocked()
+            await answers_at_once(server)
+
+
+@pytest.mark.parametrize("kind", ["heads only", "slow writer", "unread bytes"])
+async def test_a_message_that_takes_too_long_to_come_ends_its_call(autojump_clock: MockClock, kind: str) -> None:
+    async with besieged(kind, Limits(receive_timeout=10), pause=0.5) as (server, (course,)):
+        await trio.sleep(9)
+        assert course.ended == set()
+        await answers_at_once(server)
+        await trio.sleep(2)
+        assert set(course.statuses.values()) == {Status.DEADLINE_EXCEEDED.value}
+        assert not course.over.is_set()
+        assert len(server.toys.seen) == 1, "no handler hears of a request that is not whole"
+
+
+# --- answers that are not taken
+
+
+async def test_a_window_that_stays_shut_loses_its_streams(autojump_clock: MockClock) -> None:
+    async with besieged("shut window", Limits(send_timeout=20)) as (server, (course,)):
+        await trio.sleep(19)
+        assert course.ended == set()
+        await answers_at_once(server)
+        await trio.sleep(2)
+        assert len(course.resets) == 100 or course.over.is_set()
+
+
+async def test_who_stops_reading_is_cut(autojump_clock: MockClock) -> None:
+    async with serving(Limits(send_timeout=20, control_frames=10**6)) as server:
+        large = message("x" * 10_000)
+        async with attacking(KINDS["stops reading"], target_of(server, message=large)) as (course,):
+            await wait_all_tasks_blocked()
+            await trio.sleep(19)
+            assert not course.over.is_set()
+            await answers_at_once(server)
+            with trio.fail_after(3):
+                await course.over.wait()
+            await wait_all_tasks_blocked()
+            assert server.witness.open == 0
+
+
+# --- memory
+
+# Room for two of the larger requests on each connection, and on all together for five.
+KIB = 1024
+SMALL = Limits(message_bytes=64 * KIB, unread_bytes=128 * KIB, unread_bytes_in_all=320 * KIB, receive_timeout=1000)
+
+
+async def test_unread_bytes_are_bounded_for_all_connections_together(autojump_clock: MockClock) -> None:
+    pace = Pace(1000)
+    async with besieged("unread bytes", SMALL, number=10, message_bytes=64 * KIB, frames=pace) as (server, courses):
+        await trio.sleep(2)
+        statuses = {status for course in courses for status in course.statuses.values()}
+        assert statuses == {Status.RESOURCE_EXHAUSTED.value}
+        assert not any(over(courses))
+        await answers_at_once(server)
+
+
+@pytest.mark.parametrize("kind", ["heads only", "slow writer", "shut window", "stops reading"])
+async def test_those_who_hold_what_may_be_held_keep_no_other_call_out(autojump_clock: MockClock, kind: str) -> None:
+    async with besieged(kind, SMALL, number=2, calls=Pace(100), frames=Pace(1000)) as (server, _):
+        for _ in range(3):
+            await answers_at_once(server)
+            await trio.sleep(1)
+
+
+async def test_who_stops_reading_gives_way_to_others(autojump_clock: MockClock) -> None:
+    """Before its time is up: the calls of a connection whose socket takes nothing are more than may be held."""
+    async with serving(replace(SMALL, send_timeout=1000)) as server, peering(server.port) as deaf:
+        deaf.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1})
+        deaf.h2.increment_flow_control_window(2**30)
+        for stream_id in range(1, 200, 2):
+            deaf.compose(stream_id, request_head("Inflate"), text("10000000"))
+        await deaf.flush()
+        await wait_all_tasks_blocked()
+        assert server.witness.open == 1
+        await answers_at_once(server)
+        await wait_all_tasks_blocked()
+        assert server.witness.open == 0
+
+
+async def test_no_more_is_given_up_than_need_be(autojump_clock: MockClock) -> None:
+    """The oldest first, until there is room: a request that is coming in beside is not among them."""
+    async with besieged("heads only", SMALL, frames=Pace(1000)) as (server, (course,)), peering(server.port) as peer:
+        await trio.sleep(0.1)
+        peer.compose(1, request_head(), text("hello")[:-1], end=False)
+        await peer.flush()
+        await trio.sleep(0.1)
+        assert course.statuses, "twenty of theirs are more than may be"
+        assert len(course.statuses) < 10
+        await peer.send_frames(DataFrame(1, text("hello")[-1:], flags=["END_STREAM"]))
+        assert (await peer.answer(1)).value == "hello"
