@@ -8,7 +8,7 @@ import json
 import os
 import pwd
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import structlog
 import trio
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,6 +29,7 @@ from tests.edits import configurations, credentials, files
 from tests.edits.bundles import BETTER, GOOD, GOOD_FINGERPRINT
 from tests.edits.configurations import ENVIRON
 from tests.edits.place import BETTER_TTL, CONFIG, CREDENTIALS, GOOD_TTL, BadEdit, Place, put_back, put_better
+from tests.logged import Line, hear_logs
 
 BAD_EDITS: list[BadEdit] = [*files.EDITS, *credentials.EDITS, *configurations.EDITS]
 
@@ -52,10 +52,9 @@ class Told:
 _TOLD: ContextVar[Told] = ContextVar("told")
 
 
-def _keep(_logger: object, level: str, event: MutableMapping[str, object]) -> str:
-    assert "exc_info" not in event
-    _TOLD.get().lines.append((level, str(event["event"])))
-    raise structlog.DropEvent
+def _keep(line: Line) -> None:
+    assert "exc_info" not in line
+    _TOLD.get().lines.append((line["log_level"], line["event"]))
 
 
 class _SeenTracker(ContentTracker):
@@ -69,14 +68,9 @@ class _SeenTracker(ContentTracker):
 
 @contextmanager
 def _overheard() -> Iterator[None]:
-    before = structlog.get_config()
-    structlog.configure(processors=[_keep], wrapper_class=structlog.make_filtering_bound_logger(0))
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sentry_trio.environments.standalone, "ContentTracker", _SeenTracker)
-            yield
-    finally:
-        structlog.configure(**before)
+    with hear_logs(_keep), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sentry_trio.environments.standalone, "ContentTracker", _SeenTracker)
+        yield
 
 
 # --- one edit

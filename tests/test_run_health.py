@@ -1,13 +1,20 @@
-"""The standard health service beside the CA, through a run's life."""
+"""The standard health service beside the CA, through a run's life: asked by grpclib's client, and frame by frame."""
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+import trio
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from h2.events import ConnectionTerminated, DataReceived
+from h2.events import ConnectionTerminated, DataReceived, PingReceived
 
 from sentry_trio.grpc.wire import frame_message
 from tests.authorities import Served, serving
@@ -15,14 +22,44 @@ from tests.grpc.raw import Peer, peering, request_head
 
 SERVING, NOT_SERVING = 1, 2
 CA = "dapr.proto.sentry.v1.CA"
+T = TypeVar("T")
+
+
+def _context(served: Served) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=(served.credentials / "ca.crt").read_text())
+    context.check_hostname = False  # the authority's certificate has a SPIFFE ID and no host's name
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+async def _asked(served: Served, ask: Callable[[HealthStub], Awaitable[T]]) -> T:
+    """Asks by grpclib's client on a connection of its own, on asyncio in a thread."""
+    context = _context(served)
+
+    async def on_asyncio() -> T:
+        channel = Channel("127.0.0.1", served.application.grpc_port, ssl=context)
+        try:
+            return await ask(HealthStub(channel))
+        finally:
+            # Closed politely, the socket would outlive the loop, and be reported as forgotten.
+            assert channel._protocol is not None
+            channel._protocol.connection._transport.abort()
+            channel.close()
+            await asyncio.sleep(0)
+
+    return await trio.to_thread.run_sync(lambda: asyncio.run(on_asyncio()))
+
+
+async def _checked(served: Served, service: str = CA) -> int:
+    async def ask(stub: HealthStub) -> int:
+        return (await stub.Check(HealthCheckRequest(service=service), timeout=10)).status
+
+    return await _asked(served, ask)
 
 
 @asynccontextmanager
 async def _peer(served: Served) -> AsyncIterator[Peer]:
-    context = ssl.create_default_context(cadata=(served.credentials / "ca.crt").read_text())
-    context.check_hostname = False  # the authority's certificate has a SPIFFE ID and no host's name
-    context.set_alpn_protocols(["h2"])
-    async with peering(served.application.grpc_port, context=context) as peer:
+    async with peering(served.application.grpc_port, context=_context(served)) as peer:
         yield peer
 
 
@@ -45,35 +82,68 @@ def _told(data: bytes) -> list[int]:
 
 @pytest.mark.parametrize("service", ["", CA])
 async def test_a_run_that_serves_says_so(tmp_path: Path, service: str) -> None:
-    async with serving(tmp_path) as served, _peer(served) as peer:
-        await _ask(peer, 1, "Check", service)
-        answer = await peer.answer(1)
-        assert (answer.status, _told(answer.data)) == (0, [SERVING])
+    async with serving(tmp_path) as served:
+        assert await _checked(served, service) == SERVING
 
 
 async def test_another_service_is_not_known(tmp_path: Path) -> None:
-    async with serving(tmp_path) as served, _peer(served) as peer:
-        await _ask(peer, 1, "Check", "another")
-        assert (await peer.answer(1)).status == 5
+    async with serving(tmp_path) as served:
+        with pytest.raises(GRPCError) as caught:
+            await _checked(served, "another")
+    assert caught.value.status is Status.NOT_FOUND
 
 
 async def test_who_watches_is_sent_to_the_next_run(tmp_path: Path) -> None:
-    async with serving(tmp_path) as served, _peer(served) as peer:
-        await _ask(peer, 1, "Watch", CA)
-        await peer.wait_for(DataReceived, 1)
+    """Frame by frame: grpclib's client takes the GOAWAY for the end of the watch."""
+    async with serving(tmp_path, "--drain-timeout=1h") as served, _peer(served) as peer:
+        for stream_id, service in ((1, CA), (3, "")):
+            await _ask(peer, stream_id, "Watch", service)
+            await peer.wait_for(DataReceived, stream_id)
         await served.application.authority.restart()
-        answer = await peer.answer(1)
-        assert answer.status == 14
-        assert _told(answer.data)[0] == SERVING
-        await peer.wait_for(ConnectionTerminated)
-        async with _peer(served) as other:
-            await _ask(other, 1, "Check", CA)
-            assert _told((await other.answer(1)).data) == [SERVING]
+        for stream_id in (1, 3):
+            answer = await peer.answer(stream_id)
+            assert (answer.status, _told(answer.data)) == (14, [SERVING])
+        await peer.closed()
+        assert await _checked(served) == SERVING
+
+
+async def _left(peer: Peer) -> None:
+    """Waits, answering nothing, for the first of the server's two goodbyes."""
+    while not peer.having(PingReceived):
+        await peer.receive()
+    assert len(peer.having(ConnectionTerminated)) == 1
+
+
+async def test_a_restart_makes_nobody_unhealthy(tmp_path: Path) -> None:
+    """What crosses the goodbye of the run that goes is told of the authority, which serves by the run that has come."""
+    async with serving(tmp_path) as served, _peer(served) as peer:
+        await served.application.authority.restart()
+        await _left(peer)
+        await _ask(peer, 1, "Check", CA)
+        assert _told((await peer.answer(1)).data) == [SERVING]
+        assert (await served.get("/healthz"))[0] == 200
+
+
+async def test_an_authority_that_stops_serves_no_more(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, _peer(served) as peer:
+        served.scope.cancel()
+        with trio.CancelScope(shield=True):
+            await _left(peer)
+            await _ask(peer, 1, "Check", CA)
+            await _ask(peer, 3, "Check", "")
+            assert (await served.get("/healthz"))[0] == 503
+            assert _told((await peer.answer(1)).data) == [NOT_SERVING]
+            assert _told((await peer.answer(3)).data) == [NOT_SERVING]
 
 
 async def test_a_watch_holds_no_stop(tmp_path: Path) -> None:
     async with serving(tmp_path, "--drain-timeout=1h") as served, _peer(served) as peer:
         await _ask(peer, 1, "Watch", "")
+        await _ask(peer, 3, "Watch", CA)
         await peer.wait_for(DataReceived, 1)
+        await peer.wait_for(DataReceived, 3)
         served.scope.cancel()
-        # The connection is told to go, the watch ends, the application with it: nothing waits for the hour.
+        with trio.CancelScope(shield=True):
+            assert (await peer.answer(1)).status == 14
+            assert (await peer.answer(3)).status == 14
+        # The connection is told to go, the watches end, the application with them: nothing waits for the hour.

@@ -1,66 +1,99 @@
-"""Logging: structlog, configured once per process, writing the lines that Dapr's operators know.
+"""Logging: the standard library's, configured once per process, writing the lines that Dapr's operators know.
 
 Modules write `log = get_logger("dapr.sentry.server")` at their top and then, say,
 `log.debug("healthz targets are not ready", targets=["sentry-server"])` or `log.error("reload failed", exc_info=error)`.
+
+A library that binds fields would save a few lines here; the usual one, structlog, imports asyncio, and rich where that
+is installed, which is a seventh of what the whole process takes in memory and of what its start takes in time.
 """
 
+import logging
 import os
-import threading
-from collections.abc import Callable, Mapping, MutableMapping
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol, TextIO, cast
-
-import structlog
+from typing import Final, TextIO
 
 from sentry_trio.telemetry.render import Record, Renderer, coloured, json_text, text
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
 
-# structlog's word for the highest level is Python's; `fatal` is Go's and the operators'.
-_SPELLING: Final = {"critical": "fatal"}
+# The words of Go and of the operators.
+_SPELLINGS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "fatal"}
 
 # Names that the record itself has. Dapr's logger moves a field of such a name aside in the same way.
 _TAKEN: Final = frozenset({"time", "level", "msg", "instance", "type", "ver"})
+
+# Of every scope the first word, and so whose lines are written as configured.
+_ROOT: Final = "dapr"
+_FIELDS: Final = "fields"
 
 
 class LogFileError(OSError):
     """The log file cannot be opened; the text names it."""
 
 
-class Logger(Protocol):
+class Logger:
     """What get_logger returns: five levels, each taking a message and named fields.
 
     A log call never raises, whatever the fields hold and whatever state the stream is in. `exc_info` (an exception, or
     True for the one being handled) becomes one field `exception` that holds the traceback. `fatal` only logs;
     exiting is the caller's business.
+
+    Args:
+        scope: the name of the standard library's logger that stands behind it; in every line.
     """
 
-    def debug(self, event: str, **fields: object) -> object:
+    __slots__ = ("_behind",)
+
+    def __init__(self, scope: str) -> None:
+        self._behind = logging.getLogger(scope)
+
+    def debug(self, event: str, /, **fields: object) -> None:
         """Log what only someone who searches for a fault wants to see."""
+        self._log(10, event, fields)
 
-    def info(self, event: str, **fields: object) -> object:
+    def info(self, event: str, /, **fields: object) -> None:
         """Log a landmark of normal operation."""
+        self._log(20, event, fields)
 
-    def warning(self, event: str, **fields: object) -> object:
+    def warning(self, event: str, /, **fields: object) -> None:
         """Log what needs an operator's eye, but not at once."""
+        self._log(30, event, fields)
 
-    def error(self, event: str, **fields: object) -> object:
+    def error(self, event: str, /, **fields: object) -> None:
         """Log what failed."""
+        self._log(40, event, fields)
 
-    def exception(self, event: str, **fields: object) -> object:
+    def exception(self, event: str, /, **fields: object) -> None:
         """Log what failed, as error, with the exception that is being handled."""
+        self._log(40, event, {"exc_info": True, **fields})
 
-    def fatal(self, event: str, **fields: object) -> object:
+    def fatal(self, event: str, /, **fields: object) -> None:
         """Log what ends the process."""
+        self._log(50, event, fields)
+
+    def _log(self, level: int, event: str, fields: dict[str, object]) -> None:
+        behind = self._behind
+        if behind.isEnabledFor(level):
+            exc_info = fields.pop("exc_info", None)
+            if isinstance(exc_info, BaseException) or exc_info is True:
+                behind.log(level, event, exc_info=exc_info, extra={_FIELDS: fields})
+            else:
+                behind.log(level, event, extra={_FIELDS: fields})
 
 
 def get_logger(scope: str) -> Logger:
     """A logger whose lines carry `scope`; may be called before logging is configured, e.g. when a module is imported.
 
-    Each line is made and filtered as configured when the line is logged.
+    Each line is made and filtered as configured when the line is logged. Where nothing is configured by
+    `configure_logging`, as in a program that embeds this one, lines go where the standard library's logging sends them.
+
+    Args:
+        scope: `dapr.` and more.
     """
-    return cast("Logger", structlog.get_logger(scope=scope))
+    return Logger(scope)
 
 
 def configure_logging(
@@ -91,16 +124,12 @@ def configure_logging(
     threshold = _LEVELS.get(level.lower())
     if threshold is None:
         raise ValueError(f"no such log level: {level}")
-    sink = _Sink(stream)
-    structlog.configure(
-        processors=[
-            structlog.processors.format_exc_info,
-            _Lines(_renderer(as_json=as_json, stream=stream, now=now), instance, version, now),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=lambda *_: sink,
-        cache_logger_on_first_use=False,
-    )
+    root = logging.getLogger(_ROOT)
+    for former in list(root.handlers):
+        root.removeHandler(former)
+    root.addHandler(_Lines(_renderer(as_json=as_json, stream=stream, now=now), stream, instance, version, now))
+    root.setLevel(threshold)
+    root.propagate = False
 
 
 def open_log(path: Path) -> TextIO:
@@ -121,43 +150,41 @@ def _renderer(*, as_json: bool, stream: TextIO, now: Callable[[], datetime]) -> 
     return coloured(since=now()) if stream.isatty() else text
 
 
-class _Lines:
-    """The last processor: makes the line."""
+class _Lines(logging.Handler):
+    """Makes the lines and writes them. Worker threads log too: the handler's lock is held meanwhile."""
 
-    def __init__(self, render: Renderer, instance: str, version: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, render: Renderer, stream: TextIO, instance: str, version: str, now: Callable[[], datetime]
+    ) -> None:
+        super().__init__()
         self._render = render
+        self._stream = stream
         self._constant: Mapping[str, object] = {"instance": instance, "type": "log", "ver": version}
         self._now = now
 
-    def __call__(self, _logger: object, method: str, event: MutableMapping[str, object]) -> str:
-        message = event.pop("event", "")
-        fields = {f"fields.{name}" if name in _TAKEN else name: value for name, value in event.items()}
-        record = Record(
-            time=self._now(),
-            level=_SPELLING.get(method, method),
-            message=message if isinstance(message, str) else str(message),
-            fields={**fields, **self._constant},
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self._render(
+            Record(
+                time=self._now(),
+                level=_SPELLINGS[max(10, min(record.levelno // 10 * 10, 50))],
+                message=record.getMessage(),
+                fields={**_fields(record), "scope": record.name, **self._constant},
+            )
         )
-        return self._render(record)
+        # ValueError is how Python says that a stream is closed. Nobody is left who could be told of either.
+        try:
+            self._stream.write(_encodable(line, self._stream.encoding) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
 
 
-class _Sink:
-    """Where the lines go. Worker threads log too, hence the lock."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-
-    def debug(self, line: str) -> None:
-        with self._lock:
-            # ValueError is how Python says that a stream is closed. Nobody is left who could be told of either.
-            try:
-                self._stream.write(_encodable(line, self._stream.encoding) + "\n")
-                self._stream.flush()
-            except (OSError, ValueError):
-                return
-
-    info = warning = error = critical = debug
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    given: Mapping[str, object] = getattr(record, _FIELDS, {})
+    fields = {f"fields.{name}" if name in _TAKEN else name: value for name, value in given.items()}
+    if record.exc_info and record.exc_info[1]:
+        fields["exception"] = "".join(traceback.format_exception(record.exc_info[1])).removesuffix("\n")
+    return fields
 
 
 def _encodable(line: str, encoding: str | None) -> str:

@@ -6,12 +6,12 @@ the watcher's slow poll.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 import trio
-from watchfiles import awatch
+from watchfiles._rust_notify import RustNotify  # its asynchronous functions import much of anyio
 
 from sentry_trio.telemetry.logs import get_logger
 
@@ -102,41 +102,33 @@ async def _next_events(paths: frozenset[Path], directories: frozenset[Path], sub
     """Subscribe, and return after the first events, after `RENEWAL` seconds, or if other directories matter by now."""
     stop = trio.Event()
     failure: Exception | None = None
-
-    async def confirm() -> None:
-        if failure is not None:
-            return
+    with _subscribe(directories) as subscription:
         # A link that was pointed elsewhere after the directories were found, but before the subscription, made no
         # event: look again, now that any later change does make one.
-        if await _find_directories(paths) == directories:
-            subscribed()
-        else:
-            stop.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_set_when_cancelled, stop)
-        events = awatch(
-            *directories,
-            watch_filter=None,
-            debounce=_GROUPING,
-            step=_STEP,
-            stop_event=stop,
-            rust_timeout=round(RENEWAL * 1000),
-            yield_on_timeout=True,
-            recursive=False,
-            ignore_permission_denied=True,
-        )
-        async with aclosing(events):
-            # awatch subscribes before it waits for the first time, and no other task runs until it waits: when
-            # this one does, the subscription stands or has failed.
-            nursery.start_soon(confirm)
+        if await _find_directories(paths) != directories:
+            return
+        subscribed()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_set_when_cancelled, stop)
+            wait = partial(subscription.watch, _GROUPING, _STEP, round(RENEWAL * 1000), stop)
             try:
-                await anext(events, None)
+                await trio.to_thread.run_sync(wait)
             except _REFUSALS as error:
                 failure = error  # raised outside of the nursery, which would wrap it in a group
-        nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+def _subscribe(directories: frozenset[Path]) -> RustNotify:
+    return RustNotify(
+        sorted(map(str, directories)),
+        debug=False,
+        force_polling=False,
+        poll_delay_ms=0,
+        recursive=False,
+        ignore_permission_denied=True,
+    )
 
 
 async def _set_when_cancelled(stop: trio.Event) -> None:

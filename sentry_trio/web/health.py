@@ -5,11 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
-
 from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.web.asgi import Receive, Scope, Send, answer, is_asked
 
 log = get_logger("dapr.sentry")
 
@@ -93,26 +90,24 @@ class Health:
         """The names of the targets that are not ready, in alphabetical order."""
         return tuple(sorted(name for name, target in self._targets.items() if not target.is_ready))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request; see the class."""
-        await self._answer(Request(scope))(scope, receive, send)
-
-    def _answer(self, request: Request) -> Response:
-        # Not the path of request.url: that is built with the Host header, which is the peer's.
-        path = request.scope["path"]
+        path = scope["path"]
         if path not in {"/healthz", "/readyz", "/livez"}:
-            return PlainTextResponse("404 page not found\n", _NOT_FOUND)
+            await answer(send, _NOT_FOUND, b"404 page not found\n", content_type="text/plain; charset=utf-8")
+            return
         status = _OK if path == "/livez" or self.is_ready else _UNAVAILABLE
         if status == _UNAVAILABLE:
             log.debug("Not ready", targets=self.unready)
-        if path == "/healthz" or "verbose" not in request.query_params:
-            return Response(status_code=status)
-        return Response(self._report(), status, media_type="application/json")
+        if path == "/healthz" or not is_asked(scope, "verbose"):
+            await answer(send, status)
+        else:
+            await answer(send, status, self._report(), content_type="application/json")
 
-    def _report(self) -> str:
+    def _report(self) -> bytes:
         report = {
             **self._detail(),
             "ready": self.is_ready,
             "targets": {name: target.is_ready for name, target in sorted(self._targets.items())},
         }
-        return json.dumps(report, default=str, indent=2) + "\n"
+        return f"{json.dumps(report, default=str, indent=2)}\n".encode()

@@ -14,10 +14,10 @@ from hypercorn.logging import Logger as HypercornLogger
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sentry_trio.lifetimes import shield_once_started
 from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.web.asgi import ASGIApp, Receive, Scope, Send
 from sentry_trio.web.listen import Address, open_listener
 
 log = get_logger("dapr.sentry")

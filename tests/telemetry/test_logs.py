@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-import structlog
 
 from sentry_trio.telemetry.logs import LogFileError, Logger, configure_logging, get_logger, open_log
+from tests.logged import logging_as_before
 
 # At import, before anything is configured: as every module of the package does it.
 LOG = get_logger("dapr.sentry.server")
@@ -22,8 +23,8 @@ NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
+    with logging_as_before():
+        yield
 
 
 class Terminal(io.StringIO):
@@ -260,3 +261,22 @@ def test_a_log_file_that_cannot_be_opened(tmp_path: Path, name: str, reason: str
         open_log(path)
     assert str(caught.value) == f'failed to open log file "{path}": {reason}'
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_where_nothing_is_configured_the_standard_library_decides(caplog: pytest.LogCaptureFixture) -> None:
+    LOG.warning("for whoever embeds this", port=50001)
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("dapr.sentry.server", "for whoever embeds this")
+    ]
+
+
+def test_others_may_log_under_the_same_name() -> None:
+    stream = io.StringIO()
+    configure(stream, as_json=True)
+    logging.getLogger("dapr.sdk").log(25, "by %s", "another")
+    logging.getLogger("dapr.sdk").log(60, "loud")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["scope"], line["level"], line["msg"]) for line in lines] == [
+        ("dapr.sdk", "info", "by another"),
+        ("dapr.sdk", "fatal", "loud"),
+    ]

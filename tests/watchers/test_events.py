@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import trio
-from structlog.testing import capture_logs
 from watchfiles._rust_notify import RustNotify
 
 from sentry_trio.watchers import events as events_module
 from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
 from sentry_trio.watchers.events import EventSource, file_events, watched_directories
+from tests.logged import capture_logs
 
 PATIENCE = 5  # s; no test waits that long unless it fails
 
@@ -212,13 +212,13 @@ async def test_a_link_that_moves_just_before_the_subscription_is_followed(
     path = tmp_path / "current" / "ca.crt"
     subscriptions: list[list[str]] = []
 
-    def moving(directories: list[str], *arguments: Any) -> RustNotify:
+    def moving(directories: list[str], **how: Any) -> RustNotify:
         subscriptions.append(sorted(directories))
         (tmp_path / "new").symlink_to("v2")
         (tmp_path / "new").replace(tmp_path / "current")
-        return RustNotify(directories, *arguments)
+        return RustNotify(directories, **how)
 
-    monkeypatch.setattr("watchfiles.main.RustNotify", moving)
+    monkeypatch.setattr(events_module, "RustNotify", moving)
     async with watching(path) as watched:
         await watched.told(path)
         write(tmp_path / "v2" / "ca.crt", "edited")
@@ -251,15 +251,15 @@ async def test_a_refused_subscription_is_told_once_and_tried_again(
     left = 5
     relented = trio.Event()
 
-    def refusing(*arguments: Any) -> RustNotify:
+    def refusing(directories: list[str], **how: Any) -> RustNotify:
         nonlocal left
         left -= 1
         if left >= 0:
             raise OSError(24, "Too many open files")
         relented.set()
-        return RustNotify(*arguments)
+        return RustNotify(directories, **how)
 
-    monkeypatch.setattr("watchfiles.main.RustNotify", refusing)
+    monkeypatch.setattr(events_module, "RustNotify", refusing)
     monkeypatch.setattr(events_module, "RETRY", 0.01)
     path = tmp_path / "ca.crt"
     with capture_logs() as lines:

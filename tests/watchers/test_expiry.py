@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
-from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import TrustBundle
@@ -14,6 +13,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
 from sentry_trio.watchers.expiry import watch_expiry
+from tests.logged import capture_logs
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 SKEW = timedelta(minutes=15)

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
-import structlog
 import trio
 
 from sentry_trio.telemetry.logs import configure_logging
 from sentry_trio.web.health import Health
 from sentry_trio.web.listen import Address
 from sentry_trio.web.server import serve_http
+from tests.logged import logging_as_before
 from tests.web.client import ask
 
 
@@ -29,9 +29,9 @@ async def serving(health: Health) -> AsyncIterator[Address]:
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
     stream = io.StringIO()
-    configure_logging(level="debug", as_json=True, stream=stream, instance="h", version="v")
-    yield stream
-    structlog.reset_defaults()
+    with logging_as_before():
+        configure_logging(level="debug", as_json=True, stream=stream, instance="h", version="v")
+        yield stream
 
 
 # --- targets

@@ -12,23 +12,22 @@ from functools import partial
 
 import h11
 import pytest
-import structlog
 import trio
 from hypercorn.trio.tcp_server import TCPServer
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 from trio.testing import MockClock
 
 from sentry_trio.errors import ListenError
 from sentry_trio.telemetry.logs import configure_logging
 from sentry_trio.web import server
+from sentry_trio.web.asgi import ASGIApp, Receive, Scope, Send, answer
 from sentry_trio.web.listen import Address
 from sentry_trio.web.server import serve_http
+from tests.logged import logging_as_before
 from tests.web.client import ask, connect
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
-    await PlainTextResponse(f"{scope['method']} {scope['path']}")(scope, receive, send)
+    await answer(send, 200, f"{scope['method']} {scope['path']}".encode())
 
 
 class Slow:
@@ -183,7 +182,7 @@ async def test_an_idle_connection_is_closed(autojump_clock: MockClock) -> None:
 
 async def test_a_peer_that_does_not_read(autojump_clock: MockClock) -> None:
     async def endless(scope: Scope, receive: Receive, send: Send) -> None:
-        await PlainTextResponse("x" * 50_000_000)(scope, receive, send)
+        await answer(send, 200, b"x" * 50_000_000)
 
     async with serving(endless, shutdown_timeout=3.0) as (address, cancel, ended):
         client = await connect(address)
@@ -244,8 +243,8 @@ def log() -> io.StringIO:
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
+    with logging_as_before():
+        yield
 
 
 async def test_an_app_that_raises_is_an_answer_500_and_a_log_line(log: io.StringIO) -> None:
