@@ -3,18 +3,19 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 import trio
-from starlette.types import ASGIApp
 
 from sentry_trio.authority import CertificateAuthority
+from sentry_trio.environments import Environment, Notice
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.errors import (
+    ApiUnavailableError,
     InvalidBundleError,
     InvalidConfigurationError,
     IssuerNotValidError,
@@ -27,9 +28,10 @@ from sentry_trio.errors import (
 from sentry_trio.grpc import open_listener
 from sentry_trio.lifetimes import outliving
 from sentry_trio.run import Run, Surroundings, prepare_run
-from sentry_trio.settings.options import Options
+from sentry_trio.settings.options import Mode, Options
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure
+from sentry_trio.web.asgi import ASGIApp
 from sentry_trio.web.health import Health
 from sentry_trio.web.metrics import metrics_app
 from sentry_trio.web.server import serve_http
@@ -41,6 +43,7 @@ _log: Final = get_logger("dapr.sentry")
 _TARGETS: Final = ("security-provider", "sentry-server")
 _CAUSES: Final[Mapping[type[SentryError], RestartFailure]] = {
     StoreError: RestartFailure.STORE,
+    ApiUnavailableError: RestartFailure.STORE,
     InvalidBundleError: RestartFailure.BUNDLE,
     InvalidConfigurationError: RestartFailure.CONFIGURATION,
     NotAvailableError: RestartFailure.CONFIGURATION,
@@ -120,13 +123,18 @@ async def serve(
                     options.metrics_port,
                 )
             )
+        environment = await outer.enter_async_context(
+            _environment(options, os.environ if environ is None else environ, metrics, now)
+        )
+        ledger.tell = environment.tell
         listener = outer.enter_context(_grpc_listener(options))
         surroundings = Surroundings(
             options=options,
-            environment=Standalone(options, os.environ if environ is None else environ, metrics=metrics, now=now),
+            environment=environment,
             listeners=[listener],
             metrics=metrics,
             now=now,
+            authority_serves=lambda: ledger.serves,
         )
 
         async def restart() -> None:
@@ -148,6 +156,17 @@ async def serve(
                     metrics_port=metrics_port,
                 )
             )
+
+
+def _environment(
+    options: Options, environ: Mapping[str, str], metrics: Metrics, now: Callable[[], datetime]
+) -> AbstractAsyncContextManager[Environment]:
+    """Where this authority lives; of what only a cluster takes, nothing is imported elsewhere."""
+    if options.mode is Mode.KUBERNETES:
+        from sentry_trio.environments.kubernetes import open_kubernetes
+
+        return open_kubernetes(options, environ, metrics=metrics, now=now)
+    return nullcontext(Standalone(options, environ, metrics=metrics, now=now))
 
 
 @asynccontextmanager
@@ -174,12 +193,19 @@ class _Ledger:
         self.health = Health(detail=self.detail)
         for target in _TARGETS:
             self.health.target(target).not_ready()
+        self.tell: Callable[[Notice, str], None] = _tell_nobody
         self._metrics = metrics
         self._number = 0
         self._last_restart: str | None = None
         self._degraded: str | None = None
 
+    @property
+    def serves(self) -> bool:
+        return all(self.health.target(target).is_ready for target in _TARGETS)
+
     def serving(self, run: Run, number: int) -> None:
+        if self.present is not None and self.present.bundle.fingerprint != run.bundle.fingerprint:
+            self.tell(Notice.REPLACED, f"a trust bundle that was changed is in use: {run.bundle.fingerprint}")
         self.present, self._number, self._degraded = run, number, None
         self._metrics.run_started(number)
         if number > 1:
@@ -191,6 +217,7 @@ class _Ledger:
     def restart_failed(self, error: SentryError) -> None:
         self._last_restart, self._degraded = "failed", str(error)
         self._metrics.restart_failed(_cause(error))
+        self.tell(Notice.RELOAD_FAILED, f"a change could not be put to use, going on as before: {error}")
 
     def stopping(self) -> None:
         for target in _TARGETS:
@@ -206,6 +233,10 @@ class _Ledger:
             "last_restart": self._last_restart,
             "degraded": self._degraded,
         }
+
+
+def _tell_nobody(notice: Notice, message: str) -> None:
+    """Before there is an environment."""
 
 
 def _cause(error: SentryError) -> RestartFailure:

@@ -128,7 +128,15 @@ class SigningError(SentryError):
 
 
 class ApiUnavailableError(SentryError):
-    """The Kubernetes API server cannot be reached, is overloaded, failing or slow: it may pass by itself."""
+    """The Kubernetes API server cannot be reached, is overloaded, failing or slow: it may pass by itself.
+
+    Attributes:
+        retry_after: seconds that the server asked to wait before the next attempt; None where it did not.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ApiRefusedError(SentryError):

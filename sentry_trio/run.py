@@ -9,10 +9,10 @@ from typing import Final
 
 import trio
 
-from sentry_trio.ca.expiry import ExpiryState
+from sentry_trio.ca.expiry import ExpiryState, State
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.environments import Changed, Environment, Ingredients
+from sentry_trio.environments import Changed, Environment, Ingredients, Notice
 from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError, IssuerNotValidError, SigningError
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
@@ -44,6 +44,7 @@ class Surroundings:
         listeners: listening sockets of the gRPC server.
         metrics: kept across runs.
         now: the wall clock, aware.
+        authority_serves: whether there is a run that serves, be it this one or another.
     """
 
     options: Options
@@ -51,6 +52,7 @@ class Surroundings:
     listeners: Sequence[socket.socket]
     metrics: Metrics
     now: Callable[[], datetime]
+    authority_serves: Callable[[], bool]
 
 
 class Run:
@@ -109,17 +111,27 @@ class Run:
             task_status.started()
 
     async def _tell_health(self) -> None:
-        """By gRPC's own health protocol: serving until the run is cancelled; who watches is then sent to the next."""
-        for name in _SERVED:
-            self._health.set_serving(name, True)  # noqa: FBT003  # the value that is set
+        """By gRPC's own health protocol: serving while the run does; who watches then is sent on to the next run.
+
+        Who asks while the run drains is told of the authority and not of the run: a restart makes nobody unhealthy.
+        """
+        self._set_serving(True)  # noqa: FBT003  # the value that is set
         try:
             await trio.sleep_forever()
         finally:
-            for name in _SERVED:
-                self._health.set_serving(name, False)  # noqa: FBT003  # the value that is set
+            self._set_serving(self._surroundings.authority_serves())
             self._health.close()
 
+    def _set_serving(self, serving: bool) -> None:  # noqa: FBT001  # the value that is set
+        for name in _SERVED:
+            self._health.set_serving(name, serving)
+
     def _report_expiry(self, states: Sequence[ExpiryState]) -> None:
+        for state in states:
+            if state.state is not State.VALID:
+                end = f"{state.not_after:%Y-%m-%dT%H:%M:%SZ}"
+                message = f"{state.role} certificate {state.subject} is {state.state.value}: it ends at {end}"
+                self._surroundings.environment.tell(Notice.EXPIRY_NEAR, message)
         self._surroundings.metrics.watch_certificates(
             CertificateExpiry(CertificateRole(state.role), state.subject, state.fingerprint, state.not_after)
             for state in states

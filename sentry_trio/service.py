@@ -1,12 +1,12 @@
 """SignCertificate: choose a validator, have it vouch, read the CSR, sign, answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, cast
 
 import trio
-from grpclib.const import Status
+from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
 from sentry_trio.ca.csr import read_csr
@@ -14,6 +14,7 @@ from sentry_trio.ca.dns import dns_names
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import (
+    ApiUnavailableError,
     InvalidCSRError,
     InvalidIdentityError,
     IssuerNotValidError,
@@ -24,7 +25,6 @@ from sentry_trio.errors import (
     ValidatorRequiredError,
 )
 from sentry_trio.grpc import ServerStream
-from sentry_trio.proto.sentry_grpc import CABase
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
@@ -44,12 +44,17 @@ class _Answer(NamedTuple):
     text: str | None = None
 
 
-# The one place where the domain's errors meet gRPC. Dapr's clients give up on all of these codes at once, as they
-# should: asking again would not help.
+# The one place where the domain's errors meet gRPC. Dapr's clients give up at once on all of these codes but one, as
+# they should: asking again would not help. Unavailable they ask again, up to four times.
 _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     ValidatorRequiredError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_REQUIRED),
     ValidatorNotEnabledError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_NOT_ENABLED),
     NotPermittedError: _Answer(Status.PERMISSION_DENIED, SignFailure.NOT_PERMITTED),
+    ApiUnavailableError: _Answer(
+        Status.UNAVAILABLE,
+        SignFailure.VALIDATOR_UNAVAILABLE,
+        "validator not ready: the Kubernetes API server cannot be asked now, try again",
+    ),
     InvalidCSRError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_CSR),
     InvalidIdentityError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_REQUEST),
     IssuerNotValidError: _Answer(Status.FAILED_PRECONDITION, SignFailure.ISSUER_NOT_VALID),
@@ -76,7 +81,7 @@ class Policy:
     cluster_domain: str
 
 
-class CertificateService(CABase):
+class CertificateService:
     """The gRPC service `dapr.proto.sentry.v1.CA`.
 
     Args:
@@ -96,6 +101,14 @@ class CertificateService(CABase):
         self._metrics = metrics
         self._now = now
         self._one_by_one = trio.Lock() if issuer.is_slow else None
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        """Path to handler, as in the generated base class, whose module imports grpclib's client and asyncio."""
+        return {
+            "/dapr.proto.sentry.v1.CA/SignCertificate": Handler(
+                self.SignCertificate, Cardinality.UNARY_UNARY, SignCertificateRequest, SignCertificateResponse
+            )
+        }
 
     async def SignCertificate(  # noqa: N802  # the name on the wire
         self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse]

@@ -66,6 +66,7 @@ def surrounded(directory: Path, *flags: str) -> Iterator[Surroundings]:
             listeners=[listener],
             metrics=metrics,
             now=wall_clock,
+            authority_serves=lambda: True,
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, write_private_key
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.errors import SigningError
+from sentry_trio.errors import ApiUnavailableError, SigningError
 from sentry_trio.grpc import open_listener, serve_grpc, server_context
+from sentry_trio.proto.sentry_grpc import CABase
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.validators import Validators
+from sentry_trio.validators import Validators, Vouched
 from sentry_trio.validators.insecure import InsecureValidator
 from tests.authorities import SKEW, made_bundle, made_csr, wall_clock
 
@@ -91,6 +92,19 @@ class Clock:
         return self.at
 
 
+def made_service(
+    issuer: Issuer,
+    validators: Validators = STANDALONE,
+    *,
+    metrics: Metrics | None = None,
+    clock: Callable[[], datetime] = wall_clock,
+) -> CertificateService:
+    policy = Policy(
+        lifetime=timedelta(hours=24), allowed_clock_skew=SKEW, namespace="default", cluster_domain="localhost"
+    )
+    return CertificateService(issuer, validators, policy, metrics=metrics or Metrics(), now=clock)
+
+
 @asynccontextmanager
 async def oracle(
     *,
@@ -110,10 +124,7 @@ async def oracle(
     )
     context = server_context(own.pem, write_private_key(key))
     metrics = Metrics()
-    policy = Policy(
-        lifetime=timedelta(hours=24), allowed_clock_skew=SKEW, namespace="default", cluster_domain="localhost"
-    )
-    service = CertificateService(issuer, validators, policy, metrics=metrics, now=clock)
+    service = made_service(issuer, validators, metrics=metrics, clock=clock)
     with open_listener("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(serve_grpc, [service], [listener], tls=lambda: context))
@@ -125,6 +136,11 @@ async def oracle(
 async def standalone() -> AsyncIterator[Oracle]:
     async with oracle() as served:
         yield served
+
+
+def test_it_is_the_service_that_the_protocol_names() -> None:
+    service = made_service(Issuer(made_bundle()))
+    assert service.__mapping__() == CABase.__mapping__(cast("CABase", service))
 
 
 async def test_a_certificate_is_issued(standalone: Oracle) -> None:
@@ -284,6 +300,21 @@ async def test_a_failure_to_sign_is_internal_and_tells_no_details() -> None:
         assert served.counted('dapr_sentry_cert_sign_failure_total{reason="signing"}') == 1
 
 
+class AwayValidator:
+    """Cannot find out."""
+
+    async def validate(self, request: SignCertificateRequest) -> Vouched:
+        raise ApiUnavailableError("token review failed: https://10.0.0.1: the operator's affair")
+
+
+async def test_what_may_pass_is_unavailable_so_that_clients_ask_again() -> None:
+    async with oracle(validators=Validators(present={INSECURE: AwayValidator()}, default=INSECURE)) as served:
+        code, message = await served.refused()
+        assert code == "UNAVAILABLE"
+        assert message == "validator not ready: the Kubernetes API server cannot be asked now, try again"
+        assert served.counted('dapr_sentry_cert_sign_failure_total{reason="validator_unavailable"}') == 1
+
+
 async def test_ec_keys_of_another_curve_are_signed(standalone: Oracle) -> None:
     csr = made_csr(ec.generate_private_key(ec.SECP384R1()))
     leaf = x509.load_pem_x509_certificate((await standalone.sign(certificate_signing_request=csr)).workload_certificate)
@@ -306,13 +337,7 @@ class _InMemory:
 @pytest.mark.parametrize("slow", [True, False])
 async def test_while_slow_issuers_sign_others_get_their_turn(monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
     monkeypatch.setattr(Issuer, "is_slow", slow)
-    service = CertificateService(
-        Issuer(made_bundle()),
-        STANDALONE,
-        Policy(lifetime=timedelta(hours=1), allowed_clock_skew=SKEW, namespace="dapr", cluster_domain="cluster.local"),
-        metrics=Metrics(),
-        now=wall_clock,
-    )
+    service = made_service(Issuer(made_bundle()))
     streams = [_InMemory() for _ in range(5)]
     answered_by_turn = [0]
 

@@ -1,8 +1,10 @@
 """Where an authority lives, and so where a run is made from: one module per mode.
 
 standalone.py    files, and whoever asks is vouched for
+kubernetes.py    a Secret, a Configuration object, and pods that show a token
 """
 
+import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,8 +36,20 @@ class Ingredients:
     origin: str
 
 
+class Notice(enum.Enum):
+    """What whoever looks after the environment should see."""
+
+    GENERATED = enum.auto()
+    REPLACED = enum.auto()
+    RELOAD_FAILED = enum.auto()
+    EXPIRY_NEAR = enum.auto()
+
+
 class Environment(Protocol):
     """Where an authority lives. It outlives the runs."""
+
+    def tell(self, notice: Notice, message: str) -> None:
+        """Tells of something where operators look, beside the log; neither waits nor fails."""
 
     async def ingredients(self, *, may_generate: bool) -> Ingredients:
         """Reads anew what a run is made of, or generates credentials where there are none.

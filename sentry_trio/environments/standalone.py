@@ -11,7 +11,7 @@ from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
-from sentry_trio.environments import Changed, Ingredients
+from sentry_trio.environments import Changed, Ingredients, Notice
 from sentry_trio.errors import BundlePart, InvalidBundleError, StoreError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import Configuration
@@ -49,6 +49,9 @@ class Standalone:
         self._now = now
         self._files = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
         self._store = FileStore(*self._files)
+
+    def tell(self, notice: Notice, message: str) -> None:
+        """Nobody: the log is all that there is here."""
 
     async def ingredients(self, *, may_generate: bool) -> Ingredients:
         """Reads the files anew, or generates a trust bundle where there is none; see `Environment`."""

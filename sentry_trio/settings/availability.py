@@ -6,7 +6,6 @@ from typing import Final
 from sentry_trio.errors import NotAvailableError
 
 TO_COME: Final = (
-    "--mode=kubernetes",
     "--jwt-enabled",
     "--oidc-enabled",
     "the token validator 'jwks'",

@@ -54,6 +54,12 @@ FLAGS: Final = (
     # not in Dapr Sentry
     Flag("ca-key-type", _STRING, "p256", "Keys of a generated certificate authority: p256, p384, ed25519 or rsa2048"),
     Flag("drain-timeout", _DURATION, timedelta(seconds=10), "Time for open calls to end at a restart or shutdown"),
+    Flag(
+        "token-verification",
+        _STRING,
+        "review",
+        "Service account tokens are checked by the API server (review) or here (local)",
+    ),
     Flag("max-connections", _INT, 2000, "gRPC connections at once; one more takes the place of the longest idle"),
     Flag("max-connections-per-peer", _INT, 500, "gRPC connections at once from one address (IPv6: one /64 network)"),
     Flag("max-calls", _INT, 500, "Calls answered at once; more wait, or are refused where that would be in vain"),

@@ -30,6 +30,28 @@ class Mode(enum.Enum):
         return Mode.KUBERNETES if environ.get(_CLUSTER_VARIABLE) else Mode.STANDALONE
 
 
+class TokenVerification(enum.Enum):
+    """Who decides whether a service account's token is good."""
+
+    REVIEW = "review"
+    """The API server, asked for each."""
+    LOCAL = "local"
+    """The cluster's public keys, and the API server where they cannot."""
+
+
+def token_verification(text: str) -> TokenVerification:
+    """The way of that name.
+
+    Raises:
+        InvalidOptionsError: names what there is.
+    """
+    try:
+        return TokenVerification(text)
+    except ValueError as error:
+        known = ", ".join(each.value for each in TokenVerification)
+        raise InvalidOptionsError(f"invalid --token-verification {quote(text)}: expected one of {known}") from error
+
+
 def mode_named(text: str) -> Mode:
     """The mode of that name.
 

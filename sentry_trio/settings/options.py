@@ -10,9 +10,9 @@ from sentry_trio.settings.addresses import listen_host, listen_port
 from sentry_trio.settings.availability import require
 from sentry_trio.settings.flag_table import flag_set
 from sentry_trio.settings.flags import ParsedFlags
-from sentry_trio.settings.option_rules import Mode
+from sentry_trio.settings.option_rules import Mode, TokenVerification
 
-__all__ = ["Mode", "Options", "parse_options"]
+__all__ = ["Mode", "Options", "TokenVerification", "parse_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Options:
         metrics_port: 0 where metrics are off, whatever was given.
         ca_key_type: keys of a generated certificate authority: p256, p384, ed25519, rsa2048.
         drain_timeout: time for open calls to end at a restart or shutdown; not negative.
+        token_verification: who decides, in kubernetes mode, whether a service account's token is good.
         max_connections: gRPC connections at once; this and the following are positive.
         max_connections_per_peer: the same, from one address.
         max_calls: calls answered at once.
@@ -76,6 +77,7 @@ class Options:
     metrics_listen_address: str
     ca_key_type: str
     drain_timeout: timedelta
+    token_verification: TokenVerification
     max_connections: int
     max_connections_per_peer: int
     max_calls: int
@@ -186,6 +188,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         metrics_listen_address=_host(flags, "metrics-listen-address"),
         ca_key_type=rules.ca_key_type(flags.get("ca-key-type", str)),
         drain_timeout=rules.drain_timeout(flags.get("drain-timeout", timedelta)),
+        token_verification=rules.token_verification(flags.get("token-verification", str)),
         max_connections=_positive(flags, "max-connections"),
         max_connections_per_peer=_positive(flags, "max-connections-per-peer"),
         max_calls=_positive(flags, "max-calls"),
@@ -193,7 +196,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         connection_age=_positive_duration(flags, "connection-age"),
         namespace=rules.own_namespace(environ),
     )
-    _check_available(options, asked_mode)
+    _check_available(options)
     return options
 
 
@@ -218,11 +221,7 @@ def _file(flags: ParsedFlags, name: str) -> Path | None:
     return None if text is None else Path(text)
 
 
-def _check_available(options: Options, asked_mode: Mode) -> None:
-    if options.mode is Mode.KUBERNETES:
-        chosen = asked_mode is Mode.KUBERNETES
-        hint = "use --mode=standalone" if chosen else "KUBERNETES_SERVICE_HOST selects it, --mode=standalone overrides"
-        require("--mode=kubernetes", hint=hint)
+def _check_available(options: Options) -> None:
     if options.jwt_enabled:
         require("--jwt-enabled")
     if options.oidc_enabled:

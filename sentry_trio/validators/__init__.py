@@ -2,6 +2,7 @@
 
 request.py     what every validator asks of a request
 insecure.py    vouches for whoever asks; the default of standalone mode
+kubernetes.py  vouches for pods by the tokens of their service accounts; the default of Kubernetes mode
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ class Validator(Protocol):
 
         Raises:
             NotPermittedError: this caller may not have this identity; its text is told to the caller.
+            ApiUnavailableError: whether it may cannot be found out now.
         """
 
 

@@ -13,6 +13,9 @@ import pytest
 from sentry_trio import __version__
 from tests.cli.conftest import Start
 
+# A container of root is refused in Kubernetes mode unless it is said to be meant; and HOME says where a kubeconfig is.
+UNSAFE = {"DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true", "HOME": "/nowhere"}
+
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -111,8 +114,8 @@ def test_help(flag: str) -> None:
     ("arguments", "environ", "message"),
     [
         (["--mode=nope"], {}, "Invalid options: invalid mode: nope"),
-        (["--mode=kubernetes"], {}, "--mode=kubernetes is not available in this release"),
-        ([], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "--mode=kubernetes is not available in this release"),
+        (["--mode=kubernetes"], UNSAFE, "/nowhere/.kube/config"),
+        ([], {**UNSAFE, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "cannot use"),
         (["--jwt-enabled"], {}, "--jwt-enabled is not available in this release"),
         (["--jwt-issuer=x"], {}, "jwt-issuer cannot be set when jwt-enabled is false"),
         (["--mode=standalone"], {"NAMESPACE": ""}, "NAMESPACE"),

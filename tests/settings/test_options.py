@@ -13,7 +13,7 @@ from sentry_trio.errors import InvalidOptionsError, NotAvailableError
 from sentry_trio.settings import options as options_module
 from sentry_trio.settings.flag_table import FLAGS
 from sentry_trio.settings.flags import HelpRequested, Kind, UsageError, Value
-from sentry_trio.settings.options import Mode, Options, parse_options
+from sentry_trio.settings.options import Mode, Options, TokenVerification, parse_options
 
 DIRECTORY = "/var/run/secrets/dapr.io/credentials"
 
@@ -55,6 +55,7 @@ TABLE: list[tuple[str, Kind, Value | None, str, object, object]] = [
     ("metrics-listen-address", Kind.STRING, "0.0.0.0", "localhost", "0.0.0.0", "localhost"),
     ("ca-key-type", Kind.STRING, "p256", "ed25519", "p256", "ed25519"),
     ("drain-timeout", Kind.DURATION, timedelta(seconds=10), "0", timedelta(seconds=10), timedelta()),
+    ("token-verification", Kind.STRING, "review", "local", TokenVerification.REVIEW, TokenVerification.LOCAL),
     ("max-connections", Kind.INT, 2000, "9", 2000, 9),
     ("max-connections-per-peer", Kind.INT, 500, "9", 500, 9),
     ("max-calls", Kind.INT, 500, "9", 500, 9),
@@ -168,6 +169,10 @@ CERT, KEY = "--oidc-server-tls-cert-file=c", "--oidc-server-tls-key-file=k"
         (["--metrics-port=x"], 'failed to parse metrics port: strconv.Atoi: parsing "x": invalid syntax'),
         (["--ca-key-type=rsa"], 'invalid --ca-key-type "rsa": expected one of p256, p384, ed25519, rsa2048'),
         (["--drain-timeout=-1s"], "--drain-timeout must not be negative, got -1s"),
+        (
+            ["--token-verification=never"],
+            'invalid --token-verification "never": expected one of review, local',
+        ),
         (["--max-connections=0"], "--max-connections must be positive, got 0"),
         (["--max-connections-per-peer=-1"], "--max-connections-per-peer must be positive, got -1"),
         (["--max-calls=0"], "--max-calls must be positive, got 0"),
@@ -217,24 +222,15 @@ def test_mode(arguments: list[str], cluster: dict[str, str], mode: Mode) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "cluster", "error"),
+    ("arguments", "error"),
     [
-        (["--mode=kubernetes"], {}, "--mode=kubernetes is not available in this release: use --mode=standalone"),
-        (
-            [],
-            {"KUBERNETES_SERVICE_HOST": "10.0.0.1"},
-            (
-                "--mode=kubernetes is not available in this release: "
-                "KUBERNETES_SERVICE_HOST selects it, --mode=standalone overrides"
-            ),
-        ),
-        (["--jwt-enabled", "--jwt-issuer=i"], {}, "--jwt-enabled is not available in this release"),
-        (["--oidc-enabled", CERT, KEY], {}, "--oidc-enabled is not available in this release"),
+        (["--jwt-enabled", "--jwt-issuer=i"], "--jwt-enabled is not available in this release"),
+        (["--oidc-enabled", CERT, KEY], "--oidc-enabled is not available in this release"),
     ],
 )
-def test_what_is_still_to_come(arguments: list[str], cluster: dict[str, str], error: str) -> None:
+def test_what_is_still_to_come(arguments: list[str], error: str) -> None:
     with pytest.raises(NotAvailableError) as caught:
-        parse(*arguments, **cluster)
+        parse(*arguments)
     assert str(caught.value) == error
 
 

@@ -1,0 +1,242 @@
+"""Kubernetes mode: a trust bundle in a Secret, a Configuration object, and pods that show a token of their own."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.verify import verify
+from sentry_trio.environments import Changed, Ingredients, Notice
+from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidOptionsError, StoreError
+from sentry_trio.kube.api import Api
+from sentry_trio.kube.events import EventRecorder, Involved, Reason
+from sentry_trio.kube.index import Index
+from sentry_trio.kube.keys import ClusterKeys
+from sentry_trio.kube.review import TokenReviewer
+from sentry_trio.kube.rights import check_rights, needed_rights, useful_rights
+from sentry_trio.kube.session import open_session
+from sentry_trio.kube.tokens import TokenChecker, audiences
+from sentry_trio.kube.verifier import LocalVerifier
+from sentry_trio.lifetimes import outliving
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.options import Options, TokenVerification
+from sentry_trio.stores.configuration_object import DEFAULT_NAME, read_configuration_object, watch_configuration
+from sentry_trio.stores.secret import SecretStore
+from sentry_trio.stores.secret_content import Keys
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.validators import Validators
+from sentry_trio.validators.kubernetes import KubernetesValidator
+
+_BUNDLE: Final = "dapr-trust-bundle"
+_SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
+_REASONS: Final[Mapping[Notice, Reason]] = {
+    Notice.GENERATED: Reason.GENERATED,
+    Notice.REPLACED: Reason.REPLACED,
+    Notice.RELOAD_FAILED: Reason.RELOAD_FAILED,
+    Notice.EXPIRY_NEAR: Reason.EXPIRY_NEAR,
+}
+
+_log: Final = get_logger("dapr.sentry")
+_ca_log: Final = get_logger("dapr.sentry.ca")
+
+
+@asynccontextmanager
+async def open_kubernetes(
+    options: Options, environ: Mapping[str, str], *, metrics: Metrics, now: Callable[[], datetime]
+) -> AsyncIterator["Kubernetes"]:
+    """Opens the session with the API server and begins to follow the cluster, once per process.
+
+    Nothing waits for the cluster to be known: callers are told to ask again until it is.
+
+    Args:
+        options: the command line.
+        environ: the environment: where the API server is.
+        metrics: told when the trust bundle changes.
+        now: the wall clock, aware.
+
+    Raises:
+        InvalidOptionsError: the process runs as root.
+        SentryError: there are no credentials for the API server, or rights are missing.
+
+    Cancellation: at once.
+    """
+    refuse_root(environ, os.geteuid())
+    kubeconfig = Path(options.kubeconfig) if options.kubeconfig else None
+    async with AsyncExitStack() as outer:
+        session = await outer.enter_async_context(open_session(kubeconfig=kubeconfig, environ=environ))
+        _log.info(f"Using the Kubernetes API server {session.server}")
+        await check_rights(
+            session,
+            needed_rights(options.namespace, bundle=_BUNDLE, configuration=options.config or DEFAULT_NAME),
+            useful_rights(options.namespace, bundle=_BUNDLE),
+        )
+        events = EventRecorder(session, options.namespace, Involved("Secret", _BUNDLE))
+        await outer.enter_async_context(outliving(events.keep))
+        index = Index(session)
+        await outer.enter_async_context(outliving(partial(_beside, index.keep)))
+        wanted = audiences(options.trust_domain, options.namespace)
+        checker: TokenChecker = TokenReviewer(session, wanted, now=now)
+        if options.token_verification is TokenVerification.LOCAL:
+            keys = ClusterKeys(session)
+            await outer.enter_async_context(outliving(partial(_beside, keys.keep)))
+            checker = LocalVerifier(keys, checker, wanted, now=now)
+        yield Kubernetes(options, Cluster(session, index, checker, events), metrics=metrics, now=now)
+
+
+async def _beside(keep: Callable[..., Awaitable[None]], *, task_status: trio.TaskStatus[None]) -> None:
+    """Keeps something, and is started before that is ready."""
+    task_status.started()
+    await keep()
+
+
+def refuse_root(environ: Mapping[str, str], uid: int) -> None:
+    """Root is not needed here, and who breaks in has it then.
+
+    Raises:
+        InvalidOptionsError: `uid` is root's; with Dapr Sentry 1.18's text.
+    """
+    if uid == 0 and environ.get(_SKIP_CHECK) != "true":
+        raise InvalidOptionsError(
+            f"error creating security: current user UID({uid}) is root. Dapr must be run as a non-root user in "
+            "Kubernetes environments. To override this check, set the environment variable "
+            f"'{_SKIP_CHECK}=true'"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What is kept up to date for as long as the process lasts.
+
+    Attributes:
+        api: the API server.
+        index: its pods and Configurations.
+        checker: tells who a token speaks for.
+        events: where the cluster's operators look.
+    """
+
+    api: Api
+    index: Index
+    checker: TokenChecker
+    events: EventRecorder
+
+
+class Kubernetes:
+    """A cluster, as an environment; see `Environment`.
+
+    Args:
+        options: the command line.
+        cluster: what is kept up to date.
+        metrics: told when the trust bundle changes.
+        now: the wall clock, aware.
+    """
+
+    def __init__(self, options: Options, cluster: Cluster, *, metrics: Metrics, now: Callable[[], datetime]) -> None:
+        self._options = options
+        self._cluster = cluster
+        self._metrics = metrics
+        self._now = now
+        keys = Keys.of_paths(options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
+        self._keys = keys
+        self._store = SecretStore(cluster.api, options.namespace, keys)
+        kubernetes = SignCertificateRequest.KUBERNETES
+        validator = KubernetesValidator(
+            cluster.checker, cluster.index, trust_domain=options.trust_domain, namespace=options.namespace
+        )
+        self._validators = Validators(present={kubernetes: validator}, default=kubernetes)
+
+    def tell(self, notice: Notice, message: str) -> None:
+        """Records a Kubernetes Event; neither waits nor fails."""
+        self._cluster.events.record(_REASONS[notice], message)
+
+    async def ingredients(self, *, may_generate: bool) -> Ingredients:
+        """Reads Configuration and Secret anew, or fills the Secret where it is empty; see `Environment`.
+
+        Of several replicas that find it empty, one fills it and the others use what that one wrote.
+        """
+        options = self._options
+        configuration = await read_configuration_object(self._cluster.api, options.namespace, options.config)
+        _log.info("Adding validator 'kubernetes'")
+        _ca_log.info("Using kubernetes secret store for trust bundle storage")
+        stored = await self._store.load()
+        if stored is not None:
+            _ca_log.info("Root and issuer certs found: using credentials from store")
+        elif may_generate:
+            stored = await self._generated(configuration)
+        else:
+            raise StoreError(
+                f"the trust bundle is gone from Secret {self._store.place}: none is generated in its place while one "
+                "is in use; restore it, or restart the process to begin with a new certificate authority"
+            )
+        bundle = self._verified(stored)
+        if await self._store.publish(stored):
+            _ca_log.info(f"Published the trust anchors in ConfigMap {self._store.place}")
+        return Ingredients(
+            configuration=configuration,
+            bundle=bundle,
+            validators=self._validators,
+            watch=partial(self._watch, stored, configuration),
+            origin=f"issuer chain {self._keys.chain} in Secret {self._store.place}, "
+            f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}",
+        )
+
+    async def _generated(self, configuration: Configuration) -> StoredBundle:
+        _ca_log.info("Root and issuer certs not found: generating self signed CA")
+        options = self._options
+        own = generate(
+            options.trust_domain,
+            options.namespace,
+            KeyType(options.ca_key_type),
+            now=self._now(),
+            allowed_clock_skew=configuration.allowed_clock_skew,
+        )
+        stored = await self._store.create(own)
+        if stored == own:
+            self._metrics.issuer_changed()
+            _ca_log.info("Self-signed certs generated and persisted successfully")
+            self.tell(Notice.GENERATED, "generated a self-signed certificate authority, as the Secret was empty")
+        return stored
+
+    def _verified(self, stored: StoredBundle) -> TrustBundle:
+        try:
+            return verify(stored, self._now())
+        except InvalidBundleError as error:
+            names = {
+                BundlePart.ANCHORS: self._keys.anchors,
+                BundlePart.CHAIN: self._keys.chain,
+                BundlePart.KEY: self._keys.key,
+            }
+            at_fault = ", ".join(f"{part.value} {names[part]}" for part in error.parts)
+            raise InvalidBundleError(f"{error} ({at_fault} in Secret {self._store.place})", *error.parts) from error
+
+    async def _watch(self, stored: StoredBundle, configuration: Configuration, changed: Changed) -> None:
+        async def bundle_changed() -> None:
+            self._metrics.issuer_changed()
+            _log.warning("Issuer credentials changed; reloading")
+            await changed()
+
+        async def configuration_changed() -> None:
+            _log.warning("Configuration changed; reloading")
+            await changed()
+
+        options = self._options
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._store.watch, stored, bundle_changed)
+            watching.start_soon(
+                watch_configuration,
+                self._cluster.api,
+                options.namespace,
+                options.config,
+                configuration,
+                configuration_changed,
+            )

@@ -1,0 +1,226 @@
+"""Events (core/v1): what operators see with `kubectl describe` and `kubectl get events`."""
+
+import enum
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from secrets import token_hex
+from typing import Any, Final, NoReturn
+
+import trio
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.kube.api import Api
+from sentry_trio.kube.retrying import persist
+from sentry_trio.telemetry.logs import get_logger
+
+BURST: Final = 5
+"""Events of one reason that may be sent at once."""
+
+INTERVAL: Final = 60.0
+"""Seconds after which one more may be sent."""
+
+WAITING: Final = 64
+"""Events that may wait to be sent; more are dropped: whoever records them never waits."""
+
+LONGEST_MESSAGE: Final = 1024
+"""Characters of a message; the rest is cut off. It is the API server's own limit for the newer kind of Events."""
+
+COMPONENT: Final = "dapr-sentry"
+
+_PATIENCE: Final = 10.0  # s; an Event is worth that much, others wait meanwhile
+# What a secret looks like, from where it begins: callers do not write such messages, the texts of errors might.
+_SECRET: Final = re.compile(r"-----BEGIN .*|\beyJ[\w-]{8,}\.[\w.-]*", re.DOTALL)
+
+_log: Final = get_logger("dapr.sentry")
+
+
+class Reason(enum.StrEnum):
+    """What an Event is about."""
+
+    GENERATED = "CertificateAuthorityGenerated"
+    REPLACED = "CertificateAuthorityReplaced"
+    RELOAD_FAILED = "ReloadFailed"
+    EXPIRY_NEAR = "CertificateExpiryNear"
+
+    @property
+    def type(self) -> str:
+        """`Normal` or `Warning`."""
+        return "Warning" if self in {Reason.RELOAD_FAILED, Reason.EXPIRY_NEAR} else "Normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Involved:
+    """The object that Events are about.
+
+    Attributes:
+        kind: e.g. `Secret`.
+        name: its name.
+        uid: its unique ID; without it `kubectl get events` shows the Events, but `kubectl describe` does not.
+        api_version: of its kind.
+    """
+
+    kind: str
+    name: str
+    uid: str = ""
+    api_version: str = "v1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is to be sent: the last of `count` Events of one reason, from `first` to `last`."""
+
+    reason: Reason
+    message: str
+    first: datetime
+    last: datetime
+    count: int = 1
+
+
+class _Bucket:
+    """Tokens for the Events of one reason (a token bucket), on Trio's clock."""
+
+    def __init__(self) -> None:
+        self._tokens = float(BURST)
+        self._at = trio.current_time()
+
+    def take(self) -> bool:
+        now = trio.current_time()
+        self._tokens = min(BURST, self._tokens + (now - self._at) / INTERVAL)
+        self._at = now
+        # Sums of fractions come out a little short of a whole.
+        if self._tokens < 1 - 1e-6:
+            return False
+        self._tokens = max(0.0, self._tokens - 1)
+        return True
+
+    @property
+    def next(self) -> float:
+        """When there is a token again, on Trio's clock."""
+        return self._at + max(0.0, 1 - self._tokens) * INTERVAL
+
+
+class EventRecorder:
+    """Sends Events about one object, in the background and as far as that is possible.
+
+    Of each reason `BURST` may be sent at once and one per `INTERVAL`; those in between are counted, and told by one
+    Event with the last message and the count as soon as there is room. Nothing that goes wrong here reaches who
+    records: without the right to create Events there is one warning in the log, what cannot be sent within 10 s is
+    dropped.
+
+    Args:
+        api: the API server.
+        namespace: where the object, and so the Events, are.
+        involved: the object.
+        instance: name of this process, e.g. its pod's.
+        now: the wall clock; aware.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        involved: Involved,
+        *,
+        instance: str = COMPONENT,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._involved = involved
+        self._instance = instance
+        self._now = now
+        self._send, self._receive = trio.open_memory_channel[_Record](WAITING)
+        self._buckets: dict[Reason, _Bucket] = {}
+        self._held: dict[Reason, _Record] = {}
+        self._refused = False
+
+    def record(self, reason: Reason, message: str) -> None:
+        """Has an Event sent. Never waits, never raises; where too many wait already, it is dropped.
+
+        Args:
+            reason: what it is about.
+            message: for people; line breaks become spaces, and what looks like a key, certificate or token is left out.
+        """
+        now = self._now()
+        text = " ".join(_SECRET.sub("(left out)", message).split())[:LONGEST_MESSAGE]
+        try:
+            self._send.send_nowait(_Record(reason, text, now, now))
+        except trio.WouldBlock:
+            _log.debug(f"too many Events are waiting: dropped {reason}: {text}")
+
+    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Sends what is recorded, also before this was called, until cancelled.
+
+        Args:
+            task_status: started at once.
+
+        Cancellation: at once; what has not been sent is lost.
+        """
+        task_status.started()
+        while True:
+            next_time = min((self._buckets[reason].next for reason in self._held), default=math.inf)
+            with trio.move_on_at(next_time):
+                self._hold(await self._receive.receive())
+            for reason in list(self._held):
+                if self._buckets.setdefault(reason, _Bucket()).take():
+                    await self._try_to_send(self._held.pop(reason))
+
+    def _hold(self, record: _Record) -> None:
+        held = self._held.get(record.reason)
+        if held is not None:
+            record = replace(record, first=held.first, count=held.count + 1)
+        self._held[record.reason] = record
+        self._buckets.setdefault(record.reason, _Bucket())
+
+    async def _try_to_send(self, record: _Record) -> None:
+        event = self._event(record)
+        try:
+            await persist(partial(self._create, event), patience=_PATIENCE)
+        except ApiUnavailableError as error:
+            _log.debug(f"cannot send an Event, dropped {record.reason}: {error}")
+        except ApiRefusedError as error:
+            say = _log.debug if self._refused else _log.warning
+            say(f"Events are refused, they stand in this log only: {error}")
+            self._refused = True
+        else:
+            self._refused = False
+
+    async def _create(self, event: dict[str, Any]) -> None:
+        try:
+            await self._api.create(f"/api/v1/namespaces/{self._namespace}/events", event)
+        except ApiRefusedError as error:
+            # There is no other of this name: an attempt whose answer was lost has made it.
+            if error.reason != "AlreadyExists":
+                raise
+
+    def _event(self, record: _Record) -> dict[str, Any]:
+        involved = self._involved
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{involved.name}.{token_hex(8)}", "namespace": self._namespace},
+            "involvedObject": {
+                "apiVersion": involved.api_version,
+                "kind": involved.kind,
+                "namespace": self._namespace,
+                "name": involved.name,
+                **({"uid": involved.uid} if involved.uid else {}),
+            },
+            "type": record.reason.type,
+            "reason": str(record.reason),
+            "message": record.message,
+            "count": record.count,
+            "firstTimestamp": _timestamp(record.first),
+            "lastTimestamp": _timestamp(record.last),
+            "source": {"component": COMPONENT, "host": self._instance},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._instance,
+        }
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

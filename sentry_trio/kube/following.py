@@ -1,0 +1,177 @@
+"""Following single objects: tells when what they hold is no longer what is known."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, NoReturn, TypeVar
+
+import trio
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.kube.api import Api
+from sentry_trio.kube.retrying import Backoff
+from sentry_trio.telemetry.logs import get_logger
+
+QUIET: Final = 0.2
+"""Seconds without events after which a change counts as finished: two objects are seldom written in one moment."""
+
+LONGEST: Final = 1.0
+"""Seconds after the first event at which a change is looked at even if events go on."""
+
+WATCH_SECONDS: Final = 240
+"""How long a watch may last before another one is begun, which finds what a connection that died unnoticed hid."""
+
+POLL: Final = 10.0
+"""Seconds between looks, at most, where the API server refuses the watch, e.g. for want of the right to it."""
+
+_STEADY: Final = 10.0  # s that a watch has to last before its end counts as the first failure again
+
+_log: Final = get_logger("dapr.sentry")
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One object.
+
+    Attributes:
+        collection: the path of the objects of its kind, e.g. `/api/v1/namespaces/default/secrets`.
+        name: the object's.
+    """
+
+    collection: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The object's own path."""
+        return f"{self.collection}/{self.name}"
+
+
+class _Bell:
+    """Remembers, once, that it was rung."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[None](1)
+
+    def ring(self) -> None:
+        with suppress(trio.WouldBlock):  # it is ringing already
+            self._send.send_nowait(None)
+
+    async def rung(self) -> None:
+        await self._receive.receive()
+
+
+async def follow(
+    api: Api,
+    objects: Sequence[Followed],
+    *,
+    look: Callable[[], Awaitable[Content]],
+    known: Content,
+    changed: Callable[[], Awaitable[None]],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Calls `changed` whenever a look at the objects finds other content than is known; runs until cancelled.
+
+    Events of the watches are hints, which are merged; the look decides. So a watch that was cut, that came too late
+    (410 Gone) or that an API server took down with it loses nothing: it is begun anew, with growing pauses of 5 s at
+    most, and then there is a look. A watch that is refused is tried again within `POLL` seconds, each time with a look:
+    Dapr's own chart, for one, grants no watch of the Secret. What changed before the first look is found by it.
+
+    Content that was reported is known from then on, also when nobody could use it.
+
+    Args:
+        api: the API server.
+        objects: what is watched, each by its name.
+        look: reads what matters of the objects. May raise ApiUnavailableError: then it is tried again, with pauses.
+        known: what a look would have found when the caller last read the objects.
+        changed: called with one change at a time; changes meanwhile are kept and told by the next call. May raise
+            ApiUnavailableError: then the change counts as not told yet, and it is called again after a pause. Anything
+            else that it raises ends this.
+        task_status: started when each watch stands or was refused, or the API server could not be reached for it.
+
+    Raises:
+        Whatever else `look` or `changed` raise, in an exception group.
+
+    Cancellation: at once.
+    """
+    bell = _Bell()
+    async with trio.open_nursery() as nursery:
+        for each in objects:
+            await nursery.start(_hear, api, each, bell)
+        task_status.started()
+        bell.ring()
+        await _report(bell, look, known, changed)
+    raise AssertionError("reporting never ends")  # for the type checker, which knows that nurseries may swallow
+
+
+async def _hear(api: Api, followed: Followed, bell: _Bell, *, task_status: trio.TaskStatus[None]) -> None:
+    """Watches one object by its name and rings for whatever happens to it."""
+    # Without a version to begin at: the API server then tells the object as it is now, and no version is too old.
+    query = {"fieldSelector": f"metadata.name={followed.name}", "timeoutSeconds": str(WATCH_SECONDS)}
+    backoff = Backoff(first=0.25)
+    started = refused = False
+    while True:
+        began = trio.current_time()
+        pause = None
+        try:
+            with trio.move_on_after(WATCH_SECONDS + POLL):
+                async with api.watch(followed.collection, query) as events:
+                    if not started:
+                        started = True
+                        task_status.started()
+                    refused = False
+                    bell.ring()  # for what happened while nobody listened
+                    async for _ in events:
+                        bell.ring()
+        except ApiUnavailableError as error:
+            _log.debug(f"the watch of {followed.path} was cut: {error}")
+        except ApiRefusedError as error:
+            bell.ring()
+            if error.status == 410:
+                _log.debug(f"the watch of {followed.path} came too late: {error}")
+            else:
+                pause = POLL
+                if not refused:
+                    refused = True
+                    _log.warning(f"cannot watch {followed.path}, looking every {POLL:.0f} s instead: {error}")
+        if not started:
+            started = True
+            task_status.started()
+        if trio.current_time() - began >= _STEADY:
+            backoff.reset()
+        await trio.sleep(pause or backoff.next())
+
+
+async def _report(
+    bell: _Bell,
+    look: Callable[[], Awaitable[Content]],
+    known: Content,
+    changed: Callable[[], Awaitable[None]],
+) -> NoReturn:
+    backoff = Backoff()
+    while True:
+        await bell.rung()
+        await _calm(bell)
+        try:
+            present = await look()
+            if present != known:
+                await changed()
+                known = present
+        except ApiUnavailableError as error:
+            _log.debug(f"cannot tell yet what has changed: {error}")
+            bell.ring()
+            await trio.sleep(backoff.next())
+        else:
+            backoff.reset()
+
+
+async def _calm(bell: _Bell) -> None:
+    """Waits until no event came for `QUIET` seconds, `LONGEST` seconds at most."""
+    with trio.move_on_after(LONGEST):
+        while True:
+            with trio.move_on_after(QUIET) as silence:
+                await bell.rung()
+            if silence.cancelled_caught:
+                return

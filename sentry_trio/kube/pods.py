@@ -1,0 +1,158 @@
+"""Pods, as much of them as matters here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from sentry_trio.kube.resources import Resource
+from sentry_trio.kube.shared import Shared
+
+PODS: Final = Resource("/api/v1", "pods")
+ANNOTATIONS: Final = "dapr.io/"
+"""Annotations that begin so are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container that runs for as long as its pod.
+
+    Attributes:
+        name: its name in the pod.
+        image: as the pod's author wrote it.
+        digest: of the image that runs, e.g. `sha256:...`; empty where the node has not reported it.
+        role: `init` for an init container that goes on running (restartPolicy Always), else `container`.
+    """
+
+    name: str
+    image: str
+    digest: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod. Equal parts of pods are the same objects, as far as one reader made them.
+
+    Attributes:
+        namespace: where it is.
+        name: its name, which a later pod may have as well.
+        uid: which no other pod ever has.
+        service_account: the name of the one it runs under.
+        annotations: those that begin with `dapr.io/`.
+        containers: init containers that go on running first, then the others, each in the order of the spec.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    service_account: str
+    annotations: Mapping[str, str]
+    containers: tuple[Container, ...]
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str
+    uid: str
+    annotations: dict[str, str] | None = None
+
+
+class _Container(msgspec.Struct, rename="camel"):
+    name: str
+    image: str = ""
+    restart_policy: str | None = None
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    service_account_name: str = ""
+    containers: list[_Container] | None = None
+    init_containers: list[_Container] | None = None
+
+
+class _ContainerStatus(msgspec.Struct):
+    name: str
+    imageID: str = ""  # noqa: N815  # the field's name in JSON, which no rule makes
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    container_statuses: list[_ContainerStatus] | None = None
+    init_container_statuses: list[_ContainerStatus] | None = None
+
+
+class _Object(msgspec.Struct):
+    """The fields of a pod in JSON that are looked at; all others are skipped without being made objects of."""
+
+    metadata: _Metadata
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+_decoder: Final = msgspec.json.Decoder(_Object)
+
+
+class PodReader:
+    """Reads pods, and keeps once what is equal in several: namespaces, accounts, annotations, containers."""
+
+    def __init__(self) -> None:
+        self._shared = Shared()
+
+    def read(self, document: bytes | msgspec.Raw) -> Pod:
+        """Reads the JSON of a pod.
+
+        Raises:
+            msgspec.MsgspecError: it is none.
+        """
+        return self._pod(_decoder.decode(document))
+
+    def _pod(self, found: _Object) -> Pod:
+        metadata, one = found.metadata, self._shared.one
+        return Pod(
+            one(metadata.namespace),
+            metadata.name,
+            metadata.uid,
+            one(found.spec.service_account_name),
+            self._annotations(metadata.annotations or {}),
+            one(tuple(one(container) for container in _containers(found))),
+        )
+
+    def _annotations(self, annotations: dict[str, str]) -> Mapping[str, str]:
+        kept = tuple(sorted(item for item in annotations.items() if item[0].startswith(ANNOTATIONS)))
+        return self._shared.keyed(("annotations", kept), MappingProxyType(dict(kept)))
+
+
+def read_pod(found: Mapping[str, Any]) -> Pod:
+    """Reads a pod from the object that its JSON stands for.
+
+    Raises:
+        msgspec.ValidationError: it is none.
+    """
+    return PodReader()._pod(msgspec.convert(found, _Object))  # noqa: SLF001  # its own
+
+
+def _containers(found: _Object) -> list[Container]:
+    """As Dapr Sentry 1.18 lists them in certificates: containers that end before others begin are none of them."""
+    spec, status = found.spec, found.status
+    lasting = [each for each in spec.init_containers or () if each.restart_policy == "Always"]
+    return [
+        *_read(lasting, status.init_container_statuses, "init"),
+        *_read(spec.containers or [], status.container_statuses, "container"),
+    ]
+
+
+def _read(containers: list[_Container], statuses: list[_ContainerStatus] | None, role: str) -> list[Container]:
+    digests = {status.name: digest_of(status.imageID) for status in statuses or ()}
+    return [Container(each.name, each.image, digests.get(each.name, ""), role) for each in containers]
+
+
+def digest_of(image_id: str) -> str:
+    """The digest in a container status's imageID, whose form is the container runtime's choice.
+
+    What follows the last `@`, or all of it if it is a digest alone, or nothing: as Dapr Sentry 1.18 reads it.
+    """
+    _, at, digest = image_id.rpartition("@")
+    if at:
+        return digest
+    return image_id if image_id.startswith("sha256:") else ""

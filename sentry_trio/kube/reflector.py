@@ -1,0 +1,262 @@
+"""A copy of all objects of a kind, kept by listing them once and watching what happens to them since."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Final, Generic, NoReturn, Protocol, TypeVar
+
+import msgspec
+import trio
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.kube.resources import Resource
+from sentry_trio.kube.retrying import Backoff
+from sentry_trio.kube.watching import Event
+from sentry_trio.telemetry.logs import get_logger
+
+PAGE: Final = 500
+"""Objects that one answer holds at most while they are listed."""
+
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts at most."""
+
+_FIRST_PAUSE: Final = 0.5  # seconds
+_STEADY: Final = 5.0  # seconds that a watch has to last before its end counts as the first failure again
+# Seconds after which the server ends a watch, spread so that processes that began together do not stay together;
+# a session takes a longer silence for a cut.
+_WATCH_SECONDS: Final = range(200, 290)
+_BREATH: Final = 100  # objects that are read without letting others run
+_GONE: Final = 410
+
+_random: Final = SystemRandom()
+_log: Final = get_logger("dapr.sentry.kubernetes")
+
+
+class RawApi(Protocol):
+    """The API server, by path; objects come as JSON. Errors are Session's."""
+
+    async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """Reads an object or a list."""
+        ...
+
+    def watch_raw(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """The events of a list."""
+        ...
+
+
+class Named(Protocol):
+    """What every namespaced object has."""
+
+    @property
+    def namespace(self) -> str:
+        """Where it is."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def uid(self) -> str:
+        """Which no other object ever has."""
+
+
+T = TypeVar("T", bound=Named)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """A kind of objects, and what is kept of one.
+
+    Attributes:
+        resource: where they are.
+        read: makes of an object's JSON what is kept; raises msgspec.MsgspecError where it cannot.
+    """
+
+    resource: Resource
+    read: Callable[[bytes | msgspec.Raw], T]
+
+
+class _ListMetadata(msgspec.Struct, rename={"version": "resourceVersion", "rest": "continue"}):
+    version: str
+    rest: str = ""
+
+
+class _Page(msgspec.Struct):
+    metadata: _ListMetadata
+    items: list[msgspec.Raw] | None = None
+
+
+class _Metadata(msgspec.Struct, rename="camel"):
+    resource_version: str
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Metadata
+
+
+_pages: Final = msgspec.json.Decoder(_Page)
+_versions: Final = msgspec.json.Decoder(_Versioned)
+
+
+class Reflector(Generic[T]):
+    """Keeps a copy of all objects of a kind in all namespaces.
+
+    While the API server is away the copy stays as it was. What cannot be read is left out.
+
+    Args:
+        api: the API server.
+        kind: what is kept.
+        deleted: told which objects have been deleted, as far as that was seen.
+        page: objects in one answer at most.
+    """
+
+    def __init__(
+        self, api: RawApi, kind: Kind[T], *, deleted: Callable[[T], None] = lambda _: None, page: int = PAGE
+    ) -> None:
+        self._api = api
+        self._kind = kind
+        self._deleted = deleted
+        self._page = page
+        self._path = kind.resource.everywhere()
+        # By namespace and name: a table each needs less memory than pairs as keys.
+        self._objects: dict[str, dict[str, T]] = {}
+        self._version: str | None = None  # of the last event; None where the objects are to be listed
+        self._listed = trio.Event()
+        self._failing = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether all objects have been listed once."""
+        return self._listed.is_set()
+
+    async def wait_ready(self) -> None:
+        """Returns as soon as they have been."""
+        await self._listed.wait()
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """The object of that name, as far as it is known."""
+        return self._objects.get(namespace, {}).get(name)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._objects.values()))
+
+    def __iter__(self) -> Iterator[T]:
+        for objects in self._objects.values():
+            yield from objects.values()
+
+    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Lists, watches, and does so again whenever that ends; runs until cancelled.
+
+        A watch that ends or is cut is begun anew where it was; where the API server no longer knows what was then
+        (410), the objects are listed again. Pauses grow from 0.5 s to `LONGEST_PAUSE`, half of it chance; the server's
+        own Retry-After is obeyed up to that. No failure ends this: rights and definitions that are missing may come.
+
+        Args:
+            task_status: started once all objects have been listed.
+
+        Cancellation: at once.
+        """
+        backoff = Backoff(first=_FIRST_PAUSE, longest=LONGEST_PAUSE)
+        while True:
+            asked = 0.0
+            began = trio.current_time()
+            try:
+                if self._version is None:
+                    await self._list()
+                    if not self.ready:
+                        self._listed.set()
+                        task_status.started()
+                began = trio.current_time()
+                await self._follow(self._version)
+            except ApiRefusedError as error:
+                if error.status == _GONE:
+                    self._version = None
+                    _log.debug(f"listing {self._path} again: {error}")
+                else:
+                    self._failed(error)
+            except ApiUnavailableError as error:
+                self._failed(error)
+                asked = min(error.retry_after or 0.0, LONGEST_PAUSE)
+            if trio.current_time() - began >= _STEADY:
+                backoff.reset()
+            await trio.sleep(max(backoff.next(), asked))
+
+    async def _list(self) -> None:
+        objects: dict[str, dict[str, T]] = {}
+        query = {"limit": str(self._page)}
+        while True:
+            page = self._decoded(_pages, await self._api.get_raw(self._path, query))
+            for number, item in enumerate(page.items or ()):
+                if number % _BREATH == 0:
+                    await trio.lowlevel.checkpoint()
+                if (read := self._read(item)) is not None:
+                    objects.setdefault(read.namespace, {})[read.name] = read
+            if not page.metadata.rest:
+                break
+            query["continue"] = page.metadata.rest
+        self._replace(objects)
+        self._version = page.metadata.version
+
+    def _replace(self, objects: dict[str, dict[str, T]]) -> None:
+        before, self._objects = list(self), objects
+        for each in before:
+            present = self.get(each.namespace, each.name)
+            if present is None or present.uid != each.uid:
+                self._deleted(each)
+
+    async def _follow(self, version: str | None) -> None:
+        query = {
+            "resourceVersion": version or "",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_random.choice(_WATCH_SECONDS)),
+        }
+        async with self._api.watch_raw(self._path, query) as events:
+            if self._failing:
+                self._failing = False
+                _log.info(f"following {self._path} again")
+            async for event in events:
+                if event.type != "BOOKMARK":
+                    self._apply(event)
+                self._version = self._decoded(_versions, event.object).metadata.resource_version
+
+    def _apply(self, event: Event) -> None:
+        item = self._read(event.object)
+        if item is None:
+            return
+        known = self.get(item.namespace, item.name)
+        if known is not None and known.uid != item.uid:
+            self._deleted(known)
+        if event.type == "DELETED":
+            self._remove(item)
+            self._deleted(item)
+        else:
+            self._objects.setdefault(item.namespace, {})[item.name] = item
+
+    def _remove(self, item: T) -> None:
+        objects = self._objects.get(item.namespace, {})
+        objects.pop(item.name, None)
+        if not objects:
+            self._objects.pop(item.namespace, None)
+
+    def _read(self, document: msgspec.Raw) -> T | None:
+        try:
+            return self._kind.read(document)
+        except msgspec.MsgspecError as error:
+            _log.warning(f"leaving out one of {self._path} that cannot be read: {error}")
+            return None
+
+    def _decoded(self, decoder: msgspec.json.Decoder[V], document: bytes | msgspec.Raw) -> V:
+        try:
+            return decoder.decode(document)
+        except msgspec.MsgspecError as error:
+            raise ApiUnavailableError(f"{self._path}: the answer is not what was asked for: {error}") from error
+
+    def _failed(self, error: ApiRefusedError | ApiUnavailableError) -> None:
+        """Warns of the first failure in a row; the others are for those who search."""
+        tell = _log.debug if self._failing else _log.warning
+        self._failing = True
+        tell(f"cannot follow {self._path}, trying again: {error}")

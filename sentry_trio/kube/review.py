@@ -1,0 +1,189 @@
+"""Tokens reviewed by the API server."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+import trio
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, NotPermittedError
+from sentry_trio.kube.claims import encode_token, read_claims
+from sentry_trio.kube.flights import SingleFlight
+from sentry_trio.kube.recent import Recent
+from sentry_trio.kube.tokens import Caller, caller_of, read_subject, wrong_audience
+from sentry_trio.telemetry.logs import get_logger
+
+PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
+
+ACCEPTED_SECONDS: Final = 30.0
+"""How long a good answer is kept, if the token lasts that long: an API server itself keeps it for 10 s."""
+
+REFUSED_SECONDS: Final = 5.0
+"""How long a bad answer is kept: a caller that asks again at once is not worth another review."""
+
+# Bad request, too large, not processable: this is about the token. Whatever else an API server refuses, it refuses
+# this authority, for want of rights, say: no fault of the caller's, and an operator may put it right.
+_TOKENS_FAULT: Final = frozenset({400, 413, 422})
+
+_log: Final = get_logger("dapr.sentry.identity.kubernetes")
+
+
+class Reviews(Protocol):
+    """What is asked of the API server here."""
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """An object with its answer; raises ApiUnavailableError where it may be had later, else ApiRefusedError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    text: str
+
+
+class TokenReviewer:
+    """Has the API server review tokens (TokenReview, authentication.k8s.io/v1).
+
+    As many reviews as there is room for are under way at once, one per token; there is no limit on their rate, where
+    Dapr Sentry 1.18 lets 5 a second pass at first. Answers are kept for a while, under a hash of the token; that the
+    API server could not be asked is never kept.
+
+    Args:
+        api: the API server.
+        audiences: a token must be for one of them.
+        now: the wall clock; aware.
+        concurrency: how many reviews may be under way; more of them wait.
+        kept: how many good answers are kept, and as many bad ones apart from them, which so push no good one out.
+    """
+
+    def __init__(
+        self,
+        api: Reviews,
+        audiences: Sequence[str],
+        *,
+        now: Callable[[], datetime],
+        concurrency: int = 64,
+        kept: int = 10_000,
+    ) -> None:
+        self._api = api
+        self._audiences = tuple(audiences)
+        self._now = now
+        self._room = trio.CapacityLimiter(concurrency)
+        self._flights = SingleFlight[Caller | _Refusal]()
+        self._accepted = Recent[Caller](seconds=ACCEPTED_SECONDS, limit=kept)
+        self._refused = Recent[_Refusal](seconds=REFUSED_SECONDS, limit=kept)
+        self._failing = False
+
+    async def check(self, token: str) -> Caller:
+        """Who the token speaks for.
+
+        Raises:
+            NotPermittedError: in Dapr Sentry 1.18's order and words, see `_verdict`; its text is told to the caller.
+            ApiUnavailableError: `token review failed: ` and why.
+
+        Cancellation: at once; others who wait for the same review have it made again.
+        """
+        encoded = encode_token(token)
+        key = sha256(encoded).digest()
+        verdict = self._known(key)
+        if verdict is None:
+            verdict = await self._flights.run(key, partial(self._review, key, token, encoded))
+        if isinstance(verdict, _Refusal):
+            raise NotPermittedError(verdict.text)
+        return verdict
+
+    def _known(self, key: bytes) -> Caller | _Refusal | None:
+        accepted = self._accepted.get(key)
+        if accepted is None:
+            return self._refused.get(key)
+        # By the wall clock, as Trio's stands still while a machine is suspended.
+        if accepted.expires_at is not None and accepted.expires_at <= self._now():
+            self._accepted.forget(key)
+            return None
+        return accepted
+
+    async def _review(self, key: bytes, token: str, encoded: bytes) -> Caller | _Refusal:
+        verdict: Caller | _Refusal
+        try:
+            verdict = self._verdict(await self._ask(token), encoded)
+            self._accepted.keep(key, verdict)
+        except NotPermittedError as error:
+            verdict = _Refusal(str(error))
+            self._refused.keep(key, verdict)
+        return verdict
+
+    async def _ask(self, token: str) -> Mapping[str, Any]:
+        """The status of a review.
+
+        Raises:
+            NotPermittedError: the API server does not review such a token.
+            ApiUnavailableError: it could not be asked.
+        """
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": list(self._audiences)},
+        }
+        try:
+            async with self._room:
+                answer = await self._api.create(PATH, review)
+        except (ApiRefusedError, ApiUnavailableError) as error:
+            failed = f"token review failed: {error}"
+            if isinstance(error, ApiRefusedError) and error.status in _TOKENS_FAULT:
+                raise NotPermittedError(failed) from error
+            self._say_failing(failed)
+            raise ApiUnavailableError(failed) from error
+        self._say_well()
+        status = answer.get("status")
+        return status if isinstance(status, dict) else {}
+
+    def _verdict(self, status: Mapping[str, Any], encoded: bytes) -> Caller:
+        """Who the token speaks for, given what the API server says.
+
+        Raises:
+            NotPermittedError: whichever comes first of `invalid token: <error>`, `authentication failed`, `provided
+                token is not a properly structured service account token`, `failed to parse Kubernetes token: <error>`
+                and `kubernetes.io/pod/name claim is missing from Kubernetes token`.
+        """
+        if error := status.get("error"):
+            raise NotPermittedError(f"invalid token: {error}")
+        if status.get("authenticated") is not True:
+            raise NotPermittedError("authentication failed")
+        found = status.get("audiences")
+        if found and not set(self._audiences).intersection(_texts(found)):
+            raise wrong_audience(self._audiences)
+        user = status.get("user")
+        user = user if isinstance(user, dict) else {}
+        namespace, service_account = read_subject(str(user.get("username", "")))
+        caller = caller_of(read_claims(encoded), namespace, service_account)
+        _check_pod(user.get("extra"), caller)
+        return caller
+
+    def _say_failing(self, failed: str) -> None:
+        if not self._failing:
+            _log.warning(failed)
+        self._failing = True
+
+    def _say_well(self) -> None:
+        if self._failing:
+            _log.info("token reviews succeed again")
+        self._failing = False
+
+
+def _check_pod(extra: object, caller: Caller) -> None:
+    """Holds the pod that a token claims against the one that the API server found it bound to, where it says.
+
+    Raises:
+        NotPermittedError: they differ.
+    """
+    extra = extra if isinstance(extra, dict) else {}
+    for key, claimed in (("pod-name", caller.pod_name), ("pod-uid", caller.pod_uid)):
+        found = _texts(extra.get(f"authentication.kubernetes.io/{key}"))
+        if found and found != [claimed]:
+            raise NotPermittedError("invalid token: it is bound to another pod than it claims")
+
+
+def _texts(value: object) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []

@@ -1,0 +1,186 @@
+"""Whether this process may do what it is going to do: asked before anything else, so that the answer is one line."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from sentry_trio.errors import SentryError
+from sentry_trio.kube.api import Api
+from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.telemetry.logs import get_logger
+
+PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+_log: Final = get_logger("dapr.sentry")
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A verb on a kind of object.
+
+    Attributes:
+        verb: of the API, e.g. `get`, `update`, `watch`.
+        group: API group of the kind; empty for the core's.
+        resource: the kind's plural, e.g. `secrets`.
+        namespace: where; empty for everywhere, or for kinds without namespaces.
+        name: of one object; empty for all of the kind. `list` and `watch` of one need it as a field selector.
+    """
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        """E.g. `update secrets dapr-trust-bundle in dapr-system`, `create tokenreviews.authentication.k8s.io`."""
+        kind = f"{self.resource}.{self.group}" if self.group else self.resource
+        name = f" {self.name}" if self.name else ""
+        place = f" in {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {kind}{name}{place}"
+
+    @property
+    def role(self) -> str:
+        """Which role of the chart grants it."""
+        return f"Role dapr-sentry in {self.namespace}" if self.namespace else "ClusterRole dapr-sentry"
+
+
+class MissingRightsError(SentryError):
+    """Rights that this process cannot do without.
+
+    Attributes:
+        missing: those.
+    """
+
+    def __init__(self, missing: Collection[Right]) -> None:
+        self.missing = tuple(missing)
+        super().__init__(
+            f"missing Kubernetes rights: {_by_role(missing)}; install or upgrade the chart, which grants them to "
+            "the service account dapr-sentry"
+        )
+
+
+def needed_rights(namespace: str, *, bundle: str, configuration: str) -> tuple[Right, ...]:
+    """What kubernetes mode cannot do without: all of it is granted by Dapr's own chart as well.
+
+    Args:
+        namespace: this process's own.
+        bundle: name of the Secret and the ConfigMap.
+        configuration: name of the Configuration.
+    """
+    return (
+        Right("get", "", "secrets", namespace, bundle),
+        Right("update", "", "secrets", namespace, bundle),
+        Right("get", "", "configmaps", namespace, bundle),
+        Right("update", "", "configmaps", namespace, bundle),
+        Right("get", "dapr.io", "configurations", namespace, configuration),
+        *(Right(verb, "dapr.io", "configurations") for verb in ("get", "list", "watch")),
+        *(Right(verb, "", "pods") for verb in ("get", "list", "watch")),
+        Right("create", "authentication.k8s.io", "tokenreviews"),
+    )
+
+
+def useful_rights(namespace: str, *, bundle: str) -> tuple[Right, ...]:
+    """What kubernetes mode is better with: changes are seen at once and not by polling, and Events are recorded.
+
+    Dapr's own chart grants no watch of the Secret and no Events.
+
+    Args:
+        namespace: this process's own.
+        bundle: name of the Secret and the ConfigMap.
+    """
+    return (
+        Right("watch", "", "secrets", namespace, bundle),
+        Right("watch", "", "configmaps", namespace, bundle),
+        Right("create", "", "events", namespace),
+    )
+
+
+async def missing_rights(api: Api, needed: Iterable[Right], *, patience: float = PATIENCE) -> list[Right]:
+    """Which of these rights this process does not have (SelfSubjectAccessReview), in the order given.
+
+    All are asked for at once. Every authenticated account may ask.
+
+    Args:
+        api: the API server.
+        needed: what will be used.
+        patience: seconds during which failures that may pass are met with further attempts.
+
+    Raises:
+        ApiUnavailableError: the API server could not be asked.
+        ApiRefusedError: it does not answer such questions.
+
+    Cancellation: at once.
+    """
+    rights = list(needed)
+    allowed: dict[Right, bool] = {}
+    failures: list[SentryError] = []
+
+    async def ask(right: Right) -> None:
+        try:
+            allowed[right] = await persist(partial(_is_allowed, api, right), patience=patience)
+        except SentryError as error:
+            failures.append(error)
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for right in rights:
+            nursery.start_soon(ask, right)
+    if failures:
+        raise failures[0]
+    return [right for right in rights if not allowed[right]]
+
+
+async def check_rights(
+    api: Api, needed: Iterable[Right], useful: Iterable[Right], *, patience: float = PATIENCE
+) -> None:
+    """Makes sure of what is needed, and warns of what would be useful.
+
+    Args:
+        api: the API server.
+        needed: what cannot be done without.
+        useful: what can.
+        patience: as in `missing_rights`.
+
+    Raises:
+        MissingRightsError: something that is needed is missing; one line with all of it, and who grants it.
+        ApiUnavailableError, ApiRefusedError: as `missing_rights`.
+
+    Cancellation: at once.
+    """
+    wanted = tuple(needed)
+    missing = await missing_rights(api, (*wanted, *useful), patience=patience)
+    if fatal := [right for right in missing if right in wanted]:
+        raise MissingRightsError(fatal)
+    if missing:
+        _log.warning(
+            f"doing without these Kubernetes rights, which the chart of this release grants: {_by_role(missing)}"
+        )
+
+
+async def _is_allowed(api: Api, right: Right) -> bool:
+    attributes = {
+        "verb": right.verb,
+        "group": right.group,
+        "resource": right.resource,
+        "namespace": right.namespace,
+        "name": right.name,
+    }
+    review: dict[str, Any] = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {name: value for name, value in attributes.items() if value}},
+    }
+    answer = await api.create(PATH, review)
+    status = answer.get("status")
+    return isinstance(status, dict) and status.get("allowed") is True
+
+
+def _by_role(rights: Iterable[Right]) -> str:
+    by_role: dict[str, list[str]] = {}
+    for right in rights:
+        by_role.setdefault(right.role, []).append(str(right))
+    return "; ".join(f"{', '.join(texts)} ({role})" for role, texts in by_role.items())

@@ -1,0 +1,186 @@
+"""The session with the API server: one asyncio loop in this process, one HTTP client, requests as Trio sees them.
+
+Everything asyncio of the Kubernetes client ends here. JSON is msgspec's; there are no models.
+"""
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError
+from sentry_trio.kube import library
+from sentry_trio.kube.answers import error_of_event
+from sentry_trio.kube.asyncio_loop import Loop, open_loop
+from sentry_trio.kube.credentials import SERVICE_ACCOUNT, load_credentials
+from sentry_trio.kube.transport import Query, Request, Stream, Transport
+from sentry_trio.kube.watching import Event, EventLines
+
+TIMEOUT: Final = 10.0
+"""Seconds for a request and its answer, and for a watch to be agreed to."""
+
+SILENCE: Final = 300.0
+"""Seconds without a word after which a watch is taken as cut; ask the API server, by `timeoutSeconds`, for less."""
+
+_CLOSING: Final = 5.0  # seconds
+_json: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class Session:
+    """Requests to the API server; an Api. Made by `open_session`; any number of tasks may use it at once.
+
+    All of them, and watches, raise alike:
+
+    - ApiUnavailableError: there is no server, no answer in time, overload (429), a fault of the server (5xx), an answer
+      that is too long or not what was asked for.
+    - ApiRefusedError: every other answer that is not a success, e.g. 401, 403, 404, 409, 410, 422.
+
+    The texts name the request and carry the server's own words, which for missing rights name verb and resource.
+    Nothing is repeated here. Cancellation: at once; whether a change was made by then is not known.
+
+    Args:
+        loop: where asyncio runs.
+        transport: of that loop.
+    """
+
+    def __init__(self, loop: Loop, transport: Transport) -> None:
+        self._loop = loop
+        self._transport = transport
+
+    @property
+    def server(self) -> str:
+        """The URL of the API server, for people."""
+        return self._transport.server
+
+    async def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        """Reads an object or a list."""
+        return await self._request(Request("GET", path, query or {}))
+
+    async def get_raw(self, path: str, query: Query | None = None) -> bytes:
+        """Reads an object or a list, as it comes: JSON for those who want little of it."""
+        return await self._exchange(Request("GET", path, query or {}))
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Creates an object (POST), or has a review answered."""
+        return await self._request(Request("POST", path, {}, msgspec.json.encode(body)))
+
+    async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Replaces an object (PUT); with another resourceVersion than the present one's that is refused with 409."""
+        return await self._request(Request("PUT", path, {}, msgspec.json.encode(body)))
+
+    async def delete(self, path: str) -> None:
+        """Deletes an object."""
+        await self._exchange(Request("DELETE", path, {}))
+
+    @asynccontextmanager
+    async def watch(self, path: str, query: Query | None = None) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Watches a list: yields, once the server has agreed, an iterator of what happens.
+
+        It ends when the server ends the watch, as it does after a while. An event of the type ERROR is raised as what
+        its Status stands for: ApiRefusedError with the status 410 where the resourceVersion is too old. So is a watch
+        that is cut, or silent for `SILENCE`: ApiUnavailableError.
+
+        Args:
+            path: of a list.
+            query: e.g. `resourceVersion`, `timeoutSeconds`; `watch` is added.
+        """
+        async with self.watch_raw(path, query) as events:
+
+            async def decoded() -> AsyncGenerator[dict[str, Any]]:
+                async for event in events:
+                    yield {"type": event.type, "object": msgspec.json.decode(event.object)}
+
+            async with aclosing(decoded()) as iterator:
+                yield iterator
+
+    @asynccontextmanager
+    async def watch_raw(self, path: str, query: Query | None = None) -> AsyncIterator[AsyncIterator[Event]]:
+        """Watches a list as `watch` does; the objects come as JSON."""
+        request = Request("GET", path, {**(query or {}), "watch": "true"})
+        with _deadline(TIMEOUT, request):
+            stream = await self._loop.run(self._transport.open(request))
+        try:
+            async with aclosing(self._events(stream, request)) as events:
+                yield events
+        finally:
+            stream.close()
+
+    async def _events(self, stream: Stream, request: Request) -> AsyncGenerator[Event]:
+        lines = EventLines()
+        while True:
+            with _deadline(SILENCE, request):
+                chunk = await self._loop.run(stream.read())
+            if not chunk:
+                return
+            for event in lines.feed(chunk):
+                if event.type == "ERROR":
+                    raise error_of_event(repr(request), event.object)
+                yield event
+
+    async def _request(self, request: Request) -> dict[str, Any]:
+        answer = await self._exchange(request)
+        try:
+            return _json.decode(answer)
+        except msgspec.MsgspecError as error:
+            raise ApiUnavailableError(f"{request!r}: the answer is no JSON object: {error}") from error
+
+    async def _exchange(self, request: Request) -> bytes:
+        with _deadline(TIMEOUT, request):
+            return await self._loop.run(self._transport.exchange(request))
+
+
+@contextmanager
+def _deadline(seconds: float, request: Request) -> Iterator[None]:
+    try:
+        with trio.fail_after(seconds):
+            yield
+    except trio.TooSlowError as error:
+        raise ApiUnavailableError(f"{request!r}: no answer within {seconds:g} s") from error
+
+
+@asynccontextmanager
+async def open_session(
+    *,
+    kubeconfig: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    service_account: Path = SERVICE_ACCOUNT,
+) -> AsyncIterator[Session]:
+    """Opens the session with the API server, once per process: with a pod's own credentials, else with a kubeconfig.
+
+    Nothing is asked of the server yet. Errors of the block come out in exception groups, as from a nursery; who uses
+    the session in other tasks ends them before the block.
+
+    Args:
+        kubeconfig: where this is no pod.
+        environ: the process's environment by default.
+        service_account: where a pod's token and certificate authority are.
+
+    Raises:
+        InvalidConfigurationError: there are no credentials, or they cannot be used.
+
+    Cancellation: at once; connections are closed within 5 s.
+    """
+    parts = library.load()
+    present = os.environ if environ is None else environ
+    failure: InvalidConfigurationError | None = None
+    async with open_loop() as loop:
+        try:
+            credentials = await loop.run(
+                load_credentials(parts, kubeconfig=kubeconfig, environ=present, service_account=service_account)
+            )
+            transport = await loop.run(Transport.opened(credentials))
+        except InvalidConfigurationError as error:
+            failure = error
+        else:
+            try:
+                yield Session(loop, transport)
+            finally:
+                with trio.move_on_after(_CLOSING, shield=True):
+                    await loop.run(transport.close())
+    if failure is not None:
+        # Not from within the loop, which would wrap it in groups.
+        raise failure

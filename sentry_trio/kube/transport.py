@@ -1,0 +1,190 @@
+"""HTTP to the API server, by aiohttp. All of it is asyncio-flavoured and ends where session.py begins."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import urlencode
+
+import aiohttp
+from yarl import URL
+
+from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError
+from sentry_trio.kube.answers import error_of
+from sentry_trio.kube.credentials import Credentials
+from sentry_trio.kube.sockets import Sockets
+
+Query = Mapping[str, str]
+
+LONGEST_ANSWER: Final = 64 * 1024 * 1024  # bytes; a page of 500 pods is some 5 MB
+_ACCEPT: Final = "application/json, application/jwk-set+json"  # the second for /openid/v1/jwks, which has no other
+_CONNECTIONS: Final = 100
+_IDLE: Final = 60.0  # seconds; API servers close idle connections after 90
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)  # deadlines are Trio's
+_SUCCESS: Final = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """What is asked. Not shown by `repr` but for its name: Secrets and tokens are in some bodies."""
+
+    method: str
+    path: str
+    query: Query
+    body: bytes | None = None
+    content_type: str = "application/json"
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+class Stream:
+    """An answer that goes on until either side ends it."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: Request) -> None:
+        self._response = response
+        self._request = request
+
+    async def read(self) -> bytes:
+        """What has arrived; empty at the end.
+
+        Raises:
+            ApiUnavailableError: the connection was cut.
+        """
+        with _translated(self._request):
+            return await self._response.content.readany()
+
+    def close(self) -> None:
+        """Closes the connection, at once; in either flavour."""
+        self._response.close()
+
+
+class Transport:
+    """An HTTP client with the credentials for one API server; made by `opened`.
+
+    What is not a success raises ApiUnavailableError or ApiRefusedError; see Session. It knows no cookies, follows no
+    redirections, asks for no compression and takes no proxy but a kubeconfig's.
+    """
+
+    def __init__(self, http: aiohttp.ClientSession, sockets: Sockets, credentials: Credentials) -> None:
+        self._http = http
+        self._sockets = sockets
+        self._credentials = credentials
+        self._tls = credentials.tls_context()
+
+    @classmethod
+    async def opened(cls, credentials: Credentials) -> Self:
+        """Makes the client; nothing is connected yet.
+
+        Raises:
+            InvalidConfigurationError: the certificates or keys do not serve.
+        """
+        sockets = Sockets()
+        http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE, socket_factory=sockets.make),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept": _ACCEPT, "Accept-Encoding": "identity", "User-Agent": "sentry-trio"},
+            timeout=_NO_TIMEOUT,
+            auto_decompress=False,
+        )
+        try:
+            return cls(http, sockets, credentials)
+        except InvalidConfigurationError:
+            await http.close()
+            raise
+
+    @property
+    def server(self) -> str:
+        """The URL of the API server."""
+        return self._credentials.server
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._http.close()
+        await self._sockets.close()
+
+    async def exchange(self, request: Request) -> bytes:
+        """The body of the answer to a request, `LONGEST_ANSWER` bytes at most.
+
+        Raises:
+            ApiUnavailableError: see Session.
+            ApiRefusedError: see Session.
+
+        Cancellation: at once; the connection is closed.
+        """
+        response = await self._begin(request)
+        with _translated(request):
+            async with response:
+                return await _read(response, request)
+
+    async def open(self, request: Request) -> Stream:
+        """The answer to a request as it arrives; to be closed by the caller. Raises as `exchange` does."""
+        return Stream(await self._begin(request), request)
+
+    async def _begin(self, request: Request) -> aiohttp.ClientResponse:
+        """The answer to a request, a success whose body has not been read."""
+        response = await self._send(request)
+        if response.status in _SUCCESS:
+            return response
+        with _translated(request):
+            async with response:
+                complaint = await _read(response, request)
+        raise error_of(repr(request), response.status, complaint, response.headers)
+
+    async def _send(self, request: Request) -> aiohttp.ClientResponse:
+        headers = {"Content-Type": request.content_type} if request.body is not None else {}
+        authorization = await self._credentials.authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        url = self.server + request.path + ("?" + urlencode(request.query) if request.query else "")
+        try:
+            with _translated(request):
+                return await self._http.request(
+                    request.method,
+                    URL(url, encoded=True),
+                    data=request.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=self._tls,
+                    server_hostname=self._credentials.server_name,
+                    proxy=self._credentials.proxy,
+                )
+        except ApiUnavailableError as error:
+            if isinstance(error.__cause__, aiohttp.ClientSSLError):
+                self._read_certificates_again()
+            raise
+
+    def _read_certificates_again(self) -> None:
+        """For the next request: the cluster's certificate authority, or our certificate, may have been replaced."""
+        with suppress(InvalidConfigurationError):
+            self._tls = self._credentials.tls_context()
+
+
+async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > LONGEST_ANSWER:
+            response.close()
+            raise ApiUnavailableError(f"{request!r}: the answer is longer than {LONGEST_ANSWER} bytes")
+    return bytes(content)
+
+
+@contextmanager
+def _translated(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:
+        raise ApiUnavailableError(f"{request!r}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong; aiohttp's own texts show objects of Python."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"the certificate of {error.host}:{error.port} does not verify: {error.certificate_error}"
+        case aiohttp.ClientConnectorError():
+            return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+            return "the connection was cut"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,128 @@
+"""Dapr's Configuration object, which kubernetes mode has in place of a configuration file."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, NoReturn
+
+import trio
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, InvalidConfigurationError, NotAvailableError
+from sentry_trio.kube.api import Api
+from sentry_trio.kube.following import Followed, follow
+from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.settings.configuration import Configuration, parse_configuration
+
+DEFAULT_NAME: Final = "daprsystem"
+"""What an empty `--config` stands for."""
+
+# What a certificate authority reads; the rest of an object is neither looked at nor a reason to start anew.
+_SECTIONS: Final = ("mtls", "secrets")
+_SMALL: Final = 4096  # bytes that are understood within some milliseconds
+_NOT_PLAIN: Final = re.compile(r"[^ -#%-~]")
+
+
+async def read_configuration_object(
+    api: Api, namespace: str, name: str, *, patience: float = PATIENCE
+) -> Configuration:
+    """Reads and validates a Configuration; as Dapr Sentry does it, without environment variables put in.
+
+    Args:
+        api: the API server.
+        namespace: this process's own.
+        name: what `--config` says; empty for `daprsystem`.
+        patience: seconds during which failures that may pass are met with further attempts.
+
+    Raises:
+        InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `,
+            then `config CRD not found` where there is no such object (or no such kind), what the API server refuses
+            for, or what is wrong with the content.
+        NotAvailableError: a validator was asked for that is still to come.
+        ApiUnavailableError: the same prefix; the API server could not be asked.
+
+    Cancellation: at once.
+    """
+    name = name or DEFAULT_NAME
+    return await persist(partial(_read, api, namespace, name), patience=patience)
+
+
+async def watch_configuration(
+    api: Api,
+    namespace: str,
+    name: str,
+    accepted: Configuration,
+    changed: Callable[[], Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Calls `changed` whenever a Configuration says something else than `accepted`; runs until cancelled.
+
+    Dapr Sentry 1.18 reads it once per process. An edit that changes nothing for a certificate authority (other
+    sections, labels, `24h` for `1440m`) is not told; one that makes it invalid is, once, and so is that it is gone.
+
+    Args:
+        api: the API server.
+        namespace: this process's own.
+        name: what `--config` says; empty for `daprsystem`.
+        accepted: what was read; changes since then are told.
+        changed: as in `follow`.
+        task_status: started when the watch stands or was tried.
+
+    Raises:
+        Whatever `changed` raises but ApiUnavailableError, in an exception group.
+
+    Cancellation: at once.
+    """
+    name = name or DEFAULT_NAME
+
+    async def look() -> Configuration | str:
+        try:
+            return await _read(api, namespace, name)
+        except (InvalidConfigurationError, NotAvailableError) as error:
+            return str(error)
+
+    known: Configuration | str = accepted
+    followed = Followed(_collection(namespace), name)
+    await follow(api, [followed], look=look, known=known, changed=changed, task_status=task_status)
+
+
+async def _read(api: Api, namespace: str, name: str) -> Configuration:
+    with _naming(name):
+        found = await api.get(f"{_collection(namespace)}/{name}")
+    document = _document(found)
+    parse = partial(parse_configuration, document, {}, name=name)
+    try:
+        if len(document) <= _SMALL:
+            return parse()
+        # The largest object allowed takes seconds, and a run is serving meanwhile.
+        return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)
+    except InvalidConfigurationError as error:
+        # The one line is this module's own; whoever edits the object sees many.
+        raise InvalidConfigurationError(str(error).removesuffix(" (line 1)")) from error
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    prefix = f'loading default config. couldn\'t find config name "{name}": '
+    try:
+        yield
+    except ApiUnavailableError as error:
+        raise ApiUnavailableError(f"{prefix}{error}", retry_after=error.retry_after) from error
+    except ApiRefusedError as error:
+        reason = "config CRD not found" if error.status == 404 else str(error)
+        raise InvalidConfigurationError(f"{prefix}{reason}") from error
+
+
+def _collection(namespace: str) -> str:
+    return f"/apis/dapr.io/v1alpha1/namespaces/{namespace}/configurations"
+
+
+def _document(found: Mapping[str, Any]) -> bytes:
+    """The object as a file would say it: JSON, which is YAML; escaped, so that nothing in it is a variable's name."""
+    spec = found.get("spec")
+    if isinstance(spec, dict):
+        spec = {section: spec[section] for section in _SECTIONS if section in spec}
+    text = json.dumps({"spec": spec}, ensure_ascii=False)
+    return _NOT_PLAIN.sub(lambda match: f"\\U{ord(match[0]):08x}", text).encode()

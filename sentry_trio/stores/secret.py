@@ -1,0 +1,242 @@
+"""The trust bundle in a Secret, its trust anchors published in a ConfigMap: where kubernetes mode keeps it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final, NoReturn
+
+import trio
+
+from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.errors import StoreError
+from sentry_trio.kube.api import Api
+from sentry_trio.kube.following import follow
+from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.stores.secret_content import (
+    Keys,
+    has_anchors,
+    publishes_anchors,
+    read_bundle,
+    with_anchors,
+    with_bundle,
+)
+from sentry_trio.stores.secret_guard import Guard
+from sentry_trio.stores.secret_object import SecretObject
+from sentry_trio.telemetry.logs import get_logger
+
+_log: Final = get_logger("dapr.sentry.ca")
+
+
+class SecretStore:
+    """Trust anchors, issuer chain and issuer key in one Secret, and the anchors in a ConfigMap of the same name.
+
+    Dapr Sentry 1.18 keeps the same bundle under the same keys, so that either may take over from the other. It
+    replaces the whole certificate authority when a key is missing or the ConfigMap differs by a byte, and of several
+    replicas that start at once each may go on with a bundle of its own. Here only a Secret without any of the three
+    keys counts as empty, every write is made on the version that it was decided on, and the ConfigMap follows the
+    Secret, never the other way round.
+
+    Failures that may pass are met with further attempts for `patience` seconds; what is raised then is
+    ApiUnavailableError, with the same beginnings as the StoreErrors.
+
+    Args:
+        api: the API server.
+        namespace: where both objects are.
+        keys: under which keys the three parts are.
+        patience: seconds during which an operation is tried again.
+    """
+
+    def __init__(self, api: Api, namespace: str, keys: Keys, *, patience: float = PATIENCE) -> None:
+        self._api = api
+        self._keys = keys
+        self._secret = SecretObject(api, namespace, "Secret")
+        self._config_map = SecretObject(api, namespace, "ConfigMap")
+        self._patience = patience
+
+    @property
+    def place(self) -> str:
+        """Namespace and name of both objects, e.g. `dapr-system/dapr-trust-bundle`."""
+        return self._secret.place
+
+    # --- reading
+
+    async def load(self) -> StoredBundle | None:
+        """Reads the trust bundle as it stands; nothing is verified. The ConfigMap is not looked at: see `publish`.
+
+        Returns:
+            The raw bytes, or None where the Secret holds none of the three keys.
+
+        Raises:
+            IncompleteBundleError: it holds some of them; the text names them, the Secret and the remedy.
+            StoreError: `failed to get trust bundle secret: ` and why: there is no Secret, or no right to it.
+            ApiUnavailableError: the API server could not be asked for `patience` seconds.
+
+        Cancellation: at once.
+        """
+        return self._bundle(await persist(self._secret.get, patience=self._patience))
+
+    async def previous(self) -> StoredBundle | None:
+        """Reads the generation that the last `replace` kept; None where there is none.
+
+        Raises:
+            As `load`.
+
+        Cancellation: at once.
+        """
+        secret = await persist(self._secret.get, patience=self._patience)
+        return read_bundle(secret, self._keys.previous, place=self.place)
+
+    # --- writing
+
+    async def create(self, bundle: StoredBundle) -> StoredBundle:
+        """Fills the empty Secret, unless another replica is first: then its trust bundle is what counts.
+
+        Any number of replicas may do this at once: the write is made on the version of the Secret that was found to be
+        empty, so that the API server takes one of them, and the others read what it wrote. Where it is unclear whether
+        a write was done, because its answer was lost, the Secret is read again before another one. The ConfigMap is
+        left alone, with a warning where it has anchors whose keys are lost; verify what is returned, then `publish` it.
+
+        Args:
+            bundle: what to store.
+
+        Returns:
+            What the Secret holds now: `bundle`, or another replica's.
+
+        Raises:
+            IncompleteBundleError, StoreError, ApiUnavailableError: as `load`; also `failed to update trust bundle
+                secret: ` and why, and that the ConfigMap is missing, before anything is written.
+
+        Cancellation: at once; the Secret then holds all of the bundle or nothing of it.
+        """
+        # In this order, as in `_try_to_publish`: anchors found here beside an empty Secret are nobody's any more.
+        config_map = await persist(self._config_map.get, patience=self._patience)
+        stored = await persist(partial(self._try_to_create, bundle), patience=self._patience)
+        if stored == bundle and publishes_anchors(config_map, self._keys):
+            _log.warning(
+                f"Secret {self.place} was empty although the ConfigMap has trust anchors: these are given up for those "
+                "of the new certificate authority, and certificates issued under them are not trusted any more"
+            )
+        return stored
+
+    async def _try_to_create(self, bundle: StoredBundle) -> StoredBundle:
+        secret = await self._secret.get()
+        present = self._bundle(secret)
+        if present is None:
+            await self._secret.put(with_bundle(secret, self._keys, bundle))
+            return bundle
+        if present != bundle:
+            _log.info(f"Another replica was first to fill Secret {self.place}: using its trust bundle")
+        return present
+
+    async def replace(self, bundle: StoredBundle, *, expected: StoredBundle) -> None:
+        """Puts a trust bundle in the place of another, which is kept as the one previous generation.
+
+        Compare and swap: nothing is written unless the Secret holds `expected`, all at once if it does. The ConfigMap
+        is left alone; `publish` what was written. Whoever watches is told.
+
+        Args:
+            bundle: what to store; verified.
+            expected: what the Secret is to hold at that moment.
+
+        Raises:
+            StoreError, ApiUnavailableError: as `create`; also that the Secret holds something else.
+
+        Cancellation: at once; the Secret then holds the old bundle or the new.
+        """
+        await persist(partial(self._try_to_replace, bundle, expected), patience=self._patience)
+
+    async def _try_to_replace(self, bundle: StoredBundle, expected: StoredBundle) -> None:
+        secret = await self._secret.get()
+        present = self._bundle(secret)
+        if present == bundle:
+            return  # an attempt whose answer was lost has done it
+        if present != expected:
+            raise StoreError(
+                f"failed to update trust bundle secret: Secret {self.place} no longer holds what is to be "
+                "replaced, and was left alone: somebody else has changed it"
+            )
+        await self._secret.put(with_bundle(with_bundle(secret, self._keys.previous, present), self._keys, bundle))
+
+    async def publish(self, bundle: StoredBundle) -> bool:
+        """Makes the ConfigMap publish the trust anchors of a verified bundle, byte by byte as they are in the Secret.
+
+        Nothing is written where they are there already, nor once the Secret holds another bundle: that one's anchors
+        count, and whoever wrote it publishes them.
+
+        Args:
+            bundle: what the Secret holds; verified.
+
+        Returns:
+            Whether the ConfigMap was changed.
+
+        Raises:
+            StoreError: `failed to get` or `failed to update trust bundle configmap: ` and why.
+            ApiUnavailableError: likewise, after `patience` seconds.
+
+        Cancellation: at once; the ConfigMap then has the anchors or not.
+        """
+        return await persist(partial(self._try_to_publish, bundle), patience=self._patience)
+
+    async def _try_to_publish(self, bundle: StoredBundle) -> bool:
+        # In this order: a writer puts the Secret first. So a ConfigMap newer than the Secret read here is never seen,
+        # and one that changes from here on makes the write below fail.
+        config_map = await self._config_map.get()
+        if has_anchors(config_map, self._keys, bundle.anchors):
+            return False
+        if self._bundle(await self._secret.get()) != bundle:
+            return False
+        await self._config_map.put(with_anchors(config_map, self._keys, bundle.anchors))
+        return True
+
+    # --- watching
+
+    async def watch(
+        self,
+        accepted: StoredBundle,
+        changed: Callable[[], Awaitable[None]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> NoReturn:
+        """Calls `changed` whenever the Secret holds another trust bundle than `accepted`; runs until cancelled.
+
+        Both objects are watched by their names, and content decides: edits of other keys, labels and what this process
+        wrote itself are none of its business. A ConfigMap that no longer has the anchors of `accepted` is put right
+        and that is logged, as long as the Secret holds `accepted`. See `follow` for what happens when watches are cut.
+
+        Args:
+            accepted: the verified bundle that the run was made of; changes since it was loaded are told.
+            changed: called once per change, also to what is incomplete or gone. May raise ApiUnavailableError to be
+                called again after a pause; anything else ends the watch.
+            task_status: started when both watches stand or were tried.
+
+        Raises:
+            Whatever else `changed` raises, in an exception group.
+
+        Cancellation: at once.
+        """
+        await follow(
+            self._api,
+            (self._secret.followed, self._config_map.followed),
+            look=Guard(self.place, publish=partial(self._try_to_publish, accepted), seen=self._seen).look,
+            known=_fingerprint(accepted),
+            changed=changed,
+            task_status=task_status,
+        )
+
+    async def _seen(self) -> str:
+        """What `watch` compares: a fingerprint of the trust bundle, or what there is instead of one."""
+        try:
+            return _fingerprint(self._bundle(await self._secret.get()))
+        except StoreError as error:
+            return str(error)
+
+    def _bundle(self, secret: Mapping[str, Any]) -> StoredBundle | None:
+        return read_bundle(secret, self._keys, place=self.place)
+
+
+def _fingerprint(bundle: StoredBundle | None) -> str:
+    """Tells bundles apart without holding them."""
+    if bundle is None:
+        return "empty"
+    parts = (bundle.anchors, bundle.chain, bundle.key)
+    return "sha256: " + " ".join(sha256(part).hexdigest() for part in parts)

@@ -1,0 +1,68 @@
+"""Keeps the ConfigMap in step with the Secret while both are watched."""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from sentry_trio.errors import StoreError
+from sentry_trio.kube.retrying import Backoff
+from sentry_trio.telemetry.logs import get_logger
+
+QUARREL: Final = 60.0
+"""Seconds within which another repair of the ConfigMap is the next of a series, and waits for longer: 2 s at most."""
+
+_log: Final = get_logger("dapr.sentry.ca")
+
+
+class Guard:
+    """Looks at both objects for a watch, and has the ConfigMap put right on the way.
+
+    Args:
+        place: namespace and name of both objects.
+        publish: puts the ConfigMap right, if that is wrong, in one attempt; returns whether it was.
+        seen: what the Secret holds, told apart by a text.
+    """
+
+    def __init__(
+        self, place: str, *, publish: Callable[[], Awaitable[bool]], seen: Callable[[], Awaitable[str]]
+    ) -> None:
+        self._place = place
+        self._publish = publish
+        self._seen = seen
+        self._told: str | None = None
+        self._last_repair = -math.inf
+        self._backoff = Backoff(first=0.25, longest=2)
+
+    async def look(self) -> str:
+        """What the Secret holds. That the ConfigMap cannot be put right is logged, once until that changes.
+
+        Raises:
+            ApiUnavailableError: the API server could not be asked.
+        """
+        try:
+            repaired = await self._publish()
+        except StoreError as error:
+            self._tell(str(error))
+        else:
+            self._told = None
+            if repaired:
+                await self._repaired()
+        return await self._seen()
+
+    async def _repaired(self) -> None:
+        _log.warning(
+            f"ConfigMap {self._place} did not have the trust anchors of the Secret any more: they were put back"
+        )
+        now = trio.current_time()
+        if now - self._last_repair > QUARREL:
+            self._backoff.reset()
+        self._last_repair = now
+        # Somebody may undo each repair at once, and would be answered as fast.
+        await trio.sleep(self._backoff.next())
+
+    def _tell(self, text: str) -> None:
+        if text != self._told:
+            _log.warning(f"cannot compare ConfigMap and Secret: {text}")
+        self._told = text

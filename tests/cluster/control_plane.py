@@ -1,0 +1,102 @@
+"""The authority as a process in a namespace where its chart was installed, with its own service account's rights."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentry_trio.client import Authority
+from tests.authorities import LOOPBACK
+from tests.processes import Process
+
+from . import installing
+from .admin import Manifest
+from .cluster import Cluster
+from .installing import CLUSTER_ROLE, ROLE, Installation
+
+ACCOUNT = "dapr-sentry"
+TRUST_DOMAIN = "cluster.local"
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A namespace with what the chart installs there.
+
+    Attributes:
+        installation: the Secret and the ConfigMap in it.
+        kubeconfig: with the rights of the authority's own service account.
+    """
+
+    installation: Installation
+    kubeconfig: Path
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.installation.cluster
+
+    @property
+    def namespace(self) -> str:
+        return self.installation.namespace
+
+    async def anchors(self) -> bytes:
+        """The trust anchors, as pods are given them."""
+        return (await self.installation.published() or "").encode()
+
+    @contextmanager
+    def process(self, *flags: str, **environ: str) -> Iterator[Process]:
+        """Starts the authority in kubernetes mode with its own rights; it is killed in the end."""
+        mode = ("--mode=kubernetes", f"--kubeconfig={self.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}")
+        command = [sys.executable, "-m", "sentry_trio", *mode, *LOOPBACK, "--log-as-json", *flags]
+        variables = {
+            **os.environ,
+            "NAMESPACE": self.namespace,
+            "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true",  # these tests may be root
+            **environ,
+        }
+        variables.pop("KUBERNETES_SERVICE_HOST", None)
+        popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+        process = Process(popen)
+        try:
+            yield process
+        finally:
+            process.close()
+
+    def authority(self, port: int, anchors: bytes) -> Authority:
+        return Authority(
+            host="127.0.0.1",
+            port=port,
+            trust_anchors=anchors,
+            spiffe_id=f"spiffe://{TRUST_DOMAIN}/ns/{self.namespace}/dapr-sentry",
+        )
+
+    async def token(self, namespace: str, pod: Manifest, *, audience: str = "dapr.io/sentry") -> str:
+        """What a kubelet would mount into a pod."""
+        account = str(pod["spec"]["serviceAccountName"])
+        return await self.cluster.create_token(namespace, account, audiences=[audience], pod=pod)
+
+
+async def install(cluster: Cluster, directory: Path, *, leave_out: str = "") -> ControlPlane:
+    """Installs what the chart does: objects that are empty, a service account and its roles.
+
+    Args:
+        cluster: where.
+        directory: for the kubeconfig.
+        leave_out: a resource to which no rights are granted.
+    """
+    namespace = await cluster.create_namespace()
+    await cluster.define_configurations()
+    installation = await installing.install(cluster, namespace, directory)
+    await cluster.create_configuration(namespace, "daprsystem", {"mtls": {"enabled": True}})
+    here, everywhere = (
+        [rule | {"resources": [each for each in rule["resources"] if each != leave_out]} for rule in rules]
+        for rules in (ROLE, CLUSTER_ROLE)
+    )
+    await cluster.create_service_account(namespace, ACCOUNT)
+    await cluster.grant(namespace, ACCOUNT, [rule for rule in here if rule["resources"]])
+    await cluster.grant(namespace, ACCOUNT, [rule for rule in everywhere if rule["resources"]], everywhere=True)
+    token = await cluster.create_token(namespace, ACCOUNT)
+    kubeconfig = cluster.write_kubeconfig(directory / "kubeconfig", {"token": token})
+    return ControlPlane(installation, kubeconfig)

@@ -1,0 +1,66 @@
+"""Events sent to a real API server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from sentry_trio.kube.events import EventRecorder, Involved, Reason
+from tests.authorities import wall_clock
+from tests.logged import Line, hear_logs
+
+from .admin import Manifest
+from .cluster import Cluster
+from .installing import DAPR_ROLE, NAME, ROLE, Installation, eventually, install
+
+
+@asynccontextmanager
+async def recording(installation: Installation, role: tuple[Manifest, ...]) -> AsyncIterator[EventRecorder]:
+    secret = await installation.get("secrets")
+    involved = Involved("Secret", NAME, uid=secret["metadata"]["uid"])
+    async with installation.session(role=role) as session, trio.open_nursery() as nursery:
+        recorder = EventRecorder(session, installation.namespace, involved, now=wall_clock)
+        await nursery.start(recorder.keep)
+        yield recorder
+        nursery.cancel_scope.cancel()
+
+
+async def events_in(cluster: Cluster, namespace: str) -> list[Manifest]:
+    found: list[Manifest] = (await cluster.ask("GET", f"/api/v1/namespaces/{namespace}/events"))["items"]
+    return found
+
+
+async def test_the_api_server_takes_them(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    async def all_there() -> bool:
+        return len(await events_in(cluster, namespace)) == len(Reason)
+
+    async with recording(await install(cluster, namespace, tmp_path), ROLE) as recorder:
+        for reason in Reason:
+            recorder.record(reason, f"about {reason}")
+        await eventually(all_there)
+    events = await events_in(cluster, namespace)
+    assert {(event["reason"], event["type"], event["message"]) for event in events} == {
+        (str(reason), reason.type, f"about {reason}") for reason in Reason
+    }
+    assert {event["involvedObject"]["name"] for event in events} == {NAME}
+    assert {event["source"]["component"] for event in events} == {"dapr-sentry"}
+
+
+async def test_without_the_right_there_is_a_warning_and_nothing_else(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    warned = trio.Event()
+
+    def hear(line: Line) -> None:
+        if line["event"].startswith("Events are refused") and "403 Forbidden" in line["event"]:
+            assert line["log_level"] == "warning"
+            warned.set()
+
+    with hear_logs(hear), trio.fail_after(10):
+        async with recording(await install(cluster, namespace, tmp_path), DAPR_ROLE) as recorder:
+            recorder.record(Reason.GENERATED, "nobody will see this")
+            await warned.wait()
+            await wait_all_tasks_blocked()
+    assert await events_in(cluster, namespace) == []

@@ -1,0 +1,199 @@
+"""The authority as the chart would run it: a real process, with its own service account's rights and no more."""
+
+import json
+import signal
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+import trio
+
+from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.client import Obtained, RequestFailedError, Workload, obtain
+from tests.authorities import SKEW, wall_clock
+from tests.processes import Process
+
+from . import manifests
+from .admin import Manifest
+from .cluster import Cluster
+from .control_plane import TRUST_DOMAIN, ControlPlane, install
+from .installing import NAME
+
+SERVING = "Running gRPC server on port "
+
+
+@pytest.fixture
+async def plane(cluster: Cluster, tmp_path: Path) -> ControlPlane:
+    return await install(cluster, tmp_path)
+
+
+async def _port(process: Process) -> int:
+    return int(await trio.to_thread.run_sync(process.log_until, SERVING))
+
+
+async def _pod(plane: ControlPlane, name: str = "shop-1", **annotations: str) -> Manifest:
+    """A pod of an app in a namespace of its own."""
+    namespace = await plane.cluster.create_namespace()
+    await plane.cluster.create_service_account(namespace, "shop")
+    named = {f"dapr.io/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    manifest = manifests.pod(name, service_account="shop", annotations=named)
+    return await plane.cluster.create_pod(namespace, manifest)
+
+
+async def _ask(plane: ControlPlane, port: int, pod: Manifest, app_id: str, *, token: str | None = None) -> Obtained:
+    namespace = str(pod["metadata"]["namespace"])
+    anchors = await plane.anchors()
+    token = await plane.token(namespace, pod) if token is None else token
+    workload = Workload(app_id=app_id, namespace=namespace, token=token)
+    return await trio.to_thread.run_sync(partial(obtain, plane.authority(port, anchors), workload))
+
+
+def _state(process: Process) -> dict[str, Any]:
+    port = next(
+        int(message.rpartition(":")[2])
+        for message in process.messages()
+        if message.startswith("healthz-server is listening on ")
+    )
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz?verbose", timeout=10) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+    except HTTPError as error:
+        found = json.loads(error.read())
+    return found
+
+
+def _other_bundle(namespace: str) -> StoredBundle:
+    return generate(TRUST_DOMAIN, namespace, KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
+
+
+def _parts(bundle: StoredBundle) -> dict[str, bytes]:
+    return {"ca.crt": bundle.anchors, "issuer.crt": bundle.chain, "issuer.key": bundle.key}
+
+
+@pytest.mark.parametrize("verification", ["review", "local"])
+async def test_a_pod_obtains_its_certificate(plane: ControlPlane, verification: str) -> None:
+    with plane.process(f"--token-verification={verification}") as process:
+        port = await _port(process)
+        pod = await _pod(plane, app_id="shop")
+        obtained = await _ask(plane, port, pod, "shop")
+        assert obtained.spiffe_id == f"spiffe://public/ns/{pod['metadata']['namespace']}/shop"
+        with pytest.raises(RequestFailedError, match="app-id mismatch"):
+            await _ask(plane, port, pod, "another")
+        process.send(signal.SIGTERM)
+        assert await trio.to_thread.run_sync(process.exit_code) == 0
+    published = await plane.anchors()
+    assert (await plane.installation.parts())["ca.crt"] == published
+    assert obtained.anchors == published
+
+
+async def test_a_configuration_gives_the_trust_domain(plane: ControlPlane) -> None:
+    with plane.process() as process:
+        port = await _port(process)
+        pod = await _pod(plane, app_id="shop", config="appconfig")
+        namespace = pod["metadata"]["namespace"]
+        await plane.cluster.create_configuration(namespace, "appconfig", {"accessControl": {"trustDomain": "acme"}})
+        assert (await _ask(plane, port, pod, "shop")).spiffe_id == f"spiffe://acme/ns/{namespace}/shop"
+
+
+async def test_a_changed_secret_is_in_use_within_seconds(plane: ControlPlane) -> None:
+    with plane.process() as process:
+        await _port(process)
+        other = _other_bundle(plane.namespace)
+        await plane.installation.write(_parts(other))
+        with trio.fail_after(10):
+            port = await _port(process)
+        obtained = await _ask(plane, port, await _pod(plane, app_id="shop"), "shop")
+        assert obtained.anchors == other.anchors
+        assert await plane.anchors() == other.anchors
+
+
+async def test_an_edit_of_the_configuration_is_a_hot_restart(plane: ControlPlane) -> None:
+    with plane.process() as process:
+        await _port(process)
+        path = f"/apis/dapr.io/v1alpha1/namespaces/{plane.namespace}/configurations/daprsystem"
+        change = {"spec": {"mtls": {"workloadCertTTL": "1h"}}}
+        await plane.cluster.ask("PATCH", path, change, kind="merge-patch+json")
+        with trio.fail_after(10):
+            port = await _port(process)
+        obtained = await _ask(plane, port, await _pod(plane, app_id="shop"), "shop")
+        assert obtained.valid_until - wall_clock() <= timedelta(hours=1)
+
+
+async def test_a_bad_secret_changes_nothing(plane: ControlPlane) -> None:
+    with plane.process() as process:
+        port = await _port(process)
+        await plane.installation.write({"issuer.key": b"no key"})
+        said = await trio.to_thread.run_sync(process.log_until, "restart failed, going on as before: ")
+        assert f"issuer.key in Secret {plane.namespace}/{NAME}" in said
+        assert "issuer key" in (await trio.to_thread.run_sync(_state, process))["degraded"]
+        pod = await _pod(plane, app_id="shop")
+        await _ask(plane, port, pod, "shop")
+        await plane.installation.edit("secrets", data=None)
+        said = await trio.to_thread.run_sync(process.log_until, "restart failed, going on as before: ")
+        assert "is gone from Secret" in said
+        assert await plane.installation.parts() == {}
+
+
+async def test_who_starts_together_shares_one_authority(plane: ControlPlane) -> None:
+    with plane.process() as one, plane.process() as two, plane.process() as three:
+        ports = [await _port(process) for process in (one, two, three)]
+        pod = await _pod(plane, app_id="shop")
+        anchors = {(await _ask(plane, port, pod, "shop")).anchors for port in ports}
+    assert len(anchors) == 1
+
+
+async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
+    """What was asked for lately can be decided without it; all else has to be asked again, and need not restart."""
+    with plane.process("--token-verification=local") as process:
+        port = await _port(process)
+        pod = await _pod(plane, app_id="shop")
+        token = await plane.token(pod["metadata"]["namespace"], pod)
+        anchors = await plane.anchors()
+        workload = Workload(app_id="shop", namespace=pod["metadata"]["namespace"], token=token)
+        ask = partial(obtain, plane.authority(port, anchors), workload)
+        await trio.to_thread.run_sync(ask)
+        plane.cluster.kill_api_server()
+        try:
+            await trio.to_thread.run_sync(ask)
+        finally:
+            plane.cluster.start_api_server()
+            await trio.to_thread.run_sync(plane.cluster.wait_ready)
+        other = _other_bundle(plane.namespace)
+        await plane.installation.write(_parts(other))
+        with trio.fail_after(30):
+            await _port(process)
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [("tokenreviews", "create tokenreviews"), ("pods", "pods"), ("secrets", "secrets")],
+)
+async def test_missing_rights_are_named(cluster: Cluster, tmp_path: Path, resource: str, said: str) -> None:
+    plane = await install(cluster, tmp_path, leave_out=resource)
+    with plane.process() as process:
+        assert await trio.to_thread.run_sync(process.exit_code) == 1
+        fatal = [str(record["msg"]) for record in process.records if record["level"] == "fatal"]
+    assert len(fatal) == 1
+    assert "missing Kubernetes rights" in fatal[0]
+    assert said in fatal[0]
+
+
+async def test_what_happened_is_an_event(plane: ControlPlane) -> None:
+    with plane.process() as process:
+        await _port(process)
+        with trio.fail_after(10):
+            events = await _events(plane)
+            while not events:
+                events = await _events(plane)
+    assert [event["reason"] for event in events] == ["CertificateAuthorityGenerated"]
+
+
+async def _events(plane: ControlPlane) -> list[Manifest]:
+    found: list[Manifest] = (await plane.cluster.ask("GET", f"/api/v1/namespaces/{plane.namespace}/events"))["items"]
+    return found

@@ -1,0 +1,57 @@
+"""Replicas that start on an empty Secret at once, again and again: one certificate authority each time."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.issue import Issuer, WorkloadIdentity
+from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.environments.kubernetes import open_kubernetes
+from sentry_trio.settings.options import parse_options
+from sentry_trio.telemetry.metrics import Metrics
+from tests.authorities import SKEW, wall_clock
+
+from .cluster import Cluster
+from .control_plane import TRUST_DOMAIN, ControlPlane, install
+
+TIMES = 50
+REPLICAS = 3
+KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+
+
+async def _start(plane: ControlPlane, bundles: list[TrustBundle]) -> None:
+    """What a replica does before it serves."""
+    flags = ["--mode=kubernetes", f"--kubeconfig={plane.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}"]
+    environ = {"NAMESPACE": plane.namespace, "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true"}
+    options = parse_options(flags, environ)
+    async with open_kubernetes(options, environ, metrics=Metrics(), now=wall_clock) as environment:
+        bundles.append((await environment.ingredients(may_generate=True)).bundle)
+
+
+def _leaf(bundle: TrustBundle) -> x509.Certificate:
+    identity = WorkloadIdentity(SpiffeId.make("public", "default", "app"))
+    issuer = Issuer(bundle)
+    return issuer.issue(
+        KEY, identity, lifetime=timedelta(hours=1), allowed_clock_skew=SKEW, now=wall_clock()
+    ).certificate
+
+
+async def test_one_authority_each_time(cluster: Cluster, tmp_path: Path) -> None:
+    plane = await install(cluster, tmp_path)
+    for _ in range(TIMES):
+        await plane.installation.edit("secrets", data=None)
+        await plane.installation.edit("configmaps", data=None)
+        bundles: list[TrustBundle] = []
+        async with trio.open_nursery() as replicas:
+            for _ in range(REPLICAS):
+                replicas.start_soon(_start, plane, bundles)
+        assert len(bundles) == REPLICAS
+        assert len({bundle.fingerprint for bundle in bundles}) == 1
+        published = x509.load_pem_x509_certificates(await plane.anchors())
+        for bundle in bundles:
+            _leaf(bundle).verify_directly_issued_by(bundles[0].issuer)
+            bundle.issuer.verify_directly_issued_by(published[0])

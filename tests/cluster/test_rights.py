@@ -1,0 +1,64 @@
+"""Rights asked of a real API server."""
+
+from pathlib import Path
+
+import pytest
+
+from sentry_trio.kube.rights import MissingRightsError, check_rights, missing_rights, needed_rights, useful_rights
+from tests.logged import capture_logs
+
+from .admin import Manifest
+from .cluster import Cluster
+from .installing import CLUSTER_ROLE, DAPR_ROLE, NAME, ROLE, eventually, install
+
+
+async def missing(
+    cluster: Cluster,
+    namespace: str,
+    directory: Path,
+    role: tuple[Manifest, ...],
+    cluster_role: tuple[Manifest, ...],
+) -> list[str]:
+    installation = await install(cluster, namespace, directory)
+    rights = (
+        *needed_rights(namespace, bundle=NAME, configuration="daprsystem"),
+        *useful_rights(namespace, bundle=NAME),
+    )
+    async with installation.session(role=role, cluster_role=cluster_role) as session:
+        return [str(right) for right in await missing_rights(session, rights)]
+
+
+async def test_the_chart_grants_all(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    assert await missing(cluster, namespace, tmp_path, ROLE, CLUSTER_ROLE) == []
+
+
+async def test_daprs_own_chart_grants_what_is_needed(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    assert await missing(cluster, namespace, tmp_path, DAPR_ROLE, CLUSTER_ROLE) == [
+        f"watch secrets {NAME} in {namespace}",
+        f"create events in {namespace}",
+    ]
+
+
+async def test_without_rights_everywhere(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    assert await missing(cluster, namespace, tmp_path, ROLE, ()) == [
+        *(f"{verb} configurations.dapr.io" for verb in ("get", "list", "watch")),
+        *(f"{verb} pods" for verb in ("get", "list", "watch")),
+        "create tokenreviews.authentication.k8s.io",
+    ]
+
+
+async def test_what_is_missing_is_fatal_or_a_warning(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    installation = await install(cluster, namespace, tmp_path)
+    needed = needed_rights(namespace, bundle=NAME, configuration="daprsystem")
+    async with installation.session(role=DAPR_ROLE, cluster_role=CLUSTER_ROLE[:2]) as session:
+        with pytest.raises(MissingRightsError, match=r"rights: get pods, list pods, watch pods \(ClusterRole dapr-se"):
+            await check_rights(session, needed, useful_rights(namespace, bundle=NAME))
+        await cluster.grant(namespace, "dapr-sentry", CLUSTER_ROLE[2:], everywhere=True)
+
+        async def are_granted() -> bool:
+            return not await missing_rights(session, needed)
+
+        await eventually(are_granted)  # the API server takes a moment to notice
+        with capture_logs() as lines:
+            await check_rights(session, needed, useful_rights(namespace, bundle=NAME))
+    assert [line["log_level"] for line in lines] == ["warning"]

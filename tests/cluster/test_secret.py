@@ -1,0 +1,263 @@
+"""The trust bundle in a Secret of a real API server, with no more rights than a chart gives."""
+
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.errors import IncompleteBundleError, StoreError
+from sentry_trio.kube.session import Session
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.stores.configuration_object import read_configuration_object, watch_configuration
+from sentry_trio.stores.secret import SecretStore
+from sentry_trio.stores.secret_content import Keys
+from tests.logged import capture_logs
+from tests.stores.crashing import NEW, NEXT, OLD
+
+from .cluster import Cluster
+from .faults import Fault, faulty
+from .installing import CLUSTER_ROLE, DAPR_ROLE, ROLE, Installation, eventually, install
+
+NAMES = ("ca.crt", "issuer.crt", "issuer.key")
+
+
+def parts_of(bundle: StoredBundle) -> dict[str, bytes]:
+    return dict(zip(NAMES, (bundle.anchors, bundle.chain, bundle.key), strict=True))
+
+
+def store_over(session: Session, installation: Installation) -> SecretStore:
+    return SecretStore(session, installation.namespace, Keys())
+
+
+@pytest.fixture
+async def installation(cluster: Cluster, namespace: str, tmp_path: Path) -> Installation:
+    return await install(cluster, namespace, tmp_path)
+
+
+@pytest.fixture
+async def store(installation: Installation) -> AsyncIterator[SecretStore]:
+    async with installation.session() as session:
+        yield store_over(session, installation)
+
+
+class Told:
+    """Counts calls, and waits for them."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self._called = trio.Event()
+
+    async def __call__(self) -> None:
+        self.times += 1
+        self._called.set()
+
+    async def within(self, seconds: float) -> None:
+        with trio.fail_after(seconds):
+            await self._called.wait()
+        self._called = trio.Event()
+
+
+@asynccontextmanager
+async def beside(watch: Callable[..., Awaitable[object]]) -> AsyncIterator[Told]:
+    """A watch beside the block; yields what it calls."""
+    told = Told()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(watch, told))
+        yield told
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_empty_secret_is_filled_and_published(installation: Installation, store: SecretStore) -> None:
+    await installation.write({"jwt.key": b"jwt"})
+    await installation.edit("configmaps", data={"jwks.json": "{}"})
+    assert await store.load() is None
+    assert await store.create(NEW) == NEW
+    assert await store.publish(NEW)
+    assert not await store.publish(NEW)
+    assert await store.load() == NEW
+    assert await installation.parts() == parts_of(NEW) | {"jwt.key": b"jwt"}
+    assert (await installation.get("configmaps"))["data"] == {"jwks.json": "{}", "ca.crt": NEW.anchors.decode()}
+    assert (await installation.get("secrets"))["metadata"]["labels"] == {"app": "dapr-sentry"}
+
+
+async def test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle(
+    installation: Installation, store: SecretStore
+) -> None:
+    for _ in range(10):
+        results: list[StoredBundle] = []
+
+        async def start(bundle: StoredBundle, results: list[StoredBundle] = results) -> None:
+            results.append(await store.create(bundle))
+
+        async with trio.open_nursery() as nursery:
+            for bundle in (OLD, NEW, NEXT):
+                nursery.start_soon(start, bundle)
+        assert results == [results[0]] * 3
+        assert await installation.parts() == parts_of(results[0])
+        await installation.edit("secrets", data=None)
+
+
+async def test_a_part_of_a_set_is_an_error(installation: Installation, store: SecretStore) -> None:
+    await installation.write({"ca.crt": b"anchors"})
+    with pytest.raises(IncompleteBundleError, match=r"lacks issuer\.crt and issuer\.key while ca\.crt is there; put"):
+        await store.create(NEW)
+    assert await installation.parts() == {"ca.crt": b"anchors"}
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+async def test_a_missing_object_is_told_with_its_remedy(
+    installation: Installation, store: SecretStore, kind: str
+) -> None:
+    await installation.delete(f"{kind.lower()}s")
+    with pytest.raises(StoreError, match=f"there is no {kind} .*: install the chart.* or run 'kubectl create "):
+        await store.create(NEW)
+
+
+async def test_an_immutable_secret_is_told_without_its_values(installation: Installation, store: SecretStore) -> None:
+    await installation.write(parts_of(OLD))
+    await installation.edit("secrets", immutable=True)
+    with pytest.raises(StoreError, match=r"^failed to update trust bundle secret: Secret .* 422 Invalid: ") as caught:
+        await store.replace(NEW, expected=OLD)
+    assert b64encode(NEW.key).decode() not in str(caught.value)
+    assert b64encode(OLD.key).decode() not in str(caught.value)
+
+
+async def test_a_missing_right_is_told(installation: Installation) -> None:
+    async with installation.session(role=DAPR_ROLE[1:]) as session:
+        with pytest.raises(
+            StoreError, match=r"^failed to get trust bundle secret: GET .* 403 Forbidden: .* cannot get "
+        ):
+            await store_over(session, installation).load()
+
+
+async def test_a_replacement_keeps_the_generation_before(installation: Installation, store: SecretStore) -> None:
+    await installation.write(parts_of(OLD))
+    await store.replace(NEW, expected=OLD)
+    assert await store.load() == NEW
+    assert await store.previous() == OLD
+    with pytest.raises(StoreError, match="no longer holds what is to be replaced"):
+        await store.replace(NEXT, expected=OLD)
+    assert await store.load() == NEW
+
+
+@pytest.mark.parametrize("fault", [Fault(status=503), Fault(cut_after=1)], ids=["not done", "done"])
+async def test_a_write_whose_answer_was_lost_is_made_once(installation: Installation, fault: Fault) -> None:
+    async with faulty(installation.cluster) as faults, installation.session(url=faults.url) as session:
+        faults.set(fault, "PUT .*/secrets/", times=1)
+        assert await store_over(session, installation).create(NEW) == NEW
+        assert not faults._rules[0].left
+    assert await installation.parts() == parts_of(NEW)
+
+
+# --- watching
+
+
+async def test_a_change_is_told_within_a_second_or_two(installation: Installation, store: SecretStore) -> None:
+    await installation.write(parts_of(OLD))
+    await store.publish(OLD)
+    async with beside(partial(store.watch, OLD)) as told:
+        await installation.edit("secrets", metadata={"labels": {"more": "labels"}})
+        await installation.write({"jwt.key": b"jwt"})
+        await store.publish(OLD)
+        await trio.sleep(0.7)  # longer than events are merged for
+        assert told.times == 0
+        await installation.write(parts_of(NEW))
+        await told.within(2)
+        await installation.delete("secrets")
+        await told.within(2)
+    assert told.times == 2
+
+
+async def test_a_foreign_edit_of_the_config_map_is_undone(installation: Installation, store: SecretStore) -> None:
+    await installation.write(parts_of(OLD))
+    await store.publish(OLD)
+
+    async def is_undone() -> bool:
+        return await installation.published() == OLD.anchors.decode()
+
+    with capture_logs() as lines:
+        async with beside(partial(store.watch, OLD)) as told:
+            await installation.edit("configmaps", data={"ca.crt": "foreign"})
+            await eventually(is_undone)
+            await trio.sleep(0.7)  # longer than events are merged for
+    assert told.times == 0
+    (warning,) = (line["event"] for line in lines if line["log_level"] == "warning")
+    assert warning.endswith(" did not have the trust anchors of the Secret any more: they were put back")
+
+
+async def test_watches_survive_cuts_and_an_overloaded_api_server(installation: Installation) -> None:
+    await installation.write(parts_of(OLD))
+    await installation.edit("configmaps", data={"ca.crt": OLD.anchors.decode()})
+    async with (
+        faulty(installation.cluster) as faults,
+        installation.session(url=faults.url) as session,
+        beside(partial(store_over(session, installation).watch, OLD)) as told,
+    ):
+        for bundle in (NEW, OLD, NEW):
+            faults.cut()
+            await installation.write(parts_of(bundle))
+            await told.within(3)
+        faults.set(Fault(status=503))
+        faults.cut()
+        await installation.write(parts_of(NEXT))
+        await trio.sleep(0.5)  # the watch is being tried meanwhile
+        assert told.times == 3
+        faults.clear()
+        await told.within(8)
+
+
+async def test_watches_survive_a_restart_and_a_compaction(installation: Installation, store: SecretStore) -> None:
+    await installation.write(parts_of(OLD))
+    await store.publish(OLD)
+    async with beside(partial(store.watch, OLD)) as told:
+        await installation.cluster.compact_etcd()
+        await installation.cluster.restart_api_server()
+        await installation.cluster.compact_etcd()
+        assert told.times == 0
+        await installation.write(parts_of(NEW))
+        await told.within(8)
+
+
+async def test_with_the_rights_of_daprs_own_chart_there_are_looks(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentry_trio.kube.following.POLL", 0.5)
+    await installation.write(parts_of(OLD))
+    async with installation.session(role=DAPR_ROLE) as session:
+        store = store_over(session, installation)
+        await store.publish(OLD)
+        async with beside(partial(store.watch, OLD)) as told:
+            await installation.write(parts_of(NEW))
+            await told.within(3)
+
+
+# --- the Configuration
+
+
+async def test_a_configuration_is_read_and_watched(installation: Installation) -> None:
+    cluster, namespace = installation.cluster, installation.namespace
+    await cluster.define_configurations()
+    spec = {"mtls": {"enabled": True, "workloadCertTTL": "2h", "controlPlaneTrustDomain": "$HOME"}}
+    await cluster.create_configuration(namespace, "daprsystem", spec)
+    path = f"/apis/dapr.io/v1alpha1/namespaces/{namespace}/configurations/daprsystem"
+    async with installation.session(role=ROLE, cluster_role=CLUSTER_ROLE) as session:
+        found = await read_configuration_object(session, namespace, "")
+        assert found.workload_cert_ttl.total_seconds() == 7200
+        assert found.control_plane_trust_domain == "$HOME"
+
+        async def watch(told: Told, *, task_status: trio.TaskStatus[None]) -> None:
+            await watch_configuration(session, namespace, "", found, told, task_status=task_status)
+
+        async with beside(watch) as told:
+            await cluster.ask("PATCH", path, {"spec": {"tracing": {"samplingRate": "1"}}}, kind="merge-patch+json")
+            await trio.sleep(0.7)  # longer than events are merged for
+            assert told.times == 0
+            edit = {"spec": {"mtls": {"workloadCertTTL": "3h"}}}
+            await cluster.ask("PATCH", path, edit, kind="merge-patch+json")
+            await told.within(2)
+        assert found == Configuration(found.workload_cert_ttl, control_plane_trust_domain="$HOME")

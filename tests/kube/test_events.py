@@ -1,0 +1,195 @@
+"""Events, on an API server in memory, in virtual time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.kube.events import WAITING, EventRecorder, Involved, Reason
+from tests.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
+from tests.logged import capture_logs
+
+BUNDLE = Involved("Secret", "dapr-trust-bundle", uid="1234")
+START = datetime(2026, 11, 22, 19, 41, 15, tzinfo=UTC)
+
+
+def wall_clock() -> datetime:
+    return START + timedelta(seconds=trio.current_time())
+
+
+def recorder_of(api: FakeApi, involved: Involved = BUNDLE) -> EventRecorder:
+    return EventRecorder(api, NAMESPACE, involved, instance="dapr-sentry-0", now=wall_clock)
+
+
+@asynccontextmanager
+async def recording(api: FakeApi) -> AsyncIterator[EventRecorder]:
+    recorder = recorder_of(api)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(recorder.keep)
+        yield recorder
+        nursery.cancel_scope.cancel()
+
+
+def events(api: FakeApi) -> list[dict[str, Any]]:
+    return list(api.objects.values())
+
+
+def told(api: FakeApi) -> list[tuple[str, int]]:
+    return [(event["message"], event["count"]) for event in events(api)]
+
+
+async def test_an_event_as_operators_see_it(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    async with recording(api) as recorder:
+        recorder.record(Reason.GENERATED, "a new certificate authority")
+        await trio.sleep(1)
+    (event,) = events(api)
+    assert event["metadata"].pop("name").startswith("dapr-trust-bundle.")
+    assert event["metadata"].pop("resourceVersion")
+    assert event == {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": NAMESPACE},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "namespace": NAMESPACE,
+            "name": "dapr-trust-bundle",
+            "uid": "1234",
+        },
+        "type": "Normal",
+        "reason": "CertificateAuthorityGenerated",
+        "message": "a new certificate authority",
+        "count": 1,
+        "firstTimestamp": "2026-11-22T19:41:15Z",
+        "lastTimestamp": "2026-11-22T19:41:15Z",
+        "source": {"component": "dapr-sentry", "host": "dapr-sentry-0"},
+        "reportingComponent": "dapr-sentry",
+        "reportingInstance": "dapr-sentry-0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        (Reason.GENERATED, "Normal"),
+        (Reason.REPLACED, "Normal"),
+        (Reason.RELOAD_FAILED, "Warning"),
+        (Reason.EXPIRY_NEAR, "Warning"),
+    ],
+)
+def test_what_needs_an_operators_eye_is_a_warning(reason: Reason, kind: str) -> None:
+    assert reason.type == kind
+
+
+async def test_without_a_uid_none_is_claimed(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    recorder = recorder_of(api, Involved("Pod", "dapr-sentry-0"))
+    recorder.record(Reason.REPLACED, "before anyone sends")
+    with trio.move_on_after(1):
+        await recorder.keep()
+    assert "uid" not in events(api)[0]["involvedObject"]
+
+
+async def test_repeated_ones_are_counted(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    async with recording(api) as recorder:
+        for number in range(10):
+            recorder.record(Reason.RELOAD_FAILED, f"failure {number}")
+            await trio.sleep(1)
+        assert told(api) == [(f"failure {number}", 1) for number in range(5)]
+        recorder.record(Reason.EXPIRY_NEAR, "another reason has room of its own")
+        await trio.sleep(1)
+        assert len(events(api)) == 6
+        await trio.sleep_until(61)
+        assert told(api)[6:] == [("failure 9", 5)]
+        assert events(api)[-1]["firstTimestamp"] == "2026-11-22T19:41:20Z"
+        assert events(api)[-1]["lastTimestamp"] == "2026-11-22T19:41:24Z"
+        recorder.record(Reason.RELOAD_FAILED, "once more")
+        await trio.sleep_until(119)
+        assert len(events(api)) == 7
+        await trio.sleep_until(121)
+        assert told(api)[7:] == [("once more", 1)]
+        await trio.sleep(3600)
+        assert len(events(api)) == 8
+
+
+async def test_a_flood_costs_one_event_a_minute(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    async with recording(api) as recorder:
+        for number in range(3600):
+            recorder.record(Reason.RELOAD_FAILED, str(number))
+            await trio.sleep(1)
+        await trio.sleep(61)
+    assert 60 <= len(events(api)) <= 66
+    assert sum(event["count"] for event in events(api)) == 3600
+    assert told(api)[-1][0] == "3599"
+
+
+async def test_who_records_never_waits(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    recorder = recorder_of(api)
+    for number in range(WAITING + 10):
+        recorder.record(Reason.RELOAD_FAILED, str(number))
+    with trio.move_on_after(3600):
+        await recorder.keep()
+    assert sum(event["count"] for event in events(api)) == WAITING
+
+
+async def test_what_cannot_be_sent_for_long_is_dropped(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    async with recording(api) as recorder:
+        api.down = True
+        recorder.record(Reason.RELOAD_FAILED, "lost")
+        await trio.sleep(15)
+        api.down = False
+        recorder.record(Reason.RELOAD_FAILED, "sent")
+        await trio.sleep(1)
+    assert told(api) == [("sent", 1)]
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["done", "not done"])
+async def test_an_answer_that_was_lost_makes_no_second_event(autojump_clock: MockClock, after: bool) -> None:
+    api = FakeApi()
+    api.faults.append(Fault("create", "events", unavailable(), after=after))
+    with capture_logs() as lines:
+        async with recording(api) as recorder:
+            recorder.record(Reason.GENERATED, "once")
+            await trio.sleep(15)
+    assert told(api) == [("once", 1)]
+    assert lines == []
+
+
+async def test_without_the_right_there_is_one_warning(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    api.faults.append(Fault("create", "events", refused(403, "Forbidden"), left=3))
+    with capture_logs() as lines:
+        async with recording(api) as recorder:
+            for number in range(4):
+                recorder.record(Reason.RELOAD_FAILED, str(number))
+                await trio.sleep(1)
+    assert told(api) == [("3", 1)]
+    warnings = [line["event"] for line in lines if line["log_level"] == "warning"]
+    assert warnings == ["Events are refused, they stand in this log only: 403 Forbidden"]
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ("a\nb\r\n c", "a b c"),
+        ("x" * 2000, "x" * 1024),
+        ("key -----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----", "key (left out)"),
+        ("token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln is bad", "token (left out) is bad"),
+        ("the issuer expires in 3 days", "the issuer expires in 3 days"),
+    ],
+)
+async def test_messages_are_one_line_without_secrets(autojump_clock: MockClock, message: str, sent: str) -> None:
+    api = FakeApi()
+    async with recording(api) as recorder:
+        recorder.record(Reason.RELOAD_FAILED, message)
+        await trio.sleep(1)
+    assert told(api) == [(sent, 1)]

@@ -1,0 +1,161 @@
+"""The cluster's keys in virtual time: read on a timer and when one is missing, and kept when the API server is away."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.kube.keys import DISCOVERY, JWKS, ClusterKeys
+from tests.kube.fake_review import ISSUER, FakeApi, Signer
+from tests.logged import capture_logs
+
+READ = [DISCOVERY, JWKS]
+SECOND = Signer(kid="second").jwk()
+
+
+@asynccontextmanager
+async def kept(api: FakeApi) -> AsyncIterator[ClusterKeys]:
+    keys = ClusterKeys(api)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: keys.keep(task_status=task_status))
+        yield keys
+        nursery.cancel_scope.cancel()
+
+
+async def test_they_are_read_before_it_reports_ready() -> None:
+    api = FakeApi()
+    async with kept(api) as keys:
+        assert api.read == READ
+        assert keys.issuer == ISSUER
+        key = await keys.find(ISSUER, "first")
+        assert key is not None
+        assert key.algorithms == {"ES256"}
+        assert api.read == READ
+
+
+async def test_they_are_read_again_every_5_minutes(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    async with kept(api) as keys:
+        await trio.sleep(299)
+        api.jwks = [SECOND]
+        assert api.read == READ
+        await trio.sleep(2)
+        assert api.read == READ * 2
+        assert await keys.find(ISSUER, "second") is not None
+        # Taken out of the set, and so believed no more.
+        assert await keys.find(ISSUER, "first") is None
+
+
+async def test_a_missing_key_has_them_read_again_but_not_all_the_time(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    async with kept(api) as keys:
+        api.jwks = [SECOND]
+        assert await keys.find(ISSUER, "second") is None
+        assert api.read == READ
+        await trio.sleep(10)
+        assert await keys.find(ISSUER, "second") is not None
+        assert api.read == READ * 2
+        for _ in range(100):
+            assert await keys.find(ISSUER, "third") is None
+        assert api.read == READ * 2
+
+
+async def test_all_who_miss_a_key_wait_for_one_reading(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    found = []
+
+    async def one(kid: str) -> None:
+        found.append(await keys.find(ISSUER, kid))
+
+    async with kept(api) as keys:
+        await trio.sleep(10)
+        api.jwks, api.delay = [SECOND], 1
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(one, "second" if number % 2 else "third")
+        assert api.read == READ * 2
+        assert [key is not None for key in found].count(True) == 10
+
+
+async def test_another_issuer_s_keys_are_not_looked_for(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    async with kept(api) as keys:
+        await trio.sleep(10)
+        assert await keys.find("https://another", "first") is None
+        assert await keys.find("https://another", "second") is None
+        assert api.read == READ
+
+
+@pytest.mark.parametrize(
+    "failure", [ApiUnavailableError("away"), ApiRefusedError("no", status=403, reason="Forbidden")], ids=repr
+)
+async def test_when_they_cannot_be_read_the_last_set_is_kept(autojump_clock: MockClock, failure: Exception) -> None:
+    api = FakeApi()
+    async with kept(api) as keys:
+        with capture_logs() as logs:
+            api.failure = failure
+            await trio.sleep(395)
+            # Every 10 s from 300 s on.
+            assert len(api.read) == 2 + 10
+            assert await keys.find(ISSUER, "first") is not None
+            assert await keys.find(ISSUER, "second") is None
+            api.failure = None
+            api.jwks.append(SECOND)
+            await trio.sleep(10)
+            assert await keys.find(ISSUER, "second") is not None
+    assert [(line["log_level"], line["event"]) for line in logs] == [
+        ("warning", f"failed to read the cluster's token keys, the last set is kept: {failure}"),
+        ("info", "the cluster's token keys are read"),
+    ]
+
+
+async def test_a_set_without_keys_is_no_set(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    async with kept(api) as keys:
+        api.jwks = []
+        await trio.sleep(301)
+        assert await keys.find(ISSUER, "first") is not None
+        api.jwks, api.issuer = [SECOND], None
+        await trio.sleep(20)
+        assert await keys.find(ISSUER, "first") is not None
+
+
+async def test_it_starts_without_an_api_server_and_tries_again(autojump_clock: MockClock) -> None:
+    api = FakeApi(failure=ApiUnavailableError("away"))
+    with capture_logs() as logs:
+        async with kept(api) as keys:
+            assert keys.issuer is None
+            assert await keys.find(ISSUER, "first") is None
+            assert api.read == READ[:1]
+            await trio.sleep(9)
+            api.failure = None
+            await trio.sleep(2)
+            assert await keys.find(ISSUER, "first") is not None
+    assert logs[0]["event"] == ("failed to read the cluster's token keys, tokens are reviewed by the API server: away")
+
+
+async def test_they_may_be_read_for_the_first_time_by_who_needs_them() -> None:
+    assert await ClusterKeys(FakeApi()).find(ISSUER, "first") is not None
+
+
+async def test_one_who_waits_may_be_cancelled(autojump_clock: MockClock) -> None:
+    api = FakeApi(delay=1)
+    keys = ClusterKeys(api)
+    found = []
+
+    async def impatient() -> None:
+        with trio.move_on_after(0.5):
+            await keys.find(ISSUER, "first")
+
+    async def patient() -> None:
+        found.append(await keys.find(ISSUER, "first"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(impatient)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(patient)
+        nursery.start_soon(patient)
+    assert [key is not None for key in found] == [True, True]

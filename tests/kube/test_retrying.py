@@ -1,0 +1,65 @@
+"""Attempts that fail for a while, in virtual time."""
+
+import itertools
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.kube.retrying import Backoff, persist
+from tests.kube.fakes import refused, unavailable
+
+
+def test_pauses_grow_up_to_a_bound() -> None:
+    backoff = Backoff(first=1, longest=5, chance=lambda: 0)
+    assert [backoff.next() for _ in range(5)] == [1, 2, 4, 5, 5]
+    backoff.reset()
+    assert backoff.next() == 1
+
+
+def test_chance_takes_up_to_half_off() -> None:
+    backoff = Backoff(first=1, longest=5, chance=lambda: 1)
+    assert [backoff.next() for _ in range(4)] == [0.5, 1, 2, 2.5]
+    pauses = {Backoff(first=1).next() for _ in range(10)}
+    assert len(pauses) > 1
+
+
+async def test_an_answer_is_handed_on(autojump_clock: MockClock) -> None:
+    failures = iter([unavailable(), unavailable()])
+
+    async def attempt() -> int:
+        await trio.sleep(1)
+        for failure in failures:
+            raise failure
+        return 7
+
+    assert await persist(attempt) == 7
+    assert 3.15 <= trio.current_time() <= 3.3
+
+
+async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock) -> None:
+    times: list[float] = []
+
+    async def attempt() -> None:
+        times.append(trio.current_time())
+        raise refused(403, "Forbidden")
+
+    with pytest.raises(ApiRefusedError):
+        await persist(attempt)
+    assert times == [0]
+
+
+@pytest.mark.parametrize(("retry_after", "attempts"), [(None, 4), (0.9, 2), (60.0, 1)])
+async def test_patience_ends(autojump_clock: MockClock, retry_after: float | None, attempts: int) -> None:
+    times: list[float] = []
+
+    async def attempt() -> None:
+        times.append(trio.current_time())
+        raise ApiUnavailableError(f"{len(times)}", retry_after=retry_after)
+
+    with pytest.raises(ApiUnavailableError, match=str(attempts)):
+        await persist(attempt, patience=0.9)
+    assert len(times) == attempts
+    if retry_after is None:
+        assert all(later - earlier >= 0.05 for earlier, later in itertools.pairwise(times))

@@ -1,0 +1,140 @@
+"""Rights that are asked for beforehand, on an API server in memory."""
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.kube.rights import (
+    MissingRightsError,
+    Right,
+    check_rights,
+    missing_rights,
+    needed_rights,
+    useful_rights,
+)
+from tests.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
+from tests.logged import Line, capture_logs
+
+NEEDED = needed_rights(NAMESPACE, bundle="dapr-trust-bundle", configuration="daprsystem")
+USEFUL = useful_rights(NAMESPACE, bundle="dapr-trust-bundle")
+UPDATE = Right("update", "", "secrets", NAMESPACE, "dapr-trust-bundle")
+PODS = Right("list", "", "pods")
+REVIEWS = Right("create", "authentication.k8s.io", "tokenreviews")
+EVENTS = Right("create", "", "events", NAMESPACE)
+
+
+def server_without(*rights: Right) -> FakeApi:
+    api = FakeApi(pause=1)
+    denied = [
+        {
+            name: value
+            for name, value in (
+                ("verb", right.verb),
+                ("group", right.group),
+                ("resource", right.resource),
+                ("namespace", right.namespace),
+                ("name", right.name),
+            )
+            if value
+        }
+        for right in rights
+    ]
+    api.allowed = lambda attributes: attributes not in denied
+    return api
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Line]]:
+    with capture_logs() as captured:
+        yield captured
+
+
+@pytest.mark.parametrize(
+    ("right", "text", "role"),
+    [
+        (UPDATE, "update secrets dapr-trust-bundle in dapr-system", "Role dapr-sentry in dapr-system"),
+        (PODS, "list pods", "ClusterRole dapr-sentry"),
+        (REVIEWS, "create tokenreviews.authentication.k8s.io", "ClusterRole dapr-sentry"),
+        (EVENTS, "create events in dapr-system", "Role dapr-sentry in dapr-system"),
+    ],
+)
+def test_a_right_in_words(right: Right, text: str, role: str) -> None:
+    assert str(right) == text
+    assert right.role == role
+
+
+def test_what_is_needed_and_useful() -> None:
+    assert len(set(NEEDED)) == len(NEEDED)
+    assert not set(NEEDED) & set(USEFUL)
+    assert {UPDATE, PODS, REVIEWS} <= set(NEEDED)
+    assert EVENTS in USEFUL
+
+
+async def test_all_are_asked_for_at_once(autojump_clock: MockClock) -> None:
+    api = server_without()
+    assert await missing_rights(api, NEEDED + USEFUL) == []
+    assert trio.current_time() == 1
+    assert len(api.requests) == len(NEEDED + USEFUL)
+
+
+async def test_what_is_missing_is_named_in_order(autojump_clock: MockClock) -> None:
+    api = server_without(REVIEWS, UPDATE, PODS)
+    assert await missing_rights(api, NEEDED) == [right for right in NEEDED if right in {UPDATE, PODS, REVIEWS}]
+
+
+async def test_failures_that_pass_are_waited_for(autojump_clock: MockClock) -> None:
+    api = server_without(PODS)
+    api.faults.append(Fault("create", "selfsubject", unavailable(), left=20))
+    assert await missing_rights(api, NEEDED) == [PODS]
+
+
+async def test_an_api_server_that_cannot_be_asked_is_told(autojump_clock: MockClock) -> None:
+    api = server_without()
+    api.down = True
+    with pytest.raises(ApiUnavailableError):
+        await missing_rights(api, NEEDED)
+    api.down = False
+    api.faults.append(Fault("create", "selfsubject", refused(401, "Unauthorized")))
+    with pytest.raises(ApiRefusedError):
+        await missing_rights(api, NEEDED)
+
+
+async def test_one_line_names_all_that_is_missing_and_who_grants_it(autojump_clock: MockClock) -> None:
+    with pytest.raises(MissingRightsError) as caught:
+        await check_rights(server_without(UPDATE, PODS, REVIEWS, EVENTS), NEEDED, USEFUL)
+    assert caught.value.missing == (UPDATE, PODS, REVIEWS)
+    assert str(caught.value) == (
+        "missing Kubernetes rights: update secrets dapr-trust-bundle in dapr-system (Role dapr-sentry in dapr-system); "
+        "list pods, create tokenreviews.authentication.k8s.io (ClusterRole dapr-sentry); install or upgrade the chart, "
+        "which grants them to the service account dapr-sentry"
+    )
+
+
+async def test_what_is_only_useful_is_a_warning(autojump_clock: MockClock, lines: list[Line]) -> None:
+    await check_rights(server_without(EVENTS), NEEDED, USEFUL)
+    assert [(line["log_level"], line["event"]) for line in lines] == [
+        ("warning", WARNING),
+    ]
+
+
+WARNING = (
+    "doing without these Kubernetes rights, which the chart of this release grants: "
+    "create events in dapr-system (Role dapr-sentry in dapr-system)"
+)
+
+
+async def test_with_all_rights_nothing_is_said(autojump_clock: MockClock, lines: list[Line]) -> None:
+    await check_rights(server_without(), NEEDED, USEFUL)
+    assert lines == []
+
+
+@pytest.mark.parametrize("status", [{}, {"allowed": False}, {"allowed": "yes"}, {"denied": True}, None])
+async def test_only_a_clear_yes_counts(autojump_clock: MockClock, status: object) -> None:
+    class Odd(FakeApi):
+        async def create(self, path: str, body: object) -> dict[str, object]:
+            return {"status": status}
+
+    assert await missing_rights(Odd(), [PODS]) == [PODS]

@@ -1,0 +1,240 @@
+"""The Configuration object, on an API server in memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError, StoreError
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.stores.configuration_object import read_configuration_object, watch_configuration
+from tests.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
+
+PATH = f"/apis/dapr.io/v1alpha1/namespaces/{NAMESPACE}/configurations"
+PREFIX = 'loading default config. couldn\'t find config name "daprsystem": '
+
+
+def having(spec: object, name: str = "daprsystem", **others: object) -> FakeApi:
+    api = FakeApi()
+    api.put(f"{PATH}/{name}", {"apiVersion": "dapr.io/v1alpha1", "kind": "Configuration", "spec": spec, **others})
+    return api
+
+
+async def read(spec: object) -> Configuration:
+    return await read_configuration_object(having(spec), NAMESPACE, "daprsystem")
+
+
+# --- reading
+
+
+async def test_as_the_chart_writes_it() -> None:
+    mtls = {
+        "enabled": True,
+        "workloadCertTTL": "1h30m",
+        "allowedClockSkew": "5m",
+        "controlPlaneTrustDomain": "cluster.local",
+        "sentryAddress": "dapr-sentry.dapr-system.svc.cluster.local:443",
+    }
+    assert await read({"mtls": mtls}) == Configuration(
+        timedelta(minutes=90), timedelta(minutes=5), control_plane_trust_domain="cluster.local"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "daprsystem", "other"])
+async def test_the_name_that_is_asked_for_is_read(name: str) -> None:
+    api = having({"mtls": {"allowedClockSkew": "1m"}}, name=name or "daprsystem")
+    assert (await read_configuration_object(api, NAMESPACE, name)).allowed_clock_skew == timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        {},
+        {"mtls": None},
+        {"mtls": {"unknown": [1, {"a": 2}]}},
+        {"tracing": ["whatever"], "x" * 2000: 1, "accessControl": {"y" * 5000: [[[[[]]]]]}},
+        {"secrets": {"scopes": [{"storeName": "a", "defaultAccess": "deny"}]}},
+    ],
+    ids=range(6),
+)
+async def test_what_says_nothing_leaves_the_defaults(spec: object) -> None:
+    assert await read(spec) == Configuration()
+
+
+async def test_a_large_object_holds_nobody_up() -> None:
+    scopes = [{"storeName": f"store {number}"} for number in range(1000)]
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await trio.sleep(0.001)
+            ticks += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tick)
+        found = await read({"mtls": {"allowedClockSkew": "1m"}, "secrets": {"scopes": scopes}})
+        nursery.cancel_scope.cancel()
+    assert found.allowed_clock_skew == timedelta(minutes=1)
+    assert ticks >= 3
+
+
+async def test_there_need_not_be_a_spec() -> None:
+    api = FakeApi()
+    api.put(f"{PATH}/daprsystem", {"kind": "Configuration"})
+    assert await read_configuration_object(api, NAMESPACE, "") == Configuration()
+
+
+@pytest.mark.parametrize("text", ["$HOME", "${HOME}", "$$", "a b", "é", "\U0001f600", '"\\\n\t', "\x7f\x85\ufeff", "~"])
+async def test_every_text_is_taken_as_it_is(text: str) -> None:
+    found = await read({"mtls": {"controlPlaneTrustDomain": text}})
+    assert found.control_plane_trust_domain == text
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        ({"mtls": {"workloadCertTTL": "1d"}}, 'error parsing WorkloadCertTTL duration: time: unknown unit "d" in '),
+        ({"mtls": {"allowedClockSkew": "x"}}, 'error parsing AllowedClockSkew duration: time: invalid duration "x"'),
+        ({"mtls": {"workloadCertTTL": "0"}}, "spec.mtls.workloadCertTTL must be positive, got 0s"),
+        ({"mtls": {"enabled": "true"}}, 'spec.mtls.enabled must be a plain true or false, got "true"'),
+        ({"mtls": {"tokenValidators": [{"name": "kubernetes"}]}}, "invalid token validator: the built-in 'kubernetes'"),
+        ({"mtls": {"tokenValidators": [{"name": "x"}]}}, "invalid token validator name: 'x'; supported values: 'jwks'"),
+        ({"secrets": {"scopes": [{}, {}]}}, '"" storeName is repeated in secrets configuration'),
+        ({"mtls": ["x"]}, "spec.mtls must be a mapping, got a list"),
+        (["x"], "spec must be a mapping, got a list"),
+    ],
+)
+async def test_mistakes(spec: object, error: str) -> None:
+    with pytest.raises(InvalidConfigurationError) as caught:
+        await read(spec)
+    assert str(caught.value).startswith(PREFIX + error)
+    assert "line" not in str(caught.value)
+
+
+async def test_a_missing_object_is_told_in_daprs_words() -> None:
+    with pytest.raises(InvalidConfigurationError) as caught:
+        await read_configuration_object(FakeApi(), NAMESPACE, "")
+    assert str(caught.value) == f"{PREFIX}config CRD not found"
+
+
+async def test_a_missing_right_is_told() -> None:
+    api = having({})
+    api.faults.append(Fault("get", "configurations", refused(403, "Forbidden")))
+    with pytest.raises(InvalidConfigurationError) as caught:
+        await read_configuration_object(api, NAMESPACE, "")
+    assert str(caught.value) == f"{PREFIX}403 Forbidden"
+
+
+async def test_failures_that_pass_are_waited_for(autojump_clock: MockClock) -> None:
+    api = having({"mtls": {"allowedClockSkew": "1m"}})
+    api.faults.append(Fault("get", "configurations", unavailable(), left=5))
+    assert (await read_configuration_object(api, NAMESPACE, "")).allowed_clock_skew == timedelta(minutes=1)
+    api.down = True
+    with pytest.raises(ApiUnavailableError) as caught:
+        await read_configuration_object(api, NAMESPACE, "", patience=1)
+    assert str(caught.value) == f"{PREFIX}connection refused"
+
+
+# --- watching
+
+GOOD = {"mtls": {"workloadCertTTL": "24h", "allowedClockSkew": "15m"}}
+
+
+@asynccontextmanager
+async def watching(api: FakeApi) -> AsyncIterator[list[float]]:
+    calls: list[float] = []
+
+    async def changed() -> None:
+        calls.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(watch_configuration, api, NAMESPACE, "", Configuration(), changed))
+        yield calls
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_edit_is_told_once(autojump_clock: MockClock) -> None:
+    api = having(GOOD)
+    async with watching(api) as calls:
+        assert api.watched == [f"{PATH}/daprsystem"]
+        await trio.sleep(10)
+        api.edit(f"{PATH}/daprsystem", spec={"mtls": {"workloadCertTTL": "1h"}})
+        before = trio.current_time()
+        await trio.sleep(60)
+        assert len(calls) == 1
+        assert calls[0] - before <= 2
+        api.edit(f"{PATH}/daprsystem", spec=GOOD)
+        await trio.sleep(60)
+        assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metadata": {"labels": {"a": "b"}}},
+        {"spec": {**GOOD, "tracing": {"samplingRate": "1"}}},
+        {"spec": {"mtls": {"workloadCertTTL": "1440m", "enabled": True}}},
+    ],
+    ids=["label", "other section", "same duration"],
+)
+async def test_what_changes_nothing_is_not_told(autojump_clock: MockClock, changes: dict[str, Any]) -> None:
+    api = having(GOOD)
+    async with watching(api) as calls:
+        api.edit(f"{PATH}/daprsystem", **changes)
+        await trio.sleep(60)
+        assert calls == []
+
+
+@pytest.mark.parametrize("how", ["invalid", "removed"])
+async def test_what_nobody_can_use_is_told_once_and_then_its_repair(autojump_clock: MockClock, how: str) -> None:
+    api = having(GOOD)
+    whole = api.objects[f"{PATH}/daprsystem"]
+    async with watching(api) as calls:
+        if how == "removed":
+            api.remove(f"{PATH}/daprsystem")
+        else:
+            api.edit(f"{PATH}/daprsystem", spec={"mtls": {"workloadCertTTL": "1d"}})
+        await trio.sleep(1000)
+        assert len(calls) == 1
+        api.put(f"{PATH}/daprsystem", whole)
+        await trio.sleep(1000)
+        assert len(calls) == 2
+
+
+async def test_cut_watches_lose_nothing(autojump_clock: MockClock) -> None:
+    api = having(GOOD)
+    async with watching(api) as calls:
+        await trio.sleep(60)
+        api.down = True
+        api.cut()
+        api.edit(f"{PATH}/daprsystem", spec={"mtls": {"workloadCertTTL": "1h"}})
+        await trio.sleep(60)
+        assert calls == []
+        api.down = False
+        await trio.sleep(10)
+        assert len(calls) == 1
+
+
+async def test_that_it_was_removed_while_nobody_watched_is_told(autojump_clock: MockClock) -> None:
+    api = having(GOOD)
+    async with watching(api) as calls:
+        await trio.sleep(60)
+        api.cut()
+        api.remove(f"{PATH}/daprsystem")
+        await trio.sleep(2)
+        assert len(calls) == 1
+
+
+async def test_other_failures_of_who_is_told_end_the_watch(autojump_clock: MockClock) -> None:
+    async def changed() -> None:
+        raise StoreError("no")
+
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="no"), flatten_subgroups=True):
+        await watch_configuration(having({"mtls": {"allowedClockSkew": "0"}}), NAMESPACE, "", Configuration(), changed)
