@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types drift format lock protos test-matrix soak h2spec clean
+.PHONY: help run test unit lint types drift format lock protos test-matrix bench soak hostile h2spec test-cluster clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +53,20 @@ test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is instal
 	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version || exit 1; \
 	done; echo "== passed on:$$ran"
 
+bench: $(VENV)/.dev ## Measure CPU per call against other servers, in turns (about 6 minutes; needs Go); ARGS="--only ours,grpcio --profile"
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
 soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes; needs Go); ARGS="--restarts 100" for fewer
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
+hostile: $(VENV)/.run ## Set a thousand hostile connections of each kind on a process (about 8 minutes; needs Go); ARGS="--kinds idle" for one
+	@$(BIN)/python -m benchmarks.hostile $(ARGS)
+
 h2spec: $(VENV)/.dev ## Hold the gRPC server to h2spec, HTTP/2's conformance tests (needs Go)
 	@$(BIN)/python -m tests.h2spec
+
+test-cluster: $(VENV)/.dev ## Run the tests against a real kube-apiserver and etcd, which the first run builds for minutes (needs Go)
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
 clean: ## Remove environments, caches and coverage data; .sentry/ stays, it holds a CA
 	rm -rf .venv .venv-* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

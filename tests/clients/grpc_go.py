@@ -84,17 +84,32 @@ class Load:
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self._popen = popen
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._popen.pid
+
     def wait_ready(self) -> None:
         """Returns once every caller has had its first answer and every idle connection has been tried."""
-        assert self._popen.stderr is not None
-        line = self._popen.stderr.readline()
-        assert line == "ready\n", f"the load client said {line!r}"
+        self._wait("ready")
+
+    def count_anew(self) -> None:
+        """Has it forget the calls so far; a call under way counts when it has ended."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write("\n")
+        self._popen.stdin.flush()
+        self._wait("counting")
 
     def stop(self) -> Report:
         """Lets it finish the calls under way, and reads what it found."""
         output, complaints = self._popen.communicate(timeout=_MORE_THAN_A_CALL)
         assert self._popen.returncode == 0, complaints
         return msgspec.json.decode(output, type=Report)
+
+    def _wait(self, word: str) -> None:
+        assert self._popen.stderr is not None
+        line = self._popen.stderr.readline()
+        assert line == f"{word}\n", f"the load client said {line!r}"
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 //
 // It runs until its standard input is closed, or for -duration, lets the calls under way finish, and prints one JSON
 // object. Once every caller has had an answer and every idle connection stands, it writes "ready" to standard error.
+// A line on standard input has it forget the calls so far and count anew; it then writes "counting" to standard error.
 // Nothing is asked twice: what fails once is told as failed. Only streams that the server has refused are sent again,
 // by grpc-go itself.
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
@@ -57,17 +59,17 @@ func run(o options) error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	tally := newTally()
 	go func() {
 		if o.duration > 0 {
 			time.Sleep(o.duration)
 		} else {
-			_, _ = io.Copy(io.Discard, os.Stdin)
+			tally.countAnewAtEachLine(os.Stdin)
 		}
 		stop()
 	}()
 
 	var running, unready sync.WaitGroup
-	tally := newTally()
 	start := func(number int, one func(n int, ready func())) {
 		for n := range number {
 			unready.Add(1)
@@ -97,6 +99,13 @@ func run(o options) error {
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(tally.report())
+}
+
+func (t *tally) countAnewAtEachLine(lines io.Reader) {
+	for scanner := bufio.NewScanner(lines); scanner.Scan(); {
+		t.countAnew()
+		fmt.Fprintln(os.Stderr, "counting")
+	}
 }
 
 // wait returns false, early, when the context ends.

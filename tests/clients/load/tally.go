@@ -43,6 +43,15 @@ func newTally() *tally {
 	return &tally{begin: time.Now(), issuers: map[string]int{}}
 }
 
+// countAnew forgets the calls so far; one that is under way counts when it has ended.
+func (t *tally) countAnew() {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.begin, t.all = time.Now(), gap{}
+	t.kept, t.fresh = kind{}, kind{}
+	t.issuers = map[string]int{}
+}
+
 func (t *tally) succeeded(k *kind, took time.Duration, issuer string) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
