@@ -6,6 +6,7 @@ It knows nothing of the service that it serves. Read from the outside in:
     admission.py    which connections are let in
     tls.py          TLS on a socket
     connection.py   one HTTP/2 connection
+    outgoing.py     what leaves on it
     vigil.py        how long it may be silent, idle, stuck or there at all
     call.py         one call, and what its handler sees of it
     refusal.py      what is answered to HTTP that is no gRPC
@@ -27,7 +28,7 @@ What bounds peers:
     limits.py       what a peer may take
     shared.py       what all connections of a server share: handlers, and the next two
     gate.py         handlers at once, and who waits for a turn
-    holdings.py     bytes held of unread requests
+    holdings.py     bytes held for calls that are under way
     allowance.py    a budget that refills with time
     observer.py     who is told what happens
 """

@@ -75,6 +75,7 @@ class Call:
         self.due_at = None if request.timeout is None else self.started_at + request.timeout
         self.patience = limits.receive_timeout
         self._carrier = carrier
+        self._out = carrier.out
         self._stream_id = stream_id
         self._request = request
         self._handler = request.handler
@@ -163,7 +164,7 @@ class Call:
         self._initial_metadata = _encoded(metadata)
         if self._handler.cardinality.server_streaming:
             self._send_headers()
-            await self._carrier.flush()
+            await self._out.flush()
 
     async def send_message(self, message: Message) -> None:
         """Sends a message; waits, in a streaming method, while the caller's flow-control window is full.
@@ -180,7 +181,7 @@ class Call:
         self._replies += 1
         if self._handler.cardinality.server_streaming:
             await self._send_payload(payload)
-            await self._carrier.flush()
+            await self._out.flush()
         elif self._replies > 1:
             raise ProtocolError("Message was already sent")
         else:
@@ -206,8 +207,8 @@ class Call:
     async def cancel(self) -> None:
         """Ends the call with RST_STREAM (CANCEL) and no status."""
         self._reset = True
-        self._carrier.reset(self._stream_id)
-        await self._carrier.flush()
+        self._out.reset(self._stream_id)
+        await self._out.flush()
 
     # --- what the connection calls
 
@@ -319,22 +320,22 @@ class Call:
 
     def _send_headers(self) -> None:
         self._headers_sent = True
-        self._carrier.send_headers(self._stream_id, response_headers(self._initial_metadata))
+        self._out.send_headers(self._stream_id, response_headers(self._initial_metadata))
 
     async def _send_payload(self, payload: bytes) -> None:
         """Composes headers, if they are still to come, and DATA; waits while the caller's window is full."""
         if not self._headers_sent:
             self._send_headers()
-        await self._carrier.send_data(self._stream_id, payload)
+        await self._out.send_data(self._stream_id, payload)
 
     def _send_trailers(self, outcome: Outcome) -> None:
         trailers = status_trailers(*outcome, self._trailing_metadata)
         if not self._headers_sent:
             trailers = response_headers((*self._initial_metadata, *trailers))
-        self._carrier.send_headers(self._stream_id, trailers, end_stream=True)
+        self._out.send_headers(self._stream_id, trailers, end_stream=True)
         if not self._ended:
             # RFC 9113, 8.1: the answer is whole before the request is; what is still to come is not wanted.
-            self._carrier.reset(self._stream_id, code=ErrorCode.NO_ERROR)
+            self._out.reset(self._stream_id, code=ErrorCode.NO_ERROR)
 
 
 def _encoded(metadata: MetadataLike | None) -> list[Header]:

@@ -1,6 +1,5 @@
 """One HTTP/2 connection: a task that reads, a task for each call, and the way out."""
 
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -15,6 +14,7 @@ from .gate import Gate
 from .holdings import WHOLE_CONNECTION
 from .http2 import BrokenOffError, ServerConnection
 from .observer import Observer
+from .outgoing import Outgoing
 from .ports import Exchange
 from .refusal import Refusal
 from .shared import Shared
@@ -25,8 +25,6 @@ from .wire import RefusedError, read_request
 _FAREWELL: Final = b"farewell"
 _KEEPALIVE: Final = b"are you?"
 _FRAMES_EARNED_BY_A_CALL: Final = 4
-_FRAMES_EARNED_BY_DATA: Final = 2
-_MUCH_DATA: Final = 1024  # of less, a peer that opens its window byte by byte would earn what it costs
 
 
 class Connection:
@@ -40,6 +38,7 @@ class Connection:
 
     Attributes:
         unread: bytes that have arrived in requests and that no handler has taken yet.
+        out: what leaves.
     """
 
     def __init__(self, nursery: trio.Nursery, transport: TLSTransport, *, peer: object, shared: Shared) -> None:
@@ -54,15 +53,13 @@ class Connection:
         self._exchanges: dict[int, Exchange] = {}
         self._incomplete: dict[int, Exchange] = {}  # of these, the ones whose requests are not whole
         self._begun: list[int] = []  # and those that this read has brought
-        self._stalled: dict[int, float] = {}  # streams whose windows are shut, since when
         self._all_done: trio.Event | None = None
         self._heard = trio.Event()
         self._ponged = trio.Event()
-        self._window_opened = trio.lowlevel.ParkingLot()
-        self._sending = trio.Lock()
         self._leaving = False
         self._last_stream = HIGHEST_STREAM
         self._h2 = ServerConnection(self, streams=limits.streams, header_bytes=limits.header_bytes)
+        self.out = Outgoing(self, self._h2, transport, shared, self._control_frames, nursery.cancel_scope)
         self._vigil = Vigil(limits, trio.current_time())
         shared.idle[self] = None
 
@@ -79,7 +76,7 @@ class Connection:
         Then cancels the nursery. Cancellation cuts the connection.
         """
         self._h2.begin()
-        await self.flush()
+        await self.out.flush()
         try:
             while data := await self._transport.receive():
                 self._vigil.heard(trio.current_time())
@@ -87,7 +84,7 @@ class Connection:
                 self._heard.set()
                 if self._begun:
                     self._sort_begun()
-                await self.flush()
+                await self.out.flush()
         except BrokenOffError:
             await self._break_off()
         finally:
@@ -102,7 +99,7 @@ class Connection:
             exchange.abandon()
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.
         with trio.move_on_after(self._limits.goodbye_timeout):
-            await self.flush()
+            await self.out.flush()
             self._transport.half_close()
             while await self._transport.receive():
                 pass
@@ -119,8 +116,8 @@ class Connection:
             request = read_request(headers, self._shared.handlers)
         except RefusedError as refusal:
             if refusal.body is None:
-                self.send_headers(stream_id, refusal.headers, end_stream=True)
-                self.reset(stream_id, code=ErrorCode.NO_ERROR)
+                self.out.send_headers(stream_id, refusal.headers, end_stream=True)
+                self.out.reset(stream_id, code=ErrorCode.NO_ERROR)
                 return
             exchange = Refusal(self, stream_id, refusal, self._limits)
         else:
@@ -156,7 +153,7 @@ class Connection:
 
     def window_opened(self) -> None:
         """Wakes whoever waits for it."""
-        self._window_opened.unpark_all()
+        self.out.window_opened()
 
     def work_asked(self) -> None:
         """Counts it; a peer that asks for too much loses the connection."""
@@ -199,7 +196,7 @@ class Connection:
         status = Status.CANCELLED  # stays where the connection is lost
         try:
             status = await exchange.run(gate)
-            await self.flush()
+            await self.out.flush()
         finally:
             # Only now: a call is under way until its answer has left, not until it is composed.
             self._finish(stream_id, exchange, status)
@@ -217,8 +214,7 @@ class Connection:
 
     def _finish(self, stream_id: int, exchange: Exchange, status: Status) -> None:
         del self._exchanges[stream_id]
-        if stream_id in self._stalled:
-            self._moves(stream_id)
+        self.out.forget(stream_id)
         self.weigh(-exchange.held)
         self._release(exchange)
         if not self._exchanges:
@@ -257,6 +253,11 @@ class Connection:
         else:
             self._end_stalled(stream_id)
 
+    def _end_stalled(self, stream_id: int) -> None:
+        self.out.reset(stream_id)
+        self._exchanges[stream_id].abandon()
+        self._nursery.start_soon(self.out.flush)
+
     def _release(self, exchange: Exchange) -> None:
         self._shared.holdings.total -= exchange.cost
         exchange.cost = 0
@@ -264,65 +265,6 @@ class Connection:
     def _end_incomplete(self, stream_id: int, status: Status, message: str) -> None:
         self._incomplete[stream_id].abort(status, message)
         self._start(stream_id)
-
-    # --- writing
-
-    def send_headers(self, stream_id: int, headers: tuple[Header, ...], *, end_stream: bool = False) -> None:
-        """Composes a HEADERS frame, unless the stream is closed; `flush` sends it."""
-        # The peer may have reset the stream in the very read that opened it.
-        if self._h2.can_send(stream_id):
-            self._h2.send_headers(stream_id, headers, end_stream=end_stream)
-
-    async def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
-        """Composes DATA frames until the stream is closed; waits, having flushed, while the peer's window is full."""
-        at, end = 0, len(data)
-        while at < end and self._h2.can_send(stream_id):
-            size = min(end - at, self._h2.window(stream_id))
-            if size > 0:
-                part = data[at : at + size]
-                at += size
-                self._h2.send_data(stream_id, part, end_stream=end_stream and at == end)
-                if size >= _MUCH_DATA or at == end:
-                    self._control_frames.earn(_FRAMES_EARNED_BY_DATA)
-                if stream_id in self._stalled:
-                    self._moves(stream_id)
-            else:
-                self._stalled.setdefault(stream_id, trio.current_time())
-                self._shared.holdings.begin(self, stream_id)
-                await self.flush()
-                await self._window_opened.park()
-
-    def _moves(self, stream_id: int) -> None:
-        """An answer waits for the peer's window no more."""
-        del self._stalled[stream_id]
-        self._shared.holdings.end(self, stream_id)
-
-    def _end_stalled(self, stream_id: int) -> None:
-        self.reset(stream_id)
-        self._exchanges[stream_id].abandon()
-        self._nursery.start_soon(self.flush)
-
-    def reset(self, stream_id: int, *, code: ErrorCode = ErrorCode.CANCEL) -> None:
-        """Composes RST_STREAM, unless the stream is closed."""
-        self._h2.reset(stream_id, code)
-
-    async def flush(self) -> None:
-        """Sends what is composed and returns when it has left; a broken connection ends the connection's nursery."""
-        try:
-            if data := self._h2.data_to_send():
-                self._transport.write(data)
-            elif not self._transport.unsent:
-                return
-            # Nearly always the socket takes all of it at once.
-            if self._sending.locked() or not self._transport.send_at_once():
-                async with self._sending:
-                    self._shared.holdings.begin(self, WHOLE_CONNECTION)
-                    try:
-                        await self._transport.send()
-                    finally:
-                        self._shared.holdings.end(self, WHOLE_CONNECTION)
-        except OSError:  # ssl.SSLError is one
-            self._nursery.cancel_scope.cancel()
 
     # --- what is looked at once a second
 
@@ -338,10 +280,10 @@ class Connection:
                 self.leave()
             case Verdict.PING:
                 self._h2.ping(_KEEPALIVE)
-                self._nursery.start_soon(self.flush)
+                self._nursery.start_soon(self.out.flush)
         for stream_id, exchange in list(self._incomplete.items()):
             self._tend_request(stream_id, exchange, now)
-        for stream_id, since in list(self._stalled.items()):
+        for stream_id, since in list(self.out.stalled.items()):
             if now - since >= self._limits.send_timeout:
                 self._end_stalled(stream_id)
 
@@ -354,11 +296,7 @@ class Connection:
 
     def cut(self) -> None:
         """Ends the connection now; the peer is told as far as its socket takes it."""
-        if not self._h2.broken:
-            self._h2.go_away(self._h2.highest_stream)
-        with suppress(OSError):
-            self._transport.write(self._h2.data_to_send())
-        self._transport.half_close()
+        self.out.say_goodbye()
         self._nursery.cancel_scope.cancel()
 
     # --- leaving
@@ -385,12 +323,12 @@ class Connection:
                 return  # `serve` is about to end the connection, and can say nothing more on it
             self._h2.go_away(HIGHEST_STREAM)
             self._h2.ping(_FAREWELL)
-            await self.flush()
+            await self.out.flush()
             await self._ponged.wait()
         self._last_stream = self._h2.highest_stream
         self._h2.go_away(self._last_stream)
         with trio.move_on_after(goodbye):
-            await self.flush()
+            await self.out.flush()
         with trio.move_on_at(deadline):
             await self._all_answered()
         for stream_id, exchange in list(self._exchanges.items()):

@@ -71,21 +71,8 @@ class Exchange(Protocol):
         """The answer has left, or could not; `status` is what `run` returned, or Cancelled."""
 
 
-class Carrier(Protocol):
-    """What a call needs of the connection that carries it; see there.
-
-    Attributes:
-        peer: the other end's address as the socket names it.
-    """
-
-    peer: object
-
-    @property
-    def observer(self) -> Observer:
-        """Who is told what happens."""
-
-    def weigh(self, more: int) -> None:
-        """Counts bytes that a call holds, or not any more."""
+class Out(Protocol):
+    """What leaves, as far as an exchange needs it; see `Outgoing`."""
 
     def send_headers(self, stream_id: int, headers: tuple[Header, ...], *, end_stream: bool = False) -> None:
         """Composes HEADERS."""
@@ -98,3 +85,24 @@ class Carrier(Protocol):
 
     async def flush(self) -> None:
         """Sends what is composed."""
+
+
+class Carrier(Protocol):
+    """What an exchange needs of the connection that carries it; see there.
+
+    Attributes:
+        peer: the other end's address as the socket names it.
+    """
+
+    peer: object
+
+    @property
+    def out(self) -> Out:
+        """What leaves."""
+
+    @property
+    def observer(self) -> Observer:
+        """Who is told what happens."""
+
+    def weigh(self, more: int) -> None:
+        """Counts bytes that a call holds, or not any more."""

@@ -36,8 +36,8 @@ class Refusal:
 
     __slots__ = (
         "_answer",
-        "_carrier",
         "_left",
+        "_out",
         "_scope",
         "_stream_id",
         "cost",
@@ -54,7 +54,7 @@ class Refusal:
         self.due_at: float | None = None
         self.patience = limits.refused_timeout
         self.ready = False
-        self._carrier = carrier
+        self._out = carrier.out
         self._stream_id = stream_id
         self._answer = answer
         self._left = limits.refused_bytes
@@ -90,11 +90,11 @@ class Refusal:
         given = False
         with self._scope, trio.move_on_after(self.patience):
             body = self._answer.body or b""
-            self._carrier.send_headers(self._stream_id, self._answer.headers, end_stream=not body)
-            await self._carrier.send_data(self._stream_id, body, end_stream=True)
+            self._out.send_headers(self._stream_id, self._answer.headers, end_stream=not body)
+            await self._out.send_data(self._stream_id, body, end_stream=True)
             given = True
         # RFC 9113, 8.1: where the answer is whole before the request is, what is still to come is not wanted.
-        self._carrier.reset(self._stream_id, code=ErrorCode.NO_ERROR if given else ErrorCode.CANCEL)
+        self._out.reset(self._stream_id, code=ErrorCode.NO_ERROR if given else ErrorCode.CANCEL)
         return Status.UNKNOWN if given else Status.CANCELLED
 
     def finished(self, status: Status) -> None:
