@@ -76,15 +76,20 @@ class Connection:
         Then cancels the nursery. Cancellation cuts the connection.
         """
         self._h2.begin()
-        await self.out.flush()
+        # The peer's preface often comes with the end of its handshake: ours then leaves in one write with the answer.
+        data = self._transport.arrived()
+        if data is None:
+            await self.out.flush()
+            data = await self._transport.receive()
         try:
-            while data := await self._transport.receive():
+            while data:
                 self._vigil.heard(trio.current_time())
                 self._h2.receive(data)
                 self._heard.set()
                 if self._begun:
                     self._sort_begun()
                 await self.out.flush()
+                data = await self._transport.receive()
         except BrokenOffError:
             await self._break_off()
         finally:

@@ -17,6 +17,7 @@ from .tls import HandshakeFailedError, TLSTransport
 
 # The kernel's own bound (net.core.somaxconn) applies; during a restart, what arrives waits here.
 _BACKLOG: Final = 4096
+_ACCEPTED_AT_ONCE: Final = 16
 _ACCEPT_PAUSE: Final = 0.1  # seconds until accepting is tried again
 _ROUND: Final = 1.0  # seconds from one look at all connections to the next
 
@@ -137,26 +138,29 @@ class _Server:
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
-                    connected, peer = listener.accept()
+                    # Where one has arrived others often have; so many and no more, since those inside have a turn too.
+                    for _ in range(_ACCEPTED_AT_ONCE):
+                        self._let_in(*listener.accept(), connections)
                 except BlockingIOError:
-                    continue  # another server on the same socket was faster
+                    continue  # all are in, or another server on the same socket was faster
                 except ConnectionAbortedError:
                     continue  # the peer was gone before it was accepted
                 except OSError as error:
                     # No descriptors or memory left, most likely; they come back, and until then spinning helps nobody.
                     self._observer.accept_failed(error)
                     await trio.sleep(_ACCEPT_PAUSE)
-                    continue
-                if reason := self._admission.refusal(peer):
-                    connected.close()
-                    self._observer.connection_refused(peer, reason)
-                    continue
-                self._admission.arrived(peer)
-                connected.setblocking(False)  # noqa: FBT003  # the standard library's signature
-                connections.start_soon(self._serve, connected, peer)
         finally:
             trio.lowlevel.notify_closing(listener)
             listener.close()
+
+    def _let_in(self, connected: socket.socket, peer: object, connections: trio.Nursery) -> None:
+        if reason := self._admission.refusal(peer):
+            connected.close()
+            self._observer.connection_refused(peer, reason)
+            return
+        self._admission.arrived(peer)
+        connected.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        connections.start_soon(self._serve, connected, peer)
 
     async def tend(self) -> NoReturn:
         """Looks at every connection, again and again; a timer for each would cost each call more than a look does."""
@@ -196,7 +200,7 @@ class _Server:
             try:
                 self._silent.enter(scope)
                 try:
-                    await transport.wait_first_byte()
+                    await transport.hear()
                 finally:
                     pushed_out = not self._silent.leave(scope)
                 self._shaking.enter(scope)

@@ -91,9 +91,16 @@ class TLSTransport:
         """Whether something was written that the socket has not taken."""
         return bool(self._unsent or self._leaving.pending)
 
-    async def wait_first_byte(self) -> None:
-        """Waits until the peer has sent something, or has closed."""
-        await trio.lowlevel.wait_readable(self._socket)
+    async def hear(self) -> None:
+        """Waits until the peer has sent something, and takes it for the handshake.
+
+        Raises:
+            HandshakeFailedError: the peer closed, or is gone.
+        """
+        try:
+            self._arrived.write(await self._received_early())
+        except OSError as error:
+            raise HandshakeFailedError(str(error)) from error
 
     async def handshake(self) -> None:
         """Shakes hands; has no time limit of its own.
@@ -108,10 +115,7 @@ class TLSTransport:
                     break
                 except ssl.SSLWantReadError:
                     await self.send()
-                    data = await self._receive_raw()
-                    if not data:
-                        raise HandshakeFailedError("the peer closed during the TLS handshake") from None
-                    self._arrived.write(data)
+                    self._arrived.write(await self._received_early())
             await self.send()
         except (ssl.SSLError, OSError) as error:
             self.half_close()  # an alert may be waiting that tells the peer why
@@ -125,13 +129,8 @@ class TLSTransport:
         A connection cut without a TLS close is no error here: HTTP/2 frames carry their own lengths.
         """
         while True:
-            if self._arrived.pending or self._tls.pending():
-                try:
-                    return self._tls.read(_RECEIVE_BYTES)
-                except ssl.SSLWantReadError:
-                    pass
-                except ssl.SSLError:
-                    return b""
+            if (here := self.arrived()) is not None:
+                return here
             try:
                 data = await self._receive_raw()
             except OSError:
@@ -139,6 +138,17 @@ class TLSTransport:
             if not data:
                 return b""
             self._arrived.write(data)
+
+    def arrived(self) -> bytes | None:
+        """What is here already, empty when the peer has closed; None where nothing is, or nothing whole."""
+        if self._arrived.pending or self._tls.pending():
+            try:
+                return self._tls.read(_RECEIVE_BYTES)
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                return b""
+        return None
 
     def write(self, data: bytes) -> None:
         """Encrypts data for `send`; sends nothing yet. After `half_close`, drops it.
@@ -175,6 +185,21 @@ class TLSTransport:
             except BlockingIOError:
                 return False
         return not self._unsent
+
+    async def _received_early(self) -> bytes:
+        """What the peer has sent for the handshake; no checkpoint where that is here already, as it often is.
+
+        Raises:
+            HandshakeFailedError: the peer closed.
+            OSError: it is gone.
+        """
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            data = await self._receive_raw()
+        if not data:
+            raise HandshakeFailedError("the peer closed during the TLS handshake")
+        return data
 
     async def _receive_raw(self) -> bytes:
         while True:
