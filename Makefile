@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types drift format lock protos test-matrix bench soak hostile h2spec test-cluster clean
+.PHONY: help run test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile h2spec test-cluster clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is instal
 
 bench: $(VENV)/.dev ## Measure CPU per call against other servers, in turns (about 6 minutes; needs Go); ARGS="--only ours,grpcio --profile"
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-cluster: $(VENV)/.dev ## Start a mesh of 500 pods at once on a real kube-apiserver (about 5 minutes; needs Go); ARGS="--pods 100 --sizes" for less
+	@$(BIN)/python -m benchmarks.cluster $(ARGS)
 
 soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes; needs Go); ARGS="--restarts 100" for fewer
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -78,6 +78,14 @@ class Report(msgspec.Struct):
         return self.kept.errors + self.new.errors
 
 
+class Cold(msgspec.Struct):
+    """What became of pods that all asked for a first certificate at once."""
+
+    seconds: float
+    tries: int
+    pods: Calls
+
+
 class Load:
     """A client that is calling."""
 
@@ -123,3 +131,19 @@ def load(binary: Path, port: int, anchors: Path, spiffe_id: str, **flags: int | 
             yield Load(popen)
         finally:
             popen.kill()
+
+
+def cold_start(binary: Path, address: str, anchors: Path, spiffe_id: str, pods: Path) -> Cold:
+    """Has the pods of a file ask at once, each with a sidecar's patience: five tries of 3 s; returns when all are done.
+
+    Args:
+        binary: the client.
+        address: host and port of the authority.
+        anchors: file of its trust anchors.
+        spiffe_id: its own.
+        pods: file, a JSON list of objects with `namespace`, `app` and `token`.
+    """
+    where = (f"-address={address}", f"-anchors={anchors}", f"-spiffe-id={spiffe_id}", "-trust-domain=public")
+    done = subprocess.run([binary, *where, f"-cold={pods}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return msgspec.json.decode(done.stdout, type=Cold)

@@ -29,6 +29,11 @@ class Child:
                 [*guard, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._popen.pid
+
     def wait_until(self, ready: Callable[[str], bool]) -> None:
         """Returns once `ready` finds, in the log or elsewhere, what it looks for. Blocks."""
         end = time.monotonic() + _PATIENCE

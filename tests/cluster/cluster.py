@@ -138,6 +138,12 @@ class Cluster:
         self.start_api_server()
         await trio.to_thread.run_sync(self.wait_ready)
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run, by name."""
+        assert self._api_server is not None
+        return {"kube-apiserver": self._api_server.pid, "etcd": self._etcd.pid}
+
     def close(self) -> None:
         """Ends both processes at once."""
         if self._api_server is not None:

@@ -24,6 +24,7 @@ type options struct {
 	trustDomain, namespace, app  string
 	kept, fresh, idleTCP, idleH2 int
 	pace, timeout, duration      time.Duration
+	cold                         string
 }
 
 func main() {
@@ -41,6 +42,7 @@ func main() {
 	flag.DurationVar(&o.pace, "pace", 0, "pause of every caller after each call")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Second, "deadline of a call, connecting included")
 	flag.DurationVar(&o.duration, "duration", 0, "how long to run; 0 means until standard input is closed")
+	flag.StringVar(&o.cold, "cold", "", "JSON file of pods that each ask for a first certificate at once; nothing else is done")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -52,6 +54,13 @@ func run(o options) error {
 	authority, err := newAuthority(o.address, o.anchors, o.spiffeID)
 	if err != nil {
 		return err
+	}
+	if o.cold != "" {
+		found, err := cold(authority, o.cold, o.trustDomain)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(found)
 	}
 	workload, err := newWorkload(o.trustDomain, o.namespace, o.app)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 // The fields of dapr/proto/sentry/v1/sentry.proto that are used here; two messages need no generated code.
 const (
 	requestID             protowire.Number = 1
+	requestToken          protowire.Number = 2
 	requestTrustDomain    protowire.Number = 3
 	requestNamespace      protowire.Number = 4
 	requestCSR            protowire.Number = 5
@@ -18,7 +19,8 @@ const (
 	responseCertificate protowire.Number = 1
 	responseAnchors     protowire.Number = 2
 
-	validatorInsecure = 1
+	validatorInsecure   = 1
+	validatorKubernetes = 2
 )
 
 type response struct {
@@ -42,6 +44,14 @@ func writeRequest(trustDomain, namespace, app string, csr []byte) []byte {
 	}
 	b = protowire.AppendTag(b, requestTokenValidator, protowire.VarintType)
 	return protowire.AppendVarint(b, validatorInsecure)
+}
+
+// withToken adds a pod's token, and who is to check it: of a field that comes twice the last one counts.
+func withToken(request []byte, token string) []byte {
+	b := protowire.AppendTag(request, requestToken, protowire.BytesType)
+	b = protowire.AppendString(b, token)
+	b = protowire.AppendTag(b, requestTokenValidator, protowire.VarintType)
+	return protowire.AppendVarint(b, validatorKubernetes)
 }
 
 func readResponse(b []byte) (response, error) {
