@@ -112,7 +112,8 @@ async def test_a_bad_pair_changes_nothing(tmp_path: Path, name: str, content: by
             await trusted_by(served, OTHER)
 
 
-async def test_files_that_are_not_there_yet(tmp_path: Path) -> None:
+async def test_files_that_are_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REMINDER", 0.001)
     with capture_logs() as lines:
         async with serving(tmp_path) as served:
             assert served.health.unready == ("oidc-server",)
@@ -121,6 +122,11 @@ async def test_files_that_are_not_there_yet(tmp_path: Path) -> None:
             write_pair(tmp_path)
             await trusted_by(served, AUTHORITY)
             assert served.health.is_ready
+            said = len(lines)
+            for _ in range(10):  # each takes longer than a reminder would
+                async with await connected(served):
+                    pass
+            assert len(lines) == said, "nobody waits any more"
     warnings = [line["event"] for line in lines if line["log_level"] == "warning"]
     assert warnings[0] == (
         f"Waiting for the OIDC server's TLS certificate and key: {tmp_path}/tls.crt, {tmp_path}/tls.key"
