@@ -7,7 +7,9 @@ import contextlib
 import http.client
 import io
 import re
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -229,6 +231,14 @@ async def test_a_long_body_that_nobody_wants(autojump_clock: MockClock) -> None:
             with trio.fail_after(server.MAX_CONNECTION_AGE + 1):
                 while not await client.is_closed_by_peer():
                     pass
+
+
+async def test_a_peer_that_is_gone_before_it_is_accepted(log: io.StringIO) -> None:
+    async with serving(hello) as (address, _, _):
+        with socket.create_connection((address.host, address.port)) as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+        assert (await ask(address, "/")).status == 200
+    assert log.getvalue() == ""
 
 
 async def test_connections_are_bounded_and_the_oldest_gives_way(
