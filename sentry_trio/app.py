@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from sentry_trio.authority import CertificateAuthority
+from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.environments import Environment, Notice
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.errors import (
@@ -36,8 +37,11 @@ from sentry_trio.web.health import Health
 from sentry_trio.web.metrics import metrics_app
 from sentry_trio.web.server import serve_http
 
-_log: Final = get_logger("dapr.sentry")
+Publish = Callable[[PublishedKeys | None], None]
+"""Told what tokens verify with from now on."""
 
+_log: Final = get_logger("dapr.sentry")
+_oidc_log: Final = get_logger("dapr.sentry.server.oidc.http")
 
 # Ready while a run serves; a restart does not touch them.
 _TARGETS: Final = ("security-provider", "sentry-server")
@@ -65,12 +69,14 @@ class Application:
         grpc_port: where CSRs are answered.
         health_port: where `/healthz`, `/readyz` and `/livez` are answered.
         metrics_port: where Prometheus scrapes; None with metrics off.
+        oidc_port: where discovery and key set are told; None with OIDC off.
     """
 
     authority: CertificateAuthority[Run]
     grpc_port: int
     health_port: int
     metrics_port: int | None
+    oidc_port: int | None
 
 
 async def serve(
@@ -123,6 +129,7 @@ async def serve(
                     options.metrics_port,
                 )
             )
+        ledger.publish, oidc_port = await outer.enter_async_context(_oidc(options, metrics, health))
         environment = await outer.enter_async_context(
             _environment(options, os.environ if environ is None else environ, metrics, now)
         )
@@ -154,6 +161,7 @@ async def serve(
                     grpc_port=listener.getsockname()[1],
                     health_port=health_port,
                     metrics_port=metrics_port,
+                    oidc_port=oidc_port,
                 )
             )
 
@@ -178,6 +186,22 @@ async def _http(health: Health, target: str, app: ASGIApp, host: str, port: int)
             yield bound.port
 
 
+@asynccontextmanager
+async def _oidc(options: Options, metrics: Metrics, health: Health) -> AsyncIterator[tuple[Publish, int | None]]:
+    """Serves OIDC beside the block, if it is on; yields where to publish, and the port."""
+    if not (options.oidc_enabled and options.jwt_enabled):
+        _oidc_log.info("OIDC HTTP server is disabled")
+        if options.oidc_enabled:
+            _oidc_log.warning("--oidc-enabled has no effect without --jwt-enabled: there are no keys to tell of")
+        yield _to_nobody, None
+        return
+    from sentry_trio.oidc.server import OidcServer
+
+    server = OidcServer(options, metrics=metrics, ready=health.target("oidc-server"))
+    async with outliving(server.serve) as bound:
+        yield server.publish, bound.port
+
+
 def _grpc_listener(options: Options) -> socket.socket:
     try:
         return open_listener(options.listen_address, options.port)
@@ -193,7 +217,8 @@ class _Ledger:
         self.health = Health(detail=self.detail)
         for target in _TARGETS:
             self.health.target(target).not_ready()
-        self.tell: Callable[[Notice, str], None] = _tell_nobody
+        self.tell: Callable[[Notice, str], None] = _to_nobody
+        self.publish: Publish = _to_nobody
         self._metrics = metrics
         self._number = 0
         self._last_restart: str | None = None
@@ -207,6 +232,7 @@ class _Ledger:
         if self.present is not None and self.present.bundle.fingerprint != run.bundle.fingerprint:
             self.tell(Notice.REPLACED, f"a trust bundle that was changed is in use: {run.bundle.fingerprint}")
         self.present, self._number, self._degraded = run, number, None
+        self.publish(run.published)
         self._metrics.run_started(number)
         if number > 1:
             self._last_restart = "succeeded"
@@ -235,8 +261,8 @@ class _Ledger:
         }
 
 
-def _tell_nobody(notice: Notice, message: str) -> None:
-    """Before there is an environment."""
+def _to_nobody(*_told: object) -> None:
+    """Before there is somebody to tell."""
 
 
 def _cause(error: SentryError) -> RestartFailure:

@@ -34,6 +34,10 @@ class ListenError(SentryError):
         super().__init__(f"could not listen on {address}: {reason}")
 
 
+class ServerTLSError(SentryError):
+    """Certificate and key of an HTTP server that cannot be served with; the text names the file."""
+
+
 # --- the trust bundle and where it is kept
 
 

@@ -11,6 +11,7 @@ import trio
 
 from sentry_trio.ca.expiry import ExpiryState, State
 from sentry_trio.ca.issue import Issuer
+from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.environments import Changed, Environment, Ingredients, Notice
 from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError, IssuerNotValidError, SigningError
@@ -109,6 +110,11 @@ class Run:
             for listener in around.listeners:
                 _server_log.info(f"Running gRPC server on port {listener.getsockname()[1]}")
             task_status.started()
+
+    @property
+    def published(self) -> PublishedKeys | None:
+        """What its tokens verify with; None as it issues none yet."""
+        return None
 
     async def _tell_health(self) -> None:
         """By gRPC's own health protocol: serving while the run does; who watches then is sent on to the next run.

@@ -33,10 +33,16 @@ ELSEWHERE = (
     "environments.kubernetes",
     "kube",
     "kube.*",
+    "oidc",
+    "oidc.*",
     "proto.sentry_grpc",
     "stores.configuration_object",
     "stores.secret*",
     "validators.kubernetes",
+    "web.discovery",
+    "web.hosts",
+    "web.oidc*",
+    "web.target",
 )
 
 # What is imported from elsewhere, and who asks for it.

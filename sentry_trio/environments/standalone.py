@@ -57,9 +57,8 @@ class Standalone:
         """Reads the files anew, or generates a trust bundle where there is none; see `Environment`."""
         options = self._options
         _check_directories(options)
-        tls_files = (options.oidc_server_tls_cert_file, options.oidc_server_tls_key_file)
         # Before anything is read: what changes while it is read is then seen by the watcher.
-        tracker = await ContentTracker.start([*self._files, Path(options.config), *filter(None, tls_files)])
+        tracker = await ContentTracker.start([*self._files, Path(options.config)])
         configuration = await read_configuration(options.config, self._environ, required=options.config_given)
         _log.info("Adding validator 'insecure'")
         _ca_log.info("Using local file system for trust bundle storage")

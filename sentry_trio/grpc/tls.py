@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -23,12 +23,13 @@ class HandshakeFailedError(Exception):
     """The peer did not complete a TLS handshake, or not for HTTP/2."""
 
 
-def server_context(chain_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
-    """A context that serves HTTP/2 with the chain and key given; clients are not asked for a certificate.
+def server_context(chain_pem: bytes, key_pem: bytes, *, protocols: Sequence[str] = ("h2",)) -> ssl.SSLContext:
+    """A context that serves with the chain and key given, by TLS 1.2 or later; clients need no certificate.
 
     Args:
         chain_pem: certificates, the server's own first.
-        key_pem: its private key. It is written to no disk where the system has anonymous files.
+        key_pem: its private key, not encrypted. It is written to no disk where the system has anonymous files.
+        protocols: those that ALPN may choose; with none it is not answered.
 
     Raises:
         ssl.SSLError: chain or key cannot be read or do not belong together.
@@ -39,9 +40,11 @@ def server_context(chain_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     # Clients ask for one certificate and go: a session ticket costs a write and is never used.
     context.num_tickets = 0
-    context.set_alpn_protocols(["h2"])
+    if protocols:
+        context.set_alpn_protocols(protocols)
     with _private_file(key_pem + b"\n" + chain_pem) as path:
-        context.load_cert_chain(path)
+        # Without a password OpenSSL would ask the terminal for that of an encrypted key, and wait.
+        context.load_cert_chain(path, password="")
     return context
 
 

@@ -1,15 +1,18 @@
 """What the values of the flags may be, alone and together: each rule is a function that raises or hands on a value."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final, TypeAlias
 
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings.addresses import listen_port
 from sentry_trio.settings.durations import format_duration
 from sentry_trio.settings.flags import ParsedFlags
 from sentry_trio.settings.scalars import InvalidValueError, parse_decimal, quote
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
@@ -137,6 +140,24 @@ def drain_timeout(duration: timedelta) -> timedelta:
     if duration < timedelta():
         raise InvalidOptionsError(f"--drain-timeout must not be negative, got {format_duration(duration)}")
     return duration
+
+
+def networks(name: str, texts: Sequence[str]) -> tuple[Network, ...]:
+    """Networks in CIDR notation; an address alone is a network of one.
+
+    Raises:
+        InvalidOptionsError: one of them is none; names it.
+    """
+    return tuple(_network(name, text.strip()) for text in texts)
+
+
+def _network(name: str, text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise InvalidOptionsError(
+            f"invalid --{name} {quote(text)}: {error}; expected networks such as 10.0.0.0/8 or fd00::/8"
+        ) from error
 
 
 def positive(name: str, number: int) -> int:

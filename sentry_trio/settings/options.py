@@ -28,6 +28,7 @@ class Options:
         mode: standalone or kubernetes; `auto` is resolved.
         log_level: one of debug, info, warn, error, fatal.
         log_file: where to append logs; `None` for standard output.
+        oidc_trusted_proxies: whose X-Forwarded-Host the OIDC server believes.
         metrics_port: 0 where metrics are off, whatever was given.
         ca_key_type: keys of a generated certificate authority: p256, p384, ed25519, rsa2048.
         drain_timeout: time for open calls to end at a restart or shutdown; not negative.
@@ -68,6 +69,7 @@ class Options:
     oidc_jwks_uri: str | None
     oidc_path_prefix: str | None
     oidc_allowed_hosts: tuple[str, ...]
+    oidc_trusted_proxies: tuple[rules.Network, ...]
     kubeconfig: str
     log_level: str
     log_file: Path | None
@@ -179,6 +181,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         oidc_jwks_uri=flags.text_if_given("oidc-jwks-uri"),
         oidc_path_prefix=flags.text_if_given("oidc-path-prefix"),
         oidc_allowed_hosts=flags.texts("oidc-allowed-hosts"),
+        oidc_trusted_proxies=rules.networks("oidc-trusted-proxies", flags.texts("oidc-trusted-proxies")),
         kubeconfig=flags.get("kubeconfig", str),
         log_level=level,
         log_file=Path(text) if (text := flags.get("log-file", str)) else None,
@@ -224,5 +227,3 @@ def _file(flags: ParsedFlags, name: str) -> Path | None:
 def _check_available(options: Options) -> None:
     if options.jwt_enabled:
         require("--jwt-enabled")
-    if options.oidc_enabled:
-        require("--oidc-enabled")

@@ -25,6 +25,7 @@ __all__ = [
     "CertificateExpiry",
     "CertificateRole",
     "Metrics",
+    "OidcPath",
     "RestartFailure",
     "ServerCertificateFailure",
     "SignFailure",
@@ -74,6 +75,14 @@ class RestartFailure(enum.StrEnum):
     VALIDATOR = "validator"
     SERVER_CERTIFICATE = "server_certificate"
     INTERNAL = "internal"
+
+
+class OidcPath(enum.StrEnum):
+    """What was asked of the OIDC server."""
+
+    DISCOVERY = "discovery"
+    JWKS = "jwks"
+    OTHER = "other"
 
 
 class _Measured:
@@ -177,6 +186,18 @@ class Metrics:
             registry=registry,
         )
         self._calls = Counter("sentry_grpc_calls_total", "Finished gRPC calls, by status.", ["code"], registry=registry)
+        self._oidc_answers = Counter(
+            "sentry_oidc_requests_total",
+            "Requests that the OIDC server answered, by what was asked and HTTP status.",
+            ["path", "code"],
+            registry=registry,
+        )
+        self._oidc_tls = Counter(
+            "sentry_oidc_tls_reloads_total",
+            "Changes of the OIDC server's certificate and key, by whether they are in use.",
+            ["outcome"],
+            registry=registry,
+        )
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
@@ -188,6 +209,7 @@ class Metrics:
             self._restart_failures.labels(cause.value)
         for outcome in ("success", "failure"):
             self._restarts.labels(outcome)
+            self._oidc_tls.labels(outcome)
         # Kept, as looking them up takes longer than counting.
         self._call = {code: self._calls.labels(_spelling(code)) for code in Status}
         self._stage = {stage: self._stages.labels(stage) for stage in get_args(Stage)}
@@ -261,6 +283,20 @@ class Metrics:
     def grpc_call_finished(self, code: Status) -> None:
         """A gRPC call of any method ended with `code`."""
         self._call[code].inc()
+
+    # --- OIDC
+
+    def oidc_answered(self, path: OidcPath, status: int) -> None:
+        """The OIDC server answered with an HTTP status. What is no HTTP is not counted."""
+        self._oidc_answers.labels(path.value, str(int(status))).inc()
+
+    def oidc_tls_reloaded(self) -> None:
+        """Another certificate and key are what new connections to the OIDC server are served with."""
+        self._oidc_tls.labels("success").inc()
+
+    def oidc_tls_failed(self) -> None:
+        """The OIDC server's certificate and key changed, and cannot be used; it goes on as before."""
+        self._oidc_tls.labels("failure").inc()
 
     # --- being read
 

@@ -1,6 +1,7 @@
 """What the apps here need of ASGI: its types, an answer that is sent whole, and what of a request decides it."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
@@ -19,7 +20,7 @@ async def answer(
     content_type: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Sends an answer with its length, so that the connection can be used again.
+    """Sends an answer with its length, so that the connection can be used again; 304 has none (RFC 9110, 8.6).
 
     Args:
         send: of the ASGI app that was called.
@@ -28,7 +29,8 @@ async def answer(
         content_type: of the body; None for none.
         headers: more of them, names in lower case.
     """
-    fields = {"content-length": str(len(body)), **(headers or {})}
+    length = {} if status == HTTPStatus.NOT_MODIFIED else {"content-length": str(len(body))}
+    fields = {**length, **(headers or {})}
     if content_type is not None:
         fields["content-type"] = content_type
     encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items()]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ TABLE: list[tuple[str, Kind, Value | None, str, object, object]] = [
     ("enable-metrics", Kind.BOOL, True, "F", True, False),
     ("metrics-port", Kind.STRING, "9090", "65535", 9090, 65535),
     ("metrics-listen-address", Kind.STRING, "0.0.0.0", "localhost", "0.0.0.0", "localhost"),
+    ("oidc-trusted-proxies", Kind.STRINGS, (), "10.0.0.0/8,::1", (), (ip_network("10.0.0.0/8"), ip_network("::1"))),
     ("ca-key-type", Kind.STRING, "p256", "ed25519", "p256", "ed25519"),
     ("drain-timeout", Kind.DURATION, timedelta(seconds=10), "0", timedelta(seconds=10), timedelta()),
     ("token-verification", Kind.STRING, "review", "local", TokenVerification.REVIEW, TokenVerification.LOCAL),
@@ -173,6 +175,10 @@ CERT, KEY = "--oidc-server-tls-cert-file=c", "--oidc-server-tls-key-file=k"
             ["--token-verification=never"],
             'invalid --token-verification "never": expected one of review, local',
         ),
+        (
+            ["--oidc-trusted-proxies=::1,10.0.0.1/8"],
+            'invalid --oidc-trusted-proxies "10.0.0.1/8": 10.0.0.1/8 has host bits set; expected networks such as 10.0.0.0/8 or fd00::/8',  # noqa: E501
+        ),
         (["--max-connections=0"], "--max-connections must be positive, got 0"),
         (["--max-connections-per-peer=-1"], "--max-connections-per-peer must be positive, got -1"),
         (["--max-calls=0"], "--max-calls must be positive, got 0"),
@@ -225,7 +231,6 @@ def test_mode(arguments: list[str], cluster: dict[str, str], mode: Mode) -> None
     ("arguments", "error"),
     [
         (["--jwt-enabled", "--jwt-issuer=i"], "--jwt-enabled is not available in this release"),
-        (["--oidc-enabled", CERT, KEY], "--oidc-enabled is not available in this release"),
     ],
 )
 def test_what_is_still_to_come(arguments: list[str], error: str) -> None:

@@ -138,6 +138,8 @@ def test_two_processes_worth_of_metrics_do_not_meet() -> None:
             "sentry_grpc_calls_total",
             {"code": "InvalidArgument"},
         ),
+        (Metrics.oidc_tls_reloaded, "sentry_oidc_tls_reloads_total", {"outcome": "success"}),
+        (Metrics.oidc_tls_failed, "sentry_oidc_tls_reloads_total", {"outcome": "failure"}),
     ],
 )
 def test_counters_start_at_zero_and_count(say: Callable[[Metrics], None], name: str, labels: dict[str, str]) -> None:

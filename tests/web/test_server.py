@@ -4,8 +4,12 @@ Where time matters it is virtual (`autojump_clock`): a test that waits for a dea
 """
 
 import contextlib
+import http.client
 import io
 import re
+import socket
+import ssl
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,15 +17,17 @@ from functools import partial
 import h11
 import pytest
 import trio
-from hypercorn.trio.tcp_server import TCPServer
+import trustme
 from trio.testing import MockClock
 
 from sentry_trio.errors import ListenError
+from sentry_trio.grpc import server_context
 from sentry_trio.telemetry.logs import configure_logging
 from sentry_trio.web import server
 from sentry_trio.web.asgi import ASGIApp, Receive, Scope, Send, answer
+from sentry_trio.web.http11 import Http11Connection
 from sentry_trio.web.listen import Address
-from sentry_trio.web.server import serve_http
+from sentry_trio.web.server import TLSProvider, serve_http
 from tests.logged import logging_as_before
 from tests.web.client import ask, connect
 
@@ -44,7 +50,9 @@ class Slow:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, **options: float) -> AsyncIterator[tuple[Address, Callable[[], None], trio.Event]]:
+async def serving(
+    app: ASGIApp, *, tls: TLSProvider | None = None, shutdown_timeout: float = 5.0
+) -> AsyncIterator[tuple[Address, Callable[[], None], trio.Event]]:
     """A server, how to cancel it, and the event of its end."""
     ended = trio.Event()
     scope = trio.CancelScope()
@@ -52,7 +60,14 @@ async def serving(app: ASGIApp, **options: float) -> AsyncIterator[tuple[Address
     async def run(task_status: trio.TaskStatus[Address]) -> None:
         try:
             with scope:
-                await serve_http(app, host="127.0.0.1", port=0, task_status=task_status, **options)
+                await serve_http(
+                    app,
+                    host="127.0.0.1",
+                    port=0,
+                    tls=tls,
+                    shutdown_timeout=shutdown_timeout,
+                    task_status=task_status,
+                )
         finally:
             ended.set()
 
@@ -218,17 +233,177 @@ async def test_a_long_body_that_nobody_wants(autojump_clock: MockClock) -> None:
                     pass
 
 
-async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_is_gone_before_it_is_accepted(log: io.StringIO) -> None:
+    async with serving(hello) as (address, _, _):
+        with socket.create_connection((address.host, address.port)) as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+        assert (await ask(address, "/")).status == 200
+    assert log.getvalue() == ""
+
+
+async def test_connections_are_bounded_and_the_oldest_gives_way(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
     async with serving(hello) as (address, _, _):
-        one, two, three = [await connect(address) for _ in range(3)]
-        async with one.stream, two.stream, three.stream:
-            assert await three.is_closed_by_peer()
-            assert (await one.ask("/")).status == 200
-            await two.stream.aclose()
-            await one.ask("/", headers={"connection": "close"})
-            assert await one.is_closed_by_peer()
-        assert (await ask(address, "/")).status == 200
+        one, two = await connect(address), await connect(address)
+        async with one.stream, two.stream:
+            assert (await one.ask("/")).status == (await two.ask("/")).status == 200
+            three = await connect(address)
+            async with three.stream:
+                assert (await three.ask("/")).status == 200
+                assert await one.is_closed_by_peer()
+                assert (await two.ask("/")).status == 200
+            assert (await ask(address, "/")).status == 200
+            for _ in range(3):
+                assert (await ask(address, "/")).status == 200
+    assert log.getvalue().count("too many are open") == 1
+
+
+async def test_a_request_under_way_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    slow = Slow()
+    async with serving(slow) as (address, _, _):
+        one = await connect(address)
+        async with one.stream:
+            await one.send("/")
+            await slow.asked.wait()
+            slow.go_on.set()
+            assert (await ask(address, "/")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "text"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", b"400 Bad Request: missing required Host header"),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", b"400 Bad Request: too many Host headers"),
+        (b"nonsense\r\n\r\n", b"400 Bad Request"),
+        (
+            b"GET / HTTP/1.1\r\nhost: x\r\nfiller: " + b"x" * server.MAX_HEADER_BYTES,
+            b"431 Request Header Fields Too Large",
+        ),
+    ],
+)
+async def test_what_was_wrong_is_said(request_bytes: bytes, text: bytes) -> None:
+    async with serving(hello) as (address, _, _), await trio.open_tcp_stream(address.host, address.port) as stream:
+        await stream.send_all(request_bytes)
+        head, _, body = b"".join([part async for part in stream]).partition(b"\r\n\r\n")
+    assert body == text
+    assert b"content-type: text/plain; charset=utf-8" in head
+    assert b"connection: close" in head
+
+
+async def test_http2_is_not_spoken() -> None:
+    upgrade = {"upgrade": "h2c", "connection": "upgrade, http2-settings", "http2-settings": "AAMAAABk"}
+    async with serving(hello) as (address, _, _):
+        answer = await ask(address, "/", headers=upgrade)
+        assert (answer.status, answer.body) == (200, b"GET /")
+        async with await trio.open_tcp_stream(address.host, address.port) as stream:
+            await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 ")
+
+
+# --- TLS
+
+
+AUTHORITY = trustme.CA()
+IDENTITY = AUTHORITY.issue_cert("localhost")
+SERVER_TLS = server_context(IDENTITY.cert_chain_pems[0].bytes(), IDENTITY.private_key_pem.bytes(), protocols=())
+
+
+def client_tls(**attributes: object) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    for name, value in attributes.items():
+        setattr(context, name, value)
+    return context
+
+
+def fetch(address: Address, tls: ssl.SSLContext, *, protocols: tuple[str, ...] = ()) -> tuple[int, str | None]:
+    """By http.client, in a thread: the status, and the protocol that ALPN chose."""
+    if protocols:
+        tls.set_alpn_protocols(list(protocols))
+    connection = http.client.HTTPSConnection("localhost", address.port, context=tls, timeout=10)
+    connection.connect()
+    try:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        response.read()
+        return response.status, connection.sock.selected_alpn_protocol()
+    finally:
+        connection.close()
+
+
+async def test_tls() -> None:
+    schemes = []
+
+    async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+        schemes.append(scope["scheme"])
+        await hello(scope, receive, send)
+
+    async with serving(tell, tls=lambda: SERVER_TLS) as (address, _, _):
+        for protocols in ((), ("h2",), ("h2", "http/1.1")):
+            fetched = await trio.to_thread.run_sync(partial(fetch, address, client_tls(), protocols=protocols))
+            assert fetched == (200, None)
+    assert schemes == ["https"] * 3
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_tls_from_1_2_on(version: ssl.TLSVersion) -> None:
+    tls = client_tls(minimum_version=version, maximum_version=version)
+    async with serving(hello, tls=lambda: SERVER_TLS) as (address, _, _):
+        assert await trio.to_thread.run_sync(fetch, address, tls) == (200, None)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+async def test_tls_1_1_is_refused() -> None:
+    tls = client_tls(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
+    tls.set_ciphers("ALL:@SECLEVEL=0")
+    async with serving(hello, tls=lambda: SERVER_TLS) as (address, _, _):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await trio.to_thread.run_sync(fetch, address, tls)
+        assert await trio.to_thread.run_sync(fetch, address, client_tls()) == (200, None)
+
+
+async def test_no_tls_yet() -> None:
+    async with serving(hello, tls=lambda: None) as (address, _, _):
+        client = await connect(address)
+        async with client.stream:
+            assert await client.is_closed_by_peer()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"])
+async def test_a_handshake_that_never_ends(autojump_clock: MockClock, sent: bytes) -> None:
+    async with serving(hello, tls=lambda: SERVER_TLS) as (address, _, _):
+        client = await connect(address)
+        async with client.stream:
+            await client.stream.send_all(sent)
+            start = trio.current_time()
+            assert await client.is_closed_by_peer()
+            assert trio.current_time() - start == pytest.approx(server.HANDSHAKE_TIMEOUT)
+
+
+async def test_what_is_no_handshake(log: io.StringIO) -> None:
+    async with serving(hello, tls=lambda: SERVER_TLS) as (address, _, _):
+        client = await connect(address)
+        async with client.stream:
+            await client.send("/")
+            assert await client.is_closed_by_peer()
+        (await connect(address)).stream.socket.close()
+        assert await trio.to_thread.run_sync(fetch, address, client_tls()) == (200, None)
+    assert log.getvalue() == ""
+
+
+async def test_stopping_closes_idle_tls_connections_at_once(autojump_clock: MockClock) -> None:
+    async with serving(hello, tls=lambda: SERVER_TLS) as (address, cancel, ended):
+        tcp = await trio.open_tcp_stream(address.host, address.port)
+        async with trio.SSLStream(tcp, client_tls(), server_hostname="localhost", https_compatible=True) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+            start = trio.current_time()
+            cancel()
+            await ended.wait()
+            assert trio.current_time() == start
 
 
 # --- faults of our own
@@ -266,7 +441,7 @@ async def test_one_connection_that_fails_does_not_end_the_server(
 
     async with serving(hello) as (address, _, _):
         with monkeypatch.context() as broken:
-            broken.setattr(TCPServer, "run", fail)
+            broken.setattr(Http11Connection, "run", fail)
             client = await connect(address)
             async with client.stream:
                 assert await client.is_closed_by_peer()

@@ -1,0 +1,152 @@
+"""The OIDC server: it listens from before the first run until after the last, and tells what runs publish."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.errors import InvalidOptionsError, ServerTLSError
+from sentry_trio.oidc.tls_files import TLSFiles
+from sentry_trio.settings.options import Options
+from sentry_trio.settings.scalars import quote
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.watchers.config import watch_config
+from sentry_trio.watchers.content import ContentTracker
+from sentry_trio.web.health import Target
+from sentry_trio.web.hosts import Hosts
+from sentry_trio.web.listen import Address
+from sentry_trio.web.oidc import OidcApp, OidcRules
+from sentry_trio.web.oidc_urls import checked_issuer, checked_jwks_uri, keeps_discovery_rules, path_prefix
+from sentry_trio.web.server import serve_http
+
+REMINDER: Final = 5.0
+"""Seconds between two warnings that files are waited for."""
+
+_log: Final = get_logger("dapr.sentry.server.oidc.http")
+
+
+class OidcServer:
+    """Serves discovery and key set over HTTP, with TLS or without.
+
+    With TLS it is not ready, and closes connections at once, until certificate and key are there: they may be written
+    by somebody who starts later. Once it is ready, a change of the files is for new connections; a pair that cannot be
+    used changes nothing, is logged and counted. Dapr Sentry 1.18 restarts as a whole for every change, and ends.
+
+    Args:
+        options: the command line, `--oidc-enabled` and checked by `parse_options`.
+        metrics: told of requests and changed files.
+        ready: the target by which health knows this server.
+
+    Raises:
+        InvalidOptionsError: `--jwt-issuer` or `--oidc-jwks-uri` is no URL.
+    """
+
+    def __init__(self, options: Options, *, metrics: Metrics, ready: Target) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._ready = ready
+        self._app = OidcApp(_rules(options), metrics)
+        self._files = _tls_files(options)
+
+    def publish(self, keys: PublishedKeys | None) -> None:
+        """Tells these keys from the next request on, also over connections that are open; None: there are none."""
+        self._app.keys = keys
+
+    async def serve(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until cancelled.
+
+        Args:
+            task_status: started with the bound address once connections are accepted; files may still be waited for.
+
+        Raises:
+            ListenError: the address cannot be listened on.
+            ServerTLSError: certificate and key are there at the start and cannot be used. These are raised in an
+                exception group.
+
+        Cancellation: requests under way get 5 s to end, as in Dapr Sentry 1.18.
+        """
+        options = self._options
+        serve = partial(serve_http, self._app, host=options.oidc_server_listen_address)
+        files = self._files
+        async with trio.open_nursery() as nursery:
+            if files is not None:
+                await nursery.start(self._follow, files)
+            provider = None if files is None else lambda: files.context
+            address = await nursery.start(partial(serve, port=options.oidc_server_listen_port, tls=provider))
+            _log.info(f"OIDC HTTP server is listening on {address}")
+            if files is None:
+                self._ready.ready()
+            task_status.started(address)
+
+    async def _follow(self, files: TLSFiles, *, task_status: trio.TaskStatus[None]) -> None:
+        """Keeps the files in use that are there, until cancelled; started when they have been looked at once."""
+        # Before they are read: what changes while they are read is then seen by the watcher.
+        tracker = await ContentTracker.start(files.paths)
+        missing = await files.load()
+        async with trio.open_nursery() as nursery:
+            waiting = trio.CancelScope()
+            if missing:
+                nursery.start_soon(_remind, files.paths, waiting)
+            else:
+                self._ready.ready()
+            task_status.started()
+            await watch_config(tracker, changed=partial(self._reload, files, waiting.cancel))
+
+    async def _reload(self, files: TLSFiles, found: Callable[[], None], _changed: frozenset[Path]) -> None:
+        trouble = await _trouble_with(files)
+        if trouble is None:
+            found()
+            self._metrics.oidc_tls_reloaded()
+            self._ready.ready()
+            _log.info(f"New TLS certificate and key are in use: {_listed(files.paths)}")
+        else:
+            self._metrics.oidc_tls_failed()
+            going_on = "waiting for others" if files.context is None else "going on with those in use"
+            _log.error(f"{trouble}; {going_on}")
+
+
+async def _trouble_with(files: TLSFiles) -> str | None:
+    try:
+        missing = await files.load()
+    except ServerTLSError as error:
+        return str(error)
+    return f"failed to load TLS certificate and key: not there: {_listed(missing)}" if missing else None
+
+
+async def _remind(paths: tuple[Path, ...], waiting: trio.CancelScope) -> None:
+    with waiting:
+        while True:
+            _log.warning(f"Waiting for the OIDC server's TLS certificate and key: {_listed(paths)}")
+            await trio.sleep(REMINDER)
+
+
+def _rules(options: Options) -> OidcRules:
+    issuer = checked_issuer(options.jwt_issuer)
+    if issuer is not None and not keeps_discovery_rules(issuer):
+        _log.warning(
+            f"--jwt-issuer {quote(issuer)} is not an https URL without query and fragment: relying parties that keep "
+            "to OpenID Connect Discovery refuse it"
+        )
+    return OidcRules(
+        issuer=issuer,
+        jwks_uri=checked_jwks_uri(options.oidc_jwks_uri),
+        prefix=path_prefix(options.oidc_path_prefix),
+        hosts=Hosts(options.oidc_allowed_hosts, options.oidc_trusted_proxies),
+    )
+
+
+def _tls_files(options: Options) -> TLSFiles | None:
+    if not options.oidc_server_tls_enabled:
+        return None
+    certificate, key = options.oidc_server_tls_cert_file, options.oidc_server_tls_key_file
+    if certificate is None or key is None:  # which the command line's rules refuse, and those who embed may not know
+        raise InvalidOptionsError("the OIDC server needs certificate and key, or --oidc-server-tls-enabled=false")
+    return TLSFiles(certificate, key)
+
+
+def _listed(paths: tuple[Path, ...]) -> str:
+    return ", ".join(map(str, paths))

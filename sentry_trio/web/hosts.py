@@ -1,0 +1,93 @@
+"""Which host a request is for, and which are answered for."""
+
+import re
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+from sentry_trio.settings.option_rules import Network
+from sentry_trio.web.asgi import Scope, header_of
+from sentry_trio.web.target import Target
+
+FORWARDED: Final = "x-forwarded-host"
+ANY: Final = "*"
+
+# Go's server, and so Dapr Sentry, lets these characters stand in a Host header.
+_HEADER: Final = re.compile(r"[A-Za-z0-9!$%&()*+,\-.:;=\[\]'_~]*")
+_NAME: Final = re.compile(r"[^:\[\]%]+(?::[0-9]*)?")
+_BRACKETED: Final = re.compile(r"\[([^\[\]%]+)\](?::[0-9]*)?")
+
+
+class Hosts:
+    """Knows the host of a request and whether it is served.
+
+    Args:
+        allowed: hosts, with a port or without; compared as they are written; `*` or no host at all: every host.
+        proxies: networks whose word is taken for the host that their own clients asked for. Dapr Sentry 1.18 takes
+            anybody's.
+    """
+
+    def __init__(self, allowed: Collection[str], proxies: Sequence[Network]) -> None:
+        self._allowed = frozenset(allowed)
+        self._proxies = proxies
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every host is served, so that it is up to the client what a host is called."""
+        return not self._allowed or ANY in self._allowed
+
+    @property
+    def may_be_forwarded(self) -> bool:
+        """Whether there are proxies whose word counts."""
+        return bool(self._proxies)
+
+    def host_of(self, scope: Scope, target: Target) -> str:
+        """The host, with its port if there is one, that a request is for; empty where it names none.
+
+        Of more than one value that a trusted proxy sends, the last is taken: that is its own, the others may be its
+        client's.
+        """
+        if self._comes_from_proxy(scope):
+            forwarded = header_of(scope, FORWARDED).rpartition(",")[2].strip()
+            if forwarded:
+                return forwarded
+        return target.authority or header_of(scope, "host")
+
+    def allows(self, host: str) -> bool:
+        """Whether a host is served: all of it is allowed, or its part before the port."""
+        return self.is_open or host in self._allowed or _without_port(host) in self._allowed
+
+    def _comes_from_proxy(self, scope: Scope) -> bool:
+        if not self._proxies or scope["client"] is None:
+            return False
+        peer: IPv4Address | IPv6Address = ip_address(scope["client"][0])
+        # What IPv4 looks like to a socket of both families.
+        if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
+            peer = peer.ipv4_mapped
+        return any(peer in network for network in self._proxies)
+
+
+def may_stand_in_header(host: str) -> bool:
+    """Whether a host has but the characters that a Host header may have."""
+    return _HEADER.fullmatch(host) is not None
+
+
+def makes_url(host: str) -> bool:
+    """Whether a host can stand in a URL: a name or an address, IPv6 in brackets, and a number as port or none."""
+    bracketed = _BRACKETED.fullmatch(host)
+    if bracketed is None:
+        return _NAME.fullmatch(host) is not None
+    try:
+        IPv6Address(bracketed[1])
+    except ValueError:
+        return False
+    return True
+
+
+def _without_port(host: str) -> str | None:
+    """The host before the port, brackets removed; None where there is no port, as all of it is compared anyway."""
+    bracketed = re.fullmatch(r"\[(.*)\]:[^:\[\]]*", host)
+    if bracketed is not None:
+        return bracketed[1]
+    name, colon, _ = host.partition(":")
+    return name if colon and host.count(":") == 1 else None

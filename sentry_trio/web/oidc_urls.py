@@ -1,0 +1,89 @@
+"""The URLs of OpenID Connect: which are named in the discovery document, and where it and the key set are served."""
+
+import posixpath
+import re
+from typing import Final
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.settings.scalars import quote as quoted
+
+DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
+JWKS_PATH: Final = "/jwks.json"
+
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\\"<>^`{|}]")
+
+
+def path_prefix(text: str | None) -> str:
+    """What `--oidc-path-prefix` says, percent-encoded: with one slash in front and none at the end; empty for none.
+
+    Dapr Sentry 1.18 cannot be asked for a prefix without a slash in front, or with two, and ends for an empty one.
+
+    Args:
+        text: encoded or not; `..` and empty segments are removed.
+    """
+    clean = posixpath.normpath("/" + unquote(text or "").lstrip("/"))
+    return quote(clean) if clean != "/" else ""
+
+
+def checked_issuer(text: str | None) -> str | None:
+    """`--jwt-issuer` as the issuer to tell; None where it is to be derived from each request.
+
+    Raises:
+        InvalidOptionsError: `invalid JWT issuer URI: ...`.
+    """
+    return _checked(text, "invalid JWT issuer URI") if text else None
+
+
+def checked_jwks_uri(text: str | None) -> str | None:
+    """`--oidc-jwks-uri`; None where it is to be derived from the issuer.
+
+    Raises:
+        InvalidOptionsError: `invalid JWKS URI: ...`.
+    """
+    return None if text is None else _checked(text, "invalid JWKS URI")
+
+
+def _checked(text: str, complaint: str) -> str:
+    trouble = _trouble(text)
+    if trouble:
+        raise InvalidOptionsError(f"{complaint}: {quoted(text)}: {trouble}")
+    return text
+
+
+def _trouble(text: str) -> str | None:
+    if found := _NOT_IN_URLS.search(text):
+        return f"{found[0]!r} must be percent-encoded"
+    if _BAD_ESCAPE.search(text):
+        return "a percent sign must begin an escape such as %20"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        return str(error)
+    if ":" in parts.path.partition("/")[0]:
+        return "the scheme is missing or misspelt"
+    return None
+
+
+def keeps_discovery_rules(issuer: str) -> bool:
+    """Whether relying parties may accept an issuer: an https URL with no query or fragment (Discovery 1.0, 3)."""
+    parts = urlsplit(issuer)
+    return parts.scheme == "https" and bool(parts.hostname) and not (parts.query or parts.fragment)
+
+
+def jwks_uri_of(issuer: str, prefix: str) -> str:
+    """Where the key set of an issuer is.
+
+    The issuer's path is kept, which Dapr Sentry 1.18 drops, and the prefix follows unless that path ends with it: who
+    serves `https://host/tenant` under the prefix `/tenant` has the key set at `https://host/tenant/jwks.json`. As in
+    Dapr Sentry an issuer that is no URL yields a path alone.
+    """
+    parts = urlsplit(issuer)
+    if not parts.netloc:
+        return prefix + JWKS_PATH
+    base = parts.path.rstrip("/")
+    if not base.endswith(prefix):
+        base += prefix
+    return SplitResult(parts.scheme, parts.netloc, base + JWKS_PATH, parts.query, parts.fragment).geturl()

@@ -1,0 +1,114 @@
+"""Which host a request is for, and which are answered for."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from sentry_trio.web.hosts import Hosts, makes_url, may_stand_in_header
+from sentry_trio.web.target import Target
+
+
+def scope(host: str, *forwarded: str, client: str | None = "10.0.0.1") -> dict[str, object]:
+    headers = [(b"host", host.encode()), *((b"x-forwarded-host", value.encode()) for value in forwarded)]
+    return {"headers": headers, "client": client and (client, 1)}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "allows"),
+    [
+        ((), "anything", True),
+        ((), "", True),
+        (("*",), "anything", True),
+        (("a", "*"), "b", True),
+        (("a",), "a", True),
+        (("a",), "a:1", True),
+        (("a",), "a:", True),
+        (("a:1",), "a:1", True),
+        (("a:1",), "a:2", False),
+        (("a:1",), "a", False),
+        (("a",), "b", False),
+        (("a",), "", False),
+        (("a",), "A", False),
+        (("a",), "x.a", False),
+        (("*.a",), "x.a", False),
+        (("a",), "a:1:2", False),
+        (("::1",), "[::1]:1", True),
+        (("::1",), "[::1]", False),
+        (("[::1]",), "[::1]", True),
+        (("[::1]:1",), "[::1]:1", True),
+        (("::1",), "::1", True),
+    ],
+)
+def test_the_allow_list(allowed: tuple[str, ...], host: str, allows: bool) -> None:
+    assert Hosts(allowed, ()).allows(host) is allows
+
+
+@pytest.mark.parametrize(("allowed", "is_open"), [((), True), (("a",), False), (("a", "*"), True)])
+def test_open_to_all(allowed: tuple[str, ...], is_open: bool) -> None:
+    assert Hosts(allowed, ()).is_open is is_open
+
+
+@pytest.mark.parametrize(
+    ("client", "believed"),
+    [
+        ("10.0.0.1", True),
+        ("::ffff:10.0.0.1", True),
+        ("11.0.0.1", False),
+        ("fd00::1", True),
+        ("fd00::1%eth0", True),
+        ("fe80::1", False),
+        (None, False),
+    ],
+)
+def test_proxies_are_believed_and_nobody_else(client: str | None, believed: bool) -> None:
+    hosts = Hosts((), [ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+    assert hosts.may_be_forwarded
+    host = hosts.host_of(scope("direct", "forwarded", client=client), Target("/"))
+    assert host == ("forwarded" if believed else "direct")
+
+
+def test_by_default_nobody_is_believed() -> None:
+    hosts = Hosts(("a",), ())
+    assert not hosts.may_be_forwarded
+    assert hosts.host_of(scope("direct", "a"), Target("/")) == "direct"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "host"),
+    [((), "direct"), (("",), "direct"), (("a",), "a"), (("a, b",), "b"), (("a", "b"), "b"), (("a,",), "direct")],
+)
+def test_the_proxys_own_word_is_the_last(forwarded: tuple[str, ...], host: str) -> None:
+    hosts = Hosts((), [ip_network("10.0.0.1")])
+    assert hosts.host_of(scope("direct", *forwarded), Target("/")) == host
+
+
+def test_an_absolute_target_stands_for_the_host_header() -> None:
+    assert Hosts((), ()).host_of(scope("direct"), Target("/", "http", "absolute")) == "absolute"
+
+
+@pytest.mark.parametrize(
+    ("host", "makes"),
+    [
+        ("h", True),
+        ("h:1", True),
+        ("h:", True),
+        ("[::1]", True),
+        ("[::1]:1", True),
+        ("", False),
+        (":1", False),
+        ("h:notaport", False),
+        ("a:b:1", False),
+        ("::1", False),
+        ("[::1", False),
+        ("[x]", False),
+        ("[::1]x", False),
+        ("a%20b", False),
+    ],
+)
+def test_what_makes_a_url(host: str, makes: bool) -> None:
+    assert makes_url(host) is makes
+
+
+@pytest.mark.parametrize(("host", "may"), [("h:1", True), ("", True), ("a b", False), ("a/b", False), ("u@h", False)])
+def test_what_may_stand_in_a_header(host: str, may: bool) -> None:
+    assert may_stand_in_header(host) is may
