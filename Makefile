@@ -53,8 +53,9 @@ test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is instal
 	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version || exit 1; \
 	done; echo "== passed on:$$ran"
 
-bench: $(VENV)/.dev ## Measure CPU per call against other servers, in turns (about 6 minutes; needs Go); ARGS="--only ours,grpcio --profile"
+bench: $(VENV)/.dev ## Measure CPU per call against other servers, in turns (about 8 minutes; needs Go); ARGS="--only ours,grpcio --profile"
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
+	@$(BIN)/python -m benchmarks.cluster --rounds 0
 
 bench-cluster: $(VENV)/.dev ## Start a mesh of 500 pods at once on a real kube-apiserver (about 5 minutes; needs Go); ARGS="--pods 100 --sizes" for less
 	@$(BIN)/python -m benchmarks.cluster $(ARGS)

@@ -43,9 +43,10 @@ class ColdStart(msgspec.Struct):
 
 
 class Size(msgspec.Struct):
-    """The process with so many pods in its index."""
+    """The process with so many pods in its index; CPU in seconds, from its start until it serves."""
 
     pods: int
+    start_cpu_seconds: float
     rss_mib: float
 
 
@@ -120,12 +121,13 @@ async def _size(plane: ControlPlane, number: int) -> Size:
     """What the process takes when its memory has stopped to grow."""
     with plane.process() as process:
         await trio.to_thread.run_sync(process.log_until, _SERVING)
+        started = usage(process.popen.pid).cpu_seconds
         largest, since = 0, time.monotonic()
         while time.monotonic() - since < _SETTLED:
             await trio.sleep(0.1)
             if (now := usage(process.popen.pid).rss_kib) > largest:
                 largest, since = now, time.monotonic()
-        return Size(number, usage(process.popen.pid).rss_kib / 1024)
+        return Size(number, started, usage(process.popen.pid).rss_kib / 1024)
 
 
 async def _measure(cluster: Cluster, given: argparse.Namespace, client: Path, directory: Path) -> Findings:
@@ -134,8 +136,9 @@ async def _measure(cluster: Cluster, given: argparse.Namespace, client: Path, di
     await cluster.create_service_account(namespace, "shop")
     mesh = Mesh(cluster, namespace)
     sizes = [await _size(plane, 0)]
-    await mesh.grow(given.pods)
     starts = []
+    if given.rounds:
+        await mesh.grow(given.pods)
     for number in range(given.rounds):
         for mode in _MODES:
             _console.print(f"round {number + 1}, {mode}", style="dim")
@@ -148,7 +151,8 @@ async def _measure(cluster: Cluster, given: argparse.Namespace, client: Path, di
 
 
 def _tables(findings: Findings) -> list[Table]:
-    return [_starts_table(findings), _sizes_table(findings.sizes)]
+    starts = [_starts_table(findings)] if findings.starts else []
+    return [*starts, _sizes_table(findings.sizes)]
 
 
 def _starts_table(findings: Findings) -> Table:
@@ -175,19 +179,19 @@ def _starts_table(findings: Findings) -> Table:
 
 
 def _sizes_table(sizes: Sequence[Size]) -> Table:
-    table = Table(title="Memory in Kubernetes mode")
-    for heading in ("pods", "RSS MiB", "KiB / pod"):
+    table = Table(title="Start and memory in Kubernetes mode")
+    for heading in ("pods", "start, CPU ms", "RSS MiB", "KiB / pod"):
         table.add_column(heading, justify="right")
     none = sizes[0]
     for size in sizes:
         each = f"{1024 * (size.rss_mib - none.rss_mib) / size.pods:.2f}" if size.pods else "-"
-        table.add_row(str(size.pods), f"{size.rss_mib:.1f}", each)
+        table.add_row(str(size.pods), f"{1000 * size.start_cpu_seconds:.0f}", f"{size.rss_mib:.1f}", each)
     return table
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-cluster", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="how many (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="how many (default 3; 0 for memory only)")
     parser.add_argument("--pods", type=int, default=500, help="how many ask at once (default 500)")
     sizes = "pods with which memory is measured (default 1000 10000)"
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10000], help=sizes)
