@@ -1,6 +1,7 @@
 """What the documents say is there: the tests that they name, and what they link to."""
 
 import ast
+import importlib.util
 import re
 from functools import cache
 from pathlib import Path
@@ -78,3 +79,14 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
         "```\n[g](fenced.md)\n```\n"
     )
     assert _broken_links(page) == ["gone.md", "other.md#gone", "#gone"]
+
+
+@pytest.mark.parametrize("name", ["flags.md", "configuration.md"])
+def test_generated_pages_are_what_the_code_says(name: str) -> None:
+    """`make drift` says how they differ; here it is that somebody looks."""
+    spec = importlib.util.spec_from_file_location("generate_pages", DOCS / "generate_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    assert (DOCS / name).read_text() == generator.PAGES[name](), "run `make docs` and commit what it writes"
