@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile h2spec test-cluster clean
+.PHONY: help run test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile h2spec test-cluster docs docs-links clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,9 @@ lint: $(VENV)/.dev ## Check style and formatting
 types: $(VENV)/.dev ## Check types of package and tests
 	$(BIN)/mypy
 
-drift: $(VENV)/.dev ## Check that generated code is what protos/ generates
+drift: $(VENV)/.dev ## Check that generated code is what protos/ generates, and generated pages what the code does
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python docs/generate_pages.py --check
 
 format: $(VENV)/.dev ## Format the code and sort the imports
 	$(BIN)/ruff check --fix-only .
@@ -45,6 +46,8 @@ lock: $(VENV)/.lock ## Pin the dependencies anew, with hashes, for every support
 	  --no-emit-index-url pyproject.toml --group build -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	  --no-emit-index-url -c requirements.txt pyproject.toml --group dev -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	  --no-emit-index-url -c requirements.txt -c requirements-dev.txt --group docs -o requirements-docs.txt
 
 test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is installed
 	@ran=; for version in 3.11 3.12 3.13; do \
@@ -72,6 +75,13 @@ h2spec: $(VENV)/.dev ## Hold the gRPC server to h2spec, HTTP/2's conformance tes
 test-cluster: $(VENV)/.dev ## Run the tests against a real kube-apiserver and etcd, which the first run builds for minutes (needs Go)
 	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
+docs: $(VENV)/.docs ## Generate pages from the code and build docs/ as a site in build/docs/; warnings are errors
+	$(BIN)/python docs/generate_pages.py
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html -d build/doctrees docs build/docs
+
+docs-links: $(VENV)/.docs ## Check the links of docs/ that lead elsewhere (needs the network)
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b linkcheck -d build/doctrees docs build/links
+
 clean: ## Remove environments, caches and coverage data; .sentry/ stays, it holds a CA
 	rm -rf .venv .venv-* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
@@ -87,6 +97,10 @@ $(VENV)/.run: $(BIN)/python requirements.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run requirements-docs.txt
+	$(PIP) install --require-hashes -r requirements-docs.txt
 	@touch $@
 
 $(VENV)/.lock: $(BIN)/python

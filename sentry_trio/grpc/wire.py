@@ -25,8 +25,11 @@ PREFIX_BYTES: Final = 5
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS_PER_UNIT: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:\+proto)?(?: *;.*)?")
-# Not handed to handlers as metadata: HTTP/2's and gRPC's own.
-_RESERVED: Final = frozenset({b"te", b"content-type", b"user-agent"})
+# Not handed to handlers as metadata: HTTP's and gRPC's own.
+_RESERVED: Final = frozenset({b"te", b"content-type", b"content-length", b"host", b"user-agent"})
+# The specification's Header-Name and ASCII-Value, which are narrower than HTTP's.
+_METADATA_NAME: Final = re.compile(rb"[0-9a-z_.\-]+")
+_METADATA_VALUE: Final = re.compile(rb"[ -~]+")
 _RESPONSE: Final[tuple[Header, ...]] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 _OK: Final[tuple[Header, ...]] = ((b"grpc-status", b"0"),)
 # 16 + MAX_WBITS: zlib reads a gzip header and trailer.
@@ -152,15 +155,17 @@ def status_trailers(status: Status, message: str | None, metadata: Iterable[Head
 def metadata_of(headers: Iterable[Header]) -> Metadata:
     """The custom metadata among request headers; values of `-bin` keys are decoded, several in one header are parted.
 
-    A `-bin` value that is not base64 is left out: it says nothing, and no handler of ours may stumble over it.
+    What is valid in HTTP but no metadata of gRPC is left out, as the specification allows: so a handler may answer with
+    all that it was sent. So is a `-bin` value that is not base64: it says nothing, and no handler may stumble over it.
     """
     metadata: Metadata = MultiDict()
     for name, value in headers:
-        if name.startswith((b":", b"grpc-")) or name in _RESERVED:
+        if name.startswith(b"grpc-") or name in _RESERVED or not _METADATA_NAME.fullmatch(name):
             continue
-        key = name.decode("ascii", "replace")
+        key = name.decode("ascii")
         if not name.endswith(b"-bin"):
-            metadata.add(key, value.decode("ascii", "replace"))
+            if _METADATA_VALUE.fullmatch(value):
+                metadata.add(key, value.decode("ascii"))
             continue
         for part in value.split(b","):
             try:

@@ -1,0 +1,155 @@
+"""Generates the pages of flags and configuration from the code, or checks that they have not drifted from it.
+
+python docs/generate_pages.py            writes the pages
+python docs/generate_pages.py --check    exits 1, with a diff, where a page differs from what would be written
+"""
+
+import dataclasses
+import difflib
+import re
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from sentry_trio.settings.availability import TO_COME
+from sentry_trio.settings.configuration import MOST_BYTES, MOST_DURATION, Configuration, parse_configuration
+from sentry_trio.settings.durations import format_duration
+from sentry_trio.settings.flag_table import FLAGS
+from sentry_trio.settings.flags import Flag, Kind
+
+DOCS = Path(__file__).parent
+_NAMES: Final = {
+    "workload_cert_ttl": "workloadCertTTL",
+    "allowed_clock_skew": "allowedClockSkew",
+    "control_plane_trust_domain": "controlPlaneTrustDomain",
+    "token_validators": "tokenValidators",
+}
+_EXAMPLE: Final = """\
+apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata:
+  name: daprsystem
+spec:
+  mtls:
+    workloadCertTTL: 12h
+    allowedClockSkew: 10m
+"""
+
+
+def flags_page() -> str:
+    """docs/flags.md."""
+    rows = (f"| `--{flag.name}` | {_takes(flag)} | {_default(flag)} | {_cell(flag.usage)} |" for flag in FLAGS)
+    to_come = ", ".join(f"`{feature}`" for feature in TO_COME if feature.startswith("--"))
+    return _page(
+        "Flags",
+        "Each may be written with one dash or two, and its value after `=` or as the next argument. "
+        "They are Dapr Sentry's as far as `--metrics-listen-address`, with its names, kinds and defaults "
+        "(`--mode` apart); those after it are our own.",
+        f"Not available in this release, and refused rather than ignored: {to_come}." if to_come else "",
+        _table(("flag", "takes", "default", "meaning"), rows),
+        "Durations are Go's: `90s`, `1h30m`, `250ms`. Lists are parted by commas, and a list flag may be given again.",
+        "## Environment",
+        _table(
+            ("variable", "meaning"),
+            [
+                "| `NAMESPACE` | the process's own namespace, part of its SPIFFE ID; `default` if not set |",
+                "| `KUBERNETES_SERVICE_HOST` | set in a pod: `--mode auto` is then `kubernetes` |",
+                "| `HOME` | the default of `--kubeconfig` is `.kube/config` below it |",
+                "| `HOSTNAME` | the instance that log lines name |",
+            ],
+        ),
+        "## Exit codes",
+        _table(
+            ("code", "meaning"),
+            [
+                "| 0 | shut down gracefully, or help was asked for |",
+                "| 1 | did not start, or failed; the last log line says why |",
+                "| 2 | the command line was not understood |",
+            ],
+        ),
+    )
+
+
+def configuration_page() -> str:
+    """docs/configuration.md."""
+    parse_configuration(_EXAMPLE.encode(), {}, name="the example")
+    meanings = dict(re.findall(r"^ {8}(\w+): (.+)$", Configuration.__doc__ or "", flags=re.MULTILINE))
+    rows = (
+        f"| `spec.mtls.{_NAMES[field.name]}` | {_shown(field.default)} | {_cell(meanings[field.name])} |"
+        for field in dataclasses.fields(Configuration)
+    )
+    return _page(
+        "Configuration",
+        "The document that `--config` names: a file in standalone mode, in kubernetes mode a `Configuration` "
+        "object in the process's own namespace. Of it matters:",
+        _table(("field", "default", "meaning"), rows),
+        f"Durations are Go's, and at most {format_duration(MOST_DURATION)}. "
+        f"The document has at most {MOST_BYTES:,} bytes. "
+        "`$NAME` and `${NAME}` in a file stand for variables of the environment. Unknown fields are not looked at; "
+        "`spec.mtls.enabled` and `spec.mtls.sentryAddress` are, and have no effect, as in Dapr Sentry; a bad "
+        "`spec.secrets` is refused.",
+        f"```yaml\n{_EXAMPLE}```",
+        "Without `--config` a missing file is no error, and the defaults hold. An edit takes effect by a hot "
+        "restart, as told in [restart and shutdown](restart-and-shutdown.md); one that cannot be read changes nothing.",
+    )
+
+
+def _page(title: str, *parts: str) -> str:
+    return "\n\n".join(filter(None, (f"# {title}", *parts))) + "\n"
+
+
+def _table(head: Iterable[str], rows: Iterable[str]) -> str:
+    titles = tuple(head)
+    return "\n".join((f"| {' | '.join(titles)} |", "|" + "---|" * len(titles), *rows))
+
+
+def _takes(flag: Flag) -> str:
+    return (
+        "switch"
+        if flag.kind is Kind.BOOL
+        else {Kind.STRING: "text", Kind.STRINGS: "list"}.get(flag.kind, flag.kind.value)
+    )
+
+
+def _default(flag: Flag) -> str:
+    return "`~/.kube/config`" if flag.name == "kubeconfig" else _shown(flag.default)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"`{format_duration(value)}`"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"`{value}`" if value or value == 0 else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+PAGES: Final = {"flags.md": flags_page, "configuration.md": configuration_page}
+
+
+def main(arguments: list[str]) -> int:
+    """Writes or, with --check, compares; returns the exit code."""
+    drifted = False
+    for name, page in PAGES.items():
+        path, fresh = DOCS / name, page()
+        if "--check" not in arguments:
+            path.write_text(fresh)
+            continue
+        present = path.read_text() if path.exists() else ""
+        difference = difflib.unified_diff(
+            present.splitlines(keepends=True), fresh.splitlines(keepends=True), f"docs/{name}", "generated"
+        )
+        drifted |= present != fresh
+        sys.stderr.writelines(difference)
+    if drifted:
+        sys.stderr.write("The pages have drifted from the code: run `python docs/generate_pages.py`.\n")
+    return int(drifted)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
