@@ -1,0 +1,35 @@
+{{/* Where pods may and should run, as Dapr's chart has it. */}}
+{{- define "sentry.affinity" -}}
+nodeAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+      - matchExpressions:
+          - key: kubernetes.io/os
+            operator: In
+            values: [{{ .Values.global.daprControlPlaneOs }}]
+          {{- with .Values.global.daprControlPlaneArch }}
+          - key: kubernetes.io/arch
+            operator: In
+            values: [{{ . }}]
+          {{- end }}
+{{- with .Values.global.ha }}
+{{- if .enabled }}
+podAntiAffinity:
+  {{- if eq .podAntiAffinityPolicy "requiredDuringSchedulingIgnoredDuringExecution" }}
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - topologyKey: {{ .topologyKey }}
+      labelSelector:
+        matchLabels:
+          app: dapr-sentry
+  {{- else }}
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: {{ .topologyKey }}
+        labelSelector:
+          matchLabels:
+            app: dapr-sentry
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}

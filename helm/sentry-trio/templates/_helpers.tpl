@@ -1,0 +1,155 @@
+{{/* The Secret's keys for trust anchors, issuer chain and issuer key. */}}
+{{- define "sentry.filenames" -}}
+{{- $given := .Values.global.issuerFilenames | default dict -}}
+{{- $issued := .Values.tls.certManager.enabled -}}
+ca: {{ $given.ca | default "ca.crt" | quote }}
+cert: {{ $given.cert | default (ternary "tls.crt" "issuer.crt" $issued) | quote }}
+key: {{ $given.key | default (ternary "tls.key" "issuer.key" $issued) | quote }}
+{{- end -}}
+
+{{- define "sentry.image" -}}
+{{- $image := .Values.image -}}
+{{- if contains "/" $image.name -}}
+{{- $image.name -}}
+{{- else if $image.name -}}
+{{- with .Values.global.registry }}{{ . }}/{{ end }}{{ $image.name }}:{{ .Values.global.tag | default .Chart.AppVersion -}}
+{{- else -}}
+{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .Chart.AppVersion }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of every object; templated, as Dapr's chart has them. */}}
+{{- define "sentry.labels" -}}
+app: dapr-sentry
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- if .Values.global.k8sLabels }}
+{{- range $key, $value := .Values.global.k8sLabels }}
+{{ $key }}: {{ tpl (toString $value) $ | quote }}
+{{- end }}
+{{- else }}
+app.kubernetes.io/name: {{ .Release.Name | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: dapr
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+app.kubernetes.io/component: {{ .Values.component | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* What tells a Prometheus without operator where metrics are. */}}
+{{- define "sentry.scraped" -}}
+{{- if .Values.global.prometheus.enabled }}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .Values.global.prometheus.port | quote }}
+prometheus.io/path: /
+{{- end }}
+{{- end -}}
+
+{{/* How many there are at least. */}}
+{{- define "sentry.replicas" -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- .Values.autoscaling.minReplicas -}}
+{{- else if .Values.global.ha.enabled -}}
+{{- .Values.global.ha.replicaCount -}}
+{{- else -}}
+{{- .Values.replicaCount -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" where an object of the release namespace is there and is not this release's. */}}
+{{- define "sentry.isForeign" -}}
+{{- $found := lookup (index . 1) (index . 2) (index . 0).Release.Namespace (index . 3) -}}
+{{- if $found -}}
+{{- $owner := ($found.metadata.annotations | default dict) -}}
+{{- $ours := and (eq (get $owner "meta.helm.sh/release-name") (index . 0).Release.Name) (eq (get $owner "meta.helm.sh/release-namespace") (index . 0).Release.Namespace) -}}
+{{- ternary "" "true" $ours -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Changes when other PEM values are given. */}}
+{{- define "sentry.pemChecksum" -}}
+{{- with .Values.tls.issuer.certPEM -}}
+{{- list $.Values.tls.root.certPEM $.Values.tls.issuer.certPEM $.Values.tls.issuer.keyPEM | join "\n" | sha256sum -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sentry.args" -}}
+- --mode
+- {{ .Values.mode | quote }}
+- --log-level
+- {{ .Values.logLevel | quote }}
+{{- if .Values.global.logAsJson }}
+- --log-as-json
+{{- end }}
+{{- if .Values.global.prometheus.enabled }}
+- --enable-metrics
+- --metrics-port
+- {{ .Values.global.prometheus.port | quote }}
+{{- else }}
+- --enable-metrics=false
+{{- end }}
+- --trust-domain
+- {{ .Values.global.mtls.controlPlaneTrustDomain | quote }}
+{{- if or .Values.global.issuerFilenames .Values.tls.certManager.enabled }}
+{{- $names := include "sentry.filenames" . | fromYaml }}
+- --issuer-ca-filename
+- {{ $names.ca | quote }}
+- --issuer-certificate-filename
+- {{ $names.cert | quote }}
+- --issuer-key-filename
+- {{ $names.key | quote }}
+{{- end }}
+{{- if ne (int .Values.ports.targetPort) 50001 }}
+- --port={{ int .Values.ports.targetPort }}
+{{- end }}
+{{- with .Values.caKeyType }}
+- {{ printf "--ca-key-type=%s" . | quote }}
+{{- end }}
+{{- with .Values.drainTimeout }}
+- {{ printf "--drain-timeout=%s" . | quote }}
+{{- end }}
+{{- with .Values.tokenVerification }}
+- {{ printf "--token-verification=%s" . | quote }}
+{{- end }}
+{{- if .Values.jwt.enabled }}
+- --jwt-enabled=true
+{{- range $flag, $value := dict "jwt-key-filename" .Values.jwt.keyFilename "jwks-filename" .Values.jwt.jwksFilename "jwt-issuer" .Values.jwt.issuer "jwt-signing-algorithm" .Values.jwt.signingAlgorithm "jwt-key-id" .Values.jwt.keyID "jwt-ttl" .Values.jwt.ttl }}
+{{- if $value }}
+- {{ printf "--%s=%s" $flag $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.oidc.enabled }}
+- --oidc-enabled=true
+- --oidc-server-listen-address=0.0.0.0
+{{- if ne (int .Values.oidc.server.port) 9080 }}
+- --oidc-server-listen-port={{ int .Values.oidc.server.port }}
+{{- end }}
+{{- with .Values.oidc.jwksURI }}
+- {{ printf "--oidc-jwks-uri=%s" . | quote }}
+{{- end }}
+{{- with .Values.oidc.pathPrefix }}
+- {{ printf "--oidc-path-prefix=%s" . | quote }}
+{{- end }}
+{{- with .Values.oidc.allowedHosts }}
+- {{ printf "--oidc-allowed-hosts=%s" (join "," .) | quote }}
+{{- end }}
+- --oidc-server-tls-enabled={{ .Values.oidc.tls.enabled }}
+{{- /* Dapr Sentry serves with TLS where it is given the files, whatever the flag says. */}}
+{{- if .Values.oidc.tls.enabled }}
+- {{ printf "--oidc-server-tls-cert-file=%s" .Values.oidc.tls.certFile | quote }}
+- {{ printf "--oidc-server-tls-key-file=%s" .Values.oidc.tls.keyFile | quote }}
+{{- end }}
+{{- end }}
+{{- range .Values.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* A probe of the health port. */}}
+{{- define "sentry.probe" -}}
+httpGet:
+  path: {{ .path }}
+  port: healthz
+{{ omit . "path" | toYaml }}
+{{- end -}}

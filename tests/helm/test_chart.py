@@ -1,0 +1,223 @@
+"""What the chart makes of values: valid objects, Dapr's names and arguments, and none of the faults of Dapr's chart."""
+
+import ast
+from typing import Any
+
+import pytest
+import yaml
+
+from sentry_trio.kube.rights import Right, needed_rights, useful_rights
+from sentry_trio.settings.options import Mode, parse_options
+
+from . import schemas, values
+from .chart import CHART, NAMESPACE, Helm, HelmError, Manifest, Rendered
+
+
+def test_lint(helm: Helm) -> None:
+    assert "0 chart(s) failed" in helm.run("lint", "--strict", "--kube-version", "1.32.0", str(CHART))
+
+
+@pytest.mark.parametrize("name", values.ALL)
+def test_all_objects_are_valid(helm: Helm, name: str) -> None:
+    for kubernetes in ("1.25.0", "1.32.0"):
+        rendered = helm.rendered(values.ALL[name], kubernetes=kubernetes)
+        for manifest in rendered.objects:
+            schemas.check(manifest, kubernetes=kubernetes)
+        names = [(each["kind"], each["metadata"]["name"]) for each in rendered.objects]
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", values.ALL)
+def test_the_process_takes_the_arguments(helm: Helm, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # Arguments are what is looked at, also of features that are still to come.
+    monkeypatch.setattr("sentry_trio.settings.options.require", lambda *_, **__: None, raising=False)
+    rendered = helm.rendered(values.ALL[name])
+    options = parse_options(rendered.arguments, {"NAMESPACE": NAMESPACE})
+    ports = {each["name"]: each["containerPort"] for each in rendered.container["ports"]}
+    assert options.port == ports["grpc"]
+    assert options.healthz_port == ports["healthz"]
+    assert options.metrics_port == ports.get("metrics", 0)
+    assert options.mode is (Mode.STANDALONE if name == "standalone" else Mode.KUBERNETES)
+    for port in rendered.named("Service")["spec"]["ports"]:
+        assert port["targetPort"] == ports[port["name"]]
+    if options.oidc_enabled:
+        assert options.oidc_server_listen_port == ports["oidc"]
+
+
+def test_a_values_file_for_dapr(helm: Helm) -> None:
+    """The same objects under the same names, and the arguments of Dapr's chart to the letter."""
+    rendered = helm.rendered(values.DAPR)
+    assert {(each["kind"], each["metadata"]["name"]) for each in rendered.objects} == {
+        ("ServiceAccount", "dapr-sentry"),
+        ("ClusterRole", "dapr-sentry"),
+        ("ClusterRoleBinding", "dapr-sentry"),
+        ("Role", "dapr-sentry"),
+        ("RoleBinding", "dapr-sentry"),
+        ("Secret", "dapr-trust-bundle"),
+        ("ConfigMap", "dapr-trust-bundle"),
+        ("Service", "dapr-sentry"),
+        ("Deployment", "dapr-sentry"),
+        ("Configuration", "daprsystem"),
+        ("ValidatingAdmissionPolicy", "dapr-trust-bundle.dapr-system"),
+        ("ValidatingAdmissionPolicyBinding", "dapr-trust-bundle.dapr-system"),
+    }
+    assert rendered.container["image"] == "registry.example/sentry-trio:0.1.0"
+    assert rendered.container["command"] == ["/sentry"]
+    assert " ".join(rendered.arguments) == (
+        "--mode kubernetes --log-level info --enable-metrics --metrics-port 9090 --trust-domain cluster.local"
+    )
+    assert rendered.container["livenessProbe"]["initialDelaySeconds"] == 180
+    assert "resources" in rendered.container  # {} laid over defaults changes nothing
+    assert rendered.named("ServiceAccount")["metadata"]["annotations"] == {"team": "mesh"}
+    assert rendered.named("Deployment")["metadata"]["labels"]["app.kubernetes.io/version"] == "edge"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"dapr_sentry": {"replicaCuont": 1}}, "additional properties 'replicaCuont' not allowed"),
+        ({"logLevel": "loud"}, "/logLevel"),
+        ({"drainTimeout": "1d"}, "/drainTimeout"),
+        ({"global": {"mtls": {"controlPlaneTrustDomain": "Cluster"}}}, "/global/mtls/controlPlaneTrustDomain"),
+        ({"global": {"daprControlPlaneOs": "windows"}}, "/global/daprControlPlaneOs"),
+        ({"debug": {"enabled": True}}, "debug.enabled: the image has no debugger"),
+        ({"jwt": {"enabled": True}, "oidc": {"enabled": True}}, "oidc.tls: certFile and keyFile are needed"),
+        ({"oidc": {"enabled": True, "tls": {"enabled": False}}}, "nothing to serve without jwt.enabled=true"),
+        ({"tls": {"root": {"certPEM": values.PEM}}}, "give all three or none"),
+        ({"tls": {**values.OWN_CA, "existingSecret": True}}, "go with neither existingSecret nor certManager"),
+        ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name: name the Issuer"),
+        ({"global": {"rbac": {"namespaced": True}}}, "set rbac.readAllNamespaces=true"),
+        ({"global": {"issuerFilenames": {"ca": "issuer.crt"}}}, "must differ, got issuer.crt, issuer.crt, issuer.key"),
+    ],
+)
+def test_what_cannot_be_is_said(helm: Helm, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(HelmError) as caught:
+        helm.rendered(given)
+    assert said in str(caught.value)
+
+
+def test_oidc_without_tls(helm: Helm) -> None:
+    rendered = helm.rendered(values.ALL["oidc, plain"])
+    assert "--oidc-server-tls-enabled=false" in rendered.arguments
+    assert not [each for each in rendered.arguments if "-file=" in each]
+    assert "--oidc-server-listen-port=9443" in rendered.arguments
+
+
+def test_rights_are_those_that_the_process_asks_for(helm: Helm) -> None:
+    rendered = helm.rendered()
+    granted = {
+        *_granted(rendered.named("Role"), namespace=NAMESPACE),
+        *_granted(rendered.named("ClusterRole"), namespace=""),
+    }
+    wanted = {
+        *needed_rights(NAMESPACE, bundle="dapr-trust-bundle", configuration="daprsystem"),
+        *useful_rights(NAMESPACE, bundle="dapr-trust-bundle"),
+    }
+    # What is granted everywhere need not be granted again in a namespace.
+    assert granted == wanted - {Right("get", "dapr.io", "configurations", NAMESPACE, "daprsystem")}
+
+
+def _granted(role: Manifest, *, namespace: str) -> set[Right]:
+    return {
+        Right(verb, group, resource, namespace, name)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
+    }
+
+
+def test_where_replicas_are_put(helm: Helm) -> None:
+    assert "podAntiAffinity" not in helm.rendered().pod["spec"]["affinity"]
+    (preferred,) = helm.rendered(values.ALL["ha"]).pod["spec"]["affinity"]["podAntiAffinity"].values()
+    assert preferred[0]["weight"] == 100
+    policy = helm.rendered(values.ALL["ha, apart"]).pod["spec"]["affinity"]["podAntiAffinity"]
+    assert list(policy) == ["requiredDuringSchedulingIgnoredDuringExecution"]
+
+
+def test_file_names_are_the_secrets_keys(helm: Helm) -> None:
+    rendered = helm.rendered({"tls": values.OWN_CA, "global": {"issuerFilenames": {"ca": "root.pem"}}})
+    assert set(rendered.named("Secret", "dapr-trust-bundle")["stringData"]) == {"root.pem", "issuer.crt", "issuer.key"}
+    assert rendered.arguments[-6:-4] == ["--issuer-ca-filename", "root.pem"]
+
+
+def test_cert_manager_keeps_the_secret(helm: Helm) -> None:
+    rendered = helm.rendered(values.ALL["cert-manager"])
+    assert "Secret" not in rendered.kinds
+    assert rendered.named("Certificate", "dapr-trust-bundle")["spec"]["secretName"] == "dapr-trust-bundle"
+    assert rendered.arguments[-6:] == [
+        *("--issuer-ca-filename", "ca.crt"),
+        *("--issuer-certificate-filename", "tls.crt"),
+        *("--issuer-key-filename", "tls.key"),
+    ]
+    items = rendered.pod["spec"]["volumes"][0]["secret"]["items"]
+    assert {item["key"] for item in items} == {"ca.crt", "tls.crt", "tls.key"}
+
+
+def test_the_secret_has_no_content_to_overwrite_with(helm: Helm) -> None:
+    rendered = helm.rendered()
+    for kind in ("Secret", "ConfigMap"):
+        manifest = rendered.named(kind, "dapr-trust-bundle")
+        assert manifest["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        assert not manifest.keys() & {"data", "stringData", "binaryData"}
+
+
+def test_disruption_is_bounded_by_one_of_two(helm: Helm) -> None:
+    spec = helm.rendered(values.ALL["ha, available"]).named("PodDisruptionBudget", "dapr-sentry-budget")["spec"]
+    assert spec == {"minAvailable": 1, "selector": {"matchLabels": {"app": "dapr-sentry"}}}
+    assert "PodDisruptionBudget" not in helm.rendered().kinds
+
+
+def test_autoscaling_decides_on_the_replicas(helm: Helm) -> None:
+    rendered = helm.rendered(values.ALL["autoscaling"])
+    assert "replicas" not in rendered.named("Deployment")["spec"]
+    assert "PodDisruptionBudget" in rendered.kinds
+
+
+def test_the_shipped_rules_are_rendered(helm: Helm) -> None:
+    """Beside one's own, and nothing in them is taken for a template of helm's."""
+    shipped = CHART / "files" / "alerts.yaml"
+    groups = yaml.safe_load(shipped.read_text())["groups"] if shipped.exists() else []
+    spec = helm.rendered(values.ALL["rules"]).named("PrometheusRule")["spec"]
+    assert spec["groups"] == [*groups, *values.ALL["rules"]["prometheusRule"]["groups"]]
+
+
+@pytest.mark.parametrize("name", ["defaults", "dapr"])
+def test_no_writable_place_and_no_privilege(helm: Helm, name: str) -> None:
+    assert helm.rendered(values.ALL[name]).container["securityContext"] == {
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_every_value_is_in_the_schema(helm: Helm) -> None:
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+    assert yaml.safe_load((CHART / "values.yaml").read_text()).keys() <= schema["properties"].keys() | {
+        "dapr_rbac",
+        "dapr_config",
+    }
+
+
+def test_versions_are_the_packages() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    source = (CHART.parents[1] / "sentry_trio" / "__init__.py").read_text()
+    (version,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
+    )
+    assert chart["version"] == chart["appVersion"] == version
+
+
+def test_values_render_alike_wherever_they_stand(helm: Helm) -> None:
+    """A section of a file for Dapr says what the same keys at the top say, `false` included."""
+    given = {"runAsNonRoot": False, "replicaCount": 2, "oidc": {"tls": {"enabled": False}}}
+    assert _objects(helm.rendered(given)) == _objects(helm.rendered({"dapr_sentry": given}))
+
+
+def _objects(rendered: Rendered) -> list[Manifest]:
+    assert rendered.container["securityContext"]["runAsNonRoot"] is False
+    return list(rendered.objects)
