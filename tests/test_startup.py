@@ -30,12 +30,18 @@ ELSEWHERE = (
     "__main__",  # run by its file's name only
     "cli.request",
     "client",
+    "environments.jwks",
     "environments.kubernetes",
     "kube",
     "kube.*",
     "proto.sentry_grpc",
     "stores.configuration_object",
     "stores.secret*",
+    "backoff",
+    "tokens",
+    "tokens.*",
+    "validators.jwks",
+    "validators.jwks.*",
     "validators.kubernetes",
 )
 

@@ -8,7 +8,6 @@ from sentry_trio.errors import NotAvailableError
 TO_COME: Final = (
     "--jwt-enabled",
     "--oidc-enabled",
-    "the token validator 'jwks'",
 )
 
 

@@ -177,6 +177,15 @@ class Metrics:
             registry=registry,
         )
         self._calls = Counter("sentry_grpc_calls_total", "Finished gRPC calls, by status.", ["code"], registry=registry)
+        self._jwks_refreshes = Counter(
+            "sentry_jwks_refreshes_total",
+            "Readings of the key set of the jwks validator, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._jwks_keys = Gauge(
+            "sentry_jwks_keys", "Usable keys in the present key set of the jwks validator.", registry=registry
+        )
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
@@ -188,6 +197,7 @@ class Metrics:
             self._restart_failures.labels(cause.value)
         for outcome in ("success", "failure"):
             self._restarts.labels(outcome)
+            self._jwks_refreshes.labels(outcome)
         # Kept, as looking them up takes longer than counting.
         self._call = {code: self._calls.labels(_spelling(code)) for code in Status}
         self._stage = {stage: self._stages.labels(stage) for stage in get_args(Stage)}
@@ -261,6 +271,17 @@ class Metrics:
     def grpc_call_finished(self, code: Status) -> None:
         """A gRPC call of any method ended with `code`."""
         self._call[code].inc()
+
+    # --- the jwks validator
+
+    def jwks_refreshed(self, keys: int) -> None:
+        """A key set was read, with so many usable keys."""
+        self._jwks_refreshes.labels("success").inc()
+        self._jwks_keys.set(keys)
+
+    def jwks_refresh_failed(self) -> None:
+        """A key set could not be read; the last good one, if any, is kept."""
+        self._jwks_refreshes.labels("failure").inc()
 
     # --- being read
 
