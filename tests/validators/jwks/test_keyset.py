@@ -69,11 +69,9 @@ async def test_failures_are_met_with_growing_pauses_and_told_once(autojump_clock
 async def test_the_last_good_set_is_kept(autojump_clock: MockClock) -> None:
     remote = Remote()
     keys = key_set(remote)
-    assert not keys.ready
     await keys.refresh()
     remote.away = True
     assert await keys.refresh() == 1
-    assert keys.ready
     assert await keys.find("one")
     remote.away = False
     assert await keys.refresh() == 600

@@ -1,5 +1,7 @@
 """What tokens are good for a certificate, and what is told of the others."""
 
+import hashlib
+import hmac
 import json
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
@@ -9,6 +11,7 @@ from typing import Any
 import jwt
 import pytest
 import trio
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,7 +168,8 @@ async def test_unknown_keys() -> None:
     )
     assert len(await refusal(token(headers={"kid": "a" * 9000}))) < 300
     missing = f'{prefix}failed to find matching key: no key ID ("kid") specified in token'
-    for kid in ("", None, 5, ["ES256"], {}):
+    unfit: tuple[object, ...] = ("", None, 5, ["ES256"], {})
+    for kid in unfit:
         assert await refusal(forged({"alg": "ES256", "kid": kid})) == missing
 
 
@@ -178,10 +182,7 @@ def forged(header: object, payload: object | None = None, signature: bytes = b"x
     return f"{encoded(header)}.{encoded(claims() if payload is None else payload)}.{encoded(signature)}"
 
 
-PUBLIC_PEM = RSA.public_key().public_bytes(
-    __import__("cryptography").hazmat.primitives.serialization.Encoding.PEM,
-    __import__("cryptography").hazmat.primitives.serialization.PublicFormat.SubjectPublicKeyInfo,
-)
+PUBLIC_PEM = RSA.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 @pytest.mark.parametrize(
@@ -205,9 +206,6 @@ async def test_signatures_that_are_none(text: str) -> None:
 
 
 async def test_a_public_key_is_no_shared_secret() -> None:
-    import hashlib
-    import hmac
-
     signed = f"{encoded({'alg': 'HS256', 'kid': 'RS256'})}.{encoded(claims())}"
     forgery = f"{signed}.{encoded(hmac.digest(PUBLIC_PEM, signed.encode(), hashlib.sha256))}"
     assert await refusal(forgery) == NOT_VERIFIED
@@ -248,7 +246,6 @@ ANY_JSON = st.recursive(
 GOOD = token()
 TOKENS = (
     st.text(max_size=200)
-    | st.integers(0, len(GOOD) - 1).map(GOOD.__getitem__).map(lambda _: GOOD[:-5])
     | st.integers(0, len(GOOD) - 1).map(lambda end: GOOD[:end])
     | st.builds(
         forged,
