@@ -24,7 +24,7 @@ _NAMES: Final = {
     "workload_cert_ttl": "workloadCertTTL",
     "allowed_clock_skew": "allowedClockSkew",
     "control_plane_trust_domain": "controlPlaneTrustDomain",
-    "token_validators": "tokenValidators",
+    "jwks": "tokenValidators",
 }
 _EXAMPLE: Final = """\
 apiVersion: dapr.io/v1alpha1

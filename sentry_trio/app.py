@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,7 @@ import trio
 from sentry_trio.authority import CertificateAuthority
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.environments import Environment, Notice
-from sentry_trio.environments.standalone import Standalone
+from sentry_trio.environments.standalone import open_standalone
 from sentry_trio.errors import (
     ApiUnavailableError,
     InvalidBundleError,
@@ -174,7 +174,7 @@ def _environment(
         from sentry_trio.environments.kubernetes import open_kubernetes
 
         return open_kubernetes(options, environ, metrics=metrics, now=now)
-    return nullcontext(Standalone(options, environ, metrics=metrics, now=now))
+    return open_standalone(options, environ, metrics=metrics, now=now)
 
 
 @asynccontextmanager
@@ -214,7 +214,7 @@ class _Ledger:
 
     def __init__(self, metrics: Metrics) -> None:
         self.present: Run | None = None
-        self.health = Health(detail=self.detail)
+        self.health = Health(detail=self.detail, conditions=self.conditions)
         for target in _TARGETS:
             self.health.target(target).not_ready()
         self.tell: Callable[[Notice, str], None] = _to_nobody
@@ -248,6 +248,10 @@ class _Ledger:
     def stopping(self) -> None:
         for target in _TARGETS:
             self.health.target(target).not_ready()
+
+    def conditions(self) -> Mapping[str, bool]:
+        """What the present run waits for while it serves."""
+        return {name: is_ready() for name, is_ready in self.present.targets.items()} if self.present else {}
 
     def detail(self) -> Mapping[str, object]:
         """What `?verbose` adds to the verdict."""

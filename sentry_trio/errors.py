@@ -120,6 +120,10 @@ class NotPermittedError(SentryError):
     """A validator refuses the caller."""
 
 
+class ValidatorNotReadyError(SentryError):
+    """Whether a validator vouches for the caller cannot be found out now; its text is told to the caller."""
+
+
 # --- signing
 
 

@@ -62,11 +62,13 @@ class Run:
     Attributes:
         bundle: the trust bundle that it signs with.
         loaded_at: when that was read.
+        targets: what else has to be ready, besides that it serves; see `Ingredients`.
     """
 
     def __init__(self, surroundings: Surroundings, ingredients: Ingredients, changed: Changed) -> None:
         self.bundle = ingredients.bundle
         self.loaded_at = surroundings.now()
+        self.targets = ingredients.targets
         self._surroundings = surroundings
         self._ingredients = ingredients
         self._changed = changed

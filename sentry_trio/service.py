@@ -22,6 +22,7 @@ from sentry_trio.errors import (
     SentryError,
     SigningError,
     ValidatorNotEnabledError,
+    ValidatorNotReadyError,
     ValidatorRequiredError,
 )
 from sentry_trio.grpc import ServerStream
@@ -55,6 +56,7 @@ _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
         SignFailure.VALIDATOR_UNAVAILABLE,
         "validator not ready: the Kubernetes API server cannot be asked now, try again",
     ),
+    ValidatorNotReadyError: _Answer(Status.UNAVAILABLE, SignFailure.VALIDATOR_UNAVAILABLE),
     InvalidCSRError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_CSR),
     InvalidIdentityError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_REQUEST),
     IssuerNotValidError: _Answer(Status.FAILED_PRECONDITION, SignFailure.ISSUER_NOT_VALID),

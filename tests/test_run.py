@@ -23,6 +23,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
 from sentry_trio.environments.standalone import Standalone
+from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, IssuerNotValidError, StoreError
 from sentry_trio.grpc import open_listener
 from sentry_trio.grpc.wire import frame_message
@@ -62,7 +63,13 @@ def surrounded(directory: Path, *flags: str) -> Iterator[Surroundings]:
         options, metrics = parse_options(arguments, {}), Metrics()
         yield Surroundings(
             options=options,
-            environment=Standalone(options, {}, metrics=metrics, now=wall_clock),
+            environment=Standalone(
+                options,
+                {},
+                TokenValidators(options, metrics=metrics, now=wall_clock),
+                metrics=metrics,
+                now=wall_clock,
+            ),
             listeners=[listener],
             metrics=metrics,
             now=wall_clock,

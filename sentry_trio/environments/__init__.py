@@ -2,11 +2,13 @@
 
 standalone.py    files, and whoever asks is vouched for
 kubernetes.py    a Secret, a Configuration object, and pods that show a token
+
+token_validators.py, jwks.py    what a configuration adds to either
 """
 
 import enum
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sentry_trio.ca.bundle import TrustBundle
@@ -27,6 +29,7 @@ class Ingredients:
         validators: who may vouch.
         watch: tells of changes of all these until cancelled; those since they were read are among them.
         origin: names where they are from, for errors that show only when they are used.
+        targets: what else has to be ready for the process to be ready, by the names that health tells.
     """
 
     configuration: Configuration
@@ -34,6 +37,7 @@ class Ingredients:
     validators: Validators
     watch: Callable[[Changed], Awaitable[None]]
     origin: str
+    targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
 
 
 class Notice(enum.Enum):

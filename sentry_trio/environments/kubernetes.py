@@ -16,6 +16,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
 from sentry_trio.environments import Changed, Ingredients, Notice
+from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidOptionsError, StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.events import EventRecorder, Involved, Reason
@@ -91,7 +92,10 @@ async def open_kubernetes(
             keys = ClusterKeys(session)
             await outer.enter_async_context(outliving(partial(_beside, keys.keep)))
             checker = LocalVerifier(keys, checker, wanted, now=now)
-        yield Kubernetes(options, Cluster(session, index, checker, events), metrics=metrics, now=now)
+        validators = TokenValidators(options, metrics=metrics, now=now)
+        await outer.enter_async_context(outliving(validators.keep))
+        cluster = Cluster(session, index, checker, events)
+        yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
 
 
 async def _beside(keep: Callable[..., Awaitable[None]], *, task_status: trio.TaskStatus[None]) -> None:
@@ -137,11 +141,20 @@ class Kubernetes:
     Args:
         options: the command line.
         cluster: what is kept up to date.
+        validators: makes those that a configuration asks for.
         metrics: told when the trust bundle changes.
         now: the wall clock, aware.
     """
 
-    def __init__(self, options: Options, cluster: Cluster, *, metrics: Metrics, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        cluster: Cluster,
+        validators: TokenValidators,
+        *,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
         self._options = options
         self._cluster = cluster
         self._metrics = metrics
@@ -149,11 +162,10 @@ class Kubernetes:
         keys = Keys.of_paths(options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
         self._keys = keys
         self._store = SecretStore(cluster.api, options.namespace, keys)
-        kubernetes = SignCertificateRequest.KUBERNETES
-        validator = KubernetesValidator(
+        self._validators = validators
+        self._validator = KubernetesValidator(
             cluster.checker, cluster.index, trust_domain=options.trust_domain, namespace=options.namespace
         )
-        self._validators = Validators(present={kubernetes: validator}, default=kubernetes)
 
     def tell(self, notice: Notice, message: str) -> None:
         """Records a Kubernetes Event; neither waits nor fails."""
@@ -167,6 +179,7 @@ class Kubernetes:
         options = self._options
         configuration = await read_configuration_object(self._cluster.api, options.namespace, options.config)
         _log.info("Adding validator 'kubernetes'")
+        made = await self._validators.make(configuration.jwks)
         _ca_log.info("Using kubernetes secret store for trust bundle storage")
         stored = await self._store.load()
         if stored is not None:
@@ -184,7 +197,11 @@ class Kubernetes:
         return Ingredients(
             configuration=configuration,
             bundle=bundle,
-            validators=self._validators,
+            validators=Validators(
+                present={SignCertificateRequest.KUBERNETES: self._validator, **made.validators},
+                default=SignCertificateRequest.KUBERNETES,
+            ),
+            targets=made.targets,
             watch=partial(self._watch, stored, configuration),
             origin=f"issuer chain {self._keys.chain} in Secret {self._store.place}, "
             f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}",
@@ -231,6 +248,7 @@ class Kubernetes:
 
         options = self._options
         async with trio.open_nursery() as watching:
+            watching.start_soon(self._hold, configuration)
             watching.start_soon(self._store.watch, stored, bundle_changed)
             watching.start_soon(
                 watch_configuration,
@@ -240,3 +258,7 @@ class Kubernetes:
                 configuration,
                 configuration_changed,
             )
+
+    async def _hold(self, configuration: Configuration) -> None:
+        with self._validators.in_use(configuration.jwks):
+            await trio.sleep_forever()

@@ -1,7 +1,8 @@
 """Standalone mode: a trust bundle and a configuration in files, without anyone to ask who a caller is."""
 
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,9 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
 from sentry_trio.environments import Changed, Ingredients, Notice
+from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, StoreError
+from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
@@ -30,21 +33,42 @@ _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
 
 
+@asynccontextmanager
+async def open_standalone(
+    options: Options, environ: Mapping[str, str], *, metrics: Metrics, now: Callable[[], datetime]
+) -> AsyncIterator["Standalone"]:
+    """Files on this machine, and what outlives the runs that are made of them; see `Standalone`.
+
+    Cancellation: at once.
+    """
+    validators = TokenValidators(options, metrics=metrics, now=now)
+    async with outliving(validators.keep):
+        yield Standalone(options, environ, validators, metrics=metrics, now=now)
+
+
 class Standalone:
     """Files on this machine.
 
     Args:
         options: name the files.
         environ: stands for `$NAME` in the configuration file.
+        validators: makes those that a configuration asks for.
         metrics: told when the trust bundle changes.
         now: the wall clock, aware.
     """
 
     def __init__(
-        self, options: Options, environ: Mapping[str, str], *, metrics: Metrics, now: Callable[[], datetime]
+        self,
+        options: Options,
+        environ: Mapping[str, str],
+        validators: TokenValidators,
+        *,
+        metrics: Metrics,
+        now: Callable[[], datetime],
     ) -> None:
         self._options = options
         self._environ = environ
+        self._validators = validators
         self._metrics = metrics
         self._now = now
         self._files = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
@@ -60,7 +84,7 @@ class Standalone:
         # Before anything is read: what changes while it is read is then seen by the watcher.
         tracker = await ContentTracker.start([*self._files, Path(options.config)])
         configuration = await read_configuration(options.config, self._environ, required=options.config_given)
-        _log.info("Adding validator 'insecure'")
+        made = await self._validators.make(configuration.jwks)
         _ca_log.info("Using local file system for trust bundle storage")
         stored = await self._store.load()
         if stored is not None:
@@ -77,8 +101,9 @@ class Standalone:
         return Ingredients(
             configuration=configuration,
             bundle=bundle,
-            validators=_validators(),
-            watch=partial(self._watch, tracker),
+            validators=_validators(made),
+            targets=made.targets,
+            watch=partial(self._watch, tracker, configuration),
             origin=f"issuer chain {options.issuer_certificate_path}, configuration {options.config}",
         )
 
@@ -108,14 +133,15 @@ class Standalone:
             at_fault = ", ".join(f"{part.value} {files[part]}" for part in error.parts)
             raise InvalidBundleError(f"{error} ({at_fault})", *error.parts) from error
 
-    async def _watch(self, tracker: ContentTracker, changed: Changed) -> None:
+    async def _watch(self, tracker: ContentTracker, configuration: Configuration, changed: Changed) -> None:
         async def files_changed(paths: frozenset[Path]) -> None:
             _log.debug("Received issuer credentials changed signal", paths=sorted(map(str, paths)))
             self._metrics.issuer_changed()
             _log.warning("Issuer credentials changed; reloading")
             await changed()
 
-        await watch_config(tracker, changed=files_changed)
+        with self._validators.in_use(configuration.jwks):
+            await watch_config(tracker, changed=files_changed)
 
 
 def _check_directories(options: Options) -> None:
@@ -128,7 +154,13 @@ def _check_directories(options: Options) -> None:
             raise StoreError(f"failed to add target {directory}: not a directory")
 
 
-def _validators() -> Validators:
-    """Without token validators whoever asks is vouched for, by default (Dapr Sentry 1.18 likewise)."""
+def _validators(made: Made) -> Validators:
+    """Without token validators whoever asks is vouched for, by default; with them, each caller has to name one.
+
+    Dapr Sentry 1.18 likewise.
+    """
+    if made.validators:
+        return Validators(present=made.validators, default=None)
+    _log.info("Adding validator 'insecure'")
     insecure = SignCertificateRequest.INSECURE
     return Validators(present={insecure: InsecureValidator()}, default=insecure)

@@ -1,7 +1,6 @@
 """What a service account token says, read in bounds and believed by nobody yet."""
 
 import re
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,9 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from sentry_trio.errors import NotPermittedError
-
-LONGEST: Final = 16 * 1024
-"""Bytes of the longest token that is looked at; the API server's own are about 1,200 bytes long."""
+from sentry_trio.tokens import compact
+from sentry_trio.tokens.compact import InvalidTokenError, decode_segment
 
 # Kubernetes' names (RFC 1123): what is none can name no object, and must not become part of a path.
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -61,29 +59,23 @@ def encode_token(token: str) -> bytes:
     """The bytes of a token that may be looked at.
 
     Raises:
-        NotPermittedError: it is empty, longer than `LONGEST` or no text that UTF-8 can carry.
+        NotPermittedError: it is empty, longer than `LONGEST` of `tokens.compact`, or no text that UTF-8 can carry.
     """
     if not token:
         raise NotPermittedError("invalid token: the request does not contain a token")
-    # No character takes less than a byte: what is much too long is not even encoded.
-    if len(token) > LONGEST:
-        raise NotPermittedError(f"invalid token: longer than {LONGEST} bytes")
     try:
-        encoded = token.encode()
-    except UnicodeEncodeError as error:
-        raise NotPermittedError("invalid token: not a text") from error
-    if len(encoded) > LONGEST:
-        raise NotPermittedError(f"invalid token: longer than {LONGEST} bytes")
-    return encoded
+        return compact.encode_token(token)
+    except InvalidTokenError as error:
+        raise NotPermittedError(f"invalid token: {error}") from error
 
 
 def read_header(token: bytes) -> Header | None:
     """The header of a compact JWT; None where it is none, or has another header than the API server's tokens."""
-    compact = _COMPACT.fullmatch(token)
-    if compact is None:
+    parts = _COMPACT.fullmatch(token)
+    if parts is None:
         return None
     try:
-        return msgspec.json.decode(_decoded(compact[1]), type=Header)
+        return msgspec.json.decode(decode_segment(parts[1]), type=Header)
     except (ValueError, RecursionError):
         return None
 
@@ -116,12 +108,7 @@ def _payload(token: bytes) -> bytes:
     parts = token.split(b".")
     if len(parts) != 3:
         raise ValueError("a compact JWT has three parts")
-    return _decoded(parts[1])
-
-
-def _decoded(segment: bytes) -> bytes:
-    """Base64url without padding (RFC 7515, section 2)."""
-    return b64decode(segment + b"=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+    return decode_segment(parts[1])
 
 
 def _claims(claims: Mapping[str, Any]) -> Claims:

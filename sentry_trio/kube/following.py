@@ -7,9 +7,9 @@ from typing import Final, NoReturn, TypeVar
 
 import trio
 
+from sentry_trio.backoff import Backoff
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.retrying import Backoff
 from sentry_trio.telemetry.logs import get_logger
 
 QUIET: Final = 0.2

@@ -7,8 +7,9 @@ import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.flights import SingleFlight
-from sentry_trio.kube.jwks import InvalidKeysError, VerificationKey, read_issuer, read_keys
+from sentry_trio.kube.jwks import InvalidKeysError, read_issuer, read_keys
 from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.tokens.keys import VerificationKey
 
 DISCOVERY: Final = "/.well-known/openid-configuration"
 JWKS: Final = "/openid/v1/jwks"

@@ -9,9 +9,9 @@ from typing import Final, Generic, NoReturn, Protocol, TypeVar
 import msgspec
 import trio
 
+from sentry_trio.backoff import Backoff
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.resources import Resource
-from sentry_trio.kube.retrying import Backoff
 from sentry_trio.kube.watching import Event
 from sentry_trio.telemetry.logs import get_logger
 

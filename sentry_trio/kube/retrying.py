@@ -1,45 +1,17 @@
-"""Attempts that fail for a while: pauses that grow, with chance in them, and an end to patience."""
+"""Attempts that fail for a while, and an end to patience."""
 
 from collections.abc import Awaitable, Callable
-from random import SystemRandom
 from typing import Final, TypeVar
 
 import trio
 
+from sentry_trio.backoff import Backoff
 from sentry_trio.errors import ApiUnavailableError
 
 T = TypeVar("T")
 
 PATIENCE: Final = 30.0
 """Seconds after which the next failure is final: longer than an API server takes to be restarted."""
-
-_CHANCE: Final = SystemRandom().random
-
-
-class Backoff:
-    """Pauses between attempts: each may be twice as long as the one before, and chance takes up to half of it off.
-
-    Replicas that fail at the same moment so do not come back at the same moment.
-
-    Args:
-        first: seconds of the first pause at most.
-        longest: seconds of any pause at most.
-        chance: a number from 0 to below 1.
-    """
-
-    def __init__(self, *, first: float = 0.1, longest: float = 5.0, chance: Callable[[], float] = _CHANCE) -> None:
-        self._first = self._most = first
-        self._longest = longest
-        self._chance = chance
-
-    def next(self) -> float:
-        """Seconds to wait before the next attempt."""
-        most, self._most = self._most, min(2 * self._most, self._longest)
-        return most * (1 - self._chance() / 2)
-
-    def reset(self) -> None:
-        """Begins anew with the first pause: an attempt has succeeded."""
-        self._most = self._first
 
 
 async def persist(attempt: Callable[[], Awaitable[T]], *, patience: float = PATIENCE) -> T:

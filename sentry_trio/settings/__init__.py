@@ -11,5 +11,6 @@ Nothing here does IO: arguments, environment and text come in, frozen values com
     substitution documents       environment variables in a text; YAML as a tree of nodes
     sections                     typed reading of that tree, with the path of each field in the errors
     token_validators             the validators that a configuration asks for
+    jwks                         what the options of the one named so say
     configuration                the outcome: Configuration
 """

@@ -5,10 +5,7 @@ from typing import Final
 
 from sentry_trio.errors import NotAvailableError
 
-TO_COME: Final = (
-    "--jwt-enabled",
-    "the token validator 'jwks'",
-)
+TO_COME: Final = ("--jwt-enabled",)
 
 
 def require(feature: str, *, hint: str = "", to_come: Collection[str] = TO_COME) -> None:

@@ -1,20 +1,20 @@
 """The configuration document: what of it matters to a certificate authority, read and checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.settings.availability import require
 from sentry_trio.settings.documents import read_document
 from sentry_trio.settings.durations import format_duration, parse_duration
+from sentry_trio.settings.jwks import JwksOptions, read_jwks_options
 from sentry_trio.settings.scalars import InvalidValueError, quote
 from sentry_trio.settings.sections import Section, make_section
 from sentry_trio.settings.substitution import substitute
 from sentry_trio.settings.token_validators import TokenValidator, read_token_validators
 
-__all__ = ["MOST_BYTES", "MOST_DURATION", "Configuration", "TokenValidator", "parse_configuration"]
+__all__ = ["MOST_BYTES", "MOST_DURATION", "Configuration", "JwksOptions", "parse_configuration"]
 
 MOST_BYTES: Final = 1 << 20
 # Dates have to stay dates: a certificate's end is now plus lifetime plus skew.
@@ -29,12 +29,12 @@ class Configuration:
         workload_cert_ttl: lifetime of workload certificates; positive.
         allowed_clock_skew: how far clocks may be apart; not negative.
         control_plane_trust_domain: what it says, which has no effect: `--trust-domain` decides.
-        token_validators: the validators beside the built-in ones; empty means the built-in default.
+        jwks: the options of the validator of that name; None where there is none.
     """
 
     workload_cert_ttl: timedelta = timedelta(hours=24)
     allowed_clock_skew: timedelta = timedelta(minutes=15)
-    token_validators: tuple[TokenValidator, ...] = ()
+    jwks: JwksOptions | None = None
     control_plane_trust_domain: str | None = None
 
 
@@ -51,20 +51,20 @@ def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -
 
     Raises:
         InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `.
-        NotAvailableError: a validator was asked for that is still to come.
+            The options of a validator are refused without it, as in Dapr.
     """
     try:
-        configuration = _read(text, environ)
+        configuration, validators = _read(text, environ)
     except InvalidConfigurationError as error:
         raise InvalidConfigurationError(
             f'loading default config. couldn\'t find config name "{name}": {error}'
         ) from error
-    for validator in configuration.token_validators:
-        require(f"the token validator '{validator.name}'", hint=f"take it out of spec.mtls.tokenValidators of {name}")
+    for validator in validators:  # one at the most, as there is no other yet
+        configuration = replace(configuration, jwks=read_jwks_options(validator.options))
     return configuration
 
 
-def _read(text: bytes, environ: Mapping[str, str]) -> Configuration:
+def _read(text: bytes, environ: Mapping[str, str]) -> tuple[Configuration, tuple[TokenValidator, ...]]:
     if len(text) > MOST_BYTES:
         raise InvalidConfigurationError(f"more than {MOST_BYTES} bytes")
     spec = make_section("", read_document(substitute(text, environ, most=MOST_BYTES))).section("spec")
@@ -85,7 +85,7 @@ def _read(text: bytes, environ: Mapping[str, str]) -> Configuration:
         raise InvalidConfigurationError(
             f"{mtls.path}.allowedClockSkew must not be negative, got {format_duration(skew)}"
         )
-    return Configuration(lifetime, skew, read_token_validators(mtls), trust_domain)
+    return Configuration(lifetime, skew, control_plane_trust_domain=trust_domain), read_token_validators(mtls)
 
 
 def _duration(mtls: Section, name: str, default: timedelta) -> timedelta:

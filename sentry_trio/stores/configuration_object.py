@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, InvalidConfigurationError, NotAvailableError
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, InvalidConfigurationError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.following import Followed, follow
 from sentry_trio.kube.retrying import PATIENCE, persist
@@ -39,7 +39,6 @@ async def read_configuration_object(
         InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `,
             then `config CRD not found` where there is no such object (or no such kind), what the API server refuses
             for, or what is wrong with the content.
-        NotAvailableError: a validator was asked for that is still to come.
         ApiUnavailableError: the same prefix; the API server could not be asked.
 
     Cancellation: at once.
@@ -80,7 +79,7 @@ async def watch_configuration(
     async def look() -> Configuration | str:
         try:
             return await _read(api, namespace, name)
-        except (InvalidConfigurationError, NotAvailableError) as error:
+        except InvalidConfigurationError as error:
             return str(error)
 
     known: Configuration | str = accepted

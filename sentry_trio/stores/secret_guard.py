@@ -6,8 +6,8 @@ from typing import Final
 
 import trio
 
+from sentry_trio.backoff import Backoff
 from sentry_trio.errors import StoreError
-from sentry_trio.kube.retrying import Backoff
 from sentry_trio.telemetry.logs import get_logger
 
 QUARREL: Final = 60.0

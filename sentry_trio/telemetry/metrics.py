@@ -198,6 +198,15 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self._jwks_refreshes = Counter(
+            "sentry_jwks_refreshes_total",
+            "Readings of the key set of the jwks validator, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._jwks_keys = Gauge(
+            "sentry_jwks_keys", "Usable keys in the present key set of the jwks validator.", registry=registry
+        )
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
@@ -210,6 +219,7 @@ class Metrics:
         for outcome in ("success", "failure"):
             self._restarts.labels(outcome)
             self._oidc_tls.labels(outcome)
+            self._jwks_refreshes.labels(outcome)
         # Kept, as looking them up takes longer than counting.
         self._call = {code: self._calls.labels(_spelling(code)) for code in Status}
         self._stage = {stage: self._stages.labels(stage) for stage in get_args(Stage)}
@@ -297,6 +307,17 @@ class Metrics:
     def oidc_tls_failed(self) -> None:
         """The OIDC server's certificate and key changed, and cannot be used; it goes on as before."""
         self._oidc_tls.labels("failure").inc()
+
+    # --- the jwks validator
+
+    def jwks_refreshed(self, keys: int) -> None:
+        """A key set was read, with so many usable keys."""
+        self._jwks_refreshes.labels("success").inc()
+        self._jwks_keys.set(keys)
+
+    def jwks_refresh_failed(self) -> None:
+        """A key set could not be read; the last good one, if any, is kept."""
+        self._jwks_refreshes.labels("failure").inc()
 
     # --- being read
 

@@ -3,6 +3,7 @@
 request.py     what every validator asks of a request
 insecure.py    vouches for whoever asks; the default of standalone mode
 kubernetes.py  vouches for pods by the tokens of their service accounts; the default of Kubernetes mode
+jwks/          vouches for callers by tokens that a key of a configured set has signed
 """
 
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ class Validator(Protocol):
         Raises:
             NotPermittedError: this caller may not have this identity; its text is told to the caller.
             ApiUnavailableError: whether it may cannot be found out now.
+            ValidatorNotReadyError: likewise.
         """
 
 

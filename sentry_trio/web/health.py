@@ -60,10 +60,16 @@ class Health:
     Args:
         detail: asked for what a verbose answer says besides: e.g. run number, bundle fingerprint, outcome of the last
             restart. What JSON has not is shown as text.
+        conditions: asked for further targets, those of the present run, and whether each is ready.
     """
 
-    def __init__(self, detail: Callable[[], Mapping[str, object]] = dict) -> None:
+    def __init__(
+        self,
+        detail: Callable[[], Mapping[str, object]] = dict,
+        conditions: Callable[[], Mapping[str, bool]] = dict,
+    ) -> None:
         self._detail = detail
+        self._conditions = conditions
         self._targets: dict[str, Target] = {}
 
     def target(self, name: str) -> Target:
@@ -88,7 +94,11 @@ class Health:
     @property
     def unready(self) -> tuple[str, ...]:
         """The names of the targets that are not ready, in alphabetical order."""
-        return tuple(sorted(name for name, target in self._targets.items() if not target.is_ready))
+        return tuple(name for name, is_ready in self._states().items() if not is_ready)
+
+    def _states(self) -> dict[str, bool]:
+        states = {name: target.is_ready for name, target in self._targets.items()} | dict(self._conditions())
+        return dict(sorted(states.items()))
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request; see the class."""
@@ -108,6 +118,6 @@ class Health:
         report = {
             **self._detail(),
             "ready": self.is_ready,
-            "targets": {name: target.is_ready for name, target in sorted(self._targets.items())},
+            "targets": self._states(),
         }
         return f"{json.dumps(report, default=str, indent=2)}\n".encode()

@@ -56,7 +56,7 @@ _MEANINGLESS = [
     BadEdit("malformed skew", _mtls("allowedClockSkew: soon"), "AllowedClockSkew duration", (CONFIG,)),
     BadEdit("unknown validator", _mtls("tokenValidators: [{name: magic}]"), "validator name: 'magic'", (CONFIG,)),
     BadEdit("built-in validator", _mtls("tokenValidators: [{name: kubernetes}]"), _BUILT_IN, (CONFIG,)),
-    BadEdit("validator to come", _mtls("tokenValidators: [{name: jwks}]"), "not available in this release", (CONFIG,)),
+    BadEdit("no key set", _mtls("tokenValidators: [{name: jwks}]"), "property 'location' must not be empty", (CONFIG,)),
     BadEdit("validators not a list", _mtls("tokenValidators: jwks"), "tokenValidators must be a list", (CONFIG,)),
     BadEdit("secrets wrong", _config("spec: {secrets: {scopes: [{defaultAccess: no}]}}"), "allow or deny", (CONFIG,)),
     BadEdit("configuration huge", _config(HUGE), "larger than 1048576 bytes", (CONFIG,)),

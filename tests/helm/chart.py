@@ -122,6 +122,6 @@ class _Strict(yaml.SafeLoader):
     """Refuses keys that are there twice: the last one would win, unseen."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         assert len(set(keys)) == len(keys), f"a key is there twice among {keys}: {node.start_mark}"
         return super().construct_mapping(node, deep)

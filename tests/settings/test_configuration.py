@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.errors import InvalidConfigurationError, NotAvailableError
-from sentry_trio.settings.configuration import MOST_BYTES, Configuration, parse_configuration
+from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.settings.configuration import MOST_BYTES, Configuration, JwksOptions, parse_configuration
 
 PREFIX = 'loading default config. couldn\'t find config name "c.yaml": '
 
@@ -26,7 +26,7 @@ def refusal(text: str | bytes, **environ: str) -> str:
 
 
 def test_defaults() -> None:
-    assert Configuration() == Configuration(timedelta(hours=24), timedelta(minutes=15), ())
+    assert Configuration() == Configuration(timedelta(hours=24), timedelta(minutes=15), None)
 
 
 @pytest.mark.parametrize(
@@ -139,16 +139,21 @@ def test_size_is_bounded() -> None:
     assert refusal("$A" * 1000, A="#" * 2000) == "more than 1048576 bytes after environment variables were put in"
 
 
-def test_jwks_is_still_to_come() -> None:
-    with pytest.raises(NotAvailableError) as caught:
-        parse("spec: {mtls: {tokenValidators: [{name: JWKS, options: {source: https://x}}]}}")
+def test_the_options_of_jwks() -> None:
+    found = parse("spec: {mtls: {tokenValidators: [{name: JWKS, options: {Source: https://x, requestTimeout: 5}}]}}")
+    assert found.jwks == JwksOptions(source="https://x", request_timeout=timedelta(seconds=5))
+    assert parse("").jwks is None
+
+
+def test_mistakes_in_options_have_no_prefix() -> None:
+    with pytest.raises(InvalidConfigurationError) as caught:
+        parse("spec: {mtls: {tokenValidators: [{name: jwks, options: {minRefreshInterval: 1d}}]}}")
     assert str(caught.value) == (
-        "the token validator 'jwks' is not available in this release: "
-        "take it out of spec.mtls.tokenValidators of c.yaml"
+        'failed to decode validator options: minRefreshInterval: time: unknown unit "d" in duration "1d"'
     )
 
 
-def test_a_mistake_comes_before_what_is_to_come() -> None:
+def test_a_mistake_elsewhere_comes_before_those_in_options() -> None:
     assert refusal("spec: {mtls: {tokenValidators: [{name: jwks}], workloadCertTTL: 0}}").startswith(
         "spec.mtls.workload"
     )
@@ -184,7 +189,7 @@ WORDS = st.sampled_from((*KEYS, *MARKS, "jwks", "1h", "yes"))
 def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     try:
         configuration = parse(text, A="spec: {mtls: ")
-    except (InvalidConfigurationError, NotAvailableError):
+    except InvalidConfigurationError:
         return
     assert configuration.workload_cert_ttl > timedelta()
 
@@ -216,5 +221,5 @@ def flow(node: object) -> str:
 @given(NODES, NODES)
 @settings(max_examples=100, deadline=None)
 def test_any_shape_is_read_or_refused(mtls: object, secrets: object) -> None:
-    with contextlib.suppress(InvalidConfigurationError, NotAvailableError):
+    with contextlib.suppress(InvalidConfigurationError):
         parse(f"spec: {{mtls: {flow(mtls)}, secrets: {flow(secrets)}}}")

@@ -1,0 +1,77 @@
+"""A key set from what the options of the jwks validator name, and what keeps it up to date."""
+
+import math
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+
+import trio
+
+from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.settings.configuration import JwksOptions
+from sentry_trio.stores.disk import Disk, Trouble
+from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.validators.jwks.keyset import KeySet, SourceError
+from sentry_trio.validators.jwks.sources import FileSource, InlineSource, UrlSource
+from sentry_trio.watchers.config import watch_config
+from sentry_trio.watchers.content import ContentTracker
+
+
+def open_key_set(
+    options: JwksOptions, *, metrics: Metrics, now: Callable[[], datetime]
+) -> tuple[KeySet, Callable[[], Awaitable[None]]]:
+    """The set, and what has to be run to read it and keep it up to date, until cancelled.
+
+    A URL, else a file that exists or an absolute path, else the set itself, as in Dapr Sentry 1.18; there a path
+    without a file is no source, while here it is waited for.
+
+    Raises:
+        InvalidConfigurationError: a source that can never work; with Dapr's prefix `failed to init cache: `.
+    """
+    source = options.source
+    if not source:
+        raise InvalidConfigurationError("failed to init cache: property 'location' must not be empty")
+    if source.startswith(("https://", "http://")):
+        url = UrlSource(
+            source,
+            ca_certificate=options.ca_certificate,
+            timeout=options.request_timeout.total_seconds(),
+            now=now,
+        )
+        keys = KeySet(url, interval=options.min_refresh_interval.total_seconds(), metrics=metrics)
+        return keys, keys.keep
+    if _is_path(source):
+        path = Path(source)
+        keys = KeySet(FileSource(path, _read), interval=math.inf, metrics=metrics)
+        return keys, lambda: _keep_file(keys, path)
+    keys = KeySet(InlineSource(source), interval=math.inf, metrics=metrics)
+    return keys, keys.keep
+
+
+def _is_path(source: str) -> bool:
+    # JSON does not begin with a slash, nor does base64 of JSON.
+    if source.startswith("/") and "\0" not in source:
+        return not Path(source).is_dir()
+    try:
+        path = Path(source)
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):  # too long for a path, or a character that none has
+        return False
+
+
+async def _keep_file(keys: KeySet, path: Path) -> None:
+    async def changed(_paths: frozenset[Path]) -> None:
+        await keys.refresh()
+
+    tracker = await ContentTracker.start([path])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.keep)
+        await watch_config(tracker, changed=changed)
+
+
+async def _read(path: Path) -> bytes:
+    content = await trio.to_thread.run_sync(Disk().read, path, abandon_on_cancel=True)
+    if isinstance(content, bytes):
+        return content
+    reason = content.reason if isinstance(content, Trouble) else "no such file or directory"
+    raise SourceError(f"failed to read JWKS file: open {path}: {reason}")

@@ -1,0 +1,147 @@
+"""Where a key set is from: a URL, a file, or the configuration itself."""
+
+import binascii
+from base64 import b64decode
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, VerificationKey, read_keys
+from sentry_trio.validators.jwks.keyset import Loaded, SourceError
+
+MOST_KEYS: Final = 256
+"""Keys of a set; one with more is refused."""
+
+_PUBLIC: Final = PKCS1 | PSS | ECDSA | EDDSA
+# A secret is shared by a file or the configuration; what a URL shows to whoever asks is none.
+_ALL: Final = _PUBLIC | HMAC
+
+_log: Final = get_logger("dapr.sentry.identity.jwks")
+
+
+class InlineSource:
+    """A set that stands in the configuration.
+
+    Args:
+        text: JSON, or standard base64 of it, with padding or without.
+
+    Raises:
+        InvalidConfigurationError: it is neither.
+    """
+
+    name = "the configuration"
+
+    def __init__(self, text: str) -> None:
+        try:
+            self._loaded = Loaded(_read(_decoded(text), _ALL))
+        except SourceError as error:
+            raise InvalidConfigurationError(
+                "failed to init cache: failed to parse property 'location': not a URL, path to local file, or JSON "
+                "value (optionally base64-encoded)"
+            ) from error
+
+    async def load(self) -> Loaded:
+        """The set."""
+        await trio.lowlevel.checkpoint()
+        return self._loaded
+
+
+class FileSource:
+    """A set in a file.
+
+    Args:
+        path: of the file.
+        read: reads it; raises SourceError.
+    """
+
+    def __init__(self, path: Path, read: Callable[[Path], Awaitable[bytes]]) -> None:
+        self.name = str(path)
+        self._path = path
+        self._read = read
+
+    async def load(self) -> Loaded:
+        """What the file says now."""
+        document = await self._read(self._path)
+        try:
+            return Loaded(_read(document, _ALL))
+        except SourceError as error:
+            raise SourceError(f"failed to parse JWKS file: {error}") from error
+
+
+class UrlSource:
+    """A set that is fetched.
+
+    Args:
+        url: of https, or of http, which anybody on the way can forge.
+        ca_certificate: see `fetching.make_context`; read anew for each fetch.
+        timeout: seconds for one fetch.
+        now: the wall clock, aware.
+
+    Raises:
+        InvalidConfigurationError: the CA certificate cannot be used.
+    """
+
+    def __init__(self, url: str, *, ca_certificate: str, timeout: float, now: Callable[[], datetime]) -> None:
+        # With a URL only: what HTTP takes is not imported elsewhere.
+        from sentry_trio.validators.jwks import fetching, freshness
+
+        self.name = url
+        self._url = url
+        self._ca_certificate = ca_certificate
+        self._timeout = timeout
+        self._now = now
+        self._fetching, self._freshness = fetching, freshness
+        if url.startswith("http://"):
+            _log.warning("Loading JWKS from an HTTP endpoint without TLS: this is not recommended on production")
+        try:
+            fetching.make_context(ca_certificate)
+        except InvalidConfigurationError as error:
+            raise InvalidConfigurationError(f"failed to init cache: {error}") from error
+
+    async def load(self) -> Loaded:
+        """What is answered now."""
+        try:
+            # In a thread: the system's roots take some 20 ms.
+            context = await trio.to_thread.run_sync(
+                self._fetching.make_context, self._ca_certificate, abandon_on_cancel=True
+            )
+        except InvalidConfigurationError as error:
+            raise SourceError(str(error)) from error
+        answer = await self._fetching.fetch(self._url, context, timeout=self._timeout)
+        try:
+            keys = _read(answer.body, _PUBLIC)
+        except SourceError as error:
+            raise SourceError(f"failed to fetch JWKS: {error}") from error
+        return Loaded(keys, self._freshness.fresh_for(answer.headers, self._now()))
+
+
+def _decoded(text: str) -> bytes:
+    encoded = text.strip().encode(errors="replace")
+    try:
+        return b64decode(encoded.rstrip(b"=") + b"=" * (-len(encoded.rstrip(b"=")) % 4), validate=True)
+    except binascii.Error:
+        return encoded
+
+
+def _read(document: bytes, accepted: frozenset[str]) -> dict[str, VerificationKey]:
+    """The keys of a JWK set, or of a single JWK.
+
+    Raises:
+        SourceError: it is neither, or has more keys than `MOST_KEYS`.
+    """
+    try:
+        decoded = msgspec.json.decode(document)
+    except (ValueError, RecursionError) as error:
+        raise SourceError("not JSON") from error
+    members = decoded.get("keys", [decoded] if "kty" in decoded else None) if isinstance(decoded, dict) else None
+    if not isinstance(members, list):
+        raise SourceError("not a JWK set")
+    if len(members) > MOST_KEYS:
+        raise SourceError(f"more than {MOST_KEYS} keys")
+    return read_keys(members, accepted)

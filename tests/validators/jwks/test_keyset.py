@@ -1,0 +1,137 @@
+"""A key set kept up to date, in virtual time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.errors import ValidatorNotReadyError
+from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.tokens.keys import ECDSA, read_keys
+from sentry_trio.validators.jwks.keyset import LONGEST, PATIENCE, PAUSE, KeySet, Loaded, SourceError
+from tests.logged import capture_logs
+from tests.validators.jwks.test_validator import jwk
+
+
+@dataclass
+class Remote:
+    """A source in memory: when it was read, and what it says."""
+
+    kids: list[str] = field(default_factory=lambda: ["one"])
+    fresh_for: float = 0
+    delay: float = 0
+    away: bool = False
+    read_at: list[float] = field(default_factory=list)
+    name: str = "remote"
+
+    async def load(self) -> Loaded:
+        self.read_at.append(trio.current_time())
+        await trio.sleep(self.delay)
+        if self.away:
+            raise SourceError("failed to fetch JWKS: status 500")
+        return Loaded(read_keys([jwk("ES256", kid=kid) for kid in self.kids], ECDSA), self.fresh_for)
+
+
+def key_set(remote: Remote, *, interval: float = 600, chance: Callable[[], float] = lambda: 0) -> KeySet:
+    return KeySet(remote, interval=interval, metrics=Metrics(), chance=chance)
+
+
+async def kept(remote: Remote, seconds: float, *, interval: float = 600) -> list[float]:
+    """When a source is read in so many seconds."""
+    with trio.move_on_after(seconds):
+        await key_set(remote, interval=interval).keep()
+    return [time - remote.read_at[0] for time in remote.read_at]
+
+
+async def test_it_is_read_when_it_is_due(autojump_clock: MockClock) -> None:
+    assert await kept(Remote(), 1250) == [0, 600, 1200]
+    assert await kept(Remote(fresh_for=1000), 2500) == [0, 1000, 2000]
+    assert await kept(Remote(fresh_for=5), 1250) == [0, 600, 1200]
+    assert await kept(Remote(), 7, interval=2) == [0, 2, 4, 6]
+    assert await kept(Remote(fresh_for=1e9), LONGEST + 1) == [0, LONGEST]
+
+
+async def test_chance_adds_up_to_a_tenth(autojump_clock: MockClock) -> None:
+    assert await key_set(Remote(), chance=lambda: 0.5).refresh() == pytest.approx(630)
+
+
+async def test_failures_are_met_with_growing_pauses_and_told_once(autojump_clock: MockClock) -> None:
+    remote = Remote(away=True)
+    with capture_logs() as lines:
+        assert await kept(remote, 200) == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == [
+        "failed to fetch JWKS: status 500; the validator is not ready"
+    ]
+
+
+async def test_the_last_good_set_is_kept(autojump_clock: MockClock) -> None:
+    remote = Remote()
+    keys = key_set(remote)
+    await keys.refresh()
+    remote.away = True
+    assert await keys.refresh() == 1
+    assert await keys.find("one")
+    remote.away = False
+    assert await keys.refresh() == 600
+
+
+async def test_an_unknown_key_has_the_set_read_once_for_all(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    remote = Remote(delay=1)
+    keys = key_set(remote)
+    nursery.start_soon(keys.keep)
+    await keys.wait_tried()
+    await trio.sleep(PAUSE)
+    remote.kids = ["two"]
+    found = []
+
+    async def ask(kid: str) -> None:
+        found.append((kid, await keys.find(kid) is not None))
+
+    async with trio.open_nursery() as asking:
+        for kid in ["two"] * 5 + ["garbage"] * 5:
+            asking.start_soon(ask, kid)
+    assert sorted(found) == [("garbage", False)] * 5 + [("two", True)] * 5
+    assert len(remote.read_at) == 2
+
+
+async def test_garbage_is_bounded(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    remote = Remote()
+    keys = key_set(remote)
+    nursery.start_soon(keys.keep)
+    await keys.wait_tried()
+    for number in range(1000):
+        assert await keys.find(str(number)) is None
+        await trio.sleep(0.1)
+    assert len(remote.read_at) <= 1 + 100 / PAUSE
+
+
+async def test_where_it_is_not_known_callers_are_told_to_ask_again(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    remote = Remote()
+    keys = key_set(remote)
+    nursery.start_soon(keys.keep)
+    await keys.wait_tried()
+    await trio.sleep(PAUSE)
+    remote.away = True
+    with pytest.raises(ValidatorNotReadyError, match="could not be read, try again"):
+        await keys.find("two")
+    remote.delay = 60
+    await trio.sleep(PAUSE)
+    began = trio.current_time()
+    with pytest.raises(ValidatorNotReadyError, match="is being read, try again"):
+        await keys.find("two")
+    assert trio.current_time() - began == pytest.approx(PATIENCE)
+
+
+async def test_an_empty_set_is_a_set(autojump_clock: MockClock) -> None:
+    remote = Remote()
+    keys = key_set(remote)
+    await keys.refresh()
+    remote.kids = []
+    with capture_logs() as lines:
+        await keys.refresh()
+    assert keys.ready
+    assert [line["log_level"] for line in lines] == ["warning"]

@@ -1,0 +1,266 @@
+"""What tokens are good for a certificate, and what is told of the others."""
+
+import hashlib
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+import jwt
+import pytest
+import trio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentry_trio.errors import NotPermittedError, ValidatorNotReadyError
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, VerificationKey, read_keys
+from sentry_trio.validators.jwks.validator import JwksValidator
+
+NOW = 1_800_000_000
+AUDIENCE = "spiffe://example.org/ns/dapr-system/dapr-sentry"
+SUBJECT = "spiffe://public/ns/shop/cart"
+FAILED = "token validation failed: "
+NOT_VERIFIED = f"{FAILED}could not verify message using any of the signatures or keys"
+SECRET = b"s" * 64
+
+RSA = rsa.generate_private_key(65537, 2048)
+CURVES: dict[str, Any] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+PRIVATE: dict[str, Any] = {
+    **dict.fromkeys(PKCS1 | PSS, RSA),
+    **{name: ec.generate_private_key(curve) for name, curve in CURVES.items()},
+    **{name: ed25519.Ed25519PrivateKey.generate() for name in EDDSA},
+    **dict.fromkeys(HMAC, SECRET),
+}
+
+
+def jwk(algorithm: str, **changes: Any) -> dict[str, Any]:
+    key = PRIVATE[algorithm]
+    public = jwt.get_algorithm_by_name(algorithm).to_jwk(key if key is SECRET else key.public_key(), as_dict=True)
+    made = {**public, "kid": algorithm} | changes
+    return {name: value for name, value in made.items() if value is not None and name != "key_ops"}
+
+
+class Keys:
+    ready = True
+
+    def __init__(self, *members: Any) -> None:
+        self._keys = read_keys(members, PKCS1 | PSS | ECDSA | EDDSA | HMAC)
+
+    async def find(self, kid: str) -> VerificationKey | None:
+        await trio.lowlevel.checkpoint()
+        return self._keys.get(kid)
+
+
+KEYS = Keys(*map(jwk, PRIVATE), jwk("RS256", kid="pinned", alg="RS256"))
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    made = {"aud": [AUDIENCE, "other"], "exp": NOW + 60, "iat": NOW, "nbf": NOW, "sub": SUBJECT} | changes
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def token(algorithm: str = "ES256", *, headers: dict[str, Any] | None = None, **changes: Any) -> str:
+    headers = {"kid": algorithm} | (headers or {})
+    payload = json.dumps(claims(**changes)).encode()
+    return jwt.PyJWS().encode(payload, PRIVATE[algorithm], algorithm=algorithm, headers=headers)
+
+
+def request(text: str, **changes: Any) -> SignCertificateRequest:
+    asked: dict[str, Any] = {"id": "cart", "namespace": "shop", "certificate_signing_request": b"x", "token": text}
+    return SignCertificateRequest(**(asked | changes))
+
+
+async def validate(text: str, *, keys: Keys = KEYS, expiry_required: bool = True, **changes: Any) -> str:
+    validator = JwksValidator(
+        keys, audience=AUDIENCE, expiry_required=expiry_required, now=lambda: datetime.fromtimestamp(NOW, UTC)
+    )
+    return (await validator.validate(request(text, **changes))).trust_domain
+
+
+async def refusal(text: str, **changes: Any) -> str:
+    with pytest.raises(NotPermittedError) as caught:
+        await validate(text, **changes)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("algorithm", PRIVATE)
+async def test_every_algorithm(algorithm: str) -> None:
+    assert await validate(token(algorithm)) == "public"
+
+
+async def test_the_trust_domain_is_the_requests() -> None:
+    assert await validate(token(sub="spiffe://td/ns/shop/cart"), trust_domain="td") == "td"
+    assert await refusal(token(), trust_domain="td") == f'{FAILED}"sub" not satisfied: values do not match'
+
+
+async def test_the_order_of_the_checks() -> None:
+    class Away(Keys):
+        ready = False
+
+    assert await refusal("", keys=Away(), id="") == "the request does not contain a token"
+    with pytest.raises(ValidatorNotReadyError, match=r"^jwks validator not ready$"):
+        await validate("x", keys=Away(), id="")
+    assert await refusal("x", id="") == "invalid request: parameter app-id cannot be empty"
+    assert (await refusal("x", id="a b")).startswith("failed to construct SPIFFE ID for requestor: ")
+    assert await refusal("x") == f"{FAILED}invalid JWT"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"exp": NOW - 300}, '"exp" not satisfied'),
+        ({"exp": None}, '"exp" not satisfied: required claim not found'),
+        ({"exp": "soon"}, '"exp" not satisfied'),
+        ({"exp": True}, '"exp" not satisfied'),
+        ({"exp": -(10**400)}, '"exp" not satisfied'),
+        ({"nbf": NOW + 301}, '"nbf" not satisfied'),
+        ({"nbf": 10**400}, '"nbf" not satisfied'),
+        ({"nbf": []}, '"nbf" not satisfied'),
+        ({"iat": NOW + 301}, '"iat" not satisfied'),
+        ({"aud": None}, 'claim "aud" not found'),
+        ({"aud": "other"}, '"aud" not satisfied'),
+        ({"aud": [AUDIENCE, 5]}, '"aud" not satisfied'),
+        ({"aud": {AUDIENCE: 1}}, '"aud" not satisfied'),
+        ({"sub": None}, '"sub" not satisfied: values do not match'),
+        ({"sub": SUBJECT + "x"}, '"sub" not satisfied: values do not match'),
+        ({"sub": [SUBJECT]}, '"sub" not satisfied: values do not match'),
+    ],
+    ids=str,
+)
+async def test_claims(changes: dict[str, Any], error: str) -> None:
+    assert await refusal(token(**changes)) == FAILED + error
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": NOW - 299},
+        {"nbf": NOW + 300},
+        {"iat": NOW + 300},
+        {"nbf": None},
+        {"iat": None},
+        {"aud": AUDIENCE},
+        {"exp": 10**400},
+    ],
+    ids=str,
+)
+async def test_claims_within_bounds(changes: dict[str, Any]) -> None:
+    assert await validate(token(**changes)) == "public"
+
+
+async def test_a_token_without_end_where_that_is_allowed() -> None:
+    assert await validate(token(exp=None), expiry_required=False) == "public"
+
+
+async def test_a_newline_after_the_token() -> None:
+    assert await validate(token() + "\n") == "public"
+
+
+async def test_unknown_keys() -> None:
+    prefix = f"{FAILED}key provider 0 failed: "
+    assert await refusal(token(headers={"kid": 'a"b'})) == (
+        f'{prefix}failed to find key with key ID "a\\"b" in key set'
+    )
+    assert len(await refusal(token(headers={"kid": "a" * 9000}))) < 300
+    missing = f'{prefix}failed to find matching key: no key ID ("kid") specified in token'
+    unfit: tuple[object, ...] = ("", None, 5, ["ES256"], {})
+    for kid in unfit:
+        assert await refusal(forged({"alg": "ES256", "kid": kid})) == missing
+
+
+def encoded(part: object) -> str:
+    document = part if isinstance(part, bytes) else json.dumps(part).encode()
+    return urlsafe_b64encode(document).rstrip(b"=").decode()
+
+
+def forged(header: object, payload: object | None = None, signature: bytes = b"x") -> str:
+    return f"{encoded(header)}.{encoded(claims() if payload is None else payload)}.{encoded(signature)}"
+
+
+PUBLIC_PEM = RSA.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        forged({"alg": "none", "kid": "RS256"}, signature=b""),
+        forged({"alg": "RS512", "kid": "ES256"}),
+        forged({"alg": ["ES256"], "kid": "ES256"}),
+        forged({"kid": "ES256"}),
+        token(headers={"crit": ["exp"]}),
+        token("PS256", headers={"kid": "pinned"}),
+        token("RS512", headers={"kid": "pinned"}),
+        token("HS256", headers={"kid": "RS256"}),
+        token("ES384", headers={"kid": "ES256"}),
+        token()[:-4],
+    ],
+    ids=lambda text: text[:40],
+)
+async def test_signatures_that_are_none(text: str) -> None:
+    assert await refusal(text) == NOT_VERIFIED
+
+
+async def test_a_public_key_is_no_shared_secret() -> None:
+    signed = f"{encoded({'alg': 'HS256', 'kid': 'RS256'})}.{encoded(claims())}"
+    forgery = f"{signed}.{encoded(hmac.digest(PUBLIC_PEM, signed.encode(), hashlib.sha256))}"
+    assert await refusal(forgery) == NOT_VERIFIED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "a.b",
+        "a.b.c.d",
+        "a.b.c",
+        forged(b"[" * 9000),
+        forged([]),
+        forged(b'{"alg":"ES256","alg":"ES256","kid":"ES256"}'),
+        forged(b'{"kid":NaN}'),
+        forged(b'{"kid":%s}' % (b"1" * 5000)),
+        forged(b"\xff"),
+        jwt.PyJWS().encode(b'{"sub":1,"sub":2}', PRIVATE["ES256"], algorithm="ES256", headers={"kid": "ES256"}),
+        jwt.PyJWS().encode(b"[]", PRIVATE["ES256"], algorithm="ES256", headers={"kid": "ES256"}),
+    ],
+    ids=lambda text: text[:40],
+)
+async def test_what_is_no_token(text: str) -> None:
+    assert await refusal(text) == f"{FAILED}invalid JWT"
+
+
+async def test_size_is_bounded() -> None:
+    assert await refusal("x" * 16385) == f"{FAILED}longer than 16384 bytes"
+    assert await refusal("\u00fc" * 9000) == f"{FAILED}longer than 16384 bytes"
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+GOOD = token()
+TOKENS = (
+    st.text(max_size=200)
+    | st.integers(0, len(GOOD) - 1).map(lambda end: GOOD[:end])
+    | st.builds(
+        forged,
+        st.fixed_dictionaries(
+            {}, optional={"alg": ANY_JSON | st.sampled_from(sorted(PRIVATE)), "kid": ANY_JSON | st.just("ES256")}
+        ),
+        ANY_JSON,
+        st.binary(max_size=200),
+    )
+    | st.builds(forged, st.binary(max_size=60), st.binary(max_size=60))
+)
+
+
+@given(text=TOKENS)
+async def test_whatever_the_token_it_is_refused_and_soon(text: str) -> None:
+    began = perf_counter()
+    await refusal(text)
+    assert perf_counter() - began < 1
