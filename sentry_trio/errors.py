@@ -95,7 +95,7 @@ class InvalidIdentityError(SentryError):
 
 
 class InvalidRequestError(SentryError):
-    """A request that no validator would accept, e.g. without app ID."""
+    """A request that asks for more than anybody may have."""
 
 
 class InvalidCSRError(SentryError):

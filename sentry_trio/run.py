@@ -94,6 +94,7 @@ class Run:
             ),
             metrics=surroundings.metrics,
             now=surroundings.now,
+            jwts=ingredients.jwts,
         )
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -115,8 +116,9 @@ class Run:
 
     @property
     def published(self) -> PublishedKeys | None:
-        """What its tokens verify with; None as it issues none yet."""
-        return None
+        """What its tokens verify with; None where it issues none."""
+        jwts = self._ingredients.jwts
+        return None if jwts is None else jwts.published
 
     async def _tell_health(self) -> None:
         """By gRPC's own health protocol: serving while the run does; who watches then is sent on to the next run.

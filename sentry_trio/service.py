@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple, cast
 
 import trio
@@ -12,11 +13,13 @@ from grpclib.exceptions import GRPCError
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.dns import dns_names
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
+from sentry_trio.ca.jwts import Jwts
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import (
     ApiUnavailableError,
     InvalidCSRError,
     InvalidIdentityError,
+    InvalidRequestError,
     IssuerNotValidError,
     NotPermittedError,
     SentryError,
@@ -32,6 +35,10 @@ from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from sentry_trio.validators import Validators, Vouched
 
 _log: Final = get_logger("dapr.sentry.server")
+
+
+MOST_AUDIENCES: Final = 16
+"""JWT audiences in one request; each takes a signature."""
 
 
 class _Answer(NamedTuple):
@@ -59,6 +66,7 @@ _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     ValidatorNotReadyError: _Answer(Status.UNAVAILABLE, SignFailure.VALIDATOR_UNAVAILABLE),
     InvalidCSRError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_CSR),
     InvalidIdentityError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_REQUEST),
+    InvalidRequestError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_REQUEST),
     IssuerNotValidError: _Answer(Status.FAILED_PRECONDITION, SignFailure.ISSUER_NOT_VALID),
     SigningError: _Answer(Status.INTERNAL, SignFailure.SIGNING, "failed to sign certificate"),
 }
@@ -92,16 +100,25 @@ class CertificateService:
         policy: what is the same for all.
         metrics: told of every request.
         now: the wall clock.
+        jwts: makes JWTs that go with certificates; None where they are off.
     """
 
     def __init__(
-        self, issuer: Issuer, validators: Validators, policy: Policy, *, metrics: Metrics, now: Callable[[], datetime]
+        self,
+        issuer: Issuer,
+        validators: Validators,
+        policy: Policy,
+        *,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+        jwts: Jwts | None = None,
     ) -> None:
         self._issuer = issuer
         self._validators = validators
         self._policy = policy
         self._metrics = metrics
         self._now = now
+        self._jwts = jwts
         self._one_by_one = trio.Lock() if issuer.is_slow else None
 
     def __mapping__(self) -> Mapping[str, Handler]:
@@ -126,11 +143,14 @@ class CertificateService:
         try:
             with self._metrics.stage("parse"):
                 request = cast("SignCertificateRequest", await stream.recv_message())
+                self._check_audiences(request)
             with self._metrics.stage("validate"):
                 vouched = await self._validators.choose(request.token_validator).validate(request)
             issued, identity = await self._sign(request, vouched)
             with self._metrics.stage("encode"):
                 response = self._response(issued)
+            if self._jwts is not None:
+                await self._add_jwts(self._jwts, response, request, vouched, issued, identity)
         except tuple(_ANSWERS) as error:
             raise self._refusal(error) from error
         await stream.send_message(response)
@@ -171,6 +191,32 @@ class CertificateService:
         )
         response.valid_until.seconds = int(issued.not_after.timestamp())  # whole seconds, as X.509 has it
         return response
+
+    def _check_audiences(self, request: SignCertificateRequest) -> None:
+        if self._jwts is not None and len(request.jwt_audiences) > MOST_AUDIENCES:
+            raise InvalidRequestError(
+                f"{len(request.jwt_audiences)} JWT audiences were asked for, {MOST_AUDIENCES} are the most"
+            )
+
+    async def _add_jwts(
+        self,
+        jwts: Jwts,
+        response: SignCertificateResponse,
+        request: SignCertificateRequest,
+        vouched: Vouched,
+        issued: IssuedCertificate,
+        identity: WorkloadIdentity,
+    ) -> None:
+        """One for the trust domain and all audiences asked for, and one for each of these, as Dapr Sentry 1.18 does."""
+        asked = list(request.jwt_audiences)
+        issue = partial(jwts.issue, identity.spiffe_id, now=self._now(), not_after=issued.not_after)
+        with self._metrics.stage("sign"):
+            response.jwt.value = issue([vouched.trust_domain, *asked])
+        for audience in dict.fromkeys(asked):
+            # An RSA signature takes the better part of a millisecond.
+            await trio.lowlevel.checkpoint()
+            with self._metrics.stage("sign"):
+                response.per_audience_jwts[audience].value = issue([audience])
 
     def _refusal(self, error: SentryError) -> GRPCError:
         """Turns one of the domain's errors into a status, counts it and logs it."""

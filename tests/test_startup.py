@@ -29,8 +29,11 @@ sys.exit(main())
 ELSEWHERE = (
     "__main__",  # run by its file's name only
     "cli.request",
+    "ca.jwt",
+    "ca.jwt_key",
     "client",
     "environments.jwks",
+    "environments.jwt",
     "environments.kubernetes",
     "kube",
     "kube.*",
@@ -38,6 +41,7 @@ ELSEWHERE = (
     "oidc.*",
     "proto.sentry_grpc",
     "stores.configuration_object",
+    "stores.jwt_files",
     "stores.secret*",
     "backoff",
     "tokens",

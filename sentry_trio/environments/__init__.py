@@ -1,6 +1,6 @@
 """Where an authority lives, and so where a run is made from: one module per mode.
 
-standalone.py    files, and whoever asks is vouched for
+standalone.py    files, and whoever asks is vouched for; jwt.py: with JWTs
 kubernetes.py    a Secret, a Configuration object, and pods that show a token
 
 token_validators.py, jwks.py    what a configuration adds to either
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.jwts import Jwts
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.validators import Validators
 
@@ -29,6 +30,7 @@ class Ingredients:
         validators: who may vouch.
         watch: tells of changes of all these until cancelled; those since they were read are among them.
         origin: names where they are from, for errors that show only when they are used.
+        jwts: makes JWTs; None where they are off.
         targets: what else has to be ready for the process to be ready, by the names that health tells.
     """
 
@@ -37,6 +39,7 @@ class Ingredients:
     validators: Validators
     watch: Callable[[Changed], Awaitable[None]]
     origin: str
+    jwts: Jwts | None = None
     targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
 
 

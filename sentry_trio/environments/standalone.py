@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.generate import generate
@@ -28,6 +28,9 @@ from sentry_trio.validators import Validators
 from sentry_trio.validators.insecure import InsecureValidator
 from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
+
+if TYPE_CHECKING:
+    from sentry_trio.environments.jwt import JwtFiles
 
 _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
@@ -73,6 +76,8 @@ class Standalone:
         self._now = now
         self._files = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
         self._store = FileStore(*self._files)
+        self._jwt = _jwt_files(options)
+        self._jwt_paths = () if self._jwt is None else self._jwt.paths
 
     def tell(self, notice: Notice, message: str) -> None:
         """Nobody: the log is all that there is here."""
@@ -82,9 +87,9 @@ class Standalone:
         options = self._options
         _check_directories(options)
         # Before anything is read: what changes while it is read is then seen by the watcher.
-        tracker = await ContentTracker.start([*self._files, Path(options.config)])
+        tracker = await ContentTracker.start([*self._files, *self._jwt_paths, Path(options.config)])
         configuration = await read_configuration(options.config, self._environ, required=options.config_given)
-        made = await self._validators.make(configuration.jwks)
+        made = await self._validators.make(configuration.jwks, place=str(options.config))
         _ca_log.info("Using local file system for trust bundle storage")
         stored = await self._store.load()
         if stored is not None:
@@ -98,9 +103,13 @@ class Standalone:
                 f"the trust bundle is gone from {options.issuer_credentials}: none is generated in its place while one "
                 "is in use; restore the files, or restart the process to begin with a new certificate authority"
             )
+        jwts = None
+        if self._jwt is not None:
+            jwts = await self._jwt.issuer(configuration, tracker, may_generate=may_generate)
         return Ingredients(
             configuration=configuration,
             bundle=bundle,
+            jwts=jwts,
             validators=_validators(made),
             targets=made.targets,
             watch=partial(self._watch, tracker, configuration),
@@ -142,6 +151,14 @@ class Standalone:
 
         with self._validators.in_use(configuration.jwks):
             await watch_config(tracker, changed=files_changed)
+
+
+def _jwt_files(options: Options) -> "JwtFiles | None":
+    if not options.jwt_enabled:
+        return None
+    from sentry_trio.environments.jwt import JwtFiles
+
+    return JwtFiles(options)
 
 
 def _check_directories(options: Options) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from sentry_trio.errors import NotAvailableError
 
-TO_COME: Final = ("--jwt-enabled",)
+TO_COME: Final = ("--jwt-enabled in Kubernetes mode",)
 
 
 def require(feature: str, *, hint: str = "", to_come: Collection[str] = TO_COME) -> None:

@@ -225,5 +225,5 @@ def _file(flags: ParsedFlags, name: str) -> Path | None:
 
 
 def _check_available(options: Options) -> None:
-    if options.jwt_enabled:
-        require("--jwt-enabled")
+    if options.jwt_enabled and options.mode is Mode.KUBERNETES:
+        require("--jwt-enabled in Kubernetes mode")

@@ -230,7 +230,10 @@ def test_mode(arguments: list[str], cluster: dict[str, str], mode: Mode) -> None
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--jwt-enabled", "--jwt-issuer=i"], "--jwt-enabled is not available in this release"),
+        (
+            ["--mode=kubernetes", "--jwt-enabled", "--jwt-issuer=i"],
+            "--jwt-enabled in Kubernetes mode is not available in this release",
+        ),
     ],
 )
 def test_what_is_still_to_come(arguments: list[str], error: str) -> None:
