@@ -172,7 +172,7 @@ def hesitant(monkeypatch: pytest.MonkeyPatch) -> Hesitant:
     validator = Hesitant()
     insecure = SignCertificateRequest.INSECURE
     validators = Validators(present={insecure: validator}, default=insecure)
-    monkeypatch.setattr(sentry_trio.environments.standalone, "_validators", lambda: validators)
+    monkeypatch.setattr(sentry_trio.environments.standalone, "_validators", lambda _made: validators)
     return validator
 
 
