@@ -132,4 +132,5 @@ def test_a_file_is_watched(tmp_path: Path) -> None:
 def test_what_can_never_work(tmp_path: Path, options: dict[str, str], error: str) -> None:
     with sentry_process(tmp_path, *configured(tmp_path, **options)) as process:
         assert process.exit_code() == 1
-        assert process.records[-1] == process.records[-1] | {"level": "fatal", "msg": error}
+        assert process.records[-1]["level"] == "fatal"
+        assert process.messages()[-1] == f"{error} (token validator 'jwks' in {tmp_path / 'config.yaml'})"

@@ -64,6 +64,7 @@ class TokenValidators:
 
     def __init__(self, options: Options, *, metrics: Metrics, now: Callable[[], datetime]) -> None:
         self._audience = f"spiffe://{options.trust_domain}/ns/{options.namespace}/dapr-sentry"
+        self._configuration = options.config
         self._metrics = metrics
         self._now = now
         self._nursery: trio.Nursery | None = None
@@ -134,7 +135,10 @@ class TokenValidators:
     def _begin(self, jwks: JwksOptions) -> _Kept:
         from sentry_trio.environments.jwks import open_key_set
 
-        keys, keep = open_key_set(jwks, metrics=self._metrics, now=self._now)
+        try:
+            keys, keep = open_key_set(jwks, metrics=self._metrics, now=self._now)
+        except InvalidConfigurationError as error:
+            raise InvalidConfigurationError(f"{error} (token validator 'jwks' in {self._configuration})") from error
         kept = self._kept[jwks] = _Kept(keys, trio.CancelScope())
 
         async def scoped() -> None:

@@ -60,7 +60,10 @@ def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -
             f'loading default config. couldn\'t find config name "{name}": {error}'
         ) from error
     for validator in validators:  # one at the most, as there is no other yet
-        configuration = replace(configuration, jwks=read_jwks_options(validator.options))
+        try:
+            configuration = replace(configuration, jwks=read_jwks_options(validator.options))
+        except InvalidConfigurationError as error:
+            raise InvalidConfigurationError(f"{error} (token validator {validator.name!r} in {name})") from error
     return configuration
 
 

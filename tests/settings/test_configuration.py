@@ -149,7 +149,8 @@ def test_mistakes_in_options_have_no_prefix() -> None:
     with pytest.raises(InvalidConfigurationError) as caught:
         parse("spec: {mtls: {tokenValidators: [{name: jwks, options: {minRefreshInterval: 1d}}]}}")
     assert str(caught.value) == (
-        'failed to decode validator options: minRefreshInterval: time: unknown unit "d" in duration "1d"'
+        'failed to decode validator options: minRefreshInterval: time: unknown unit "d" in duration "1d" '
+        "(token validator 'jwks' in c.yaml)"
     )
 
 
