@@ -179,9 +179,7 @@ class Kubernetes:
         options = self._options
         configuration = await read_configuration_object(self._cluster.api, options.namespace, options.config)
         _log.info("Adding validator 'kubernetes'")
-        made = await self._validators.make(
-            configuration.jwks, place=f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}"
-        )
+        made = await self._validators.make(configuration.jwks)
         _ca_log.info("Using kubernetes secret store for trust bundle storage")
         stored = await self._store.load()
         if stored is not None:

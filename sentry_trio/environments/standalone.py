@@ -89,7 +89,7 @@ class Standalone:
         # Before anything is read: what changes while it is read is then seen by the watcher.
         tracker = await ContentTracker.start([*self._files, *self._jwt_paths, Path(options.config)])
         configuration = await read_configuration(options.config, self._environ, required=options.config_given)
-        made = await self._validators.make(configuration.jwks, place=str(options.config))
+        made = await self._validators.make(configuration.jwks)
         _ca_log.info("Using local file system for trust bundle storage")
         stored = await self._store.load()
         if stored is not None:

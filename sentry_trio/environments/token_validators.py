@@ -79,15 +79,11 @@ class TokenValidators:
             await trio.sleep_forever()
         raise AssertionError("it sleeps for ever")  # for the type checker, which knows that nurseries may swallow
 
-    async def make(self, jwks: JwksOptions | None, *, place: str) -> Made:
+    async def make(self, jwks: JwksOptions | None) -> Made:
         """The validators of the next run.
 
         The first run of a process does not wait for a source that is away. A later one waits for the first reading of
         a source that is new, be it good or not, as the present run serves meanwhile.
-
-        Args:
-            jwks: the options of the jwks validator; None where there is none.
-            place: what they were read from, for the error.
 
         Raises:
             InvalidConfigurationError: a source that can never work.
@@ -102,10 +98,7 @@ class TokenValidators:
         from sentry_trio.validators.jwks.validator import JwksValidator
 
         _log.info("Adding validator 'jwks'")
-        try:
-            kept = self._kept.get(jwks) or self._begin(jwks)
-        except InvalidConfigurationError as error:
-            raise InvalidConfigurationError(f"{error} (the jwks validator in {place})") from error
+        kept = self._kept.get(jwks) or self._begin(jwks)
         self._newest = jwks
         self._retire()
         if not first:
