@@ -234,6 +234,7 @@ class _Ledger:
         self.present, self._number, self._degraded = run, number, None
         self.publish(run.published)
         self._metrics.run_started(number)
+        self._metrics.bundle_in_use(run.bundle.fingerprint)
         if number > 1:
             self._last_restart = "succeeded"
             self._metrics.restart_succeeded()

@@ -5,6 +5,7 @@ from typing import Final
 from grpclib.const import Status
 
 from sentry_trio.grpc import Observer
+from sentry_trio.grpc.observer import Shed
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 
@@ -35,7 +36,8 @@ class ServerObserver(Observer):
         _log.debug(f"connection refused: {reason}", peer=str(peer))
 
     def handshake_failed(self, peer: object, reason: str) -> None:
-        """Peers fail at this all the time: for those who search for a fault."""
+        """Counts it; peers fail at this all the time, so why is for those who search for a fault."""
+        self._metrics.grpc_handshake_failed()
         _log.debug(f"TLS handshake failed: {reason}", peer=str(peer))
 
     def connection_failed(self, peer: object, error: Exception) -> None:
@@ -45,6 +47,18 @@ class ServerObserver(Observer):
     def accept_failed(self, error: OSError) -> None:
         """For the operator, who can raise the limit."""
         _log.warning(f"cannot accept connections for the moment: {error}; raise the limit of open files")
+
+    def call_queued(self) -> None:
+        """Counts it."""
+        self._metrics.grpc_call_queued()
+
+    def call_dequeued(self) -> None:
+        """Counts it."""
+        self._metrics.grpc_call_dequeued()
+
+    def call_shed(self, reason: Shed) -> None:
+        """Counts it."""
+        self._metrics.grpc_call_shed(reason)
 
     def call_finished(self, path: str, status: Status, seconds: float) -> None:
         """Counts it by status."""

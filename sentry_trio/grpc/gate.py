@@ -6,6 +6,8 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from .observer import Observer
+
 _OVERLOADED: Final = "the server is overloaded"
 # Of each new measurement that goes into the average: some tens of calls are remembered.
 _WEIGHT: Final = 0.05
@@ -22,15 +24,17 @@ class Gate:
         running: how many at once.
         waiting: how many may wait; more are refused with ResourceExhausted.
         patience: the longest wait of a call without a deadline, in seconds.
+        observer: told of calls that wait or are refused.
     """
 
-    __slots__ = ("_crowded", "_free", "_last_left", "_pace", "_patience", "_places", "_turn", "backlog")
+    __slots__ = ("_crowded", "_free", "_last_left", "_observer", "_pace", "_patience", "_places", "_turn", "backlog")
 
-    def __init__(self, *, running: int, waiting: int, patience: float) -> None:
+    def __init__(self, *, running: int, waiting: int, patience: float, observer: Observer | None = None) -> None:
         self.backlog = 0  # let in but not yet begun
         self._free = running
         self._places = waiting
         self._patience = patience
+        self._observer = observer or Observer()
         self._turn = trio.lowlevel.ParkingLot()
         self._pace = 0.0  # seconds from one leaving to the next
         self._last_left = 0.0
@@ -47,10 +51,12 @@ class Gate:
         """
         if self.backlog:
             if self.backlog >= self._places:
+                self._observer.call_shed("queue_full")
                 raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{_OVERLOADED}: {self.backlog} calls are waiting")
             wait = self.backlog * self._pace
             left = self._patience if deadline is None else deadline - trio.current_time()
             if wait > left:
+                self._observer.call_shed("in_vain")
                 raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: the wait would be {wait:.3f} s")
         self.backlog += 1
 
@@ -68,12 +74,15 @@ class Gate:
             self._free -= 1
             self.backlog -= 1
             return
+        self._observer.call_queued()
         try:
             with trio.move_on_after(self._patience) as scope:
                 await self._turn.park()
         finally:
             self.backlog -= 1
+            self._observer.call_dequeued()
         if scope.cancelled_caught:
+            self._observer.call_shed("no_turn")
             raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: no turn within {self._patience:g} s")
 
     def leave(self) -> None:

@@ -1,6 +1,11 @@
 """Who is told what happens on a server, for logs and metrics."""
 
+from typing import Literal, TypeAlias
+
 from grpclib.const import Status
+
+Shed: TypeAlias = Literal["queue_full", "in_vain", "no_turn"]
+"""Why a call was refused for want of room: none left to wait in, none in time, none within the longest wait."""
 
 
 class Observer:
@@ -23,6 +28,15 @@ class Observer:
 
     def accept_failed(self, error: OSError) -> None:
         """The system could not hand over a connection, e.g. out of descriptors; accepting goes on in a moment."""
+
+    def call_queued(self) -> None:
+        """A call waits for its turn, since as many as may run do."""
+
+    def call_dequeued(self) -> None:
+        """A call that waited, counted by `call_queued`, does no more: it runs, or was given up."""
+
+    def call_shed(self, reason: Shed) -> None:
+        """A call is refused because there is too much to do; `call_finished` follows."""
 
     def call_finished(self, path: str, status: Status, seconds: float) -> None:
         """A call is over after so many seconds: answered, or `Status.CANCELLED` because its caller left or was lost."""

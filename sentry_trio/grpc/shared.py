@@ -47,7 +47,11 @@ class Shared:
         }
         self.limits = limits
         self.observer = observer
-        self.gate = Gate(running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout)
-        self.streaming_gate = Gate(running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout)
+        self.gate = _gate(limits, observer)
+        self.streaming_gate = _gate(limits, observer)
         self.idle: dict[Leaver, None] = {}
         self.holdings = Holdings(limits.unread_bytes_in_all)
+
+
+def _gate(limits: Limits, observer: Observer) -> Gate:
+    return Gate(running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer)

@@ -28,12 +28,16 @@ __all__ = [
     "OidcPath",
     "RestartFailure",
     "ServerCertificateFailure",
+    "Shed",
     "SignFailure",
     "Stage",
 ]
 
 Stage = Literal["parse", "validate", "sign", "encode"]
 """A step of answering one signing request."""
+
+Shed = Literal["queue_full", "in_vain", "no_turn"]
+"""Why a call was refused for want of room: none left to wait in, none in time, none within the longest wait."""
 
 # From a P-256 signature (about 50 us) to a request that waits for the Kubernetes API server.
 _STAGE_BUCKETS: Final = (
@@ -179,10 +183,35 @@ class Metrics:
             "Which run of the certificate authority serves; the first is 1.",
             registry=registry,
         )
+        self._degraded = Gauge(
+            "sentry_degraded",
+            "1 while a run goes on only because its successor could not be prepared, else 0.",
+            registry=registry,
+        )
+        self._bundle = Gauge(
+            "sentry_trust_bundle_info",
+            "1, labelled with the SHA-256 over the certificates of the trust bundle in use.",
+            ["digest"],
+            registry=registry,
+        )
         self._connections = Gauge("sentry_grpc_connections", "Open gRPC connections.", registry=registry)
         self._connections_refused = Counter(
             "sentry_grpc_connections_refused_total",
             "gRPC connections closed at once, because as many were open as there may be.",
+            registry=registry,
+        )
+        self._handshakes_failed = Counter(
+            "sentry_grpc_handshakes_failed_total", "TLS handshakes that peers did not complete.", registry=registry
+        )
+        self._waiting = Gauge(
+            "sentry_grpc_calls_waiting",
+            "gRPC calls that wait because as many are being answered as may be.",
+            registry=registry,
+        )
+        self._shed = Counter(
+            "sentry_grpc_calls_shed_total",
+            "gRPC calls refused because the server was overloaded, by reason.",
+            ["reason"],
             registry=registry,
         )
         self._calls = Counter("sentry_grpc_calls_total", "Finished gRPC calls, by status.", ["code"], registry=registry)
@@ -220,6 +249,8 @@ class Metrics:
             self._restarts.labels(outcome)
             self._oidc_tls.labels(outcome)
             self._jwks_refreshes.labels(outcome)
+        for reason_shed in get_args(Shed):
+            self._shed.labels(reason_shed)
         # Kept, as looking them up takes longer than counting.
         self._call = {code: self._calls.labels(_spelling(code)) for code in Status}
         self._stage = {stage: self._stages.labels(stage) for stage in get_args(Stage)}
@@ -266,6 +297,16 @@ class Metrics:
     def run_started(self, number: int) -> None:
         """Run `number` serves from now on."""
         self._run_number.set(number)
+        self._degraded.set(0)
+
+    def bundle_in_use(self, digest: str) -> None:
+        """From now on this trust bundle signs; the one before is told no more.
+
+        Args:
+            digest: what names it in health and logs, too; replicas that agree have the same.
+        """
+        self._bundle.clear()
+        self._bundle.labels(digest).set(1)
 
     def restart_succeeded(self) -> None:
         """The next run has taken over."""
@@ -273,6 +314,7 @@ class Metrics:
 
     def restart_failed(self, cause: RestartFailure) -> None:
         """The next run could not be prepared; the present one goes on."""
+        self._degraded.set(1)
         self._restarts.labels("failure").inc()
         self._restart_failures.labels(cause.value).inc()
 
@@ -289,6 +331,22 @@ class Metrics:
     def grpc_connection_refused(self) -> None:
         """A gRPC connection was closed at once: as many were open as there may be."""
         self._connections_refused.inc()
+
+    def grpc_handshake_failed(self) -> None:
+        """A peer did not complete its TLS handshake."""
+        self._handshakes_failed.inc()
+
+    def grpc_call_queued(self) -> None:
+        """A gRPC call waits for its turn."""
+        self._waiting.inc()
+
+    def grpc_call_dequeued(self) -> None:
+        """A gRPC call that was counted as waiting does no more."""
+        self._waiting.dec()
+
+    def grpc_call_shed(self, reason: Shed) -> None:
+        """A gRPC call was refused because there is too much to do."""
+        self._shed.labels(reason).inc()
 
     def grpc_call_finished(self, code: Status) -> None:
         """A gRPC call of any method ended with `code`."""

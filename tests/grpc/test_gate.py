@@ -7,6 +7,7 @@ from grpclib.exceptions import GRPCError
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc.gate import Gate
+from sentry_trio.grpc.observer import Observer, Shed
 
 
 class Callers:
@@ -106,3 +107,49 @@ async def test_a_caller_that_leaves_gives_its_place_up(autojump_clock: MockClock
     callers.admit()
     with trio.fail_after(0.1):
         await callers.gate.enter()
+
+
+class Told(Observer):
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.most = 0
+        self.shed: list[Shed] = []
+
+    def call_queued(self) -> None:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+
+    def call_dequeued(self) -> None:
+        self.waiting -= 1
+
+    def call_shed(self, reason: Shed) -> None:
+        self.shed.append(reason)
+
+
+async def test_an_observer_is_told_who_waits_and_who_is_refused(autojump_clock: MockClock) -> None:
+    told = Told()
+    callers = Callers(Gate(running=1, waiting=2, patience=5, observer=told), hold=4)
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            callers.admit()
+            nursery.start_soon(callers.call, number)
+            await wait_all_tasks_blocked()
+        assert told.waiting == 2
+        callers.admit()
+        assert told.shed == ["queue_full"]
+    assert (told.waiting, told.most) == (0, 2)
+    assert callers.refused == [(2, Status.UNAVAILABLE)]
+    assert told.shed == ["queue_full", "no_turn"]
+
+
+async def test_an_observer_is_told_who_would_wait_in_vain(autojump_clock: MockClock) -> None:
+    told = Told()
+    callers = Callers(Gate(running=1, waiting=9, patience=60, observer=told), hold=1)
+    async with trio.open_nursery() as nursery:
+        for number in range(6):
+            callers.admit()
+            nursery.start_soon(callers.call, number)
+            await wait_all_tasks_blocked()
+        await trio.sleep(3.5)
+        assert callers.admit(trio.current_time() + 0.001) is Status.UNAVAILABLE
+    assert told.shed == ["in_vain"]

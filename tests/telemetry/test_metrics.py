@@ -132,6 +132,9 @@ def test_two_processes_worth_of_metrics_do_not_meet() -> None:
             "dapr_sentry_cert_sign_failure_total",
             {"reason": "not_permitted"},
         ),
+        (Metrics.grpc_handshake_failed, "sentry_grpc_handshakes_failed_total", {}),
+        (lambda metrics: metrics.grpc_call_shed("in_vain"), "sentry_grpc_calls_shed_total", {"reason": "in_vain"}),
+        (Metrics.grpc_call_queued, "sentry_grpc_calls_waiting", {}),
         (lambda metrics: metrics.grpc_call_finished(Status.OK), "sentry_grpc_calls_total", {"code": "OK"}),
         (
             lambda metrics: metrics.grpc_call_finished(Status.INVALID_ARGUMENT),
@@ -163,6 +166,33 @@ def test_connections_go_up_and_down() -> None:
     metrics.grpc_connection_opened()
     metrics.grpc_connection_closed()
     assert value(metrics, "sentry_grpc_connections") == 1
+
+
+def test_calls_that_wait_go_up_and_down() -> None:
+    metrics = Metrics()
+    metrics.grpc_call_queued()
+    metrics.grpc_call_queued()
+    metrics.grpc_call_dequeued()
+    assert value(metrics, "sentry_grpc_calls_waiting") == 1
+
+
+def test_degraded_from_a_failed_restart_to_the_next_run() -> None:
+    metrics = Metrics()
+    metrics.run_started(1)
+    assert value(metrics, "sentry_degraded") == 0
+    metrics.restart_failed(RestartFailure.BUNDLE)
+    assert value(metrics, "sentry_degraded") == 1
+    metrics.run_started(2)
+    assert value(metrics, "sentry_degraded") == 0
+
+
+def test_the_digest_of_the_bundle_in_use_and_no_other() -> None:
+    metrics = Metrics()
+    assert scrape(metrics)["sentry_trust_bundle_info"].samples == []
+    metrics.bundle_in_use("old")
+    metrics.bundle_in_use("new")
+    assert value(metrics, "sentry_trust_bundle_info", digest="new") == 1
+    assert len(scrape(metrics)["sentry_trust_bundle_info"].samples) == 1
 
 
 def test_the_run_number() -> None:
