@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from sentry_trio.settings.availability import TO_COME
 from sentry_trio.settings.configuration import MOST_BYTES, MOST_DURATION, Configuration, parse_configuration
 from sentry_trio.settings.durations import format_duration
 from sentry_trio.settings.flag_table import FLAGS
@@ -41,13 +40,11 @@ spec:
 def flags_page() -> str:
     """docs/flags.md."""
     rows = (f"| `--{flag.name}` | {_takes(flag)} | {_default(flag)} | {_cell(flag.usage)} |" for flag in FLAGS)
-    to_come = ", ".join(f"`{feature}`" for feature in TO_COME if feature.startswith("--"))
     return _page(
         "Flags",
         "Each may be written with one dash or two, and its value after `=` or as the next argument. "
         "They are Dapr Sentry's as far as `--metrics-listen-address`, with its names, kinds and defaults "
         "(`--mode` apart); those after it are our own.",
-        f"Not available in this release, and refused rather than ignored: {to_come}." if to_come else "",
         _table(("flag", "takes", "default", "meaning"), rows),
         "Durations are Go's: `90s`, `1h30m`, `250ms`. Lists are parted by commas, and a list flag may be given again.",
         "## Environment",

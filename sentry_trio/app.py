@@ -21,7 +21,6 @@ from sentry_trio.errors import (
     InvalidConfigurationError,
     IssuerNotValidError,
     ListenError,
-    NotAvailableError,
     SentryError,
     SigningError,
     StoreError,
@@ -50,7 +49,6 @@ _CAUSES: Final[Mapping[type[SentryError], RestartFailure]] = {
     ApiUnavailableError: RestartFailure.STORE,
     InvalidBundleError: RestartFailure.BUNDLE,
     InvalidConfigurationError: RestartFailure.CONFIGURATION,
-    NotAvailableError: RestartFailure.CONFIGURATION,
     IssuerNotValidError: RestartFailure.SERVER_CERTIFICATE,
     SigningError: RestartFailure.SERVER_CERTIFICATE,
 }

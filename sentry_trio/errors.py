@@ -23,10 +23,6 @@ class InvalidConfigurationError(SentryError):
     """A configuration that cannot be read or means nothing; the text names the field where there is one."""
 
 
-class NotAvailableError(SentryError):
-    """A feature that this release does not have yet was asked for; starting without it would be a silent lie."""
-
-
 class ListenError(SentryError):
     """An address cannot be listened on; the text names it."""
 

@@ -3,7 +3,7 @@
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -11,18 +11,22 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from sentry_trio.ca.jwt_key import JwtKey
+from sentry_trio.ca.jwt_key import JwtKeys, SigningKey
 from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.spiffe import SpiffeId
 
 _ID_BYTES: Final = 16
+_ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class JwtIssuer:
-    """Issues JWTs of one key, as Dapr Sentry 1.18 does.
+    """Issues JWTs, as Dapr Sentry 1.18 does.
+
+    Each is signed with the key whose time came last: during a rotation all who know the key set change over at the same
+    moment, and need not be told.
 
     Args:
-        key: signs.
+        keys: sign.
         issuer: the claim `iss`; left out if empty or None.
         lifetime: of a token whose certificate lasts that long.
         allowed_clock_skew: how far back its validity begins.
@@ -31,14 +35,16 @@ class JwtIssuer:
         published: what the tokens are verified by.
     """
 
-    def __init__(self, key: JwtKey, *, issuer: str | None, lifetime: timedelta, allowed_clock_skew: timedelta) -> None:
-        self.published = key.published
+    def __init__(
+        self, keys: JwtKeys, *, issuer: str | None, lifetime: timedelta, allowed_clock_skew: timedelta
+    ) -> None:
+        self.published = keys.published
         self._issuer = issuer
         self._lifetime = lifetime
         self._skew = allowed_clock_skew
-        self._algorithm = JWSRegistry.algorithms[key.algorithm]
-        self._key = _jose(key.key)
-        self._header = _part({"alg": key.algorithm, "kid": key.key_id, "typ": "JWT"})
+        self._algorithm = JWSRegistry.algorithms[keys.algorithm]
+        latest_first = sorted(keys.signing, key=lambda each: each.since or _ALWAYS, reverse=True)
+        self._signers = [_Signer(each, keys.algorithm) for each in latest_first]
 
     def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
         """A compact JWS (RFC 7515, 3.1), members of header and claims in the order of the alphabet.
@@ -60,9 +66,23 @@ class JwtIssuer:
         }
         if self._issuer:
             claims["iss"] = self._issuer
-        signed = self._header + b"." + _part(claims)
-        signature = self._algorithm.sign(signed, self._key)
+        signer = self._signer(now)
+        signed = signer.header + b"." + _part(claims)
+        signature = self._algorithm.sign(signed, signer.key)
         return (signed + b"." + _base64(signature)).decode("ascii")
+
+    def _signer(self, now: datetime) -> "_Signer":
+        # The last one is the oldest; it signs if a clock says that no key's time has come yet.
+        return next((each for each in self._signers if each.since <= now), self._signers[-1])
+
+
+class _Signer:
+    """A key as it is used: with the header that its tokens have in common."""
+
+    def __init__(self, signing: SigningKey, algorithm: str) -> None:
+        self.since = signing.since or _ALWAYS
+        self.key = _jose(signing.key)
+        self.header = _part({"alg": algorithm, "kid": signing.key_id, "typ": "JWT"})
 
 
 def _jose(key: PrivateKey) -> Any:

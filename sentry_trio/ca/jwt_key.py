@@ -3,21 +3,18 @@
 Imported only where JWTs are issued, as its library is.
 """
 
-from base64 import b64encode
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any, Final, assert_never
+from datetime import datetime
+from typing import Final, assert_never
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 
-from sentry_trio.ca.keys import PrivateKey, PublicKey, read_private_key, write_private_key
+from sentry_trio.ca.jwk import Jwk, is_key, make_jwk, published_form, read_jwks, schedule_of, thumbprint, write_jwks
+from sentry_trio.ca.keys import PrivateKey, PublicKey, read_private_key, read_private_keys, write_private_key
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidBundleError
 
-_RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
     "ES256": ec.SECP256R1,
     "ES384": ec.SECP384R1,
@@ -26,19 +23,14 @@ _CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
 _NAMES: Final = {"secp224r1": "P-224", "secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _EDDSA: Final = "EdDSA"
 _RSA_BITS: Final = 2048
-_MOST_KEYS: Final = 100
-# What takes part in a thumbprint: RFC 7638, 3.2, and RFC 8037, 2.
-_REQUIRED: Final = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
-# Members that only private and secret keys have: RFC 7518, 6.2.2, 6.3.2 and 6.4.1.
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 @dataclass(frozen=True, slots=True)
 class StoredJwtKey:
-    """A signing key and its key set as they are stored; nothing is verified.
+    """Signing keys and their key set as they are stored; nothing is verified.
 
     Attributes:
-        key: private key, PEM.
+        key: private key, PEM; during a rotation the next one follows it, which Dapr Sentry passes over.
         jwks: JSON Web Key Set (RFC 7517).
     """
 
@@ -51,19 +43,32 @@ class StoredJwtKey:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class JwtKey:
-    """A signing key that was held to its key set.
+class SigningKey:
+    """A private key, with what the key set says of it.
 
     Attributes:
         key: signs.
-        algorithm: by which (RFC 7518, 3.1).
         key_id: named in each token's header.
-        published: what tokens are verified by.
+        since: it signs from then on; None if it always did.
     """
 
     key: PrivateKey
-    algorithm: str
     key_id: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class JwtKeys:
+    """Signing keys that were held to their key set.
+
+    Attributes:
+        signing: in the order in which they are stored, one at least.
+        algorithm: by which they sign (RFC 7518, 3.1).
+        published: what tokens are verified by.
+    """
+
+    signing: tuple[SigningKey, ...]
+    algorithm: str
     published: PublishedKeys
 
 
@@ -76,34 +81,40 @@ def generate_jwt_key(algorithm: str, key_id: str | None) -> StoredJwtKey:
     Raises:
         InvalidBundleError: the algorithm is not known.
     """
-    key: PrivateKey
-    if algorithm in _RSA:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
-    elif algorithm in _CURVES:
-        key = ec.generate_private_key(_CURVES[algorithm]())
-    elif algorithm == _EDDSA:
-        key = ed25519.Ed25519PrivateKey.generate()
-    else:
-        raise _incompatible(algorithm, _unsupported(algorithm))
-    pem = write_private_key(key)
+    pem = write_private_key(make_signing_key(algorithm))
     return StoredJwtKey(pem, compose_jwks(pem, algorithm, key_id))
 
 
+def make_signing_key(algorithm: str) -> PrivateKey:
+    """Makes a private key that fits an algorithm. One of RSA takes some tenths of a second.
+
+    Raises:
+        InvalidBundleError: the algorithm is not known.
+    """
+    if algorithm in RSA_ALGORITHMS:
+        return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+    if algorithm in _CURVES:
+        return ec.generate_private_key(_CURVES[algorithm]())
+    if algorithm == _EDDSA:
+        return ed25519.Ed25519PrivateKey.generate()
+    raise _incompatible(algorithm, _unsupported(algorithm))
+
+
 def compose_jwks(pem: bytes, algorithm: str, key_id: str | None) -> bytes:
-    """The key set of a signing key alone, with members in the order of the alphabet, as Dapr Sentry 1.18 writes it.
+    """The key set of a signing key alone.
 
     Raises:
         InvalidBundleError: it is no key, or none for the algorithm.
     """
     public = _public(_signing_key(pem, algorithm))
-    member = {**_members(public), "alg": algorithm, "kid": key_id or thumbprint(public), "use": "sig"}
-    return _json({"keys": [member]})
+    return write_jwks([make_jwk(public, algorithm, key_id or thumbprint(public))])
 
 
-def verify_jwt_key(stored: StoredJwtKey, algorithm: str, key_id: str | None) -> JwtKey:
-    """Holds a signing key to its algorithm and its key set, with Dapr Sentry 1.18's texts.
+def verify_jwt_key(stored: StoredJwtKey, algorithm: str, key_id: str | None) -> JwtKeys:
+    """Holds signing keys to their algorithm and their key set, with Dapr Sentry 1.18's texts.
 
-    Beyond Dapr Sentry, a key set with private keys is refused, as it would be published.
+    Beyond Dapr Sentry, a key set with private keys is refused, as it would be published; and a signing key without a
+    name in the set is published under the name that its tokens have.
 
     Args:
         stored: both.
@@ -114,87 +125,71 @@ def verify_jwt_key(stored: StoredJwtKey, algorithm: str, key_id: str | None) -> 
         InvalidBundleError: what is wrong.
     """
     key = _signing_key(stored.key, algorithm)
-    public = _public(key)
     keys = read_jwks(stored.jwks)
-    same = [each for each in keys if _is(each, public)]
+    first = _first(key, keys, key_id)
+    # Under a name that was asked for there is one key; with names of their own there may be more to come.
+    following = signing_keys(stored, keys)[1:] if key_id is None else []
+    signing = [first]
+    for each, member in following:
+        if reason := _misfit(each, algorithm):
+            raise _incompatible(algorithm, reason)
+        signing.append(_named(each, member))
+    return JwtKeys(tuple(signing), algorithm, PublishedKeys(published_form(_all_named(keys, signing)), algorithm))
+
+
+def signing_keys(stored: StoredJwtKey, keys: list[Jwk]) -> list[tuple[PrivateKey, Jwk]]:
+    """The private keys that are stored, each with its key of the set.
+
+    The first is the one that Dapr Sentry reads; a later one counts where the set says from when on it signs.
+
+    Args:
+        stored: the private keys.
+        keys: the key set.
+
+    Raises:
+        InvalidBundleError: the first is no key, or not in the set.
+    """
+    found = []
+    for number, key in enumerate(read_private_keys(stored.key)):
+        member = next((each for each in keys if is_key(each, _public(key))), None)
+        if number == 0 and member is None:
+            raise InvalidBundleError("JWKS doesn't contain a matching public key for the JWT signing key")
+        if member is not None and (number == 0 or ((times := schedule_of(member)) and times.since)):
+            found.append((key, member))
+    return found
+
+
+def _first(key: PrivateKey, keys: list[Jwk], key_id: str | None) -> SigningKey:
+    public = _public(key)
+    same = [each for each in keys if is_key(each, public)]
     if key_id is None:
         if not same:
             raise InvalidBundleError("JWKS doesn't contain a matching public key for the JWT signing key")
-        # A verifier looks for what the set says.
-        key_id = same[0].get("kid") or thumbprint(public)
-    else:
-        named = [each for each in keys if each.get("kid") == key_id]
-        if not named:
-            raise InvalidBundleError(f'JWKS doesn\'t contain a key with user-provided key ID "{key_id}"')
-        if not any(_is(each, public) for each in named):
-            raise InvalidBundleError(
-                f'JWKS contains a key with user-provided key ID "{key_id}" but the key content doesn\'t match the '
-                "signing key"
-            )
-    return JwtKey(key, algorithm, key_id, PublishedKeys(_json({"keys": keys}), algorithm))
+        return _named(key, same[0])
+    named = [each for each in keys if each.get("kid") == key_id]
+    if not named:
+        raise InvalidBundleError(f'JWKS doesn\'t contain a key with user-provided key ID "{key_id}"')
+    if not any(is_key(each, public) for each in named):
+        raise InvalidBundleError(
+            f'JWKS contains a key with user-provided key ID "{key_id}" but the key content doesn\'t match the '
+            "signing key"
+        )
+    return SigningKey(key, key_id)
 
 
-def read_jwks(text: bytes) -> list[dict[str, Any]]:
-    """Reads public keys: an object with `keys`, or a single key.
-
-    Raises:
-        InvalidBundleError: it is none, has no keys or more than 100, or a private one among them.
-    """
-    try:
-        document = msgspec.json.decode(text, type=dict[str, Any])
-        keys = msgspec.convert(document.get("keys", [document]), list[dict[str, Any]])
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise _unreadable(error) from error
-    if not keys:
-        raise InvalidBundleError("failed to verify JWKS: JWKS doesn't contain any keys")
-    if len(keys) > _MOST_KEYS:
-        raise InvalidBundleError(f"failed to verify JWKS: more than {_MOST_KEYS} keys")
-    for each in keys:
-        if private := sorted(_PRIVATE & each.keys()):
-            raise InvalidBundleError(
-                f"failed to verify JWKS: key {each.get('kid', '')!r} is not public, as it has {', '.join(private)}: "
-                "it would be published; leave out all but its public members"
-            )
-        try:
-            import_key(each)
-        except (JoseError, ValueError, KeyError, TypeError) as error:
-            raise _unreadable(error) from error
-    return keys
+def _named(key: PrivateKey, member: Jwk) -> SigningKey:
+    """With the name that a verifier looks for: what the set calls it."""
+    times = schedule_of(member)
+    return SigningKey(key, member.get("kid") or thumbprint(_public(key)), None if times is None else times.since)
 
 
-def _unreadable(error: Exception) -> InvalidBundleError:
-    return InvalidBundleError(f"failed to verify JWKS: failed to parse JWKS: {error}")
-
-
-def thumbprint(key: PublicKey) -> str:
-    """SHA-256 thumbprint (RFC 7638) in standard base64 with padding, which is unusual and what Dapr Sentry 1.18 has."""
-    return b64encode(sha256(_json(_members(key))).digest()).decode()
-
-
-def _members(key: PublicKey) -> dict[str, Any]:
-    members: dict[str, Any] = _jose(key).as_dict(private=False)
-    return {name: members[name] for name in _REQUIRED[members["kty"]]}
-
-
-def _jose(key: PublicKey) -> Key:
-    match key:
-        case rsa.RSAPublicKey():
-            return RSAKey(key, key)
-        case ec.EllipticCurvePublicKey():
-            return ECKey(key, key)
-        case ed25519.Ed25519PublicKey():
-            return OKPKey(key, key)
-        case _:
-            assert_never(key)
-
-
-def _is(member: dict[str, Any], key: PublicKey) -> bool:
-    """Whether a key of a set is this one, and is for signatures; names and algorithms do not matter."""
-    if member.get("use", "sig") != "sig":
-        return False
-    own = _members(key)
-    theirs = import_key(member).as_dict(private=False)
-    return {name: theirs.get(name) for name in own} == own
+def _all_named(keys: list[Jwk], signing: list[SigningKey]) -> list[Jwk]:
+    """The set with a name for each signing key: a verifier that is given a token's `kid` looks for no other."""
+    named = []
+    for member in keys:
+        found = next((each for each in signing if not member.get("kid") and is_key(member, _public(each.key))), None)
+        named.append(member if found is None else {**member, "kid": found.key_id})
+    return named
 
 
 def _public(key: PrivateKey) -> PublicKey:
@@ -225,7 +220,7 @@ def _unsupported(algorithm: str) -> str:
 
 def _misfit(key: PrivateKey, algorithm: str) -> str | None:
     """Why a key does not fit an algorithm, in the words of Dapr Sentry 1.18, with Go's names of types."""
-    if algorithm in _RSA:
+    if algorithm in RSA_ALGORITHMS:
         wanted: type[PrivateKey] = rsa.RSAPrivateKey
         family, article = f"RSA algorithm {algorithm}", "an RSA"
     elif algorithm in _CURVES:
@@ -251,7 +246,3 @@ def _go_type(key: PrivateKey) -> str:
             return "ed25519.PrivateKey"
         case _:
             assert_never(key)
-
-
-def _json(value: object) -> bytes:
-    return msgspec.json.encode(value, order="sorted")

@@ -1,6 +1,8 @@
 """Private keys: which kinds there are, how they are made, read, written and what they sign with."""
 
 import enum
+from contextlib import suppress
+from itertools import islice
 from typing import TypeAlias, assert_never
 
 from cryptography import x509
@@ -8,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sentry_trio.ca.der import UNREADABLE, reason
-from sentry_trio.ca.pem import first_block
+from sentry_trio.ca.pem import Block, blocks, first_block
 from sentry_trio.errors import InvalidBundleError
 
 PrivateKey: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -92,6 +94,27 @@ def read_private_key(pem: bytes) -> PrivateKey:
     block = first_block(pem)
     if block is None:
         raise InvalidBundleError("key is not PEM encoded")
+    return _read_key(block)
+
+
+def read_private_keys(pem: bytes, *, most: int = 3) -> list[PrivateKey]:
+    """Read the first private key and those that follow it; what follows and is no such key is passed over.
+
+    Args:
+        pem: the text.
+        most: blocks that are looked at.
+
+    Raises:
+        InvalidBundleError: the first block is none; as `read_private_key`.
+    """
+    found = [read_private_key(pem)]
+    for block in islice(blocks(pem), 1, most):
+        with suppress(InvalidBundleError):
+            found.append(_read_key(block))
+    return found
+
+
+def _read_key(block: Block) -> PrivateKey:
     kinds = _LABELS.get(block.label)
     if kinds is None:
         raise InvalidBundleError(f"unsupported block type {block.shown}")

@@ -1,6 +1,11 @@
 """What the world is told of the keys that JWTs are signed with."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+MAX_AGE: Final = timedelta(hours=1)
+"""How long the key set may be cached, as Dapr Sentry 1.18 says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +15,9 @@ class PublishedKeys:
     Attributes:
         jwks: canonical compact JSON of the public key set (RFC 7517).
         algorithm: the JWS algorithm that tokens are signed with, e.g. `RS256` (RFC 7518, 3.1).
+        max_age: how long that may be taken for granted.
     """
 
     jwks: bytes
     algorithm: str
+    max_age: timedelta = MAX_AGE

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -38,6 +38,9 @@ from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 from sentry_trio.validators.kubernetes import KubernetesValidator
+
+if TYPE_CHECKING:
+    from sentry_trio.environments.jwt_secret import JwtSecret, OpenedInSecret
 
 _BUNDLE: Final = "dapr-trust-bundle"
 _SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
@@ -162,6 +165,7 @@ class Kubernetes:
         keys = Keys.of_paths(options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
         self._keys = keys
         self._store = SecretStore(cluster.api, options.namespace, keys)
+        self._jwt = _jwt_secret(options, cluster.api, keys, metrics, now)
         self._validators = validators
         self._validator = KubernetesValidator(
             cluster.checker, cluster.index, trust_domain=options.trust_domain, namespace=options.namespace
@@ -194,15 +198,17 @@ class Kubernetes:
         bundle = self._verified(stored)
         if await self._store.publish(stored):
             _ca_log.info(f"Published the trust anchors in ConfigMap {self._store.place}")
+        jwts = None if self._jwt is None else await self._jwt.open(configuration, may_generate=may_generate)
         return Ingredients(
             configuration=configuration,
             bundle=bundle,
+            jwts=None if jwts is None else jwts.issuer,
             validators=Validators(
                 present={SignCertificateRequest.KUBERNETES: self._validator, **made.validators},
                 default=SignCertificateRequest.KUBERNETES,
             ),
             targets=made.targets,
-            watch=partial(self._watch, stored, configuration),
+            watch=partial(self._watch, stored, configuration, jwts),
             origin=f"issuer chain {self._keys.chain} in Secret {self._store.place}, "
             f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}",
         )
@@ -236,7 +242,9 @@ class Kubernetes:
             at_fault = ", ".join(f"{part.value} {names[part]}" for part in error.parts)
             raise InvalidBundleError(f"{error} ({at_fault} in Secret {self._store.place})", *error.parts) from error
 
-    async def _watch(self, stored: StoredBundle, configuration: Configuration, changed: Changed) -> None:
+    async def _watch(
+        self, stored: StoredBundle, configuration: Configuration, jwts: "OpenedInSecret | None", changed: Changed
+    ) -> None:
         async def bundle_changed() -> None:
             self._metrics.issuer_changed()
             _log.warning("Issuer credentials changed; reloading")
@@ -249,7 +257,10 @@ class Kubernetes:
         options = self._options
         async with trio.open_nursery() as watching:
             watching.start_soon(self._hold, configuration)
-            watching.start_soon(self._store.watch, stored, bundle_changed)
+            beside = () if jwts is None else (jwts.guarded,)
+            watching.start_soon(partial(self._store.watch, stored, bundle_changed, beside=beside))
+            if jwts is not None:
+                watching.start_soon(jwts.rotate, changed)
             watching.start_soon(
                 watch_configuration,
                 self._cluster.api,
@@ -262,3 +273,13 @@ class Kubernetes:
     async def _hold(self, configuration: Configuration) -> None:
         with self._validators.in_use(configuration.jwks):
             await trio.sleep_forever()
+
+
+def _jwt_secret(
+    options: Options, api: Api, keys: Keys, metrics: Metrics, now: Callable[[], datetime]
+) -> "JwtSecret | None":
+    if not options.jwt_enabled:
+        return None
+    from sentry_trio.environments.jwt_secret import JwtSecret
+
+    return JwtSecret(options, api, keys, metrics=metrics, now=now)

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
@@ -30,7 +32,8 @@ from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
 
 if TYPE_CHECKING:
-    from sentry_trio.environments.jwt import JwtFiles
+    from sentry_trio.environments.jwt import Opened
+    from sentry_trio.environments.jwt_files import JwtFiles
 
 _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
@@ -76,8 +79,8 @@ class Standalone:
         self._now = now
         self._files = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
         self._store = FileStore(*self._files)
-        self._jwt = _jwt_files(options)
-        self._jwt_paths = () if self._jwt is None else self._jwt.paths
+        self._jwt = _jwt_files(options, metrics, now)
+        self._jwt_paths = () if self._jwt is None else (options.jwt_key_path, options.jwks_path)
 
     def tell(self, notice: Notice, message: str) -> None:
         """Nobody: the log is all that there is here."""
@@ -105,14 +108,14 @@ class Standalone:
             )
         jwts = None
         if self._jwt is not None:
-            jwts = await self._jwt.issuer(configuration, tracker, may_generate=may_generate)
+            jwts = await self._jwt.open(configuration, tracker, may_generate=may_generate)
         return Ingredients(
             configuration=configuration,
             bundle=bundle,
-            jwts=jwts,
+            jwts=None if jwts is None else jwts.issuer,
             validators=_validators(made),
             targets=made.targets,
-            watch=partial(self._watch, tracker, configuration),
+            watch=partial(self._watch, tracker, configuration, jwts),
             origin=f"issuer chain {options.issuer_certificate_path}, configuration {options.config}",
         )
 
@@ -142,7 +145,9 @@ class Standalone:
             at_fault = ", ".join(f"{part.value} {files[part]}" for part in error.parts)
             raise InvalidBundleError(f"{error} ({at_fault})", *error.parts) from error
 
-    async def _watch(self, tracker: ContentTracker, configuration: Configuration, changed: Changed) -> None:
+    async def _watch(
+        self, tracker: ContentTracker, configuration: Configuration, jwts: "Opened | None", changed: Changed
+    ) -> None:
         async def files_changed(paths: frozenset[Path]) -> None:
             _log.debug("Received issuer credentials changed signal", paths=sorted(map(str, paths)))
             self._metrics.issuer_changed()
@@ -150,15 +155,18 @@ class Standalone:
             await changed()
 
         with self._validators.in_use(configuration.jwks):
-            await watch_config(tracker, changed=files_changed)
+            async with trio.open_nursery() as watching:
+                if jwts is not None:
+                    watching.start_soon(jwts.rotate, changed)
+                await watch_config(tracker, changed=files_changed)
 
 
-def _jwt_files(options: Options) -> "JwtFiles | None":
+def _jwt_files(options: Options, metrics: Metrics, now: Callable[[], datetime]) -> "JwtFiles | None":
     if not options.jwt_enabled:
         return None
-    from sentry_trio.environments.jwt import JwtFiles
+    from sentry_trio.environments.jwt_files import JwtFiles
 
-    return JwtFiles(options)
+    return JwtFiles(options, metrics=metrics, now=now)
 
 
 def _check_directories(options: Options) -> None:

@@ -6,7 +6,6 @@ Nothing here does IO: arguments, environment and text come in, frozen values com
     flags                        a parser of GNU-style flags, as pflag does it; knows no flag of its own
     flag_table                   the flags of this program
     option_rules addresses       what the values of flags may be
-    availability                 what this release does not have yet
     options                      the outcome: Options
     substitution documents       environment variables in a text; YAML as a tree of nodes
     sections                     typed reading of that tree, with the path of each field in the errors

@@ -53,6 +53,12 @@ FLAGS: Final = (
     Flag("metrics-listen-address", _STRING, "0.0.0.0", "Address of the metrics server"),  # noqa: S104 - Dapr's default
     # not in Dapr Sentry
     Flag("oidc-trusted-proxies", _STRINGS, (), "Networks (CIDR) whose X-Forwarded-Host the OIDC server believes"),
+    Flag(
+        "jwt-key-rotation",
+        _DURATION,
+        timedelta(),
+        "How long a JWT signing key signs until the next takes over; 0 for ever",
+    ),
     Flag("ca-key-type", _STRING, "p256", "Keys of a generated certificate authority: p256, p384, ed25519 or rsa2048"),
     Flag("drain-timeout", _DURATION, timedelta(seconds=10), "Time for open calls to end at a restart or shutdown"),
     Flag(

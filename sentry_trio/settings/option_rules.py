@@ -16,6 +16,10 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
+SHORTEST_ROTATION: Final = timedelta(seconds=10)
+"""The least time that a JWT signing key signs before the next takes over: each takes three restarts."""
+MOST_RETIRED_KEYS: Final = 20
+"""How many keys at most may have to be published until their last tokens have ended."""
 _CLUSTER_VARIABLE = "KUBERNETES_SERVICE_HOST"
 
 
@@ -91,6 +95,42 @@ def check_oidc_files(flags: ParsedFlags) -> None:
     """
     if ("oidc-server-tls-cert-file" in flags.given) != ("oidc-server-tls-key-file" in flags.given):
         raise InvalidOptionsError("both OIDC TLS certificate and key must be provided if one is specified")
+
+
+def jwt_ttl(flags: ParsedFlags) -> timedelta:
+    """How long a JWT is good for; not looked at with JWTs off.
+
+    Dapr Sentry 1.18 takes zero and negative ones, and issues tokens that have ended.
+
+    Raises:
+        InvalidOptionsError: it is zero or negative.
+    """
+    duration = flags.get("jwt-ttl", timedelta)
+    return positive_duration("jwt-ttl", duration) if flags.get("jwt-enabled", bool) else duration
+
+
+def jwt_key_rotation(flags: ParsedFlags) -> timedelta:
+    """How long a JWT signing key signs; zero for ever.
+
+    Raises:
+        InvalidOptionsError: it is negative, or so short that keys would pile up; or keys cannot be told apart, since
+            one name is given for all.
+    """
+    interval = flags.get("jwt-key-rotation", timedelta)
+    if not interval:
+        return interval
+    shortest = max(SHORTEST_ROTATION, flags.get("jwt-ttl", timedelta) / MOST_RETIRED_KEYS)
+    if interval < shortest:
+        lifetime = format_duration(flags.get("jwt-ttl", timedelta))
+        raise InvalidOptionsError(
+            f"--jwt-key-rotation must be 0 or at least {format_duration(shortest)} where --jwt-ttl is {lifetime}, got "
+            f"{format_duration(interval)}: each key stays in the key set until its last token has ended"
+        )
+    if "jwt-key-id" in flags.given:
+        raise InvalidOptionsError(
+            "--jwt-key-rotation and --jwt-key-id exclude each other: keys that follow one another need a name each"
+        )
+    return interval
 
 
 def log_level(text: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sentry_trio.settings import option_rules as rules
 from sentry_trio.settings.addresses import listen_host, listen_port
-from sentry_trio.settings.availability import require
 from sentry_trio.settings.flag_table import flag_set
 from sentry_trio.settings.flags import ParsedFlags
 from sentry_trio.settings.option_rules import Mode, TokenVerification
@@ -60,6 +59,7 @@ class Options:
     jwt_signing_algorithm: str
     jwt_key_id: str | None
     jwt_ttl: timedelta
+    jwt_key_rotation: timedelta
     oidc_enabled: bool
     oidc_server_listen_port: int
     oidc_server_listen_address: str
@@ -135,7 +135,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
     """Read and check a command line.
 
     The rules that Dapr Sentry has come first and in its order: mode, flags that need each other, log level, OIDC
-    files. Then ours, and last what this release does not have yet.
+    files. Then ours.
 
     Args:
         arguments: the command line without the program's name.
@@ -145,14 +145,13 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         UsageError: the command line cannot be read.
         HelpRequested: help was asked for.
         InvalidOptionsError: the first rule that is broken.
-        NotAvailableError: a feature was asked for that is still to come.
     """
     flags = flag_set(environ).parse(arguments)
     asked_mode = rules.mode_named(flags.get("mode", str))
     rules.check_together(flags)
     level = rules.log_level(flags.get("log-level", str))
     rules.check_oidc_files(flags)
-    options = Options(
+    return Options(
         config=flags.get("config", str),
         config_given="config" in flags.given,
         issuer_credentials=Path(flags.get("issuer-credentials", str)),
@@ -171,7 +170,8 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         jwt_issuer=flags.text_if_given("jwt-issuer"),
         jwt_signing_algorithm=flags.get("jwt-signing-algorithm", str),
         jwt_key_id=flags.text_if_given("jwt-key-id"),
-        jwt_ttl=flags.get("jwt-ttl", timedelta),
+        jwt_ttl=rules.jwt_ttl(flags),
+        jwt_key_rotation=rules.jwt_key_rotation(flags),
         oidc_enabled=flags.get("oidc-enabled", bool),
         oidc_server_listen_port=_port(flags, "oidc-server-listen-port"),
         oidc_server_listen_address=_host(flags, "oidc-server-listen-address"),
@@ -199,8 +199,6 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         connection_age=_positive_duration(flags, "connection-age"),
         namespace=rules.own_namespace(environ),
     )
-    _check_available(options)
-    return options
 
 
 def _port(flags: ParsedFlags, name: str) -> int:
@@ -222,8 +220,3 @@ def _positive_duration(flags: ParsedFlags, name: str) -> timedelta:
 def _file(flags: ParsedFlags, name: str) -> Path | None:
     text = flags.text_if_given(name)
     return None if text is None else Path(text)
-
-
-def _check_available(options: Options) -> None:
-    if options.jwt_enabled and options.mode is Mode.KUBERNETES:
-        require("--jwt-enabled in Kubernetes mode")

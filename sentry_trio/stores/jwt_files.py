@@ -9,7 +9,8 @@ import trio
 
 from sentry_trio.ca.jwt_key import StoredJwtKey
 from sentry_trio.errors import StoreError
-from sentry_trio.stores.disk import Disk, Trouble, reason_of
+from sentry_trio.stores.disk import Disk, Lock, Trouble, reason_of
+from sentry_trio.stores.exchange import PATIENCE
 
 _PASSES: Final = 5
 
@@ -24,11 +25,13 @@ class JwtFileStore:
         key: path of the private key, PEM.
         jwks: path of the JSON Web Key Set.
         disk: the file operations; for tests.
+        patience: seconds that a replacement waits for another process that is writing there.
     """
 
-    def __init__(self, key: Path, jwks: Path, *, disk: Disk | None = None) -> None:
+    def __init__(self, key: Path, jwks: Path, *, disk: Disk | None = None, patience: float = PATIENCE) -> None:
         self.key = key
         self.jwks = jwks
+        self._patience = patience
         self._disk = disk or Disk()
 
     async def load(self, compose: Callable[[bytes], bytes]) -> StoredJwtKey | None:
@@ -43,6 +46,26 @@ class JwtFileStore:
         Cancellation: the reading runs in a thread and is waited for.
         """
         return await trio.to_thread.run_sync(partial(self._load, compose), abandon_on_cancel=False)
+
+    async def replace(self, stored: StoredJwtKey, *, expected: StoredJwtKey) -> bool:
+        """Puts both in the place of others, the key set first: it knows the keys before they sign.
+
+        Compare and swap, against whoever else uses this class: nothing is written unless the files hold `expected`.
+
+        Args:
+            stored: what is to be there.
+            expected: what is to be there until then.
+
+        Returns:
+            Whether they did.
+
+        Raises:
+            StoreError: a file cannot be read or written; the key set may have been written by then.
+
+        Cancellation: not abandoned half-way.
+        """
+        swap = partial(self._replace, stored, expected)
+        return await trio.to_thread.run_sync(swap, abandon_on_cancel=False)
 
     async def save(self, stored: StoredJwtKey) -> None:
         """Writes both, mode 0600, where neither is there; the key first, of which the key set can be made again.
@@ -92,8 +115,31 @@ class JwtFileStore:
         self._write(self.key, stored.key)
         self._write(self.jwks, stored.jwks)
 
+    def _replace(self, stored: StoredJwtKey, expected: StoredJwtKey) -> bool:
+        for path in (self.jwks, self.key):
+            if self._disk.is_link(path):
+                raise StoreError(
+                    f"failed to write file {path}: it is a symbolic link, whose owner would put the old content back"
+                )
+        with self._disk.lock(self.key.parent, patience=self._patience) as lock:
+            if lock is Lock.TAKEN:
+                raise StoreError(f"failed to write file {self.key}: another process is writing to {self.key.parent}")
+            if self._read() != (expected.key, expected.jwks):
+                return False
+            if stored.jwks != expected.jwks:
+                self._put(self.jwks, stored.jwks)
+            if stored.key != expected.key:
+                self._put(self.key, stored.key)
+        return True
+
     def _write(self, path: Path, content: bytes) -> None:
         """Makes a file that is not there, whole or not at all."""
+        if self._disk.exists(path):
+            raise StoreError(f"failed to write file {path}: it has just been made by somebody else; start again")
+        self._put(path, content)
+
+    def _put(self, path: Path, content: bytes) -> None:
+        """Puts a file there, whole or not at all."""
         temporary = path.with_name(f".{path.name}.sentry-trio-new")
         try:
             self._disk.unlink(temporary)  # of a crash
@@ -103,8 +149,6 @@ class JwtFileStore:
                 self._disk.sync(descriptor)
             finally:
                 self._disk.close(descriptor)
-            if self._disk.exists(path):
-                raise StoreError(f"failed to write file {path}: it has just been made by somebody else; start again")
             self._disk.rename(temporary, path)
             self._disk.sync_directory(path.parent)
         except OSError as error:

@@ -1,6 +1,6 @@
 """The trust bundle in a Secret, its trust anchors published in a ConfigMap: where kubernetes mode keeps it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NoReturn
@@ -20,7 +20,7 @@ from sentry_trio.stores.secret_content import (
     with_anchors,
     with_bundle,
 )
-from sentry_trio.stores.secret_guard import Guard
+from sentry_trio.stores.secret_guard import Guard, Guarded
 from sentry_trio.stores.secret_object import SecretObject
 from sentry_trio.telemetry.logs import get_logger
 
@@ -195,6 +195,7 @@ class SecretStore:
         accepted: StoredBundle,
         changed: Callable[[], Awaitable[None]],
         *,
+        beside: Sequence[Guarded] = (),
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> NoReturn:
         """Calls `changed` whenever the Secret holds another trust bundle than `accepted`; runs until cancelled.
@@ -207,6 +208,7 @@ class SecretStore:
             accepted: the verified bundle that the run was made of; changes since it was loaded are told.
             changed: called once per change, also to what is incomplete or gone. May raise ApiUnavailableError to be
                 called again after a pause; anything else ends the watch.
+            beside: what else of both objects is watched in the same way.
             task_status: started when both watches stand or were tried.
 
         Raises:
@@ -214,11 +216,17 @@ class SecretStore:
 
         Cancellation: at once.
         """
+        guard = Guard(self.place, "the trust anchors", publish=partial(self._try_to_publish, accepted), seen=self._seen)
+        watched = (Guarded(guard.look, _fingerprint(accepted)), *beside)
+
+        async def look() -> tuple[str, ...]:
+            return tuple([await each.look() for each in watched])
+
         await follow(
             self._api,
             (self._secret.followed, self._config_map.followed),
-            look=Guard(self.place, publish=partial(self._try_to_publish, accepted), seen=self._seen).look,
-            known=_fingerprint(accepted),
+            look=look,
+            known=tuple(each.known for each in watched),
             changed=changed,
             task_status=task_status,
         )

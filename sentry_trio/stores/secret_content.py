@@ -8,13 +8,15 @@
 | `previous-ca.crt`      | trust anchors before the last rotation   | no                    |
 | `previous-issuer.crt`  | issuer chain before it                   | no                    |
 | `previous-issuer.key`  | issuer key before it                     | no                    |
+| `jwt.key`              | signing key of JWTs                      | no                    |
+| `jwks.json`            | their public keys                        | yes                   |
 
-The first three are Dapr Sentry's, by the base names of the configured paths; whatever else is there is left alone, as
-it does, so that either may take over from the other.
+All but the previous ones are Dapr Sentry's, by the base names of the configured paths; whatever else is there is left
+alone, as it does, so that either may take over from the other.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -94,21 +96,34 @@ def read_bundle(secret: Mapping[str, Any], keys: Keys, *, place: str) -> StoredB
         IncompleteSecretError: some are there.
         StoreError: a value is not what an API server writes.
     """
-    data = _data(secret)
     names = (keys.anchors, keys.chain, keys.key)
-    present = tuple(name for name in names if name in data)
+    present = tuple(name for name in names if name in _data(secret))
     if not present:
         return None
     if len(present) < len(names):
-        raise IncompleteSecretError(place, tuple(name for name in names if name not in data), present)
-    anchors, chain, key = (_decoded(data[name], f"{place}: {name}") for name in names)
-    return StoredBundle(anchors, chain, key)
+        raise IncompleteSecretError(place, tuple(name for name in names if name not in present), present)
+    parts = read_parts(secret, names, place=place)
+    return StoredBundle(*(parts[name] for name in names))
+
+
+def read_parts(secret: Mapping[str, Any], names: Sequence[str], *, place: str) -> dict[str, bytes]:
+    """The values of those of these keys that are in a Secret.
+
+    Raises:
+        StoreError: a value is not what an API server writes.
+    """
+    data = _data(secret)
+    return {name: _decoded(data[name], f"{place}: {name}") for name in names if name in data}
 
 
 def with_bundle(secret: Mapping[str, Any], keys: Keys, bundle: StoredBundle) -> dict[str, Any]:
     """The Secret with a trust bundle in it, and all else, its resourceVersion included, as it is."""
-    parts = zip((keys.anchors, keys.chain, keys.key), (bundle.anchors, bundle.chain, bundle.key), strict=True)
-    return {**secret, "data": _data(secret) | {name: b64encode(part).decode() for name, part in parts}}
+    return with_parts(secret, {keys.anchors: bundle.anchors, keys.chain: bundle.chain, keys.key: bundle.key})
+
+
+def with_parts(secret: Mapping[str, Any], parts: Mapping[str, bytes]) -> dict[str, Any]:
+    """The Secret with these values, and all else, its resourceVersion included, as it is."""
+    return {**secret, "data": _data(secret) | {name: b64encode(part).decode() for name, part in parts.items()}}
 
 
 def has_anchors(config_map: Mapping[str, Any], keys: Keys, anchors: bytes) -> bool:
@@ -116,7 +131,7 @@ def has_anchors(config_map: Mapping[str, Any], keys: Keys, anchors: bytes) -> bo
 
     Dapr Sentry 1.18 replaces the whole certificate authority where they differ by as much as a space.
     """
-    return _data(config_map).get(keys.anchors) == _text(anchors)
+    return has_text(config_map, keys.anchors, anchors, what="the trust anchors")
 
 
 def publishes_anchors(config_map: Mapping[str, Any], keys: Keys) -> bool:
@@ -126,10 +141,28 @@ def publishes_anchors(config_map: Mapping[str, Any], keys: Keys) -> bool:
 
 def with_anchors(config_map: Mapping[str, Any], keys: Keys, anchors: bytes) -> dict[str, Any]:
     """The ConfigMap with trust anchors in it, and all else, its resourceVersion included, as it is."""
-    changed = {**config_map, "data": _data(config_map) | {keys.anchors: _text(anchors)}}
+    return with_text(config_map, keys.anchors, anchors, what="the trust anchors")
+
+
+def has_text(config_map: Mapping[str, Any], name: str, content: bytes, *, what: str) -> bool:
+    """Whether this, byte by byte, is what a ConfigMap has under a key; `what` it is, for errors.
+
+    Raises:
+        StoreError: no ConfigMap can have it.
+    """
+    return _data(config_map).get(name) == _text(content, what)
+
+
+def with_text(config_map: Mapping[str, Any], name: str, content: bytes, *, what: str) -> dict[str, Any]:
+    """The ConfigMap with this under a key, and all else, its resourceVersion included, as it is; `what`, for errors.
+
+    Raises:
+        StoreError: no ConfigMap can have it.
+    """
+    changed = {**config_map, "data": _data(config_map) | {name: _text(content, what)}}
     binary = dict(config_map.get("binaryData") or {})
     # A key may not be in both.
-    if binary.pop(keys.anchors, None) is not None:
+    if binary.pop(name, None) is not None:
         changed["binaryData"] = binary
     return changed
 
@@ -146,11 +179,11 @@ def _decoded(value: object, place: str) -> bytes:
         raise StoreError(f"failed to get trust bundle secret: {place}: the value is not base64") from None
 
 
-def _text(anchors: bytes) -> str:
+def _text(content: bytes, what: str) -> str:
     try:
-        return anchors.decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         raise StoreError(
-            "failed to update trust bundle configmap: the trust anchors hold bytes that are no UTF-8, which a "
-            "ConfigMap cannot carry: remove the comments from the PEM text"
+            f"failed to update trust bundle configmap: {what} hold bytes that are no UTF-8, which a ConfigMap cannot "
+            "carry: remove the comments from the PEM text"
         ) from error

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -16,19 +17,34 @@ QUARREL: Final = 60.0
 _log: Final = get_logger("dapr.sentry.ca")
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A part of what both objects hold, as a watch compares it.
+
+    Attributes:
+        look: what there is now, told apart by a text. May raise ApiUnavailableError.
+        known: what a look would have found when the part was read.
+    """
+
+    look: Callable[[], Awaitable[str]]
+    known: str
+
+
 class Guard:
     """Looks at both objects for a watch, and has the ConfigMap put right on the way.
 
     Args:
         place: namespace and name of both objects.
+        part: what of the Secret the ConfigMap publishes, e.g. `the trust anchors`.
         publish: puts the ConfigMap right, if that is wrong, in one attempt; returns whether it was.
         seen: what the Secret holds, told apart by a text.
     """
 
     def __init__(
-        self, place: str, *, publish: Callable[[], Awaitable[bool]], seen: Callable[[], Awaitable[str]]
+        self, place: str, part: str, *, publish: Callable[[], Awaitable[bool]], seen: Callable[[], Awaitable[str]]
     ) -> None:
         self._place = place
+        self._part = part
         self._publish = publish
         self._seen = seen
         self._told: str | None = None
@@ -52,9 +68,7 @@ class Guard:
         return await self._seen()
 
     async def _repaired(self) -> None:
-        _log.warning(
-            f"ConfigMap {self._place} did not have the trust anchors of the Secret any more: they were put back"
-        )
+        _log.warning(f"ConfigMap {self._place} did not have {self._part} of the Secret any more: they were put back")
         now = trio.current_time()
         if now - self._last_repair > QUARREL:
             self._backoff.reset()

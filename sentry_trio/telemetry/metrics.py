@@ -18,12 +18,14 @@ from sentry_trio.telemetry.collectors import CertificateExpiry, CertificateRole,
 from sentry_trio.telemetry.series.authority import AuthoritySeries, RestartFailure, ServerCertificateFailure
 from sentry_trio.telemetry.series.grpc import GrpcSeries, Shed
 from sentry_trio.telemetry.series.jwks import JwksSeries
+from sentry_trio.telemetry.series.jwt import JwtKeyState, JwtSeries
 from sentry_trio.telemetry.series.oidc import OidcPath, OidcSeries
 from sentry_trio.telemetry.series.signing import SignFailure, SigningSeries, Stage
 
 __all__ = [
     "CertificateExpiry",
     "CertificateRole",
+    "JwtKeyState",
     "Metrics",
     "OidcPath",
     "RestartFailure",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 
-class Metrics(SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries):
+class Metrics(SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries, JwtSeries):
     """The metrics of one process, in a registry of their own: what can be told of each topic, and the scrape.
 
     Counters are kept across restarts of the certificate authority. Safe to use from any thread.
@@ -56,6 +58,7 @@ class Metrics(SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries
         GrpcSeries.__init__(self, registry)
         OidcSeries.__init__(self, registry)
         JwksSeries.__init__(self, registry)
+        JwtSeries.__init__(self, registry)
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything as it is now, in the Prometheus text format 0.0.4, and the content type to send it with.

@@ -29,7 +29,6 @@ MAX_BODY_BYTES: Final = 64 * 1024
 BODY_TIMEOUT: Final = 5.0
 
 _TEXT: Final = "text/plain; charset=utf-8"
-_PUBLIC: Final = "public, max-age=3600"
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _ENTITY_TAG: Final = re.compile(r'"[^"]*"')
 
@@ -107,7 +106,7 @@ class OidcApp:
             return _error(HTTPStatus.METHOD_NOT_ALLOWED, "Method not allowed", allow="GET, HEAD")
         keys = self.keys
         if path is OidcPath.JWKS:
-            return _error(HTTPStatus.NOT_FOUND, "JWKS not available") if keys is None else _told(scope, keys.jwks)
+            return _error(HTTPStatus.NOT_FOUND, "JWKS not available") if keys is None else _told(scope, keys, keys.jwks)
         if keys is None:
             return _error(HTTPStatus.NOT_FOUND, "OIDC configuration not available")
         return self._discovery(scope, target, host, keys)
@@ -127,12 +126,12 @@ class OidcApp:
                 headers["vary"] = FORWARDED
         jwks_uri = jwks_uri_of(issuer, rules.prefix) if rules.jwks_uri is None else rules.jwks_uri
         body = discovery_document(issuer=issuer, jwks_uri=jwks_uri, algorithm=keys.algorithm)
-        return _told(scope, body, **headers)
+        return _told(scope, keys, body, **headers)
 
 
-def _told(scope: Scope, body: bytes, **headers: str) -> _Reply:
+def _told(scope: Scope, keys: PublishedKeys, body: bytes, **headers: str) -> _Reply:
     etag = f'"{hashlib.sha256(body).hexdigest()}"'
-    told = {"cache-control": _PUBLIC, "etag": etag, **headers}
+    told = {"cache-control": f"public, max-age={int(keys.max_age.total_seconds())}", "etag": etag, **headers}
     known = header_of(scope, "if-none-match")
     # The comparison is the weak one, which disregards a leading W/ (RFC 9110, 13.1.2).
     if known.strip() == "*" or etag in _ENTITY_TAG.findall(known):

@@ -6,7 +6,8 @@ from typing import Any
 import jwt
 import pytest
 
-from sentry_trio.ca.jwt_key import StoredJwtKey, compose_jwks, generate_jwt_key, read_jwks, thumbprint, verify_jwt_key
+from sentry_trio.ca.jwk import SCHEDULE, read_jwks, thumbprint
+from sentry_trio.ca.jwt_key import StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
 from sentry_trio.ca.keys import KeyType, generate_key, read_private_key, write_private_key
 from sentry_trio.errors import InvalidBundleError
 
@@ -32,7 +33,7 @@ def test_what_is_generated_loads_again(algorithm: str, key_id: str | None) -> No
     stored = generate_jwt_key(algorithm, key_id)
     found = verify_jwt_key(stored, algorithm, key_id)
     [key] = jwt.PyJWKSet.from_json(found.published.jwks.decode()).keys
-    assert key.key_id == found.key_id == (key_id or thumbprint(read_private_key(stored.key).public_key()))
+    assert key.key_id == found.signing[0].key_id == (key_id or thumbprint(read_private_key(stored.key).public_key()))
     assert found.published.algorithm == algorithm
     assert list(member(stored)) == sorted(member(stored))
     assert b" " not in stored.jwks
@@ -83,6 +84,7 @@ def test_what_is_no_key() -> None:
     )
 
 
+RSA_MEMBER = json.loads(compose_jwks(RSA, "RS256", None))["keys"][0]
 NO_MATCH = "JWKS doesn't contain a matching public key for the JWT signing key"
 OTHER = member(generate_jwt_key("ES256", None))
 OKP = member(generate_jwt_key("EdDSA", None))
@@ -103,7 +105,10 @@ OKP = member(generate_jwt_key("EdDSA", None))
 )
 def test_a_key_set_that_has_the_key(jwks: bytes, key_id: str | None, kid: str) -> None:
     """Names and algorithms in the set do not matter, but for a name that was asked for."""
-    assert verify_jwt_key(StoredJwtKey(STORED.key, jwks), "ES256", key_id).key_id == kid
+    found = verify_jwt_key(StoredJwtKey(STORED.key, jwks), "ES256", key_id)
+    assert [each.key_id for each in found.signing] == [kid]
+    # Who verifies looks for that name.
+    assert kid in [each["kid"] for each in json.loads(found.published.jwks)["keys"]]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,20 @@ def test_a_private_key_is_not_published() -> None:
 
 
 def test_keys_are_not_shown() -> None:
+    keys = verify_jwt_key(STORED, "ES256", None)
     assert "PRIVATE" not in repr(STORED)
-    assert "key" not in repr(verify_jwt_key(STORED, "ES256", None)).partition(" at ")[0].lower().replace(
-        "jwtkey", ""
-    ).replace("jwt_key", "")
+    for each in (keys, keys.signing[0]):
+        assert repr(each).startswith("<sentry_trio.ca.jwt_key.")
+
+
+def test_what_follows_the_first_key_counts_by_what_the_set_says() -> None:
+    """Dapr Sentry reads the first block and no other; here a block that is no scheduled key is passed over, too."""
+    other = generate_jwt_key("ES256", None)
+    pem = STORED.key + b"# and more\n" + other.key + b"-----BEGIN X-----\nAAAA\n-----END X-----\n"
+    found = verify_jwt_key(StoredJwtKey(pem, key_set(member(), member(other))), "ES256", None)
+    assert len(found.signing) == 1
+    scheduled = {**member(other), SCHEDULE: {"from": 2_000_000_000}}
+    found = verify_jwt_key(StoredJwtKey(pem, key_set(member(), scheduled)), "ES256", None)
+    assert [each.since and each.since.timestamp() for each in found.signing] == [None, 2_000_000_000]
+    with pytest.raises(InvalidBundleError, match="RS256 requires an RSA key, but got"):
+        verify_jwt_key(StoredJwtKey(RSA + other.key, key_set(RSA_MEMBER, scheduled)), "RS256", None)

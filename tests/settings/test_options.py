@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.errors import InvalidOptionsError, NotAvailableError
-from sentry_trio.settings import options as options_module
+from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings.flag_table import FLAGS
 from sentry_trio.settings.flags import HelpRequested, Kind, UsageError, Value
 from sentry_trio.settings.options import Mode, Options, TokenVerification, parse_options
@@ -37,6 +36,7 @@ TABLE: list[tuple[str, Kind, Value | None, str, object, object]] = [
     ("jwt-issuer", Kind.STRING, None, "", None, ""),
     ("jwt-signing-algorithm", Kind.STRING, "RS256", "ES256", "RS256", "ES256"),
     ("jwt-key-id", Kind.STRING, None, "k", None, "k"),
+    ("jwt-key-rotation", Kind.DURATION, timedelta(), "720h", timedelta(), timedelta(days=30)),
     ("jwt-ttl", Kind.DURATION, timedelta(hours=24), "-1s", timedelta(hours=24), timedelta(seconds=-1)),
     ("oidc-enabled", Kind.BOOL, False, "t", False, True),
     ("oidc-server-listen-port", Kind.INT, 9080, "443", 9080, 443),
@@ -77,14 +77,7 @@ def parse(*arguments: str, **environ: str) -> Options:
     return parse_options(arguments, environ)
 
 
-@pytest.fixture
-def everything_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later release, which has every feature."""
-    monkeypatch.setattr(options_module, "require", lambda *_args, **_kwargs: None)
-
-
 @pytest.mark.parametrize(("name", "kind", "default", "example", "by_default", "by_example"), TABLE, ids=str)
-@pytest.mark.usefixtures("everything_available")
 def test_every_flag(
     name: str, kind: Kind, default: Value | None, example: str, by_default: object, by_example: object
 ) -> None:
@@ -222,7 +215,6 @@ def test_namespace() -> None:
         (["--mode=kubernetes"], {}, Mode.KUBERNETES),
     ],
 )
-@pytest.mark.usefixtures("everything_available")
 def test_mode(arguments: list[str], cluster: dict[str, str], mode: Mode) -> None:
     assert parse(*arguments, **cluster).mode is mode
 
@@ -230,16 +222,32 @@ def test_mode(arguments: list[str], cluster: dict[str, str], mode: Mode) -> None
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        (["--jwt-enabled", "--jwt-ttl=0s"], "--jwt-ttl must be positive, got 0s"),
         (
-            ["--mode=kubernetes", "--jwt-enabled", "--jwt-issuer=i"],
-            "--jwt-enabled in Kubernetes mode is not available in this release",
+            ["--jwt-key-rotation=-1h"],
+            "--jwt-key-rotation must be 0 or at least 1h12m0s where --jwt-ttl is 24h0m0s, got -1h",
         ),
+        (
+            ["--jwt-key-rotation=1h"],
+            "--jwt-key-rotation must be 0 or at least 1h12m0s where --jwt-ttl is 24h0m0s, got 1h",
+        ),
+        (
+            ["--jwt-ttl=1m", "--jwt-key-rotation=9s"],
+            "--jwt-key-rotation must be 0 or at least 10s where --jwt-ttl is 1m",
+        ),
+        (["--jwt-key-rotation=720h", "--jwt-key-id=x"], "--jwt-key-rotation and --jwt-key-id exclude each other"),
     ],
 )
-def test_what_is_still_to_come(arguments: list[str], error: str) -> None:
-    with pytest.raises(NotAvailableError) as caught:
+def test_lifetimes_of_tokens_and_their_keys(arguments: list[str], error: str) -> None:
+    with pytest.raises(InvalidOptionsError) as caught:
         parse(*arguments)
-    assert str(caught.value) == error
+    assert str(caught.value).startswith(error)
+
+
+def test_keys_may_be_rotated() -> None:
+    assert parse().jwt_key_rotation == timedelta()
+    assert parse("--jwt-key-rotation=720h").jwt_key_rotation == timedelta(days=30)
+    assert parse("--jwt-key-rotation=10s", "--jwt-ttl=3m").jwt_key_rotation == timedelta(seconds=10)
 
 
 def test_flags_of_features_that_are_off_are_accepted() -> None:
@@ -257,5 +265,5 @@ FLAG_TEXTS = st.sampled_from([flag.name for flag in FLAGS]).flatmap(
 )
 @settings(max_examples=100, deadline=None)
 def test_any_command_line_is_read_or_refused(arguments: list[str], environ: dict[str, str]) -> None:
-    with contextlib.suppress(UsageError, HelpRequested, InvalidOptionsError, NotAvailableError):
+    with contextlib.suppress(UsageError, HelpRequested, InvalidOptionsError):
         parse_options(arguments, environ)

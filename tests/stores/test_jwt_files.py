@@ -64,6 +64,82 @@ async def test_what_cannot_be_read_or_written(store: JwtFileStore) -> None:
         await away.save(STORED)
 
 
+NEXT = StoredJwtKey(b"the next key", b"the next set")
+
+
+async def test_only_what_was_expected_is_replaced(store: JwtFileStore) -> None:
+    await store.save(STORED)
+    assert await store.replace(NEXT, expected=STORED)
+    assert await store.load(compose) == NEXT
+    assert not await store.replace(StoredJwtKey(b"x", b"y"), expected=STORED)
+    assert await store.load(compose) == NEXT
+    store.key.unlink()
+    assert not await store.replace(STORED, expected=NEXT)
+    assert not store.key.exists()
+    assert {path.stat().st_mode & 0o777 for path in store.key.parent.iterdir()} == {0o600}
+
+
+class Stopping(Disk):
+    """Ends, as a crash does, before the file operation of that number."""
+
+    def __init__(self, last: int) -> None:
+        self.left = last
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._count()
+        super().rename(source, target)
+
+    def sync(self, descriptor: int) -> None:
+        self._count()
+        super().sync(descriptor)
+
+    def create(self, path: Path) -> int:
+        self._count()
+        return super().create(path)
+
+    def _count(self) -> None:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+
+
+@pytest.mark.parametrize("last", range(7))
+async def test_the_key_set_is_written_first(store: JwtFileStore, last: int) -> None:
+    """Whatever a crash leaves undone, the set knows the keys that sign."""
+    await store.save(STORED)
+    torn = JwtFileStore(store.key, store.jwks, disk=Stopping(last))
+    if last < 6:
+        with pytest.raises(KeyboardInterrupt):
+            await torn.replace(NEXT, expected=STORED)
+    else:
+        assert await torn.replace(NEXT, expected=STORED)
+    expected = {0: STORED, 1: STORED, 2: STORED, 6: NEXT}.get(last, StoredJwtKey(STORED.key, NEXT.jwks))
+    assert await store.load(compose) == expected
+    assert await store.replace(NEXT, expected=expected)
+    assert await store.load(compose) == NEXT
+
+
+async def test_only_what_differs_is_written(store: JwtFileStore) -> None:
+    await store.save(STORED)
+    before = store.key.stat().st_mtime_ns, store.key.stat().st_ino
+    assert await store.replace(StoredJwtKey(STORED.key, b"another set"), expected=STORED)
+    assert (store.key.stat().st_mtime_ns, store.key.stat().st_ino) == before
+    assert store.jwks.read_bytes() == b"another set"
+
+
+async def test_what_cannot_be_replaced(store: JwtFileStore, tmp_path: Path) -> None:
+    await store.save(STORED)
+    with Disk().lock(tmp_path, patience=0):
+        impatient = JwtFileStore(store.key, store.jwks, patience=0)
+        with pytest.raises(StoreError, match="another process is writing to"):
+            await impatient.replace(NEXT, expected=STORED)
+    store.jwks.rename(tmp_path / "elsewhere")
+    store.jwks.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="it is a symbolic link, whose owner would put the old content back"):
+        await store.replace(NEXT, expected=STORED)
+    assert await store.load(compose) == STORED
+
+
 @pytest.mark.parametrize("turns", [2, 100])
 async def test_a_pair_that_is_being_swapped(tmp_path: Path, turns: int) -> None:
     class Restless(Disk):

@@ -1,0 +1,180 @@
+"""Public keys as JSON Web Keys (RFC 7517), and sets of them: read, written, told apart. Pure.
+
+A key that takes part in a rotation carries when, in a member of our own; RFC 7517, 4, has all others ignore it:
+
+    "sentry-trio/rotation": {"from": 1893456000, "until": 1896048000, "lifetime": 86400}
+
+`from` is when it begins to sign, `until` when it leaves the set (both in seconds since 1970), and `lifetime` how many
+seconds the longest-lived token is good for that it signs. So whoever has the key set, restarted or replicated, knows
+the same. `jwt_rotation.py` makes these times.
+
+Imported only where JWTs are issued, as its library is.
+"""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final, assert_never
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
+
+from sentry_trio.ca.keys import PublicKey
+from sentry_trio.errors import InvalidBundleError
+
+MOST_KEYS: Final = 100
+"""Keys that a set may have."""
+
+SCHEDULE: Final = "sentry-trio/rotation"
+"""The member with a key's times."""
+
+# What takes part in a thumbprint: RFC 7638, 3.2, and RFC 8037, 2.
+_REQUIRED: Final = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+# Members that only private and secret keys have: RFC 7518, 6.2.2, 6.3.2 and 6.4.1.
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+# The year 9999, the last one that a datetime has.
+_LATEST: Final = 253402300799
+
+Jwk = dict[str, Any]
+"""A public key as JSON."""
+
+
+class _Times(msgspec.Struct, rename={"since": "from"}):
+    since: int | None = None
+    until: int | None = None
+    lifetime: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a key signs and how long it is published.
+
+    Attributes:
+        since: it signs from then on; None if it always did.
+        until: it leaves the set then; None where that is not known yet.
+        lifetime: of the longest-lived token that it signs.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    lifetime: timedelta = timedelta()
+
+
+def read_jwks(text: bytes) -> list[Jwk]:
+    """Reads public keys: an object with `keys`, or a single key.
+
+    Raises:
+        InvalidBundleError: it is none, has no keys or more than 100, or a private one among them.
+    """
+    try:
+        document = msgspec.json.decode(text, type=dict[str, Any])
+        keys = msgspec.convert(document.get("keys", [document]), list[Jwk])
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise _unreadable(error) from error
+    if not keys:
+        raise InvalidBundleError("failed to verify JWKS: JWKS doesn't contain any keys")
+    if len(keys) > MOST_KEYS:
+        raise InvalidBundleError(f"failed to verify JWKS: more than {MOST_KEYS} keys")
+    for each in keys:
+        if private := sorted(_PRIVATE & each.keys()):
+            raise InvalidBundleError(
+                f"failed to verify JWKS: key {each.get('kid', '')!r} is not public, as it has {', '.join(private)}: "
+                "it would be published; leave out all but its public members"
+            )
+        try:
+            import_key(each)
+        except (JoseError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(error) from error
+        schedule_of(each)
+    return keys
+
+
+def write_jwks(keys: list[Jwk]) -> bytes:
+    """A set, compact, with members in the order of the alphabet, as Dapr Sentry 1.18 writes it."""
+    return msgspec.json.encode({"keys": keys}, order="sorted")
+
+
+def published_form(keys: list[Jwk]) -> bytes:
+    """A set as others are told it: without the times, which are nobody's business."""
+    return write_jwks([{name: value for name, value in each.items() if name != SCHEDULE} for each in keys])
+
+
+def make_jwk(key: PublicKey, algorithm: str, key_id: str) -> Jwk:
+    """A key of a set, as Dapr Sentry 1.18 writes it."""
+    return {**_members(key), "alg": algorithm, "kid": key_id, "use": "sig"}
+
+
+def is_key(member: Jwk, key: PublicKey) -> bool:
+    """Whether a key of a set is this one, and is for signatures; names and algorithms do not matter."""
+    if member.get("use", "sig") != "sig":
+        return False
+    own = _members(key)
+    theirs = import_key(member).as_dict(private=False)
+    return {name: theirs.get(name) for name in own} == own
+
+
+def thumbprint(key: PublicKey) -> str:
+    """SHA-256 thumbprint (RFC 7638) in standard base64 with padding, which is unusual and what Dapr Sentry 1.18 has."""
+    return b64encode(sha256(msgspec.json.encode(_members(key), order="sorted")).digest()).decode()
+
+
+def schedule_of(member: Jwk) -> Schedule | None:
+    """A key's times; None where it has none.
+
+    Raises:
+        InvalidBundleError: they are there and make no sense.
+    """
+    if SCHEDULE not in member:
+        return None
+    try:
+        times = msgspec.convert(member[SCHEDULE], _Times)
+    except msgspec.ValidationError as error:
+        raise _no_schedule(member, str(error)) from error
+    if not all(0 <= number <= _LATEST for number in (times.since or 0, times.until or 0, times.lifetime)):
+        raise _no_schedule(member, "a number is out of range")
+    return Schedule(_time(times.since), _time(times.until), timedelta(seconds=times.lifetime))
+
+
+def with_schedule(member: Jwk, schedule: Schedule) -> Jwk:
+    """A key with these times, in whole seconds."""
+    times: dict[str, int] = {"lifetime": int(schedule.lifetime.total_seconds())}
+    if schedule.since is not None:
+        times["from"] = int(schedule.since.timestamp())
+    if schedule.until is not None:
+        times["until"] = int(schedule.until.timestamp())
+    return {**member, SCHEDULE: times}
+
+
+def _time(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _no_schedule(member: Jwk, why: str) -> InvalidBundleError:
+    return InvalidBundleError(
+        f"failed to verify JWKS: {SCHEDULE!r} of key {member.get('kid', '')!r} cannot be read: {why}; remove it to "
+        "have the key's rotation begin anew"
+    )
+
+
+def _unreadable(error: Exception) -> InvalidBundleError:
+    return InvalidBundleError(f"failed to verify JWKS: failed to parse JWKS: {error}")
+
+
+def _members(key: PublicKey) -> Jwk:
+    members: Jwk = _jose(key).as_dict(private=False)
+    return {name: members[name] for name in _REQUIRED[members["kty"]]}
+
+
+def _jose(key: PublicKey) -> Key:
+    match key:
+        case rsa.RSAPublicKey():
+            return RSAKey(key, key)
+        case ec.EllipticCurvePublicKey():
+            return ECKey(key, key)
+        case ed25519.Ed25519PublicKey():
+            return OKPKey(key, key)
+        case _:
+            assert_never(key)

@@ -1,0 +1,263 @@
+"""When a JWT signing key makes way for the next one: what is to be stored now, and when to look again. Pure.
+
+A key goes through these states, and what is stored says in which it is:
+
+    published   in the key set, with the time from which it signs: long enough before for caches and replicas to know it
+    signing     from that time on, in every process that has the key set; nothing has to be written at that moment
+    retired     its private part is gone; in the key set until the last token that it signed has ended, and then some
+    gone
+
+Whoever stores writes the key set first and the private keys second: a key set knows all keys that sign and will sign,
+whatever a crash leaves undone. What it leaves is put right by the next plan.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from sentry_trio.ca.jwk import (
+    MOST_KEYS,
+    Jwk,
+    Schedule,
+    make_jwk,
+    read_jwks,
+    schedule_of,
+    thumbprint,
+    with_schedule,
+    write_jwks,
+)
+from sentry_trio.ca.jwt_key import RSA_ALGORITHMS, StoredJwtKey, make_signing_key, signing_keys
+from sentry_trio.ca.keys import PrivateKey, write_private_key
+from sentry_trio.ca.published import MAX_AGE
+from sentry_trio.errors import InvalidBundleError
+
+LEAD: Final = 2 * MAX_AGE
+"""How long a key is published before it signs: for as long as caches keep the set, and as long again for replicas."""
+
+Step = Literal["noted", "published", "signing", "gone"]
+
+_ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """How keys are rotated.
+
+    Attributes:
+        interval: how long each signs; zero for ever. What was begun is brought to its end all the same.
+        lifetime: of the longest-lived token.
+        algorithm: for which new keys are made.
+    """
+
+    interval: timedelta
+    lifetime: timedelta
+    algorithm: str
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a plan may take some tenths of a second, to make a key of RSA."""
+        return self.algorithm in RSA_ALGORITHMS
+
+    @property
+    def lead(self) -> timedelta:
+        """How long a key is published before it signs, and after its last token has ended: `LEAD` at most."""
+        return min(LEAD, self.interval / 2) if self.interval else LEAD
+
+    @property
+    def max_age(self) -> timedelta:
+        """How long the key set may be cached."""
+        return min(MAX_AGE, self.lead / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        stored: what is to take the place of what is stored; None where that is right.
+        changes: what that does.
+        due: when to plan again if nothing changes until then; None for never.
+    """
+
+    stored: StoredJwtKey | None
+    changes: tuple["Change", ...]
+    due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that a plan does.
+
+    Attributes:
+        step: the state that a key is in from now on; `noted`: that it is rotated is new.
+        key_id: which key.
+        text: the same for people.
+    """
+
+    step: Step
+    key_id: str
+    text: str
+
+
+def plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> Plan:
+    """Compares what is stored with what should be; see `Rotation.is_slow`.
+
+    Args:
+        stored: verified.
+        rotation: how keys are rotated.
+        now: the present time, aware.
+
+    Raises:
+        InvalidBundleError: it is not readable, or there is no room in the key set for another key.
+    """
+    draft = _Draft(stored, rotation, now)
+    if rotation.interval or draft.is_scheduled:
+        draft.note_signing_key()
+        draft.drop_former_keys()
+        draft.prune()
+    if rotation.interval:
+        draft.publish_next_key()
+    return Plan(draft.result(), tuple(draft.changes), draft.due())
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A key of the set, its private part where that is stored, and its times."""
+
+    member: Jwk
+    private: PrivateKey | None
+    times: Schedule | None
+    stored_private: bool
+
+    @property
+    def since(self) -> datetime:
+        return _ALWAYS if self.times is None or self.times.since is None else self.times.since
+
+    @property
+    def until(self) -> datetime | None:
+        return None if self.times is None else self.times.until
+
+    @property
+    def name(self) -> str:
+        return str(self.member.get("kid", ""))
+
+
+class _Draft:
+    """What is stored, on its way to what should be."""
+
+    def __init__(self, stored: StoredJwtKey, rotation: Rotation, now: datetime) -> None:
+        self._stored = stored
+        self._rotation = rotation
+        self._now = now.replace(microsecond=0)
+        self._entries, self._order = _entries(stored)
+        self._private = [entry.private for entry in self._order]
+        self.changes: list[Change] = []
+        own = [entry for entry in self._order if entry.since <= now]
+        self._signing = max(own, key=lambda entry: entry.since) if own else self._order[0]
+
+    @property
+    def is_scheduled(self) -> bool:
+        return any(entry.times is not None for entry in self._entries)
+
+    @property
+    def _to_come(self) -> list[_Entry]:
+        return [entry for entry in self._order if entry.since > self._now]
+
+    def note_signing_key(self) -> None:
+        """When it began, and how long what it signs is good for."""
+        signing, lifetime = self._signing, self._rotation.lifetime
+        times = signing.times or Schedule()
+        if times.since is None and self._rotation.interval:
+            times = replace(times, since=self._now)
+            self._tell("noted", signing, "is rotated from now on")
+        signing.times = replace(times, lifetime=max(times.lifetime, lifetime))
+        if self._to_come:
+            self._retire(signing, self._to_come[0].since)
+
+    def drop_former_keys(self) -> None:
+        """The private parts of keys whose time is over."""
+        for entry in [each for each in self._order if each.since < self._signing.since]:
+            self._order.remove(entry)
+            entry.private = None
+            self._retire(entry, self._now)
+            self._tell("signing", self._signing, f"signs in place of {entry.name!r}, whose private part is given up")
+
+    def prune(self) -> None:
+        """Public keys by which no token verifies any more; never one whose private part is stored."""
+        for entry in list(self._entries):
+            if entry.stored_private or entry.times is None:
+                continue
+            if entry.until is None and entry.since <= self._now:
+                # Somebody took its private part away; what it may have signed until now is still good.
+                self._retire(entry, self._now)
+            elif entry.until is None or entry.until <= self._now:
+                self._entries.remove(entry)
+                self._tell("gone", entry, "has left the key set: no token that it signed is valid any more")
+
+    def publish_next_key(self) -> None:
+        """Makes the next key when it is time to publish it."""
+        lead = self._rotation.lead
+        if self._to_come or self._now < self._turn - lead:
+            return
+        if len(self._entries) >= MOST_KEYS:
+            raise InvalidBundleError(
+                f"cannot rotate the JWT signing key: the key set has {MOST_KEYS} keys already; remove those that sign "
+                "no valid token any more"
+            )
+        key = make_signing_key(self._rotation.algorithm)
+        since = max(self._turn, self._now + lead)
+        times = Schedule(since=since, lifetime=self._rotation.lifetime)
+        member = make_jwk(key.public_key(), self._rotation.algorithm, thumbprint(key.public_key()))
+        entry = _Entry(member, key, times, stored_private=True)
+        self._entries.append(entry)
+        self._order.append(entry)
+        self._retire(self._signing, since)
+        self._tell("published", entry, f"is published, and signs from {since:%Y-%m-%dT%H:%M:%SZ} on")
+
+    @property
+    def _turn(self) -> datetime:
+        """When the signing key has signed for long enough."""
+        since = self._signing.since
+        return (self._now if since == _ALWAYS else since) + self._rotation.interval
+
+    def due(self) -> datetime | None:
+        times = [entry.since for entry in self._to_come]
+        times += [entry.until for entry in self._entries if entry.until is not None and entry not in self._order]
+        if self._rotation.interval and not self._to_come:
+            times.append(self._turn - self._rotation.lead)
+        return min(times, default=None)
+
+    def result(self) -> StoredJwtKey | None:
+        members = [
+            entry.member if entry.times is None else with_schedule(entry.member, entry.times) for entry in self._entries
+        ]
+        private = [entry.private for entry in self._order if entry.private is not None]
+        same_keys = private == self._private
+        if same_keys and members == read_jwks(self._stored.jwks):
+            return None
+        # Text around keys that stay is somebody's own.
+        pem = self._stored.key if same_keys else b"".join(map(write_private_key, private))
+        return StoredJwtKey(pem, write_jwks(members))
+
+    def _retire(self, entry: _Entry, last: datetime) -> None:
+        """It signs until `last` at most: from when on its tokens are all over, at the latest."""
+        times = entry.times or Schedule()
+        lifetime = max(times.lifetime, self._rotation.lifetime)
+        until = last + lifetime + self._rotation.lead
+        entry.times = replace(times, lifetime=lifetime, until=max(until, times.until or until))
+
+    def _tell(self, step: Step, entry: _Entry, text: str) -> None:
+        self.changes.append(Change(step, entry.name, f"JWT signing key {entry.name!r} {text}"))
+
+
+def _entries(stored: StoredJwtKey) -> tuple[list[_Entry], list[_Entry]]:
+    """All keys of the set; and those of them that are stored with their private parts, in the order of these."""
+    members: Sequence[Jwk] = read_jwks(stored.jwks)
+    private = signing_keys(stored, list(members))
+    entries = []
+    for member in members:
+        own = next((key for key, its in private if its is member), None)
+        entries.append(_Entry(member, own, schedule_of(member), stored_private=own is not None))
+    order = [entry for key, _ in private for entry in entries if entry.private is key]
+    return entries, order

@@ -1,0 +1,201 @@
+"""The rotation of JWT signing keys while a run serves, in virtual time, on a store in memory."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.ca.jwt_key import StoredJwtKey
+from sentry_trio.ca.jwt_rotation import LEAD
+from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.environments.jwt import LOOK, JwtKeeper
+from sentry_trio.errors import InvalidBundleError, StoreError
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.options import parse_options
+from sentry_trio.telemetry.metrics import Metrics
+from tests.logged import Line, capture_logs
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+DAY = 86400.0
+FLAGS = ("--jwt-enabled", "--jwt-signing-algorithm=ES256")
+SUBJECT = SpiffeId.make("acme", "shop", "checkout")
+
+
+class Shelf:
+    """A store; `trouble` is raised instead of writing."""
+
+    place = "the shelf"
+
+    def __init__(self) -> None:
+        self.stored: StoredJwtKey | None = None
+        self.trouble: StoreError | None = None
+        self.writes: list[float] = []
+
+    async def load(self, compose: Callable[[bytes], bytes]) -> StoredJwtKey | None:
+        return self.stored
+
+    async def create(self, stored: StoredJwtKey) -> StoredJwtKey:
+        self.stored = stored
+        return stored
+
+    async def replace(self, stored: StoredJwtKey, *, expected: StoredJwtKey) -> bool:
+        self.writes.append(trio.current_time())
+        if self.trouble is not None:
+            raise self.trouble
+        if self.stored != expected:
+            return False
+        self.stored = stored
+        return True
+
+
+class Bench:
+    """Runs that follow one another, as an authority has them."""
+
+    def __init__(self, *flags: str) -> None:
+        self.metrics = Metrics()
+        self.shelf = Shelf()
+        options = parse_options([*FLAGS, *flags], {})
+        self.began = trio.current_time()
+        self.keeper = JwtKeeper(options, metrics=self.metrics, now=self.now)
+        self.runs = 0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=trio.current_time() - self.began)
+
+    @property
+    def since(self) -> float:
+        return trio.current_time() - self.began
+
+    @property
+    def names(self) -> list[str]:
+        assert self.shelf.stored is not None
+        return [member["kid"] for member in json.loads(self.shelf.stored.jwks)["keys"]]
+
+    def counted(self, name: str, **labels: str) -> float:
+        told = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        line = f"{name}{{{told}}} " if labels else f"{name} "
+        text = self.metrics.exposition()[0].decode()
+        return next(float(each.removeprefix(line)) for each in text.splitlines() if each.startswith(line))
+
+    async def serve(self) -> None:
+        """Until cancelled."""
+        while True:
+            self.runs += 1
+            opened = await self.keeper.open(self.shelf, Configuration(), may_generate=self.runs == 1)
+            self.issuer = opened.issuer
+            with trio.CancelScope() as run:
+
+                async def changed(run: trio.CancelScope = run) -> None:
+                    run.cancel()
+
+                await opened.rotate(changed)
+
+    def kid(self) -> str:
+        token = self.issuer.issue(SUBJECT, ["a"], now=self.now(), not_after=self.now() + timedelta(days=1))
+        return str(jwt.get_unverified_header(token)["kid"])
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Line]]:
+    with capture_logs() as captured:
+        yield captured
+
+
+async def test_keys_follow_one_another(autojump_clock: MockClock, lines: list[Line]) -> None:
+    bench = Bench("--jwt-key-rotation=240h")
+    lead = LEAD.total_seconds()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.serve)
+        await trio.sleep(1)
+        [first] = bench.names
+        assert bench.runs == 2  # that the key is rotated was noted
+        await trio.sleep(10 * DAY - lead - 3)
+        assert bench.names == [first]
+        await trio.sleep(3)
+        assert bench.names[0] == first == bench.kid()
+        await trio.sleep(lead)
+        _, second = bench.names
+        assert bench.kid() == second
+        assert bench.runs == 4
+        await trio.sleep(DAY + lead + 2)
+        assert bench.names == [second]
+        assert bench.runs == 5
+        nursery.cancel_scope.cancel()
+    steps = {step: bench.counted("sentry_jwt_key_rotation_steps_total", state=step) for step in ("published", "gone")}
+    assert steps == {"published": 1, "gone": 1}
+    assert bench.counted("sentry_jwt_key_rotation_failures_total") == 0
+    said = [line["event"] for line in lines if "JWT signing key '" in line["event"]]
+    assert len(said) == 4
+    assert not [line for line in lines if line["log_level"] in {"warning", "error"}]
+
+
+async def test_what_cannot_be_stored_is_told_and_tried_again(autojump_clock: MockClock, lines: list[Line]) -> None:
+    bench = Bench("--jwt-key-rotation=240h")
+    bench.shelf.trouble = StoreError("failed to write file x: no space left on device")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.serve)
+        await trio.sleep(3600)
+        assert 10 < len(bench.shelf.writes) < 40
+        assert bench.runs == 1
+        bench.kid()
+        bench.shelf.trouble = None
+        await trio.sleep(400)
+        assert bench.runs == 2
+        nursery.cancel_scope.cancel()
+    errors = [line["event"] for line in lines if line["log_level"] == "error"]
+    assert errors[0].endswith("going on with the present one: failed to write file x: no space left on device")
+    assert bench.counted("sentry_jwt_key_rotation_failures_total") == len(errors)
+
+
+async def test_what_somebody_else_changed_is_left_to_who_is_told(autojump_clock: MockClock) -> None:
+    bench = Bench("--jwt-key-rotation=240h")
+    await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
+    opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
+    theirs = bench.shelf.stored = StoredJwtKey(b"theirs", b"theirs")
+
+    async def changed() -> None:
+        pytest.fail("nothing was written")
+
+    with trio.move_on_after(DAY):
+        await opened.rotate(changed)
+    assert bench.shelf.stored == theirs
+    assert len(bench.shelf.writes) <= DAY / LOOK + 1
+
+
+@pytest.mark.parametrize("flags", [(), ("--jwt-key-id=mine",)])
+async def test_without_rotation_nothing_is_written(autojump_clock: MockClock, flags: tuple[str, ...]) -> None:
+    bench = Bench(*flags)
+    with trio.move_on_after(5 * DAY):
+        await bench.serve()
+    assert bench.shelf.writes == []
+
+
+async def test_a_clock_that_is_set_is_noticed(autojump_clock: MockClock) -> None:
+    bench = Bench("--jwt-key-rotation=240h")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.serve)
+        await trio.sleep(1)
+        bench.began -= 10 * DAY
+        await trio.sleep(LOOK + 1)
+        assert len(bench.names) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_key_that_is_gone_or_wrong_names_the_place() -> None:
+    bench = Bench()
+    with pytest.raises(StoreError, match=r"the JWT signing key is gone \(the shelf\): none is generated in its place"):
+        await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
+    bench.shelf.stored = StoredJwtKey(b"no key", b"no set")
+    with pytest.raises(InvalidBundleError, match=r"key is not PEM encoded \(the shelf\)"):
+        await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
+
+
+async def test_caches_are_told_how_long() -> None:
+    for flags, seconds in (((), 3600), (("--jwt-key-rotation=4h",), 3600), (("--jwt-key-rotation=2h",), 1800)):
+        bench = Bench(*flags)
+        opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
+        assert opened.issuer.published.max_age == timedelta(seconds=seconds)
