@@ -1,10 +1,12 @@
 """JWTs in standalone mode, from the files to a relying party that knows nothing but the issuer."""
 
+import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import jwt
 import pytest
 import trio
+import trio.testing
 import trustme
 from grpclib.const import Status
 
@@ -67,10 +70,14 @@ async def signed(application: app.Application, directory: Path, **fields: Any) -
     return SignCertificateResponse.FromString(answer.data[5:])
 
 
-def verified_by(directory: Path, token: str, audience: str, algorithm: str = "RS256") -> dict[str, Any]:
+def verified_by(
+    directory: Path, token: str, audience: str, algorithm: str = "RS256", *, verify_iat: bool = True
+) -> dict[str, Any]:
     keys = jwt.PyJWKSet.from_json((directory / "jwks.json").read_text())
     key = keys[jwt.get_unverified_header(token)["kid"]]
-    claims: dict[str, Any] = jwt.decode(token, key, algorithms=[algorithm], audience=audience)
+    claims: dict[str, Any] = jwt.decode(
+        token, key, algorithms=[algorithm], audience=audience, options={"verify_iat": verify_iat}
+    )
     return claims
 
 
@@ -196,3 +203,51 @@ async def test_a_relying_party_verifies_a_token_of_ours(tmp_path: Path) -> None:
             claims = await trio.to_thread.run_sync(verified, issuer, str(tmp_path / "web.pem"), "cloud", token)
             assert claims["sub"] == "spiffe://public/ns/shop/myapp"
             await application.authority.restart()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    with trio.fail_after(30):
+        while not is_so():
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+async def test_keys_are_rotated_while_it_serves(tmp_path: Path, algorithm: str) -> None:
+    """Files are written by the process itself; each change is a hot restart, and tokens go on to verify."""
+    passed = timedelta()
+
+    def now() -> datetime:
+        return datetime.now(UTC) + passed
+
+    def names() -> list[str]:
+        return [member["kid"] for member in json.loads((tmp_path / "jwks.json").read_text())["keys"]]
+
+    def private_keys() -> int:
+        return (tmp_path / "jwt.key").read_bytes().count(b"-----BEGIN")
+
+    def stands(public: int, private: int) -> bool:
+        return (len(names()), private_keys()) == (public, private)
+
+    async def kid() -> str:
+        token = (await signed(application, tmp_path)).jwt.value
+        verified_by(tmp_path, token, "public", algorithm, verify_iat=False)
+        return str(jwt.get_unverified_header(token)["kid"])
+
+    # The authority's clock runs ahead of whoever verifies its certificate.
+    (tmp_path / "sentry.yaml").write_text("spec: {mtls: {allowedClockSkew: 100h}}")
+    flags = (f"--jwt-signing-algorithm={algorithm}", "--jwt-key-rotation=48h", f"--config={tmp_path}/sentry.yaml")
+    options = options_in(tmp_path, *flags)
+    async with trio.open_nursery() as nursery:
+        application = await nursery.start(partial(app.serve, options, environ={}, now=now))
+        await until(lambda: b"sentry-trio/rotation" in (tmp_path / "jwks.json").read_bytes())
+        [first] = names()
+        for hours, keys, private in ((47, 2, 2), (2, 2, 1), (27, 1, 1)):
+            # Nobody waits for days here: the time comes, and a restart looks at it.
+            passed += timedelta(hours=hours)
+            await application.authority.restart()
+            await until(partial(stands, keys, private))
+            assert (await kid() == first) == (private == 2)
+        assert first not in names()
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+        assert (tmp_path / "jwt.key").stat().st_mode & 0o777 == 0o600
+        nursery.cancel_scope.cancel()
