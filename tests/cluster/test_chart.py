@@ -215,6 +215,13 @@ async def test_own_certificates_are_written_once(release: Release) -> None:
     assert (await release.parts())["issuer.key"] == second.key
 
 
+async def test_tokens_come_with_certificates(release: Release) -> None:
+    await release.run("install", values={"jwt": {"enabled": True, "signingAlgorithm": "ES256", "keyRotation": "720h"}})
+    obtained = await release.sign_for_a_pod(await release.account())
+    assert obtained.jwt is not None
+    assert (await release.parts()).keys() == {"ca.crt", "issuer.crt", "issuer.key", "jwt.key", "jwks.json"}
+
+
 async def test_what_somebody_else_made_is_used_and_left_alone(release: Release) -> None:
     """As Dapr's chart leaves it: its Secret, its ConfigMap, its Configuration, and its Deployment."""
     theirs = _made(release.namespace)

@@ -28,9 +28,7 @@ def test_all_objects_are_valid(helm: Helm, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", values.ALL)
-def test_the_process_takes_the_arguments(helm: Helm, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    # Arguments are what is looked at, also of features that are still to come.
-    monkeypatch.setattr("sentry_trio.settings.options.require", lambda *_, **__: None, raising=False)
+def test_the_process_takes_the_arguments(helm: Helm, name: str) -> None:
     rendered = helm.rendered(values.ALL[name])
     options = parse_options(rendered.arguments, {"NAMESPACE": NAMESPACE})
     ports = {each["name"]: each["containerPort"] for each in rendered.container["ports"]}

@@ -143,6 +143,7 @@ ALL: Final[dict[str, dict[str, Any]]] = {
             "ttl": "1h",
         }
     },
+    "jwt, rotated": {"jwt": {"enabled": True, "ttl": "2h", "keyRotation": "24h"}},
     "oidc, tls": {
         "jwt": {"enabled": True},
         "oidc": {

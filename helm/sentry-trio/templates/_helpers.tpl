@@ -113,7 +113,7 @@ prometheus.io/path: /
 {{- end }}
 {{- if .Values.jwt.enabled }}
 - --jwt-enabled=true
-{{- range $flag, $value := dict "jwt-key-filename" .Values.jwt.keyFilename "jwks-filename" .Values.jwt.jwksFilename "jwt-issuer" .Values.jwt.issuer "jwt-signing-algorithm" .Values.jwt.signingAlgorithm "jwt-key-id" .Values.jwt.keyID "jwt-ttl" .Values.jwt.ttl }}
+{{- range $flag, $value := dict "jwt-key-filename" .Values.jwt.keyFilename "jwks-filename" .Values.jwt.jwksFilename "jwt-issuer" .Values.jwt.issuer "jwt-signing-algorithm" .Values.jwt.signingAlgorithm "jwt-key-id" .Values.jwt.keyID "jwt-ttl" .Values.jwt.ttl "jwt-key-rotation" .Values.jwt.keyRotation }}
 {{- if $value }}
 - {{ printf "--%s=%s" $flag $value | quote }}
 {{- end }}
