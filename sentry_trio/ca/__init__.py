@@ -17,6 +17,13 @@ What it does:
     issue           sign a workload certificate
     check           look at what was signed before it leaves
 
+JWTs beside certificates, imported only where they are issued:
+    jwk             public keys and sets of them, as JSON
+    jwt_key         the signing key and its key set: made, read, held to each other
+    jwt_rotation    when the next key takes over
+    jwt             the tokens
+    jwts published  what others need to know of them, at no cost
+
 What these stand on:
     certificates    questions asked of one or two certificates
     signatures      which signatures count

@@ -1,9 +1,10 @@
 """Where an authority lives, and so where a run is made from: one module per mode.
 
-standalone.py    files, and whoever asks is vouched for; jwt.py: with JWTs
+standalone.py    files, and whoever asks is vouched for
 kubernetes.py    a Secret, a Configuration object, and pods that show a token
 
-token_validators.py, jwks.py    what a configuration adds to either
+jwt.py                           JWTs, wherever their keys are; jwt_files.py, jwt_secret.py: in either
+token_validators.py, jwks.py     what a configuration adds to either
 """
 
 import enum
