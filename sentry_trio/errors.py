@@ -131,6 +131,10 @@ class SigningError(SentryError):
     """A certificate could not be made, or is not what was to be made; it has not left the process."""
 
 
+class JwtError(SentryError):
+    """A JWT could not be made."""
+
+
 class ApiUnavailableError(SentryError):
     """The Kubernetes API server cannot be reached, is overloaded, failing or slow: it may pass by itself.
 

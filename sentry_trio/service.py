@@ -1,6 +1,7 @@
 """SignCertificate: choose a validator, have it vouch, read the CSR, sign, answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,6 +22,7 @@ from sentry_trio.errors import (
     InvalidIdentityError,
     InvalidRequestError,
     IssuerNotValidError,
+    JwtError,
     NotPermittedError,
     SentryError,
     SigningError,
@@ -69,6 +71,7 @@ _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     InvalidRequestError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_REQUEST),
     IssuerNotValidError: _Answer(Status.FAILED_PRECONDITION, SignFailure.ISSUER_NOT_VALID),
     SigningError: _Answer(Status.INTERNAL, SignFailure.SIGNING, "failed to sign certificate"),
+    JwtError: _Answer(Status.INTERNAL, SignFailure.SIGNING),
 }
 # Refusals are the caller's affair and logged for those who search; these are the operator's.
 _OPERATORS: Final = frozenset({Status.FAILED_PRECONDITION, Status.INTERNAL})
@@ -210,12 +213,12 @@ class CertificateService:
         """One for the trust domain and all audiences asked for, and one for each of these, as Dapr Sentry 1.18 does."""
         asked = list(request.jwt_audiences)
         issue = partial(jwts.issue, identity.spiffe_id, now=self._now(), not_after=issued.not_after)
-        with self._metrics.stage("sign"):
+        with self._metrics.stage("sign"), _naming("JWT"):
             response.jwt.value = issue([vouched.trust_domain, *asked])
         for audience in dict.fromkeys(asked):
             # An RSA signature takes the better part of a millisecond.
             await trio.lowlevel.checkpoint()
-            with self._metrics.stage("sign"):
+            with self._metrics.stage("sign"), _naming(f"JWT for audience {audience}"):
                 response.per_audience_jwts[audience].value = issue([audience])
 
     def _refusal(self, error: SentryError) -> GRPCError:
@@ -227,3 +230,12 @@ class CertificateService:
         else:
             _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value)
         return GRPCError(answer.status, answer.text or str(error))
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Dapr Sentry 1.18's texts for a token that could not be made."""
+    try:
+        yield
+    except JwtError as error:
+        raise JwtError(f"failed to generate {what}: {error}") from error

@@ -1,7 +1,7 @@
 """SignCertificate as a foreign client meets it: grpcio, over TLS whose chain is the authority's own."""
 
 from base64 import encodebytes
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
+from sentry_trio.ca.jwts import Jwts
 from sentry_trio.ca.keys import KeyType, generate_key, write_private_key
+from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.errors import ApiUnavailableError, SigningError
+from sentry_trio.errors import ApiUnavailableError, JwtError, SigningError
 from sentry_trio.grpc import open_listener, serve_grpc, server_context
 from sentry_trio.proto.sentry_grpc import CABase
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
@@ -98,11 +100,12 @@ def made_service(
     *,
     metrics: Metrics | None = None,
     clock: Callable[[], datetime] = wall_clock,
+    jwts: Jwts | None = None,
 ) -> CertificateService:
     policy = Policy(
         lifetime=timedelta(hours=24), allowed_clock_skew=SKEW, namespace="default", cluster_domain="localhost"
     )
-    return CertificateService(issuer, validators, policy, metrics=metrics or Metrics(), now=clock)
+    return CertificateService(issuer, validators, policy, metrics=metrics or Metrics(), now=clock, jwts=jwts)
 
 
 @asynccontextmanager
@@ -111,6 +114,7 @@ async def oracle(
     validators: Validators = STANDALONE,
     issuer: Issuer | None = None,
     clock: Callable[[], datetime] = wall_clock,
+    jwts: Jwts | None = None,
 ) -> AsyncIterator[Oracle]:
     issuer = issuer or Issuer(made_bundle())
     key = generate_key(KeyType.P256)
@@ -124,7 +128,7 @@ async def oracle(
     )
     context = server_context(own.pem, write_private_key(key))
     metrics = Metrics()
-    service = made_service(issuer, validators, metrics=metrics, clock=clock)
+    service = made_service(issuer, validators, metrics=metrics, clock=clock, jwts=jwts)
     with open_listener("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(serve_grpc, [service], [listener], tls=lambda: context))
@@ -298,6 +302,51 @@ async def test_a_failure_to_sign_is_internal_and_tells_no_details() -> None:
     async with oracle(issuer=BrokenIssuer(made_bundle())) as served:
         assert await served.refused() == ("INTERNAL", "failed to sign certificate")
         assert served.counted('dapr_sentry_cert_sign_failure_total{reason="signing"}') == 1
+
+
+class BrokenJwts:
+    """Signs for no audience but those given."""
+
+    published = PublishedKeys(b"", "ES256")
+
+    def __init__(self, *audiences: str) -> None:
+        self.audiences = set(audiences)
+
+    def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
+        if not self.audiences.issuperset(audiences):
+            raise JwtError("key 'x' cannot sign")
+        return "a token"
+
+
+@pytest.mark.parametrize(
+    ("able", "message"),
+    [
+        ((), "failed to generate JWT: key 'x' cannot sign"),
+        (("public", "a", "b"), None),
+    ],
+)
+async def test_a_token_that_cannot_be_made_is_internal(able: tuple[str, ...], message: str | None) -> None:
+    async with oracle(jwts=BrokenJwts(*able)) as served:
+        if message is None:
+            assert (await served.sign(jwt_audiences=["a", "b"])).per_audience_jwts["b"].value == "a token"
+        else:
+            assert await served.refused(jwt_audiences=["a", "b"]) == ("INTERNAL", message)
+            assert served.counted('dapr_sentry_cert_sign_failure_total{reason="signing"}') == 1
+
+
+class OneByOneJwts(BrokenJwts):
+    """Signs for several at once, and for one alone not."""
+
+    def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
+        if len(audiences) == 1:
+            raise JwtError("empty token")
+        return "a token"
+
+
+async def test_a_token_for_one_audience_that_cannot_be_made_names_it() -> None:
+    async with oracle(jwts=OneByOneJwts()) as served:
+        refusal = ("INTERNAL", "failed to generate JWT for audience a: empty token")
+        assert await served.refused(jwt_audiences=["a", "b"]) == refusal
 
 
 class AwayValidator:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
@@ -14,6 +15,7 @@ from joserfc.jws import JWSRegistry
 from sentry_trio.ca.jwt_key import JwtKeys, SigningKey
 from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.errors import JwtError
 
 _ID_BYTES: Final = 16
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
@@ -31,6 +33,9 @@ class JwtIssuer:
         lifetime: of a token whose certificate lasts that long.
         allowed_clock_skew: how far back its validity begins.
 
+    Raises:
+        JwtError: a key cannot sign.
+
     Attributes:
         published: what the tokens are verified by.
     """
@@ -45,6 +50,9 @@ class JwtIssuer:
         self._algorithm = JWSRegistry.algorithms[keys.algorithm]
         latest_first = sorted(keys.signing, key=lambda each: each.since or _ALWAYS, reverse=True)
         self._signers = [_Signer(each, keys.algorithm) for each in latest_first]
+        # The trial: a key that cannot do it, such as one of RSA that is too short for the hash, is refused here.
+        for signer in self._signers:
+            self._sign(signer, b"")
 
     def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
         """A compact JWS (RFC 7515, 3.1), members of header and claims in the order of the alphabet.
@@ -54,6 +62,9 @@ class JwtIssuer:
             audiences: whom it is for, in this order.
             now: the present time, aware.
             not_after: the end of the certificate that it goes with, which no token outlives.
+
+        Raises:
+            JwtError: it cannot be signed.
         """
         claims: dict[str, Any] = {
             "aud": list(audiences),
@@ -68,8 +79,14 @@ class JwtIssuer:
             claims["iss"] = self._issuer
         signer = self._signer(now)
         signed = signer.header + b"." + _part(claims)
-        signature = self._algorithm.sign(signed, signer.key)
-        return (signed + b"." + _base64(signature)).decode("ascii")
+        return (signed + b"." + _base64(self._sign(signer, signed))).decode("ascii")
+
+    def _sign(self, signer: "_Signer", signed: bytes) -> bytes:
+        try:
+            signature: bytes = self._algorithm.sign(signed, signer.key)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise JwtError(f"key {signer.key_id!r} cannot sign by {self._algorithm.name}: {error}") from error
+        return signature
 
     def _signer(self, now: datetime) -> "_Signer":
         # The last one is the oldest; it signs if a clock says that no key's time has come yet.
@@ -80,6 +97,7 @@ class _Signer:
     """A key as it is used: with the header that its tokens have in common."""
 
     def __init__(self, signing: SigningKey, algorithm: str) -> None:
+        self.key_id = signing.key_id
         self.since = signing.since or _ALWAYS
         self.key = _jose(signing.key)
         self.header = _part({"alg": algorithm, "kid": signing.key_id, "typ": "JWT"})

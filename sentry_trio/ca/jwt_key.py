@@ -231,6 +231,9 @@ def _misfit(key: PrivateKey, algorithm: str) -> str | None:
         return _unsupported(algorithm)
     if not isinstance(key, wanted):
         return f"{family} requires {article} key, but got {_go_type(key)}"
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS:
+        # RFC 7518, 3.3 and 3.5; Dapr Sentry 1.18 signs with shorter ones, as far as they hold the hash.
+        return f"{family} requires a key of {_RSA_BITS} bits or more, got {key.key_size}"
     if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, _CURVES[algorithm]):
         return f"{algorithm} requires a {_NAMES[_CURVES[algorithm]().name]} curve, got {_NAMES[key.curve.name]}"
     return None

@@ -18,4 +18,8 @@ class Jwts(Protocol):
     published: PublishedKeys
 
     def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
-        """A compact JWS that speaks for a subject to these audiences."""
+        """A compact JWS that speaks for a subject to these audiences.
+
+        Raises:
+            JwtError: it cannot be signed.
+        """

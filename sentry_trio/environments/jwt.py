@@ -13,7 +13,7 @@ from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import JwtKeys, StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
 from sentry_trio.ca.jwt_rotation import Plan, Rotation, plan
 from sentry_trio.environments import Changed
-from sentry_trio.errors import InvalidBundleError, SentryError, StoreError
+from sentry_trio.errors import InvalidBundleError, JwtError, SentryError, StoreError
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.logs import get_logger
@@ -112,12 +112,15 @@ class JwtKeeper:
             )
         keys = self._verified(stored, store)
         published = replace(keys.published, max_age=self._rotation.max_age)
-        issuer = JwtIssuer(
-            replace(keys, published=published),
-            issuer=options.jwt_issuer,
-            lifetime=options.jwt_ttl,
-            allowed_clock_skew=configuration.allowed_clock_skew,
-        )
+        try:
+            issuer = JwtIssuer(
+                replace(keys, published=published),
+                issuer=options.jwt_issuer,
+                lifetime=options.jwt_ttl,
+                allowed_clock_skew=configuration.allowed_clock_skew,
+            )
+        except JwtError as error:
+            raise InvalidBundleError(f"{error} ({store.place})") from error
         _log.info("JWT issuing enabled")
         return Opened(issuer, stored, partial(self._rotate, store, stored))
 

@@ -2,15 +2,19 @@
 
 import json
 from base64 import urlsafe_b64decode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from sentry_trio.ca.jwt import JwtIssuer
-from sentry_trio.ca.jwt_key import generate_jwt_key, verify_jwt_key
+from sentry_trio.ca.jwt_key import JwtKeys, SigningKey, generate_jwt_key, verify_jwt_key
+from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.errors import JwtError
 
 from .test_jwt_key import ALGORITHMS
 
@@ -73,3 +77,24 @@ def test_no_two_are_alike() -> None:
     jwts = issuer()
     first, second = (parts(jwts.issue(SUBJECT, ["a"], now=NOW, not_after=NOW))[1]["jti"] for _ in range(2))
     assert first != second
+
+
+def test_a_key_that_cannot_sign_is_found_before_it_is_asked_to() -> None:
+    short = SigningKey(rsa.generate_private_key(65537, 1024), "short")
+    keys = JwtKeys((short,), "PS512", PublishedKeys(b"", "PS512"))
+    with pytest.raises(JwtError, match=r"^key 'short' cannot sign by PS512: "):
+        JwtIssuer(keys, issuer=None, lifetime=timedelta(hours=2), allowed_clock_skew=timedelta())
+
+
+@pytest.mark.parametrize(("seconds", "signer"), [(-1, 0), (0, 1), (1, 1)])
+def test_a_key_signs_from_its_time_on(seconds: int, signer: int) -> None:
+    keys = [SigningKey(ec.generate_private_key(ec.SECP256R1()), name) for name in ("a", "b")]
+    both = (keys[0], replace(keys[1], since=NOW))
+    jwts = JwtIssuer(
+        JwtKeys(both, "ES256", PublishedKeys(b"", "ES256")),
+        issuer=None,
+        lifetime=timedelta(hours=2),
+        allowed_clock_skew=timedelta(),
+    )
+    header, _ = parts(jwts.issue(SUBJECT, ["a"], now=NOW + timedelta(seconds=seconds), not_after=NOW))
+    assert header["kid"] == "ab"[signer]

@@ -5,6 +5,7 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sentry_trio.ca.jwk import SCHEDULE, read_jwks, thumbprint
 from sentry_trio.ca.jwt_key import StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
@@ -14,6 +15,7 @@ from sentry_trio.errors import InvalidBundleError
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 STORED = generate_jwt_key("ES256", None)
 RSA = write_private_key(generate_key(KeyType.RSA2048))
+SHORT = write_private_key(rsa.generate_private_key(65537, 1024))
 P384 = write_private_key(generate_key(KeyType.P384))
 ED25519 = write_private_key(generate_key(KeyType.ED25519))
 
@@ -59,6 +61,7 @@ def test_a_thumbprint_is_that_of_the_rfc() -> None:
         (P384, "ES256", "ES256 requires a P-256 curve, got P-384"),
         (P384, "EdDSA", "EdDSA algorithm requires an Ed25519 key, but got *ecdsa.PrivateKey"),
         (ED25519, "RS256", "RSA algorithm RS256 requires an RSA key, but got ed25519.PrivateKey"),
+        (SHORT, "RS256", "RSA algorithm RS256 requires a key of 2048 bits or more, got 1024"),
         (RSA, "HS256", "unsupported signature algorithm: HS256"),
         (RSA, "none", "unsupported signature algorithm: none"),
     ],
