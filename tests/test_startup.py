@@ -47,6 +47,7 @@ ELSEWHERE = (
     "stores.configuration_object",
     "stores.jwt_files",
     "stores.jwt_secret",
+    "stores.public",
     "stores.secret*",
     "backoff",
     "tokens",
