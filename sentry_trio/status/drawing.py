@@ -207,15 +207,15 @@ def _certificate(link: Link, whose: str, report: Report, *, unicode: bool, width
 
 
 def _replica(replica: Replica, report: Report) -> Iterator[RenderableType]:
-    name = Text(plain(replica.name), style="bold")
+    name = Text.assemble((plain(replica.name), "bold"), "  ", overflow="fold")
     health = replica.health
     if isinstance(health, NotShown):
         # Why is among the findings, and so is why it is degraded.
-        yield name.append("  not reachable", style="bold red")
+        yield name.append("not reachable", style="bold red")
         return
-    name.append("  ready", style="green") if health.ready else name.append("  not ready", style="bold yellow")
+    name.append(*("ready", "green") if health.ready else ("not ready", "bold yellow"))
     if health.degraded is not None:
-        name.append(", degraded", style="bold yellow")
+        name.append(", ").append("degraded", style="bold yellow")
     name.append(f", run {health.run}")
     if health.started_at is not None:
         name.append(f", up {duration(report.at - health.started_at)}")
