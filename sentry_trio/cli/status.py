@@ -1,6 +1,7 @@
 """`sentry-trio status`: what running authorities say of themselves, shown to people and to scripts."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -122,7 +123,7 @@ async def _sight(asked: Asked, environ: Mapping[str, str]) -> AsyncIterator[Sigh
 
 def _files(asked: Asked) -> Files | None:
     directory = asked.credentials
-    if directory is None and _OWN_FILES.is_dir():
+    if directory is None and os.access(_OWN_FILES, os.X_OK):
         directory = _OWN_FILES
     if directory is None:
         return None
@@ -147,9 +148,9 @@ def _show(report: Report, *, as_json: bool) -> int:
 
 @contextmanager
 def _screen() -> Iterator[Callable[[Report], None]]:
-    """Shows each report in the place of the one before; where there is no terminal, below it."""
+    """Shows each report in the place of the one before; where there is no terminal that can do so, below it."""
     console = _console()
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield lambda report: console.print(Drawing(report, judge(report)), Text())
         return
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
         given.issuer_credentials is None
         and given.kubeconfig is None
         and bool(environ.get("KUBERNETES_SERVICE_HOST"))
-        and (_SERVICE_ACCOUNT / "token").exists()
+        and os.access(_SERVICE_ACCOUNT / "token", os.R_OK)
     )
     namespace = given.namespace or _own_namespace(environ, in_pod=in_pod)
     if not _LABEL.fullmatch(namespace):

@@ -16,7 +16,7 @@ import trio
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, StoreError
 from sentry_trio.kube.rights import Right
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
-from sentry_trio.status.replicas import Place
+from sentry_trio.status.replicas import Absent, Place
 from sentry_trio.status.report import HiddenError
 from sentry_trio.stores.public import PublicParts, public_parts
 from sentry_trio.stores.secret_content import Keys
@@ -65,8 +65,13 @@ class _Pod(msgspec.Struct):
     status: _Status
 
 
+class _More(msgspec.Struct):
+    more: str = msgspec.field(default="", name="continue")
+
+
 class _Pods(msgspec.Struct):
     items: list[_Pod]
+    metadata: _More = msgspec.field(default_factory=_More)
 
 
 class PodApi(Protocol):
@@ -100,7 +105,7 @@ class Cluster:
     own_pod: str | None
     timeout: float
 
-    async def replicas(self) -> list[Place]:
+    async def replicas(self) -> list[Place | Absent]:
         """The pods that run or are to run, by name. Those that end are left out.
 
         Raises:
@@ -109,29 +114,33 @@ class Cluster:
         right = Right("list", "", "pods", self.namespace)
         answer = await self._get(right, "pods", {"labelSelector": LABEL, "limit": str(MOST_PODS)})
         try:
-            pods = msgspec.convert(answer, _Pods).items
+            pods = msgspec.convert(answer, _Pods)
         except msgspec.ValidationError as error:
             raise HiddenError(f"the API server's list of pods is not understood: {error}") from error
         places = [
             self._place(pod)
-            for pod in pods
+            for pod in pods.items
             if pod.status.phase not in {"Succeeded", "Failed"} and pod.metadata.deletionTimestamp is None
         ]
         if not places:
             raise HiddenError(f"there are no pods {LABEL} in {self.namespace}")
-        return sorted(places, key=lambda place: place.name)
+        places.sort(key=lambda place: place.name)
+        if pods.metadata.more:
+            places.append(Absent("further pods", f"no more than {MOST_PODS} are asked"))
+        return places
 
-    def _place(self, pod: _Pod) -> Place:
+    def _place(self, pod: _Pod) -> Place | Absent:
         name, address = pod.metadata.name, pod.status.podIP
+        if not address:
+            return Absent(name, f"no address yet (phase {pod.status.phase})")
         ports = _ports(pod)
         if self.own_pod is None:
             get = partial(self._get_through_api_server, name)
         else:
             host = _LOOPBACK if name == self.own_pod else address
             get = partial(fetch, host, timeout=self.timeout)
-        absent = None if address else f"no address yet (phase {pod.status.phase})"
         # Metrics may be off, or closed to all but those who scrape: then that is no fault.
-        return Place(name, get, ports["healthz"], ports["metrics"], metrics_asked=False, absent=absent)
+        return Place(name, get, ports["healthz"], ports["metrics"], metrics_asked=False)
 
     async def _get_through_api_server(self, pod: str, port: int, path: str) -> bytes:
         path, _, query = path.partition("?")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from sentry_trio.errors import StoreError
-from sentry_trio.status.replicas import Place, look_at
+from sentry_trio.status.replicas import Absent, Place, look_at
 from sentry_trio.status.report import (
     HiddenError,
     NotShown,
@@ -118,7 +118,7 @@ async def _look_at_replicas(sight: Sight) -> tuple[list[Replica], NotShown | Non
     places, not_found = await _places(sight)
     found: dict[int, Replica] = {}
 
-    async def keep(index: int, place: Place) -> None:
+    async def keep(index: int, place: Place | Absent) -> None:
         found[index] = await look_at(place)
 
     async with trio.open_nursery() as nursery:
@@ -127,7 +127,7 @@ async def _look_at_replicas(sight: Sight) -> tuple[list[Replica], NotShown | Non
     return [found[index] for index in range(len(places))], not_found
 
 
-async def _places(sight: Sight) -> tuple[list[Place], NotShown | None]:
+async def _places(sight: Sight) -> tuple[list[Place | Absent], NotShown | None]:
     if sight.replicas:
         return list(sight.replicas), sight.cluster_missing
     if sight.cluster is None:

@@ -26,7 +26,6 @@ class Place:
         health_port: of its health server.
         metrics_port: of its metrics; None where that is not known.
         metrics_asked: whether its metrics were asked for, and not merely looked for.
-        absent: why it cannot be asked at all, if so.
     """
 
     name: str
@@ -34,16 +33,28 @@ class Place:
     health_port: int = 8080
     metrics_port: int | None = None
     metrics_asked: bool = False
-    absent: str | None = None
 
 
-async def look_at(place: Place) -> Replica:
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A replica that cannot be asked.
+
+    Attributes:
+        name: for people.
+        reason: why.
+    """
+
+    name: str
+    reason: str
+
+
+async def look_at(place: Place | Absent) -> Replica:
     """Asks a replica, for health and metrics at once.
 
     Never raises for what a replica does. Cancellation: at once.
     """
-    if place.absent is not None:
-        return Replica(place.name, NotShown(place.absent), NotShown(place.absent, asked=False))
+    if isinstance(place, Absent):
+        return Replica(place.name, NotShown(place.reason), NotShown(place.reason, asked=False))
     health: list[Health | NotShown] = []
     figures: list[Figures | NotShown] = []
 

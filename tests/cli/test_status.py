@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ import jsonschema
 import pytest
 import trio
 
+from sentry_trio.cli.status import _sight
+from sentry_trio.cli.status_flags import parse
 from tests.authorities import serving, wall_clock
 from tests.cli.conftest import Start
 from tests.processes import Process, sentry_process
@@ -307,3 +310,13 @@ def test_help() -> None:
     done = status("--help")
     assert done.returncode == 0
     assert "Exit codes: 0 all is well" in done.stdout
+
+
+async def test_a_pod_without_a_way_to_its_cluster_shows_the_rest(tmp_path: Path) -> None:
+    """Kubernetes was looked for, and not asked for."""
+    asked = replace(parse([f"--kubeconfig={tmp_path / 'none'}"], {}), kubernetes=False, in_pod=True)
+    async with _sight(asked, {}) as sight:
+        assert sight.cluster is None
+        assert sight.cluster_missing is not None
+        assert not sight.cluster_missing.asked
+        assert "cannot use the kubeconfig" in sight.cluster_missing.reason

@@ -23,6 +23,7 @@ class PodsApi:
     silent: nothing is ever answered.
     answers: of pods, by port and path.
     asked: the paths that were.
+    more: the metadata of the list of pods.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class PodsApi:
         self.silent = False
         self.answers: dict[str, bytes | SentryError] = {}
         self.asked: list[str] = []
+        self.more: dict[str, Any] = {}
         self.pods: list[dict[str, Any]] = []
         self.secret: dict[str, Any] = {
             "data": {
@@ -54,7 +56,8 @@ class PodsApi:
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         await self._answer(path)
-        return {"pods": {"items": self.pods}, "secrets": self.secret, "configmaps": self.config_map}[path.split("/")[5]]
+        pods = {"items": self.pods, "metadata": self.more}
+        return {"pods": pods, "secrets": self.secret, "configmaps": self.config_map}[path.split("/")[5]]
 
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         await self._answer(path)

@@ -6,6 +6,7 @@ import trio
 from sentry_trio.errors import SentryError
 from sentry_trio.status.cluster import Cluster
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError
+from sentry_trio.status.replicas import Absent, Place
 from sentry_trio.status.report import HiddenError
 from sentry_trio.stores.secret_content import Keys
 
@@ -24,11 +25,32 @@ async def test_pods_and_their_ports() -> None:
     api.pod("done", "10.0.0.3", phase="Succeeded")
     api.pod("ending", "10.0.0.4")["metadata"]["deletionTimestamp"] = "2026-11-25T00:00:00Z"
     places = await cluster(api).replicas()
-    assert [(place.name, place.health_port, place.metrics_port, place.absent) for place in places] == [
-        ("a", 8080, 9092, None),
-        ("b", 8081, 9091, None),
-        ("c", 8080, 9090, "no address yet (phase Pending)"),
+    assert [(place.name, place.health_port, place.metrics_port) for place in places if isinstance(place, Place)] == [
+        ("a", 8080, 9092),
+        ("b", 8081, 9091),
     ]
+    assert places[2:] == [Absent("c", "no address yet (phase Pending)")]
+
+
+async def test_more_pods_than_are_asked_are_told() -> None:
+    api = PodsApi()
+    api.pod("a", "10.0.0.1")
+    api.more = {"continue": "from here", "remainingItemCount": 7}
+    assert (await cluster(api).replicas())[1:] == [Absent("further pods", "no more than 50 are asked")]
+
+
+async def test_from_within_a_pod_the_others_are_asked_by_their_addresses() -> None:
+    """127.0.0.2 is an address of this machine as well, and nobody listens on either."""
+    api = PodsApi()
+    api.pod("me", "127.0.0.2")
+    api.pod("other", "127.0.0.2")
+    asked = []
+    for place in await cluster(api, own_pod="me").replicas():
+        assert isinstance(place, Place)
+        with pytest.raises(NotAnsweredError, match=r"cannot reach 127\.0\.0\.[12]:1: ") as caught:
+            await place.get(1, "/livez?verbose")
+        asked.append(str(caught.value).split(":")[0].removeprefix("cannot reach "))
+    assert asked == ["127.0.0.1", "127.0.0.2"]
 
 
 async def test_from_outside_pods_are_asked_through_the_api_server() -> None:
@@ -36,6 +58,7 @@ async def test_from_outside_pods_are_asked_through_the_api_server() -> None:
     api.pod("a", "10.0.0.1")
     api.answers = {"8080/proxy/livez": b"answer"}
     (place,) = await cluster(api).replicas()
+    assert isinstance(place, Place)
     assert await place.get(8080, "/livez?verbose") == b"answer"
     assert api.asked[-1] == "/api/v1/namespaces/here/pods/a:8080/proxy/livez"
 
@@ -54,6 +77,7 @@ async def test_pods_that_cannot_be_asked(answer: bytes | SentryError, says: str)
     api.pod("a", "10.0.0.1")
     api.answers = {"8080/proxy/livez": answer}
     (place,) = await cluster(api).replicas()
+    assert isinstance(place, Place)
     with pytest.raises(NotAnsweredError) as caught:
         await place.get(8080, "/livez?verbose")
     assert str(caught.value) == says
@@ -63,6 +87,7 @@ async def test_a_pod_that_is_silent_behind_the_api_server(autojump_clock: trio.a
     api = PodsApi()
     api.pod("a", "10.0.0.1")
     (place,) = await cluster(api).replicas()
+    assert isinstance(place, Place)
     api.silent = True
     with pytest.raises(NotAnsweredError, match="port 8080 of pod a did not answer within 5 s"):
         await place.get(8080, "/livez?verbose")

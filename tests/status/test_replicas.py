@@ -5,7 +5,7 @@ import pytest
 from sentry_trio.status.figures import Figures
 from sentry_trio.status.health import Health
 from sentry_trio.status.http import NotAnsweredError
-from sentry_trio.status.replicas import Place, look_at
+from sentry_trio.status.replicas import Absent, Place, look_at
 from sentry_trio.status.report import NotShown
 from sentry_trio.telemetry.metrics import Metrics
 
@@ -61,7 +61,6 @@ async def test_metrics_whose_port_is_not_known() -> None:
 
 
 async def test_one_that_is_not_there_yet() -> None:
-    place = Place("me", answering().get, absent="no address yet")
-    found = await look_at(place)
+    found = await look_at(Absent("me", "no address yet"))
     assert found.health == NotShown("no address yet")
     assert found.figures == NotShown("no address yet", asked=False)
