@@ -200,7 +200,7 @@ class Cluster:
             if error.status == _FORBIDDEN:
                 raise HiddenError(f"no right to {right}", forbidden=True) from error
             if error.status == _NOT_FOUND:
-                raise HiddenError(f"there are no {right.resource} {right.name} in {self.namespace}") from error
+                raise HiddenError(f"there is no {right.name} among the {right.resource} of {self.namespace}") from error
             raise HiddenError(str(error)) from error
         except ApiUnavailableError as error:
             raise HiddenError(str(error)) from error

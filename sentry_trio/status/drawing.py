@@ -22,7 +22,7 @@ from sentry_trio.status.health import Health
 from sentry_trio.status.judging import Agreement, Judgement, Verdict, short
 from sentry_trio.status.report import NotShown, Replica, Report, Stored
 
-_LONGEST: Final = 500  # characters of a text that somebody else has written
+_LONGEST: Final = 1000  # characters of a text that somebody else has written
 _INDENT: Final = 4  # columns, by which rich's trees grow
 _WIDEST_BAR: Final = 52  # at depth 0, so that all end below one another
 _SHORTEST_BAR: Final = 5

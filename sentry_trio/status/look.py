@@ -149,7 +149,10 @@ async def _look_at_store(sight: Sight, now: Callable[[], datetime]) -> Stored | 
     if files is None:
         return None
     try:
-        parts = await read_public_files(files.anchors, files.chain)
+        with trio.fail_after(sight.timeout):
+            parts = await read_public_files(files.anchors, files.chain)
+    except trio.TooSlowError:
+        return NotShown(f"{files.place} cannot be read within {sight.timeout:g} s", files.asked)
     except StoreError as error:
         return NotShown(str(error), files.asked)
     return read_stored(parts, files.place, now())

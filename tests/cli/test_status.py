@@ -31,11 +31,17 @@ SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
 QUIET = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "COLUMNS", "NO_COLOR"}}
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no `.sentry` lies: its store would be shown."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "sentry_trio", "status", *arguments]
 
 
-def status(*arguments: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
+def status(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
@@ -57,7 +63,7 @@ def replica(process: Process) -> tuple[str, str]:
     return ("--replica", f"{health}:{metrics.rpartition(':')[2]}")
 
 
-def document(*arguments: str, cwd: Path = ROOT) -> tuple[int, Any]:
+def document(*arguments: str, cwd: Path | None = None) -> tuple[int, Any]:
     done = status(*arguments, "--json", cwd=cwd)
     assert done.stderr == ""
     found = json.loads(done.stdout)

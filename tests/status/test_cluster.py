@@ -127,7 +127,7 @@ async def test_the_secret_without_its_key() -> None:
     ("refused", "says"),
     [
         (FORBIDDEN, "no right to get secrets dapr-trust-bundle in here"),
-        (NOT_FOUND, "there are no secrets dapr-trust-bundle in here"),
+        (NOT_FOUND, "there is no dapr-trust-bundle among the secrets of here"),
         (AWAY, "GET x: cannot connect"),
     ],
 )

@@ -1,5 +1,6 @@
 """One look: where it looks, and what it says of what it does not find."""
 
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sentry_trio.status.cluster import Cluster
 from sentry_trio.status.look import Files, Sight, look
 from sentry_trio.status.replicas import Place
 from sentry_trio.status.report import NotShown, Published, Report, Stored
+from sentry_trio.stores.disk import Disk
 from sentry_trio.stores.secret_content import Keys
 from tests.ca.making import NOW
 
@@ -98,3 +100,13 @@ async def test_an_api_server_that_never_answers(autojump_clock: trio.abc.Clock) 
     found = await look_with(sight_of(api))
     assert trio.current_time() == begin + 5
     assert found.stored == NotShown("the Kubernetes API server did not answer within 5 s")
+
+
+async def test_files_that_cannot_be_read_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a share whose server is gone: the thread that waits is left behind."""
+    gone = threading.Event()
+    monkeypatch.setattr(Disk, "read", lambda *_: gone.wait())
+    files = Files(tmp_path / "ca.crt", tmp_path / "issuer.crt", asked=True)
+    found = await look_with(Sight(replicas=(), here=HERE, files=files, timeout=0.1))
+    gone.set()
+    assert found.stored == NotShown(f"{tmp_path} cannot be read within 0.1 s")
