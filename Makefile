@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile h2spec test-cluster docs docs-links clean
+.PHONY: help run test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile h2spec test-cluster docs docs-links picture clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ test-cluster: $(VENV)/.dev ## Run the tests against a real kube-apiserver and et
 docs: $(VENV)/.docs ## Generate pages from the code and build docs/ as a site in build/docs/; warnings are errors
 	$(BIN)/python docs/generate_pages.py
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html -d build/doctrees docs build/docs
+
+picture: $(VENV)/.dev ## Draw docs/images/status.png, by running what it shows
+	$(BIN)/python docs/draw_status.py
 
 docs-links: $(VENV)/.docs ## Check the links of docs/ that lead elsewhere (needs the network)
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b linkcheck -d build/doctrees docs build/links

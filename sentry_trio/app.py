@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+import msgspec
 import trio
 
+from sentry_trio import __version__
 from sentry_trio.authority import CertificateAuthority
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.environments import Environment, Notice
@@ -104,7 +106,7 @@ async def serve(
     Cancellation: graceful, and bounded by `options.drain_timeout` and a few seconds.
     """
     metrics = Metrics(now=now)
-    ledger = _Ledger(metrics)
+    ledger = _Ledger(metrics, options.mode, now)
     health = ledger.health
     async with AsyncExitStack() as outer:
         health_port = await outer.enter_async_context(
@@ -210,7 +212,7 @@ def _grpc_listener(options: Options) -> socket.socket:
 class _Ledger:
     """Keeps health and metrics in step with the authority's runs."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, mode: Mode, now: Callable[[], datetime]) -> None:
         self.present: Run | None = None
         self.health = Health(detail=self.detail, conditions=self.conditions)
         for target in _TARGETS:
@@ -218,8 +220,12 @@ class _Ledger:
         self.tell: Callable[[Notice, str], None] = _to_nobody
         self.publish: Publish = _to_nobody
         self._metrics = metrics
+        self._mode = mode
+        self._now = now
+        self._started_at = now()
         self._number = 0
         self._last_restart: str | None = None
+        self._last_restart_at: datetime | None = None
         self._degraded: str | None = None
 
     @property
@@ -234,13 +240,13 @@ class _Ledger:
         self._metrics.run_started(number)
         self._metrics.bundle_in_use(run.bundle.fingerprint)
         if number > 1:
-            self._last_restart = "succeeded"
+            self._last_restart, self._last_restart_at = "succeeded", self._now()
             self._metrics.restart_succeeded()
         for target in _TARGETS:
             self.health.target(target).ready()
 
     def restart_failed(self, error: SentryError) -> None:
-        self._last_restart, self._degraded = "failed", str(error)
+        self._last_restart, self._last_restart_at, self._degraded = "failed", self._now(), str(error)
         self._metrics.restart_failed(_cause(error))
         self.tell(Notice.RELOAD_FAILED, f"a change could not be put to use, going on as before: {error}")
 
@@ -253,14 +259,19 @@ class _Ledger:
         return {name: is_ready() for name, is_ready in self.present.targets.items()} if self.present else {}
 
     def detail(self) -> Mapping[str, object]:
-        """What `?verbose` adds to the verdict."""
+        """What `?verbose` adds to the verdict; nothing of it is a secret, since anybody may ask."""
         present = self.present
         return {
+            "version": __version__,
+            "mode": self._mode.value,
+            "started_at": self._started_at.isoformat(),
             "run": self._number,
             "bundle": present and present.bundle.fingerprint,
             "loaded_at": present and present.loaded_at.isoformat(),
             "last_restart": self._last_restart,
+            "last_restart_at": self._last_restart_at and self._last_restart_at.isoformat(),
             "degraded": self._degraded,
+            "certificates": msgspec.to_builtins(present.certificates) if present else [],
         }
 
 

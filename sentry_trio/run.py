@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 import trio
 
 from sentry_trio.ca.expiry import ExpiryState, State
 from sentry_trio.ca.issue import Issuer
+from sentry_trio.ca.lineage import Link, lineage, serving_link
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.environments import Changed, Environment, Ingredients, Notice
@@ -119,6 +121,15 @@ class Run:
         """What its tokens verify with; None where it issues none."""
         jwts = self._ingredients.jwts
         return None if jwts is None else jwts.published
+
+    @property
+    def certificates(self) -> tuple[Link, ...]:
+        """What it serves with: trust anchors, issuer chain down to the issuer, and its own certificate."""
+        return (*self._lineage, serving_link(self._identity.certificate.certificate, self.bundle.issuer))
+
+    @cached_property
+    def _lineage(self) -> tuple[Link, ...]:
+        return lineage(self.bundle.anchors, self.bundle.chain)
 
     async def _tell_health(self) -> None:
         """By gRPC's own health protocol: serving while the run does; who watches then is sent on to the next run.

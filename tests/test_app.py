@@ -90,6 +90,14 @@ async def test_health_and_metrics_tell(tmp_path: Path) -> None:
             "sentry-server": True,
         }
         assert (answer["run"], answer["last_restart"], answer["degraded"]) == (1, None, None)
+        assert (answer["version"], answer["mode"], answer["last_restart_at"]) == (
+            sentry_trio.__version__,
+            "standalone",
+            None,
+        )
+        certificates = answer["certificates"]
+        assert isinstance(certificates, list)
+        assert [each["role"] for each in certificates] == ["anchor", "issuer", "serving"]
         _, exposed = await served.get("/metrics", port=served.application.metrics_port)
     values = {
         (sample.name, *sorted(sample.labels.items())): sample.value

@@ -29,6 +29,8 @@ sys.exit(main())
 ELSEWHERE = (
     "__main__",  # run by its file's name only
     "cli.request",
+    "cli.status",
+    "cli.status_flags",
     "ca.jwt",
     "ca.jwk",
     "ca.jwt_key",
@@ -45,8 +47,11 @@ ELSEWHERE = (
     "oidc.*",
     "proto.sentry_grpc",
     "stores.configuration_object",
+    "status",
+    "status.*",
     "stores.jwt_files",
     "stores.jwt_secret",
+    "stores.public",
     "stores.secret*",
     "backoff",
     "tokens",

@@ -8,6 +8,7 @@ What a certificate authority is made of:
     verify          whether a stored one makes a certificate authority
     paths           the paths from its issuer to its anchors
     expiry          how long its certificates will last
+    lineage         which of them signed which
 
 What it does:
     csr             read a certificate signing request

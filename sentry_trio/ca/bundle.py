@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import hashlib
+from collections.abc import Iterable
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -55,7 +56,12 @@ class TrustBundle:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the DER of anchors and chain, in hexadecimal digits; names the bundle in logs and health."""
-        digest = hashlib.sha256()
-        for certificate in (*self.anchors, *self.chain):
-            digest.update(certificate.public_bytes(serialization.Encoding.DER))
-        return digest.hexdigest()
+        return fingerprint_of(self.anchors, self.chain)
+
+
+def fingerprint_of(anchors: Iterable[x509.Certificate], chain: Iterable[x509.Certificate]) -> str:
+    """The fingerprint of the trust bundle that is made of these; see `TrustBundle.fingerprint`."""
+    digest = hashlib.sha256()
+    for certificate in (*anchors, *chain):
+        digest.update(certificate.public_bytes(serialization.Encoding.DER))
+    return digest.hexdigest()

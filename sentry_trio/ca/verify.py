@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.certificates import check_signed_by, extension, is_self_signed, why_no_issuer
 from sentry_trio.ca.keys import PrivateKey, read_private_key
-from sentry_trio.ca.paths import find_paths
+from sentry_trio.ca.paths import Path, find_paths
 from sentry_trio.ca.pem import read_certificates, write_certificates
 from sentry_trio.errors import BundlePart, InvalidBundleError
 
@@ -38,8 +38,7 @@ def verify(stored: StoredBundle, now: dt.datetime) -> TrustBundle:
         key = read_private_key(stored.key)
     with _blaming(BundlePart.CHAIN, BundlePart.KEY):
         _check_key(key, chain[0])
-    with _blaming(BundlePart.CHAIN, BundlePart.ANCHORS, step="issuer chain does not belong to trust anchors: "):
-        paths = find_paths(chain[0], chain[1:], anchors, now)
+    paths = _paths(anchors, chain, now)
     longest = max(paths, key=lambda path: (path.not_after, -path.not_before.timestamp()))
     return TrustBundle(
         anchors=anchors,
@@ -50,6 +49,29 @@ def verify(stored: StoredBundle, now: dt.datetime) -> TrustBundle:
         not_before=longest.not_before,
         not_after=longest.not_after,
     )
+
+
+def verify_public(anchors_pem: bytes, chain_pem: bytes, now: dt.datetime) -> None:
+    """Verify what can be verified without the key: for those who watch an authority and have no right to be one.
+
+    Args:
+        anchors_pem: the trust anchors.
+        chain_pem: the issuer chain, signing certificate first.
+        now: an aware datetime.
+
+    Raises:
+        InvalidBundleError: as `verify`.
+    """
+    with _blaming(BundlePart.ANCHORS):
+        anchors = _read_anchors(anchors_pem)
+    with _blaming(BundlePart.CHAIN):
+        chain = _read_chain(chain_pem)
+    _paths(anchors, chain, now)
+
+
+def _paths(anchors: tuple[x509.Certificate, ...], chain: tuple[x509.Certificate, ...], now: dt.datetime) -> list[Path]:
+    with _blaming(BundlePart.CHAIN, BundlePart.ANCHORS, step="issuer chain does not belong to trust anchors: "):
+        return find_paths(chain[0], chain[1:], anchors, now)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The command line: `sentry-trio [serve] [flags]`, `sentry-trio request ...`.
+"""The command line: `sentry-trio [serve] [flags]`, `sentry-trio request ...`, `sentry-trio status ...`.
 
 Without a subcommand it serves, with Dapr Sentry's flags, so that it can stand where Sentry stood. Exit codes: 0 done or
-shut down gracefully; 1 it failed, and a line says why; 2 the command line was not understood.
+shut down gracefully; 1 it failed, and a line says why; 2 the command line was not understood; of `status` also 3,
+something needs attention.
 """
 
 import os
@@ -17,6 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from sentry_trio.cli.request import request
 
         return request(words[1:])
+    if words[:1] == ["status"]:
+        from sentry_trio.cli.status import status
+
+        return status(words[1:], os.environ)
     if words[:1] == ["version"]:
         from sentry_trio import __version__
 

@@ -24,6 +24,15 @@ _signals_log: Final = get_logger("dapr.signals")
 # As Go spells them.
 _SPELLINGS: Final[Mapping[int, str]] = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
 
+# Dapr's usage text comes first: it names no commands, having none.
+_COMMANDS: Final = """\
+Commands, beside `serve` with these flags, which needs no name:
+      request   obtain a workload certificate from a running authority
+      status    show what running authorities say of themselves
+      version   print the version
+`sentry-trio COMMAND --help` tells more of request and status.
+"""
+
 
 def serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serves until a signal ends it; returns the exit code."""
@@ -34,7 +43,7 @@ def serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         options = parse_options(arguments, environ)
         stream = sys.stdout if options.log_file is None else open_log(options.log_file)
     except HelpRequested as help_requested:
-        print(help_requested.usage, end="", file=sys.stderr)
+        print(help_requested.usage, _COMMANDS, sep="\n", end="", file=sys.stderr)
         return 0
     except UsageError as error:
         print(error.usage, end="", file=sys.stderr)

@@ -15,4 +15,7 @@ In Kubernetes mode, in objects:
     secret_object          one of them, read and written
     secret_guard           keeps the ConfigMap in step while both are watched
     configuration_object   the Configuration; read only
+
+Of either, for those who only look:
+    public                 the public parts of a trust bundle, read without its key
 """

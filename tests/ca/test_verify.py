@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.keys import write_private_key
 from sentry_trio.ca.pem import write_certificates
-from sentry_trio.ca.verify import verify
+from sentry_trio.ca.verify import verify, verify_public
 from sentry_trio.errors import InvalidBundleError
 
 from .making import ANY_USAGE, CLIENT_AUTH, DAY, HOUR, NOW, SERVER_AUTH, certificate, new_key, openssl, stored
@@ -46,6 +46,17 @@ def test_a_good_bundle() -> None:
     assert (bundle.not_before, bundle.not_after) == (NOW - HOUR, NOW + 30 * DAY)
     der = [each.public_bytes(serialization.Encoding.DER) for each in (ROOT, ISSUER)]
     assert bundle.fingerprint == hashlib.sha256(b"".join(der)).hexdigest()
+
+
+def test_without_the_key() -> None:
+    verify_public(GOOD.anchors, GOOD.chain, NOW)
+    expired = stored([ROOT], [issuer(not_after=NOW - HOUR, not_before=NOW - DAY)], KEY)
+    for bundle in (expired, with_root(ca=False), dataclasses.replace(GOOD, chain=b"junk")):
+        with pytest.raises(InvalidBundleError) as without:
+            verify_public(bundle.anchors, bundle.chain, NOW)
+        with pytest.raises(InvalidBundleError) as whole:
+            verify(bundle, NOW)
+        assert (str(without.value), without.value.parts) == (str(whole.value), whole.value.parts)
 
 
 def test_the_key_is_not_shown() -> None:

@@ -107,6 +107,7 @@ def test_help(flag: str) -> None:
     result = run(flag)
     assert result.returncode == 0
     assert result.stderr.startswith("Usage of sentry:\n")
+    assert "      status    show" in result.stderr
     assert result.stdout == ""
 
 

@@ -1,0 +1,91 @@
+"""Which certificate signed which: the trust bundle as a tree, told without keys."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable, Sequence
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from sentry_trio.ca.certificates import check_signed_by, extension, fingerprint
+from sentry_trio.ca.der import names
+from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """What is told of one certificate.
+
+    Attributes:
+        role: `anchor`, `intermediate`, `issuer` or `serving`.
+        subject: its subject (RFC 4514); of a serving certificate its SPIFFE ID.
+        fingerprint: SHA-256 over its DER, in hexadecimal digits.
+        not_before: when it begins to be valid, UTC.
+        not_after: the last second in which it is valid, UTC.
+        signed_by: fingerprint of the one above it; None for anchors, and where none of those at hand has signed it.
+    """
+
+    role: str
+    subject: str
+    fingerprint: str
+    not_before: dt.datetime
+    not_after: dt.datetime
+    signed_by: str | None = None
+
+
+def lineage(anchors: Sequence[x509.Certificate], chain: Sequence[x509.Certificate]) -> tuple[Link, ...]:
+    """The anchors, then the chain from its upper end down to the issuer; dates are not looked at.
+
+    Of several anchors that have signed a certificate (a renewed one keeps name and key) the one that lasts longest is
+    named. After as many signatures as a search for paths checks, no more are looked for.
+
+    Args:
+        anchors: the trust anchors.
+        chain: the signing certificate first.
+    """
+    search = _Search(sorted(anchors, key=lambda anchor: anchor.not_valid_after_utc, reverse=True))
+    links = [_link("anchor", anchor, anchor.subject.rfc4514_string(), None) for anchor in anchors]
+    for index in reversed(range(len(chain))):
+        each = chain[index]
+        above = search.signer(each, chain[index + 1 :])
+        links.append(_link("intermediate" if index else "issuer", each, each.subject.rfc4514_string(), above))
+    return tuple(links)
+
+
+def serving_link(certificate: x509.Certificate, issuer: x509.Certificate) -> Link:
+    """The authority's own certificate, below the issuer that has signed it."""
+    alternatives = extension(certificate, x509.SubjectAlternativeName)
+    uris = alternatives.get_values_for_type(x509.UniformResourceIdentifier) if alternatives else []
+    return _link("serving", certificate, " ".join(uris), issuer)
+
+
+class _Search:
+    def __init__(self, anchors: Sequence[x509.Certificate]) -> None:
+        self._anchors = anchors
+        self._left = MAX_SIGNATURE_CHECKS
+
+    def signer(self, child: x509.Certificate, above: Iterable[x509.Certificate]) -> x509.Certificate | None:
+        wanted = names(child).issuer
+        for candidate in (*above, *self._anchors):
+            if names(candidate).subject != wanted:
+                continue
+            if not self._left:
+                break
+            self._left -= 1
+            try:
+                check_signed_by(child, candidate)
+            except InvalidSignature:
+                continue
+            return candidate
+        return None
+
+
+def _link(role: str, certificate: x509.Certificate, subject: str, above: x509.Certificate | None) -> Link:
+    return Link(
+        role=role,
+        subject=subject,
+        fingerprint=fingerprint(certificate),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        signed_by=None if above is None else fingerprint(above),
+    )

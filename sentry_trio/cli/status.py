@@ -1,0 +1,157 @@
+"""`sentry-trio status`: what running authorities say of themselves, shown to people and to scripts."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Final
+
+import trio
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from sentry_trio import __version__
+from sentry_trio.cli.status_flags import Asked, parse
+from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.status.document import document
+from sentry_trio.status.drawing import Drawing
+from sentry_trio.status.judging import Verdict, judge
+from sentry_trio.status.look import Files, Sight, look
+from sentry_trio.status.report import NotShown, Report
+from sentry_trio.status.watching import watch
+from sentry_trio.telemetry.logs import configure_logging
+
+_EXIT_CODES: Final[Mapping[Verdict, int]] = {Verdict.WELL: 0, Verdict.UNREACHABLE: 1, Verdict.ATTENTION: 3}
+_INTERRUPTED: Final = 130  # as shells have it
+_OWN_FILES: Final = Path(".sentry")  # where `make run` keeps them
+
+
+def status(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Looks, once or again and again; returns the exit code."""
+    asked = parse(arguments, environ)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A subject may hold what a terminal's encoding does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # What else the Kubernetes client has to tell would stand in the midst of what is shown.
+    configure_logging(level="error", as_json=False, stream=sys.stderr, instance="status", version=__version__)
+    try:
+        found = trio.run(_run, asked, environ)
+    except InvalidConfigurationError as error:
+        print(f"sentry-trio status: {error}", file=sys.stderr)
+        return _EXIT_CODES[Verdict.UNREACHABLE]
+    if found is None:
+        # Who watches is done when interrupted.
+        return _INTERRUPTED if asked.every is None else 0
+    return _show(found, as_json=asked.as_json)
+
+
+async def _run(asked: Asked, environ: Mapping[str, str]) -> Report | None:
+    """One look, or many that are shown here; None when it was interrupted."""
+    found: Report | None = None
+    failure: InvalidConfigurationError | SystemExit | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+            try:
+                async with _sight(asked, environ) as sight:
+                    once = partial(look, sight, lambda: datetime.now(UTC))
+                    if asked.every is None:
+                        found = await once()
+                    else:
+                        with _screen() as show:
+                            await watch(once, show, every=asked.every)
+            except (InvalidConfigurationError, SystemExit) as error:  # the latter is rich's, of a pipe that is closed
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        # Not from within the nursery, which would wrap it in a group.
+        raise failure
+    return found
+
+
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+# --- where to look
+
+
+@asynccontextmanager
+async def _sight(asked: Asked, environ: Mapping[str, str]) -> AsyncIterator[Sight]:
+    """Where to look; with a session of the Kubernetes API server for as long as the block runs, if there is to be one.
+
+    Raises:
+        InvalidConfigurationError: Kubernetes was asked for, and there is no way to it.
+    """
+    sight = Sight(replicas=asked.replicas, here=asked.here, files=_files(asked), timeout=asked.timeout)
+    if not (asked.kubernetes or asked.in_pod):
+        yield sight
+        return
+    from sentry_trio.kube.session import open_session
+    from sentry_trio.status.cluster import Cluster
+    from sentry_trio.stores.secret_content import Keys
+
+    async with AsyncExitStack() as outer:
+        try:
+            session = await outer.enter_async_context(
+                # A kubeconfig that was named counts, in a pod too.
+                open_session(kubeconfig=asked.kubeconfig, environ=environ if asked.in_pod else {})
+            )
+        except InvalidConfigurationError as error:
+            if asked.kubernetes:
+                raise
+            yield replace(sight, cluster_missing=NotShown(str(error), asked=False))
+            return
+        cluster = Cluster(
+            session,
+            asked.namespace,
+            Keys(anchors=asked.anchors_name, chain=asked.chain_name),
+            own_pod=environ.get("HOSTNAME", "") if asked.in_pod else None,
+            timeout=asked.timeout,
+        )
+        yield replace(sight, cluster=cluster, files=None)
+
+
+def _files(asked: Asked) -> Files | None:
+    directory = asked.credentials
+    if directory is None and os.access(_OWN_FILES, os.X_OK):
+        directory = _OWN_FILES
+    if directory is None:
+        return None
+    return Files(directory / asked.anchors_name, directory / asked.chain_name, asked=asked.credentials is not None)
+
+
+# --- showing
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def _show(report: Report, *, as_json: bool) -> int:
+    judgement = judge(report)
+    if as_json:
+        _console().out(json.dumps(document(report, judgement), indent=2))
+    else:
+        _console().print(Drawing(report, judgement))
+    return _EXIT_CODES[judgement.verdict]
+
+
+@contextmanager
+def _screen() -> Iterator[Callable[[Report], None]]:
+    """Shows each report in the place of the one before; where there is no terminal that can do so, below it."""
+    console = _console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda report: console.print(Drawing(report, judge(report)), Text())
+        return
+    with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
+        yield lambda report: live.update(Drawing(report, judge(report)), refresh=True)

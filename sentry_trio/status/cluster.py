@@ -1,0 +1,219 @@
+"""What a cluster shows: the replicas' pods, the Secret and the ConfigMap, as far as the rights at hand go.
+
+The chart grants the authority's own service account all of it but `pods/proxy`, which a pod does not need: it reaches
+other pods by their addresses. From outside the cluster addresses lead nowhere, so there the API server is the way to
+a pod, with the rights of whoever asks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+import msgspec
+import trio
+
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, StoreError
+from sentry_trio.kube.rights import Right
+from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
+from sentry_trio.status.replicas import Absent, Place
+from sentry_trio.status.report import HiddenError
+from sentry_trio.stores.public import PublicParts, public_parts
+from sentry_trio.stores.secret_content import Keys
+from sentry_trio.stores.secret_object import NAME
+
+LABEL: Final = "app=dapr-sentry"
+"""The pods of the authority, in Dapr's chart and in ours."""
+
+MOST_PODS: Final = 50
+"""As many are asked at most."""
+
+_CONTAINER: Final = "dapr-sentry"
+_PORTS: Final = {"healthz": 8080, "metrics": 9090}
+_LOOPBACK: Final = "127.0.0.1"
+_FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
+
+
+class _Port(msgspec.Struct):
+    containerPort: int  # noqa: N815  # the field's name in JSON
+    name: str = ""
+
+
+class _Container(msgspec.Struct):
+    name: str
+    ports: list[_Port] = msgspec.field(default_factory=list)
+
+
+class _Spec(msgspec.Struct):
+    containers: list[_Container]
+
+
+class _Status(msgspec.Struct):
+    phase: str = "Unknown"
+    podIP: str = ""  # noqa: N815  # the field's name in JSON
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    deletionTimestamp: str | None = None  # noqa: N815  # the field's name in JSON
+
+
+class _Pod(msgspec.Struct):
+    metadata: _Metadata
+    spec: _Spec
+    status: _Status
+
+
+class _More(msgspec.Struct):
+    more: str = msgspec.field(default="", name="continue")
+
+
+class _Pods(msgspec.Struct):
+    items: list[_Pod]
+    metadata: _More = msgspec.field(default_factory=_More)
+
+
+class PodApi(Protocol):
+    """What is asked of the API server; a Session, and raises as one."""
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Reads an object or a list."""
+        ...
+
+    async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """Reads what a pod answers, through its proxy."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A namespace in which an authority runs.
+
+    Attributes:
+        api: the API server.
+        namespace: the authority's.
+        keys: under which keys the Secret has its parts.
+        own_pod: the pod that this process is in, which it asks by loopback; None outside the cluster, where pods are
+            asked through the API server.
+        timeout: seconds for an answer of a pod.
+    """
+
+    api: PodApi
+    namespace: str
+    keys: Keys
+    own_pod: str | None
+    timeout: float
+
+    async def replicas(self) -> list[Place | Absent]:
+        """The pods that run or are to run, by name. Those that end are left out.
+
+        Raises:
+            HiddenError: they cannot be listed, or there are none.
+        """
+        right = Right("list", "", "pods", self.namespace)
+        answer = await self._get(right, "pods", {"labelSelector": LABEL, "limit": str(MOST_PODS)})
+        try:
+            pods = msgspec.convert(answer, _Pods)
+        except msgspec.ValidationError as error:
+            raise HiddenError(f"the API server's list of pods is not understood: {error}") from error
+        places = [
+            self._place(pod)
+            for pod in pods.items
+            if pod.status.phase not in {"Succeeded", "Failed"} and pod.metadata.deletionTimestamp is None
+        ]
+        if not places:
+            raise HiddenError(f"there are no pods {LABEL} in {self.namespace}")
+        places.sort(key=lambda place: place.name)
+        if pods.metadata.more:
+            places.append(Absent("further pods", f"no more than {MOST_PODS} are asked"))
+        return places
+
+    def _place(self, pod: _Pod) -> Place | Absent:
+        name, address = pod.metadata.name, pod.status.podIP
+        if not address:
+            return Absent(name, f"no address yet (phase {pod.status.phase})")
+        ports = _ports(pod)
+        if self.own_pod is None:
+            get = partial(self._get_through_api_server, name)
+        else:
+            host = _LOOPBACK if name == self.own_pod else address
+            get = partial(fetch, host, timeout=self.timeout)
+        # Metrics may be off, or closed to all but those who scrape: then that is no fault.
+        return Place(name, get, ports["healthz"], ports["metrics"], metrics_asked=False)
+
+    async def _get_through_api_server(self, pod: str, port: int, path: str) -> bytes:
+        path, _, query = path.partition("?")
+        asked = f"{_collection(self.namespace, 'pods')}/{pod}:{port}/proxy{path}"
+        try:
+            with trio.fail_after(self.timeout):
+                body = await self.api.get_raw(asked, {query: ""} if query else None)
+        except trio.TooSlowError:
+            raise NotAnsweredError(f"port {port} of pod {pod} did not answer within {self.timeout:g} s") from None
+        except ApiRefusedError as error:
+            if error.status == _FORBIDDEN:
+                right = Right("get", "", "pods/proxy", self.namespace)
+                raise NotAnsweredError(f"no right to {right}, by which a pod is asked from outside") from error
+            raise NotAnsweredError(f"port {port} of pod {pod}: {error}") from error
+        except ApiUnavailableError as error:
+            raise NotAnsweredError(f"port {port} of pod {pod}: {error}") from error
+        if len(body) > MOST_BYTES:
+            raise NotAnsweredError(f"port {port} of pod {pod} answered more than {MOST_BYTES} bytes")
+        return body
+
+    @property
+    def secret_place(self) -> str:
+        """Names the Secret."""
+        return f"Secret {self.namespace}/{NAME}"
+
+    @property
+    def config_map_place(self) -> str:
+        """Names the ConfigMap."""
+        return f"ConfigMap {self.namespace}/{NAME}"
+
+    async def stored(self) -> PublicParts:
+        """The public parts of the Secret. What else the API server sends with them, the key, is dropped at once.
+
+        Raises:
+            HiddenError: there is no right to read it, no Secret, or nothing of use in it.
+        """
+        secret = await self._get(Right("get", "", "secrets", self.namespace, NAME), f"secrets/{NAME}")
+        try:
+            return public_parts(secret, self.keys, place=f"{self.namespace}/{NAME}")
+        except StoreError as error:
+            raise HiddenError(str(error)) from error
+
+    async def published(self) -> str | None:
+        """The trust anchors in the ConfigMap, PEM; None where it has none.
+
+        Raises:
+            HiddenError: there is no right to read it, or no ConfigMap.
+        """
+        config_map = await self._get(Right("get", "", "configmaps", self.namespace, NAME), f"configmaps/{NAME}")
+        anchors = (config_map.get("data") or {}).get(self.keys.anchors)
+        return anchors if isinstance(anchors, str) else None
+
+    async def _get(self, right: Right, what: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        try:
+            return await self.api.get(_collection(self.namespace, what), query)
+        except ApiRefusedError as error:
+            if error.status == _FORBIDDEN:
+                raise HiddenError(f"no right to {right}", forbidden=True) from error
+            if error.status == _NOT_FOUND:
+                raise HiddenError(f"there is no {right.name} among the {right.resource} of {self.namespace}") from error
+            raise HiddenError(str(error)) from error
+        except ApiUnavailableError as error:
+            raise HiddenError(str(error)) from error
+
+
+def _collection(namespace: str, what: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/{what}"
+
+
+def _ports(pod: _Pod) -> dict[str, int]:
+    """By their names in our chart; Dapr's names metrics only, and both charts' defaults are the same."""
+    ports = dict(_PORTS)
+    for container in pod.spec.containers:
+        if container.name == _CONTAINER:
+            ports |= {port.name: port.containerPort for port in container.ports if port.name in ports}
+    return ports

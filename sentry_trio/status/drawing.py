@@ -1,0 +1,300 @@
+"""A report for a terminal, by rich; pure.
+
+Everything that others have said is put on one line each, without what would steer a terminal, and never read as
+markup. Nothing is told by colour alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.text import Text
+from rich.tree import Tree
+
+from sentry_trio.ca.expiry import WARNING_PERIOD
+from sentry_trio.ca.lineage import Link
+from sentry_trio.status.bars import bar, duration, part_left, words
+from sentry_trio.status.figures import Figures
+from sentry_trio.status.health import Health
+from sentry_trio.status.judging import Agreement, Judgement, Verdict, short
+from sentry_trio.status.report import NotShown, Replica, Report, Stored
+
+_LONGEST: Final = 1000  # characters of a text that somebody else has written
+_INDENT: Final = 4  # columns, by which rich's trees grow
+_WIDEST_BAR: Final = 52  # at depth 0, so that all end below one another
+_SHORTEST_BAR: Final = 5
+_DEEPEST: Final = 20  # certificates below one another
+_VERDICTS: Final = {
+    Verdict.WELL: ("all is well", "bold green"),
+    Verdict.ATTENTION: ("needs attention", "bold yellow"),
+    Verdict.UNREACHABLE: ("not reachable", "bold red"),
+}
+_AGREEMENTS: Final = {Agreement.AGREE: "green", Agreement.DIFFER: "bold yellow", Agreement.UNKNOWN: "dim"}
+
+
+class Drawing:
+    """A report, for rich to print: as wide as there is room, in ASCII where the terminal has nothing else.
+
+    Args:
+        report: what was found.
+        judgement: what is to be thought of it.
+    """
+
+    def __init__(self, report: Report, judgement: Judgement) -> None:
+        self._report = report
+        self._judgement = judgement
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """All parts, one below the other; nothing follows a line's end."""
+        for line in console.render_lines(Group(*self._parts(options)), options, pad=False):
+            yield from _stripped(line)
+            yield Segment.line()
+
+    def _parts(self, options: ConsoleOptions) -> Iterator[RenderableType]:
+        unicode = not options.ascii_only
+        yield from self._head()
+        for title, certificates in _trees(self._report):
+            yield Text()
+            yield _tree(title, certificates, self._report, unicode=unicode, width=options.max_width)
+        yield from _section("Replicas", self._replicas())
+        yield from _section("Calls", _calls(self._report))
+        yield from _section("Trust bundle", self._agreements())
+
+    def _head(self) -> Iterator[RenderableType]:
+        words, style = _VERDICTS[self._judgement.verdict]
+        yield Text.assemble(("sentry-trio ", "bold"), (words, style), f"  {self._report.at:%Y-%m-%d %H:%M:%S} UTC")
+        for finding in self._judgement.findings:
+            yield _Indented(Text(plain(finding.text), style="yellow", overflow="fold"), "! ", style="yellow")
+
+    def _replicas(self) -> Iterator[RenderableType]:
+        for replica in self._report.replicas:
+            yield from _replica(replica, self._report)
+        if self._report.not_found is not None:
+            yield _not_shown("other replicas", self._report.not_found)
+
+    def _agreements(self) -> Iterator[RenderableType]:
+        report, judgement = self._report, self._judgement
+        if len(report.replicas) > 1:
+            each = ", ".join(f"{plain(replica.name)} {short(health.bundle)}" for replica, health in report.reached)
+            yield _agreement("replicas", judgement.replicas, each or "none was reached")
+        match report.stored:
+            case NotShown() as hidden:
+                yield _not_shown("store", hidden)
+            case Stored(place=place, fingerprint=fingerprint):
+                in_use = ", ".join(dict.fromkeys(short(health.bundle) for _, health in report.reached))
+                where = f"{short(fingerprint)} in {plain(place)}" + (f", {in_use} in use" if in_use else "")
+                yield _agreement("store", judgement.store, where)
+        match report.published:
+            case None:
+                pass
+            case NotShown() as hidden:
+                yield _not_shown("trust anchors for the mesh", hidden)
+            case published:
+                anchors = ", ".join(map(short, published.anchors)) or "none"
+                where = f"{anchors} in {plain(published.place)}"
+                yield _agreement("trust anchors for the mesh", judgement.config_map, where)
+
+
+def plain(text: str) -> str:
+    """A text of others on one line, in bounds, and with nothing in it that a terminal would obey."""
+    shown = "".join(each if each.isprintable() else "?" for each in " ".join(text[: 2 * _LONGEST].split()))
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+
+
+def _section(title: str, rows: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    content = list(rows)
+    if content:
+        yield Text()
+        yield Text(title, style="bold")
+        yield _Indented(Group(*content))
+
+
+def _stripped(line: list[Segment]) -> list[Segment]:
+    """Without the spaces that wrapping has left at its end."""
+    while line and not line[-1].text.rstrip():
+        line = line[:-1]
+    return [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)] if line else line
+
+
+class _Indented:
+    """Something with a mark before its first line, and as much room before the others."""
+
+    def __init__(self, content: RenderableType, mark: str = "  ", *, style: str = "") -> None:
+        self._content = content
+        self._mark = mark
+        self._style = style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        narrower = options.update(width=max(1, options.max_width - len(self._mark)))
+        mark = self._mark
+        for line in console.render_lines(self._content, narrower, pad=False):
+            yield Segment(mark, console.get_style(self._style))
+            yield from line
+            yield Segment.line()
+            mark = " " * len(mark)
+
+
+# --- certificates
+
+
+def _trees(report: Report) -> Iterator[tuple[str, list[tuple[Link, str]]]]:
+    """A title and the certificates for each trust bundle: those in use, and that in the store where it is another."""
+    several = len(report.reached) > 1
+    by_bundle: dict[str | None, list[tuple[Replica, Health]]] = {}
+    for replica, health in report.reached:
+        if health.certificates:
+            by_bundle.setdefault(health.bundle, []).append((replica, health))
+    for bundle, users in by_bundle.items():
+        whose = f" by {', '.join(plain(replica.name) for replica, _ in users)}" if len(by_bundle) > 1 else ""
+        certificates: dict[str, tuple[Link, str]] = {}
+        for replica, health in users:
+            for link in health.certificates:
+                name = plain(replica.name) if several and link.role == "serving" else ""
+                certificates.setdefault(link.fingerprint, (link, name))
+        yield f"Certificates in use{whose} ({short(bundle)})", list(certificates.values())
+    stored = report.stored
+    if isinstance(stored, Stored) and stored.certificates and stored.fingerprint not in by_bundle:
+        title = f"Certificates in {plain(stored.place)} ({short(stored.fingerprint)})"
+        yield title, [(link, "") for link in stored.certificates]
+
+
+def _tree(
+    title: str, certificates: Sequence[tuple[Link, str]], report: Report, *, unicode: bool, width: int
+) -> RenderableType:
+    root = Tree(Text(title, style="bold"), guide_style="dim")
+    known = {link.fingerprint for link, _ in certificates}
+
+    def grow(branch: Tree, depth: int, above: str | None) -> None:
+        for link, whose in certificates:
+            # What nobody at hand has signed stands at the top, rather than nowhere.
+            parent = link.signed_by if link.signed_by in known and link.signed_by != link.fingerprint else None
+            if parent == above and depth <= _DEEPEST:
+                room = width - _INDENT * depth
+                leaf = branch.add(_certificate(link, whose, report, unicode=unicode, width=room, depth=depth))
+                grow(leaf, depth + 1, link.fingerprint)
+
+    grow(root, 1, None)
+    return root
+
+
+def _certificate(link: Link, whose: str, report: Report, *, unicode: bool, width: int, depth: int) -> Text:
+    now, part = report.at, part_left(link, report.at)
+    left = link.not_after - now
+    style = "green"
+    if left < timedelta(0) or now < link.not_before:
+        style = "bold red"
+    elif link.role != "serving" and left < WARNING_PERIOD:
+        style = "yellow"
+    text = Text(overflow="fold")
+    text.append(f"{plain(link.role)}  ", style="bold")
+    text.append(plain(link.subject) or "no name")
+    if whose:
+        text.append(f"  of {whose}", style="dim")
+    said, date = words(link, now), f", {link.not_before if now < link.not_before else link.not_after:%Y-%m-%d}"
+    # What does not fit goes: first the date, then cells of the bar.
+    room = width - len(said) - 1
+    date = date if room - len(date) >= _SHORTEST_BAR else ""
+    cells = max(_SHORTEST_BAR, min(_WIDEST_BAR - _INDENT * depth, room - len(date)))
+    text.append(f"\n{bar(part, cells, unicode=unicode)} {said}", style=style)
+    text.append(date, style="dim")
+    return text
+
+
+# --- replicas
+
+
+def _replica(replica: Replica, report: Report) -> Iterator[RenderableType]:
+    name = Text.assemble((plain(replica.name), "bold"), "  ", overflow="fold")
+    health = replica.health
+    if isinstance(health, NotShown):
+        # Why is among the findings, and so is why it is degraded.
+        yield name.append("not reachable", style="bold red")
+        return
+    name.append(*("ready", "green") if health.ready else ("not ready", "bold yellow"))
+    if health.degraded is not None:
+        name.append(", ").append("degraded", style="bold yellow")
+    name.append(f", run {health.run}")
+    if health.started_at is not None:
+        name.append(f", up {duration(report.at - health.started_at)}")
+    if health.version is not None:
+        name.append(f", version {plain(health.version)}", style="dim")
+    yield name
+    lines = [_restarts(replica, health, report)]
+    if isinstance(replica.figures, Figures):
+        lines.append(_load(replica.figures))
+    else:
+        lines.append(Text(f"metrics not shown: {plain(replica.figures.reason)}", style="dim", overflow="fold"))
+    yield _Indented(Group(*lines))
+
+
+def _restarts(replica: Replica, health: Health, report: Report) -> Text:
+    counted = dict(replica.figures.restarts) if isinstance(replica.figures, Figures) else {}
+    text = Text(overflow="fold")
+    if counted:
+        text.append(f"restarts: {counted.get('success', 0)} succeeded, {counted.get('failure', 0)} failed")
+        if isinstance(replica.figures, Figures) and replica.figures.restart_failures:
+            text.append(f" ({_counts(replica.figures.restart_failures)})")
+    else:
+        text.append("restarts: none" if health.last_restart is None else "restarts:")
+    if health.last_restart is not None:
+        when = "" if health.last_restart_at is None else f" {duration(report.at - health.last_restart_at)} ago"
+        text.append(f"{'; the last' if counted else ' the last'} {plain(health.last_restart)}{when}")
+    return text
+
+
+def _load(figures: Figures) -> Text:
+    text = Text(f"connections: {figures.connections:,}", overflow="fold")
+    if figures.connections_refused:
+        text.append(f" ({figures.connections_refused:,} refused)")
+    text.append(f", calls waiting: {figures.waiting:,}")
+    if figures.shed:
+        text.append(f", shed: {_counts(figures.shed)}")
+    if figures.handshakes_failed:
+        text.append(f", failed TLS handshakes: {figures.handshakes_failed:,}")
+    return text
+
+
+# --- calls
+
+
+def _calls(report: Report) -> Iterator[RenderableType]:
+    figures = [replica.figures for replica in report.replicas if isinstance(replica.figures, Figures)]
+    if not figures:
+        return
+    if len(report.replicas) > 1:
+        yield Text(f"of {len(figures)} of {len(report.replicas)} replicas, since each began", style="dim")
+    refused = Counter({(reason, code): 0 for each in figures for reason, code, _ in each.refused})
+    calls: Counter[str] = Counter()
+    for each in figures:
+        refused.update({(reason, code): count for reason, code, count in each.refused})
+        calls.update(dict(each.calls))
+    rows = [
+        (sum(each.received for each in figures), "signing requests", ""),
+        (sum(each.signed for each in figures), "certificates handed out", ""),
+    ]
+    for (reason, code), count in sorted(refused.items(), key=lambda item: (-item[1], item[0])):
+        rows.append((count, f"refused: {plain(reason)} ({plain(code)})", "yellow"))
+    width = max(len(f"{count:,}") for count, _, _ in rows)
+    for count, what, style in rows:
+        yield _Indented(Text(what, style=style, overflow="fold"), f"{count:>{width},} ", style=style)
+    if calls:
+        yield Text(f"gRPC calls by status: {_counts(sorted(calls.items()))}", overflow="fold")
+
+
+def _counts(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{plain(name)} {count:,}" for name, count in counts)
+
+
+# --- agreement
+
+
+def _agreement(what: str, agreement: Agreement, where: str) -> Text:
+    return Text.assemble(f"{what}: ", (agreement.value, _AGREEMENTS[agreement]), f" ({where})", overflow="fold")
+
+
+def _not_shown(what: str, hidden: NotShown) -> Text:
+    style = "yellow" if hidden.asked else "dim"
+    return Text(f"{what}: not shown: {plain(hidden.reason)}", style=style, overflow="fold")

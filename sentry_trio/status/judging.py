@@ -1,0 +1,220 @@
+"""What of a report needs attention, and what agrees; pure."""
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sentry_trio.ca.expiry import WARNING_PERIOD
+from sentry_trio.ca.lineage import Link
+from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
+
+_RENEWED_BY: Final = 4
+"""An authority renews its serving certificate at half its life; with this part of it left, that has failed."""
+
+
+class Verdict(enum.Enum):
+    """The whole in a word."""
+
+    WELL = "well"
+    ATTENTION = "attention"
+    UNREACHABLE = "unreachable"
+
+
+class Cause(enum.StrEnum):
+    """What needs attention, for scripts."""
+
+    UNREACHABLE = "unreachable"
+    NOT_SHOWN = "not_shown"
+    NOT_READY = "not_ready"
+    DEGRADED = "degraded"
+    EXPIRED = "certificate_expired"
+    EXPIRING = "certificate_expiring"
+    NOT_YET_VALID = "certificate_not_yet_valid"
+    NOT_RENEWED = "serving_certificate_not_renewed"
+    STORE_INVALID = "store_invalid"
+    STORE_DIFFERS = "store_differs"
+    CONFIG_MAP_INVALID = "config_map_invalid"
+    CONFIG_MAP_DIFFERS = "config_map_differs"
+    REPLICAS_DIFFER = "replicas_differ"
+
+
+class Agreement(enum.Enum):
+    """Whether several say the same."""
+
+    AGREE = "agree"
+    DIFFER = "differ"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that needs attention.
+
+    Attributes:
+        cause: for scripts.
+        text: for people, one line.
+    """
+
+    cause: Cause
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is to be thought of a report.
+
+    Attributes:
+        verdict: in a word.
+        findings: what needs attention; each is told once, however many replicas say it.
+        replicas: whether all that were reached use one trust bundle; unknown where fewer than two were.
+        store: whether the store holds the trust bundle that all of them use.
+        config_map: whether the ConfigMap has the trust anchors that all of them use.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    replicas: Agreement
+    store: Agreement
+    config_map: Agreement
+
+
+def judge(report: Report) -> Judgement:
+    """Judges a report by its own clock."""
+    findings = tuple(dict.fromkeys(_findings(report)))
+    shown = Verdict.ATTENTION if findings else Verdict.WELL
+    return Judgement(
+        verdict=shown if report.reached else Verdict.UNREACHABLE,
+        findings=findings,
+        replicas=_replicas_agree(report),
+        store=_store_agrees(report),
+        config_map=_config_map_agrees(report),
+    )
+
+
+def short(fingerprint: str | None) -> str:
+    """The beginning of a fingerprint, by which people compare."""
+    return fingerprint[:16] if fingerprint else "none"
+
+
+def _findings(report: Report) -> Iterator[Finding]:
+    yield from _of_replicas(report)
+    yield from _of_certificates(_shown_certificates(report), report.at)
+    if _replicas_agree(report) is Agreement.DIFFER:
+        groups = ", ".join(f"{replica.name} {short(health.bundle)}" for replica, health in report.reached)
+        yield Finding(Cause.REPLICAS_DIFFER, f"replicas use different trust bundles: {groups}")
+    yield from _of_store(report)
+    yield from _of_config_map(report)
+
+
+def _of_replicas(report: Report) -> Iterator[Finding]:
+    said: dict[tuple[Cause, str], list[str]] = {}
+    for replica in report.replicas:
+        for cause, text in _of_replica(replica):
+            said.setdefault((cause, text), []).append(replica.name)
+    for (cause, text), names in said.items():
+        # Where nobody was reached the text names the place already.
+        named = cause is Cause.UNREACHABLE and any(name in text for name in names)
+        yield Finding(cause, text if named or len(report.replicas) == 1 else f"{', '.join(names)}: {text}")
+    if report.not_found is not None and report.not_found.asked:
+        yield Finding(Cause.NOT_SHOWN, f"replicas: {report.not_found.reason}")
+
+
+def _of_replica(replica: Replica) -> Iterator[tuple[Cause, str]]:
+    if isinstance(replica.health, NotShown):
+        yield Cause.UNREACHABLE, replica.health.reason
+        return
+    if not replica.health.ready:
+        yield Cause.NOT_READY, f"not ready: {', '.join(replica.health.unready) or 'no target is told'}"
+    if replica.health.degraded is not None:
+        yield Cause.DEGRADED, f"goes on as before after a restart failed: {replica.health.degraded}"
+    if isinstance(replica.figures, NotShown) and replica.figures.asked:
+        yield Cause.NOT_SHOWN, f"metrics: {replica.figures.reason}"
+
+
+def _shown_certificates(report: Report) -> Iterator[Link]:
+    for _, health in report.reached:
+        yield from health.certificates
+    if isinstance(report.stored, Stored):
+        yield from report.stored.certificates
+
+
+def _of_certificates(links: Iterable[Link], now: datetime) -> Iterator[Finding]:
+    known = {link.fingerprint: link for link in links}
+    for link in known.values():
+        name = f"{link.role} certificate {link.subject}"
+        left = link.not_after - now
+        if now > link.not_after:
+            yield Finding(Cause.EXPIRED, f"{name} expired on {_date(link.not_after)}")
+        elif now < link.not_before:
+            yield Finding(Cause.NOT_YET_VALID, f"{name} is not valid before {_date(link.not_before)}")
+        elif link.role != "serving":
+            if left < WARNING_PERIOD:
+                yield Finding(Cause.EXPIRING, f"{name} expires on {_date(link.not_after)}")
+        elif left < (link.not_after - link.not_before) / _RENEWED_BY and _outlasted(link, known):
+            yield Finding(Cause.NOT_RENEWED, f"{name} should have been renewed; it expires on {_date(link.not_after)}")
+
+
+def _outlasted(serving: Link, known: Mapping[str, Link]) -> bool:
+    """Whether the issuer could sign one that lasts longer."""
+    issuer = known.get(serving.signed_by or "")
+    return issuer is not None and issuer.not_after > serving.not_after
+
+
+def _of_store(report: Report) -> Iterator[Finding]:
+    match report.stored:
+        case NotShown(reason, asked=True):
+            yield Finding(Cause.NOT_SHOWN, f"trust bundle in the store: {reason}")
+        case Stored(place=place, problem=str(problem)):
+            yield Finding(Cause.STORE_INVALID, f"no run could be made of the trust bundle in {place}: {problem}")
+        case Stored(place=place, fingerprint=fingerprint) if _store_agrees(report) is Agreement.DIFFER:
+            yield Finding(
+                Cause.STORE_DIFFERS,
+                f"the trust bundle in use is not the one in {place}: {_in_use(report)} in use, "
+                f"{short(fingerprint)} in the store",
+            )
+
+
+def _of_config_map(report: Report) -> Iterator[Finding]:
+    match report.published:
+        case NotShown(reason, asked=True):
+            yield Finding(Cause.NOT_SHOWN, f"trust anchors for the mesh: {reason}")
+        case Published(place=place, problem=str(problem)):
+            yield Finding(Cause.CONFIG_MAP_INVALID, f"{place} has no trust anchors for the mesh: {problem}")
+        case Published(place=place, anchors=anchors) if _config_map_agrees(report) is Agreement.DIFFER:
+            published = ", ".join(map(short, anchors))
+            yield Finding(
+                Cause.CONFIG_MAP_DIFFERS, f"{place} has other trust anchors than those in use: {published} there"
+            )
+
+
+def _in_use(report: Report) -> str:
+    return ", ".join(dict.fromkeys(short(health.bundle) for _, health in report.reached))
+
+
+def _replicas_agree(report: Report) -> Agreement:
+    if len(report.reached) < 2:
+        return Agreement.UNKNOWN
+    return _agreement(health.bundle for _, health in report.reached)
+
+
+def _store_agrees(report: Report) -> Agreement:
+    if not isinstance(report.stored, Stored) or report.stored.fingerprint is None or not report.reached:
+        return Agreement.UNKNOWN
+    return _agreement((report.stored.fingerprint, *(health.bundle for _, health in report.reached)))
+
+
+def _config_map_agrees(report: Report) -> Agreement:
+    in_use = [health.anchors for _, health in report.reached if health.anchors]
+    if not isinstance(report.published, Published) or report.published.problem is not None or not in_use:
+        return Agreement.UNKNOWN
+    return _agreement((report.published.anchors, *in_use))
+
+
+def _agreement(values: Iterable[object]) -> Agreement:
+    return Agreement.AGREE if len(set(values)) == 1 else Agreement.DIFFER
+
+
+def _date(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

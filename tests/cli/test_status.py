@@ -1,0 +1,328 @@
+"""`sentry-trio status` as a process, beside real authorities, and beside what else may listen on a port."""
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import trio
+
+from sentry_trio.cli.status import _sight
+from sentry_trio.cli.status_flags import parse
+from tests.authorities import serving, wall_clock
+from tests.cli.conftest import Start
+from tests.processes import Process, sentry_process
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
+QUIET = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "COLUMNS", "NO_COLOR"}}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no `.sentry` lies: its store would be shown."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sentry_trio", "status", *arguments]
+
+
+def status(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
+        env={**QUIET, "HOME": "/nowhere", **environ},
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def replica(process: Process) -> tuple[str, str]:
+    """The flags by which a process is asked; it has begun to serve."""
+    health = process.log_until("healthz-server is listening on ")
+    metrics = process.log_until("metrics-exporter is listening on ")
+    process.log_until("Running gRPC server on port ")
+    return ("--replica", f"{health}:{metrics.rpartition(':')[2]}")
+
+
+def document(*arguments: str, cwd: Path | None = None) -> tuple[int, Any]:
+    done = status(*arguments, "--json", cwd=cwd)
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    jsonschema.validate(found, SCHEMA)
+    return done.returncode, found
+
+
+def test_a_fresh_authority(start: Start, tmp_path: Path) -> None:
+    here = replica(start())
+    done = status(*here, "--issuer-credentials", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("sentry-trio all is well  ")
+    for part in ("anchor  O=", "issuer  O=", "serving  spiffe://localhost/ns/default/dapr-sentry", "ready, run 1"):
+        assert part in done.stdout
+    assert str(tmp_path) in done.stdout
+    assert "store: agree" in done.stdout
+    assert "PRIVATE" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_files_in_the_place_of_make_run_are_found(tmp_path: Path) -> None:
+    credentials = tmp_path / ".sentry"
+    credentials.mkdir()
+    with sentry_process(credentials) as process:
+        code, found = document(*replica(process), cwd=tmp_path)
+    assert (code, found["store"]["place"], found["agreement"]["store"]) == (0, ".sentry", "agree")
+
+
+def test_after_a_hot_restart(start: Start, tmp_path: Path) -> None:
+    process = start()
+    here = replica(process)
+    process.send(signal.SIGHUP)
+    process.log_until("Running gRPC server on port ")
+    code, found = document(*here)
+    assert code == 0
+    (told,) = found["replicas"]
+    assert (told["health"]["run"], told["health"]["last_restart"]) == (2, "succeeded")
+    assert told["metrics"]["restarts"] == {"success": 1}
+    assert told["health"]["last_restart_at"] >= told["health"]["started_at"]
+
+
+def test_after_a_bad_edit(start: Start, tmp_path: Path) -> None:
+    process = start()
+    here = replica(process)
+    (tmp_path / "issuer.key").write_text("no key")
+    process.log_until("restart failed")
+    code, found = document(*here)
+    assert (code, found["verdict"]) == (3, "attention")
+    ((cause, text),) = [finding.values() for finding in found["findings"]]
+    assert cause == "degraded"
+    assert str(tmp_path / "issuer.key") in text
+    assert found["replicas"][0]["metrics"]["restart_failures"] == {"bundle": 1}
+    done = status(*here)
+    assert done.returncode == 3
+    assert "! goes on as before after a restart failed: " in done.stdout
+
+
+async def test_an_expired_issuer(tmp_path: Path) -> None:
+    """The authority's clock stands where all was well; the one of who looks does not."""
+    past = wall_clock() - timedelta(days=500)
+    async with serving(tmp_path, now=lambda: past) as served:
+        ports = f"127.0.0.1:{served.application.health_port}:{served.application.metrics_port}"
+        look = partial(document, "--replica", ports, "--issuer-credentials", str(tmp_path))
+        code, found = await trio.to_thread.run_sync(look)
+    assert code == 3
+    causes = [finding["cause"] for finding in found["findings"]]
+    assert causes == ["certificate_expired"] * 3 + ["store_invalid"]
+    assert "x509: certificate has expired" in found["store"]["problem"]
+
+
+def test_replicas_that_agree_and_that_differ(tmp_path: Path) -> None:
+    shared, apart = tmp_path / "shared", tmp_path / "apart"
+    shared.mkdir()
+    apart.mkdir()
+    with sentry_process(shared) as one:
+        first = replica(one)
+        with sentry_process(shared) as two, sentry_process(apart) as three:
+            second, third = replica(two), replica(three)
+            code, found = document(*first, *second, f"--issuer-credentials={shared}")
+            assert (code, found["agreement"]["replicas"], found["agreement"]["store"]) == (0, "agree", "agree")
+            code, found = document(*first, *second, *third, f"--issuer-credentials={shared}")
+            assert (code, found["agreement"]["replicas"], found["agreement"]["store"]) == (3, "differ", "differ")
+            done = status(*first, *third)
+            assert "replicas: differ" in done.stdout
+            assert done.stdout.count("Certificates in use by 127.0.0.1:") == 2
+        code, found = document(*first, *second)
+    assert code == 3
+    assert [finding["cause"] for finding in found["findings"]] == ["unreachable"]
+
+
+def test_an_authority_that_is_gone_leaves_its_files_to_look_at(start: Start, tmp_path: Path) -> None:
+    process = start()
+    here = replica(process)
+    process.send(signal.SIGTERM)
+    process.exit_code()
+    done = status(*here, "--issuer-credentials", str(tmp_path), COLUMNS="300")
+    assert done.returncode == 1
+    assert done.stdout.startswith("sentry-trio not reachable  ")
+    assert "Connection refused" in done.stdout
+    assert f"Certificates in {tmp_path}" in done.stdout
+
+
+def test_metrics_that_are_off(start: Start) -> None:
+    process = start("--enable-metrics=false")
+    health = process.log_until("healthz-server is listening on ")
+    process.log_until("Running gRPC server on port ")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    code, found = document("--replica", f"{health}:{port}")
+    assert (code, found["replicas"][0]["metrics_not_shown"]) == (0, "metrics are off in this process")
+
+
+def test_something_else_on_the_port(start: Start) -> None:
+    process = start()
+    port = process.log_until("Running gRPC server on port ")
+    done = status("--replica", f"127.0.0.1:{port}", COLUMNS="300")
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port} does not speak HTTP" in done.stdout
+
+
+@contextmanager
+def silent_port() -> Iterator[tuple[socket.socket, str]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener, f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_something_silent_on_the_port() -> None:
+    with silent_port() as (_, where):
+        done = status("--replica", where, "--timeout", "0.2")
+    assert done.returncode == 1
+    assert f"! {where} did not answer within 0.2 s\n" in done.stdout
+
+
+def test_interrupted_while_it_waits() -> None:
+    with silent_port() as (listener, where):
+        popen = subprocess.Popen(command("--replica", where), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        connection, _ = listener.accept()
+        with connection:
+            popen.send_signal(signal.SIGINT)
+            assert popen.communicate(timeout=30) == ("", "")
+    assert popen.returncode == 130
+
+
+def test_kubernetes_that_was_asked_for_and_is_not_there(tmp_path: Path) -> None:
+    done = status("--kubeconfig", str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"sentry-trio status: cannot use the kubeconfig {tmp_path / 'none'}: ")
+
+
+def test_a_reader_that_has_left(start: Start) -> None:
+    here = replica(start())
+    for flags in ((), ("--json",), ("--watch=0.1",)):
+        read, write = os.pipe()
+        popen = subprocess.Popen(command(*here, *flags), stdout=write, stderr=subprocess.PIPE, text=True)
+        os.close(write)
+        os.close(read)
+        assert popen.communicate(timeout=30)[1] == ""
+        assert popen.returncode == 1
+
+
+def test_an_encoding_that_lacks_what_is_shown(start: Start) -> None:
+    done = status(*replica(start()), PYTHONIOENCODING="ascii", COLUMNS="50")
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    assert "#" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 50
+
+
+def test_watching_without_a_terminal(start: Start) -> None:
+    here = replica(start())
+    popen = subprocess.Popen(
+        command(*here, "--watch", "0.1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET
+    )
+    assert popen.stdout is not None
+    read = ""
+    while read.count("sentry-trio all is well") < 2:
+        line = popen.stdout.readline()
+        assert line
+        read += line
+    popen.send_signal(signal.SIGINT)
+    rest, errors = popen.communicate(timeout=30)
+    assert (popen.returncode, errors) == (0, "")
+    assert "\x1b" not in read + rest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watching_in_a_terminal(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    """It follows what happens, in place, and leaves the terminal as it was."""
+    process = start()
+    here = replica(process)
+    terminal, theirs = pty.openpty()
+    environ = {**QUIET, "TERM": "xterm", "COLUMNS": "80", "LINES": "60"}
+    popen = subprocess.Popen(command(*here, "--watch", "0.1"), stdout=theirs, stderr=subprocess.PIPE, env=environ)
+    os.close(theirs)
+    screen = _Screen(terminal)
+    screen.until("all is well")
+    (tmp_path / "issuer.key").write_text("no key")
+    screen.until("needs attention")
+    popen.send_signal(number)
+    assert popen.communicate(timeout=30)[1] == b""
+    assert popen.returncode == 0
+    screen.rest()
+    os.close(terminal)
+    assert "\x1b[1A" in screen.text  # up, to draw over what was there
+    assert screen.text.rfind("\x1b[?25h") > screen.text.rfind("\x1b[?25l") >= 0  # the cursor is back
+
+
+def test_no_colours_where_none_are_wanted(start: Start) -> None:
+    here = replica(start())
+    shown = {}
+    for wanted in ({}, {"NO_COLOR": "1"}):
+        terminal, theirs = pty.openpty()
+        environ = {**QUIET, "TERM": "xterm", "COLUMNS": "80", **wanted}
+        popen = subprocess.Popen(command(*here), stdout=theirs, env=environ)
+        os.close(theirs)
+        screen = _Screen(terminal)
+        screen.rest()
+        assert popen.wait(timeout=30) == 0
+        os.close(terminal)
+        shown[bool(wanted)] = bool(re.search(r"\x1b\[(?:[0-9;]*;)?3[0-7]m", screen.text))
+    assert shown == {False: True, True: False}
+
+
+class _Screen:
+    """What has been written to a terminal."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.text = ""
+
+    def until(self, words: str) -> None:
+        while words not in self.text:
+            assert self._read()
+
+    def rest(self) -> None:
+        while self._read():
+            pass
+
+    def _read(self) -> bool:
+        try:
+            part = os.read(self._descriptor, 65536)
+        except OSError:  # the other side has closed, as Linux tells it
+            return False
+        self.text += part.decode(errors="replace")
+        return bool(part)
+
+
+def test_help() -> None:
+    done = status("--help")
+    assert done.returncode == 0
+    assert "Exit codes: 0 all is well" in done.stdout
+
+
+async def test_a_pod_without_a_way_to_its_cluster_shows_the_rest(tmp_path: Path) -> None:
+    """Kubernetes was looked for, and not asked for."""
+    asked = replace(parse([f"--kubeconfig={tmp_path / 'none'}"], {}), kubernetes=False, in_pod=True)
+    async with _sight(asked, {}) as sight:
+        assert sight.cluster is None
+        assert sight.cluster_missing is not None
+        assert not sight.cluster_missing.asked
+        assert "cannot use the kubeconfig" in sight.cluster_missing.reason

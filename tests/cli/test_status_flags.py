@@ -1,0 +1,98 @@
+"""The command line of `status`: what it means, and which combinations mean nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from sentry_trio.cli import status_flags
+from sentry_trio.cli.status_flags import parse
+
+IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "NAMESPACE": "mesh", "HOSTNAME": "dapr-sentry-x"}
+
+
+@pytest.fixture
+def service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a pod has its token: a directory of this test's."""
+    monkeypatch.setattr(status_flags, "_SERVICE_ACCOUNT", tmp_path)
+    return tmp_path
+
+
+def test_beside_make_run_nothing_has_to_be_said() -> None:
+    asked = parse([], {"HOME": "/home/me"})
+    assert (asked.here.name, asked.here.health_port, asked.here.metrics_port) == ("127.0.0.1:8080", 8080, 9090)
+    assert not asked.here.metrics_asked
+    assert (asked.replicas, asked.credentials, asked.kubernetes, asked.in_pod) == ((), None, False, False)
+    assert (asked.every, asked.as_json, asked.timeout) == (None, False, 5)
+    assert (asked.namespace, asked.kubeconfig) == ("dapr-system", Path("/home/me/.kube/config"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "ports"),
+    [
+        ("sentry.example:8080", "sentry.example:8080", (8080, None)),
+        ("10.0.0.1:8081:9091", "10.0.0.1:8081", (8081, 9091)),
+        ("[::1]:8080:9090", "[::1]:8080", (8080, 9090)),
+    ],
+)
+def test_replicas_by_name(text: str, name: str, ports: tuple[int, int | None]) -> None:
+    (place,) = parse(["--replica", text], {}).replicas
+    assert (place.name, (place.health_port, place.metrics_port), place.metrics_asked) == (name, ports, True)
+
+
+def test_a_pod_looks_at_its_own_cluster(service_account: Path) -> None:
+    assert not parse([], IN_A_POD).in_pod  # without a token there is no way to it
+    (service_account / "token").write_text("token")
+    assert parse([], IN_A_POD).in_pod
+    assert parse([], IN_A_POD).namespace == "mesh"
+    assert parse(["--namespace", "other"], IN_A_POD).namespace == "other"
+    nameless = {name: value for name, value in IN_A_POD.items() if name != "NAMESPACE"}
+    assert parse([], nameless).namespace == "dapr-system"
+    (service_account / "namespace").write_text("told\n")
+    assert parse([], nameless).namespace == "told"
+
+
+@pytest.mark.parametrize("flag", ["--kubeconfig=/k", "--issuer-credentials=/c"])
+def test_what_is_named_counts_in_a_pod_too(service_account: Path, flag: str) -> None:
+    (service_account / "token").write_text("token")
+    assert not parse([flag], IN_A_POD).in_pod
+
+
+@pytest.mark.parametrize("flag", ["--kubernetes", "--kubeconfig=/k", "--namespace=mesh"])
+def test_what_asks_for_kubernetes(flag: str) -> None:
+    assert parse([flag], {}).kubernetes
+
+
+def test_of_several_kubeconfigs_the_first() -> None:
+    assert parse([], {"KUBECONFIG": ":/a:/b"}).kubeconfig == Path("/a")
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(["--watch"], 2.0), (["--watch", "0.5"], 0.5)])
+def test_how_often_it_looks(given: list[str], seconds: float) -> None:
+    assert parse(given, {}).every == seconds
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--watch", "--json"], "not allowed with argument"),
+        (["--kubernetes", "--issuer-credentials=/c"], "the trust bundle is in one of them"),
+        (["--namespace=m", "--issuer-credentials=/c"], "the trust bundle is in one of them"),
+        (["--watch=0"], "must be seconds, from 0.1 to 3600, got '0'"),
+        (["--watch=nan"], "must be seconds"),
+        (["--timeout=inf"], "must be seconds"),
+        (["--timeout=soon"], "must be seconds"),
+        (["--replica=here"], "--replica must be host:port"),
+        (["--replica=here:0"], "--replica must be host:port"),
+        (["--replica=here:8080:65536"], "--replica must be host:port"),
+        (["--replica=a/b:80"], "--replica must be host:port"),
+        (["--replica=::1:80"], "--replica must be host:port"),
+        (["--namespace=../secrets"], "--namespace must be the name of a namespace"),
+        (["--js"], "unrecognized arguments"),
+        (["more"], "unrecognized arguments"),
+    ],
+)
+def test_what_means_nothing(given: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(given, {})
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err

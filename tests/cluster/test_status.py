@@ -1,0 +1,129 @@
+"""`sentry-trio status` and a real API server: with the rights of the chart, of an administrator, and of nobody."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from sentry_trio.kube.session import open_session
+from sentry_trio.status.cluster import Cluster as Shown
+from sentry_trio.status.document import document
+from sentry_trio.status.judging import judge
+from sentry_trio.status.look import Sight, look
+from sentry_trio.status.replicas import Place
+from sentry_trio.status.report import NotShown, Report, Stored
+from sentry_trio.stores.secret_content import Keys
+from tests.authorities import wall_clock
+from tests.processes import Process
+from tests.status.test_replicas import answering
+
+from . import manifests
+from .admin import Manifest
+from .cluster import _ADMIN_TOKEN, Cluster
+from .control_plane import ControlPlane, install
+from .installing import NAME
+
+HERE: Place = answering(port1=None, port2=None)
+
+
+def ports(process: Process) -> tuple[int, int]:
+    """Of health and metrics of a process that serves."""
+    health = process.log_until("healthz-server is listening on 127.0.0.1:")
+    metrics = process.log_until("metrics-exporter is listening on 127.0.0.1:")
+    process.log_until("Running gRPC server on port ")
+    return int(health), int(metrics)
+
+
+def pod(name: str, health: int, metrics: int) -> Manifest:
+    """As the chart makes them, with the ports of a process of this machine."""
+    named = [{"name": "healthz", "containerPort": health}, {"name": "metrics", "containerPort": metrics}]
+    container = {"name": "dapr-sentry", "image": "registry.example/sentry:1", "ports": named}
+    manifest = manifests.pod(name, service_account="dapr-sentry", containers=[container])
+    manifest["metadata"]["labels"] = {"app": "dapr-sentry"}
+    return manifest
+
+
+async def look_with(plane: ControlPlane, kubeconfig: Path, *, own_pod: str | None) -> Report:
+    async with open_session(kubeconfig=kubeconfig, environ={}, service_account=plane.installation.directory) as session:
+        shown = Shown(session, plane.namespace, Keys(), own_pod=own_pod, timeout=30)
+        return await look(Sight(replicas=(), here=HERE, cluster=shown, timeout=30), wall_clock)
+
+
+async def test_replicas_are_found_and_compared_with_the_rights_of_the_chart(cluster: Cluster, tmp_path: Path) -> None:
+    plane = await install(cluster, tmp_path)
+    with ExitStack() as processes:
+        for name in ("dapr-sentry-1", "dapr-sentry-2"):
+            process = processes.enter_context(plane.process())
+            health, metrics = await trio.to_thread.run_sync(ports, process)
+            running = {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
+            await cluster.create_pod(plane.namespace, pod(name, health, metrics), status=running)
+        report = await look_with(plane, plane.kubeconfig, own_pod="dapr-sentry-1")
+        judgement = judge(report)
+        assert judgement.findings == ()
+        told = json.loads(json.dumps(document(report, judgement)))
+        assert [replica["name"] for replica in told["replicas"]] == ["dapr-sentry-1", "dapr-sentry-2"]
+        assert [replica["health"]["mode"] for replica in told["replicas"]] == ["kubernetes"] * 2
+        assert all(replica["metrics"] for replica in told["replicas"])
+        assert told["agreement"] == {"replicas": "agree", "store": "agree", "config_map": "agree"}
+        key = (await plane.installation.parts())["issuer.key"].decode()
+        assert key.splitlines()[1] not in repr(report)
+
+    await plane.installation.edit("configmaps", data={"ca.crt": None})
+    report = await look_with(plane, plane.kubeconfig, own_pod="")
+    assert [finding.cause.value for finding in judge(report).findings][-1] == "config_map_invalid"
+    assert all(isinstance(replica.health, NotShown) for replica in report.replicas)
+    assert isinstance(report.stored, Stored)
+    assert report.stored.problem is None
+
+
+async def test_without_rights_it_is_told_in_words(cluster: Cluster, tmp_path: Path) -> None:
+    plane = await install(cluster, tmp_path)
+    token = await cluster.account_with(plane.namespace, "nobody", [])
+    kubeconfig = cluster.write_kubeconfig(tmp_path / "nobody", {"token": token})
+    report = await look_with(plane, kubeconfig, own_pod=None)
+    assert [replica.name for replica in report.replicas] == [HERE.name]
+    assert report.not_found == NotShown(f"no right to list pods in {plane.namespace}", asked=False)
+    assert report.stored == NotShown(f"no right to get secrets {NAME} in {plane.namespace}", asked=False)
+    assert report.published == NotShown(f"no right to get configmaps {NAME} in {plane.namespace}", asked=False)
+
+
+async def test_pods_are_asked_through_the_api_server_only_with_the_right_to(cluster: Cluster, tmp_path: Path) -> None:
+    """The authority's own account has not got it. That loopback is refused shows that the right has been looked at."""
+    plane = await install(cluster, tmp_path)
+    running = {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
+    await cluster.create_pod(plane.namespace, pod("dapr-sentry-1", 8080, 9090), status=running)
+    (without,) = (await look_with(plane, plane.kubeconfig, own_pod=None)).replicas
+    assert without.health == NotShown(
+        f"no right to get pods/proxy in {plane.namespace}, by which a pod is asked from outside"
+    )
+    code, told, _ = await run(plane, cluster.write_kubeconfig(tmp_path / "admin", {"token": _ADMIN_TOKEN}), "--json")
+    (replica,) = json.loads(told)["replicas"]
+    assert code == 1
+    assert "no right" not in replica["health_not_shown"]
+    assert replica["health_not_shown"].startswith("port 8080 of pod dapr-sentry-1: GET /api/v1/namespaces/")
+
+
+async def test_no_api_server(cluster: Cluster, tmp_path: Path) -> None:
+    plane = await install(cluster, tmp_path)
+    nowhere = cluster.write_kubeconfig(tmp_path / "nowhere", {"token": "x"}, url="https://127.0.0.1:1")
+    code, told, errors = await run(plane, nowhere, "--replica", "127.0.0.1:1")
+    assert (code, errors) == (1, "")
+    assert "! trust bundle in the store: GET /api/v1/namespaces/" in told
+    assert "cannot connect to 127.0.0.1:1: " in told
+
+
+async def run(plane: ControlPlane, kubeconfig: Path, *flags: str) -> tuple[int, str, str]:
+    """The command as an operator's process."""
+    command: Any = [sys.executable, "-m", "sentry_trio", "status", *flags]
+    command += ["--kubeconfig", kubeconfig, "--namespace", plane.namespace]
+    environ = {**os.environ, "COLUMNS": "300"}
+    done = await trio.to_thread.run_sync(
+        partial(subprocess.run, command, capture_output=True, text=True, check=False, env=environ, timeout=60)
+    )
+    return done.returncode, done.stdout, done.stderr

@@ -1,0 +1,89 @@
+"""Reports as people see them: at a fixed width, by a fixed clock."""
+
+from datetime import timedelta
+from typing import Final
+
+from sentry_trio.status.report import NotShown, Report
+from tests.ca.making import DAY, HOUR, NOW
+
+from .making import (
+    ANCHOR,
+    BUNDLE,
+    CERTIFICATES,
+    ISSUER,
+    MIDDLE,
+    MINUTE,
+    OTHER_BUNDLE,
+    SERVING,
+    figures,
+    link,
+    published,
+    replica,
+    report,
+    stored,
+    unreachable,
+)
+
+_OLD: Final = "e" * 64
+_NEW: Final = "f" * 64
+
+REPORTS: Final[dict[str, Report]] = {
+    "well": report(
+        replica(
+            counts=figures(
+                received=1_234,
+                signed=1_200,
+                refused=(("invalid_csr", "PermissionDenied", 4), ("not_permitted", "PermissionDenied", 30)),
+                calls=(("OK", 1_200), ("PermissionDenied", 34)),
+                restarts=(("success", 2),),
+                connections=7,
+            ),
+            run=3,
+            last_restart="succeeded",
+            last_restart_at=NOW - 3 * MINUTE,
+        ),
+        stored=stored(),
+    ),
+    "attention": report(
+        replica(
+            "dapr-sentry-6d5f-x2x9q",
+            counts=figures(
+                received=20,
+                signed=20,
+                restarts=(("failure", 2), ("success", 1)),
+                restart_failures=(("bundle", 2),),
+                waiting=4,
+                shed=(("in_vain", 3), ("queue_full", 12)),
+                connections_refused=5,
+                handshakes_failed=6,
+            ),
+            run=2,
+            last_restart="failed",
+            last_restart_at=NOW - timedelta(seconds=5),
+            degraded="failed to verify CA bundle: key is not PEM encoded (issuer key issuer.key in Secret "
+            "dapr-system/dapr-trust-bundle)",
+            certificates=(
+                link("anchor", _OLD, not_after=NOW - HOUR),
+                link("anchor", ANCHOR),
+                link("intermediate", MIDDLE, ANCHOR, not_after=NOW + 12 * DAY),
+                link("issuer", ISSUER, MIDDLE),
+                link("serving", SERVING, ISSUER),
+            ),
+        ),
+        replica(
+            "dapr-sentry-6d5f-z8k4m",
+            counts=NotShown("10.0.0.2:9090 did not answer within 5 s", asked=False),
+            bundle=OTHER_BUNDLE,
+            certificates=(link("anchor", _NEW), link("issuer", "9" * 64, _NEW, not_before=NOW + HOUR)),
+        ),
+        unreachable("dapr-sentry-6d5f-pending", "no address yet (phase Pending)"),
+        stored=NotShown("no right to get secrets dapr-trust-bundle in dapr-system", asked=False),
+        published=published(),
+    ),
+    "unreachable": report(
+        unreachable(),
+        stored=stored(fingerprint=BUNDLE, certificates=CERTIFICATES[:1], problem="issuer key does not match"),
+        published=NotShown("no right to get configmaps dapr-trust-bundle in dapr-system", asked=False),
+        not_found=NotShown("no right to list pods in dapr-system", asked=False),
+    ),
+}

@@ -1,0 +1,82 @@
+"""Reports made to order."""
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+from sentry_trio.ca.lineage import Link
+from sentry_trio.status.figures import Figures
+from sentry_trio.status.health import Health
+from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
+from tests.ca.making import DAY, HOUR, NOW
+
+YEAR = 365 * DAY
+ANCHOR, MIDDLE, ISSUER, SERVING = (letter * 64 for letter in "abcd")
+BUNDLE, OTHER_BUNDLE = "1" * 64, "2" * 64
+
+
+def link(role: str, fingerprint: str, signed_by: str | None = None, **changes: Any) -> Link:
+    """A year old, with another year to go; a serving certificate lasts a day, of which half is gone."""
+    age = 12 * HOUR if role == "serving" else YEAR
+    made = Link(
+        role=role,
+        subject="spiffe://localhost/ns/default/dapr-sentry" if role == "serving" else f"CN={role}",
+        fingerprint=fingerprint,
+        not_before=NOW - age,
+        not_after=NOW + age,
+        signed_by=signed_by,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+CERTIFICATES = (
+    link("anchor", ANCHOR),
+    link("intermediate", MIDDLE, ANCHOR),
+    link("issuer", ISSUER, MIDDLE),
+    link("serving", SERVING, ISSUER),
+)
+
+
+def health(**changes: Any) -> Health:
+    made = Health(
+        ready=True,
+        targets={"sentry-server": True, "metrics-exporter": True},
+        run=1,
+        bundle=BUNDLE,
+        degraded=None,
+        loaded_at=NOW - HOUR,
+        started_at=NOW - HOUR,
+        version="0.1.0",
+        mode="standalone",
+        certificates=CERTIFICATES,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def figures(**changes: Any) -> Figures:
+    return dataclasses.replace(Figures(received=0, signed=0), **changes)
+
+
+def replica(name: str = "127.0.0.1:8080", *, counts: Figures | NotShown | None = None, **changes: Any) -> Replica:
+    """One that was reached; the changes are those of its health."""
+    return Replica(name, health(**changes), figures() if counts is None else counts)
+
+
+def unreachable(name: str = "127.0.0.1:8080", reason: str = "") -> Replica:
+    why = reason or f"cannot reach {name}: Connection refused"
+    return Replica(name, NotShown(why), NotShown(why, asked=False))
+
+
+def stored(**changes: Any) -> Stored:
+    return dataclasses.replace(Stored(".sentry", BUNDLE, CERTIFICATES[:3], None), **changes)
+
+
+def published(*anchors: str, **changes: Any) -> Published:
+    return dataclasses.replace(Published("ConfigMap dapr-system/dapr-trust-bundle", anchors or (ANCHOR,)), **changes)
+
+
+def report(*replicas: Replica, **changes: Any) -> Report:
+    return dataclasses.replace(Report(at=NOW, replicas=replicas or (replica(),)), **changes)
+
+
+MINUTE = timedelta(minutes=1)

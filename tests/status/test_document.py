@@ -1,0 +1,100 @@
+"""The JSON document: held to the schema that docs/ publishes, and to what it says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from sentry_trio.status.document import document
+from sentry_trio.status.judging import Cause, judge
+from sentry_trio.status.report import NotShown, Report
+from tests.ca.making import HOUR, NOW
+
+from .making import ANCHOR, figures, published, replica, report, stored, unreachable
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "status.schema.json").read_text())
+FULL = report(
+    replica(
+        "a",
+        counts=figures(
+            received=9,
+            signed=8,
+            refused=(("invalid_csr", "PermissionDenied", 1),),
+            calls=(("OK", 8), ("PermissionDenied", 1)),
+            restarts=(("failure", 1), ("success", 1)),
+            restart_failures=(("bundle", 1),),
+            shed=(("in_vain", 2),),
+        ),
+        last_restart="failed",
+        last_restart_at=NOW - HOUR,
+        degraded="no such file",
+    ),
+    unreachable("b"),
+    stored=stored(),
+    published=published(),
+)
+
+
+def documented(given: Report) -> Any:
+    """Through JSON, as a script gets it."""
+    found = json.loads(json.dumps(document(given, judge(given))))
+    jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker()).validate(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        FULL,
+        report(),
+        report(unreachable(), stored=NotShown("no"), published=NotShown("no"), not_found=NotShown("no")),
+        report(replica(bundle=None, run=0, certificates=(), version=None, mode=None, started_at=None, loaded_at=None)),
+        report(stored=stored(fingerprint=None, certificates=(), problem="bad"), published=published(problem="bad")),
+    ],
+)
+def test_every_report_keeps_to_the_schema(given: Report) -> None:
+    documented(given)
+
+
+def test_the_schema_lets_nothing_else_through() -> None:
+    found = documented(FULL)
+    for part in (found, found["replicas"][0], found["replicas"][0]["health"], found["store"]):
+        part["more"] = 1
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(found, SCHEMA)
+        del part["more"]
+
+
+def test_the_schema_knows_every_cause() -> None:
+    assert SCHEMA["$defs"]["cause"]["enum"] == [cause.value for cause in Cause]
+
+
+def test_what_it_says() -> None:
+    found = documented(FULL)
+    assert (found["schema"], found["time"], found["verdict"]) == (1, "2026-11-22T19:41:15Z", "attention")
+    assert [finding["cause"] for finding in found["findings"]] == ["degraded", "unreachable"]
+    assert found["agreement"] == {"replicas": "unknown", "store": "agree", "config_map": "agree"}
+    first, second = found["replicas"]
+    assert second == {
+        "name": "b",
+        "health": None,
+        "health_not_shown": "cannot reach b: Connection refused",
+        "metrics": None,
+        "metrics_not_shown": "cannot reach b: Connection refused",
+    }
+    anchor = first["health"]["certificates"][0]
+    assert anchor["fingerprint"] == ANCHOR
+    assert (anchor["not_after"], anchor["seconds_left"]) == ("2027-11-22T19:41:15Z", 365 * 24 * 3600.0)
+    assert first["health"]["last_restart_at"] == "2026-11-22T18:41:15Z"
+    assert first["metrics"]["refused"] == [{"cause": "invalid_csr", "status": "PermissionDenied", "count": 1}]
+    assert first["metrics"]["calls"] == {"OK": 8, "PermissionDenied": 1}
+    assert found["store"]["place"] == ".sentry"
+    assert found["config_map"]["anchors"] == [ANCHOR]
+
+
+def test_why_something_is_not_shown() -> None:
+    found = documented(report(stored=NotShown("no right", asked=False)))
+    assert (found["store"], found["store_not_shown"]) == (None, "no right")
+    assert (found["config_map"], found["config_map_not_shown"]) == (None, None)

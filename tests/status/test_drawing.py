@@ -1,0 +1,116 @@
+"""What people see: whole pictures in tests/status/golden/, and what nobody may make of them.
+
+`python -m tests.status.test_drawing` draws the pictures anew; look at what has changed before it is committed.
+"""
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sentry_trio.status.drawing import Drawing, plain
+from sentry_trio.status.judging import judge
+from sentry_trio.status.report import Report
+
+from .golden import REPORTS
+from .making import CERTIFICATES, SERVING, link, replica, report
+
+PICTURES = Path(__file__).with_name("golden")
+STYLES = {"wide": (100, "utf-8"), "narrow": (46, "ascii")}
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def drawn(given: Report, *, width: int = 80, encoding: str = "utf-8", terminal: bool = False) -> str:
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace", write_through=True)
+    console = Console(
+        file=file,
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        force_terminal=terminal,
+        color_system="standard" if terminal else None,
+        _environ={},
+    )
+    console.print(Drawing(given, judge(given)))
+    file.seek(0)
+    return file.read()
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_picture(name: str, style: str) -> None:
+    width, encoding = STYLES[style]
+    assert drawn(REPORTS[name], width=width, encoding=encoding) == (PICTURES / f"{name}-{style}.txt").read_text()
+
+
+@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("width", [20, 35, 60, 80, 200])
+def test_at_any_width(name: str, width: int) -> None:
+    lines = drawn(REPORTS[name], width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert [line for line in lines if line.endswith(" ")] == []
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_without_a_terminal_nothing_steers_one(name: str) -> None:
+    assert CONTROL.search(drawn(REPORTS[name])) is None
+
+
+def test_with_a_terminal_there_are_colours_and_the_same_words() -> None:
+    coloured = drawn(REPORTS["attention"], terminal=True)
+    assert "\x1b[1;33mneeds attention" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == drawn(REPORTS["attention"])
+
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07 [bold red]x[/] \x9b31m :smile: \u202e\ud800\r\n"
+
+
+def test_what_others_say_is_one_plain_line() -> None:
+    assert plain(HOSTILE) == "?[2J?]0;title? [bold red]x[/] ?31m :smile: ??"
+    assert plain("a\n\tb") == "a b"
+    assert plain("x" * 1001) == "x" * 1000 + "..."
+
+
+def test_nothing_that_others_say_steers_a_terminal() -> None:
+    certificates = tuple(replace(each, role=HOSTILE, subject=HOSTILE) for each in CERTIFICATES)
+    given = report(
+        replica(HOSTILE, degraded=HOSTILE, version=HOSTILE, last_restart=HOSTILE, certificates=certificates),
+        replica("b", ready=False, targets={HOSTILE: False}),
+    )
+    picture = drawn(given)
+    assert CONTROL.search(picture) is None
+    assert "[bold red]" in picture
+
+
+def test_certificates_that_sign_each_other_or_run_deep_are_no_trouble() -> None:
+    circle = (link("anchor", "a", "b"), link("anchor", "b", "a"), link("issuer", "c", "c"))
+    deep = tuple(link("intermediate", str(number), str(number - 1)) for number in range(1000))
+    for certificates in (circle, deep):
+        assert "Certificates in use" in drawn(report(replica(certificates=certificates)))
+
+
+def test_each_of_several_replicas_has_a_serving_certificate_of_its_own() -> None:
+    others = (*CERTIFICATES[:-1], link("serving", "0" * 64, CERTIFICATES[-1].signed_by))
+    picture = drawn(report(replica("a"), replica("b", certificates=others)))
+    assert picture.count("serving  spiffe://") == 2
+    assert picture.count("issuer  ") == 1
+    assert SERVING not in picture
+    assert "of a" in picture
+    assert "of b" in picture
+
+
+def test_less_is_told_by_a_release_that_tells_less() -> None:
+    picture = drawn(report(replica(certificates=(), version=None, started_at=None, mode=None, loaded_at=None)))
+    assert "Certificates" not in picture
+    assert "127.0.0.1:8080  ready, run 1\n" in picture
+
+
+if __name__ == "__main__":
+    PICTURES.mkdir(exist_ok=True)
+    for name, given in REPORTS.items():
+        for style, (width, encoding) in STYLES.items():
+            (PICTURES / f"{name}-{style}.txt").write_text(drawn(given, width=width, encoding=encoding))

@@ -1,0 +1,154 @@
+"""What needs attention, and what does not."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sentry_trio.status.judging import Agreement, Verdict, judge
+from sentry_trio.status.report import NotShown, Report
+from tests.ca.making import DAY, HOUR, NOW
+
+from .making import (
+    ANCHOR,
+    CERTIFICATES,
+    ISSUER,
+    MINUTE,
+    OTHER_BUNDLE,
+    SERVING,
+    figures,
+    link,
+    published,
+    replica,
+    report,
+    stored,
+    unreachable,
+)
+
+NO_RIGHT = NotShown("no right to get secrets dapr-trust-bundle in dapr-system", asked=False)
+
+
+def found(given: Report) -> list[tuple[str, str]]:
+    return [(finding.cause.value, finding.text) for finding in judge(given).findings]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        report(),
+        report(stored=stored(), published=published()),
+        report(stored=NO_RIGHT, published=NO_RIGHT, not_found=NO_RIGHT),
+        report(replica("a"), replica("b"), stored=stored()),
+        report(replica(counts=NotShown("metrics are off in this process", asked=False))),
+        report(replica(counts=figures(received=9, refused=(("invalid_csr", "PermissionDenied", 9),)))),
+        report(replica(run=7, last_restart="failed", last_restart_at=NOW)),
+    ],
+)
+def test_what_is_well(given: Report) -> None:
+    assert (judge(given).verdict, found(given)) == (Verdict.WELL, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "cause", "says"),
+    [
+        (report(replica("a"), unreachable("b:1")), "unreachable", "cannot reach b:1: Connection refused"),
+        (report(replica("a"), unreachable("b", "no address yet (phase Pending)")), "unreachable", "b: no address yet"),
+        (report(replica(ready=False, targets={"x": False, "y": True})), "not_ready", "not ready: x"),
+        (report(replica(ready=False, targets={})), "not_ready", "not ready: no target is told"),
+        (report(replica(degraded="no such file")), "degraded", "goes on as before after a restart failed: no such f"),
+        (report(replica(counts=NotShown("no"))), "not_shown", "metrics: no"),
+        (report(not_found=NotShown("no")), "not_shown", "replicas: no"),
+        (report(stored=NotShown("no")), "not_shown", "trust bundle in the store: no"),
+        (report(published=NotShown("no")), "not_shown", "trust anchors for the mesh: no"),
+        (report(stored=stored(problem="bad", fingerprint=None)), "store_invalid", "no run could be made of the trust "),
+        (report(stored=stored(fingerprint=OTHER_BUNDLE)), "store_differs", "1111111111111111 in use, 2222222222222222"),
+        (report(published=published(ISSUER)), "config_map_differs", "other trust anchors than those in use: cccc"),
+        (report(published=published(problem="it has no trust anchors")), "config_map_invalid", "it has no trust anch"),
+    ],
+)
+def test_what_needs_attention(given: Report, cause: str, says: str) -> None:
+    ((its_cause, text),) = found(given)
+    assert its_cause == cause
+    assert says in text
+    assert judge(given).verdict is Verdict.ATTENTION
+
+
+def with_certificate(role: str, **changes: Any) -> Report:
+    others = [each for each in CERTIFICATES if each.role != role]
+    (present,) = [each for each in CERTIFICATES if each.role == role]
+    changed = link(role, present.fingerprint, present.signed_by, **changes)
+    return report(replica(certificates=(*others, changed)))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (with_certificate("anchor", not_after=NOW + 29 * DAY), "anchor certificate CN=anchor expires on 2026-12-21"),
+        (with_certificate("intermediate", not_after=NOW - MINUTE), "intermediate certificate CN=intermediate expired"),
+        (with_certificate("issuer", not_before=NOW + HOUR), "issuer certificate CN=issuer is not valid before 2026-"),
+        (with_certificate("serving", not_after=NOW - MINUTE), "dapr-sentry expired on 2026-11-22 19:40 UTC"),
+        (with_certificate("serving", not_after=NOW + 2 * HOUR), "should have been renewed; it expires on"),
+    ],
+)
+def test_certificates_that_need_attention(given: Report, says: str) -> None:
+    ((_, text),) = found(given)
+    assert says in text
+
+
+def test_a_serving_certificate_that_ends_with_its_issuer_is_no_more_to_be_renewed() -> None:
+    end = NOW + HOUR
+    certificates = (link("issuer", ISSUER, ANCHOR, not_after=end), link("serving", SERVING, ISSUER, not_after=end))
+    assert [cause for cause, _ in found(report(replica(certificates=certificates)))] == ["certificate_expiring"]
+
+
+def test_a_certificate_that_many_have_is_told_once() -> None:
+    expired = link("anchor", ANCHOR, not_after=NOW - DAY)
+    several = [replica(name, certificates=(expired,)) for name in "ab"]
+    given = report(*several, stored=stored(certificates=(expired,)))
+    assert [cause for cause, _ in found(given)] == ["certificate_expired"]
+
+
+def test_what_several_replicas_say_alike_is_told_once() -> None:
+    given = report(replica("a", degraded="bad"), replica("b", degraded="bad"), replica("c", degraded="worse"))
+    assert [text for _, text in found(given)] == [
+        "a, b: goes on as before after a restart failed: bad",
+        "c: goes on as before after a restart failed: worse",
+    ]
+
+
+def test_nobody_reached() -> None:
+    assert judge(report(unreachable(), stored=stored())).verdict is Verdict.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("given", "replicas", "store", "config_map"),
+    [
+        (report(), "unknown", "unknown", "unknown"),
+        (report(stored=stored(), published=published()), "unknown", "agree", "agree"),
+        (report(replica("a"), replica("b"), stored=stored()), "agree", "agree", "unknown"),
+        (report(replica("a"), replica("b", bundle=OTHER_BUNDLE), stored=stored()), "differ", "differ", "unknown"),
+        (report(replica("a"), unreachable("b"), stored=stored()), "unknown", "agree", "unknown"),
+        (report(unreachable(), stored=stored(), published=published()), "unknown", "unknown", "unknown"),
+        (report(published=published(ANCHOR, ISSUER)), "unknown", "unknown", "differ"),
+        (report(replica(certificates=()), published=published()), "unknown", "unknown", "unknown"),
+        (report(stored=stored(fingerprint=None, problem="bad")), "unknown", "unknown", "unknown"),
+    ],
+)
+def test_whether_they_agree(given: Report, replicas: str, store: str, config_map: str) -> None:
+    judgement = judge(given)
+    assert (judgement.replicas, judgement.store, judgement.config_map) == (
+        Agreement(replicas),
+        Agreement(store),
+        Agreement(config_map),
+    )
+
+
+def test_replicas_that_differ_are_named() -> None:
+    given = report(replica("a"), replica("b", bundle=OTHER_BUNDLE), replica("c", bundle=None, certificates=()))
+    assert found(given) == [
+        ("replicas_differ", "replicas use different trust bundles: a 1111111111111111, b 2222222222222222, c none")
+    ]
+
+
+def test_the_clock_is_the_reports() -> None:
+    assert judge(report(at=NOW + timedelta(days=700))).verdict is Verdict.ATTENTION
