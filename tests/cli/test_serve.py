@@ -117,11 +117,7 @@ def test_help(flag: str) -> None:
         (["--mode=nope"], {}, "Invalid options: invalid mode: nope"),
         (["--mode=kubernetes"], UNSAFE, "/nowhere/.kube/config"),
         ([], {**UNSAFE, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "cannot use"),
-        (
-            ["--mode=kubernetes", "--jwt-enabled"],
-            {},
-            "--jwt-enabled in Kubernetes mode is not available in this release",
-        ),
+        (["--jwt-enabled", "--jwt-key-rotation=1s"], {}, "--jwt-key-rotation must be 0 or at least 1h12m0s"),
         (["--jwt-issuer=x"], {}, "jwt-issuer cannot be set when jwt-enabled is false"),
         (["--mode=standalone"], {"NAMESPACE": ""}, "NAMESPACE"),
         (["--mode=standalone", "--issuer-credentials=/nowhere"], {}, "failed to add target /nowhere: no such file"),
