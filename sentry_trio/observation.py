@@ -7,7 +7,12 @@ from grpclib.const import Status
 from sentry_trio.grpc import Observer
 from sentry_trio.grpc.observer import Shed
 from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.telemetry.metrics import Metrics, SignFailure
+
+SIGN_CERTIFICATE: Final = "/dapr.proto.sentry.v1.CA/SignCertificate"
+"""The method that issues, by its path on the wire."""
+# A caller that left or was lost, and one that would wait no longer.
+_GIVEN_UP: Final = frozenset({Status.CANCELLED, Status.DEADLINE_EXCEEDED})
 
 _log: Final = get_logger("dapr.sentry.server")
 
@@ -61,10 +66,16 @@ class ServerObserver(Observer):
         self._metrics.grpc_call_shed(reason)
 
     def call_finished(self, path: str, status: Status, seconds: float) -> None:
-        """Counts it by status."""
+        """Counts it by status; of a signing call, how long its caller waited, too."""
         self._metrics.grpc_call_finished(status)
+        if path == SIGN_CERTIFICATE:
+            self._metrics.sign_call_finished(status, seconds)
+            if status in _GIVEN_UP:
+                self._metrics.sign_failed(SignFailure.CANCELLED, status)
         _log.debug("call finished", path=path, status=status.name, seconds=round(seconds, 6))
 
     def handler_failed(self, path: str, error: Exception) -> None:
-        """A defect: for the operator."""
+        """A defect: for the operator. A signing request that ends so has failed like any other."""
+        if path == SIGN_CERTIFICATE:
+            self._metrics.sign_failed(SignFailure.INTERNAL, Status.UNKNOWN)
         _log.error(f"unexpected error in {path}", exc_info=error)

@@ -160,11 +160,13 @@ class Run:
 
     async def _serve_grpc(self, *, task_status: trio.TaskStatus[None]) -> None:
         around = self._surroundings
+        limits = _limits(around.options)
+        around.metrics.grpc_bounds(connections=limits.connections, calls_waiting=limits.calls_waiting)
         await serve_grpc(
             [self._service, self._health],
             around.listeners,
             tls=lambda: self._identity.context,
-            limits=_limits(around.options),
+            limits=limits,
             observer=ServerObserver(around.metrics),
             task_status=task_status,
         )

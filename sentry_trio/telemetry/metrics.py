@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from sentry_trio.telemetry.collectors import CertificateExpiry, CertificateRole, Registry
 from sentry_trio.telemetry.series.authority import AuthoritySeries, RestartFailure, ServerCertificateFailure
+from sentry_trio.telemetry.series.build import BuildSeries
 from sentry_trio.telemetry.series.grpc import GrpcSeries, Shed
 from sentry_trio.telemetry.series.jwks import JwksSeries
 from sentry_trio.telemetry.series.jwt import JwtKeyState, JwtSeries
@@ -36,13 +37,13 @@ __all__ = [
 ]
 
 
-class Metrics(SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries, JwtSeries):
+class Metrics(BuildSeries, SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries, JwtSeries):
     """The metrics of one process, in a registry of their own: what can be told of each topic, and the scrape.
 
     Counters are kept across restarts of the certificate authority. Safe to use from any thread.
 
     Args:
-        now: the clock for expiry; aware.
+        now: the wall clock; aware.
         elapsed: the clock for durations, in seconds from any point; monotonic.
     """
 
@@ -53,6 +54,7 @@ class Metrics(SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+        BuildSeries.__init__(self, registry)
         SigningSeries.__init__(self, registry, elapsed)
         AuthoritySeries.__init__(self, registry, now)
         GrpcSeries.__init__(self, registry)

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from grpclib.const import Status
-from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
+from sentry_trio import __version__
 from sentry_trio.telemetry.metrics import (
     CertificateExpiry,
     CertificateRole,
@@ -17,31 +16,13 @@ from sentry_trio.telemetry.metrics import (
     ServerCertificateFailure,
     SignFailure,
 )
+from tests.telemetry.scraping import scrape, value
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def expiry(role: CertificateRole, days: float, fingerprint: str = "aa", subject: str = "O=x") -> CertificateExpiry:
     return CertificateExpiry(role, subject, fingerprint, NOON + timedelta(days=days))
-
-
-def scrape(metrics: Metrics) -> dict[str, Metric]:
-    body, content_type = metrics.exposition()
-    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
-    families = list(text_string_to_metric_families(body.decode()))
-    assert len({family.name for family in families}) == len(families)
-    return {family.name: family for family in families}
-
-
-def value(metrics: Metrics, name: str, **labels: str) -> float:
-    found = [
-        sample.value
-        for family in scrape(metrics).values()
-        for sample in family.samples
-        if sample.name == name and sample.labels == labels
-    ]
-    assert len(found) == 1, (name, labels, found)
-    return found[0]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +165,30 @@ def test_degraded_from_a_failed_restart_to_the_next_run() -> None:
     assert value(metrics, "sentry_degraded") == 1
     metrics.run_started(2)
     assert value(metrics, "sentry_degraded") == 0
+
+
+def test_when_the_last_restart_was_by_outcome() -> None:
+    """Told once there was one: 0 would read as 1970."""
+    now = NOON
+    metrics = Metrics(now=lambda: now)
+    name = "sentry_last_restart_timestamp_seconds"
+    assert scrape(metrics)[name].samples == []
+    metrics.run_started(1)
+    now += timedelta(minutes=1)
+    metrics.restart_failed(RestartFailure.BUNDLE)
+    assert value(metrics, name, outcome="success") == NOON.timestamp()
+    assert value(metrics, name, outcome="failure") == now.timestamp()
+
+
+def test_the_version_is_told_from_the_first_moment() -> None:
+    assert value(Metrics(), "sentry_build_info", version=__version__) == 1
+
+
+def test_the_bounds_of_connections_and_waiting_calls() -> None:
+    metrics = Metrics()
+    metrics.grpc_bounds(connections=20, calls_waiting=30)
+    assert value(metrics, "sentry_grpc_connections_max") == 20
+    assert value(metrics, "sentry_grpc_calls_waiting_max") == 30
 
 
 def test_the_digest_of_the_bundle_in_use_and_no_other() -> None:

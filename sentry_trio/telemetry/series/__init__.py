@@ -1,5 +1,6 @@
 """The series by topic: each module has its series, the enums of their labels, and what callers may say of them.
 
+- `build`: the version
 - `signing`: signing requests, their outcomes and how long their stages take
 - `authority`: runs, restarts, the trust bundle in use
 - `grpc`: connections, handshakes, calls, queue

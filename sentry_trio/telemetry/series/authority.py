@@ -33,10 +33,11 @@ class AuthoritySeries:
 
     Args:
         registry: where they are registered.
-        now: the clock for expiry; aware.
+        now: the wall clock; aware.
     """
 
     def __init__(self, registry: CollectorRegistry, now: Callable[[], datetime]) -> None:
+        self._now = now
         self._expiry = ExpiryCollector(now)
         registry.register(self._expiry)
         self._server_certificate_failed = Counter(
@@ -60,6 +61,12 @@ class AuthoritySeries:
             "sentry_restart_failures_total",
             "Restarts that were given up, the present run going on, by cause.",
             ["cause"],
+            registry=registry,
+        )
+        self._last_restart = Gauge(
+            "sentry_last_restart_timestamp_seconds",
+            "When the last restart was served or given up, by outcome; the first run counts as served.",
+            ["outcome"],
             registry=registry,
         )
         self._run_number = Gauge(
@@ -104,6 +111,7 @@ class AuthoritySeries:
         """Run `number` serves from now on."""
         self._run_number.set(number)
         self._degraded.set(0)
+        self._last_restart.labels("success").set(self._now().timestamp())
 
     def bundle_in_use(self, digest: str) -> None:
         """From now on this trust bundle signs; the one before is told no more.
@@ -121,5 +129,6 @@ class AuthoritySeries:
     def restart_failed(self, cause: RestartFailure) -> None:
         """The next run could not be prepared; the present one goes on."""
         self._degraded.set(1)
+        self._last_restart.labels("failure").set(self._now().timestamp())
         self._restarts.labels("failure").inc()
         self._restart_failures.labels(cause.value).inc()

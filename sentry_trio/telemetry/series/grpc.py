@@ -20,6 +20,14 @@ class GrpcSeries:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._connections = Gauge("sentry_grpc_connections", "Open gRPC connections.", registry=registry)
+        self._connections_max = Gauge(
+            "sentry_grpc_connections_max", "How many gRPC connections there may be.", registry=registry
+        )
+        self._connections_opened = Counter(
+            "sentry_grpc_connections_opened_total",
+            "gRPC connections that were let in, before their TLS handshake.",
+            registry=registry,
+        )
         self._connections_refused = Counter(
             "sentry_grpc_connections_refused_total",
             "gRPC connections closed at once, because as many were open as there may be.",
@@ -33,6 +41,9 @@ class GrpcSeries:
             "gRPC calls that wait because as many are being answered as may be.",
             registry=registry,
         )
+        self._waiting_max = Gauge(
+            "sentry_grpc_calls_waiting_max", "How many gRPC calls may wait; one more is refused.", registry=registry
+        )
         self._shed = Counter(
             "sentry_grpc_calls_shed_total",
             "gRPC calls refused because the server was overloaded, by reason.",
@@ -45,9 +56,15 @@ class GrpcSeries:
         # Kept, as looking them up takes longer than counting.
         self._call = {code: calls.labels(spelling(code)) for code in Status}
 
+    def grpc_bounds(self, *, connections: int, calls_waiting: int) -> None:
+        """How many connections there may be, and how many calls may wait."""
+        self._connections_max.set(connections)
+        self._waiting_max.set(calls_waiting)
+
     def grpc_connection_opened(self) -> None:
         """A gRPC connection was accepted."""
         self._connections.inc()
+        self._connections_opened.inc()
 
     def grpc_connection_closed(self) -> None:
         """A gRPC connection that was counted as opened has gone."""

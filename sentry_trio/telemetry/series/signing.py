@@ -14,7 +14,7 @@ Stage = Literal["parse", "validate", "sign", "encode"]
 """A step of answering one signing request."""
 
 # From a P-256 signature (about 50 us) to a request that waits for the Kubernetes API server.
-_STAGE_BUCKETS: Final = (
+_BUCKETS: Final = (
     *(50e-6, 100e-6, 250e-6, 500e-6),
     *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3),
     *(1.0, 2.5, 5.0),
@@ -71,12 +71,20 @@ class SigningSeries:
             "How long each step of answering a signing request took.",
             ["stage"],
             registry=registry,
-            buckets=_STAGE_BUCKETS,
+            buckets=_BUCKETS,
+        )
+        calls = Histogram(
+            "sentry_sign_call_duration_seconds",
+            "From the head of a signing call to the end of its answer, waiting for its turn included, by outcome.",
+            ["outcome"],
+            registry=registry,
+            buckets=_BUCKETS,
         )
         for reason in SignFailure:
             self._failed.labels(reason.value)
         # Kept, as looking them up takes longer than counting.
         self._stage = {stage: stages.labels(stage) for stage in get_args(Stage)}
+        self._answered, self._not_answered = calls.labels("success"), calls.labels("failure")
 
     def csr_received(self) -> None:
         """A signing request arrived, be it refused later or not."""
@@ -97,6 +105,10 @@ class SigningSeries:
     def stage(self, stage: Stage) -> AbstractContextManager[None]:
         """Measure one step of answering a signing request, whether it succeeds or raises."""
         return _Measured(self._stage[stage], self._elapsed)
+
+    def sign_call_finished(self, code: Status, seconds: float) -> None:
+        """A signing call ended with `code` after so many seconds; also one that was refused before it was received."""
+        (self._answered if code is Status.OK else self._not_answered).observe(seconds)
 
 
 class _Measured:

@@ -1,0 +1,60 @@
+"""What the gRPC server tells, as it is counted."""
+
+import pytest
+from grpclib.const import Status
+
+from sentry_trio.observation import SIGN_CERTIFICATE, ServerObserver
+from sentry_trio.proto.sentry_pb2 import DESCRIPTOR
+from sentry_trio.telemetry.metrics import Metrics
+from tests.telemetry.scraping import value
+
+FAILURES = "sentry_sign_failures_total"
+DURATIONS = "sentry_sign_call_duration_seconds_count"
+
+
+def test_the_path_is_the_one_that_is_served() -> None:
+    (method,) = DESCRIPTOR.services_by_name["CA"].methods
+    assert f"/{method.containing_service.full_name}/{method.name}" == SIGN_CERTIFICATE
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(Status.OK, "success"), (Status.UNAVAILABLE, "failure")])
+def test_a_signing_call_is_timed_by_outcome(status: Status, outcome: str) -> None:
+    metrics = Metrics()
+    ServerObserver(metrics).call_finished(SIGN_CERTIFICATE, status, 0.5)
+    assert value(metrics, DURATIONS, outcome=outcome) == 1
+    assert value(metrics, "sentry_sign_call_duration_seconds_sum", outcome=outcome) == 0.5
+
+
+def test_other_calls_are_counted_and_not_timed() -> None:
+    """Watching health lasts as long as a connection does."""
+    metrics = Metrics()
+    ServerObserver(metrics).call_finished("/grpc.health.v1.Health/Watch", Status.CANCELLED, 1800)
+    assert value(metrics, "sentry_grpc_calls_total", code="Cancelled") == 1
+    assert value(metrics, DURATIONS, outcome="failure") == 0
+    assert value(metrics, "dapr_sentry_cert_sign_failure_total", reason="cancelled") == 0
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.DEADLINE_EXCEEDED])
+def test_a_signing_call_that_was_given_up_is_a_failure(status: Status) -> None:
+    metrics = Metrics()
+    ServerObserver(metrics).call_finished(SIGN_CERTIFICATE, status, 3)
+    assert value(metrics, "dapr_sentry_cert_sign_failure_total", reason="cancelled") == 1
+
+
+def test_a_defect_is_a_failure_of_signing_only_where_it_was_signing() -> None:
+    metrics = Metrics()
+    observer = ServerObserver(metrics)
+    observer.handler_failed("/grpc.health.v1.Health/Check", RuntimeError("defect"))
+    assert value(metrics, "dapr_sentry_cert_sign_failure_total", reason="internal") == 0
+    observer.handler_failed(SIGN_CERTIFICATE, RuntimeError("defect"))
+    assert value(metrics, FAILURES, reason="internal", code="Unknown") == 1
+
+
+def test_connections_are_counted_as_they_come() -> None:
+    metrics = Metrics()
+    observer = ServerObserver(metrics)
+    observer.connection_opened()
+    observer.connection_closed()
+    observer.connection_opened()
+    assert value(metrics, "sentry_grpc_connections_opened_total") == 2
+    assert value(metrics, "sentry_grpc_connections") == 1
