@@ -175,10 +175,39 @@ def test_autoscaling_decides_on_the_replicas(helm: Helm) -> None:
 
 def test_the_shipped_rules_are_rendered(helm: Helm) -> None:
     """Beside one's own, and nothing in them is taken for a template of helm's."""
-    shipped = CHART / "files" / "alerts.yaml"
-    groups = yaml.safe_load(shipped.read_text())["groups"] if shipped.exists() else []
-    spec = helm.rendered(values.ALL["rules"]).named("PrometheusRule")["spec"]
-    assert spec["groups"] == [*groups, *values.ALL["rules"]["prometheusRule"]["groups"]]
+    text = (CHART / "files" / "alerts.yaml").read_text()
+    own = values.ALL["rules"]["prometheusRule"]["groups"]
+    assert _groups(helm, {"groups": own}) == [*yaml.safe_load(text)["groups"], *own]
+
+
+def test_runbooks_are_where_they_are_said_to_be(helm: Helm) -> None:
+    groups = _groups(helm, {"runbookBase": "https://docs.example.org/"})
+    links = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]]
+    assert len(links) > 20
+    assert all(link.startswith("https://docs.example.org/alerts.md#") for link in links)
+
+
+def _groups(helm: Helm, given: dict[str, Any]) -> list[dict[str, Any]]:
+    rendered = helm.rendered({"prometheusRule": given | {"enabled": True}})
+    groups: list[dict[str, Any]] = rendered.named("PrometheusRule")["spec"]["groups"]
+    return groups
+
+
+def test_the_dashboard_is_where_the_sidecar_of_grafana_looks(helm: Helm) -> None:
+    """As it is: what Grafana fills in is not taken for a template of helm's."""
+    shipped = (CHART / "files" / "dashboard.json").read_text()
+    config = helm.rendered(values.ALL["dashboard"]).named("ConfigMap", "dapr-sentry-dashboard")
+    assert config["data"] == {"sentry-trio.json": shipped}
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert config["metadata"]["annotations"] == {"grafana_folder": "Dapr"}
+    other = helm.rendered(values.ALL["dashboard, other label"]).named("ConfigMap", "dapr-sentry-dashboard")
+    assert other["metadata"]["labels"]["boards"] == "yes"
+    assert "grafana_dashboard" not in other["metadata"]["labels"]
+
+
+def test_there_is_no_dashboard_unless_asked_for(helm: Helm) -> None:
+    names = [each["metadata"]["name"] for each in helm.rendered().objects]
+    assert "dapr-sentry-dashboard" not in names
 
 
 @pytest.mark.parametrize("name", ["defaults", "dapr"])

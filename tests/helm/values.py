@@ -198,8 +198,11 @@ ALL: Final[dict[str, dict[str, Any]]] = {
         "prometheusRule": {
             "enabled": True,
             "groups": [{"name": "own", "rules": [{"alert": "Never", "expr": "vector(0)"}]}],
+            "runbookBase": "https://docs.example.org/",
         }
     },
+    "dashboard": {"dashboard": {"enabled": True, "annotations": {"grafana_folder": "Dapr"}}},
+    "dashboard, other label": {"dashboard": {"enabled": True, "labels": {"grafana_dashboard": None, "boards": "yes"}}},
     "namespaced": {"global": {"rbac": {"namespaced": True}}, "rbac": {"readAllNamespaces": True}},
     "no rbac": {"rbac": {"create": False}, "global": {"rbac": {"namespaced": True}}},
     "no configuration": {"configuration": {"create": False}},

@@ -23,12 +23,13 @@ class Subject:
     Attributes:
         process: where its log is read and signals are sent.
         grpc_port: where CSRs are answered.
+        metrics_port: where Prometheus scrapes.
     """
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self._health_port = int(process.log_until("healthz-server is listening on ").rpartition(":")[2])
-        self._metrics_port = int(process.log_until("metrics-exporter is listening on ").rpartition(":")[2])
+        self.metrics_port = int(process.log_until("metrics-exporter is listening on ").rpartition(":")[2])
         self.grpc_port = int(process.log_until(SERVING))
 
     def state(self) -> dict[str, Any]:
@@ -38,7 +39,7 @@ class Subject:
         return state
 
     def metric(self, series: str) -> float:
-        lines = _get(self._metrics_port, "/").splitlines()
+        lines = _get(self.metrics_port, "/").splitlines()
         return next(float(line.split()[-1]) for line in lines if line.startswith(series))
 
     def wait_for_run(self, number: int, bundle: StoredBundle) -> None:

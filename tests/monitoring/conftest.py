@@ -1,0 +1,15 @@
+"""One Prometheus for all tests of a session."""
+
+import pytest
+
+from . import binaries
+from .binaries import Binaries
+
+
+@pytest.fixture(scope="session")
+def built() -> Binaries:
+    """prometheus and promtool; without Go, or its modules, tests that ask for them are skipped."""
+    try:
+        return binaries.build()
+    except binaries.UnavailableError as error:
+        pytest.skip(str(error))

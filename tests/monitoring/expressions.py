@@ -1,0 +1,128 @@
+"""The expressions of dashboard and alert rules, and the names in them."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+FILES: Final = Path(__file__).parents[2] / "helm" / "sentry-trio" / "files"
+DASHBOARD: Final[dict[str, Any]] = json.loads((FILES / "dashboard.json").read_text())
+GROUPS: Final[list[dict[str, Any]]] = yaml.safe_load((FILES / "alerts.yaml").read_text())["groups"]
+PANELS: Final[list[dict[str, Any]]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+# What Grafana puts in the place of variables when all is chosen.
+_CHOSEN: Final = {"$namespace": ".*", "$pod": ".*"}
+
+# What Prometheus adds to the series of a target.
+TARGET_LABELS: Final = frozenset({"cluster", "namespace", "pod", "job", "instance"})
+# Series that Prometheus makes itself, of each target.
+OWN_SERIES: Final = frozenset({"up"})
+
+_AGGREGATIONS: Final = frozenset({"sum", "min", "max", "count", "group"})
+_FUNCTIONS: Final = frozenset(
+    {"rate", "increase", "changes", "histogram_quantile", "last_over_time", "absent", "time"} | _AGGREGATIONS
+)
+_GROUPINGS: Final = frozenset({"by", "on", "ignoring"})
+_OPERATORS: Final = frozenset({"and", "or", "unless"})
+_TOKEN: Final = re.compile(
+    r"""\s*(?:(?P<text>"[^"]*")|(?P<window>\[[^\]]*\])|(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)"""
+    r"""|(?P<number>\d+(?:\.\d+)?)|(?P<sign>=~|!=|>=|<=|==|[-+*/(){},<>=]))"""
+)
+
+
+def filled(expression: str, *, window: str) -> str:
+    """An expression of the dashboard as Grafana sends it."""
+    for name, value in _CHOSEN.items():
+        expression = expression.replace(name, value)
+    return expression.replace("$__rate_interval", window)
+
+
+def all_expressions(*, window: str = "5m") -> dict[str, str]:
+    """Every expression by where it stands."""
+    return dict(_all_expressions(window))
+
+
+def _all_expressions(window: str) -> Iterator[tuple[str, str]]:
+    for group in GROUPS:
+        for rule in group["rules"]:
+            yield f"alert {rule['alert']}", rule["expr"]
+    for panel in PANELS:
+        for target in panel["targets"]:
+            yield f"panel {panel['title']}, {target['refId']}", filled(target["expr"], window=window)
+
+
+class NotUnderstoodError(ValueError):
+    """An expression holds what is not known to these tests: a typo, or a function to be added above."""
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A series with what its labels must be: label, `=` or `=~`, value."""
+
+    name: str
+    matchers: tuple[tuple[str, str, str], ...]
+
+    @property
+    def labels(self) -> frozenset[str]:
+        return frozenset(label for label, _, _ in self.matchers)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What an expression names: series, and labels by which it groups or matches."""
+
+    selectors: tuple[Selector, ...]
+    groupings: frozenset[str]
+
+
+def names_in(expression: str) -> Named:
+    """Reads the names in an expression; no parser of the language, and strict in what it takes for a name.
+
+    Raises:
+        NotUnderstoodError: a function that is not known, or what is no token.
+    """
+    tokens = list(_tokens(expression))
+    selectors: list[Selector] = []
+    groupings: set[str] = set()
+    at = 0
+    while at < len(tokens):
+        kind, token = tokens[at]
+        at += 1
+        if kind != "name" or token in _OPERATORS:
+            continue
+        following = tokens[at][1] if at < len(tokens) else ""
+        if token in _GROUPINGS:
+            end = tokens.index(("sign", ")"), at)
+            groupings.update(name for kind, name in tokens[at:end] if kind == "name")
+            at = end + 1
+        elif following == "(" or (token in _AGGREGATIONS and following == "by"):
+            if token not in _FUNCTIONS:
+                raise NotUnderstoodError(f"{token} is no function that is known here")
+        elif following == "{":
+            end = tokens.index(("sign", "}"), at)
+            selectors.append(Selector(token, tuple(_matchers(tokens[at + 1 : end]))))
+            at = end + 1
+        else:
+            selectors.append(Selector(token, ()))
+    return Named(tuple(selectors), frozenset(groupings))
+
+
+def _tokens(expression: str) -> Iterator[tuple[str, str]]:
+    at, end = 0, len(expression.rstrip())
+    while at < end:
+        found = _TOKEN.match(expression, at)
+        if found is None or found.lastgroup is None:
+            raise NotUnderstoodError(f"{expression[at:]!r} in {expression!r}")
+        yield found.lastgroup, found[found.lastgroup]
+        at = found.end()
+
+
+def _matchers(tokens: list[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    for label, operator, value in zip(tokens[::4], tokens[1::4], tokens[2::4], strict=True):
+        if label[0] != "name" or operator[1] not in {"=", "=~"} or value[0] != "text":
+            raise NotUnderstoodError(f"{label[1]}{operator[1]}{value[1]} is no matcher that is known here")
+        yield label[1], operator[1], value[1].strip('"')

@@ -1,0 +1,131 @@
+"""The alert rules, by promtool: every one fires when it should, and none when it should not."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .binaries import Binaries
+from .cases import CASES, Case
+
+ROOT = Path(__file__).parents[2]
+ALERTS = ROOT / "helm" / "sentry-trio" / "files" / "alerts.yaml"
+RUNBOOK = ROOT / "docs" / "alerts.md"
+RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]
+]
+NAMES = [rule["alert"] for rule in RULES]
+
+
+def promtool(built: Binaries, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([built.promtool, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_rules_are_rules(built: Binaries) -> None:
+    checked = promtool(built, "check", "rules", "--lint=all", "--lint-fatal", ALERTS)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"{len(RULES)} rules found" in checked.stdout
+
+
+def written(cases: tuple[Case, ...], path: Path, *, rules: Path = ALERTS) -> Path:
+    """The cases as promtool reads them; what fires is asked of the series that Prometheus itself makes of alerts.
+
+    JSON is YAML, and much quicker to write.
+    """
+    tests = [
+        {
+            "name": each.name,
+            "interval": "1m",
+            "input_series": each.input_series,
+            "promql_expr_test": [
+                {
+                    "expr": 'group by (alertname) (ALERTS{alertstate="firing"})',
+                    "eval_time": each.at,
+                    "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(each.fires)],
+                }
+            ],
+        }
+        for each in cases
+    ]
+    path.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": tests}))
+    return path
+
+
+def test_what_fires(built: Binaries, tmp_path: Path) -> None:
+    tested = promtool(built, "test", "rules", written(CASES, tmp_path / "cases.yaml"))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_a_rule_that_is_wrong_would_be_noticed(built: Binaries, tmp_path: Path) -> None:
+    rules = tmp_path / "alerts.yaml"
+    rules.write_text(ALERTS.read_text().replace("sentry_degraded == 1", "sentry_degraded == 2"))
+    cases = tuple(each for each in CASES if "SentryDegraded" in each.fires)
+    tested = promtool(built, "test", "rules", written(cases, tmp_path / "cases.yaml", rules=rules))
+    assert tested.returncode == 1
+    assert 'alertname="SentryDegraded"' in tested.stdout + tested.stderr
+
+
+def test_every_alert_reads_well(built: Binaries, tmp_path: Path) -> None:
+    """Nothing is expected, so that promtool tells what it got: each alert as people are told of it."""
+    firing = {name: each for each in CASES for name in each.fires}
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": firing[name].input_series,
+            "alert_rule_test": [{"alertname": name, "eval_time": firing[name].at}],
+        }
+        for name in NAMES
+    ]
+    path = tmp_path / "readable.yaml"
+    path.write_text(json.dumps({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}))
+    tested = promtool(built, "test", "rules", path)
+    got = tested.stdout + tested.stderr
+    summaries = dict(re.findall(r'alertname="(\w+)".*?summary="((?:[^"\\]|\\.)*)"', got, flags=re.DOTALL))
+    assert summaries.keys() == set(NAMES)
+    for fault in ("error expanding", "<no value>", "{{", "NaN"):
+        assert fault not in got
+    assert summaries["SentryIssuerExpiring"] == "The issuer of Sentry in dapr-system expires in 28d 22h 40m 0s"
+    assert summaries["SentryOverloaded"] == "Sentry in dapr-system refuses 100% of calls for want of room"
+    assert (
+        summaries["SentryReplicasDisagree"] == "Replicas of Sentry in dapr-system sign with 2 different trust bundles"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_alert_is_seen_to_fire(name: str) -> None:
+    """And not to fire, in all the other cases."""
+    firing = [each for each in CASES if name in each.fires]
+    assert 0 < len(firing) < len(CASES) / 2
+
+
+def test_cases_are_told_apart_and_name_alerts_that_exist() -> None:
+    names = [each.name for each in CASES]
+    assert len(set(names)) == len(names)
+    assert {name for each in CASES for name in each.fires} == set(NAMES)
+    assert len(set(NAMES)) == len(NAMES)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=NAMES)
+def test_every_alert_says_what_people_need(rule: dict[str, Any]) -> None:
+    assert re.fullmatch("Sentry[A-Za-z]+", rule["alert"])
+    assert rule["labels"] in ({"severity": "warning"}, {"severity": "critical"})
+    annotations = rule["annotations"]
+    assert set(annotations) == {"summary", "description", "runbook_url"}
+    assert len(annotations["summary"]) < 120
+    assert annotations["description"].endswith(".")
+    assert annotations["runbook_url"] == f"docs/alerts.md#{rule['alert'].lower()}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_runbook_has_a_section_for_it(name: str) -> None:
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", RUNBOOK.read_text(), flags=re.MULTILINE | re.DOTALL))
+    for part in ("**Means.**", "**Users notice.**", "**Cause.**", "**Remedy.**"):
+        assert part in sections[name]
+
+
+def test_the_runbook_tells_of_no_alert_that_is_not() -> None:
+    assert re.findall(r"^### (\w+)$", RUNBOOK.read_text(), flags=re.MULTILINE) == NAMES

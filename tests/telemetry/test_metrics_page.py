@@ -1,0 +1,137 @@
+"""docs/metrics.md tells every series that there is, by name, type, labels and their values, and no other."""
+
+import enum
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from grpclib.const import Status
+
+from sentry_trio.telemetry.metrics import (
+    CertificateExpiry,
+    CertificateRole,
+    Metrics,
+    OidcPath,
+    RestartFailure,
+    SignFailure,
+    Stage,
+)
+
+PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+# Values that come from outside, or from a standard.
+OPEN = {"version", "digest", "subject", "fingerprint", "code", "generation"}
+OPEN |= {"implementation", "major", "minor", "patchlevel"}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A family: its type, and the values of each label; None for one whose values are not bounded here."""
+
+    kind: str
+    labels: dict[str, frozenset[str] | None]
+
+
+def _tables(section: str) -> list[list[str]]:
+    """Rows of the tables in a section, without their heads."""
+    lines = [line for line in section.splitlines() if line.startswith("|") and not set(line) <= set("|-")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def _section(anchor: str) -> str:
+    for section in PAGE.split("\n## ")[1:]:
+        title = section.partition("\n")[0]
+        if title.lower().replace(" ", "-") == anchor:
+            return section
+    raise AssertionError(f"the page has no section {anchor}")
+
+
+def _ticked(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def _labels(cell: str) -> dict[str, frozenset[str] | None]:
+    found: dict[str, frozenset[str] | None] = {}
+    for part in filter(None, cell.split(";")):
+        names, _, values = part.partition(":")
+        linked = re.search(r"\(#([\w-]+)\)", values)
+        told = [_ticked(row[0])[0] for row in _tables(_section(linked[1]))[1:]] if linked else _ticked(values)
+        found.update(dict.fromkeys(_ticked(names), frozenset(told) or None))
+    return found
+
+
+def told() -> dict[str, Series]:
+    rows = [row for row in _tables(PAGE) if len(row) == 4 and row[0] != "metric"]
+    names = [_ticked(row[0])[0] for row in rows]
+    assert len(set(names)) == len(names)
+    return {name: Series(row[1], _labels(row[2])) for name, row in zip(names, rows, strict=True)}
+
+
+def spoken() -> Metrics:
+    """Metrics of which everything was said that can be."""
+    metrics = Metrics()
+    metrics.watch_certificates(
+        CertificateExpiry(role, "O=x", role.value, datetime(2026, 1, 1, tzinfo=UTC)) for role in CertificateRole
+    )
+    metrics.run_started(1)
+    metrics.bundle_in_use("0")
+    for cause in RestartFailure:
+        metrics.restart_failed(cause)
+    for reason in SignFailure:
+        metrics.sign_failed(reason, Status.UNKNOWN)
+    for path in OidcPath:
+        metrics.oidc_answered(path, 200)
+    return metrics
+
+
+def existing() -> dict[str, Series]:
+    found = {}
+    for family in spoken()._registry.collect():
+        labels: dict[str, Any] = {}
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                if label != "le":
+                    labels.setdefault(label, set()).add(value)
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        found[name] = Series(
+            family.type, {label: None if label in OPEN else frozenset(values) for label, values in labels.items()}
+        )
+    return found
+
+
+TOLD, EXISTING = told(), existing()
+
+
+def test_every_series_is_told_and_every_one_told_exists() -> None:
+    assert TOLD.keys() == EXISTING.keys()
+    assert len(TOLD) > 30
+
+
+@pytest.mark.parametrize("name", EXISTING)
+def test_type_labels_and_values_are_as_told(name: str) -> None:
+    assert TOLD[name] == EXISTING[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "values"),
+    [
+        ("dapr_sentry_cert_sign_failure_total", "reason", SignFailure),
+        ("sentry_restart_failures_total", "cause", RestartFailure),
+        ("sentry_oidc_requests_total", "path", OidcPath),
+        ("sentry_certificate_expiry_seconds", "role", CertificateRole),
+    ],
+)
+def test_values_are_those_of_the_code(name: str, label: str, values: type[enum.StrEnum]) -> None:
+    """Read from the enums, too: what was said above could have left one out."""
+    assert TOLD[name].labels[label] == frozenset(each.value for each in values)
+
+
+def test_stages_are_those_of_the_code() -> None:
+    assert TOLD["sentry_sign_stage_duration_seconds"].labels["stage"] == frozenset(get_args(Stage))
+
+
+def test_causes_say_whose_affair_they_are() -> None:
+    rows = _tables(_section("causes-of-a-signing-request-that-failed"))[1:]
+    assert {row[1] for row in rows} == {"caller", "operator", "either"}
