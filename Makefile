@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile h2spec test-cluster docs docs-links picture clean
+.PHONY: help run test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile dashboard h2spec test-cluster docs docs-links picture clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes
 
 hostile: $(VENV)/.run ## Set a thousand hostile connections of each kind on a process (about 8 minutes; needs Go); ARGS="--kinds idle" for one
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
+
+dashboard: $(VENV)/.dev ## Draw the chart's dashboard from a real run of three minutes, into docs/images/ (needs Go); ARGS="--seconds 60" for less
+	@$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
 h2spec: $(VENV)/.dev ## Hold the gRPC server to h2spec, HTTP/2's conformance tests (needs Go)
 	@$(BIN)/python -m tests.h2spec
