@@ -61,7 +61,7 @@ def _is_path(source: str) -> bool:
 
 async def _keep_file(keys: KeySet, path: Path) -> None:
     async def changed(_paths: frozenset[Path]) -> None:
-        await keys.refresh()
+        keys.read_soon()
 
     tracker = await ContentTracker.start([path])
     async with trio.open_nursery() as nursery:

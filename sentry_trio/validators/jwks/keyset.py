@@ -103,8 +103,11 @@ class KeySet:
         key = (self._keys or {}).get(kid)
         if key is not None:
             return key
-        if self._reading.locked() or trio.current_time() >= self._read_at + PAUSE:
-            self._wanted.set()
+        under_way = self._reading.locked()
+        if under_way or trio.current_time() >= self._read_at + PAUSE:
+            # Not while one is under way: whoever asks at the right times would have the set read without a pause.
+            if not under_way:
+                self._wanted.set()
             with trio.move_on_after(PATIENCE) as waiting:
                 await self._read.wait()
             if waiting.cancelled_caught:
@@ -114,12 +117,17 @@ class KeySet:
             raise ValidatorNotReadyError("jwks validator not ready: the key set could not be read, try again")
         return key
 
+    def read_soon(self) -> None:
+        """Has `keep` read the set, and once more if it is being read now: what it says may have changed since."""
+        self._wanted.set()
+
     async def keep(self) -> NoReturn:
         """Reads the set now and whenever it is due; runs until cancelled.
 
         Cancellation: at once.
         """
         while True:
+            self._wanted = trio.Event()
             pause = await self.refresh()
             with trio.move_on_after(pause):
                 await self._wanted.wait()
@@ -130,7 +138,6 @@ class KeySet:
         Cancellation: at once, and nothing has changed.
         """
         async with self._reading:
-            self._wanted = trio.Event()
             try:
                 loaded = await self._source.load()
             except SourceError as error:

@@ -1,5 +1,7 @@
 """A key set kept up to date, in virtual time."""
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -105,6 +107,52 @@ async def test_garbage_is_bounded(autojump_clock: MockClock, nursery: trio.Nurse
         assert await keys.find(str(number)) is None
         await trio.sleep(0.1)
     assert len(remote.read_at) <= 1 + 100 / PAUSE
+
+
+async def test_garbage_that_comes_while_the_set_is_read_is_bounded_too(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    remote = Remote(delay=1)
+    keys = key_set(remote)
+    nursery.start_soon(keys.keep)
+    await keys.wait_tried()
+
+    async def ask(number: int) -> None:
+        assert await keys.find(str(number)) is None
+
+    async with trio.open_nursery() as asking:
+        for number in range(1000):
+            asking.start_soon(ask, number)
+            await trio.sleep(0.1)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(remote.read_at)]
+    assert min(gaps) >= PAUSE
+    assert len(remote.read_at) >= 5, "each of them is one that somebody asked for"
+
+
+async def test_a_set_that_was_read_apart_from_the_timer_is_read_for_unknown_keys_all_the_same(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    remote = Remote()
+    keys = key_set(remote, interval=math.inf)
+    nursery.start_soon(keys.keep)
+    await keys.wait_tried()
+    await keys.refresh()
+    await trio.sleep(PAUSE)
+    assert await keys.find("two") is None
+    assert len(remote.read_at) == 3
+
+
+async def test_what_changes_while_it_is_read_is_read_again(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    remote = Remote(delay=1)
+    keys = key_set(remote, interval=math.inf)
+    nursery.start_soon(keys.keep)
+    await trio.sleep(0.5)
+    keys.read_soon()
+    await trio.sleep(100)
+    assert [time - remote.read_at[0] for time in remote.read_at] == [0, 1]
+    keys.read_soon()
+    await trio.sleep(100)
+    assert len(remote.read_at) == 3
 
 
 async def test_where_it_is_not_known_callers_are_told_to_ask_again(
