@@ -1,6 +1,7 @@
 """A key set from what the options of the jwks validator name, and what keeps it up to date."""
 
 import math
+import stat
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
@@ -49,14 +50,15 @@ def open_key_set(
 
 
 def _is_path(source: str) -> bool:
-    # JSON does not begin with a slash, nor does base64 of JSON.
-    if source.startswith("/") and "\0" not in source:
-        return not Path(source).is_dir()
+    path = Path(source)
     try:
-        path = Path(source)
-        return path.exists() and not path.is_dir()
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        # It may come, or be allowed. JSON does not begin with a slash, nor does base64 of JSON.
+        return path.is_absolute()
     except (OSError, ValueError):  # too long for a path, or a character that none has
         return False
+    return not stat.S_ISDIR(mode)
 
 
 async def _keep_file(keys: KeySet, path: Path) -> None:
