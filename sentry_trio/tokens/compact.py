@@ -2,7 +2,7 @@
 
 import json
 import re
-from base64 import b64decode
+from base64 import b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -68,12 +68,18 @@ def split_token(token: bytes) -> Compact:
 
 
 def decode_segment(segment: bytes) -> bytes:
-    """Base64url without padding (RFC 7515, section 2).
+    """Base64url without padding (RFC 7515, section 2), in the one spelling that an encoder has for these bytes.
+
+    Others differ in bits of the last character that carry nothing (RFC 4648, section 3.5): with them one signature had
+    several texts.
 
     Raises:
         ValueError: it is none.
     """
-    return b64decode(segment + b"=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+    decoded = b64decode(segment + b"=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+    if urlsafe_b64encode(decoded).rstrip(b"=") != segment:
+        raise ValueError("bits that carry nothing are not zero")
+    return decoded
 
 
 def read_object(document: bytes) -> dict[str, Any]:
@@ -83,7 +89,8 @@ def read_object(document: bytes) -> dict[str, Any]:
         InvalidTokenError: it is none.
     """
     try:
-        read = json.loads(document, object_pairs_hook=_unique, parse_constant=_refuse)
+        # Decoded here: of bytes, `json` takes UTF-16 and a byte order mark as well (RFC 8259, section 8.1, does not).
+        read = json.loads(document.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:  # of the former kind are those of encoding and of overlong numbers
         raise InvalidTokenError("invalid JWT") from error
     if not isinstance(read, dict):

@@ -41,6 +41,9 @@ def test_a_token_taken_apart() -> None:
         b" e30.e30.e30",
         b"e30.e30.+/+/",  # base64, and not base64url
         b"e30.e.e30",  # six bits are no byte
+        b"e31.e30.e30",  # `e30`, with a bit more that carries nothing
+        b"e30.e31.e30",
+        b"e30.e30.AB",
         b"e30.\xff.e30",
     ],
     ids=repr,
@@ -84,6 +87,9 @@ def test_an_object_is_read() -> None:
         b"null",
         b"\xff",
         b'{"a":"\xff"}',
+        b"\xef\xbb\xbf{}",  # a byte order mark
+        '{"a":1}'.encode("utf-16"),
+        '{"a":1}'.encode("utf-32-le"),
         b'{"a":NaN}',
         b'{"a":Infinity}',
         b'{"a":-Infinity}',

@@ -36,7 +36,7 @@ class JwksValidator:
     The checks, their order and their texts are Dapr Sentry 1.18's, with these differences: what may pass by itself is
     ValidatorNotReadyError and not a refusal for good; a token has to say until when it is good, unless that is
     allowed; the algorithm of a token has to be that of its key, where the key has one; a token beyond 16 KiB, with
-    `crit` in its header, or with a name that stands twice is refused.
+    `crit` in its header, with a name that stands twice, or whose base64url is not canonical is refused.
 
     Args:
         keys: of the set.
@@ -99,8 +99,9 @@ class JwksValidator:
                 'key provider 0 failed: failed to find matching key: no key ID ("kid") specified in token'
             )
         algorithm = header.get("alg")
-        # What `crit` names has to be understood (RFC 7515, section 4.1.11), and nothing is.
-        if not isinstance(algorithm, str) or "crit" in header:
+        # What `crit` names has to be understood (RFC 7515, section 4.1.11), and nothing is; a payload that is not in
+        # base64url has no place in a JWT (RFC 7797, section 7).
+        if not isinstance(algorithm, str) or "crit" in header or header.get("b64", True) is not True:
             raise InvalidTokenError(_NOT_VERIFIED)
         key = await self._keys.find(kid)
         if key is None:
