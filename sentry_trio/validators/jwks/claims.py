@@ -8,6 +8,10 @@ from sentry_trio.tokens.compact import InvalidTokenError
 LEEWAY: Final = 300
 """Seconds that this clock and the issuer's may be apart."""
 
+# The end of the year 9999. What is beyond is no time in seconds, but milliseconds for one; a token must not be good
+# for ever by mistake.
+_FARTHEST: Final = 253_402_300_799
+
 
 def check_claims(
     claims: Mapping[str, Any], *, now: float, audience: str, subject: str, expiry_required: bool = True
@@ -45,7 +49,6 @@ def check_claims(
 def _number(claims: Mapping[str, Any], name: str) -> float:
     """A NumericDate (RFC 7519, section 2)."""
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_FARTHEST <= value <= _FARTHEST:
         raise InvalidTokenError(f'"{name}" not satisfied')
-    # A whole number that no float can hold is compared all the same, but not added to.
-    return float(value) if -1e15 < value < 1e15 else (1e15 if value > 0 else -1e15)
+    return value
