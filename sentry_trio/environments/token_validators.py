@@ -1,7 +1,7 @@
 """The validators that a configuration asks for; what they know lives as long as the process, not as long as a run."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -17,6 +17,7 @@ from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Kind, Validator
 
 if TYPE_CHECKING:
+    from sentry_trio.tokens.keys import VerificationKey
     from sentry_trio.validators.jwks.keyset import KeySet
 
 TARGET: Final = "sentry-jwks-validator"
@@ -32,7 +33,7 @@ class _Kept:
     Attributes:
         keys: the set.
         scope: ends that.
-        users: runs that serve by it.
+        users: runs that serve by it, and callers who wait for a key of it.
     """
 
     keys: "KeySet"
@@ -51,6 +52,22 @@ class Made:
 
     validators: Mapping[Kind, Validator] = field(default_factory=dict)
     targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+
+
+class _HeldKeys:
+    """A key set that is not given up while a caller waits for it: that may be a caller of a run that drains."""
+
+    def __init__(self, kept: _Kept, hold: Callable[[_Kept], AbstractContextManager[None]]) -> None:
+        self._kept = kept
+        self._hold = hold
+
+    @property
+    def ready(self) -> bool:
+        return self._kept.keys.ready
+
+    async def find(self, kid: str) -> "VerificationKey | None":
+        with self._hold(self._kept):
+            return await self._kept.keys.find(kid)
 
 
 class TokenValidators:
@@ -104,7 +121,7 @@ class TokenValidators:
         if not first:
             await kept.keys.wait_tried()
         validator = JwksValidator(
-            kept.keys,
+            _HeldKeys(kept, self._held),
             audience=self._audience,
             expiry_required=not jwks.allow_tokens_without_expiry,
             now=self._now,
@@ -115,9 +132,11 @@ class TokenValidators:
     def in_use(self, jwks: JwksOptions | None) -> Iterator[None]:
         """A run that was made with these options serves while the block runs; its key set is not given up."""
         kept = None if jwks is None else self._kept.get(jwks)
-        if kept is None:
+        with nullcontext() if kept is None else self._held(kept):
             yield
-            return
+
+    @contextmanager
+    def _held(self, kept: _Kept) -> Iterator[None]:
         kept.users += 1
         try:
             yield
