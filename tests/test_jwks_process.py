@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -106,6 +107,37 @@ def test_a_file_is_watched(tmp_path: Path) -> None:
         source.write_text("{")
         process.log_until("failed to parse JWKS file: not JSON; the last good set is kept")
         ask(tmp_path, port, good())
+
+
+def test_a_restart_fetches_nothing_and_a_bad_source_changes_nothing(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        kid = handler.path.removeprefix("/")
+        answer(200, json.dumps({"keys": [jwk("ES256", kid=kid)]}).encode())(handler)
+
+    now = int(time.time())
+    claims = {"aud": "spiffe://localhost/ns/default/dapr-sentry", "exp": now + 60, "iat": now, "nbf": now}
+    old, new = (token(headers={"kid": kid}, **claims) for kid in ("old", "new"))
+    with served(respond) as url, sentry_process(tmp_path, *configured(tmp_path, source=f"{url}/old")) as process:
+        _, port = ports(process)
+        if "JWKS loaded" not in process.messages():
+            process.log_until("JWKS loaded")
+        process.send(signal.SIGHUP)
+        process.log_until("Running gRPC server on port ")
+        ask(tmp_path, port, old)
+        assert asked == ["/old"]
+        configured(tmp_path, source="nonsense")
+        process.log_until(
+            "restart failed, going on as before: failed to init cache: failed to parse property 'location'"
+        )
+        ask(tmp_path, port, old)
+        configured(tmp_path, source=f"{url}/new")
+        process.log_until("Running gRPC server on port ")
+        ask(tmp_path, port, new)
+        assert asked == ["/old", "/new"]
+        assert "failed to find key" in refusal(tmp_path, port, old)
 
 
 @pytest.mark.parametrize(
