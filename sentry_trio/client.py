@@ -5,6 +5,7 @@ asyncio, not Trio: the channel is grpclib's, which is a proven client and, for o
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -82,7 +83,9 @@ class Obtained:
         certificate: the workload certificate.
         spiffe_id: the identity that it carries.
         valid_until: when it expires, UTC.
-        jwt: the JWT issued beside it, or None.
+        jwt: the JWT issued beside it, for the trust domain and all audiences that were asked for; None where the
+            authority issues none. Not shown by `repr`.
+        audience_jwts: one more for each of these audiences alone. Not shown by `repr`.
     """
 
     key: bytes
@@ -92,6 +95,7 @@ class Obtained:
     spiffe_id: str
     valid_until: datetime
     jwt: str | None
+    audience_jwts: Mapping[str, str]
 
     def __repr__(self) -> str:
         return f"Obtained(spiffe_id={self.spiffe_id!r}, valid_until={self.valid_until:%Y-%m-%dT%H:%M:%SZ})"
@@ -238,6 +242,7 @@ def _checked(response: SignCertificateResponse, key: PrivateKey) -> Obtained:
         spiffe_id=spiffe_id,
         valid_until=response.valid_until.ToDatetime(tzinfo=UTC),
         jwt=response.jwt.value if response.HasField("jwt") else None,
+        audience_jwts={audience: token.value for audience, token in response.per_audience_jwts.items()},
     )
 
 

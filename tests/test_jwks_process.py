@@ -6,6 +6,7 @@ import signal
 import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -118,7 +119,12 @@ def test_a_restart_fetches_nothing_and_a_bad_source_changes_nothing(tmp_path: Pa
         answer(200, json.dumps({"keys": [jwk("ES256", kid=kid)]}).encode())(handler)
 
     now = int(time.time())
-    claims = {"aud": "spiffe://localhost/ns/default/dapr-sentry", "exp": now + 60, "iat": now, "nbf": now}
+    claims: dict[str, Any] = {
+        "aud": "spiffe://localhost/ns/default/dapr-sentry",
+        "exp": now + 60,
+        "iat": now,
+        "nbf": now,
+    }
     old, new = (token(headers={"kid": kid}, **claims) for kid in ("old", "new"))
     with served(respond) as url, sentry_process(tmp_path, *configured(tmp_path, source=f"{url}/old")) as process:
         _, port = ports(process)

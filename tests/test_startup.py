@@ -28,6 +28,7 @@ sys.exit(main())
 # Of sentry_trio, what serving in standalone mode has no use for.
 ELSEWHERE = (
     "__main__",  # run by its file's name only
+    "cli.jwts",
     "cli.request",
     "cli.status",
     "cli.status_flags",

@@ -1,4 +1,4 @@
-"""`sentry-trio request`: a workload certificate from a running authority, obtained as daprd would."""
+"""`sentry-trio request`: a workload certificate, and JWTs, from a running authority, obtained as daprd would."""
 
 import argparse
 import os
@@ -12,8 +12,10 @@ from typing import Final
 from cryptography import x509
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.cli.jwts import ObtainedJwt, brief, jwts_of
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, fingerprint, obtain
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 
@@ -33,8 +35,14 @@ examples:
       --sentry-trust-domain cluster.local --sentry-namespace dapr-system --id myapp --namespace shop \\
       --token-file /var/run/secrets/dapr.io/sentrytoken/token --validator kubernetes --out certs
 
-Writes to the directory of --out: tls.key (the private key, mode 0600), tls.crt (certificate and issuer chain) and
-ca.crt (trust anchors). Exit codes: 0 obtained, 1 not obtained, 2 not understood.
+  with a token for another service, where the authority runs with --jwt-enabled:
+    sentry-trio request --id myapp --jwt-audience https://orders.example --out certs
+    curl --header "Authorization: Bearer $(cat certs/jwt-1.txt)" https://orders.example
+
+Writes to the directory of --out: tls.key (the private key), tls.crt (certificate and issuer chain) and ca.crt (trust
+anchors); where the authority issues JWTs, jwt.txt (for the trust domain and all audiences) and jwt-1.txt, jwt-2.txt ...
+(for each --jwt-audience alone, in that order). Key and JWTs have mode 0600: whoever has them is this workload.
+Exit codes: 0 obtained, 1 not obtained, 2 not understood.
 """
 
 
@@ -67,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         help="who checks the request (default: the authority's choice)",
     )
     add("--jwt-audience", action="append", default=[], metavar="AUDIENCE", help="audience of a JWT; may be repeated")
+    add("--print-jwts", action="store_true", help="print the JWTs themselves too; they are secrets")
     add(
         "--key-type",
         choices=[kind.value for kind in KeyType],
@@ -108,11 +117,12 @@ def request(arguments: Sequence[str]) -> int:
             ),
             key_type=KeyType(asked.key_type),
         )
-        written = _write(asked.out, obtained)
+        jwts = jwts_of(obtained, asked.jwt_audience)
+        _write(asked.out, obtained, jwts)
     except RequestFailedError as error:
         print(f"sentry-trio request: {error}", file=sys.stderr)
         return 1
-    _show(obtained, written)
+    _show(obtained, asked.out, jwts, print_jwts=asked.print_jwts)
     return 0
 
 
@@ -123,12 +133,14 @@ def _read(path: Path, what: str) -> bytes:
         raise RequestFailedError(f"cannot read the {what} from {path}: {error.strerror}") from error
 
 
-def _write(directory: Path, obtained: Obtained) -> list[Path]:
-    """Writes key, chain and anchors, each whole or not at all; the key first, as a chain without one is of no use."""
+def _write(directory: Path, obtained: Obtained, jwts: Sequence[ObtainedJwt]) -> None:
+    """Writes all files, each whole or not at all; the key first, as a chain without one is of no use."""
     contents = {
         "tls.key": (obtained.key, 0o600),
         "tls.crt": (obtained.chain, 0o644),
         "ca.crt": (obtained.anchors, 0o644),
+        # No line break at the end: what reads a token often sends all of the file.
+        **{each.name: (each.token.encode(), 0o600) for each in jwts},
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -136,7 +148,6 @@ def _write(directory: Path, obtained: Obtained) -> list[Path]:
             _write_one(directory / name, content, mode)
     except OSError as error:
         raise RequestFailedError(f"cannot write to {error.filename or directory}: {error.strerror}") from error
-    return [directory / name for name in contents]
 
 
 def _write_one(path: Path, content: bytes, mode: int) -> None:
@@ -153,7 +164,7 @@ def _write_one(path: Path, content: bytes, mode: int) -> None:
         raise
 
 
-def _show(obtained: Obtained, written: Sequence[Path]) -> None:
+def _show(obtained: Obtained, directory: Path, jwts: Sequence[ObtainedJwt], *, print_jwts: bool) -> None:
     certificate = obtained.certificate
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     left = obtained.valid_until - datetime.now(UTC)
@@ -169,8 +180,13 @@ def _show(obtained: Obtained, written: Sequence[Path]) -> None:
     table.add_row("", f"until {obtained.valid_until:%Y-%m-%d %H:%M:%S} UTC, {hours} h {minutes} min from now")
     table.add_row("Serial", f"{certificate.serial_number:x}")
     table.add_row("SHA-256", fingerprint(certificate))
-    if obtained.jwt is not None:
-        table.add_row("JWT", obtained.jwt)
-    for label, path in zip(("Private key", "Certificate", "Trust anchors"), written, strict=True):
-        table.add_row(label, str(path))
+    for label, name in (("Private key", "tls.key"), ("Certificate", "tls.crt"), ("Trust anchors", "ca.crt")):
+        table.add_row(label, str(directory / name))
+    for each in jwts:
+        table.add_row(each.label, str(directory / each.name))
+        for line in brief(each.token):
+            table.add_row("", Text(line))
     Console(highlight=False).print(table)
+    if print_jwts:
+        for each in jwts:
+            print(each.token)

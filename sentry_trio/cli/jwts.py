@@ -1,0 +1,76 @@
+"""The JWTs that came with a certificate: their files, and what they say in brief. They are secrets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sentry_trio.client import Obtained, RequestFailedError
+from sentry_trio.settings.scalars import quote
+from sentry_trio.tokens.compact import InvalidTokenError, encode_token, read_object, split_token
+
+
+@dataclass(frozen=True, slots=True)
+class ObtainedJwt:
+    """One of them.
+
+    Attributes:
+        name: of its file.
+        label: whom it was issued for.
+        token: itself. Not shown by `repr`.
+    """
+
+    name: str
+    label: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"ObtainedJwt(name={self.name!r})"
+
+
+def jwts_of(obtained: Obtained, audiences: Sequence[str]) -> list[ObtainedJwt]:
+    """The one for all, in `jwt.txt`, then one for each audience that was asked for, in `jwt-1.txt` and so on.
+
+    Args:
+        obtained: the answer.
+        audiences: that were asked for, in that order; one that was named twice counts once.
+
+    Raises:
+        RequestFailedError: the authority issued none for one of them.
+    """
+    made = [] if obtained.jwt is None else [ObtainedJwt("jwt.txt", "JWT", obtained.jwt)]
+    for number, audience in enumerate(dict.fromkeys(audiences), 1):
+        token = obtained.audience_jwts.get(audience)
+        if token is None:
+            raise RequestFailedError(
+                f"no JWT for audience {quote(audience)} was issued: the authority has to run with --jwt-enabled"
+            )
+        made.append(ObtainedJwt(f"jwt-{number}.txt", f"JWT {number}", token))
+    return made
+
+
+def brief(token: str) -> list[str]:
+    """Audiences, end, and key ID of a token, a line each; nothing is verified, as it came over TLS.
+
+    What the authority says is quoted: it may hold anything, and a terminal obeys what it is shown.
+    """
+    try:
+        parts = split_token(encode_token(token))
+        header, claims = read_object(parts.header), read_object(parts.payload)
+    except InvalidTokenError as error:
+        return [f"not to be read: {error}"]
+    audiences = claims.get("aud")
+    named = audiences if isinstance(audiences, list) else [audiences]
+    return [
+        f"for {', '.join(quote(str(each)) for each in named)}",
+        f"until {_time(claims.get('exp'))}",
+        f"key ID {quote(str(header.get('kid')))}",
+    ]
+
+
+def _time(seconds: object) -> str:
+    try:
+        if isinstance(seconds, int | float):
+            return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        pass
+    return quote(str(seconds))
