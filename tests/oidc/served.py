@@ -71,9 +71,10 @@ def published(key: SigningKey, algorithm: str, kid: str) -> PublishedKeys:
     return PublishedKeys(json.dumps(jwks, separators=(",", ":"), sort_keys=True).encode(), algorithm)
 
 
-def made_token(key: SigningKey, algorithm: str, kid: str, issuer: str) -> str:
+def made_token(key: SigningKey, algorithm: str, kid: str, issuer: str, **changes: object) -> str:
+    """A good token but for the changes; None takes a claim out."""
     now = int(time.time())
-    claims = {
+    claims: dict[str, object] = {
         "aud": ["public"],
         "exp": now + 60,
         "iat": now,
@@ -82,4 +83,5 @@ def made_token(key: SigningKey, algorithm: str, kid: str, issuer: str) -> str:
         "sub": "spiffe://public/ns/default/myapp",
         "use": "sig",
     }
+    claims = {name: value for name, value in (claims | changes).items() if value is not None}
     return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})

@@ -1,17 +1,24 @@
 """Tokens of every algorithm, verified by a relying party that is given an issuer, an authority and the token."""
 
+import re
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
+from urllib.error import URLError
 
 import jwt
 import pytest
 import trio
+import trustme
 
+from sentry_trio.client import Workload, obtain
+from tests.authorities import serving as authority
 from tests.oidc.relying_party import verified
 from tests.oidc.served import AUTHORITY, made_key, made_token, published, serving, write_pair
+from tests.tokens.hostile import sealed
 from tests.web.test_discovery import ALGORITHMS
 
 
@@ -47,6 +54,114 @@ async def test_every_algorithm(tmp_path: Path, ca_file: str, port: int, algorith
             await trio.to_thread.run_sync(verify, made_token(key, algorithm, "two", issuer))
         with pytest.raises(jwt.InvalidIssuerError):
             await trio.to_thread.run_sync(verify, made_token(key, algorithm, "one", "https://elsewhere"))
+
+
+NOW = int(time.time())
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"iss": "https://elsewhere"}, jwt.InvalidIssuerError),
+        ({"iss": None}, jwt.MissingRequiredClaimError),
+        ({"aud": ["other"]}, jwt.InvalidAudienceError),
+        ({"aud": None}, jwt.MissingRequiredClaimError),
+        ({"exp": NOW - 60}, jwt.ExpiredSignatureError),
+        ({"exp": None}, jwt.MissingRequiredClaimError),
+        ({"nbf": NOW + 3600}, jwt.ImmatureSignatureError),
+        ({"sub": None}, jwt.MissingRequiredClaimError),
+    ],
+    ids=str,
+)
+async def test_what_a_token_has_to_say(
+    tmp_path: Path, ca_file: str, port: int, changes: dict[str, object], error: type[Exception]
+) -> None:
+    """Against the relying party as well: what it would not refuse it would not show either."""
+    issuer = f"https://localhost:{port}"
+    key = made_key("ES256")
+    verify = partial(verified, issuer, ca_file, "public")
+    async with serving(tmp_path, "--oidc-server-listen-port", str(port), jwt_issuer=issuer) as served:
+        served.server.publish(published(key, "ES256", "one"))
+        await trio.to_thread.run_sync(verify, made_token(key, "ES256", "one", issuer))
+        with pytest.raises(error):
+            await trio.to_thread.run_sync(verify, made_token(key, "ES256", "one", issuer, **changes))
+
+
+async def test_algorithms_that_are_not_told_of(tmp_path: Path, ca_file: str, port: int) -> None:
+    issuer = f"https://localhost:{port}"
+    key = made_key("RS256")
+    claims = jwt.decode(made_token(key, "RS256", "one", issuer), options={"verify_signature": False})
+    own = published(key, "RS256", "one")
+    forged = [
+        sealed({"alg": "none", "kid": "one"}, claims, None, "none"),
+        sealed({"alg": "HS256", "kid": "one"}, claims, own.jwks, "HS256"),
+        sealed({"alg": "RS512", "kid": "one"}, claims, key, "RS512"),
+        sealed({"alg": "RS256", "kid": "one"}, claims, key, "PS256"),
+    ]
+    async with serving(tmp_path, "--oidc-server-listen-port", str(port), jwt_issuer=issuer) as served:
+        served.server.publish(own)
+        for token in forged:
+            with pytest.raises(jwt.InvalidTokenError):
+                await trio.to_thread.run_sync(verified, issuer, ca_file, "public", token)
+
+
+async def test_a_document_that_is_not_the_issuers(tmp_path: Path, ca_file: str, port: int) -> None:
+    issuer = f"https://localhost:{port}"
+    key = made_key("ES256")
+    flags = ("--oidc-server-listen-port", str(port))
+    for told, asked, breaks in (
+        ("https://elsewhere", issuer, "says that it is https://elsewhere"),
+        (issuer, f"{issuer}/", f"{issuer}/ says that it is {issuer}"),
+        (issuer, f"{issuer}?tenant=1", "is not an https URL without query and fragment"),
+        (issuer, issuer.replace("https", "http"), "is not an https URL without query and fragment"),
+    ):
+        async with serving(tmp_path, *flags, jwt_issuer=told) as served:
+            served.server.publish(published(key, "ES256", "one"))
+            token = made_token(key, "ES256", "one", asked)
+            with pytest.raises(ValueError, match=re.escape(breaks)):
+                await trio.to_thread.run_sync(verified, asked, ca_file, "public", token)
+    async with serving(tmp_path, *flags, "--oidc-jwks-uri=http://localhost/jwks.json", jwt_issuer=issuer) as served:
+        served.server.publish(published(key, "ES256", "one"))
+        with pytest.raises(ValueError, match="are not to be trusted"):
+            await trio.to_thread.run_sync(verified, issuer, ca_file, "public", token)
+
+
+async def test_a_server_that_another_authority_vouches_for(tmp_path: Path, ca_file: str, port: int) -> None:
+    issuer = f"https://localhost:{port}"
+    key = made_key("ES256")
+    write_pair(tmp_path, trustme.CA())
+    async with serving(tmp_path, "--oidc-server-listen-port", str(port), jwt_issuer=issuer) as served:
+        served.server.publish(published(key, "ES256", "one"))
+        with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            await trio.to_thread.run_sync(verified, issuer, ca_file, "public", made_token(key, "ES256", "one", issuer))
+
+
+@pytest.mark.parametrize("path", ["", "/tenant"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_an_authority_of_every_algorithm(
+    tmp_path: Path, ca_file: str, port: int, algorithm: str, path: str
+) -> None:
+    """From a workload's request to a relying party that knows the issuer and is shown the token."""
+    issuer = f"https://localhost:{port}{path}"
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    flags = (
+        *("--jwt-enabled", f"--jwt-signing-algorithm={algorithm}", f"--jwt-issuer={issuer}"),
+        *("--oidc-enabled", "--oidc-server-listen-address=127.0.0.1", f"--oidc-server-listen-port={port}"),
+        *(f"--oidc-server-tls-cert-file={tmp_path}/tls.crt", f"--oidc-server-tls-key-file={tmp_path}/tls.key"),
+        f"--oidc-path-prefix={path}",
+    )
+    workload = Workload(app_id="myapp", namespace="shop", audiences=("cloud", "other"))
+    async with authority(credentials, *flags) as running:
+        obtained = await trio.to_thread.run_sync(obtain, running.authority(), workload)
+        token = obtained.audience_jwts["cloud"]
+        claims = await trio.to_thread.run_sync(verified, issuer, ca_file, "cloud", token)
+        assert (claims["sub"], claims["aud"]) == ("spiffe://public/ns/shop/myapp", ["cloud"])
+        assert obtained.jwt is not None
+        claims = await trio.to_thread.run_sync(verified, issuer, ca_file, "cloud", obtained.jwt)
+        assert claims["aud"] == ["public", "cloud", "other"]
+        with pytest.raises(jwt.InvalidAudienceError):
+            await trio.to_thread.run_sync(verified, issuer, ca_file, "cloud", obtained.audience_jwts["other"])
 
 
 async def test_as_a_process(tmp_path: Path, ca_file: str, port: int) -> None:

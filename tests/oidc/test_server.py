@@ -1,5 +1,6 @@
 """The OIDC server in a process: real TLS from real files, and what it does when they change."""
 
+import json
 import ssl
 from dataclasses import replace
 from functools import partial
@@ -158,6 +159,18 @@ async def test_no_tls_is_no_tls(tmp_path: Path) -> None:
         served.server.publish(KEYS)
         assert served.health.is_ready
         assert (await ask(served.address, "/jwks.json")).body == KEYS.jwks
+
+
+async def test_an_issuer_that_is_derived_over_tls(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    async with serving(tmp_path) as served:
+        served.server.publish(KEYS)
+        async with await connected(served) as stream:
+            head = b"GET /.well-known/openid-configuration HTTP/1.1\r\nhost: h:1\r\nconnection: close\r\n\r\n"
+            await stream.send_all(head)
+            answer = b"".join([part async for part in stream])
+    document = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (document["issuer"], document["jwks_uri"]) == ("https://h:1", "https://h:1/jwks.json")
 
 
 @pytest.mark.parametrize(("issuer", "warns"), [("https://iss", 0), ("dapr.io", 1), ("", 0)])

@@ -34,7 +34,7 @@ def encoded(part: object) -> str:
 
 
 def sealed(header: object, payload: object, key: Any, algorithm: str) -> str:
-    """A token with a signature of exactly these bytes, whatever the header says of it."""
+    """A token with a signature of exactly these bytes, whatever the header says of it; `none` for an empty one."""
     signed = f"{encoded(header)}.{encoded(payload)}"
     maker = jwt.get_algorithm_by_name(algorithm)
     # Not by `prepare_key`, which has no public key taken for a secret; that is what is tried here.

@@ -195,10 +195,11 @@ async def test_head_is_get_without_a_body(path: str) -> None:
         assert f"{name}: {got.headers[name]}".lower().encode() in head
 
 
+@pytest.mark.parametrize("keys", [KEYS, None], ids=["keys", "none"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
 @pytest.mark.parametrize("path", [JWKS, DISCOVERY])
-async def test_other_methods(method: str, path: str) -> None:
-    async with serving() as (address, _):
+async def test_other_methods(method: str, path: str, keys: PublishedKeys | None) -> None:
+    async with serving(keys=keys) as (address, _):
         answer = await ask(address, path, method)
         assert (await ask(address, "/nowhere", method)).status == 404
     assert (answer.status, answer.body) == (405, b"Method not allowed\n")
