@@ -1,11 +1,12 @@
 """One GET of a small document: in bounds of time, bytes and redirects."""
 
 import ssl
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import httpcore
 import trio
@@ -76,6 +77,19 @@ def _pem(ca_certificate: str) -> bytes:
         raise InvalidConfigurationError(f"failed to load CA certificate: {error}") from error
 
 
+def without_credentials(url: str) -> str:
+    """A URL as it may be logged: without a user's name and password."""
+    try:
+        parts = urlsplit(url)
+        return parts._replace(netloc=_host(parts)).geturl()
+    except ValueError:
+        return url.rpartition("@")[2]
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
+
+
 async def fetch(url: str, context: ssl.SSLContext, *, timeout: float) -> Answer:  # noqa: ASYNC109  # of the whole
     """Gets a document; redirects are followed, but never from https to http. Proxies are not used.
 
@@ -122,9 +136,14 @@ async def _follow(url: str, context: ssl.SSLContext) -> Answer:
 
 async def _get(url: str, context: ssl.SSLContext) -> Answer | str:
     """The answer, or where it says to look instead."""
-    # Without a fragment; and bytes, as not everything in a URL has to be ASCII.
-    target = urlsplit(url)._replace(fragment="").geturl().encode("ascii")
+    parts = urlsplit(url)
+    # Bytes, as not everything in a URL has to be ASCII.
+    target = parts._replace(netloc=_host(parts), fragment="").geturl().encode("ascii")
     headers = [("Accept", "application/jwk-set+json, application/json"), ("User-Agent", "sentry-trio")]
+    if parts.username is not None:
+        # As Go's client does; a redirect to another host names none, so they go no further.
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers.append(("Authorization", f"Basic {b64encode(credentials.encode()).decode()}"))
     async with (
         httpcore.AsyncConnectionPool(ssl_context=context, max_connections=1) as pool,
         pool.stream("GET", target, headers=headers) as response,

@@ -78,7 +78,7 @@ class UrlSource:
     """A set that is fetched.
 
     Args:
-        url: of https, or of http, which anybody on the way can forge.
+        url: of https, or of http, which anybody on the way can forge; with a user's name and password or without.
         ca_certificate: see `fetching.make_context`; read anew for each fetch.
         timeout: seconds for one fetch.
         now: the wall clock, aware.
@@ -91,7 +91,7 @@ class UrlSource:
         # With a URL only: what HTTP takes is not imported elsewhere.
         from sentry_trio.validators.jwks import fetching, freshness
 
-        self.name = url
+        self.name = fetching.without_credentials(url)
         self._url = url
         self._ca_certificate = ca_certificate
         self._timeout = timeout

@@ -1,6 +1,7 @@
 """One GET, against real servers."""
 
 import threading
+from base64 import b64encode
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -8,9 +9,16 @@ import pytest
 import trustme
 
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.validators.jwks.fetching import MOST_BYTES, REDIRECTS, Answer, fetch, make_context
+from sentry_trio.validators.jwks.fetching import (
+    MOST_BYTES,
+    REDIRECTS,
+    Answer,
+    fetch,
+    make_context,
+    without_credentials,
+)
 from sentry_trio.validators.jwks.keyset import SourceError
-from tests.validators.jwks.serving import answer, served
+from tests.validators.jwks.serving import Respond, answer, served
 
 CA = trustme.CA()
 PEM = CA.cert_pem.bytes().decode()
@@ -71,6 +79,37 @@ async def test_no_redirect_leads_away_from_tls() -> None:
         assert "from https to another scheme" in await failure(url)
     with served(answer(200, b"{}"), ca=CA) as secure, served(answer(301, Location=secure)) as url:
         assert (await got(url)).body == b"{}"
+
+
+async def test_credentials_in_the_url_are_shown_to_its_host_and_to_no_other() -> None:
+    shown = []
+
+    def redirect(to: str) -> Respond:
+        def respond(handler: BaseHTTPRequestHandler) -> None:
+            shown.append((handler.path, handler.headers["authorization"]))
+            answer(302, Location=to)(handler) if to and handler.path == "/x" else answer(200, b"{}")(handler)
+
+        return respond
+
+    with served(redirect("")) as other, served(redirect("/y")) as same, served(redirect(f"{other}/z")) as away:
+        for url in (same, away):
+            assert (await got(url.replace("://", "://m%40e:p%3Aw@") + "/x")).body == b"{}"
+        basic = f"Basic {b64encode(b'm@e:p:w').decode()}"
+        assert shown == [("/x", basic), ("/y", basic), ("/x", basic), ("/z", None)]
+
+
+@pytest.mark.parametrize(
+    ("url", "logged"),
+    [
+        ("https://h:1/keys?a=b", "https://h:1/keys?a=b"),
+        ("https://me:secret@h:1/keys", "https://h:1/keys"),
+        ("https://me@h", "https://h"),
+        ("https://me:se@cret@h", "https://h"),
+        ("https://me:secret@[h", "[h"),
+    ],
+)
+def test_credentials_are_not_logged(url: str, logged: str) -> None:
+    assert without_credentials(url) == logged
 
 
 async def test_size_is_bounded() -> None:

@@ -140,6 +140,10 @@ async def test_a_status_that_is_not_200() -> None:
     assert str(caught.value) == "failed to fetch JWKS: status 503"
 
 
+def test_credentials_are_not_in_its_name() -> None:
+    assert url_source("https://me:secret@127.0.0.1:1/keys").name == "https://127.0.0.1:1/keys"
+
+
 @pytest.mark.parametrize(("scheme", "warnings"), [("http", 1), ("https", 0)])
 def test_without_tls_there_is_a_warning(scheme: str, warnings: int) -> None:
     with capture_logs() as lines:
