@@ -33,12 +33,19 @@ class _Kept:
     Attributes:
         keys: the set.
         scope: ends that.
+        before: the one that counts until this one was read; None where none does.
         users: runs that serve by it, and callers who wait for a key of it.
     """
 
     keys: "KeySet"
     scope: trio.CancelScope
+    before: "_Kept | None" = None
     users: int = 0
+
+    @property
+    def in_force(self) -> "_Kept":
+        """The one that tokens are checked by now."""
+        return self if self.before is None or self.keys.ready else self.before
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,12 @@ class _HeldKeys:
 
     @property
     def ready(self) -> bool:
-        return self._kept.keys.ready
+        return self._kept.in_force.keys.ready
 
     async def find(self, kid: str) -> "VerificationKey | None":
-        with self._hold(self._kept):
-            return await self._kept.keys.find(kid)
+        kept = self._kept.in_force
+        with self._hold(kept):
+            return await kept.keys.find(kid)
 
 
 class TokenValidators:
@@ -100,7 +108,8 @@ class TokenValidators:
         """The validators of the next run.
 
         The first run of a process does not wait for a source that is away. A later one waits for the first reading of
-        a source that is new, be it good or not, as the present run serves meanwhile.
+        a source that is new, as the present run serves meanwhile; if that fails, the last good set counts until the
+        new source could be read, whatever the source that it is from.
 
         Raises:
             InvalidConfigurationError: a source that can never work.
@@ -120,13 +129,17 @@ class TokenValidators:
         self._retire()
         if not first:
             await kept.keys.wait_tried()
+            if kept.in_force is not kept:
+                _log.warning(
+                    "The new key set of validator 'jwks' could not be read: the one before it counts until then"
+                )
         validator = JwksValidator(
             _HeldKeys(kept, self._held),
             audience=self._audience,
             expiry_required=not jwks.allow_tokens_without_expiry,
             now=self._now,
         )
-        return Made({SignCertificateRequest.JWKS: validator}, {TARGET: lambda: kept.keys.ready})
+        return Made({SignCertificateRequest.JWKS: validator}, {TARGET: lambda: kept.in_force.keys.ready})
 
     @contextmanager
     def in_use(self, jwks: JwksOptions | None) -> Iterator[None]:
@@ -151,18 +164,26 @@ class TokenValidators:
             keys, keep = open_key_set(jwks, metrics=self._metrics, now=self._now)
         except InvalidConfigurationError as error:
             raise InvalidConfigurationError(f"{error} (token validator 'jwks' in {self._configuration})") from error
-        kept = self._kept[jwks] = _Kept(keys, trio.CancelScope())
+        newest = None if self._newest is None else self._kept[self._newest].in_force
+        before = newest if newest is not None and newest.keys.ready else None
+        kept = self._kept[jwks] = _Kept(keys, trio.CancelScope(), before)
 
         async def scoped() -> None:
             with kept.scope:
-                await keep()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(keep)
+                    await kept.keys.wait_ready()
+                    kept.before = None
+                    self._retire()
 
         assert self._nursery is not None  # noqa: S101  # `keep` has started
         self._nursery.start_soon(scoped)
         return kept
 
     def _retire(self) -> None:
+        needed = [kept for jwks, kept in self._kept.items() if kept.users or jwks == self._newest]
+        needed += [kept.before for kept in needed if kept.before is not None]
         for jwks, kept in list(self._kept.items()):
-            if not kept.users and jwks != self._newest:
+            if kept not in needed:
                 kept.scope.cancel()
                 del self._kept[jwks]

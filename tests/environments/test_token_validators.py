@@ -9,13 +9,14 @@ from trio.testing import MockClock
 
 from sentry_trio.environments import jwks
 from sentry_trio.environments.token_validators import TARGET, Made, TokenValidators
-from sentry_trio.errors import InvalidConfigurationError, NotPermittedError
+from sentry_trio.errors import InvalidConfigurationError, NotPermittedError, ValidatorNotReadyError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Vouched
 from sentry_trio.validators.jwks.keyset import PAUSE, KeySet
+from tests.logged import capture_logs
 from tests.validators.jwks.test_keyset import Remote
 from tests.validators.jwks.test_validator import NOW, request, token
 
@@ -149,19 +150,61 @@ async def test_a_source_that_can_never_work_leaves_the_present_run(autojump_cloc
     assert await world.is_kept(OLD), "it is the newest that works"
 
 
-async def test_a_source_that_is_away_is_tried_once_and_the_present_run_goes_on(
+async def test_a_source_that_is_away_is_tried_once_and_the_last_good_set_counts_until_it_is_there(
     autojump_clock: MockClock, world: World
 ) -> None:
     world.remotes[NEW.source].away = True
-    made = await world.validators.make(OLD)
+    world.remotes[NEW.source].kids = ["new"]
+    await world.validators.make(OLD)
     with world.validators.in_use(OLD):
-        away = await world.validators.make(NEW)
+        await trio.testing.wait_all_tasks_blocked()
+        with capture_logs() as lines:
+            made = await world.validators.make(NEW)
         assert world.readings(NEW) == 1
-        assert not away.targets[TARGET]()
+        assert "the one before it counts until then" in lines[-1]["event"]
+    with world.validators.in_use(NEW):
+        assert await world.is_kept(OLD), "though no run is left that was made with it"
+        assert made.targets[TARGET]()
         assert (await vouched(made)).trust_domain == "public"
         world.remotes[NEW.source].away = False
         await trio.sleep(INTERVAL)
-        assert away.targets[TARGET]()
+        assert not await world.is_kept(OLD)
+        assert made.targets[TARGET]()
+        assert (await vouched(made, kid="new")).trust_domain == "public"
+        with pytest.raises(NotPermittedError, match="failed to find key"):
+            await vouched(made)
+
+
+async def test_of_several_sources_that_are_away_none_hides_the_last_good_set(
+    autojump_clock: MockClock, world: World
+) -> None:
+    newer = JwksOptions("https://newer")
+    world.remotes[newer.source] = Remote(kids=["ES256"], away=True)
+    world.remotes[NEW.source].away = True
+    await world.validators.make(OLD)
+    await trio.testing.wait_all_tasks_blocked()
+    await world.validators.make(NEW)
+    with world.validators.in_use(NEW):
+        made = await world.validators.make(newer)
+    with world.validators.in_use(newer):
+        assert (await vouched(made)).trust_domain == "public"
+        assert not await world.is_kept(NEW)
+        assert await world.is_kept(OLD)
+        await world.validators.make(None)
+    assert not await world.is_kept(OLD)
+
+
+async def test_where_no_set_was_ever_good_a_new_source_has_none_to_fall_back_on(
+    autojump_clock: MockClock, world: World
+) -> None:
+    for remote in world.remotes.values():
+        remote.away = True
+    await world.validators.make(OLD)
+    made = await world.validators.make(NEW)
+    assert not made.targets[TARGET]()
+    with pytest.raises(ValidatorNotReadyError):
+        await vouched(made)
+    assert not await world.is_kept(OLD)
 
 
 async def test_a_run_that_never_came_to_be_leaves_nothing_behind(autojump_clock: MockClock, world: World) -> None:

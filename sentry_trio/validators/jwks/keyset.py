@@ -90,6 +90,11 @@ class KeySet:
         if self._read_at == float("-inf"):
             await self._read.wait()
 
+    async def wait_ready(self) -> None:
+        """Returns when a set was read once."""
+        while self._keys is None:
+            await self._read.wait()
+
     async def find(self, kid: str) -> VerificationKey | None:
         """The key with this ID; None where there is none.
 
