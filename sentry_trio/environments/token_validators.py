@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 TARGET: Final = "sentry-jwks-validator"
 """What health waits for."""
 
+PATIENCE: Final = 10.0
+"""Seconds that a restart waits at most for a source that is new; `requestTimeout` may be longer."""
+
 _log: Final = get_logger("dapr.sentry")
 
 
@@ -108,8 +111,8 @@ class TokenValidators:
         """The validators of the next run.
 
         The first run of a process does not wait for a source that is away. A later one waits for the first reading of
-        a source that is new, as the present run serves meanwhile; if that fails, the last good set counts until the
-        new source could be read, whatever the source that it is from.
+        a source that is new, 10 s at most, as the present run serves meanwhile; if that fails or takes longer, the
+        last good set counts until the new source could be read, whatever the source that it is from.
 
         Raises:
             InvalidConfigurationError: a source that can never work.
@@ -128,7 +131,8 @@ class TokenValidators:
         self._newest = jwks
         self._retire()
         if not first:
-            await kept.keys.wait_tried()
+            with trio.move_on_after(PATIENCE):
+                await kept.keys.wait_tried()
             if kept.in_force is not kept:
                 _log.warning(
                     "The new key set of validator 'jwks' could not be read: the one before it counts until then"

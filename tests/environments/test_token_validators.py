@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.environments import jwks
-from sentry_trio.environments.token_validators import TARGET, Made, TokenValidators
+from sentry_trio.environments.token_validators import PATIENCE, TARGET, Made, TokenValidators
 from sentry_trio.errors import InvalidConfigurationError, NotPermittedError, ValidatorNotReadyError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
@@ -173,6 +173,16 @@ async def test_a_source_that_is_away_is_tried_once_and_the_last_good_set_counts_
         assert (await vouched(made, kid="new")).trust_domain == "public"
         with pytest.raises(NotPermittedError, match="failed to find key"):
             await vouched(made)
+
+
+async def test_a_restart_does_not_wait_for_ever(autojump_clock: MockClock, world: World) -> None:
+    world.remotes[NEW.source].delay = 1000
+    await world.validators.make(OLD)
+    await trio.testing.wait_all_tasks_blocked()
+    began = trio.current_time()
+    made = await world.validators.make(NEW)
+    assert trio.current_time() - began == pytest.approx(PATIENCE)
+    assert (await vouched(made)).trust_domain == "public"
 
 
 async def test_of_several_sources_that_are_away_none_hides_the_last_good_set(
