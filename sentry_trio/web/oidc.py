@@ -116,7 +116,8 @@ class OidcApp:
         headers = {}
         issuer = rules.issuer
         if issuer is None:
-            if not makes_url(host):
+            # A proxy's word has not been looked at yet.
+            if not (may_stand_in_header(host) and makes_url(host)):
                 return _error(HTTPStatus.BAD_REQUEST, "Invalid host")
             scheme = target.scheme if target.scheme in {"http", "https"} else scope["scheme"]
             issuer = f"{scheme}://{host}"

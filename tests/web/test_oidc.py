@@ -227,6 +227,14 @@ async def test_a_trusted_proxy_says_which_host() -> None:
         assert (await ask(address, DISCOVERY, headers={"host": "good", "x-forwarded-host": "evil"})).status == 403
 
 
+@pytest.mark.parametrize("host", ["h/path", "u@h", "a b", 'h"', "h?q", "h#f", "h\\x", "h:port", "\u00e4"])
+async def test_a_trusted_proxys_word_that_makes_no_issuer(host: str) -> None:
+    async with serving(None, hosts=Hosts((), [LOOPBACK])) as (address, _):
+        head = f"GET {DISCOVERY} HTTP/1.1\r\nhost: inner\r\nx-forwarded-host: {host}\r\nconnection: close\r\n\r\n"
+        status, _, body = await raw(address, head.encode("latin-1"))
+    assert (status, body) == (400, b"Invalid host\n")
+
+
 @pytest.mark.parametrize(
     ("host", "status", "text"),
     [
