@@ -12,7 +12,6 @@ from typing import Final
 from cryptography import x509
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.cli.jwts import ObtainedJwt, brief, jwts_of
@@ -185,8 +184,9 @@ def _show(obtained: Obtained, directory: Path, jwts: Sequence[ObtainedJwt], *, p
     for each in jwts:
         table.add_row(each.label, str(directory / each.name))
         for line in brief(each.token):
-            table.add_row("", Text(line))
-    Console(highlight=False).print(table)
+            table.add_row("", line)
+    # What is shown is what was given: a directory may well be called [old] or :key:.
+    Console(highlight=False, markup=False, emoji=False).print(table)
     if print_jwts:
         for each in jwts:
             print(each.token)

@@ -91,5 +91,8 @@ def test_an_authority_that_issues_none(start: Start, tmp_path: Path) -> None:
     line = fails(*to, "--jwt-audience", FIRST, "--out", str(out))
     assert f'no JWT for audience "{FIRST}" was issued: the authority has to run with --jwt-enabled' in line
     assert not out.exists()
-    assert request(*to, "--print-jwts", "--out", str(out)).returncode == 0
-    assert {path.name for path in out.iterdir()} == {"tls.key", "tls.crt", "ca.crt"}
+    marked = tmp_path / "[bold]:key:"
+    result = request(*to, "--print-jwts", "--out", str(marked))
+    assert result.returncode == 0
+    assert "[bold]:key:/tls.key" in "".join(result.stdout.split())
+    assert {path.name for path in marked.iterdir()} == {"tls.key", "tls.crt", "ca.crt"}
