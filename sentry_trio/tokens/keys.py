@@ -104,7 +104,9 @@ def _usable(members: Iterable[object], accepted: frozenset[str]) -> Iterator[tup
 def _algorithms(jwk: _Jwk) -> frozenset[str]:
     """What a key of this kind and size can verify."""
     if jwk.kty == "RSA":
-        fits = _SHORTEST_MODULUS < len(jwk.n) <= _LONGEST_MODULUS and len(jwk.e) <= _LONGEST_EXPONENT
+        # Zeros in front, `A` in base64, make a number no greater.
+        long_enough = len(jwk.n.lstrip("A")) > _SHORTEST_MODULUS
+        fits = long_enough and len(jwk.n) <= _LONGEST_MODULUS and len(jwk.e) <= _LONGEST_EXPONENT
         return PKCS1 | PSS if fits else frozenset()
     if jwk.kty == "EC":
         return ECDSA & {_CURVES.get(jwk.crv, "")}

@@ -153,6 +153,36 @@ def test_an_unusable_key_is_left_out_and_takes_no_other_with_it(member: object) 
     assert list(read(member, jwk("P-256", kid="good"))) == ["good"]
 
 
+def rsa_jwk(bits: int, size: int = 0) -> dict[str, Any]:
+    """A key of any number of bits, in so many bytes; an odd number does for a modulus."""
+    modulus = ((1 << bits) - 1).to_bytes(size or -(-bits // 8), "big")
+    return {"kty": "RSA", "kid": "one", "e": "AQAB", "n": base64url(modulus)}
+
+
+@pytest.mark.parametrize(
+    ("bits", "size", "usable"),
+    [
+        (1024, 0, False),
+        (1024, 256, False),  # with zeros in front
+        (2040, 0, False),
+        (2040, 256, False),
+        (2040, 257, False),
+        (2048, 0, True),
+        (2048, 257, True),
+        (2048, 258, True),
+        (8192, 0, True),
+        (8200, 0, False),
+    ],
+)
+def test_a_modulus_is_neither_short_nor_long(bits: int, size: int, usable: bool) -> None:
+    assert bool(read(rsa_jwk(bits, size))) is usable
+
+
+@pytest.mark.parametrize(("exponent", "usable"), [(b"\x03", True), (b"\xff" * 4, True), (b"\xff" * 5, False)])
+def test_an_exponent_is_not_long(exponent: bytes, usable: bool) -> None:
+    assert bool(read(rsa_jwk(2048) | {"e": base64url(exponent)})) is usable
+
+
 @pytest.mark.parametrize(
     ("size", "algorithms"), [(32, {"HS256"}), (47, {"HS256"}), (48, {"HS256", "HS384"}), (63, {"HS256", "HS384"})]
 )
