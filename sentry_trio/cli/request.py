@@ -33,7 +33,6 @@ examples:
     sentry-trio request --address dapr-sentry.dapr-system.svc:443 --trust-anchors /var/run/secrets/dapr.io/tls/ca.crt \\
       --sentry-trust-domain cluster.local --sentry-namespace dapr-system --id myapp --namespace shop \\
       --token-file /var/run/secrets/dapr.io/sentrytoken/token --validator kubernetes --out certs
-
   with a token for another service, where the authority runs with --jwt-enabled:
     sentry-trio request --id myapp --jwt-audience https://orders.example --out certs
     curl --header "Authorization: Bearer $(cat certs/jwt-1.txt)" https://orders.example

@@ -158,7 +158,7 @@ class KeySet:
         self._metrics.jwks_refresh_failed()
         # An outage is told once, and again where its reason changes.
         tell = _log.debug if fault == self._fault else _log.warning
-        meanwhile = "the validator is not ready" if self._keys is None else "the last good set is kept"
+        meanwhile = "no key set was read from it yet" if self._keys is None else "the last good set is kept"
         tell(f"{fault}; {meanwhile}", source=self._source.name)
         self._fault = fault
         return self._backoff.next()
