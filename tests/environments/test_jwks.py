@@ -12,7 +12,7 @@ from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators.jwks.keyset import KeySet
-from tests.logged import capture_logs
+from tests.logged import Line, capture_logs, hear_logs
 from tests.validators.jwks.test_validator import jwk
 
 NOT_ANY = (
@@ -88,18 +88,25 @@ async def test_a_url(scheme: str) -> None:
     assert (await told(url)).startswith("failed to fetch JWKS: ")
 
 
-async def test_a_file_is_read_again_whenever_it_changes_and_for_unknown_keys(tmp_path: Path) -> None:
+async def test_a_file_is_read_again_whenever_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_text(json.dumps(jwk("ES256", kid="one")))
     keys, keep = open_key_set(JwksOptions(source=str(path)), metrics=Metrics(), now=lambda: datetime.now(UTC))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(keep)
-        await keys.wait_tried()
-        assert await keys.find("one")
-        for kid in ("two", "three"):
-            path.write_text(json.dumps(jwk("ES256", kid=kid)))
-            with trio.fail_after(20):
-                while await keys.find(kid) is None:  # noqa: ASYNC110  # asked as callers ask
-                    await trio.sleep(0.02)
-        assert await keys.find("one") is None
-        nursery.cancel_scope.cancel()
+    read = trio.Event()
+
+    def hear(line: Line) -> None:
+        if line["event"] == "JWKS loaded" and line["keys"] == [expected]:
+            read.set()
+
+    with hear_logs(hear):
+        async with trio.open_nursery() as nursery:
+            expected = "one"
+            nursery.start_soon(keep)
+            for kid in ("one", "two", "three"):
+                # Nobody asks for a key: nothing but the change has it read.
+                with trio.fail_after(30):
+                    await read.wait()
+                assert await keys.find(kid)
+                read, expected = trio.Event(), {"one": "two", "two": "three"}.get(kid, "")
+                path.write_text(json.dumps(jwk("ES256", kid=expected)))
+            nursery.cancel_scope.cancel()

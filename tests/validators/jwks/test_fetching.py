@@ -93,7 +93,7 @@ async def test_credentials_in_the_url_are_shown_to_its_host_and_to_no_other() ->
 
     with served(redirect("")) as other, served(redirect("/y")) as same, served(redirect(f"{other}/z")) as away:
         for url in (same, away):
-            assert (await got(url.replace("://", "://m%40e:p%3Aw@") + "/x")).body == b"{}"
+            assert (await got(url.replace("://", "://m%40e:p%3Aw@") + "/x#y")).body == b"{}"
         basic = f"Basic {b64encode(b'm@e:p:w').decode()}"
         assert shown == [("/x", basic), ("/y", basic), ("/x", basic), ("/z", None)]
 
@@ -147,6 +147,15 @@ async def test_nobody_there(url: str) -> None:
 async def test_no_http() -> None:
     with served(answer(301, Location="ftp://127.0.0.1/")) as url:
         assert await failure(url)
+
+
+def test_a_file_of_authorities_is_read_in_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("#\n" * 1000 + PEM)
+    make_context(str(path))
+    path.write_text("#\n" * (1 << 19) + PEM)
+    with pytest.raises(InvalidConfigurationError, match=r"^failed to add root certificate to certificate pool$"):
+        make_context(str(path))
 
 
 @pytest.mark.parametrize(
