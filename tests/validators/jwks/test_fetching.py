@@ -42,6 +42,12 @@ async def test_an_answer(tmp_path: Path) -> None:
             assert (found.body, found.headers["cache-control"]) == (b"{}", "max-age=5")
 
 
+async def test_an_authority_that_is_no_root_is_believed_where_it_is_named() -> None:
+    intermediate = CA.create_child_ca()
+    with served(answer(200, b"{}"), ca=intermediate) as url:
+        assert (await got(url, ca=intermediate.cert_pem.bytes().decode())).body == b"{}"
+
+
 async def test_other_authorities_are_not_believed() -> None:
     with served(answer(200, b"{}"), ca=CA) as url:
         assert "CERTIFICATE_VERIFY_FAILED" in await failure(url, ca=trustme.CA().cert_pem.bytes().decode())

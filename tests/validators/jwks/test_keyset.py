@@ -187,3 +187,17 @@ async def test_an_empty_set_is_a_set(autojump_clock: MockClock) -> None:
         await keys.refresh()
     assert keys.ready
     assert [line["log_level"] for line in lines] == ["warning"]
+
+
+async def test_readings_are_counted(autojump_clock: MockClock) -> None:
+    metrics, remote = Metrics(), Remote(kids=["one", "two"])
+    keys = KeySet(remote, interval=600, metrics=metrics)
+    for remote.away in (False, True, False, True, True):
+        await keys.refresh()
+    told = metrics.exposition()[0].decode().splitlines()
+    for line in (
+        'sentry_jwks_refreshes_total{outcome="success"} 2.0',
+        'sentry_jwks_refreshes_total{outcome="failure"} 3.0',
+        "sentry_jwks_keys 2.0",
+    ):
+        assert line in told
