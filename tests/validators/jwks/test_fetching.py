@@ -54,6 +54,17 @@ async def test_other_authorities_are_not_believed() -> None:
         assert "CERTIFICATE_VERIFY_FAILED" in await failure(url, ca="")
 
 
+async def test_an_authority_that_is_named_stands_in_place_of_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CA.cert_pem.write_to_path(tmp_path / "system.pem")
+    # OpenSSL takes the system's from there.
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    with served(answer(200, b"{}"), ca=CA) as url:
+        assert (await got(url, ca="")).body == b"{}"
+        assert "CERTIFICATE_VERIFY_FAILED" in await failure(url, ca=trustme.CA().cert_pem.bytes().decode())
+
+
 @pytest.mark.parametrize("status", [204, 304, 404, 500])
 async def test_other_statuses(status: int) -> None:
     with served(answer(status)) as url:
