@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile dashboard h2spec test-cluster docs docs-links picture clean
+.PHONY: help run image image-tree test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile dashboard h2spec test-cluster docs docs-links picture clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,20 @@ run: $(VENV)/.run ## Install, then start the certificate authority on loopback; 
 	@mkdir -p -m 700 .sentry
 	@exec $(BIN)/sentry-trio --mode standalone --issuer-credentials .sentry \
 	  --listen-address 127.0.0.1 --healthz-listen-address 127.0.0.1 --metrics-listen-address 127.0.0.1 $(ARGS)
+
+IMAGE ?= sentry-trio:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sentry_trio/__init__.py)
+# The time of all files in it: that of the commit, or of nothing where there is no git.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+image: ## Build the container image with docker or podman; IMAGE=registry/name:tag names it
+	@for engine in docker podman; do \
+	  $$engine info >/dev/null 2>&1 && exec $$engine build --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) --tag $(IMAGE) .; \
+	done; echo "neither docker nor podman answers here: start one of them, or make the image's files alone by 'make image-tree'" >&2; exit 1
+
+image-tree: $(VENV)/.run ## Make the container image's files in build/image, without a container engine
+	@rm -rf build/image build/packages
+	$(BIN)/python -m image packages build/packages
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python -m image tree build/packages build/image
 
 test: lint types drift unit ## Install, then run everything that CI runs
 

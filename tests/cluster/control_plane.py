@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,12 +78,15 @@ class ControlPlane:
         return await self.cluster.create_token(namespace, account, audiences=[audience], pod=pod)
 
 
-async def install(cluster: Cluster, directory: Path, *, leave_out: str = "") -> ControlPlane:
+async def install(
+    cluster: Cluster, directory: Path, *, role: Iterable[Manifest] = ROLE, leave_out: str = ""
+) -> ControlPlane:
     """Installs what the chart does: objects that are empty, a service account and its roles.
 
     Args:
         cluster: where.
         directory: for the kubeconfig.
+        role: rights in the namespace.
         leave_out: a resource to which no rights are granted.
     """
     namespace = await cluster.create_namespace()
@@ -92,7 +95,7 @@ async def install(cluster: Cluster, directory: Path, *, leave_out: str = "") -> 
     await cluster.create_configuration(namespace, "daprsystem", {"mtls": {"enabled": True}})
     here, everywhere = (
         [rule | {"resources": [each for each in rule["resources"] if each != leave_out]} for rule in rules]
-        for rules in (ROLE, CLUSTER_ROLE)
+        for rules in (role, CLUSTER_ROLE)
     )
     await cluster.create_service_account(namespace, ACCOUNT)
     await cluster.grant(namespace, ACCOUNT, [rule for rule in here if rule["resources"]])

@@ -1,0 +1,60 @@
+"""`python -m image`: what is said where it cannot be done."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from image import libraries, packages
+from image.errors import ImageError, run
+
+from .dockerfile import PROJECT
+
+
+def _image(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "image", *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("step", [("packages",), ("tree", "/nowhere")])
+def test_what_is_there_is_not_overwritten(tmp_path: Path, step: tuple[str, ...]) -> None:
+    done = _image(*step, str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == f"image: {tmp_path} is there already: remove it, or name another directory\n"
+
+
+def test_packages_come_first(tmp_path: Path) -> None:
+    done = _image("tree", "/nowhere", str(tmp_path / "tree"))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "image: /nowhere is no directory of packages: `python -m image packages /nowhere` makes it\n"
+    )
+
+
+def test_what_is_left_out_is_pinned() -> None:
+    """A name that nobody has any more would hide that something else has come in its place."""
+    locked = (PROJECT / "requirements.txt").read_text().replace("-", "_")
+    for name in packages.UNUSED:
+        assert f"\n{name}==" in locked
+
+
+def test_a_library_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module.so").write_bytes(b"\x7fELF")
+    told = "\tlibc.so.6 => /lib/libc.so.6 (0x00007f1)\n\tlibnope.so.1 => not found\n"
+    monkeypatch.setattr(libraries, "run", lambda _command: told)
+    with pytest.raises(ImageError, match=r"libnope\.so\.1"):
+        libraries.copy(tmp_path)
+
+
+def test_a_c_library_that_is_not_glibc_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "run", lambda _command: "\t/lib/ld-musl-x86_64.so.1 (0x7f1)\n")
+    with pytest.raises(ImageError, match="not glibc"):
+        libraries.copy(tmp_path)
+
+
+def test_a_command_that_fails_is_told_with_its_words() -> None:
+    with pytest.raises(ImageError, match="cannot run /nowhere"):
+        run(["/nowhere"])
+    with pytest.raises(ImageError, match="oh no"):
+        run([sys.executable, "-c", "raise SystemExit('oh no')"])
