@@ -24,6 +24,7 @@ _log: Final = get_logger("dapr.sentry.audit")
 
 _MOST_WAITING: Final = 8 * 1024 * 1024  # bytes in the queue, some ten thousand decisions
 _MOST_AT_ONCE: Final = 256 * 1024  # bytes of decisions in one write
+_GATHERED: Final = 0.02  # seconds that decisions are gathered where nobody waits: a thread costs more than a line
 _LAST_WORDS: Final = 5.0  # seconds for what is in the queue when the process ends
 _BEHIND: Final = "decisions come faster than they are written"
 
@@ -31,9 +32,9 @@ _BEHIND: Final = "decisions come faster than they are written"
 class AuditLog:
     """Takes decisions down, in the order in which they are told, and chains them. Come by one with `open_log`.
 
-    A line is written as soon as the one before is, in a worker thread; those that come meanwhile are written together.
-    Where the log is required, whoever commits waits for the write and for the medium (fsync), which all of one write
-    share; else the medium is waited for once a second, by nobody.
+    Lines are written in a worker thread, many at once. Where the log is required, whoever commits waits for the write
+    and for the medium (fsync), which all that have come since the last write share. Else nobody waits: what comes
+    within some milliseconds is written together, and the medium is waited for once a second.
 
     Args:
         open_sink: opens what is written to.
@@ -167,10 +168,10 @@ class AuditLog:
         with scope:
             while not (self._is_leaving and not self._queue):
                 await self._something_to_do()
-                if self._to_follow:
+                await self._writer.write(self._take())
+                if self._to_follow and not self._queue:
                     self._to_follow = False
                     await self._writer.follow(self._open_sink)
-                await self._writer.write(self._take())
             await self._writer.close()
         if scope.cancelled_caught:
             # The thread that writes is stuck, and ends with the process.
@@ -180,6 +181,8 @@ class AuditLog:
         if not (self._queue or self._to_follow or self._is_leaving):
             with trio.move_on_at(self._writer.due):
                 await self._wake.wait()
+        if not (self._options.required or self._is_leaving):
+            await trio.sleep(_GATHERED)
         self._wake = trio.Event()
 
     def _take(self) -> list[Entry]:

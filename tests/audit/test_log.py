@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock
 
 from sentry_trio.audit import log as log_module
 from sentry_trio.audit.batch import End
@@ -25,6 +25,11 @@ from tests.logged import capture_logs
 
 ISSUED = Case(("10.0.0.7", 1))
 REFUSED = Case(("10.0.0.7", 2), cause=SignFailure.NOT_PERMITTED)
+
+
+async def settled() -> None:
+    """Returns when all that was told has been written, or tried to be."""
+    await trio.sleep(0.1)
 
 
 def lines(paper: Paper) -> list[dict[str, Any]]:
@@ -58,7 +63,7 @@ async def logging_to(
         nursery.cancel_scope.cancel()
 
 
-async def test_decisions_are_written_in_their_order() -> None:
+async def test_decisions_are_written_in_their_order(autojump_clock: MockClock) -> None:
     paper = Paper()
     async with logging_to(paper.opened) as log:
         log.record(REFUSED)
@@ -75,15 +80,15 @@ async def test_decisions_are_written_in_their_order() -> None:
     assert (lines(paper)[0]["instance"], lines(paper)[0]["version"]) == ("here", "1")
 
 
-async def test_a_decision_is_written_though_no_other_follows() -> None:
+async def test_a_decision_is_written_though_no_other_follows(autojump_clock: MockClock) -> None:
     paper = Paper()
     async with logging_to(paper.opened) as log:
         log.record(REFUSED)
-        await wait_all_tasks_blocked()
+        await settled()
         assert events(paper) == ["opened", "decision"]
 
 
-async def test_nobody_waits_for_the_medium_where_it_is_not_required() -> None:
+async def test_nobody_waits_for_the_medium_where_it_is_not_required(autojump_clock: MockClock) -> None:
     paper, worker = Paper(), Worker()
     async with logging_to(paper.opened, worker=worker) as log:
         worker.hang()
@@ -107,7 +112,9 @@ async def test_what_was_written_is_made_to_last_within_a_second(autojump_clock: 
         assert paper.syncs == syncs + 1
 
 
-async def test_a_required_line_lasts_before_the_certificate_leaves_and_many_share_the_wait() -> None:
+async def test_a_required_line_lasts_before_the_certificate_leaves_and_many_share_the_wait(
+    autojump_clock: MockClock,
+) -> None:
     paper, worker = Paper(), Worker()
     left: list[int] = []
 
@@ -120,7 +127,7 @@ async def test_a_required_line_lasts_before_the_certificate_leaves_and_many_shar
         worker.hang()
         for _ in range(50):
             calls.start_soon(call, log)
-        await wait_all_tasks_blocked()
+        await settled()
         assert left == []
         worker.free.set()
     assert len(left) == 50
@@ -130,22 +137,22 @@ async def test_a_required_line_lasts_before_the_certificate_leaves_and_many_shar
     assert events(paper).count("decision") == 50
 
 
-async def test_a_full_disk_loses_what_is_counted_and_told() -> None:
+async def test_a_full_disk_loses_what_is_counted_and_told(autojump_clock: MockClock) -> None:
     paper, metrics = Paper(), Metrics()
     with capture_logs() as logged:
         async with logging_to(paper.opened, metrics=metrics) as log:
             log.record(REFUSED)
-            await wait_all_tasks_blocked()
+            await settled()
             assert events(paper).count("decision") == 1
             paper.room = 100
             for _ in range(3):
                 await log.commit(ISSUED)
                 log.record(REFUSED)
-            await wait_all_tasks_blocked()
+            await settled()
             assert lost(metrics) == 6
             paper.room = None
             log.record(REFUSED)
-            await wait_all_tasks_blocked()
+            await settled()
             assert events(paper).count("decision") == 2
     resumed = next(line for line in lines(paper) if line["event"] == "resumed")
     assert resumed["lost"] == {"issued": 3, "not_issued": 3}
@@ -163,7 +170,7 @@ async def test_a_full_disk_loses_what_is_counted_and_told() -> None:
     ]
 
 
-async def test_on_a_full_disk_nothing_is_issued_where_it_is_required() -> None:
+async def test_on_a_full_disk_nothing_is_issued_where_it_is_required(autojump_clock: MockClock) -> None:
     paper, metrics = Paper(), Metrics()
     with capture_logs() as logged:
         async with logging_to(paper.opened, required=True, metrics=metrics) as log:
@@ -179,7 +186,7 @@ async def test_on_a_full_disk_nothing_is_issued_where_it_is_required() -> None:
     assert "no certificate is issued until it can (--audit-required)" in logged[0]["event"]
 
 
-async def test_lines_of_which_nobody_knows_whether_they_last_are_told() -> None:
+async def test_lines_of_which_nobody_knows_whether_they_last_are_told(autojump_clock: MockClock) -> None:
     paper = Paper()
     async with logging_to(paper.opened, required=True) as log:
         paper.sync_fails = True
@@ -219,14 +226,16 @@ async def test_complaints_are_a_minute_apart(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("required", [True, False])
-async def test_a_queue_that_is_full_takes_no_more(monkeypatch: pytest.MonkeyPatch, required: bool) -> None:
+async def test_a_queue_that_is_full_takes_no_more(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, required: bool
+) -> None:
     monkeypatch.setattr(log_module, "_MOST_WAITING", 2000)
     paper, worker, metrics = Paper(), Worker(), Metrics()
     with capture_logs() as logged:
         async with logging_to(paper.opened, worker=worker, required=required, metrics=metrics) as log:
             worker.hang()
             log.record(REFUSED)
-            await wait_all_tasks_blocked()  # it is being written
+            await settled()  # it is being written
             for _ in range(20):
                 log.record(REFUSED)
             if required:
@@ -240,15 +249,15 @@ async def test_a_queue_that_is_full_takes_no_more(monkeypatch: pytest.MonkeyPatc
     assert "cannot be written: decisions come faster than they are written" in logged[0]["event"]
 
 
-async def test_who_leaves_before_its_line_is_written_leaves_none() -> None:
+async def test_who_leaves_before_its_line_is_written_leaves_none(autojump_clock: MockClock) -> None:
     paper, worker = Paper(), Worker()
     async with logging_to(paper.opened, worker=worker, required=True) as log:
         worker.hang()
         log.record(REFUSED)
-        await wait_all_tasks_blocked()
+        await settled()
         async with trio.open_nursery() as calls:
             calls.start_soon(log.commit, ISSUED)
-            await wait_all_tasks_blocked()
+            await settled()
             calls.cancel_scope.cancel()
         worker.free.set()
     assert [line["outcome"] for line in lines(paper) if line["event"] == "decision"] == ["not_issued"]
@@ -275,7 +284,7 @@ def opened_with(paper: Paper, found: Found) -> Callable[[], Opened]:
     return lambda: Opened(paper, found)
 
 
-async def test_it_goes_on_from_what_is_there() -> None:
+async def test_it_goes_on_from_what_is_there(autojump_clock: MockClock) -> None:
     paper = Paper()
     async with logging_to(opened_with(paper, Found(End(Link(7, "ab" * 32))))):
         pass
@@ -283,7 +292,7 @@ async def test_it_goes_on_from_what_is_there() -> None:
     assert (first["begins"], first["seq"], first["prev"]) == ("continued", 8, "ab" * 32)
 
 
-async def test_what_was_altered_is_told_and_not_continued() -> None:
+async def test_what_was_altered_is_told_and_not_continued(autojump_clock: MockClock) -> None:
     paper = Paper()
     with capture_logs() as logged:
         async with logging_to(opened_with(paper, Found(End(START), is_damaged=True))):
@@ -297,13 +306,13 @@ def cannot_open() -> Opened:
     raise AuditLogError("/audit.log: Permission denied")
 
 
-async def test_it_has_to_be_opened() -> None:
+async def test_it_has_to_be_opened(autojump_clock: MockClock) -> None:
     with pytest.raises(AuditLogError, match=r"^the audit log cannot be opened: /audit.log: Permission denied$"):
         async with logging_to(cannot_open):
             pass
 
 
-async def test_what_is_required_has_to_be_written_from_the_beginning() -> None:
+async def test_what_is_required_has_to_be_written_from_the_beginning(autojump_clock: MockClock) -> None:
     paper = Paper(room=0)
     with pytest.raises(AuditLogError, match=r"^the audit log audit.log cannot be written, and is required$"):
         async with logging_to(paper.opened, required=True):
@@ -311,11 +320,11 @@ async def test_what_is_required_has_to_be_written_from_the_beginning() -> None:
 
 
 @pytest.mark.parametrize("room", [0, 10])
-async def test_else_it_begins_as_soon_as_it_can(room: int) -> None:
+async def test_else_it_begins_as_soon_as_it_can(autojump_clock: MockClock, room: int) -> None:
     paper, metrics = Paper(room=room), Metrics()
     async with logging_to(paper.opened, metrics=metrics) as log:
         log.record(REFUSED)
-        await wait_all_tasks_blocked()
+        await settled()
         assert lost(metrics) == 1
         paper.room = None
         log.record(REFUSED)
@@ -325,13 +334,13 @@ async def test_else_it_begins_as_soon_as_it_can(room: int) -> None:
     assert [event for event in events(paper) if event != "opened"] == ["resumed", "decision", "closed"]
 
 
-async def test_all_that_waits_is_written_at_the_end() -> None:
+async def test_all_that_waits_is_written_at_the_end(autojump_clock: MockClock) -> None:
     paper, worker = Paper(), Worker()
     async with logging_to(paper.opened, worker=worker) as log:
         worker.hang()
         for _ in range(2000):
             log.record(REFUSED)
-        await wait_all_tasks_blocked()
+        await settled()
         worker.free.set()
     assert events(paper).count("decision") == 2000
     assert paper.writes > 2  # not all in one piece
@@ -344,7 +353,7 @@ async def test_a_medium_that_hangs_holds_up_the_end_for_five_seconds(autojump_cl
         async with logging_to(paper.opened, worker=worker) as log:
             worker.hang()
             log.record(REFUSED)
-            await wait_all_tasks_blocked()
+            await settled()
             asked_at = trio.current_time()
     assert trio.current_time() - asked_at == pytest.approx(5, abs=1)
     worker.free.set()
@@ -368,17 +377,17 @@ class Papers:
         return found
 
 
-async def test_it_follows_to_a_new_file() -> None:
+async def test_it_follows_to_a_new_file(autojump_clock: MockClock) -> None:
     second = Paper()
     papers = Papers(second.opened())
     async with logging_to(papers.open) as log:
         log.follow()
         log.record(REFUSED)
-        await wait_all_tasks_blocked()
+        await settled()
         assert events(papers.first) == ["opened", "decision"]
         papers.first.has_moved = True
         log.follow()
-        await wait_all_tasks_blocked()
+        await settled()
         assert events(second) == ["opened"]
         log.record(REFUSED)
     assert papers.first.is_closed
@@ -389,17 +398,17 @@ async def test_it_follows_to_a_new_file() -> None:
         assert verified(data).is_intact
 
 
-async def test_what_could_not_be_written_is_told_in_the_new_file() -> None:
+async def test_what_could_not_be_written_is_told_in_the_new_file(autojump_clock: MockClock) -> None:
     second, metrics = Paper(), Metrics()
     papers = Papers(second.opened())
     async with logging_to(papers.open, metrics=metrics) as log:
         papers.first.room = 50
         log.record(REFUSED)
-        await wait_all_tasks_blocked()
+        await settled()
         assert lost(metrics) == 1
         papers.first.has_moved = True
         log.follow()
-        await wait_all_tasks_blocked()
+        await settled()
         assert events(second)[:2] == ["opened", "resumed"]
     assert verified(second.data).is_intact
 
@@ -412,13 +421,15 @@ async def test_what_could_not_be_written_is_told_in_the_new_file() -> None:
     ],
     ids=["not opened", "not empty"],
 )
-async def test_where_there_is_no_new_file_it_goes_on_in_the_old(new: Opened | AuditLogError, told: str) -> None:
+async def test_where_there_is_no_new_file_it_goes_on_in_the_old(
+    autojump_clock: MockClock, new: Opened | AuditLogError, told: str
+) -> None:
     papers = Papers(new)
     with capture_logs() as logged:
         async with logging_to(papers.open) as log:
             papers.first.has_moved = True
             log.follow()
-            await wait_all_tasks_blocked()
+            await settled()
             assert logged
             log.record(REFUSED)
     assert logged[0]["event"].endswith(told)
@@ -429,7 +440,7 @@ async def test_where_there_is_no_new_file_it_goes_on_in_the_old(new: Opened | Au
         assert new.sink.data == b""
 
 
-async def test_it_serves_as_what_outlives_a_block() -> None:
+async def test_it_serves_as_what_outlives_a_block(autojump_clock: MockClock) -> None:
     paper = Paper()
     options = AuditOptions(name="audit.log", required=False, instance="here", version="1")
     log = await AuditLog.open(paper.opened, options, metrics=Metrics(), now=lambda: NOON)
