@@ -195,7 +195,7 @@ def test_lines_are_held_back_while_another_writes_to_the_stream() -> None:
         assert thread.is_alive()
         recorder.write("between\n")
     thread.join()
-    assert [text.partition(" ")[0] for text in recorder.writes][0] == "between\n"
+    assert next(text.partition(" ")[0] for text in recorder.writes) == "between\n"
     assert len(recorder.writes) == 2
 
 
