@@ -25,6 +25,7 @@ _log: Final = get_logger("dapr.sentry.audit")
 _MOST_WAITING: Final = 8 * 1024 * 1024  # bytes in the queue, some ten thousand decisions
 _MOST_AT_ONCE: Final = 256 * 1024  # bytes of decisions in one write
 _GATHERED: Final = 0.02  # seconds that decisions are gathered where nobody waits: a thread costs more than a line
+_FIRST_WORDS: Final = 30.0  # seconds for opening, and for the first line
 _LAST_WORDS: Final = 5.0  # seconds for what is in the queue when the process ends
 _BEHIND: Final = "decisions come faster than they are written"
 
@@ -75,19 +76,27 @@ class AuditLog:
             in_thread: calls what blocks; in a worker thread if not given.
 
         Raises:
-            AuditLogError: it cannot be opened, or the line cannot be written and the log is required.
+            AuditLogError: it cannot be opened, the line cannot be written and the log is required, or neither comes to
+                an end within half a minute.
+
+        Cancellation: once it has come to its end.
         """
         # One thread at a time and no more, so that a medium that hangs takes none of those that others wait for.
         in_thread = in_thread or partial(
             trio.to_thread.run_sync, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
-        try:
-            opened: Opened = await in_thread(open_sink)
-        except AuditLogError as error:
-            raise AuditLogError(f"the audit log cannot be opened: {error}") from error
-        writer = Writer(opened, options, in_thread=in_thread, metrics=metrics, now=now)
-        if not await writer.write(sync=True) and options.required:
-            raise AuditLogError(f"the audit log {options.name} cannot be written, and is required")
+        # Not cancelled half way: what was opened, and is locked, has to be given up again.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _FIRST_WORDS) as scope:
+            try:
+                opened: Opened = await in_thread(open_sink)
+            except AuditLogError as error:
+                raise AuditLogError(f"the audit log cannot be opened: {error}") from error
+            writer = Writer(opened, options, in_thread=in_thread, metrics=metrics, now=now)
+            if not await writer.write(sync=True) and options.required:
+                writer.give_up()
+                raise AuditLogError(f"the audit log {options.name} cannot be written, and is required")
+        if scope.cancelled_caught:
+            raise AuditLogError(f"the audit log {options.name} did not answer within {_FIRST_WORDS:g} s")
         return cls(open_sink, writer, options, now)
 
     # --- what is told

@@ -107,6 +107,7 @@ class Writer:
         self._is_failing = False
         self._looked_at = -math.inf
         self._complained_at = -math.inf
+        self._has_complained = False
         begins = "anew" if opened.found.end.link == START else "continued"
         if opened.found.is_damaged:
             begins = "after_damage"
@@ -179,8 +180,10 @@ class Writer:
     def _judge(self, error: OSError | None) -> None:
         if error is not None:
             self.complain(error.strerror or str(error))
-        elif self._is_failing:
-            self._is_failing = False
+            return
+        self._is_failing = False
+        if self._has_complained:
+            self._has_complained = False
             _log.warning(f"the audit log {self._options.name} is written again; it says what is not in it")
 
     def complain(self, reason: str) -> None:
@@ -189,6 +192,7 @@ class Writer:
         now = trio.current_time()
         if now >= self._complained_at + _QUIET:
             self._complained_at = now
+            self._has_complained = True
             meanwhile = (
                 "no certificate is issued until it can (--audit-required)"
                 if self._options.required
@@ -224,6 +228,10 @@ class Writer:
     async def close(self) -> None:
         """Writes a last line, that no more will come, and gives up what is written to."""
         await self.write([], self.event("closed", reason="stopped"), sync=True)
+        self._sink.close()
+
+    def give_up(self) -> None:
+        """Gives up what is written to, and writes nothing."""
         self._sink.close()
 
     def event(self, event: str, **members: object) -> bytes:

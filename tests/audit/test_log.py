@@ -225,6 +225,22 @@ async def test_complaints_are_a_minute_apart(autojump_clock: MockClock) -> None:
     assert len([line for line in logged if "cannot be written" in line["event"]]) == 3
 
 
+async def test_what_comes_and_goes_is_told_once_a_minute(autojump_clock: MockClock) -> None:
+    paper = Paper()
+    with capture_logs() as logged:
+        async with logging_to(paper.opened) as log:
+            for _ in range(50):
+                paper.room = 0
+                log.record(REFUSED)
+                await trio.sleep(0.5)
+                paper.room = None
+                log.record(REFUSED)
+                await trio.sleep(0.5)
+    assert [line["log_level"] for line in logged] == ["error", "warning"]
+    assert sum(line["lost"]["not_issued"] for line in lines(paper) if line["event"] == "resumed") == 50
+    assert verified(paper.data).is_intact
+
+
 @pytest.mark.parametrize("required", [True, False])
 async def test_a_queue_that_is_full_takes_no_more(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, required: bool
@@ -306,6 +322,33 @@ def cannot_open() -> Opened:
     raise AuditLogError("/audit.log: Permission denied")
 
 
+async def test_a_start_that_is_given_up_gives_up_what_it_has_opened(autojump_clock: MockClock) -> None:
+    """Not half way, though: the first line is written, and the last."""
+    paper, worker = Paper(), Worker()
+    worker.hang()
+    async with trio.open_nursery() as nursery:
+
+        async def start() -> None:
+            async with logging_to(paper.opened, worker=worker):
+                await trio.sleep_forever()
+
+        nursery.start_soon(start)
+        await settled()
+        nursery.cancel_scope.cancel()
+        worker.free.set()
+    assert events(paper) == ["opened", "closed"]
+    assert paper.is_closed
+
+
+async def test_a_medium_that_hangs_keeps_it_from_starting(autojump_clock: MockClock) -> None:
+    paper, worker = Paper(), Worker()
+    worker.hang()
+    with pytest.raises(AuditLogError, match=r"^the audit log audit.log did not answer within 30 s$"):
+        async with logging_to(paper.opened, worker=worker):
+            pass
+    assert trio.current_time() == 30
+
+
 async def test_it_has_to_be_opened(autojump_clock: MockClock) -> None:
     with pytest.raises(AuditLogError, match=r"^the audit log cannot be opened: /audit.log: Permission denied$"):
         async with logging_to(cannot_open):
@@ -317,6 +360,7 @@ async def test_what_is_required_has_to_be_written_from_the_beginning(autojump_cl
     with pytest.raises(AuditLogError, match=r"^the audit log audit.log cannot be written, and is required$"):
         async with logging_to(paper.opened, required=True):
             pass
+    assert paper.is_closed
 
 
 @pytest.mark.parametrize("room", [0, 10])
@@ -443,7 +487,7 @@ async def test_where_there_is_no_new_file_it_goes_on_in_the_old(
 async def test_it_serves_as_what_outlives_a_block(autojump_clock: MockClock) -> None:
     paper = Paper()
     options = AuditOptions(name="audit.log", required=False, instance="here", version="1")
-    log = await AuditLog.open(paper.opened, options, metrics=Metrics(), now=lambda: NOON)
+    log = await AuditLog.open(paper.opened, options, metrics=Metrics(), now=lambda: NOON, in_thread=Worker())
     async with trio.open_nursery() as nursery:
         assert await nursery.start(partial(log.serve)) is log
         nursery.cancel_scope.cancel()

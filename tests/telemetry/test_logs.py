@@ -188,15 +188,20 @@ def test_a_stream_that_fails_loses_lines_and_nothing_else(error: Exception) -> N
 def test_lines_are_held_back_while_another_writes_to_the_stream() -> None:
     recorder = Recorder()
     configure(recorder)
+    (handler,) = logging.getLogger("dapr").handlers
+    lock = handler.lock
+    assert lock is not None
+    free: list[bool] = []
+    tries = threading.Thread(target=lambda: free.append(lock.acquire(blocking=False)))
     thread = threading.Thread(target=LOG.info, args=("later",))
     with held_back():
+        tries.start()
+        tries.join()
         thread.start()
-        thread.join(timeout=0.05)
-        assert thread.is_alive()
         recorder.write("between\n")
     thread.join()
-    assert next(text.partition(" ")[0] for text in recorder.writes) == "between\n"
-    assert len(recorder.writes) == 2
+    assert free == [False]
+    assert [text.partition(" ")[0] for text in recorder.writes] == ["between\n", 'time="2026-03-01T12:00:05Z"']
 
 
 def test_a_closed_pipe() -> None:
