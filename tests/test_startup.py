@@ -33,6 +33,7 @@ ELSEWHERE = (
     "cli.status",
     "cli.status_flags",
     "audit.batch",
+    "audit.chain",
     "audit.log",
     "audit.sinks",
     "audit.tail",

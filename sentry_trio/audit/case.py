@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from cryptography.hazmat.primitives import hashes
 
-from sentry_trio.audit.chain import timestamp
+from sentry_trio.audit.moments import timestamp
 from sentry_trio.ca.issue import IssuedCertificate
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest

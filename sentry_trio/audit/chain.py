@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 BEGINNING: Final = b'{"audit":1,'
@@ -72,11 +71,6 @@ def encode_members(members: Mapping[str, Any]) -> bytes:
     """The members of a line, without what makes it one: ASCII in which every control character is an escape."""
     # DEL is the one control character that JSON leaves alone; it can only stand inside strings.
     return _encode(members)[1:-1].replace("\x7f", "\\u007f").encode("ascii")
-
-
-def timestamp(moment: datetime) -> str:
-    """A moment in RFC 3339, in UTC, to the microsecond."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def make_line(members: bytes, after: Link) -> tuple[bytes, Link]:

@@ -13,7 +13,8 @@ import trio
 
 from sentry_trio import __version__
 from sentry_trio.audit.case import Case
-from sentry_trio.audit.chain import encode_members, timestamp
+from sentry_trio.audit.chain import encode_members
+from sentry_trio.audit.moments import timestamp
 from sentry_trio.audit.sinks import STDOUT, Opened, open_file, open_stdout
 from sentry_trio.audit.writer import AuditOptions, Entry, InThread, Writer
 from sentry_trio.errors import AuditLogError, AuditUnavailableError

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 import trio
 
 from sentry_trio.audit.batch import Batches, End
-from sentry_trio.audit.chain import START, encode_members, timestamp
+from sentry_trio.audit.chain import START, encode_members
+from sentry_trio.audit.moments import timestamp
 from sentry_trio.audit.sinks import Opened, Sink
 from sentry_trio.errors import AuditLogError
 from sentry_trio.telemetry.logs import get_logger

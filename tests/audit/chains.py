@@ -9,7 +9,8 @@ from typing import Any
 import trio
 
 from sentry_trio.audit.batch import Batches, End
-from sentry_trio.audit.chain import START, encode_members, timestamp
+from sentry_trio.audit.chain import START, encode_members
+from sentry_trio.audit.moments import timestamp
 from sentry_trio.audit.sinks import Opened
 from sentry_trio.audit.tail import Found
 from sentry_trio.audit.verify import Report, Verifier
