@@ -188,6 +188,18 @@ def test_a_chain_that_begins_within_a_file_is_a_fault() -> None:
     assert damaged == ["line 8 is not whole: it does not end with a hash", "line 9 begins another chain"]
 
 
+def test_damage_that_is_said_and_not_there_is_a_fault() -> None:
+    assert faults(goes_on(begins="after_damage", after=START)) == [
+        "line 1 says that it comes after damage, of which nothing is there"
+    ]
+
+
+def test_lines_before_one_that_has_not_ended_are_blamed_all_the_same() -> None:
+    report = verified([*LINES, b"garbage\n", b"x" * (2 * LONGEST)])
+    assert report.faults.told == ["line 9 and those to line 10 is no line of an audit log"]
+    assert report.notes.told == ["line 10 is not whole: it is being written, or was cut short by a crash"]
+
+
 def report_among_logs(data: list[bytes]) -> Report:
     return verified(b"".join(data), among_logs=True)
 
