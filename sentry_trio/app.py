@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from sentry_trio import __version__
+from sentry_trio.audit.case import Recorder, Unrecorded
 from sentry_trio.authority import CertificateAuthority
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.environments import Environment, Notice
@@ -130,6 +131,9 @@ async def serve(
                 )
             )
         ledger.publish, oidc_port = await outer.enter_async_context(_oidc(options, metrics, health))
+        recorder = await outer.enter_async_context(
+            _audit_log(options, os.environ if environ is None else environ, metrics, now)
+        )
         environment = await outer.enter_async_context(
             _environment(options, os.environ if environ is None else environ, metrics, now)
         )
@@ -142,6 +146,7 @@ async def serve(
             metrics=metrics,
             now=now,
             authority_serves=lambda: ledger.serves,
+            recorder=recorder,
         )
 
         async def restart() -> None:
@@ -150,6 +155,7 @@ async def serve(
                 await authority.restart()
 
         async def prepare() -> Run:
+            recorder.follow()
             return await prepare_run(surroundings, restart, may_generate=ledger.present is None)
 
         authority = CertificateAuthority(prepare, ledger)
@@ -200,6 +206,21 @@ async def _oidc(options: Options, metrics: Metrics, health: Health) -> AsyncIter
     server = OidcServer(options, metrics=metrics, ready=health.target("oidc-server"))
     async with outliving(server.serve) as bound:
         yield server.publish, bound.port
+
+
+@asynccontextmanager
+async def _audit_log(
+    options: Options, environ: Mapping[str, str], metrics: Metrics, now: Callable[[], datetime]
+) -> AsyncIterator[Recorder]:
+    """Keeps the audit log beside the block, if it is on."""
+    if options.audit_log is None:
+        yield Unrecorded()
+        return
+    from sentry_trio.audit.log import open_log
+
+    log = await open_log(options.audit_log, required=options.audit_required, environ=environ, metrics=metrics, now=now)
+    async with outliving(log.serve):
+        yield log
 
 
 def _grpc_listener(options: Options) -> socket.socket:

@@ -34,6 +34,10 @@ class ServerTLSError(SentryError):
     """Certificate and key of an HTTP server that cannot be served with; the text names the file."""
 
 
+class AuditLogError(SentryError):
+    """An audit log that cannot be opened or begun; the text names it."""
+
+
 # --- the trust bundle and where it is kept
 
 
@@ -113,7 +117,13 @@ class ValidatorNotEnabledError(SentryError):
 
 
 class NotPermittedError(SentryError):
-    """A validator refuses the caller."""
+    """A validator refuses the caller.
+
+    Attributes:
+        pod_uid: of the pod that the caller has shown to be, where it has.
+    """
+
+    pod_uid: str | None = None
 
 
 class ValidatorNotReadyError(SentryError):
@@ -133,6 +143,13 @@ class SigningError(SentryError):
 
 class JwtError(SentryError):
     """A JWT could not be made."""
+
+
+class AuditUnavailableError(SentryError):
+    """A certificate was made and does not leave, since no record of it can be kept now."""
+
+    def __init__(self) -> None:
+        super().__init__("the audit log cannot be written now, try again")
 
 
 class ApiUnavailableError(SentryError):

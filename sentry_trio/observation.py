@@ -1,5 +1,6 @@
 """What the gRPC server tells, as log lines and metrics."""
 
+from collections.abc import Callable
 from typing import Final
 
 from grpclib.const import Status
@@ -22,10 +23,12 @@ class ServerObserver(Observer):
 
     Args:
         metrics: kept across runs.
+        record_shed: told of calls that are refused unread.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, record_shed: Callable[[Shed], None] = lambda _reason: None) -> None:
         self._metrics = metrics
+        self._record_shed = record_shed
 
     def connection_opened(self) -> None:
         """Counts it."""
@@ -62,8 +65,9 @@ class ServerObserver(Observer):
         self._metrics.grpc_call_dequeued()
 
     def call_shed(self, reason: Shed) -> None:
-        """Counts it."""
+        """Counts it, for the record, too."""
         self._metrics.grpc_call_shed(reason)
+        self._record_shed(reason)
 
     def call_finished(self, path: str, status: Status, seconds: float) -> None:
         """Counts it by status; of a signing call, how long its caller waited, too."""

@@ -3,13 +3,14 @@
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Final
 
 import trio
 
+from sentry_trio.audit.case import Recorder, Unrecorded
 from sentry_trio.ca.expiry import ExpiryState, State
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.lineage import Link, lineage, serving_link
@@ -48,6 +49,7 @@ class Surroundings:
         metrics: kept across runs.
         now: the wall clock, aware.
         authority_serves: whether there is a run that serves, be it this one or another.
+        recorder: keeps what is decided of requests.
     """
 
     options: Options
@@ -56,6 +58,7 @@ class Surroundings:
     metrics: Metrics
     now: Callable[[], datetime]
     authority_serves: Callable[[], bool]
+    recorder: Recorder = field(default_factory=Unrecorded)
 
 
 class Run:
@@ -97,6 +100,7 @@ class Run:
             metrics=surroundings.metrics,
             now=surroundings.now,
             jwts=ingredients.jwts,
+            recorder=surroundings.recorder,
         )
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -167,7 +171,7 @@ class Run:
             around.listeners,
             tls=lambda: self._identity.context,
             limits=limits,
-            observer=ServerObserver(around.metrics),
+            observer=ServerObserver(around.metrics, around.recorder.shed),
             task_status=task_status,
         )
 

@@ -11,6 +11,7 @@ import trio
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
+from sentry_trio.audit.case import Case, Recorder, Unrecorded
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.dns import dns_names
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
@@ -18,6 +19,7 @@ from sentry_trio.ca.jwts import Jwts
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import (
     ApiUnavailableError,
+    AuditUnavailableError,
     InvalidCSRError,
     InvalidIdentityError,
     InvalidRequestError,
@@ -72,6 +74,7 @@ _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     IssuerNotValidError: _Answer(Status.FAILED_PRECONDITION, SignFailure.ISSUER_NOT_VALID),
     SigningError: _Answer(Status.INTERNAL, SignFailure.SIGNING, "failed to sign certificate"),
     JwtError: _Answer(Status.INTERNAL, SignFailure.SIGNING),
+    AuditUnavailableError: _Answer(Status.UNAVAILABLE, SignFailure.AUDIT_UNAVAILABLE),
 }
 # Refusals are the caller's affair and logged for those who search; these are the operator's.
 _OPERATORS: Final = frozenset({Status.FAILED_PRECONDITION, Status.INTERNAL})
@@ -104,6 +107,7 @@ class CertificateService:
         metrics: told of every request.
         now: the wall clock.
         jwts: makes JWTs that go with certificates; None where they are off.
+        recorder: keeps what was decided.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class CertificateService:
         metrics: Metrics,
         now: Callable[[], datetime],
         jwts: Jwts | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._issuer = issuer
         self._validators = validators
@@ -122,6 +127,7 @@ class CertificateService:
         self._metrics = metrics
         self._now = now
         self._jwts = jwts
+        self._recorder = recorder or Unrecorded()
         self._one_by_one = trio.Lock() if issuer.is_slow else None
 
     def __mapping__(self) -> Mapping[str, Handler]:
@@ -143,22 +149,35 @@ class CertificateService:
             GRPCError: the request is refused.
         """
         self._metrics.csr_received()
-        try:
-            with self._metrics.stage("parse"):
-                request = cast("SignCertificateRequest", await stream.recv_message())
-                self._check_audiences(request)
-            with self._metrics.stage("validate"):
-                vouched = await self._validators.choose(request.token_validator).validate(request)
-            issued, identity = await self._sign(request, vouched)
-            with self._metrics.stage("encode"):
-                response = self._response(issued)
-            if self._jwts is not None:
-                await self._add_jwts(self._jwts, response, request, vouched, issued, identity)
-        except tuple(_ANSWERS) as error:
-            raise self._refusal(error) from error
+        case = Case(stream.peer)
+        with self._deciding(case):
+            response = await self._decide(stream, case)
+            await self._recorder.commit(case)
         await stream.send_message(response)
         self._metrics.sign_succeeded()
-        _log.debug("certificate issued", id=str(identity.spiffe_id), not_after=issued.not_after.isoformat())
+        if case.issued is not None:
+            not_after = case.issued.not_after.isoformat()
+            _log.debug("certificate issued", id=str(case.spiffe_id), not_after=not_after, request=case.request)
+
+    async def _decide(
+        self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse], case: Case
+    ) -> SignCertificateResponse:
+        with self._metrics.stage("parse"):
+            request = case.asked = cast("SignCertificateRequest", await stream.recv_message())
+            self._check_audiences(request)
+        with self._metrics.stage("validate"):
+            validator = self._validators.choose(request.token_validator)
+            case.validator = self._validators.kind_for(request.token_validator)
+            vouched = await validator.validate(request)
+        case.pod_uid = vouched.pod_uid
+        issued, identity = await self._sign(request, vouched)
+        case.issued, case.spiffe_id = issued, identity.spiffe_id
+        with self._metrics.stage("encode"):
+            response = self._response(issued)
+        if self._jwts is not None:
+            await self._add_jwts(self._jwts, response, request, vouched, issued, identity)
+            case.jwts = 1 + len(response.per_audience_jwts)
+        return response
 
     async def _sign(
         self, request: SignCertificateRequest, vouched: Vouched
@@ -221,15 +240,44 @@ class CertificateService:
             with self._metrics.stage("sign"), _naming(f"JWT for audience {audience}"):
                 response.per_audience_jwts[audience].value = issue([audience])
 
-    def _refusal(self, error: SentryError) -> GRPCError:
-        """Turns one of the domain's errors into a status, counts it and logs it."""
+    @contextmanager
+    def _deciding(self, case: Case) -> Iterator[None]:
+        """Turns the domain's errors into a status; whatever fails is counted, recorded and logged."""
+        try:
+            yield
+        except tuple(_ANSWERS) as error:
+            raise self._refusal(error, case) from error
+        except GRPCError as error:
+            # The request could not be read.
+            self._failed(case, SignFailure.INVALID_REQUEST, error.status)
+            raise
+        except Exception:
+            self._record(case, SignFailure.INTERNAL)
+            raise
+        except BaseException:
+            # trio.Cancelled, alone or in a group.
+            self._record(case, SignFailure.CANCELLED)
+            raise
+
+    def _refusal(self, error: SentryError, case: Case) -> GRPCError:
         answer = _ANSWERS[type(error)]
-        self._metrics.sign_failed(answer.reason, answer.status)
+        if isinstance(error, NotPermittedError):
+            case.pod_uid = error.pod_uid
+        self._failed(case, answer.reason, answer.status)
         if answer.status in _OPERATORS:
-            _log.error(f"failed to sign certificate: {error}")
+            _log.error(f"failed to sign certificate: {error}", request=case.request)
         else:
-            _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value)
+            _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value, request=case.request)
         return GRPCError(answer.status, answer.text or str(error))
+
+    def _failed(self, case: Case, cause: SignFailure, status: Status) -> None:
+        self._metrics.sign_failed(cause, status)
+        self._record(case, cause)
+
+    def _record(self, case: Case, cause: SignFailure) -> None:
+        """What was given up, or failed by a defect, is counted where calls end, before a handler as well as in one."""
+        case.cause = cause
+        self._recorder.record(case)
 
 
 @contextmanager

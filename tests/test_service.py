@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sentry_trio.audit.case import Recorder
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.jwts import Jwts
 from sentry_trio.ca.keys import KeyType, generate_key, write_private_key
@@ -101,11 +102,14 @@ def made_service(
     metrics: Metrics | None = None,
     clock: Callable[[], datetime] = wall_clock,
     jwts: Jwts | None = None,
+    recorder: Recorder | None = None,
 ) -> CertificateService:
     policy = Policy(
         lifetime=timedelta(hours=24), allowed_clock_skew=SKEW, namespace="default", cluster_domain="localhost"
     )
-    return CertificateService(issuer, validators, policy, metrics=metrics or Metrics(), now=clock, jwts=jwts)
+    return CertificateService(
+        issuer, validators, policy, metrics=metrics or Metrics(), now=clock, jwts=jwts, recorder=recorder
+    )
 
 
 @asynccontextmanager
@@ -370,8 +374,10 @@ async def test_ec_keys_of_another_curve_are_signed(standalone: Oracle) -> None:
     assert leaf.public_key() == x509.load_pem_x509_csr(csr).public_key()
 
 
-class _InMemory:
+class InMemory:
     """A stream that has one request, and keeps the answer."""
+
+    peer = ("192.0.2.1", 4711)
 
     def __init__(self) -> None:
         self.answer: SignCertificateResponse | None = None
@@ -387,7 +393,7 @@ class _InMemory:
 async def test_while_slow_issuers_sign_others_get_their_turn(monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
     monkeypatch.setattr(Issuer, "is_slow", slow)
     service = made_service(Issuer(made_bundle()))
-    streams = [_InMemory() for _ in range(5)]
+    streams = [InMemory() for _ in range(5)]
     answered_by_turn = [0]
 
     async def count_turns() -> None:

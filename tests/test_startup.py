@@ -28,10 +28,18 @@ sys.exit(main())
 # Of sentry_trio, what serving in standalone mode has no use for.
 ELSEWHERE = (
     "__main__",  # run by its file's name only
+    "cli.audit",
     "cli.jwts",
     "cli.request",
     "cli.status",
     "cli.status_flags",
+    "audit.batch",
+    "audit.chain",
+    "audit.log",
+    "audit.sinks",
+    "audit.tail",
+    "audit.verify",
+    "audit.writer",
     "ca.jwt",
     "ca.jwk",
     "ca.jwt_key",
@@ -208,6 +216,13 @@ def test_a_request_takes_no_server(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     packages = {module.partition(".")[0] for module in done.stderr.split()}
     assert packages & {"trio", "hypercorn", "kubernetes_asyncio", "prometheus_client", "watchfiles", "yaml"} == set()
+
+
+def test_verifying_an_audit_log_takes_no_server() -> None:
+    code = TELLING.replace("main()", "main(['audit', 'verify', '--help'])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = {module.partition(".")[0] for module in done.stderr.split()}
+    assert packages - sys.stdlib_module_names <= {"sentry_trio", "__main__", "_distutils_hack"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory and time are read from /proc")

@@ -1,4 +1,4 @@
-"""The command line: `sentry-trio [serve] [flags]`, `sentry-trio request ...`, `sentry-trio status ...`.
+"""The command line: `sentry-trio [serve] [flags]`, and the subcommands `request`, `status` and `audit verify`.
 
 Without a subcommand it serves, with Dapr Sentry's flags, so that it can stand where Sentry stood. Exit codes: 0 done or
 shut down gracefully; 1 it failed, and a line says why; 2 the command line was not understood; of `status` also 3,
@@ -22,6 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from sentry_trio.cli.status import status
 
         return status(words[1:], os.environ)
+    if words[:1] == ["audit"]:
+        from sentry_trio.cli.audit import audit
+
+        return audit(words[1:])
     if words[:1] == ["version"]:
         from sentry_trio import __version__
 

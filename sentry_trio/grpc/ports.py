@@ -17,6 +17,10 @@ Sent_contra = TypeVar("Sent_contra", contravariant=True)
 class ServerStream(Protocol[Received_co, Sent_contra]):
     """What a handler may rely on, here as under `grpclib.server.Server`."""
 
+    @property
+    def peer(self) -> object:
+        """The caller's address: here as its socket names it, in grpclib an object that tells it."""
+
     async def recv_message(self) -> Received_co | None:
         """The next message, or None when the caller has sent its last."""
 

@@ -72,6 +72,8 @@ FLAGS: Final = (
     Flag("max-calls", _INT, 500, "Calls answered at once; more wait, or are refused where that would be in vain"),
     Flag("connection-idle-timeout", _DURATION, timedelta(minutes=5), "gRPC connections without calls are closed then"),
     Flag("connection-age", _DURATION, timedelta(minutes=30), "gRPC connections are closed then, once their calls end"),
+    Flag("audit-log", _STRING, "", "File to which decisions on requests are recorded, or stdout; empty for none"),
+    Flag("audit-required", _BOOL, _OFF, "Issue nothing that cannot be recorded in the audit log"),
 )
 
 

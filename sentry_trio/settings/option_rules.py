@@ -222,6 +222,18 @@ def positive_duration(name: str, duration: timedelta) -> timedelta:
     return duration
 
 
+def audit_required(flags: ParsedFlags) -> bool:
+    """Whether nothing is issued that cannot be recorded; there has to be a log to record it in.
+
+    Raises:
+        InvalidOptionsError: there is none.
+    """
+    required = flags.get("audit-required", bool)
+    if required and not flags.get("audit-log", str):
+        raise InvalidOptionsError("--audit-required needs --audit-log: a path, or stdout")
+    return required
+
+
 def own_namespace(environ: Mapping[str, str]) -> str:
     """The namespace of this process: NAMESPACE, or `default` where that is not set.
 

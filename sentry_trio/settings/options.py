@@ -37,6 +37,8 @@ class Options:
         max_calls: calls answered at once.
         connection_idle_timeout: gRPC connections without calls are closed then.
         connection_age: gRPC connections are closed then, once their calls have ended.
+        audit_log: path of the audit log, or `stdout`; `None` where none is kept.
+        audit_required: whether nothing is issued that cannot be recorded there.
         namespace: the process's own namespace, from NAMESPACE; not empty.
     """
 
@@ -85,6 +87,8 @@ class Options:
     max_calls: int
     connection_idle_timeout: timedelta
     connection_age: timedelta
+    audit_log: str | None
+    audit_required: bool
     namespace: str
 
     @property
@@ -197,6 +201,8 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         max_calls=_positive(flags, "max-calls"),
         connection_idle_timeout=_positive_duration(flags, "connection-idle-timeout"),
         connection_age=_positive_duration(flags, "connection-age"),
+        audit_log=flags.get("audit-log", str) or None,
+        audit_required=rules.audit_required(flags),
         namespace=rules.own_namespace(environ),
     )
 

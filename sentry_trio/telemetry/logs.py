@@ -10,7 +10,8 @@ is installed, which is a seventh of what the whole process takes in memory and o
 import logging
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TextIO
@@ -130,6 +131,16 @@ def configure_logging(
     root.addHandler(_Lines(_renderer(as_json=as_json, stream=stream, now=now), stream, instance, version, now))
     root.setLevel(threshold)
     root.propagate = False
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Keeps every line from being written for the block, for who writes to the same stream in another way."""
+    with ExitStack() as held:
+        for handler in logging.getLogger(_ROOT).handlers:
+            if handler.lock is not None:
+                held.enter_context(handler.lock)
+        yield
 
 
 def open_log(path: Path) -> TextIO:

@@ -15,6 +15,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from sentry_trio.telemetry.collectors import CertificateExpiry, CertificateRole, Registry
+from sentry_trio.telemetry.series.audit import AuditSeries
 from sentry_trio.telemetry.series.authority import AuthoritySeries, RestartFailure, ServerCertificateFailure
 from sentry_trio.telemetry.series.build import BuildSeries
 from sentry_trio.telemetry.series.grpc import GrpcSeries, Shed
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-class Metrics(BuildSeries, SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries, JwtSeries):
+class Metrics(BuildSeries, SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries, JwtSeries, AuditSeries):
     """The metrics of one process, in a registry of their own: what can be told of each topic, and the scrape.
 
     Counters are kept across restarts of the certificate authority. Safe to use from any thread.
@@ -61,6 +62,7 @@ class Metrics(BuildSeries, SigningSeries, AuthoritySeries, GrpcSeries, OidcSerie
         OidcSeries.__init__(self, registry)
         JwksSeries.__init__(self, registry)
         JwtSeries.__init__(self, registry)
+        AuditSeries.__init__(self, registry)
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything as it is now, in the Prometheus text format 0.0.4, and the content type to send it with.

@@ -24,10 +24,12 @@ class Vouched:
     Attributes:
         trust_domain: the one that the SPIFFE ID is made with.
         images: the containers of the caller's pod, where known.
+        pod_uid: of that pod, where known.
     """
 
     trust_domain: str
     images: tuple[ContainerImage, ...] = ()
+    pod_uid: str | None = None
 
 
 class Validator(Protocol):
@@ -62,10 +64,14 @@ class Validators:
             ValidatorRequiredError: none is named and there is no default.
             ValidatorNotEnabledError: the one named is not present; unknown numbers are never present.
         """
-        chosen = self.default if kind == Kind.UNKNOWN else kind
+        chosen = self.kind_for(kind)
         if chosen is None:
             raise ValidatorRequiredError
         validator = self.present.get(chosen)
         if validator is None:
             raise ValidatorNotEnabledError
         return validator
+
+    def kind_for(self, kind: Kind) -> Kind | None:
+        """The kind that decides on a request which names this one; None where it names none and there is no default."""
+        return self.default if kind == Kind.UNKNOWN else kind

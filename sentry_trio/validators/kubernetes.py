@@ -1,7 +1,8 @@
 """Vouches for pods: a service account token says which pod asks, and the pod's annotations say which app it is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import trio
@@ -86,7 +87,12 @@ class KubernetesValidator:
         await self._wait_ready()
         check_request(request)
         caller = await self._checker.check(request.token)
-        pod = await self._pod(caller)
+        with _about(caller.pod_uid):
+            pod = await self._pod(caller)
+        with _about(pod.uid):
+            return await self._vouched(request, caller, pod)
+
+    async def _vouched(self, request: SignCertificateRequest, caller: Caller, pod: Pod) -> Vouched:
         if caller.namespace != request.namespace:
             raise NotPermittedError(f"namespace mismatch; received namespace: {request.namespace}")
         if pod.service_account != caller.service_account:
@@ -95,7 +101,7 @@ class KubernetesValidator:
         if expected != request.id:
             _log.debug("app-id mismatch", expected=expected, received=request.id, pod=f"{pod.namespace}/{pod.name}")
             raise NotPermittedError(f"app-id mismatch. received: {request.id}")
-        return Vouched(trust_domain=await self._trust_domain_of(pod), images=_images(pod))
+        return Vouched(trust_domain=await self._trust_domain_of(pod), images=_images(pod), pod_uid=pod.uid)
 
     async def _wait_ready(self) -> None:
         if self._index.ready:
@@ -153,6 +159,16 @@ class KubernetesValidator:
             return parse_trust_domain(declared)
         except InvalidIdentityError as error:
             raise NotPermittedError(f'failed to parse trust domain "{declared}": {error}') from error
+
+
+@contextmanager
+def _about(pod_uid: str | None) -> Iterator[None]:
+    """Names the pod that is refused, for the record."""
+    try:
+        yield
+    except NotPermittedError as error:
+        error.pod_uid = pod_uid
+        raise
 
 
 def _declared_trust_domain(spec: Mapping[str, Any]) -> str | None:

@@ -68,6 +68,8 @@ def test_usage_is_of_the_process() -> None:
 class _Stream:
     """What a unary handler needs of a call."""
 
+    peer = ("192.0.2.1", 4711)
+
     def __init__(self, request: SignCertificateRequest) -> None:
         self._request = request
         self.response: SignCertificateResponse | None = None

@@ -80,6 +80,8 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ({"global": {"daprControlPlaneOs": "windows"}}, "/global/daprControlPlaneOs"),
         ({"debug": {"enabled": True}}, "debug.enabled: the image has no debugger"),
         ({"jwt": {"enabled": True}, "oidc": {"enabled": True}}, "oidc.tls: certFile and keyFile are needed"),
+        ({"auditLog": {"path": "audit.log"}}, "/auditLog/path"),
+        ({"auditLog": {"required": True}}, "auditLog.required: name in auditLog.path where the log is kept"),
         ({"oidc": {"enabled": True, "tls": {"enabled": False}}}, "nothing to serve without jwt.enabled=true"),
         ({"tls": {"root": {"certPEM": values.PEM}}}, "give all three or none"),
         ({"tls": {**values.OWN_CA, "existingSecret": True}}, "go with neither existingSecret nor certManager"),
@@ -99,6 +101,16 @@ def test_oidc_without_tls(helm: Helm) -> None:
     assert "--oidc-server-tls-enabled=false" in rendered.arguments
     assert not [each for each in rendered.arguments if "-file=" in each]
     assert "--oidc-server-listen-port=9443" in rendered.arguments
+
+
+def test_the_audit_log(helm: Helm) -> None:
+    assert not [each for each in helm.rendered().arguments if "audit" in each]
+    assert helm.rendered(values.ALL["audit, stdout"]).arguments[-1] == "--audit-log=stdout"
+    rendered = helm.rendered(values.ALL["audit, file"])
+    assert rendered.arguments[-2:] == ["--audit-log=/audit/$(POD_NAME).log", "--audit-required"]
+    names = {each["name"]: each.get("valueFrom") for each in rendered.container["env"]}
+    assert names["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert "POD_NAME" not in {each["name"] for each in helm.rendered().container["env"]}
 
 
 def test_rights_are_those_that_the_process_asks_for(helm: Helm) -> None:

@@ -132,6 +132,14 @@ ALL: Final[dict[str, dict[str, Any]]] = {
     "cert-manager": {"tls": ISSUED},
     "unprotected": {"trustBundle": {"protect": False}},
     "flags": {"caKeyType": "p384", "drainTimeout": "20s", "tokenVerification": "local", "extraArgs": ["--max-calls=9"]},
+    "audit, stdout": {"auditLog": {"path": "stdout"}},
+    "audit, file": {
+        "auditLog": {"path": "/audit/$(POD_NAME).log", "required": True},
+        "global": {
+            "extraVolumes": {"sentry": [{"name": "audit", "emptyDir": {}}]},
+            "extraVolumeMounts": {"sentry": [{"name": "audit", "mountPath": "/audit"}]},
+        },
+    },
     "jwt": {
         "jwt": {
             "enabled": True,

@@ -20,7 +20,7 @@ ELSEWHERE: Final = 'cluster="one",namespace="other",job="dapr-sentry",instance="
 FIRST: Final = REPLICAS[0]
 _REASONS: Final = (
     *("invalid_request", "invalid_csr", "validator_required", "validator_not_enabled", "not_permitted", "cancelled"),
-    *("validator_unavailable", "issuer_not_valid", "signing", "internal"),
+    *("validator_unavailable", "issuer_not_valid", "signing", "audit_unavailable", "internal"),
 )
 
 

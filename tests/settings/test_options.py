@@ -63,6 +63,8 @@ TABLE: list[tuple[str, Kind, Value | None, str, object, object]] = [
     ("max-calls", Kind.INT, 500, "9", 500, 9),
     ("connection-idle-timeout", Kind.DURATION, timedelta(minutes=5), "9s", timedelta(minutes=5), timedelta(seconds=9)),
     ("connection-age", Kind.DURATION, timedelta(minutes=30), "9s", timedelta(minutes=30), timedelta(seconds=9)),
+    ("audit-log", Kind.STRING, "", "/audit.log", None, "/audit.log"),
+    ("audit-required", Kind.BOOL, False, "true", False, True),
 ]
 # What an example needs beside it to be valid.
 COMPANIONS = {
@@ -70,6 +72,7 @@ COMPANIONS = {
     "oidc-enabled": ["--oidc-server-tls-enabled=false"],
     "oidc-server-tls-cert-file": ["--oidc-server-tls-key-file=/tls/k"],
     "oidc-server-tls-key-file": ["--oidc-server-tls-cert-file=/tls/c"],
+    "audit-required": ["--audit-log=stdout"],
 }
 
 
@@ -103,7 +106,7 @@ def test_config_given() -> None:
 def test_help_shows_the_defaults_of_this_environment() -> None:
     with pytest.raises(HelpRequested) as caught:
         parse("-h", HOME="/home//me/")
-    assert caught.value.usage.startswith("Usage of sentry:\n      --ca-key-type string   ")
+    assert caught.value.usage.startswith("Usage of sentry:\n      --audit-log string     ")
     assert '(default "/home/me/.kube/config")\n' in caught.value.usage
     assert "\n      --jwt-ttl duration                     Lifetime of JWTs (default 24h0m0s)\n" in caught.value.usage
 
@@ -176,6 +179,7 @@ CERT, KEY = "--oidc-server-tls-cert-file=c", "--oidc-server-tls-key-file=k"
         (["--max-connections-per-peer=-1"], "--max-connections-per-peer must be positive, got -1"),
         (["--max-calls=0"], "--max-calls must be positive, got 0"),
         (["--connection-idle-timeout=0"], "--connection-idle-timeout must be positive, got 0s"),
+        (["--audit-required"], "--audit-required needs --audit-log: a path, or stdout"),
         (["--connection-age=-1m"], "--connection-age must be positive, got -1m0s"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import TextIO
 
 import pytest
 
-from sentry_trio.telemetry.logs import LogFileError, Logger, configure_logging, get_logger, open_log
+from sentry_trio.telemetry.logs import LogFileError, Logger, configure_logging, get_logger, held_back, open_log
 from tests.logged import logging_as_before
 
 # At import, before anything is configured: as every module of the package does it.
@@ -183,6 +183,25 @@ def test_a_stream_that_fails_loses_lines_and_nothing_else(error: Exception) -> N
     stream.error = None
     LOG.error("heard again")
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["heard again"]
+
+
+def test_lines_are_held_back_while_another_writes_to_the_stream() -> None:
+    recorder = Recorder()
+    configure(recorder)
+    (handler,) = logging.getLogger("dapr").handlers
+    lock = handler.lock
+    assert lock is not None
+    free: list[bool] = []
+    tries = threading.Thread(target=lambda: free.append(lock.acquire(blocking=False)))
+    thread = threading.Thread(target=LOG.info, args=("later",))
+    with held_back():
+        tries.start()
+        tries.join()
+        thread.start()
+        recorder.write("between\n")
+    thread.join()
+    assert free == [False]
+    assert [text.partition(" ")[0] for text in recorder.writes] == ["between\n", 'time="2026-03-01T12:00:05Z"']
 
 
 def test_a_closed_pipe() -> None:

@@ -123,6 +123,7 @@ def test_two_processes_worth_of_metrics_do_not_meet() -> None:
             {"code": "InvalidArgument"},
         ),
         (Metrics.oidc_tls_reloaded, "sentry_oidc_tls_reloads_total", {"outcome": "success"}),
+        (lambda metrics: metrics.audit_lost(1), "sentry_audit_decisions_lost_total", {}),
         (Metrics.oidc_tls_failed, "sentry_oidc_tls_reloads_total", {"outcome": "failure"}),
     ],
 )

@@ -98,8 +98,25 @@ def annotated(pod: Pod = POD, **annotations: str) -> Pod:
 
 async def test_a_pod_is_given_the_app_id_of_its_annotation() -> None:
     index = Known()
-    assert await validator(index=index).validate(request()) == Vouched(trust_domain="public")
+    assert await validator(index=index).validate(request()) == Vouched(trust_domain="public", pod_uid="uid-1")
     assert index.asked == [("shop", "cart-0", "uid-1")]
+
+
+async def test_a_refusal_names_the_pod_that_was_found_out() -> None:
+    """For the record alone; the caller is not told."""
+    for caller, pods, uid in [
+        (CALLER, (), "uid-1"),  # by its token, which was good
+        (replace(CALLER, pod_uid=None), (POD,), "uid-1"),  # by what is there
+        (replace(CALLER, pod_uid="uid-0"), (POD,), "uid-0"),
+        (replace(CALLER, pod_uid=None), (), None),
+    ]:
+        with pytest.raises(NotPermittedError) as caught:
+            await validator(caller, Known(pods=pods)).validate(request(id="other"))
+        assert caught.value.pod_uid == uid
+        assert "uid" not in str(caught.value)
+    with pytest.raises(NotPermittedError) as caught:
+        await validator(NotPermittedError("authentication failed")).validate(request())
+    assert caught.value.pod_uid is None
 
 
 async def test_the_token_is_what_is_checked() -> None:

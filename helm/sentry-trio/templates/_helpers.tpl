@@ -111,6 +111,12 @@ prometheus.io/path: /
 {{- with .Values.tokenVerification }}
 - {{ printf "--token-verification=%s" . | quote }}
 {{- end }}
+{{- with .Values.auditLog.path }}
+- {{ printf "--audit-log=%s" . | quote }}
+{{- end }}
+{{- if .Values.auditLog.required }}
+- --audit-required
+{{- end }}
 {{- if .Values.jwt.enabled }}
 - --jwt-enabled=true
 {{- range $flag, $value := dict "jwt-key-filename" .Values.jwt.keyFilename "jwks-filename" .Values.jwt.jwksFilename "jwt-issuer" .Values.jwt.issuer "jwt-signing-algorithm" .Values.jwt.signingAlgorithm "jwt-key-id" .Values.jwt.keyID "jwt-ttl" .Values.jwt.ttl "jwt-key-rotation" .Values.jwt.keyRotation }}

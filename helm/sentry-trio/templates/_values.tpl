@@ -34,6 +34,9 @@ that it has here. Every template begins with it; a second time changes nothing.
 {{- if and $v.oidc.enabled (not $v.jwt.enabled) -}}
 {{- fail "oidc.enabled: there is nothing to serve without jwt.enabled=true" -}}
 {{- end -}}
+{{- if and $v.auditLog.required (not $v.auditLog.path) -}}
+{{- fail "auditLog.required: name in auditLog.path where the log is kept: stdout, or a path on a volume" -}}
+{{- end -}}
 {{- $pems := compact (list $v.tls.root.certPEM $v.tls.issuer.certPEM $v.tls.issuer.keyPEM) -}}
 {{- if and $pems (lt (len $pems) 3) -}}
 {{- fail "tls: root.certPEM, issuer.certPEM and issuer.keyPEM belong together: give all three or none" -}}

@@ -7,6 +7,7 @@
 - `oidc`: the OIDC server
 - `jwks`: the key set of the jwks validator
 - `jwt`: the rotation of JWT signing keys
+- `audit`: what is not in the audit log
 - `spelling`: how a gRPC status is spelled in a label
 
 A class of these is a part of `Metrics`: it registers its series when it is initialised, with those whose labels are

@@ -32,6 +32,7 @@ class SignFailure(enum.StrEnum):
     NOT_PERMITTED = "not_permitted"
     ISSUER_NOT_VALID = "issuer_not_valid"
     SIGNING = "signing"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 

@@ -1,0 +1,140 @@
+"""What a line says of a call: nothing secret, and nothing without a bound."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentry_trio.audit.case import Case, Unrecorded, bounded, new_request_id, shown_address
+from sentry_trio.audit.chain import LONGEST, START, encode_members, make_line, read_line
+from sentry_trio.ca.issue import Issuer, WorkloadIdentity
+from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.telemetry.metrics import SignFailure
+from tests.audit.chains import NOON
+from tests.authorities import SKEW, made_bundle, made_csr
+
+PEER = ("10.0.0.7", 41234)
+ASKED = SignCertificateRequest(
+    id="cart",
+    namespace="shop",
+    trust_domain="example.org",
+    token="secret-token",
+    certificate_signing_request=b"secret-csr",
+    token_validator=SignCertificateRequest.KUBERNETES,
+    jwt_audiences=["secret-audience", "b"],
+)
+
+
+def test_a_certificate_that_was_issued() -> None:
+    identity = SpiffeId.make("example.org", "shop", "cart")
+    csr = x509.load_pem_x509_csr(made_csr())
+    issued = Issuer(made_bundle(now=NOON)).issue(
+        csr.public_key(),
+        WorkloadIdentity(identity),
+        lifetime=timedelta(hours=1),
+        allowed_clock_skew=SKEW,
+        now=NOON,
+    )
+    case = Case(
+        PEER,
+        request="0123456789abcdef",
+        asked=ASKED,
+        validator=SignCertificateRequest.KUBERNETES,
+        pod_uid="uid-1",
+        spiffe_id=identity,
+        issued=issued,
+        jwts=3,
+    )
+    assert case.is_issued
+    assert case.members() == {
+        "event": "decision",
+        "request": "0123456789abcdef",
+        "caller": "10.0.0.7:41234",
+        "asked": {
+            "app_id": "cart",
+            "namespace": "shop",
+            "trust_domain": "example.org",
+            "validator": "kubernetes",
+            "jwt_audiences": 2,
+        },
+        "validator": "kubernetes",
+        "pod_uid": "uid-1",
+        "outcome": "issued",
+        "cause": None,
+        "spiffe_id": "spiffe://example.org/ns/shop/cart",
+        "serial": f"{issued.certificate.serial_number:x}",
+        "sha256": issued.certificate.fingerprint(hashes.SHA256()).hex(),
+        "not_after": "2026-03-01T13:00:00.000000Z",
+        "jwts": 3,
+    }
+    assert "secret" not in json.dumps(case.members())
+
+
+def test_a_request_that_could_not_be_read() -> None:
+    said = Case(PEER, cause=SignFailure.INVALID_REQUEST).members()
+    assert (said["outcome"], said["cause"], said["asked"]) == ("not_issued", "invalid_request", None)
+    given_nothing = {"validator", "pod_uid", "spiffe_id", "serial", "sha256", "not_after", "jwts"}
+    assert {name for name, value in said.items() if value is None} == given_nothing | {"asked"}
+
+
+ANY = st.text(st.characters(codec="utf-8")) | st.integers(0, 5000).map("\U0001f600".__mul__)
+
+
+@given(ANY, ANY, ANY, ANY, ANY, st.integers(-(2**31), 2**31 - 1), st.binary())
+def test_no_line_is_longer_than_a_line_may_be(
+    app_id: str, namespace: str, trust_domain: str, token: str, uid: str, kind: int, csr: bytes
+) -> None:
+    asked = SignCertificateRequest(
+        id=app_id, namespace=namespace, trust_domain=trust_domain, token=token, certificate_signing_request=csr
+    )
+    asked.token_validator = kind  # type: ignore[assignment]  # any number may come over the wire
+    spiffe_id = SpiffeId(trust_domain, namespace, app_id)
+    case = Case((uid, 1), asked=asked, validator=asked.token_validator, pod_uid=uid, spiffe_id=spiffe_id)
+    line, _ = make_line(encode_members({"time": "2026-03-01T12:00:00Z", **case.members()}), START)
+    assert len(line) < LONGEST
+    assert read_line(line[:-1]).members["asked"]["app_id"] == bounded(app_id)
+
+
+def test_a_long_text_is_cut_and_named_by_its_hash() -> None:
+    text = "é" * 201
+    assert bounded(text[1:]) == text[1:]
+    digest = "1d9ccf8d83fcf80aa0d0cbc8a8b8ad9a1a1f8c40ab0d3c6ae0e7d8ff6f7d8b37"
+    assert bounded(text).startswith("é" * 200 + "... (402 bytes, SHA-256 ")
+    assert len(bounded(text)) == 200 + len(f"... (402 bytes, SHA-256 {digest})")
+    assert bounded(text) != bounded("é" * 200 + "e")
+
+
+@pytest.mark.parametrize(
+    ("peer", "shown"),
+    [
+        (PEER, "10.0.0.7:41234"),
+        (("::1", 7, 0, 0), "[::1]:7"),
+        (("::ffff:10.0.0.7", 7, 0, 0), "10.0.0.7:7"),
+        (("fe80::1%eth0", 7, 0, 2), "[fe80::1%eth0]:7"),
+        ("/run/socket", "/run/socket"),
+        ((), "()"),
+    ],
+    ids=str,
+)
+def test_addresses(peer: object, shown: str) -> None:
+    assert shown_address(peer) == shown
+
+
+def test_calls_are_told_apart() -> None:
+    ids = {new_request_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert {len(each) for each in ids} == {16}
+
+
+async def test_nothing_is_kept_where_no_log_is() -> None:
+    recorder = Unrecorded()
+    case = Case(PEER)
+    recorder.record(case)
+    recorder.shed("queue_full")
+    recorder.follow()
+    await recorder.commit(case)

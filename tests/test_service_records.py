@@ -1,0 +1,191 @@
+"""What SignCertificate has recorded of each request, and that a certificate leaves only once it is."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from sentry_trio.audit.case import Case, Unrecorded
+from sentry_trio.ca.issue import Issuer
+from sentry_trio.errors import AuditUnavailableError, NotPermittedError
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.telemetry.metrics import Metrics, SignFailure
+from sentry_trio.validators import Validators, Vouched
+from tests.authorities import made_bundle
+from tests.logged import capture_logs
+from tests.test_service import (
+    CSR,
+    INSECURE,
+    NO_DEFAULT,
+    AwayValidator,
+    BrokenIssuer,
+    InMemory,
+    Oracle,
+    forged,
+    made_service,
+)
+
+
+class Book(Unrecorded):
+    """Keeps cases as they were when they were told.
+
+    Attributes:
+        cases: in their order.
+        refuses: to take down that a certificate is issued.
+        hangs: while it does.
+    """
+
+    def __init__(self, *, refuses: bool = False, hangs: bool = False) -> None:
+        self.cases: list[Case] = []
+        self._refuses = refuses
+        self._hangs = hangs
+
+    def record(self, case: Case) -> None:
+        self.cases.append(replace(case))
+
+    async def commit(self, case: Case) -> None:
+        if self._hangs:
+            await trio.sleep_forever()
+        if self._refuses:
+            raise AuditUnavailableError
+        self.record(case)
+
+
+class Stream(InMemory):
+    """One that has any request, or fails."""
+
+    def __init__(self, found: SignCertificateRequest | Exception) -> None:
+        super().__init__()
+        self._found = found
+
+    async def recv_message(self) -> SignCertificateRequest:
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+def request_with(**fields: Any) -> SignCertificateRequest:
+    return SignCertificateRequest(**{"id": "myapp", "namespace": "shop", "certificate_signing_request": CSR} | fields)
+
+
+async def decided(found: SignCertificateRequest | Exception, *, book: Book | None = None, **made: Any) -> Case:
+    """What is recorded of the one request, which has no answer unless it is issued."""
+    book = book or Book()
+    metrics = Metrics()
+    service = made_service(made.pop("issuer", None) or Issuer(made_bundle()), recorder=book, metrics=metrics, **made)
+    stream = Stream(found)
+    with suppress(GRPCError, RuntimeError):
+        await service.SignCertificate(stream)
+    (case,) = book.cases
+    assert case.is_issued == (stream.answer is not None)
+    counted = Oracle(0, b"", metrics).counted
+    if case.cause is None:
+        assert counted("dapr_sentry_cert_sign_success_total") == 1
+    else:
+        # Defects are counted where the server sees calls end.
+        expected = 0 if case.cause is SignFailure.INTERNAL else 1
+        assert counted(f'dapr_sentry_cert_sign_failure_total{{reason="{case.cause.value}"}}') == expected
+    return case
+
+
+async def test_what_is_issued_is_recorded() -> None:
+    case = await decided(request_with(trust_domain="example.org"))
+    assert case.issued is not None
+    assert (case.caller, case.validator, case.cause) == (("192.0.2.1", 4711), INSECURE, None)
+    assert str(case.spiffe_id) == "spiffe://example.org/ns/shop/myapp"
+    assert case.asked == request_with(trust_domain="example.org")
+
+
+class PodValidator:
+    """Knows a pod, and vouches for it or not."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    async def validate(self, request: SignCertificateRequest) -> Vouched:
+        if self._error is not None:
+            raise self._error
+        return Vouched("public", pod_uid="uid-1")
+
+
+def of_pods(error: Exception | None = None) -> Validators:
+    kind = SignCertificateRequest.KUBERNETES
+    return Validators(present={kind: PodValidator(error)}, default=kind)
+
+
+async def test_the_pod_is_recorded_whether_it_is_vouched_for_or_not() -> None:
+    case = await decided(request_with(), validators=of_pods())
+    assert (case.is_issued, case.pod_uid, case.validator) == (True, "uid-1", SignCertificateRequest.KUBERNETES)
+    error = NotPermittedError("app-id mismatch")
+    error.pod_uid = "uid-2"
+    case = await decided(request_with(), validators=of_pods(error))
+    assert (case.cause, case.pod_uid) == (SignFailure.NOT_PERMITTED, "uid-2")
+
+
+@pytest.mark.parametrize(
+    ("found", "cause"),
+    [
+        (request_with(id="my.app"), SignFailure.NOT_PERMITTED),
+        (request_with(id="my app"), SignFailure.INVALID_REQUEST),
+        (request_with(certificate_signing_request=forged()), SignFailure.INVALID_CSR),
+        (request_with(token_validator=SignCertificateRequest.JWKS), SignFailure.VALIDATOR_NOT_ENABLED),
+        (GRPCError(Status.INTERNAL, "cannot be read"), SignFailure.INVALID_REQUEST),
+        (RuntimeError("a defect"), SignFailure.INTERNAL),
+    ],
+    ids=lambda value: getattr(value, "value", ""),
+)
+async def test_what_is_refused_is_recorded(found: SignCertificateRequest | Exception, cause: SignFailure) -> None:
+    case = await decided(found)
+    assert case.cause is cause
+    assert case.issued is None
+    assert (case.asked is None) == isinstance(found, Exception)
+    assert case.validator == (None if cause is SignFailure.VALIDATOR_NOT_ENABLED or case.asked is None else INSECURE)
+
+
+async def test_a_failure_to_sign_and_to_choose_are_recorded() -> None:
+    assert (await decided(request_with(), validators=NO_DEFAULT)).cause is SignFailure.VALIDATOR_REQUIRED
+    broken = BrokenIssuer(made_bundle())
+    broken.signed = 1
+    assert (await decided(request_with(), issuer=broken)).cause is SignFailure.SIGNING
+    away = Validators(present={INSECURE: AwayValidator()}, default=INSECURE)
+    assert (await decided(request_with(), validators=away)).cause is SignFailure.VALIDATOR_UNAVAILABLE
+
+
+async def test_what_cannot_be_recorded_does_not_leave() -> None:
+    book = Book(refuses=True)
+    service = made_service(Issuer(made_bundle()), recorder=book)
+    stream = Stream(request_with())
+    with pytest.raises(GRPCError) as caught:
+        await service.SignCertificate(stream)
+    assert caught.value.status is Status.UNAVAILABLE
+    assert caught.value.message == "the audit log cannot be written now, try again"
+    assert stream.answer is None
+    assert [case.cause for case in book.cases] == [SignFailure.AUDIT_UNAVAILABLE]
+
+
+async def test_who_leaves_while_it_is_recorded_is_recorded_so(autojump_clock: trio.abc.Clock) -> None:
+    book = Book(hangs=True)
+    service = made_service(Issuer(made_bundle()), recorder=book)
+    stream = Stream(request_with())
+    with trio.move_on_after(3):
+        await service.SignCertificate(stream)
+    assert stream.answer is None
+    (case,) = book.cases
+    assert case.cause is SignFailure.CANCELLED
+    assert case.issued is not None
+
+
+async def test_each_call_has_a_name_of_its_own() -> None:
+    book = Book()
+    service = made_service(Issuer(made_bundle()), recorder=book)
+    with capture_logs() as logged:
+        for _ in range(2):
+            await service.SignCertificate(Stream(request_with()))
+        with suppress(GRPCError):
+            await service.SignCertificate(Stream(request_with(id="")))
+    assert [line["request"] for line in logged] == [case.request for case in book.cases]
+    assert len({case.request for case in book.cases}) == 3
