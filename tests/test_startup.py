@@ -1,4 +1,4 @@
-"""What a start costs: the modules that are imported, processor time until healthy, memory then. Real processes."""
+"""What a start costs: the modules that are imported, and memory when healthy. Real processes."""
 
 import os
 import re
@@ -90,7 +90,6 @@ FOREIGN = {
 # Of the standard library, what is heavy or of another world. Nearly all the rest comes with those above.
 UNWANTED = {"asyncio", "concurrent", "pdb", "pydoc", "sqlite3", "tkinter", "unittest", "xml", "xmlrpc"}
 
-MOST_CPU = 0.5  # s
 MOST_MEMORY = 60 * 1024  # KiB
 
 
@@ -99,11 +98,6 @@ class Started:
 
     def __init__(self, popen: subprocess.Popen[str]) -> None:
         self.popen = popen
-
-    def cpu_seconds(self) -> float:
-        """Of user and system, since exec."""
-        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_kib(self) -> int:
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.popen.pid}/status").read_text())
@@ -225,15 +219,13 @@ def test_verifying_an_audit_log_takes_no_server() -> None:
     assert packages - sys.stdlib_module_names <= {"sentry_trio", "__main__", "_distutils_hack"}
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory and time are read from /proc")
-def test_a_start_is_cheap(tmp_path: Path) -> None:
-    """From exec to healthy, credentials and bytecode being there. Other work on the machine only makes it dearer."""
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_start_takes_little_memory(tmp_path: Path) -> None:
+    """When healthy, credentials and bytecode being there. What a start takes of time `make bench` measures."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     costs = []
-    for _ in range(5):
+    for _ in range(3):
         with started(credentials, "-m", "sentry_trio", told=tmp_path / "stderr") as process:
-            costs.append((process.cpu_seconds(), process.resident_kib()))
-    seconds, memory = map(min, zip(*costs[1:], strict=True))
-    assert seconds <= MOST_CPU
-    assert memory <= MOST_MEMORY
+            costs.append(process.resident_kib())
+    assert min(costs[1:]) <= MOST_MEMORY

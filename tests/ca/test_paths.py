@@ -1,7 +1,5 @@
 """Paths from an issuer to the anchors."""
 
-import time
-
 import pytest
 from cryptography import x509
 
@@ -179,10 +177,8 @@ def hostile(size: int) -> tuple[x509.Certificate, ...]:
 
 def test_a_hostile_chain_is_given_up_soon() -> None:
     intermediates = hostile(8)
-    begun = time.process_time()
     with pytest.raises(InvalidBundleError, match="signature check attempts limit reached"):
         find_paths(ISSUER, intermediates, (A,), NOW)
-    assert time.process_time() - begun < 2
     assert len(intermediates) < MAX_SIGNATURE_CHECKS
 
 

@@ -78,7 +78,7 @@ def test_no_text_takes_long(piece: bytes) -> None:
     text = b"-----BEGIN X-----\n" + piece * (2_000_000 // len(piece)) + b"\n-----END Z-----\n"
     begun = time.process_time()
     assert first_block(text) is None
-    assert time.process_time() - begun < 2  # quadratic time would be minutes
+    assert time.process_time() - begun < 20  # less than one as a rule; quadratic time would be minutes
 
 
 @given(st.binary(max_size=200), st.text(alphabet="ABC XYZ", min_size=1, max_size=12).map(str.strip))

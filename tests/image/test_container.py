@@ -111,6 +111,9 @@ def test_subcommands(runnable: Stage, credentials: Path, tmp_path: Path) -> None
     assert run(runnable, "/sentry", "--help").stderr.startswith("Usage of sentry:\n")
     refused = run(runnable, "/sentry", "--nope")
     assert (refused.returncode, refused.stderr.splitlines()[-1]) == (2, "unknown flag: --nope")
+    nothing = run(runnable, "/sentry", "audit", "verify", "/nowhere")
+    assert nothing.returncode != 0
+    assert "/nowhere" in nothing.stderr
     out = tmp_path / "out"
     out.mkdir()
     os.chown(out, *runnable.ids)

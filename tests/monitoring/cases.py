@@ -238,6 +238,12 @@ CASES: Final[tuple[Case, ...]] = (
     case("a bad certificate for OIDC", "SentryOidcCertificateRefused", series=reloads(rising(0), once(50))),
     case("a bad certificate for OIDC, mended", series=reloads(once(55), once(50))),
     case(
+        "decisions are lost to the audit log",
+        "SentryAuditLosing",
+        series={named("sentry_audit_decisions_lost_total"): once(75)},
+    ),
+    case("decisions were lost long ago", series={named("sentry_audit_decisions_lost_total"): once(30)}),
+    case(
         "a JWT key cannot be rotated",
         "SentryJwtRotationFailing",
         series={named("sentry_jwt_key_rotation_failures_total"): rising(1)},
