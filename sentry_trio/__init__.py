@@ -4,7 +4,7 @@ Where things stand. A module imports only from floors below its own; neighbours 
 other (a package on a floor is one neighbour: its own modules may import one another). `tests/test_floors.py` reads
 this table and holds every module to it.
 
-    7  cli                                                command line: flags, exit codes; serve, request
+    7  cli                                                command line: flags, exit codes; serve, request, status
     6  app                                                composition root, from the outermost lifetime inwards
     5  authority                                          the sequence of runs
     4  run                                                one run: a nursery
