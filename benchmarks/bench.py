@@ -35,6 +35,7 @@ from benchmarks.startup import measure_starts
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from tests.clients import grpc_go
+from tests.go_modules import UnavailableError
 
 _NAMES: Final = (*(each.name for each in SERVERS), FLOOR)
 _USUAL: Final = (*(each.name for each in SERVERS if each.usual), FLOOR)
@@ -133,7 +134,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as directory:
             findings = _bench(given, Path(directory))
-    except (grpc_go.UnavailableError, StartError, CallsFailedError) as error:
+    except (UnavailableError, StartError, CallsFailedError) as error:
         _console.print(f"cannot measure: {error}", style="red")
         return 1
     for table in tables(findings):

@@ -24,6 +24,7 @@ from tests.cluster import binaries, manifests
 from tests.cluster.admin import Manifest
 from tests.cluster.cluster import Cluster, running
 from tests.cluster.control_plane import TRUST_DOMAIN, ControlPlane, install
+from tests.go_modules import UnavailableError
 
 _MODES: Final = ("review", "local")
 _AT_ONCE: Final = 8  # requests of the administrator's
@@ -208,7 +209,7 @@ def main() -> int:
             client = grpc_go.build(Path(directory))
             with running(binaries.build()) as cluster:
                 findings = trio.run(_measure, cluster, given, client, Path(directory))
-    except (grpc_go.UnavailableError, binaries.UnavailableError) as error:
+    except UnavailableError as error:
         _console.print(f"cannot measure: {error}", style="red")
         return 1
     for table in _tables(findings):

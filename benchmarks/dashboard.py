@@ -23,6 +23,7 @@ from benchmarks.dashboard_picture import Span, draw
 from sentry_trio.client import Authority, RequestFailedError, Workload, obtain
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from tests.clients import grpc_go
+from tests.go_modules import UnavailableError
 from tests.integration.credentials import ANCHORS, KubeletVolume, two_issuers
 from tests.integration.subject import SPIFFE_ID, Subject, subject
 from tests.monitoring import binaries
@@ -155,7 +156,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         built = binaries.build()
-    except binaries.UnavailableError as error:
+    except UnavailableError as error:
         print(error, file=sys.stderr)
         return 1
     with ExitStack() as stack:

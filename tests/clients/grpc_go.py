@@ -1,6 +1,5 @@
 """The load client, grpc-go's: built from the module beside this file, run as a process, its findings read."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-_MODULE = Path(__file__).parent
+from tests.go_modules import GoModule
+
 _MORE_THAN_A_CALL = 30  # seconds; calls under way may take 10
-
-
-class UnavailableError(Exception):
-    """The client cannot be built on this machine, through no fault of its own."""
 
 
 def build(directory: Path) -> Path:
@@ -22,15 +18,7 @@ def build(directory: Path) -> Path:
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise UnavailableError("there is no Go on this machine to build the foreign client with")
-    fetched = subprocess.run([go, "mod", "download"], cwd=_MODULE, capture_output=True, text=True, check=False)
-    if fetched.returncode != 0:
-        raise UnavailableError(f"the modules of the foreign client cannot be had: {fetched.stderr.strip()}")
-    binary = directory / "load"
-    subprocess.run([go, "build", "-buildvcs=false", "-o", binary, "./load"], cwd=_MODULE, check=True)
-    return binary
+    return GoModule(Path(__file__).parent, "the foreign client").fetched().build("./load", directory / "load")
 
 
 class Calls(msgspec.Struct):

@@ -3,17 +3,10 @@
 The first build takes some five minutes of a processor and 2 GB of that cache; later ones a second or two.
 """
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-_MODULE: Final = Path(__file__).parent
-
-
-class UnavailableError(Exception):
-    """A control plane cannot be built on this machine, through no fault of its own."""
+from tests.go_modules import GoModule
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +23,8 @@ def build() -> Binaries:
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise UnavailableError("there is no Go on this machine to build kube-apiserver and etcd with")
-    fetched = subprocess.run([go, "mod", "download"], cwd=_MODULE, capture_output=True, text=True, check=False)
-    if fetched.returncode != 0:
-        raise UnavailableError(f"the modules of kube-apiserver and etcd cannot be had: {fetched.stderr.strip()}")
+    module = GoModule(Path(__file__).parent, "kube-apiserver and etcd").fetched()
     return Binaries(
-        etcd=_tool(go, "go.etcd.io/etcd/server/v3"), kube_apiserver=_tool(go, "k8s.io/kubernetes/cmd/kube-apiserver")
+        etcd=module.tool("go.etcd.io/etcd/server/v3"),
+        kube_apiserver=module.tool("k8s.io/kubernetes/cmd/kube-apiserver"),
     )
-
-
-def _tool(go: str, package: str) -> Path:
-    built = subprocess.run([go, "tool", "-n", package], cwd=_MODULE, stdout=subprocess.PIPE, text=True, check=True)
-    return Path(built.stdout.strip())

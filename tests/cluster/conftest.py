@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.go_modules import UnavailableError
+
 from . import binaries
 from .cluster import Cluster, running
 
@@ -13,7 +15,7 @@ def cluster() -> Iterator[Cluster]:
     """A control plane; without Go, or its modules, tests that ask for it are skipped."""
     try:
         built = binaries.build()
-    except binaries.UnavailableError as error:
+    except UnavailableError as error:
         pytest.skip(str(error))
     with running(built) as started:
         yield started

@@ -20,6 +20,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.client import Obtained, Workload, obtain
 from tests.authorities import LOOPBACK, SKEW, wall_clock
+from tests.go_modules import UnavailableError
 from tests.helm import chart, values
 from tests.helm.chart import CHART, Helm, HelmError, Values
 from tests.processes import Process
@@ -110,7 +111,7 @@ async def release(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Release]:
     namespace = await cluster.create_namespace()
     try:
         binary = await trio.to_thread.run_sync(chart.build)
-    except chart.UnavailableError as error:
+    except UnavailableError as error:
         pytest.skip(str(error))
     kubeconfig = cluster.write_kubeconfig(tmp_path / "admin", {"token": _ADMIN_TOKEN})
     helm = Helm(binary, tmp_path, kubeconfig)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.go_modules import UnavailableError
+
 from . import binaries, manifests
 from .admin import Admin, RefusedError
 from .cluster import ISSUER, Cluster
@@ -81,5 +83,5 @@ async def test_compaction_forgets_history(cluster: Cluster, namespace: str) -> N
 
 def test_without_go_it_is_said_plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(binaries.UnavailableError, match="there is no Go on this machine"):
+    with pytest.raises(UnavailableError, match="there is no Go on this machine"):
         binaries.build()

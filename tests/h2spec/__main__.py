@@ -6,14 +6,15 @@ from pathlib import Path
 
 import trio
 
+from tests.go_modules import UnavailableError
 from tests.grpc.conftest import serving
 
-from .conformance import EXCEPTIONS, UnavailableError, build, examine
+from .conformance import EXCEPTIONS, build, examine
 
 
 async def main() -> int:
     try:
-        h2spec = await build()
+        h2spec = build()
     except UnavailableError as error:
         print(error, file=sys.stderr)
         return 1

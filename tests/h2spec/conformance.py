@@ -1,6 +1,5 @@
 """h2spec, the HTTP/2 conformance tests: built from the module beside this file, run, its report read."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +8,13 @@ from xml.etree import ElementTree as ET
 
 import trio
 
-_MODULE: Final = Path(__file__).parent
+from tests.go_modules import GoModule
+
 _CASES: Final = 146  # of the version that go.mod pins: fewer were not run, whatever the report says
 _SECONDS: Final = 2  # that a server may take to react
 
 # Cases that may fail, each with the reason why what the server does is right nevertheless.
 EXCEPTIONS: Final[Mapping[str, str]] = {}
-
-
-class UnavailableError(Exception):
-    """h2spec cannot be built on this machine, through no fault of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +52,13 @@ def read_report(junit: str) -> Report:
     return Report(tuple(passed), failed, tuple(skipped))
 
 
-async def build() -> Path:
+def build() -> Path:
     """Builds h2spec into Go's own cache; a second or so where that was done before.
 
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise UnavailableError("there is no Go on this machine to build h2spec with")
-    built = await trio.run_process(
-        [go, "tool", "-n", "h2spec"], cwd=_MODULE, capture_stdout=True, capture_stderr=True, check=False
-    )
-    if built.returncode != 0:
-        raise UnavailableError(f"h2spec cannot be built: {built.stderr.decode().strip()}")
-    return Path(built.stdout.decode().strip())
+    return GoModule(Path(__file__).parent, "h2spec").fetched().tool("h2spec")
 
 
 async def examine(h2spec: Path, port: int, report: Path) -> Report:

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.go_modules import UnavailableError
 from tests.grpc.conftest import serving
 
-from .conformance import Report, UnavailableError, build, examine, read_report
+from .conformance import Report, build, examine, read_report
 
 
 async def test_the_server_conforms(tmp_path: Path) -> None:
     try:
-        h2spec = await build()
+        h2spec = build()
     except UnavailableError as error:
         pytest.skip(str(error))
     async with serving() as server:

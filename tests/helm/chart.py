@@ -1,7 +1,6 @@
 """helm, built from the module beside this file into Go's own cache, and the chart as it renders it."""
 
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -10,17 +9,14 @@ from typing import Any, Final
 
 import yaml
 
+from tests.go_modules import GoModule
+
 CHART: Final = Path(__file__).parents[2] / "helm" / "sentry-trio"
 NAMESPACE: Final = "dapr-system"
 KUBERNETES: Final = "1.32.0"
-_MODULE: Final = Path(__file__).parent
 
 Values = dict[str, Any]
 Manifest = dict[str, Any]
-
-
-class UnavailableError(Exception):
-    """helm cannot be built on this machine, through no fault of its own."""
 
 
 class HelmError(AssertionError):
@@ -34,15 +30,7 @@ def build() -> Path:
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise UnavailableError("there is no Go on this machine to build helm with")
-    fetched = subprocess.run([go, "mod", "download"], cwd=_MODULE, capture_output=True, text=True, check=False)
-    if fetched.returncode != 0:
-        raise UnavailableError(f"the modules of helm cannot be had: {fetched.stderr.strip()}")
-    command = [go, "tool", "-n", "helm.sh/helm/v3/cmd/helm"]
-    built = subprocess.run(command, cwd=_MODULE, stdout=subprocess.PIPE, text=True, check=True)
-    return Path(built.stdout.strip())
+    return GoModule(Path(__file__).parent, "helm").fetched().tool("helm.sh/helm/v3/cmd/helm")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.go_modules import UnavailableError
+
 from . import chart
 from .chart import Helm
 
@@ -11,6 +13,6 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     """helm without a cluster; without Go, or its modules, tests that ask for it are skipped."""
     try:
         binary = chart.build()
-    except chart.UnavailableError as error:
+    except UnavailableError as error:
         pytest.skip(str(error))
     return Helm(binary, tmp_path_factory.mktemp("helm"))

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.go_modules import UnavailableError
+
 from . import binaries
 from .binaries import Binaries
 
@@ -11,5 +13,5 @@ def built() -> Binaries:
     """prometheus and promtool; without Go, or its modules, tests that ask for them are skipped."""
     try:
         return binaries.build()
-    except binaries.UnavailableError as error:
+    except UnavailableError as error:
         pytest.skip(str(error))

@@ -1,0 +1,75 @@
+"""Foreign programs for tests, built by Go from modules that the tests keep, each with versions and hashes pinned."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class UnavailableError(Exception):
+    """A program cannot be built on this machine, through no fault of its own; the text says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoModule:
+    """A directory with `go.mod` and `go.sum`.
+
+    Attributes:
+        directory: itself.
+        what: is built from it, for messages.
+        fetching: arguments of `go` that fetch what is needed for that.
+        variables: of the environment, beside those of this process.
+    """
+
+    directory: Path
+    what: str
+    fetching: Sequence[str] = ("mod", "download")
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def fetched(self) -> "FetchedModule":
+        """The module with all that it needs.
+
+        Raises:
+            UnavailableError: there is no Go here, or its modules cannot be had.
+        """
+        go = shutil.which("go")
+        if go is None:
+            raise UnavailableError(f"there is no Go on this machine to build {self.what} with")
+        module = FetchedModule(go, self)
+        done = module.run(*self.fetching, check=False)
+        if done.returncode != 0:
+            raise UnavailableError(f"the modules of {self.what} cannot be had: {done.stderr.strip()}")
+        return module
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedModule:
+    """A module that can be built from; what is built is found in Go's own cache another time."""
+
+    go: str
+    module: GoModule
+
+    def tool(self, package: str) -> Path:
+        """A tool that go.mod names, in Go's own cache."""
+        return Path(self.run("tool", "-n", package).stdout.strip())
+
+    def build(self, package: str, binary: Path) -> Path:
+        """A program, as this file."""
+        self.run("build", "-buildvcs=false", "-o", str(binary), package)
+        return binary
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs `go` in the module's directory; what it complains of goes where this process's complaints go."""
+        done = subprocess.run(
+            [self.go, *arguments],
+            cwd=self.module.directory,
+            env={**os.environ, **self.module.variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"go {' '.join(arguments)} failed: {done.stderr.strip()}")
+        return done
