@@ -76,8 +76,9 @@ async def follow(
 
     Events of the watches are hints, which are merged; the look decides. So a watch that was cut, that came too late
     (410 Gone) or that an API server took down with it loses nothing: it is begun anew, with growing pauses of 5 s at
-    most, and then there is a look. A watch that is refused is tried again within `POLL` seconds, each time with a look:
-    Dapr's own chart, for one, grants no watch of the Secret. What changed before the first look is found by it.
+    most, and then there is a look. A watch that is refused is tried again, with pauses that grow to `POLL` seconds,
+    each time with a look: Dapr's own chart, for one, grants no watch of the Secret. What changed before the first look
+    is found by it.
 
     Content that was reported is known from then on, also when nobody could use it.
 
@@ -111,7 +112,8 @@ async def _hear(api: Api, followed: Followed, bell: _Bell, *, task_status: trio.
     # Without a version to begin at: the API server then tells the object as it is now, and no version is too old.
     query = {"fieldSelector": f"metadata.name={followed.name}", "timeoutSeconds": str(WATCH_SECONDS)}
     backoff = Backoff(first=0.25)
-    started = refused = False
+    refusal: float | None = None  # seconds to wait after the last try, if that was refused
+    started = False
     while True:
         began = trio.current_time()
         pause = None
@@ -121,7 +123,7 @@ async def _hear(api: Api, followed: Followed, bell: _Bell, *, task_status: trio.
                     if not started:
                         started = True
                         task_status.started()
-                    refused = False
+                    refusal = None
                     bell.ring()  # for what happened while nobody listened
                     async for _ in events:
                         bell.ring()
@@ -132,10 +134,10 @@ async def _hear(api: Api, followed: Followed, bell: _Bell, *, task_status: trio.
             if error.status == 410:
                 _log.debug(f"the watch of {followed.path} came too late: {error}")
             else:
-                pause = POLL
-                if not refused:
-                    refused = True
+                # Soon at first: an API server that has just begun refuses for a moment what it grants from then on.
+                if refusal is None:
                     _log.warning(f"cannot watch {followed.path}, looking every {POLL:.0f} s instead: {error}")
+                pause = refusal = min(1.0 if refusal is None else 2 * refusal, POLL)
         if not started:
             started = True
             task_status.started()

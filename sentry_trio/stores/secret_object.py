@@ -12,6 +12,10 @@ NAME: Final = "dapr-trust-bundle"
 """Dapr's name of both objects."""
 
 
+class ForbiddenError(StoreError):
+    """The right to an object is missing; or the API server has just begun, and does not know yet what it grants."""
+
+
 class SecretObject:
     """The Secret or the ConfigMap.
 
@@ -63,7 +67,8 @@ class SecretObject:
         except ApiRefusedError as error:
             if error.status == 409:
                 raise ApiUnavailableError(f"{failed}: {error}") from error
-            raise StoreError(f"{failed}: {self._why(verb, error)}") from error
+            kind = ForbiddenError if error.status == 403 else StoreError
+            raise kind(f"{failed}: {self._why(verb, error)}") from error
 
     def _why(self, verb: str, error: ApiRefusedError) -> str:
         if error.status == 404:
@@ -76,3 +81,8 @@ class SecretObject:
             grant = f"grant {verb} on {self._kind.lower()}s {NAME} in the Role dapr-sentry of {self._namespace}"
             return f"{error}: {grant}, or install the chart, which does"
         return f"{self._kind} {self.place}: {error}"
+
+
+def unseen(error: ForbiddenError) -> ApiUnavailableError:
+    """What a look is to raise that was refused: it says nothing of what the object holds, and nothing has changed."""
+    return ApiUnavailableError(str(error))

@@ -1,6 +1,7 @@
 """The Secret and the ConfigMap of the trust bundle, on an API server in memory."""
 
 import itertools
+import math
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -713,6 +714,24 @@ async def test_a_change_that_could_not_be_acted_on_for_now_is_told_again(autojum
         write(api, NEW)
         await trio.sleep(60)
         assert len(watcher.calls) == 4
+
+
+async def test_an_api_server_that_has_just_begun_refuses_for_a_moment(autojump_clock: MockClock) -> None:
+    """It knows no roles yet. That is no change of what the objects hold, and a change is told soon after."""
+    api = filled()
+    async with watching(api) as watcher:
+        await trio.sleep(100)
+        forbidden = [Fault(verb, "", refused(403, "Forbidden"), left=math.inf) for verb in ("get", "watch")]
+        api.faults += forbidden
+        api.cut()
+        await trio.sleep(3)
+        api.faults.clear()
+        assert watcher.calls == []
+        began = trio.current_time()
+        write(api, NEW)
+        await trio.sleep(100)
+        assert len(watcher.calls) == 1
+        assert watcher.calls[0] - began < 5
 
 
 async def test_other_failures_of_who_is_told_end_the_watch(autojump_clock: MockClock) -> None:
