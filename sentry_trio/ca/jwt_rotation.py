@@ -149,7 +149,7 @@ class _Draft:
     def __init__(self, stored: StoredJwtKey, rotation: Rotation, now: datetime) -> None:
         self._stored = stored
         self._rotation = rotation
-        self._now = now.replace(microsecond=0)
+        self._now = now
         self._entries, self._order = _entries(stored)
         self._private = [entry.private for entry in self._order]
         self.changes: list[Change] = []

@@ -191,6 +191,22 @@ def test_caches_know_a_key_before_it_signs(interval: timedelta) -> None:
         assert (rotation.lead, rotation.max_age) == (2 * HOUR, HOUR)
 
 
+@pytest.mark.parametrize("milliseconds", [1, 499, 500, 501, 999])
+def test_nothing_is_due_at_once_again(milliseconds: int) -> None:
+    """Times are kept in whole seconds, clocks and intervals are not: nobody plans in a loop for want of a second."""
+    rotation = replace(ROTATION, interval=timedelta(seconds=15), lifetime=timedelta(seconds=7))
+    stored, now = FIRST, START + timedelta(milliseconds=milliseconds)
+    seen: set[str] = set()
+    for _ in range(60):
+        stored = settled(stored, now, rotation)
+        due = plan(stored, rotation, now).due
+        assert due is not None
+        assert due > now
+        now = due
+        seen |= set(names(stored))
+    assert len(seen) > 10
+
+
 def test_no_room_for_another_key() -> None:
     others = [members(generate_jwt_key("EdDSA", None))[0] for _ in range(MOST_KEYS - 1)]
     full = StoredJwtKey(FIRST.key, json.dumps({"keys": [*members(FIRST), *others]}).encode())
