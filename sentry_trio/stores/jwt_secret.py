@@ -12,7 +12,7 @@ from sentry_trio.kube.api import Api
 from sentry_trio.kube.retrying import PATIENCE, persist
 from sentry_trio.stores.secret_content import has_text, read_parts, with_parts, with_text
 from sentry_trio.stores.secret_guard import Guard, Guarded
-from sentry_trio.stores.secret_object import ForbiddenError, SecretObject, unseen
+from sentry_trio.stores.secret_object import SecretObject
 from sentry_trio.telemetry.logs import get_logger
 
 _log: Final = get_logger("dapr.sentry.ca")
@@ -152,12 +152,7 @@ class JwtSecretStore:
         return Guarded(guard.look, _fingerprint(accepted))
 
     async def _seen(self) -> str:
-        try:
-            return _fingerprint(self._stored(self._parts(await self._secret.get())))
-        except ForbiddenError as error:
-            raise unseen(error) from error
-        except StoreError as error:
-            return str(error)
+        return _fingerprint(self._stored(self._parts(await self._secret.get())))
 
     def _parts(self, secret: Mapping[str, Any]) -> dict[str, bytes]:
         return read_parts(secret, (self._key, self._jwks), place=self._secret.place)

@@ -21,7 +21,7 @@ from sentry_trio.stores.secret_content import (
     with_bundle,
 )
 from sentry_trio.stores.secret_guard import Guard, Guarded
-from sentry_trio.stores.secret_object import ForbiddenError, SecretObject, unseen
+from sentry_trio.stores.secret_object import SecretObject
 from sentry_trio.telemetry.logs import get_logger
 
 _log: Final = get_logger("dapr.sentry.ca")
@@ -232,13 +232,8 @@ class SecretStore:
         )
 
     async def _seen(self) -> str:
-        """What `watch` compares: a fingerprint of the trust bundle, or what there is instead of one."""
-        try:
-            return _fingerprint(self._bundle(await self._secret.get()))
-        except ForbiddenError as error:
-            raise unseen(error) from error
-        except StoreError as error:
-            return str(error)
+        """What `watch` compares."""
+        return _fingerprint(self._bundle(await self._secret.get()))
 
     def _bundle(self, secret: Mapping[str, Any]) -> StoredBundle | None:
         return read_bundle(secret, self._keys, place=self.place)

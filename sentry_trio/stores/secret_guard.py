@@ -8,7 +8,8 @@ from typing import Final
 import trio
 
 from sentry_trio.backoff import Backoff
-from sentry_trio.errors import StoreError
+from sentry_trio.errors import ApiUnavailableError, StoreError
+from sentry_trio.stores.secret_object import ForbiddenError
 from sentry_trio.telemetry.logs import get_logger
 
 QUARREL: Final = 60.0
@@ -37,7 +38,7 @@ class Guard:
         place: namespace and name of both objects.
         part: what of the Secret the ConfigMap publishes, e.g. `the trust anchors`.
         publish: puts the ConfigMap right, if that is wrong, in one attempt; returns whether it was.
-        seen: what the Secret holds, told apart by a text.
+        seen: what the Secret holds, told apart by a text; what it raises as StoreError is what is seen instead.
     """
 
     def __init__(
@@ -65,7 +66,13 @@ class Guard:
             self._told = None
             if repaired:
                 await self._repaired()
-        return await self._seen()
+        try:
+            return await self._seen()
+        except ForbiddenError as error:
+            # It says nothing of what the object holds, so that nothing has changed.
+            raise ApiUnavailableError(str(error)) from error
+        except StoreError as error:
+            return str(error)
 
     async def _repaired(self) -> None:
         _log.warning(f"ConfigMap {self._place} did not have {self._part} of the Secret any more: they were put back")

@@ -81,8 +81,3 @@ class SecretObject:
             grant = f"grant {verb} on {self._kind.lower()}s {NAME} in the Role dapr-sentry of {self._namespace}"
             return f"{error}: {grant}, or install the chart, which does"
         return f"{self._kind} {self.place}: {error}"
-
-
-def unseen(error: ForbiddenError) -> ApiUnavailableError:
-    """What a look is to raise that was refused: it says nothing of what the object holds, and nothing has changed."""
-    return ApiUnavailableError(str(error))
