@@ -15,6 +15,7 @@ this table and holds every module to it.
     2  identity observation client
     1  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
     0  grpc telemetry errors lifetimes backoff            grpc knows nothing of Sentry: any grpclib service on Trio
+    0  conditions                                         named problems that last
     0  tokens                                             JWTs and their keys, read in bounds; pure
 
 asyncio lives in two rooms: `kube`, whose client is written for it, and `client`, which asks a certificate authority for

@@ -16,6 +16,7 @@ from sentry_trio import __version__
 from sentry_trio.audit.case import Recorder, Unrecorded
 from sentry_trio.authority import CertificateAuthority
 from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, Notice
 from sentry_trio.environments.standalone import open_standalone
 from sentry_trio.errors import (
@@ -135,7 +136,7 @@ async def serve(
             _audit_log(options, os.environ if environ is None else environ, metrics, now)
         )
         environment = await outer.enter_async_context(
-            _environment(options, os.environ if environ is None else environ, metrics, now)
+            _environment(options, os.environ if environ is None else environ, metrics, now, ledger.conditions)
         )
         ledger.tell = environment.tell
         listener = outer.enter_context(_grpc_listener(options))
@@ -173,13 +174,17 @@ async def serve(
 
 
 def _environment(
-    options: Options, environ: Mapping[str, str], metrics: Metrics, now: Callable[[], datetime]
+    options: Options,
+    environ: Mapping[str, str],
+    metrics: Metrics,
+    now: Callable[[], datetime],
+    conditions: Conditions,
 ) -> AbstractAsyncContextManager[Environment]:
     """Where this authority lives; of what only a cluster takes, nothing is imported elsewhere."""
     if options.mode is Mode.KUBERNETES:
         from sentry_trio.environments.kubernetes import open_kubernetes
 
-        return open_kubernetes(options, environ, metrics=metrics, now=now)
+        return open_kubernetes(options, environ, metrics=metrics, now=now, conditions=conditions)
     return open_standalone(options, environ, metrics=metrics, now=now)
 
 
@@ -235,7 +240,8 @@ class _Ledger:
 
     def __init__(self, metrics: Metrics, mode: Mode, now: Callable[[], datetime]) -> None:
         self.present: Run | None = None
-        self.health = Health(detail=self.detail, conditions=self.conditions)
+        self.conditions = Conditions(metrics.degraded)
+        self.health = Health(detail=self.detail, conditions=self.targets)
         for target in _TARGETS:
             self.health.target(target).not_ready()
         self.tell: Callable[[Notice, str], None] = _to_nobody
@@ -247,7 +253,7 @@ class _Ledger:
         self._number = 0
         self._last_restart: str | None = None
         self._last_restart_at: datetime | None = None
-        self._degraded: str | None = None
+        self._restart = self.conditions.condition("restart")
 
     @property
     def serves(self) -> bool:
@@ -256,7 +262,8 @@ class _Ledger:
     def serving(self, run: Run, number: int) -> None:
         if self.present is not None and self.present.bundle.fingerprint != run.bundle.fingerprint:
             self.tell(Notice.REPLACED, f"a trust bundle that was changed is in use: {run.bundle.fingerprint}")
-        self.present, self._number, self._degraded = run, number, None
+        self.present, self._number = run, number
+        self._restart.clear()
         self.publish(run.published)
         self._metrics.run_started(number)
         self._metrics.bundle_in_use(run.bundle.fingerprint)
@@ -267,7 +274,8 @@ class _Ledger:
             self.health.target(target).ready()
 
     def restart_failed(self, error: SentryError) -> None:
-        self._last_restart, self._last_restart_at, self._degraded = "failed", self._now(), str(error)
+        self._last_restart, self._last_restart_at = "failed", self._now()
+        self._restart.set(str(error))
         self._metrics.restart_failed(_cause(error))
         self.tell(Notice.RELOAD_FAILED, f"a change could not be put to use, going on as before: {error}")
 
@@ -275,7 +283,7 @@ class _Ledger:
         for target in _TARGETS:
             self.health.target(target).not_ready()
 
-    def conditions(self) -> Mapping[str, bool]:
+    def targets(self) -> Mapping[str, bool]:
         """What the present run waits for while it serves."""
         return {name: is_ready() for name, is_ready in self.present.targets.items()} if self.present else {}
 
@@ -291,7 +299,8 @@ class _Ledger:
             "loaded_at": present and present.loaded_at.isoformat(),
             "last_restart": self._last_restart,
             "last_restart_at": self._last_restart_at and self._last_restart_at.isoformat(),
-            "degraded": self._degraded,
+            "degraded": self.conditions.summary,
+            "conditions": dict(self.conditions.active),
             "certificates": msgspec.to_builtins(present.certificates) if present else [],
         }
 

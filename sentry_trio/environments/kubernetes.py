@@ -15,6 +15,7 @@ from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Changed, Ingredients, Notice
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidOptionsError, StoreError
@@ -57,7 +58,12 @@ _ca_log: Final = get_logger("dapr.sentry.ca")
 
 @asynccontextmanager
 async def open_kubernetes(
-    options: Options, environ: Mapping[str, str], *, metrics: Metrics, now: Callable[[], datetime]
+    options: Options,
+    environ: Mapping[str, str],
+    *,
+    metrics: Metrics,
+    now: Callable[[], datetime],
+    conditions: Conditions,
 ) -> AsyncIterator["Kubernetes"]:
     """Opens the session with the API server and begins to follow the cluster, once per process.
 
@@ -68,6 +74,7 @@ async def open_kubernetes(
         environ: the environment: where the API server is.
         metrics: told when the trust bundle changes.
         now: the wall clock, aware.
+        conditions: where lasting problems with the cluster are reported.
 
     Raises:
         InvalidOptionsError: the process runs as root.
@@ -97,7 +104,7 @@ async def open_kubernetes(
             checker = LocalVerifier(keys, checker, wanted, now=now)
         validators = TokenValidators(options, metrics=metrics, now=now)
         await outer.enter_async_context(outliving(validators.keep))
-        cluster = Cluster(session, index, checker, events)
+        cluster = Cluster(session, index, checker, events, conditions)
         yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
 
 
@@ -130,12 +137,14 @@ class Cluster:
         index: its pods and Configurations.
         checker: tells who a token speaks for.
         events: where the cluster's operators look.
+        conditions: where lasting problems with the cluster are reported.
     """
 
     api: Api
     index: Index
     checker: TokenChecker
     events: EventRecorder
+    conditions: Conditions
 
 
 class Kubernetes:

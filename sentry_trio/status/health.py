@@ -26,7 +26,7 @@ class Health:
         targets: what has to be ready, and whether each is.
         run: which run serves; 0 before the first.
         bundle: fingerprint of the trust bundle in use.
-        degraded: why the successor of this run could not be prepared; None when it goes on by choice.
+        degraded: the problems that last, in one line; None if there are none.
         last_restart: `succeeded` or `failed`.
         last_restart_at: when.
         loaded_at: when this run's trust bundle was read.

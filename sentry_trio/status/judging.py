@@ -128,7 +128,7 @@ def _of_replica(replica: Replica) -> Iterator[tuple[Cause, str]]:
     if not replica.health.ready:
         yield Cause.NOT_READY, f"not ready: {', '.join(replica.health.unready) or 'no target is told'}"
     if replica.health.degraded is not None:
-        yield Cause.DEGRADED, f"goes on as before after a restart failed: {replica.health.degraded}"
+        yield Cause.DEGRADED, f"degraded: {replica.health.degraded}"
     if isinstance(replica.figures, NotShown) and replica.figures.asked:
         yield Cause.NOT_SHOWN, f"metrics: {replica.figures.reason}"
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
@@ -28,7 +29,9 @@ async def _start(plane: ControlPlane, bundles: list[TrustBundle]) -> None:
     flags = ["--mode=kubernetes", f"--kubeconfig={plane.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}"]
     environ = {"NAMESPACE": plane.namespace, "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true"}
     options = parse_options(flags, environ)
-    async with open_kubernetes(options, environ, metrics=Metrics(), now=wall_clock) as environment:
+    async with open_kubernetes(
+        options, environ, metrics=Metrics(), now=wall_clock, conditions=Conditions()
+    ) as environment:
         bundles.append((await environment.ingredients(may_generate=True)).bundle)
 
 

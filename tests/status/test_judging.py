@@ -55,7 +55,7 @@ def test_what_is_well(given: Report) -> None:
         (report(replica("a"), unreachable("b", "no address yet (phase Pending)")), "unreachable", "b: no address yet"),
         (report(replica(ready=False, targets={"x": False, "y": True})), "not_ready", "not ready: x"),
         (report(replica(ready=False, targets={})), "not_ready", "not ready: no target is told"),
-        (report(replica(degraded="no such file")), "degraded", "goes on as before after a restart failed: no such f"),
+        (report(replica(degraded="no such file")), "degraded", "degraded: no such f"),
         (report(replica(counts=NotShown("no"))), "not_shown", "metrics: no"),
         (report(not_found=NotShown("no")), "not_shown", "replicas: no"),
         (report(stored=NotShown("no")), "not_shown", "trust bundle in the store: no"),
@@ -111,8 +111,8 @@ def test_a_certificate_that_many_have_is_told_once() -> None:
 def test_what_several_replicas_say_alike_is_told_once() -> None:
     given = report(replica("a", degraded="bad"), replica("b", degraded="bad"), replica("c", degraded="worse"))
     assert [text for _, text in found(given)] == [
-        "a, b: goes on as before after a restart failed: bad",
-        "c: goes on as before after a restart failed: worse",
+        "a, b: degraded: bad",
+        "c: degraded: worse",
     ]
 
 

@@ -158,13 +158,12 @@ def test_calls_that_wait_go_up_and_down() -> None:
     assert value(metrics, "sentry_grpc_calls_waiting") == 1
 
 
-def test_degraded_from_a_failed_restart_to_the_next_run() -> None:
+def test_degraded_is_one_or_zero() -> None:
     metrics = Metrics()
-    metrics.run_started(1)
     assert value(metrics, "sentry_degraded") == 0
-    metrics.restart_failed(RestartFailure.BUNDLE)
+    metrics.degraded(degraded=True)
     assert value(metrics, "sentry_degraded") == 1
-    metrics.run_started(2)
+    metrics.degraded(degraded=False)
     assert value(metrics, "sentry_degraded") == 0
 
 

@@ -76,7 +76,7 @@ class AuthoritySeries:
         )
         self._degraded = Gauge(
             "sentry_degraded",
-            "1 while a run goes on only because its successor could not be prepared, else 0.",
+            "1 while the authority serves with a problem that `/readyz?verbose` names under `degraded`, else 0.",
             registry=registry,
         )
         self._bundle = Gauge(
@@ -110,8 +110,11 @@ class AuthoritySeries:
     def run_started(self, number: int) -> None:
         """Run `number` serves from now on."""
         self._run_number.set(number)
-        self._degraded.set(0)
         self._last_restart.labels("success").set(self._now().timestamp())
+
+    def degraded(self, degraded: bool) -> None:  # noqa: FBT001  # the value that is set
+        """Records if the authority has a problem that it serves in spite of."""
+        self._degraded.set(degraded)
 
     def bundle_in_use(self, digest: str) -> None:
         """From now on this trust bundle signs; the one before is told no more.
@@ -128,7 +131,6 @@ class AuthoritySeries:
 
     def restart_failed(self, cause: RestartFailure) -> None:
         """The next run could not be prepared; the present one goes on."""
-        self._degraded.set(1)
         self._last_restart.labels("failure").set(self._now().timestamp())
         self._restarts.labels("failure").inc()
         self._restart_failures.labels(cause.value).inc()
