@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run image image-tree test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile dashboard h2spec test-cluster docs docs-links picture clean
+.PHONY: help run image image-tree test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile dashboard h2spec test-cluster test-dapr docs docs-links picture clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ h2spec: $(VENV)/.dev ## Hold the gRPC server to h2spec, HTTP/2's conformance tes
 
 test-cluster: $(VENV)/.dev ## Run the tests against a real kube-apiserver and etcd, which the first run builds for minutes (needs Go)
 	$(BIN)/python -m pytest tests/cluster $(ARGS)
+
+test-dapr: $(VENV)/.dev ## Compare with Dapr's own programs, which the first run builds for minutes (needs Go)
+	$(BIN)/python -m pytest tests/dapr $(ARGS)
 
 docs: $(VENV)/.docs ## Generate pages from the code and build docs/ as a site in build/docs/; warnings are errors
 	$(BIN)/python docs/generate_pages.py

@@ -1,0 +1,1 @@
+"""Tests against Dapr's own programs: the released version decides."""

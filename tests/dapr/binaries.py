@@ -1,0 +1,46 @@
+"""Dapr's programs, built from the module beside this file into build/dapr/.
+
+go.mod pins the release. The scheduler is left out: it needs a module that cannot be downloaded.
+
+daprd is built from daprd/main.go, which links Dapr's runtime, security and flags with two name resolvers and no other
+component. Dapr's own main package panics unless all stable components or all components are compiled in, which takes
+some eight minutes of a processor. The components have no part in what a CA is asked, so the small program shows the
+same. The programs share most of their packages, and later builds take a second or two.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+from tests.go_modules import FetchedModule, GoModule
+
+Program = Literal["daprd", "injector", "operator", "placement", "sentry"]
+
+VERSION: Final = "v1.18.1"
+_HERE: Final = Path(__file__).parent
+GO_MOD: Final = _HERE / "go.mod"
+_BUILT: Final = _HERE.parents[1] / "build" / "dapr"
+_COMMANDS: Final = "github.com/dapr/dapr/cmd/"
+_PACKAGES: Final[dict[Program, str]] = {
+    "daprd": "./daprd",
+    "injector": f"{_COMMANDS}injector",
+    "operator": f"{_COMMANDS}operator",
+    "placement": f"{_COMMANDS}placement",
+    "sentry": f"{_COMMANDS}sentry",
+}
+
+
+@cache
+def build(program: Program) -> Path:
+    """Builds one program and returns its executable.
+
+    Raises:
+        UnavailableError: Go or its modules are not available.
+    """
+    return _module().build(_PACKAGES[program], _BUILT / program)
+
+
+@cache
+def _module() -> FetchedModule:
+    # `go list -deps` downloads only the modules that these packages need; `go mod download` would take all of them.
+    return GoModule(_HERE, "Dapr's programs", fetching=("list", "-deps", *_PACKAGES.values())).fetched()

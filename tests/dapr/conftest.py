@@ -1,0 +1,48 @@
+"""Fixtures with Dapr's programs; without Go or its modules, tests that need them are skipped with the reason."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.go_modules import UnavailableError
+
+from . import binaries
+from .binaries import Program
+
+
+def built(program: Program) -> Path:
+    """Builds a program of Dapr's, or skips the test."""
+    try:
+        return binaries.build(program)
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def dapr_sentry() -> Path:
+    """Dapr Sentry."""
+    return built("sentry")
+
+
+@pytest.fixture(scope="session")
+def daprd() -> Path:
+    """Dapr's sidecar."""
+    return built("daprd")
+
+
+@pytest.fixture(scope="session")
+def dapr_operator() -> Path:
+    """Dapr's operator."""
+    return built("operator")
+
+
+@pytest.fixture(scope="session")
+def dapr_injector() -> Path:
+    """Dapr's sidecar injector."""
+    return built("injector")
+
+
+@pytest.fixture(scope="session")
+def dapr_placement() -> Path:
+    """Dapr's placement service."""
+    return built("placement")
