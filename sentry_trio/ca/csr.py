@@ -3,7 +3,7 @@
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from sentry_trio.ca.der import UNREADABLE, element_end, reason, request_key_algorithm
+from sentry_trio.ca.der import element_end, parsing, request_key_algorithm
 from sentry_trio.ca.keys import PublicKey
 from sentry_trio.ca.pem import first_block
 from sentry_trio.ca.signatures import public_key, verify_signature
@@ -11,6 +11,7 @@ from sentry_trio.errors import InvalidCSRError
 
 # Old clients send their request as CERTIFICATE; Dapr Sentry 1.18 still takes it.
 _LABELS = frozenset({"CERTIFICATE REQUEST", "CERTIFICATE"})
+_FAILED = "failed to parse certificate signing request: "
 _EC_KEY = bytes.fromhex("06072a8648ce3d0201")  # 1.2.840.10045.2.1
 
 
@@ -28,24 +29,22 @@ def read_csr(pem: bytes) -> x509.CertificateSigningRequest:
     block = first_block(pem)
     if block is None or block.label not in _LABELS:
         raise InvalidCSRError("invalid certificate signing request")
-    csr, key = _parse(block.der)
-    if key is None:
-        raise InvalidCSRError("invalid signature")
-    try:
-        verify_signature(csr, key, allow_sha1=True)
-    except InvalidSignature as error:
-        raise InvalidCSRError("invalid signature") from error
+    with parsing(_unreadable):
+        if element_end(block.der) < len(block.der):
+            raise InvalidCSRError(f"{_FAILED}asn1: syntax error: trailing data")
+        csr = x509.load_der_x509_csr(block.der)
+        key = _key(csr)
+        if key is None:
+            raise InvalidCSRError("invalid signature")
+        try:
+            verify_signature(csr, key, allow_sha1=True)
+        except InvalidSignature as error:
+            raise InvalidCSRError("invalid signature") from error
     return csr
 
 
-def _parse(der: bytes) -> tuple[x509.CertificateSigningRequest, PublicKey | None]:
-    try:
-        if element_end(der) < len(der):
-            raise ValueError("asn1: syntax error: trailing data")
-        csr = x509.load_der_x509_csr(der)
-        return csr, _key(csr)
-    except UNREADABLE as error:
-        raise InvalidCSRError(f"failed to parse certificate signing request: {reason(error)}") from error
+def _unreadable(why: str) -> InvalidCSRError:
+    return InvalidCSRError(f"{_FAILED}{why}")
 
 
 def _key(csr: x509.CertificateSigningRequest) -> PublicKey | None:

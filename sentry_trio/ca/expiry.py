@@ -3,7 +3,6 @@
 import dataclasses
 import datetime as dt
 import enum
-from collections.abc import Iterable
 
 from cryptography import x509
 
@@ -84,15 +83,6 @@ def report(bundle: TrustBundle, now: dt.datetime) -> tuple[ExpiryState, ...]:
     roles = ["anchor"] * len(bundle.anchors) + ["issuer"] + ["intermediate"] * (len(bundle.chain) - 1)
     certificates = (*bundle.anchors, *bundle.chain)
     return tuple(_look_at(each, role, now) for role, each in zip(roles, certificates, strict=True))
-
-
-def soonest(states: Iterable[ExpiryState]) -> ExpiryState:
-    """The one that expires first; of several the one that is reported first.
-
-    Raises:
-        ValueError: there are none.
-    """
-    return min(states, key=lambda state: state.not_after)
 
 
 def _look_at(certificate: x509.Certificate, role: str, now: dt.datetime) -> ExpiryState:

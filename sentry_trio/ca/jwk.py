@@ -19,9 +19,9 @@ from typing import Any, Final, assert_never
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 
+from sentry_trio.ca.der import parsing
 from sentry_trio.ca.keys import PublicKey
 from sentry_trio.errors import InvalidBundleError
 
@@ -69,11 +69,9 @@ def read_jwks(text: bytes) -> list[Jwk]:
     Raises:
         InvalidBundleError: it is none, has no keys or more than 100, or a private one among them.
     """
-    try:
+    with parsing(_unreadable):
         document = msgspec.json.decode(text, type=dict[str, Any])
         keys = msgspec.convert(document.get("keys", [document]), list[Jwk])
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise _unreadable(error) from error
     if not keys:
         raise InvalidBundleError("failed to verify JWKS: JWKS doesn't contain any keys")
     if len(keys) > MOST_KEYS:
@@ -84,10 +82,8 @@ def read_jwks(text: bytes) -> list[Jwk]:
                 f"failed to verify JWKS: key {each.get('kid', '')!r} is not public, as it has {', '.join(private)}: "
                 "it would be published; leave out all but its public members"
             )
-        try:
+        with parsing(_unreadable):
             import_key(each)
-        except (JoseError, ValueError, KeyError, TypeError) as error:
-            raise _unreadable(error) from error
         schedule_of(each)
     return keys
 
@@ -159,8 +155,8 @@ def _no_schedule(member: Jwk, why: str) -> InvalidBundleError:
     )
 
 
-def _unreadable(error: Exception) -> InvalidBundleError:
-    return InvalidBundleError(f"failed to verify JWKS: failed to parse JWKS: {error}")
+def _unreadable(why: str) -> InvalidBundleError:
+    return InvalidBundleError(f"failed to verify JWKS: failed to parse JWKS: {why}")
 
 
 def _members(key: PublicKey) -> Jwk:

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from sentry_trio.ca.der import UNREADABLE, reason
+from sentry_trio.ca.der import parsing
 from sentry_trio.ca.pem import Block, blocks, first_block
 from sentry_trio.errors import InvalidBundleError
 
@@ -24,6 +24,10 @@ _LABELS: dict[str, tuple[type[PrivateKey], ...]] = {
     "RSA PRIVATE KEY": (rsa.RSAPrivateKey,),  # PKCS#1
     "PRIVATE KEY": (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey),  # PKCS#8
 }
+
+
+# The key that signs now, the next one and the one before, during a rotation.
+_MOST_KEYS = 3
 
 
 class KeyType(enum.Enum):
@@ -97,18 +101,14 @@ def read_private_key(pem: bytes) -> PrivateKey:
     return _read_key(block)
 
 
-def read_private_keys(pem: bytes, *, most: int = 3) -> list[PrivateKey]:
-    """Read the first private key and those that follow it; what follows and is no such key is passed over.
-
-    Args:
-        pem: the text.
-        most: blocks that are looked at.
+def read_private_keys(pem: bytes) -> list[PrivateKey]:
+    """Read the first private key and up to two more; a later block that is no such key is passed over.
 
     Raises:
         InvalidBundleError: the first block is none; as `read_private_key`.
     """
     found = [read_private_key(pem)]
-    for block in islice(blocks(pem), 1, most):
+    for block in islice(blocks(pem), 1, _MOST_KEYS):
         with suppress(InvalidBundleError):
             found.append(_read_key(block))
     return found
@@ -118,10 +118,8 @@ def _read_key(block: Block) -> PrivateKey:
     kinds = _LABELS.get(block.label)
     if kinds is None:
         raise InvalidBundleError(f"unsupported block type {block.shown}")
-    try:
+    with parsing(lambda why: InvalidBundleError(f'the "{block.label}" block holds no key that can be read: {why}')):
         key = serialization.load_der_private_key(block.der, password=None)
-    except UNREADABLE as error:
-        raise InvalidBundleError(f'the "{block.label}" block holds no key that can be read: {reason(error)}') from error
     if not isinstance(key, kinds) or (
         isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, CURVES)
     ):

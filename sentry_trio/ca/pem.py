@@ -8,11 +8,12 @@ import base64
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from sentry_trio.ca.der import UNREADABLE, names, reason
+from sentry_trio.ca.der import names, parsing
 from sentry_trio.errors import InvalidBundleError
 
 _BEGIN = b"-----BEGIN "
@@ -75,10 +76,8 @@ def read_certificates(pem: bytes, *, role: str = "certificates") -> list[x509.Ce
                 f'PEM block {number} of the {role} is of type "{block.shown}"; '
                 "remove it, only CERTIFICATE blocks belong there"
             )
-        try:
+        with parsing(partial(_unreadable, f"certificate {number} of the {role}")):
             certificates.append(_read(block.der))
-        except UNREADABLE as error:
-            raise InvalidBundleError(f"certificate {number} of the {role} cannot be read: {reason(error)}") from error
     if not certificates:
         raise InvalidBundleError("no certificates found")
     return certificates
@@ -89,11 +88,14 @@ def write_certificates(certificates: Iterable[x509.Certificate]) -> bytes:
     return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
 
 
+def _unreadable(what: str, why: str) -> InvalidBundleError:
+    return InvalidBundleError(f"{what} cannot be read: {why}")
+
+
 def _read(der: bytes) -> x509.Certificate:
     certificate = x509.load_der_x509_certificate(der)
     _ = certificate.extensions
-    _ = certificate.subject
-    _ = certificate.issuer
+    _ = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
     _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     _ = certificate.public_key()
     names(certificate)

@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.certificates import check_signed_by, extension, is_self_signed, why_no_issuer
+from sentry_trio.ca.der import parsing
 from sentry_trio.ca.keys import PrivateKey, read_private_key
 from sentry_trio.ca.paths import Path, find_paths
 from sentry_trio.ca.pem import read_certificates, write_certificates
@@ -76,9 +77,10 @@ def _paths(anchors: tuple[x509.Certificate, ...], chain: tuple[x509.Certificate,
 
 @contextmanager
 def _blaming(*parts: BundlePart, step: str = "") -> Iterator[None]:
-    """Says of what goes wrong in the block where that is; `parts` unless it is known more closely."""
+    """Adds to an error in the block which parts are at fault: `parts`, unless the error names them more closely."""
     try:
-        yield
+        with parsing(InvalidBundleError):
+            yield
     except InvalidBundleError as error:
         raise InvalidBundleError(f"failed to verify CA bundle: {step}{error}", *(error.parts or parts)) from error
 

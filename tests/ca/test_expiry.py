@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from sentry_trio.ca.expiry import WARNING_PERIOD, ExpiryState, State, report, soonest
+from sentry_trio.ca.expiry import WARNING_PERIOD, ExpiryState, State, report
 from sentry_trio.ca.verify import verify
 
 from .making import DAY, HOUR, NOW, certificate, new_key, sha256, stored
@@ -66,12 +66,5 @@ def test_a_report_covers_every_certificate() -> None:
     ]
     assert [each.remaining for each in states] == [400 * DAY - HOUR, -1.5 * HOUR, 2 * DAY - HOUR, 40 * DAY - HOUR]
     assert states[2].not_after == NOW + 2 * DAY
-    assert soonest(states) == states[1]
-    assert soonest([states[3], states[2]]) == states[2]
     (fingerprint,) = {each.fingerprint for each in states if each.role == "issuer"}
     assert fingerprint == sha256(issuer.public_bytes(serialization.Encoding.DER)).hex()
-
-
-def test_nothing_has_no_soonest() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        soonest([])

@@ -1,0 +1,91 @@
+"""The boundary around parsers: whatever a parser raises is an error about its input."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from sentry_trio.ca import jwk
+from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.csr import read_csr
+from sentry_trio.ca.der import parsing
+from sentry_trio.ca.jwk import read_jwks
+from sentry_trio.ca.keys import read_private_key, write_private_key
+from sentry_trio.ca.pem import read_certificates
+from sentry_trio.ca.verify import verify, verify_public
+from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidCSRError, SentryError
+
+from .making import NOW, csr_pem, new_key
+
+# An issuer with TLS feature 23 (RFC 7633), for which cryptography raises KeyError, and the root that has signed it.
+DATA = Path(__file__).parent / "data" / "tls-feature"
+ANCHORS, CHAIN = (DATA / "ca.crt").read_bytes(), (DATA / "issuer.crt").read_bytes()
+KEY = write_private_key(new_key())
+UNREADABLE = "certificate 1 of the issuer chain cannot be read: KeyError 23"
+
+
+class PanicException(BaseException):
+    """Looks like a panic of cryptography's Rust code."""
+
+
+def raising(error: BaseException) -> Callable[..., object]:
+    def parse(*_: object, **__: object) -> object:
+        raise error
+
+    return parse
+
+
+def test_a_certificate_that_its_library_fails_on_is_refused() -> None:
+    with pytest.raises(InvalidBundleError) as caught:
+        read_certificates(CHAIN, role="issuer chain")
+    assert str(caught.value) == UNREADABLE
+
+
+def test_so_is_a_bundle_with_one() -> None:
+    with pytest.raises(InvalidBundleError) as caught:
+        verify(StoredBundle(ANCHORS, CHAIN, KEY), NOW)
+    assert str(caught.value) == f"failed to verify CA bundle: {UNREADABLE}"
+    assert caught.value.parts == (BundlePart.CHAIN,)
+    with pytest.raises(InvalidBundleError, match=UNREADABLE):
+        verify_public(ANCHORS, CHAIN, NOW)
+
+
+def test_so_is_a_bundle_whose_parts_fail_only_when_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentry_trio.ca.verify.check_signed_by", raising(LookupError("no such curve")))
+    with pytest.raises(InvalidBundleError) as caught:
+        verify(StoredBundle(ANCHORS, ANCHORS, KEY), NOW)
+    assert str(caught.value) == "failed to verify CA bundle: no such curve"
+    assert caught.value.parts == (BundlePart.ANCHORS,)
+
+
+@pytest.mark.parametrize("error", [KeyError(23), PanicException("attempt to subtract with overflow")], ids=repr)
+def test_a_request_or_a_key_that_its_library_fails_on_is_refused(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = {"KeyError": "KeyError 23"}.get(type(error).__name__, str(error))
+    monkeypatch.setattr(x509, "load_der_x509_csr", raising(error))
+    with pytest.raises(InvalidCSRError) as csr:
+        read_csr(csr_pem(new_key()))
+    assert str(csr.value) == f"failed to parse certificate signing request: {why}"
+    monkeypatch.setattr(serialization, "load_der_private_key", raising(error))
+    with pytest.raises(InvalidBundleError) as key:
+        read_private_key(KEY)
+    assert str(key.value) == f'the "PRIVATE KEY" block holds no key that can be read: {why}'
+    monkeypatch.setattr(jwk, "import_key", raising(error))
+    with pytest.raises(InvalidBundleError) as jwks:
+        read_jwks(b'{"kty":"RSA"}')
+    assert str(jwks.value) == f"failed to verify JWKS: failed to parse JWKS: {why}"
+
+
+def test_the_reason_is_never_empty() -> None:
+    with pytest.raises(InvalidBundleError, match=r"^failed to verify JWKS: failed to parse JWKS: \S"):
+        read_jwks('{"kty":"RSA","n":"ä","e":"AQAB"}'.encode())
+
+
+@pytest.mark.parametrize("error", [InvalidCSRError("invalid signature"), KeyboardInterrupt(), SystemExit()], ids=repr)
+def test_errors_about_the_input_and_the_end_of_the_process_pass(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, parsing(SentryError):
+        raise error
+    assert caught.value is error
