@@ -229,12 +229,15 @@ class CertificateService:
         issued: IssuedCertificate,
         identity: WorkloadIdentity,
     ) -> None:
-        """One for the trust domain and all audiences asked for, and one for each of these, as Dapr Sentry 1.18 does."""
-        asked = list(request.jwt_audiences)
+        """Adds one JWT for the trust domain and all requested audiences, and one for each of these alone.
+
+        daprd looks the trust domain's own token up by its name, as Dapr Sentry's map has it.
+        """
+        audiences = [vouched.trust_domain, *request.jwt_audiences]
         issue = partial(jwts.issue, identity.spiffe_id, now=self._now(), not_after=issued.not_after)
         with self._metrics.stage("sign"), _naming("JWT"):
-            response.jwt.value = issue([vouched.trust_domain, *asked])
-        for audience in dict.fromkeys(asked):
+            response.jwt.value = issue(audiences)
+        for audience in dict.fromkeys(audiences):
             # An RSA signature takes the better part of a millisecond.
             await trio.lowlevel.checkpoint()
             with self._metrics.stage("sign"), _naming(f"JWT for audience {audience}"):

@@ -83,7 +83,7 @@ def test_each_request_has_its_line_and_no_secret_is_in_any(place: Path) -> None:
     assert issued["serial"] == serial(first)
     assert issued["sha256"] == first.certificate.fingerprint(hashes.SHA256()).hex()
     assert issued["not_after"].startswith(first.certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%S"))
-    assert issued["jwts"] == 3
+    assert issued["jwts"] == 4
     assert re.fullmatch(r"127\.0\.0\.1:\d+", issued["caller"])
     assert (refused["outcome"], refused["cause"], refused["asked"]["app_id"]) == (
         *("not_issued", "not_permitted", "my.cart"),
