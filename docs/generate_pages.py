@@ -8,8 +8,9 @@ import dataclasses
 import difflib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -39,13 +40,13 @@ spec:
 
 def flags_page() -> str:
     """docs/flags.md."""
-    rows = (f"| `--{flag.name}` | {_takes(flag)} | {_default(flag)} | {_cell(flag.usage)} |" for flag in FLAGS)
     return _page(
         "Flags",
-        "Each may be written with one dash or two, and its value after `=` or as the next argument. "
-        "They are Dapr Sentry's as far as `--metrics-listen-address`, with its names, kinds and defaults "
-        "(`--mode` apart); those after it are our own.",
-        _table(("flag", "takes", "default", "meaning"), rows),
+        "Each may be written with one dash or two, and its value after `=` or as the next argument; a switch takes one "
+        "only after `=`. Flags marked with * are our own; all others are Dapr Sentry's, with its names, kinds and "
+        "defaults (`--mode` apart). A flag that has no effect, such as `--jwt-ttl` without `--jwt-enabled`, is "
+        "accepted with a warning.",
+        *(part for group, flags in groupby(FLAGS, key=lambda flag: flag.group) for part in _group(group, flags)),
         "Durations are Go's: `90s`, `1h30m`, `250ms`. Lists are parted by commas, and a list flag may be given again.",
         "## Environment",
         _table(
@@ -63,10 +64,24 @@ def flags_page() -> str:
             [
                 "| 0 | shut down gracefully, or help was asked for |",
                 "| 1 | did not start, or failed; the last log line says why |",
-                "| 2 | the command line was not understood |",
+                "| 2 | the command line is wrong: an unknown command or flag, or a value that a flag cannot have |",
             ],
         ),
     )
+
+
+def _group(title: str, flags: Iterable[Flag]) -> Iterator[str]:
+    yield f"## {title}"
+    rows = (
+        f"| `--{flag.name}`{' *' if flag.is_own else ''} | {_takes(flag)} | {_default(flag)} | {_meaning(flag)} |"
+        for flag in flags
+    )
+    yield _table(("flag", "takes", "default", "meaning"), rows)
+
+
+def _meaning(flag: Flag) -> str:
+    choices = f": {', '.join(f'`{choice}`' for choice in flag.choices)}" if flag.choices else ""
+    return f"{_cell(flag.usage)}{choices}"
 
 
 def configuration_page() -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sentry_trio.settings.flag_table import FLAGS
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
@@ -90,3 +92,8 @@ def test_generated_pages_are_what_the_code_says(name: str) -> None:
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
     assert (DOCS / name).read_text() == generator.PAGES[name](), "run `make docs` and commit what it writes"
+
+
+def test_the_readme_lists_our_own_flags() -> None:
+    rows = re.findall(r"^\| `--([\w-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted({flag.name for flag in FLAGS if flag.is_own} | {"mode"})

@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
@@ -28,9 +28,10 @@ Exit codes: 0 intact; 1 broken, and each fault is told in a line; 2 not understo
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sentry-trio audit", description="Work with audit logs.")
-    commands = parser.add_subparsers(required=True, metavar="verify")
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command's arguments."""
+    made = argparse.ArgumentParser(prog="sentry-trio audit", description="Work with audit logs.")
+    commands = made.add_subparsers(required=True, metavar="verify")
     verify = commands.add_parser(
         "verify",
         help="find what was altered, taken out, put in or moved",
@@ -43,12 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--expect-last", metavar="HASH", type=_hash, help="hash that the last line must have")
     add("--expect", metavar="HASH", type=_hash, action="append", default=[], help="hash that a line must have")
     add("--among-logs", action="store_true", help="pass over other lines, as in the output of a container")
-    return parser
+    return made
 
 
-def audit(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Verifies an audit log, prints what it found; returns the exit code."""
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     verifier = Verifier(among_logs=asked.among_logs, expected=frozenset(asked.expect), expected_last=asked.expect_last)
     name = "standard input" if asked.file == _STDIN else asked.file
     try:

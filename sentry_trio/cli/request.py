@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -44,14 +44,15 @@ Exit codes: 0 obtained, 1 not obtained, 2 not understood.
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command's arguments."""
+    made = argparse.ArgumentParser(
         prog="sentry-trio request",
         description="Obtain a workload certificate from a running certificate authority, as daprd would.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--id", required=True, help="app ID, the last segment of the SPIFFE ID")
     add("--namespace", default="default", help="namespace of the workload (default: %(default)s)")
     add("--trust-domain", default="", help="trust domain to ask for (default: the authority's choice, 'public')")
@@ -87,16 +88,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="directory to write to, made if absent (default: the present one)",
     )
-    return parser
+    return made
 
 
-def request(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Obtains a certificate, writes it, prints a summary; returns the exit code."""
-    parser = _parser()
-    asked = parser.parse_args(arguments)
+    asked = parser().parse_args(arguments)
     host, colon, port = asked.address.rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and int(port) <= 65535):
-        parser.error(f"--address must be host:port, got {asked.address!r}")
+        parser().error(f"--address must be host:port, got {asked.address!r}")
     try:
         obtained = obtain(
             Authority(

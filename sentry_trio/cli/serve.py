@@ -14,27 +14,19 @@ import trio
 from trio_util import AsyncValue
 
 from sentry_trio import __version__, app
-from sentry_trio.errors import InvalidBundleError, ListenError, SentryError, StoreError
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenError, SentryError, StoreError
 from sentry_trio.settings.flags import HelpRequested, UsageError
 from sentry_trio.settings.options import Options, parse_options
 from sentry_trio.telemetry.logs import LogFileError, configure_logging, get_logger, open_log
 
 _log: Final = get_logger("dapr.sentry")
 _signals_log: Final = get_logger("dapr.signals")
+_FAILED, _USAGE = 1, 2
 # As Go spells them.
 _SPELLINGS: Final[Mapping[int, str]] = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
 
-# Dapr's usage text comes first: it names no commands, having none.
-_COMMANDS: Final = """\
-Commands, beside `serve` with these flags, which needs no name:
-      request   obtain a workload certificate from a running authority
-      status    show what running authorities say of themselves
-      version   print the version
-`sentry-trio COMMAND --help` tells more of request and status.
-"""
 
-
-def serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serves until a signal ends it; returns the exit code."""
     instance = environ.get("HOSTNAME") or socket.gethostname()
     # Until the options are read, and if they never are: text on standard output.
@@ -42,24 +34,28 @@ def serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         options = parse_options(arguments, environ)
         stream = sys.stdout if options.log_file is None else open_log(options.log_file)
-    except HelpRequested as help_requested:
-        print(help_requested.usage, _COMMANDS, sep="\n", end="", file=sys.stderr)
+    except HelpRequested:
+        from sentry_trio.cli.help import overview
+
+        print(overview(environ), end="")
         return 0
     except UsageError as error:
         print(error.usage, end="", file=sys.stderr)
         print(error.line, file=sys.stderr)
-        return 2
+        return _USAGE
     except LogFileError as error:
         _log.fatal(str(error))
-        return 1
-    except SentryError as error:
+        return _FAILED
+    except InvalidOptionsError as error:
         _log.fatal(f"Invalid options: {error}")
-        return 1
+        return _USAGE
     configure_logging(
         level=options.log_level, as_json=options.log_as_json, stream=stream, instance=instance, version=__version__
     )
     _log.info(f"Starting Dapr Sentry certificate authority -- version {__version__} -- sentry-trio")
     _log.info(f"Log level set to: {options.log_level}")
+    for warning in options.warnings:
+        _log.warning(warning)
     _raise_descriptor_limit()
     try:
         trio.run(_serve, options, environ)
@@ -122,17 +118,21 @@ class _Obedience:
 
 
 def _failed(group: BaseExceptionGroup[BaseException]) -> int:
-    """Tells in one line each what ended the process."""
+    """Logs in one line each what ended the process; returns the exit code."""
+    code = _FAILED
     for error in _leaves(group):
         if isinstance(error, StoreError | InvalidBundleError):
             _log.fatal(f"error creating CA: failed to get CA bundle: {error}")
         elif isinstance(error, ListenError):
             _log.fatal(f"error running Sentry: {error}")
+        elif isinstance(error, InvalidOptionsError):
+            _log.fatal(f"Invalid options: {error}")
+            code = _USAGE
         elif isinstance(error, SentryError):
             _log.fatal(str(error))
         else:
             _log.fatal(f"unexpected error: {error!r}", exc_info=error)
-    return 1
+    return code
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

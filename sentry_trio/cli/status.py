@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sentry_trio import __version__
-from sentry_trio.cli.status_flags import Asked, parse
+from sentry_trio.cli.status_flags import Asked, parse, parser
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.status.document import document
 from sentry_trio.status.drawing import Drawing
@@ -29,12 +29,14 @@ from sentry_trio.status.report import NotShown, Report
 from sentry_trio.status.watching import watch
 from sentry_trio.telemetry.logs import configure_logging
 
+__all__ = ["parser", "run"]
+
 _EXIT_CODES: Final[Mapping[Verdict, int]] = {Verdict.WELL: 0, Verdict.UNREACHABLE: 1, Verdict.ATTENTION: 3}
 _INTERRUPTED: Final = 130  # as shells have it
 _OWN_FILES: Final = Path(".sentry")  # where `make run` keeps them
 
 
-def status(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Looks, once or again and again; returns the exit code."""
     asked = parse(arguments, environ)
     if isinstance(sys.stdout, TextIOWrapper):

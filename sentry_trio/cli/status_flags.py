@@ -70,15 +70,16 @@ class Asked:
     as_json: bool
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command's arguments."""
+    made = argparse.ArgumentParser(
         prog="sentry-trio status",
         description="Show what running certificate authorities say of themselves, and whether they agree.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = made.add_argument
     add(
         "--replica",
         action="append",
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of the authority; implies --kubernetes (default: a pod's own, {_NAMESPACE})",
     )
     add("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="for each answer (default: %(default)g)")
-    output = parser.add_mutually_exclusive_group()
+    output = made.add_mutually_exclusive_group()
     output.add_argument(
         "--watch",
         type=_seconds,
@@ -122,16 +123,16 @@ def _parser() -> argparse.ArgumentParser:
         help="look again every so many seconds, until interrupted (default: 2)",
     )
     output.add_argument("--json", action="store_true", help="one JSON document, for scripts")
-    return parser
+    return made
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
     """Reads a command line; what is not understood ends the process with exit code 2, as argparse does."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    parsing = parser()
+    given = parsing.parse_args(arguments)
     kubernetes = given.kubernetes or given.kubeconfig is not None or given.namespace is not None
     if kubernetes and given.issuer_credentials is not None:
-        parser.error("--issuer-credentials names files, and --kubernetes a Secret: the trust bundle is in one of them")
+        parsing.error("--issuer-credentials names files, and --kubernetes a Secret: the trust bundle is in one of them")
     in_pod = (
         given.issuer_credentials is None
         and given.kubeconfig is None
@@ -140,11 +141,11 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
     )
     namespace = given.namespace or _own_namespace(environ, in_pod=in_pod)
     if not _LABEL.fullmatch(namespace):
-        parser.error(f"--namespace must be the name of a namespace, got {namespace!r}")
+        parsing.error(f"--namespace must be the name of a namespace, got {namespace!r}")
     try:
         replicas = tuple(_replica(text, given.timeout, asked=True) for text in given.replica)
     except ValueError as error:
-        parser.error(str(error))
+        parsing.error(str(error))
     return Asked(
         replicas=replicas,
         here=_replica(_HERE, given.timeout, asked=False),

@@ -5,7 +5,7 @@ It knows flags as a table of `Flag` and nothing of what they are for.
 
 import enum
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias, TypeVar, assert_never
@@ -13,9 +13,9 @@ from typing import TypeAlias, TypeVar, assert_never
 from sentry_trio.errors import SentryError
 from sentry_trio.settings.durations import format_duration, parse_duration
 from sentry_trio.settings.lists import parse_list
-from sentry_trio.settings.scalars import InvalidValueError, encode, parse_bool, parse_int, quote
+from sentry_trio.settings.scalars import InvalidValueError, encode, parse_bool, parse_float, parse_int, quote
 
-Value: TypeAlias = str | bool | int | timedelta | tuple[str, ...]
+Value: TypeAlias = str | bool | int | float | timedelta | tuple[str, ...]
 _T = TypeVar("_T", bound=Value)
 
 
@@ -34,14 +34,9 @@ class UsageError(SentryError):
 
 
 class HelpRequested(SentryError):  # noqa: N818 - asking for help is no error
-    """`-h`, `-help` or `--help` came before any mistake.
+    """`-h`, `-help` or `--help` came before any mistake."""
 
-    Attributes:
-        usage: the usage text, ending with a line break; meant for standard error, as pflag does.
-    """
-
-    def __init__(self, usage: str) -> None:
-        self.usage = usage
+    def __init__(self) -> None:
         super().__init__("help requested")
 
 
@@ -51,6 +46,7 @@ class Kind(enum.Enum):
     STRING = "string"
     BOOL = ""
     INT = "int"
+    FLOAT = "float"
     DURATION = "duration"
     STRINGS = "strings"
 
@@ -64,12 +60,42 @@ class Flag:
         kind: what it takes.
         default: its value when not given; `None` for a string flag that knows "not given" from "given empty".
         usage: one line of plain text.
+        choices: the values that are accepted; empty if any is. The parser does not check them.
+        needs: what has to be on for the flag to have an effect: a switch by its name, or "kubernetes mode"; else empty.
+        group: title of the section of the help text that lists it.
+        is_own: Dapr Sentry has no such flag.
+        is_inert: the flag is accepted for compatibility and has no effect.
     """
 
     name: str
     kind: Kind
     default: Value | None
     usage: str
+    choices: tuple[str, ...] = ()
+    needs: str = ""
+    group: str = ""
+    is_own: bool = False
+    is_inert: bool = False
+
+    @property
+    def head(self) -> str:
+        """The flag and what it takes, as in pflag's usage text: `--port int`."""
+        return f"--{self.name} {self.kind.value}".rstrip()
+
+    @property
+    def shown_default(self) -> str:
+        """The default as in pflag's usage text, ` (default 8080)`; empty if it is zero."""
+        match self.default:
+            case str(text) if text:
+                return f" (default {quote(text)})"
+            case timedelta() as duration if duration:
+                return f" (default {format_duration(duration)})"
+            case bool(switch) if switch:
+                return " (default true)"
+            case int(number) | float(number) if number:
+                return f" (default {number})"
+            case _:
+                return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +144,14 @@ class FlagSet:
         self._name = name
         self._flags = {flag.name: flag for flag in flags}
 
+    def __iter__(self) -> Iterator[Flag]:
+        return iter(self._flags.values())
+
     def usage(self) -> str:
         """The usage text in pflag's layout: one line per flag, columns aligned, defaults unless zero."""
         flags = sorted(self._flags.values(), key=lambda flag: flag.name)
-        heads = [f"      --{flag.name} {flag.kind.value}".rstrip() for flag in flags]
-        width = max(map(len, heads), default=0)
-        lines = [
-            f"{head:<{width}}   {flag.usage}{_shown_default(flag)}" for head, flag in zip(heads, flags, strict=True)
-        ]
+        width = max((len(flag.head) for flag in flags), default=0)
+        lines = [f"      {flag.head:<{width}}   {flag.usage}{flag.shown_default}" for flag in flags]
         return "\n".join((f"Usage of {self._name}:", *lines, ""))
 
     def parse(self, arguments: Sequence[str]) -> ParsedFlags:
@@ -170,7 +196,7 @@ class FlagSet:
             raise UsageError(f"bad flag syntax: {argument}", self.usage())
         flag = self._flags.get(name)
         if flag is None:
-            raise HelpRequested(self.usage()) if name == "help" else UsageError(f"unknown flag: --{name}", self.usage())
+            raise HelpRequested if name == "help" else UsageError(f"unknown flag: --{name}", self.usage())
         if equals:
             return flag, text
         if flag.kind is Kind.BOOL:
@@ -183,7 +209,7 @@ class FlagSet:
         """What to say to a one-letter flag: only `-h` is known."""
         letter = argument[1]
         if letter == "h":
-            return HelpRequested(self.usage())
+            return HelpRequested()
         quoted = quote(letter, mark="'")
         return UsageError(f"unknown shorthand flag: {quoted} in {argument}", self.usage())
 
@@ -208,23 +234,11 @@ def _parse_value(kind: Kind, text: str) -> Value:
             return parse_bool(text)
         case Kind.INT:
             return parse_int(text)
+        case Kind.FLOAT:
+            return parse_float(text)
         case Kind.DURATION:
             return parse_duration(text)
         case Kind.STRINGS:
             return parse_list(text)
         case _:
             assert_never(kind)
-
-
-def _shown_default(flag: Flag) -> str:
-    match flag.default:
-        case str(text) if text:
-            return f" (default {quote(text)})"
-        case timedelta() as duration if duration:
-            return f" (default {format_duration(duration)})"
-        case bool(switch) if switch:
-            return " (default true)"
-        case int(number) if number:
-            return f" (default {number})"
-        case _:
-            return ""

@@ -1,7 +1,7 @@
 """What the values of the flags may be, alone and together: each rule is a function that raises or hands on a value."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, TypeAlias
@@ -9,18 +9,24 @@ from typing import Final, TypeAlias
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings.addresses import listen_port
 from sentry_trio.settings.durations import format_duration
-from sentry_trio.settings.flags import ParsedFlags
+from sentry_trio.settings.flags import Flag, ParsedFlags
 from sentry_trio.settings.scalars import InvalidValueError, parse_decimal, quote
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
+JWT_ALGORITHMS: Final = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
 SHORTEST_ROTATION: Final = timedelta(seconds=10)
 """The least time that a JWT signing key signs before the next takes over: each takes three restarts."""
 MOST_RETIRED_KEYS: Final = 20
 """How many keys at most may have to be published until their last tokens have ended."""
 _CLUSTER_VARIABLE = "KUBERNETES_SERVICE_HOST"
+_KUBERNETES: Final = "kubernetes mode"
+_MOST_SHOWN: Final = 5
 
 
 class Mode(enum.Enum):
@@ -46,29 +52,40 @@ class TokenVerification(enum.Enum):
     """The cluster's public keys, and the API server where they cannot."""
 
 
+def one_of(name: str, text: str, choices: Sequence[str]) -> str:
+    """A value of a flag that has choices.
+
+    Raises:
+        InvalidOptionsError: it is none of them; names them.
+    """
+    if text not in choices:
+        raise InvalidOptionsError(f"invalid --{name} {quote(text)}: {_expected(choices)}")
+    return text
+
+
+def _expected(choices: Sequence[str]) -> str:
+    return f"expected one of {', '.join(choices)}"
+
+
 def token_verification(text: str) -> TokenVerification:
     """The way of that name.
 
     Raises:
         InvalidOptionsError: names what there is.
     """
-    try:
-        return TokenVerification(text)
-    except ValueError as error:
-        known = ", ".join(each.value for each in TokenVerification)
-        raise InvalidOptionsError(f"invalid --token-verification {quote(text)}: expected one of {known}") from error
+    return TokenVerification(one_of("token-verification", text, [each.value for each in TokenVerification]))
 
 
 def mode_named(text: str) -> Mode:
     """The mode of that name.
 
     Raises:
-        InvalidOptionsError: `invalid mode: <text>`.
+        InvalidOptionsError: in Dapr Sentry's words, and names what there is.
     """
     try:
         return Mode(text)
     except ValueError as error:
-        raise InvalidOptionsError(f"invalid mode: {text}") from error
+        raise InvalidOptionsError(f"invalid mode: {text}: {_expected([mode.value for mode in Mode])}") from error
 
 
 def check_together(flags: ParsedFlags) -> None:
@@ -137,23 +154,35 @@ def log_level(text: str) -> str:
     """One of `LOG_LEVELS`, whatever the case of `text`.
 
     Raises:
-        InvalidOptionsError: `invalid value for --log-level: <text>`.
+        InvalidOptionsError: in Dapr Sentry's words, and names what there is.
     """
     level = text.lower()
     if level not in LOG_LEVELS:
-        raise InvalidOptionsError(f"invalid value for --log-level: {text}")
+        raise InvalidOptionsError(f"invalid value for --log-level: {text}: {_expected(LOG_LEVELS)}")
     return level
 
 
-def ca_key_type(text: str) -> str:
-    """One of `CA_KEY_TYPES`.
+def jwt_signing_algorithm(flags: ParsedFlags) -> str:
+    """The algorithm by which JWTs are signed; not checked with JWTs off.
 
     Raises:
         InvalidOptionsError: names what there is.
     """
-    if text not in CA_KEY_TYPES:
-        raise InvalidOptionsError(f"invalid --ca-key-type {quote(text)}: expected one of {', '.join(CA_KEY_TYPES)}")
-    return text
+    text = flags.get("jwt-signing-algorithm", str)
+    return one_of("jwt-signing-algorithm", text, JWT_ALGORITHMS) if flags.get("jwt-enabled", bool) else text
+
+
+def check_inert(flags: ParsedFlags) -> None:
+    """Checks the values of flags that have no effect yet, so that a mistake does not wait until they have.
+
+    Raises:
+        InvalidOptionsError: names the flag and its range.
+    """
+    positive_duration("ca-ttl", flags.get("ca-ttl", timedelta))
+    threshold = flags.get("ca-renewal-threshold", float)
+    if not 0 < threshold < 1:
+        raise InvalidOptionsError(f"--ca-renewal-threshold must be between 0 and 1, got {threshold:g}")
+    not_negative("trust-anchor-propagation-grace", flags.get("trust-anchor-propagation-grace", timedelta))
 
 
 def metrics_port(flags: ParsedFlags) -> int:
@@ -171,14 +200,14 @@ def metrics_port(flags: ParsedFlags) -> int:
     return listen_port("metrics-port", number)
 
 
-def drain_timeout(duration: timedelta) -> timedelta:
-    """How long open calls may take to end; zero ends them at once.
+def not_negative(name: str, duration: timedelta) -> timedelta:
+    """A time that may be zero.
 
     Raises:
         InvalidOptionsError: it is negative.
     """
     if duration < timedelta():
-        raise InvalidOptionsError(f"--drain-timeout must not be negative, got {format_duration(duration)}")
+        raise InvalidOptionsError(f"--{name} must not be negative, got {format_duration(duration)}")
     return duration
 
 
@@ -232,6 +261,35 @@ def audit_required(flags: ParsedFlags) -> bool:
     if required and not flags.get("audit-log", str):
         raise InvalidOptionsError("--audit-required needs --audit-log: a path, or stdout")
     return required
+
+
+def warnings(flags: ParsedFlags, table: Iterable[Flag], mode: Mode) -> tuple[str, ...]:
+    """Sentences on arguments that have no effect, for the log.
+
+    Args:
+        flags: the command line.
+        table: all flags.
+        mode: in which the process runs.
+    """
+    table = [flag for flag in table if flag.name in flags.given]
+    found = []
+    for need in dict.fromkeys(flag.needs for flag in table if flag.needs):
+        is_met = mode is Mode.KUBERNETES if need == _KUBERNETES else flags.get(need, bool)
+        if not is_met:
+            names = _named(flag for flag in table if flag.needs == need)
+            found.append(
+                f"no effect {f'in {mode.value} mode' if need == _KUBERNETES else f'without --{need}'}: {names}"
+            )
+    if names := _named(flag for flag in table if flag.is_inert):
+        found.append(f"no effect yet, accepted for compatibility: {names}")
+    if flags.positional:
+        shown = ", ".join(map(quote, flags.positional[:_MOST_SHOWN]))
+        found.append(f"arguments without effect: {shown} (the value of a switch follows '=': --jwt-enabled=false)")
+    return tuple(found)
+
+
+def _named(flags: Iterable[Flag]) -> str:
+    return ", ".join(f"--{flag.name}" for flag in flags)
 
 
 def own_namespace(environ: Mapping[str, str]) -> str:

@@ -40,6 +40,7 @@ class Options:
         audit_log: path of the audit log, or `stdout`; `None` where none is kept.
         audit_required: whether nothing is issued that cannot be recorded there.
         namespace: the process's own namespace, from NAMESPACE; not empty.
+        warnings: sentences on arguments that have no effect.
     """
 
     config: str
@@ -90,6 +91,7 @@ class Options:
     audit_log: str | None
     audit_required: bool
     namespace: str
+    warnings: tuple[str, ...]
 
     @property
     def issuer_ca_path(self) -> Path:
@@ -150,11 +152,13 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         HelpRequested: help was asked for.
         InvalidOptionsError: the first rule that is broken.
     """
-    flags = flag_set(environ).parse(arguments)
-    asked_mode = rules.mode_named(flags.get("mode", str))
+    table = flag_set(environ)
+    flags = table.parse(arguments)
+    mode = rules.mode_named(flags.get("mode", str)).resolve(environ)
     rules.check_together(flags)
     level = rules.log_level(flags.get("log-level", str))
     rules.check_oidc_files(flags)
+    rules.check_inert(flags)
     return Options(
         config=flags.get("config", str),
         config_given="config" in flags.given,
@@ -167,12 +171,12 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         listen_address=_host(flags, "listen-address"),
         healthz_port=_port(flags, "healthz-port"),
         healthz_listen_address=_host(flags, "healthz-listen-address"),
-        mode=asked_mode.resolve(environ),
+        mode=mode,
         jwt_enabled=flags.get("jwt-enabled", bool),
         jwt_key_filename=flags.get("jwt-key-filename", str),
         jwks_filename=flags.get("jwks-filename", str),
         jwt_issuer=flags.text_if_given("jwt-issuer"),
-        jwt_signing_algorithm=flags.get("jwt-signing-algorithm", str),
+        jwt_signing_algorithm=rules.jwt_signing_algorithm(flags),
         jwt_key_id=flags.text_if_given("jwt-key-id"),
         jwt_ttl=rules.jwt_ttl(flags),
         jwt_key_rotation=rules.jwt_key_rotation(flags),
@@ -193,8 +197,8 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         enable_metrics=flags.get("enable-metrics", bool),
         metrics_port=rules.metrics_port(flags),
         metrics_listen_address=_host(flags, "metrics-listen-address"),
-        ca_key_type=rules.ca_key_type(flags.get("ca-key-type", str)),
-        drain_timeout=rules.drain_timeout(flags.get("drain-timeout", timedelta)),
+        ca_key_type=rules.one_of("ca-key-type", flags.get("ca-key-type", str), rules.CA_KEY_TYPES),
+        drain_timeout=rules.not_negative("drain-timeout", flags.get("drain-timeout", timedelta)),
         token_verification=rules.token_verification(flags.get("token-verification", str)),
         max_connections=_positive(flags, "max-connections"),
         max_connections_per_peer=_positive(flags, "max-connections-per-peer"),
@@ -204,6 +208,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         audit_log=flags.get("audit-log", str) or None,
         audit_required=rules.audit_required(flags),
         namespace=rules.own_namespace(environ),
+        warnings=rules.warnings(flags, table, mode),
     )
 
 

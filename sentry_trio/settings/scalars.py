@@ -13,6 +13,7 @@ _UINT64_LIMIT = 1 << 64
 _PREFIXES = {"0b": 2, "0o": 8, "0x": 16}
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
+_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ESCAPES = {
     "\a": "\\a",
     "\b": "\\b",
@@ -84,6 +85,17 @@ def parse_decimal(text: str) -> int:
         InvalidValueError: `strconv.Atoi: parsing "abc": invalid syntax`, or `value out of range`.
     """
     return _parse_int(text, function="Atoi", any_base=False)
+
+
+def parse_float(text: str) -> float:
+    """Read a decimal number as Go's `strconv.ParseFloat(text, 64)`; hexadecimal and infinite ones are refused.
+
+    Raises:
+        InvalidValueError: `strconv.ParseFloat: parsing "abc": invalid syntax`.
+    """
+    if not _FLOAT.fullmatch(text):
+        raise _fault("ParseFloat", text, "invalid syntax")
+    return float(text)
 
 
 def parse_bool(text: str) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio import __version__
 from tests.cli.conftest import Start
 
 # A container of root is refused in Kubernetes mode unless it is said to be meant; and HOME says where a kubeconfig is.
@@ -102,24 +101,11 @@ def test_a_command_line_that_is_not_understood(arguments: list[str], line: str) 
     assert lines[-1] == line
 
 
-@pytest.mark.parametrize("flag", ["-h", "--help", "-help"])
-def test_help(flag: str) -> None:
-    result = run(flag)
-    assert result.returncode == 0
-    assert result.stderr.startswith("Usage of sentry:\n")
-    assert "      status    show" in result.stderr
-    assert result.stdout == ""
-
-
 @pytest.mark.parametrize(
     ("arguments", "environ", "message"),
     [
-        (["--mode=nope"], {}, "Invalid options: invalid mode: nope"),
         (["--mode=kubernetes"], UNSAFE, "/nowhere/.kube/config"),
         ([], {**UNSAFE, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "cannot use"),
-        (["--jwt-enabled", "--jwt-key-rotation=1s"], {}, "--jwt-key-rotation must be 0 or at least 1h12m0s"),
-        (["--jwt-issuer=x"], {}, "jwt-issuer cannot be set when jwt-enabled is false"),
-        (["--mode=standalone"], {"NAMESPACE": ""}, "NAMESPACE"),
         (["--mode=standalone", "--issuer-credentials=/nowhere"], {}, "failed to add target /nowhere: no such file"),
     ],
 )
@@ -133,8 +119,43 @@ def test_what_keeps_it_from_starting_is_one_line(arguments: list[str], environ: 
     assert result.stderr == ""
 
 
-def test_version() -> None:
-    assert run("version").stdout == f"{__version__}\n"
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        (["--mode=nope"], {}, "invalid mode: nope: expected one of auto, standalone, kubernetes"),
+        (
+            ["--log-level=nope"],
+            {},
+            "invalid value for --log-level: nope: expected one of debug, info, warn, error, fat",
+        ),
+        (["--port=99999999"], {}, "invalid --port 99999999: expected a port from 0 to 65535"),
+        (["--metrics-port=x"], {}, "failed to parse metrics port: "),
+        (["--drain-timeout=-1s"], {}, "--drain-timeout must not be negative, got -1s"),
+        (["--jwt-enabled", "--jwt-key-rotation=1s"], {}, "--jwt-key-rotation must be 0 or at least 1h12m0s"),
+        (["--jwt-issuer=x"], {}, "jwt-issuer cannot be set when jwt-enabled is false"),
+        (["--mode=standalone"], {"NAMESPACE": ""}, "the environment variable NAMESPACE is empty"),
+        (["--trust-domain=UPPER", "--metrics-port=0", "--healthz-port=0"], {}, "--trust-domain 'UPPER' and NAMESPACE"),
+    ],
+)
+def test_a_value_that_cannot_be_is_a_mistake_of_the_command_line(
+    arguments: list[str], environ: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    result = run(f"--issuer-credentials={tmp_path}", "--listen-address=127.0.0.1", "--port=0", *arguments, **environ)
+    assert result.returncode == 2
+    (fatal,) = [line for line in result.stdout.splitlines() if "level=fatal" in line]
+    assert f"Invalid options: {message}" in fatal
+    assert result.stderr == ""
+
+
+def test_what_has_no_effect_is_a_warning(start: Start) -> None:
+    process = start("--ca-renewal-threshold=0.9", "--ca-ttl=1h", "--jwt-key-rotation=720h", "--log-as-json", "true")
+    process.log_until("Running gRPC server on port ")
+    warnings = [record["msg"] for record in process.records if record["level"] == "warning"]
+    assert [str(text).partition(":")[0] for text in warnings] == [
+        "no effect without --jwt-enabled",
+        "no effect yet, accepted for compatibility",
+        "arguments without effect",
+    ]
 
 
 def test_the_console_script_is_the_module(tmp_path: Path) -> None:

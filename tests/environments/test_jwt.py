@@ -165,7 +165,7 @@ async def test_a_new_pair_is_in_use_at_the_next_run_and_a_lost_one_changes_nothi
 
 async def test_what_keeps_it_from_starting(tmp_path: Path) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(InvalidBundleError, match="unsupported"), flatten_subgroups=True):
-        async with serving(options_in(tmp_path, "--jwt-signing-algorithm=x")):
+        async with serving(replace(options_in(tmp_path), jwt_signing_algorithm="x")):
             pass
     (tmp_path / "jwks.json").write_text("{}")
     with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="put the key back"), flatten_subgroups=True):

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentry_trio.ca.jwt_key import generate_jwt_key, verify_jwt_key
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings.flag_table import FLAGS
-from sentry_trio.settings.flags import HelpRequested, Kind, UsageError, Value
+from sentry_trio.settings.flags import Flag, HelpRequested, Kind, UsageError, Value
+from sentry_trio.settings.option_rules import JWT_ALGORITHMS
 from sentry_trio.settings.options import Mode, Options, TokenVerification, parse_options
 
 DIRECTORY = "/var/run/secrets/dapr.io/credentials"
@@ -93,8 +95,8 @@ def test_every_flag(
 
 def test_the_table_has_every_flag_and_every_field() -> None:
     names = [row[0] for row in TABLE]
-    assert sorted(flag.name for flag in FLAGS) == sorted(names)
-    fields = {field.name for field in dataclasses.fields(Options)} - {"config_given", "namespace"}
+    assert sorted(flag.name for flag in FLAGS if not flag.is_inert) == sorted(names)
+    fields = {field.name for field in dataclasses.fields(Options)} - {"config_given", "namespace", "warnings"}
     assert fields == {name.replace("-", "_") for name in names}
 
 
@@ -103,12 +105,14 @@ def test_config_given() -> None:
     assert parse("--config", "daprsystem").config_given
 
 
-def test_help_shows_the_defaults_of_this_environment() -> None:
-    with pytest.raises(HelpRequested) as caught:
-        parse("-h", HOME="/home//me/")
+def test_a_mistake_shows_the_defaults_of_this_environment() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse("--nope", HOME="/home//me/")
     assert caught.value.usage.startswith("Usage of sentry:\n      --audit-log string     ")
     assert '(default "/home/me/.kube/config")\n' in caught.value.usage
-    assert "\n      --jwt-ttl duration                     Lifetime of JWTs (default 24h0m0s)\n" in caught.value.usage
+    assert (
+        "\n      --jwt-ttl duration                          Lifetime of JWTs (default 24h0m0s)\n" in caught.value.usage
+    )
 
 
 def test_without_home_there_is_no_kubeconfig() -> None:
@@ -143,18 +147,22 @@ KEY_NEEDED = CERT_NEEDED.replace("cert-file", "key-file")
 CERT, KEY = "--oidc-server-tls-cert-file=c", "--oidc-server-tls-key-file=k"
 
 
+MODES = ": expected one of auto, standalone, kubernetes"
+LEVELS = ": expected one of debug, info, warn, error, fatal"
+
+
 # Each row breaks the rules of all rows below it, too, as far as they can be broken together.
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--mode=x", "--oidc-enabled", "--jwt-issuer=i", "--log-level=x"], "invalid mode: x"),
-        (["--mode=", "--oidc-enabled"], "invalid mode: "),
-        (["--mode=Standalone"], "invalid mode: Standalone"),
+        (["--mode=x", "--oidc-enabled", "--jwt-issuer=i", "--log-level=x"], f"invalid mode: x{MODES}"),
+        (["--mode=", "--oidc-enabled"], f"invalid mode: {MODES}"),
+        (["--mode=Standalone"], f"invalid mode: Standalone{MODES}"),
         (["--oidc-enabled", "--jwt-issuer=i", "--log-level=x"], CERT_NEEDED),
         (["--oidc-enabled", KEY, "--jwt-issuer=i"], CERT_NEEDED),
         (["--oidc-enabled", CERT, "--jwt-issuer=i", "--log-level=x"], KEY_NEEDED),
         (["--jwt-issuer=", "--log-level=x", CERT], "jwt-issuer cannot be set when jwt-enabled is false"),
-        (["--log-level=Warning", CERT, "--port=-1"], "invalid value for --log-level: Warning"),
+        (["--log-level=Warning", CERT, "--port=-1"], f"invalid value for --log-level: Warning{LEVELS}"),
         ([CERT, "--port=-1"], "both OIDC TLS certificate and key must be provided if one is specified"),
         ([KEY, "--port=-1"], "both OIDC TLS certificate and key must be provided if one is specified"),
         (["--port=-1", "--jwt-enabled"], "invalid --port -1: expected a port from 0 to 65535"),
@@ -174,6 +182,13 @@ CERT, KEY = "--oidc-server-tls-cert-file=c", "--oidc-server-tls-key-file=k"
         (
             ["--oidc-trusted-proxies=::1,10.0.0.1/8"],
             'invalid --oidc-trusted-proxies "10.0.0.1/8": 10.0.0.1/8 has host bits set; expected networks such as 10.0.0.0/8 or fd00::/8',  # noqa: E501
+        ),
+        (["--ca-ttl=0"], "--ca-ttl must be positive, got 0s"),
+        (["--ca-renewal-threshold=1"], "--ca-renewal-threshold must be between 0 and 1, got 1"),
+        (["--trust-anchor-propagation-grace=-1s"], "--trust-anchor-propagation-grace must not be negative, got -1s"),
+        (
+            ["--jwt-enabled", "--jwt-signing-algorithm=HS256"],
+            'invalid --jwt-signing-algorithm "HS256": expected one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA',  # noqa: E501
         ),
         (["--max-connections=0"], "--max-connections must be positive, got 0"),
         (["--max-connections-per-peer=-1"], "--max-connections-per-peer must be positive, got -1"),
@@ -254,8 +269,57 @@ def test_keys_may_be_rotated() -> None:
     assert parse("--jwt-key-rotation=10s", "--jwt-ttl=3m").jwt_key_rotation == timedelta(seconds=10)
 
 
-def test_flags_of_features_that_are_off_are_accepted() -> None:
-    parse("--jwt-key-id=k", "--jwt-ttl=1h", "--jwt-signing-algorithm=x", "--oidc-path-prefix=x", "--kubeconfig=x")
+def test_flags_of_features_that_are_off_are_accepted_with_a_warning() -> None:
+    options = parse(
+        *("--jwt-ttl=1h", "--jwt-signing-algorithm=x", "--jwt-key-rotation=720h", "--oidc-path-prefix=x"),
+        *("--enable-metrics=0", "--metrics-port=x", "--token-verification=local", "--log-level=debug"),
+    )
+    assert (options.jwt_key_rotation, options.jwt_signing_algorithm) == (timedelta(days=30), "x")
+    assert options.oidc_path_prefix == "x"
+    assert options.warnings == (
+        "no effect in standalone mode: --token-verification",
+        "no effect without --jwt-enabled: --jwt-signing-algorithm, --jwt-ttl, --jwt-key-rotation",
+        "no effect without --oidc-enabled: --oidc-path-prefix",
+        "no effect without --enable-metrics: --metrics-port",
+    )
+
+
+def test_flags_of_features_that_are_on_have_no_warning() -> None:
+    jwt = ("--jwt-enabled", "--jwt-key-id=k", "--jwt-ttl=1h", "--oidc-enabled", "--oidc-server-tls-enabled=false")
+    assert parse(*jwt, "--metrics-port=1", "--mode=kubernetes", "--token-verification=local").warnings == ()
+
+
+def test_flags_of_later_releases_of_dapr_are_accepted_with_one_warning() -> None:
+    given_flags = ("--ca-ttl=1h", "--ca-renewal-enabled=false", "--ca-renewal-threshold=0.9")
+    names = "--ca-ttl, --ca-renewal-enabled, --ca-renewal-threshold, --trust-anchor-propagation-grace"
+    options = parse(*given_flags, "--trust-anchor-propagation-grace=0")
+    assert options.warnings == (f"no effect yet, accepted for compatibility: {names}",)
+
+
+def test_later_arguments_that_are_no_flags_have_a_warning() -> None:
+    options = parse("--jwt-enabled", "false", "--port=1")
+    assert options.jwt_enabled
+    assert options.warnings == (
+        "arguments without effect: \"false\" (the value of a switch follows '=': --jwt-enabled=false)",
+    )
+
+
+def test_every_algorithm_that_keys_are_made_for_can_be_chosen_and_no_other() -> None:
+    for algorithm in JWT_ALGORITHMS:
+        assert verify_jwt_key(generate_jwt_key(algorithm, None), algorithm, None).algorithm == algorithm
+
+
+@pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag.choices], ids=lambda flag: flag.name)
+def test_choices_are_what_is_accepted(flag: Flag) -> None:
+    for choice in flag.choices:
+        parse("--jwt-enabled", f"--{flag.name}={choice}")
+    with pytest.raises(InvalidOptionsError, match=f": expected one of {', '.join(flag.choices)}$"):
+        parse("--jwt-enabled", f"--{flag.name}=nope")
+
+
+def test_every_need_is_a_switch_or_a_mode() -> None:
+    switches = {flag.name for flag in FLAGS if flag.kind is Kind.BOOL}
+    assert {flag.needs for flag in FLAGS} - switches == {"", "kubernetes mode"}
 
 
 FLAG_TEXTS = st.sampled_from([flag.name for flag in FLAGS]).flatmap(

@@ -1,0 +1,47 @@
+"""The commands of the command line, and the module that runs each."""
+
+import importlib
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+
+class CommandModule(Protocol):
+    """What the module of a command has."""
+
+    def run(self, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+        """Runs the command; returns the exit code."""
+
+    def parser(self) -> ArgumentParser:
+        """The parser of its arguments. `serve` has none: its flags are read as Go reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command.
+
+    Attributes:
+        name: the first argument.
+        summary: one line of plain text.
+    """
+
+    name: str
+    summary: str
+
+    def load(self) -> CommandModule:
+        """Imports its module, and with it only what this command needs."""
+        return cast("CommandModule", importlib.import_module(f"sentry_trio.cli.{self.name}"))
+
+
+SERVE: Final = Command("serve", "run the certificate authority; this is what happens without a command")
+COMMANDS: Final = (
+    SERVE,
+    Command("request", "obtain a workload certificate, and JWTs, from a running authority"),
+    Command("status", "show the state of running authorities: certificates, restarts, calls, replicas"),
+    Command("audit", "verify an audit log: 'audit verify FILE'"),
+    Command("completion", "print a completion script for bash, zsh or fish"),
+    Command("version", "print the version"),
+    Command("help", "print the help text of a command"),
+)
+BY_NAME: Final[Mapping[str, Command]] = {command.name: command for command in COMMANDS}
