@@ -17,6 +17,7 @@ this table and holds every module to it.
     0  grpc telemetry errors lifetimes backoff            grpc knows nothing of Sentry: any grpclib service on Trio
     0  conditions                                         named problems that last
     0  tokens                                             JWTs and their keys, read in bounds; pure
+    0  reload                                             causes of a reload
 
 asyncio lives in two rooms: `kube`, whose client is written for it, and `client`, which asks a certificate authority for
 a certificate through grpclib's channel in a process of its own. Everything else is Trio.

@@ -31,7 +31,9 @@ from sentry_trio.errors import (
 )
 from sentry_trio.grpc import open_listener
 from sentry_trio.lifetimes import outliving
+from sentry_trio.reload import Reload, ReloadCause
 from sentry_trio.run import Run, Surroundings, prepare_run
+from sentry_trio.settings.durations import format_duration
 from sentry_trio.settings.options import Mode, Options
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure
@@ -150,10 +152,10 @@ async def serve(
             recorder=recorder,
         )
 
-        async def restart() -> None:
-            # The ledger has been told why it failed; the run that asked goes on.
+        async def restart(*causes: ReloadCause) -> None:
+            # The ledger has recorded the failure; the run that asked continues.
             with suppress(SentryError):
-                await authority.restart()
+                await authority.restart(*causes)
 
         async def prepare() -> Run:
             recorder.follow()
@@ -259,25 +261,39 @@ class _Ledger:
     def serves(self) -> bool:
         return all(self.health.target(target).is_ready for target in _TARGETS)
 
-    def serving(self, run: Run, number: int) -> None:
-        if self.present is not None and self.present.bundle.fingerprint != run.bundle.fingerprint:
-            self.tell(Notice.REPLACED, f"a trust bundle that was changed is in use: {run.bundle.fingerprint}")
+    def serving(self, run: Run, number: int, reload: Reload | None) -> None:
+        former, fingerprint = self.present, run.bundle.fingerprint
+        if former is not None and former.bundle.fingerprint != fingerprint:
+            self.tell(Notice.REPLACED, f"a trust bundle that was changed is in use: {fingerprint}")
+        if former is not None and reload is not None:
+            _log.info(
+                "reload succeeded",
+                **_described(reload),
+                run=number,
+                bundle=fingerprint,
+                previous_bundle=former.bundle.fingerprint,
+                workload_cert_ttl=format_duration(run.configuration.workload_cert_ttl),
+                allowed_clock_skew=format_duration(run.configuration.allowed_clock_skew),
+            )
         self.present, self._number = run, number
         self._restart.clear()
         self.publish(run.published)
         self._metrics.run_started(number)
-        self._metrics.bundle_in_use(run.bundle.fingerprint)
+        self._metrics.bundle_in_use(fingerprint)
         if number > 1:
             self._last_restart, self._last_restart_at = "succeeded", self._now()
             self._metrics.restart_succeeded()
         for target in _TARGETS:
             self.health.target(target).ready()
 
-    def restart_failed(self, error: SentryError) -> None:
+    def reload_failed(self, error: SentryError, reload: Reload) -> None:
+        _log.error(
+            f"reload failed, still running the previous configuration: {error}", **_described(reload), run=self._number
+        )
         self._last_restart, self._last_restart_at = "failed", self._now()
         self._restart.set(str(error))
         self._metrics.restart_failed(_cause(error))
-        self.tell(Notice.RELOAD_FAILED, f"a change could not be put to use, going on as before: {error}")
+        self.tell(Notice.RELOAD_FAILED, f"reload failed, still running the previous configuration: {error}")
 
     def stopping(self) -> None:
         for target in _TARGETS:
@@ -303,6 +319,10 @@ class _Ledger:
             "conditions": dict(self.conditions.active),
             "certificates": msgspec.to_builtins(present.certificates) if present else [],
         }
+
+
+def _described(reload: Reload) -> dict[str, object]:
+    return {"cause": reload.cause, "duration_seconds": round(reload.seconds, 3)}
 
 
 def _to_nobody(*_told: object) -> None:

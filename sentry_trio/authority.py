@@ -1,4 +1,8 @@
-"""The certificate authority: a sequence of runs, each prepared before the one before it is touched."""
+"""The certificate authority: a sequence of runs, each prepared before the one before it is touched.
+
+`CertificateAuthority` is the counterpart of the type of that name in Dapr's `pkg/sentry/sentry.go`: `serve` is its
+Start, `restart` its Restart and `stop` its Stop. See docs/sentry-go.md.
+"""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -7,16 +11,24 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 import trio
 
 from sentry_trio.errors import SentryError
+from sentry_trio.reload import Reload, ReloadCause, Trigger
 from sentry_trio.telemetry.logs import get_logger
 
 _log: Final = get_logger("dapr.sentry")
 
 
 class AuthorityStoppedError(SentryError):
-    """A restart was asked of an authority that has stopped, or that stopped before it came to it."""
+    """A request to an authority that has stopped, or that stopped before it handled the request."""
 
     def __init__(self) -> None:
         super().__init__("the certificate authority has stopped")
+
+
+class AlreadyRunningError(SentryError):
+    """A second start of an authority that is running."""
+
+    def __init__(self) -> None:
+        super().__init__("CertificateAuthority server is already running")
 
 
 class Run(Protocol):
@@ -31,25 +43,38 @@ AnyRun_contra = TypeVar("AnyRun_contra", bound=Run, contravariant=True)
 
 
 class Ledger(Protocol[AnyRun_contra]):
-    """Who is told of the authority's runs, for health and metrics."""
+    """Observer of the authority's runs, for log, health and metrics."""
 
-    def serving(self, run: AnyRun_contra, number: int) -> None:
-        """A run has taken over; it is the first, or the one before it is draining."""
+    def serving(self, run: AnyRun_contra, number: int, reload: Reload | None) -> None:
+        """Records that a run serves: the first, without a reload, or a successor of the one that now drains."""
 
-    def restart_failed(self, error: SentryError) -> None:
-        """A successor could not be prepared; the present run goes on."""
+    def reload_failed(self, error: SentryError, reload: Reload) -> None:
+        """Records that a successor could not be prepared; the current run continues."""
 
     def stopping(self) -> None:
-        """No successor will come: the last run gives up its listeners and drains."""
+        """Records that the last run closes its listeners and drains."""
 
 
 class _Request:
-    """A restart that was asked for, by one caller or by many."""
+    """A restart that one or several callers have requested."""
 
     def __init__(self) -> None:
         self.asked = trio.Event()
+        self._causes: dict[ReloadCause, None] = {}  # in order, each once
+        self._began = 0.0
         self._answered = trio.Event()
         self._error: SentryError | None = None
+
+    def ask(self, *causes: ReloadCause) -> None:
+        self._causes.update(dict.fromkeys(causes))
+        self.asked.set()
+
+    def begin(self) -> None:
+        self._began = trio.current_time()
+
+    @property
+    def reload(self) -> Reload:
+        return Reload(tuple(self._causes), trio.current_time() - self._began)
 
     def answer(self, error: SentryError | None = None) -> None:
         self._error = error
@@ -85,6 +110,8 @@ class CertificateAuthority(Generic[AnyRun]):
         self._scope = trio.CancelScope()
         self._next = _Request()
         self._number = 0
+        self._is_running = False
+        self._has_stopped = False
 
     async def serve(self, *, task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED) -> None:
         """Prepares the first run, serves, and restarts when asked, until cancelled or stopped.
@@ -93,9 +120,16 @@ class CertificateAuthority(Generic[AnyRun]):
             task_status: started, with this authority, when the first run serves.
 
         Raises:
+            AlreadyRunningError: it is running already.
+            AuthorityStoppedError: it ran before and has stopped.
             SentryError: the first run could not be prepared.
             BaseExceptionGroup: a run failed while it served; nothing but a defect or the system does that.
         """
+        if self._is_running:
+            raise AlreadyRunningError
+        if self._has_stopped:
+            raise AuthorityStoppedError
+        self._is_running = True
         with self._scope, self._closing():
             first = await self._prepare()
             async with trio.open_nursery() as runs:
@@ -104,36 +138,42 @@ class CertificateAuthority(Generic[AnyRun]):
                     task_status.started(self)
                     while True:
                         await self._next.asked.wait()
-                        # Whoever asks from here on asks for one more: what they changed may be read already, or not.
+                        # A request from here on needs one more run: this one may have read the old content.
                         request, self._next = self._next, _Request()
+                        request.begin()
+                        _log.info("sentry certificate authority is restarting", cause=request.reload.cause)
                         with self._answering(request):
-                            successor = await self._begin(runs, await self._prepare())
+                            successor = await self._begin(runs, await self._prepare(), request)
                             present.cancel()
                             present = successor
                 finally:
-                    # First nobody is sent here any more, then the run gives up.
+                    # Health reports "not ready" before the run closes its listeners.
+                    _log.info("sentry certificate authority is shutting down")
                     self._ledger.stopping()
                     present.cancel()
 
-    async def restart(self) -> None:
-        """Asks for a restart and returns once the new run serves.
+    async def restart(self, *causes: ReloadCause) -> None:
+        """Requests a restart and returns once the new run serves.
 
-        Several who ask while a restart is under way are answered by one more. Cancelling the wait does not take the
-        request back.
+        Requests that arrive while a restart is under way share one more. Cancelling the wait does not withdraw the
+        request.
+
+        Args:
+            causes: reasons for the restart, for the log.
 
         Raises:
-            SentryError: what kept the successor from being prepared; the present run goes on.
-            AuthorityStoppedError: the authority has stopped or stops meanwhile.
+            SentryError: the successor could not be prepared; the current run continues.
+            AuthorityStoppedError: the authority has stopped, or stops before the restart.
         """
         request = self._next
-        request.asked.set()
+        request.ask(*(causes or (ReloadCause(Trigger.CALLER),)))
         await request.answered()
 
     def stop(self) -> None:
         """Cancels `serve`."""
         self._scope.cancel()
 
-    async def _begin(self, runs: trio.Nursery, run: AnyRun) -> trio.CancelScope:
+    async def _begin(self, runs: trio.Nursery, run: AnyRun, request: _Request | None = None) -> trio.CancelScope:
         scope = trio.CancelScope()
 
         async def hold(*, task_status: trio.TaskStatus[None]) -> None:
@@ -144,7 +184,8 @@ class CertificateAuthority(Generic[AnyRun]):
         # From here on it is ended by `serve` and not by what ends `serve`: so there is an order between the two.
         scope.shield = True
         self._number += 1
-        self._ledger.serving(run, self._number)
+        _log.info("sentry certificate authority is running, protecting y'all", run=self._number)
+        self._ledger.serving(run, self._number, None if request is None else request.reload)
         return scope
 
     @contextmanager
@@ -152,8 +193,7 @@ class CertificateAuthority(Generic[AnyRun]):
         try:
             yield
         except SentryError as error:
-            _log.error(f"restart failed, going on as before: {error}")
-            self._ledger.restart_failed(error)
+            self._ledger.reload_failed(error, request.reload)
             request.answer(error)
         except BaseException:
             request.answer(AuthorityStoppedError())
@@ -166,4 +206,5 @@ class CertificateAuthority(Generic[AnyRun]):
         try:
             yield
         finally:
+            self._is_running, self._has_stopped = False, True
             self._next.answer(AuthorityStoppedError())

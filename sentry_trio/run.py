@@ -16,12 +16,13 @@ from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.lineage import Link, lineage, serving_link
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.environments import Changed, Environment, Ingredients, Notice
+from sentry_trio.environments import Environment, Ingredients, Notice
 from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError, IssuerNotValidError, SigningError
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.identity import APP_ID, ServingIdentity
 from sentry_trio.observation import ServerObserver
+from sentry_trio.reload import Changed
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
@@ -66,6 +67,7 @@ class Run:
 
     Attributes:
         bundle: the trust bundle that it signs with.
+        configuration: its settings.
         loaded_at: when that was read.
         targets: what else has to be ready, besides that it serves; see `Ingredients`.
     """
@@ -74,6 +76,7 @@ class Run:
         self.bundle = ingredients.bundle
         self.loaded_at = surroundings.now()
         self.targets = ingredients.targets
+        self.configuration = ingredients.configuration
         self._surroundings = surroundings
         self._ingredients = ingredients
         self._changed = changed

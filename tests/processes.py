@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.authorities import LOOPBACK
 
+FAILED = "reload failed, still running the previous configuration: "
 _PATIENCE = 20.0  # seconds without a line of log where one is waited for
 
 

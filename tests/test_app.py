@@ -139,6 +139,73 @@ async def test_an_edit_of_the_configuration_takes_effect(tmp_path: Path) -> None
         assert (await served.obtain()).valid_until < wall_clock() + timedelta(minutes=30)
 
 
+async def issuer_changes(served: Served) -> float:
+    _, exposed = await served.get("/metrics", port=served.application.metrics_port)
+    line = next(line for line in exposed.splitlines() if line.startswith("dapr_sentry_issuercert_changed_total "))
+    return float(line.split()[1])
+
+
+async def test_a_reload_is_logged_with_its_cause_and_what_is_in_force(tmp_path: Path) -> None:
+    credentials, configuration = tmp_path / "credentials", tmp_path / "config.yaml"
+    credentials.mkdir()
+    replace_bundle(credentials)
+    configuration.write_text("")
+    with capture_logs() as lines:
+        async with serving(credentials, "--config", str(configuration)) as served:
+            first = (await verbose(served))["bundle"]
+            configuration.write_text("spec: {mtls: {workloadCertTTL: 90m, allowedClockSkew: 1m}}")
+            await until(served, run=2)
+            # A configuration is no issuer credential.
+            assert await issuer_changes(served) == 0
+            replace_bundle(credentials)
+            second = (await until(served, run=3))["bundle"]
+            assert await issuer_changes(served) == 1
+            configuration.write_text("spec: [")
+            await until(served, last_restart="failed")
+            configuration.write_text("spec: {}")
+            await until(served, run=4, degraded=None)
+            assert await issuer_changes(served) == 1
+    edited = f"configuration changed: {configuration}"
+    reloads = [line for line in lines if line["event"].startswith("reload ")]
+    for line in reloads:
+        assert isinstance(line.pop("duration_seconds"), float)
+        assert line.pop("scope") == "dapr.sentry"
+    assert (reloads[0], reloads[1]) == (
+        {
+            "event": "reload succeeded",
+            "log_level": "info",
+            "cause": edited,
+            "run": 2,
+            "bundle": first,
+            "previous_bundle": first,
+            "workload_cert_ttl": "1h30m0s",
+            "allowed_clock_skew": "1m0s",
+        },
+        {
+            "event": "reload succeeded",
+            "log_level": "info",
+            "cause": "trust bundle changed: " + ", ".join(str(credentials / name) for name in NAMES),
+            "run": 3,
+            "bundle": second,
+            "previous_bundle": first,
+            "workload_cert_ttl": "1h30m0s",
+            "allowed_clock_skew": "1m0s",
+        },
+    )
+    failed, recovered = reloads[2:]
+    assert failed["event"].startswith("reload failed, still running the previous configuration: ")
+    assert (failed["log_level"], failed["cause"], failed["run"]) == ("error", edited, 3)
+    assert recovered["cause"] == edited
+    assert (recovered["workload_cert_ttl"], recovered["bundle"]) == ("24h0m0s", second)
+    announced = [line["event"] for line in lines if line["log_level"] == "warning"]
+    assert announced == [
+        "Configuration changed; reloading",
+        "Issuer credentials changed; reloading",
+        "Configuration changed; reloading",
+        "Configuration changed; reloading",
+    ]
+
+
 async def test_a_bad_edit_changes_nothing_and_a_good_one_recovers(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         before = await verbose(served)

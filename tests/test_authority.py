@@ -7,8 +7,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from sentry_trio.authority import AuthorityStoppedError, CertificateAuthority
+from sentry_trio.authority import AlreadyRunningError, AuthorityStoppedError, CertificateAuthority
 from sentry_trio.errors import InvalidBundleError, SentryError
+from sentry_trio.reload import Reload, ReloadCause, Trigger
+from tests.logged import capture_logs
 
 
 @dataclass
@@ -20,6 +22,7 @@ class Script:
     failing: SentryError | None = None
     events: list[str] = field(default_factory=list)
     made: int = 0
+    reloads: list[Reload | None] = field(default_factory=list)
 
     async def prepare(self) -> "ScriptedRun":
         self.made += 1
@@ -30,11 +33,13 @@ class Script:
             raise self.failing
         return ScriptedRun(self, number)
 
-    def serving(self, run: "ScriptedRun", number: int) -> None:
+    def serving(self, run: "ScriptedRun", number: int, reload: Reload | None) -> None:
         self.events.append(f"run {number} is {run.number}")
+        self.reloads.append(reload)
 
-    def restart_failed(self, error: SentryError) -> None:
+    def reload_failed(self, error: SentryError, reload: Reload) -> None:
         self.events.append(f"failed: {error}")
+        self.reloads.append(reload)
 
     def stopping(self) -> None:
         self.events.append("stopping")
@@ -203,3 +208,75 @@ async def test_a_request_made_before_it_serves_is_served() -> None:
         await authority.restart()
         assert script.made == 2
         authority.stop()
+
+
+HANGUP, KEY = ReloadCause(Trigger.SIGHUP), ReloadCause(Trigger.TRUST_BUNDLE, ("ca.crt", "issuer.key"))
+
+
+async def test_a_reload_reports_its_causes_and_duration(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(preparing=1.5)
+    async with trio.open_nursery() as nursery:
+        authority = await started(nursery, script)
+        await authority.restart(KEY)
+        with capture_logs() as lines:
+            async with trio.open_nursery() as askers:
+                askers.start_soon(authority.restart, HANGUP)
+                await trio.sleep(0.5)
+                # These three share the restart after the one under way.
+                askers.start_soon(authority.restart)
+                askers.start_soon(authority.restart, KEY)
+                askers.start_soon(authority.restart, KEY, HANGUP)
+        script.failing = InvalidBundleError("bad edit")
+        with pytest.raises(InvalidBundleError):
+            await authority.restart(KEY)
+        authority.stop()
+    assert script.reloads[:3] == [None, Reload((KEY,), 1.5), Reload((HANGUP,), 1.5)]
+    merged = script.reloads[3]
+    assert merged is not None
+    assert set(merged.causes) == {ReloadCause(Trigger.CALLER), KEY, HANGUP}
+    assert len(merged.causes) == 3
+    assert script.reloads[4:] == [Reload((KEY,), 1.5)]
+    assert str(KEY) == "trust bundle changed: ca.crt, issuer.key"
+    assert [line["cause"] for line in lines if line["event"].endswith("is restarting")] == [
+        "received SIGHUP",
+        merged.cause,
+    ]
+
+
+async def test_start_restart_and_stop_are_logged_as_in_sentry_go() -> None:
+    script = Script()
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            authority = await started(nursery, script)
+            await authority.restart()
+            authority.stop()
+    assert [(line["event"], line["log_level"], line["scope"]) for line in lines] == [
+        (f"sentry certificate authority is {what}", "info", "dapr.sentry")
+        for what in ("running, protecting y'all", "restarting", "running, protecting y'all", "shutting down")
+    ]
+
+
+async def test_a_second_start_is_an_error_and_the_first_goes_on() -> None:
+    script = Script()
+    async with trio.open_nursery() as nursery:
+        authority = await started(nursery, script)
+        with pytest.raises(AlreadyRunningError, match="CertificateAuthority server is already running"):
+            await authority.serve()
+        await authority.restart()
+        assert "run 2 is 2" in script.events
+        authority.stop()
+    with pytest.raises(AuthorityStoppedError):
+        await authority.serve()
+
+
+async def test_a_second_start_is_an_error_while_the_first_run_is_prepared(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(preparing=1)
+    authority = CertificateAuthority(script.prepare, script)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(authority.serve)
+        await trio.sleep(0.5)
+        with pytest.raises(AlreadyRunningError):
+            await authority.serve()
+        await trio.sleep(1)
+        authority.stop()
+    assert script.made == 1

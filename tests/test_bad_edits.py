@@ -135,7 +135,7 @@ async def _changes_nothing(bad: BadEdit, place: Place) -> None:
         )
         assert said.isprintable()
         assert len(said) < 600
-        assert told.errors() == [f"restart failed, going on as before: {said}"]
+        assert told.errors() == [f"reload failed, still running the previous configuration: {said}"]
         assert await _counted(served, "sentry_restart_failures_total") == {bad.cause.value: 1}
 
         assert (answer["run"], answer["bundle"]) == (1, GOOD_FINGERPRINT)

@@ -14,7 +14,7 @@ import trustme
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, obtain
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.validators import Kind
-from tests.processes import Process, sentry_process
+from tests.processes import FAILED, Process, sentry_process
 from tests.validators.jwks.serving import answer, served
 from tests.validators.jwks.test_validator import jwk, token
 
@@ -135,9 +135,7 @@ def test_a_restart_fetches_nothing_and_a_bad_source_changes_nothing(tmp_path: Pa
         ask(tmp_path, port, old)
         assert asked == ["/old"]
         configured(tmp_path, source="nonsense")
-        process.log_until(
-            "restart failed, going on as before: failed to init cache: failed to parse property 'location'"
-        )
+        process.log_until(f"{FAILED}failed to init cache: failed to parse property 'location'")
         ask(tmp_path, port, old)
         configured(tmp_path, source=f"{url}/new")
         process.log_until("Running gRPC server on port ")

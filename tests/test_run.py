@@ -28,6 +28,7 @@ from sentry_trio.errors import BundlePart, InvalidBundleError, IssuerNotValidErr
 from sentry_trio.grpc import open_listener
 from sentry_trio.grpc.wire import frame_message
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
+from sentry_trio.reload import ReloadCause
 from sentry_trio.run import Run, Surroundings, prepare_run
 from sentry_trio.settings.options import parse_options
 from sentry_trio.stores.files import FileStore
@@ -77,8 +78,24 @@ def surrounded(directory: Path, *flags: str) -> Iterator[Surroundings]:
         )
 
 
-async def unchanged() -> None:
+async def unchanged(*causes: ReloadCause) -> None:
     pytest.fail("no file has changed")
+
+
+def test_changed_files_are_grouped_by_what_they_hold(tmp_path: Path) -> None:
+    jwt = ("--jwt-enabled", "--config", str(tmp_path / "config"))
+    with surrounded(tmp_path, *jwt) as around:
+        standalone = around.environment
+        assert isinstance(standalone, Standalone)
+        changed = frozenset(tmp_path / name for name in ("ca.crt", "issuer.key", "config", "jwks.json"))
+        assert list(map(str, standalone._causes(changed))) == [
+            f"trust bundle changed: {tmp_path}/ca.crt, {tmp_path}/issuer.key",
+            f"JWT signing key changed: {tmp_path}/jwks.json",
+            f"configuration changed: {tmp_path}/config",
+        ]
+        assert list(map(str, standalone._causes(changed & {tmp_path / "config"}))) == [
+            f"configuration changed: {tmp_path}/config"
+        ]
 
 
 # --- cancellation

@@ -15,6 +15,7 @@ from trio_util import AsyncValue
 
 from sentry_trio import __version__, app
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenError, SentryError, StoreError
+from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.flags import HelpRequested, UsageError
 from sentry_trio.settings.options import Options, parse_options
 from sentry_trio.telemetry.logs import LogFileError, configure_logging, get_logger, open_log
@@ -114,7 +115,7 @@ class _Obedience:
         _signals_log.info("Received signal 'hangup'; restarting")
         # Why a restart failed has been logged where it failed.
         with suppress(SentryError):
-            await application.authority.restart()
+            await application.authority.restart(ReloadCause(Trigger.SIGHUP))
 
 
 def _failed(group: BaseExceptionGroup[BaseException]) -> int:

@@ -10,15 +10,17 @@ token_validators.py, jwks.py     what a configuration adds to either
 import enum
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.jwts import Jwts
+from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 
-Changed = Callable[[], Awaitable[None]]
-"""Awaited when something that a run was made from has changed."""
+_log: Final = get_logger("dapr.sentry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,3 +73,23 @@ class Environment(Protocol):
 
         Cancellation: at once, but for a write of generated credentials, which is finished.
         """
+
+
+def report_changes(metrics: Metrics, *causes: ReloadCause) -> None:
+    """Logs what changed and counts new issuer credentials.
+
+    The two lines about issuer credentials are Dapr Sentry's, which writes them for any file in their directory.
+    """
+    for cause in causes:
+        sources = list(cause.sources)
+        match cause.trigger:
+            case Trigger.TRUST_BUNDLE:
+                metrics.issuer_changed()
+                _log.debug("Received issuer credentials changed signal", sources=sources)
+                _log.warning("Issuer credentials changed; reloading", sources=sources)
+            case Trigger.CONFIGURATION:
+                _log.warning("Configuration changed; reloading", sources=sources)
+            case Trigger.JWT_KEY:
+                _log.warning("JWT signing key changed; reloading", sources=sources)
+            case _:
+                pass

@@ -12,8 +12,8 @@ from sentry_trio.backoff import Backoff
 from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import JwtKeys, StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
 from sentry_trio.ca.jwt_rotation import Plan, Rotation, plan
-from sentry_trio.environments import Changed
 from sentry_trio.errors import InvalidBundleError, JwtError, SentryError, StoreError
+from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.logs import get_logger
@@ -143,7 +143,7 @@ class JwtKeeper:
                     pause = self._seconds_until(planned.due)
                 elif await store.replace(planned.stored, expected=stored):
                     self._tell(planned)
-                    await changed()
+                    await changed(ReloadCause(Trigger.JWT_ROTATION, (store.place,)))
                 else:
                     _log.debug("the JWT signing key was changed by somebody else")
             except SentryError as error:

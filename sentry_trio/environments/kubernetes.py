@@ -16,7 +16,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Changed, Ingredients, Notice
+from sentry_trio.environments import Ingredients, Notice, report_changes
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidOptionsError, StoreError
 from sentry_trio.kube.api import Api
@@ -30,6 +30,7 @@ from sentry_trio.kube.tokens import TokenChecker, audiences
 from sentry_trio.kube.verifier import LocalVerifier
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options, TokenVerification
 from sentry_trio.stores.configuration_object import DEFAULT_NAME, read_configuration_object, watch_configuration
@@ -254,20 +255,20 @@ class Kubernetes:
     async def _watch(
         self, stored: StoredBundle, configuration: Configuration, jwts: "OpenedInSecret | None", changed: Changed
     ) -> None:
-        async def bundle_changed() -> None:
-            self._metrics.issuer_changed()
-            _log.warning("Issuer credentials changed; reloading")
-            await changed()
+        options = self._options
+
+        async def reload(*causes: ReloadCause) -> None:
+            report_changes(self._metrics, *causes)
+            await changed(*causes)
 
         async def configuration_changed() -> None:
-            _log.warning("Configuration changed; reloading")
-            await changed()
+            name = f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}"
+            await reload(ReloadCause(Trigger.CONFIGURATION, (name,)))
 
-        options = self._options
         async with trio.open_nursery() as watching:
             watching.start_soon(self._hold, configuration)
             beside = () if jwts is None else (jwts.guarded,)
-            watching.start_soon(partial(self._store.watch, stored, bundle_changed, beside=beside))
+            watching.start_soon(partial(self._store.watch, stored, reload, beside=beside))
             if jwts is not None:
                 watching.start_soon(jwts.rotate, changed)
             watching.start_soon(

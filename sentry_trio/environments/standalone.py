@@ -14,11 +14,12 @@ from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
-from sentry_trio.environments import Changed, Ingredients, Notice
+from sentry_trio.environments import Ingredients, Notice, report_changes
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, StoreError
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
 from sentry_trio.stores.configuration import read_configuration
@@ -149,16 +150,27 @@ class Standalone:
         self, tracker: ContentTracker, configuration: Configuration, jwts: "Opened | None", changed: Changed
     ) -> None:
         async def files_changed(paths: frozenset[Path]) -> None:
-            _log.debug("Received issuer credentials changed signal", paths=sorted(map(str, paths)))
-            self._metrics.issuer_changed()
-            _log.warning("Issuer credentials changed; reloading")
-            await changed()
+            causes = self._causes(paths)
+            report_changes(self._metrics, *causes)
+            await changed(*causes)
 
         with self._validators.in_use(configuration.jwks):
             async with trio.open_nursery() as watching:
                 if jwts is not None:
                     watching.start_soon(jwts.rotate, changed)
                 await watch_config(tracker, changed=files_changed)
+
+    def _causes(self, changed: frozenset[Path]) -> list[ReloadCause]:
+        groups = {
+            Trigger.TRUST_BUNDLE: self._files,
+            Trigger.JWT_KEY: self._jwt_paths,
+            Trigger.CONFIGURATION: (Path(self._options.config),),
+        }
+        return [
+            ReloadCause(trigger, tuple(str(path) for path in paths if path in changed))
+            for trigger, paths in groups.items()
+            if not changed.isdisjoint(paths)
+        ]
 
 
 def _jwt_files(options: Options, metrics: Metrics, now: Callable[[], datetime]) -> "JwtFiles | None":

@@ -10,6 +10,7 @@ from sentry_trio.ca.jwt_key import StoredJwtKey
 from sentry_trio.errors import InvalidOptionsError, StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.reload import Trigger
 from sentry_trio.stores.secret_content import has_text, read_parts, with_parts, with_text
 from sentry_trio.stores.secret_guard import Guard, Guarded
 from sentry_trio.stores.secret_object import SecretObject
@@ -149,7 +150,7 @@ class JwtSecretStore:
         guard = Guard(
             self._secret.place, "the public keys", publish=partial(self._try_to_publish, accepted), seen=self._seen
         )
-        return Guarded(guard.look, _fingerprint(accepted))
+        return Guarded(guard.look, _fingerprint(accepted), Trigger.JWT_KEY)
 
     async def _seen(self) -> str:
         return _fingerprint(self._stored(self._parts(await self._secret.get())))

@@ -1,6 +1,6 @@
 """The trust bundle in a Secret, its trust anchors published in a ConfigMap: where kubernetes mode keeps it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NoReturn
@@ -12,6 +12,7 @@ from sentry_trio.errors import StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.following import follow
 from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.stores.secret_content import (
     Keys,
     has_anchors,
@@ -193,7 +194,7 @@ class SecretStore:
     async def watch(
         self,
         accepted: StoredBundle,
-        changed: Callable[[], Awaitable[None]],
+        changed: Changed,
         *,
         beside: Sequence[Guarded] = (),
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -206,8 +207,8 @@ class SecretStore:
 
         Args:
             accepted: the verified bundle that the run was made of; changes since it was loaded are told.
-            changed: called once per change, also to what is incomplete or gone. May raise ApiUnavailableError to be
-                called again after a pause; anything else ends the watch.
+            changed: called once per change with its causes, also if the bundle is incomplete or gone. May raise
+                ApiUnavailableError to be called again after a pause; anything else ends the watch.
             beside: what else of both objects is watched in the same way.
             task_status: started when both watches stand or were tried.
 
@@ -217,17 +218,31 @@ class SecretStore:
         Cancellation: at once.
         """
         guard = Guard(self.place, "the trust anchors", publish=partial(self._try_to_publish, accepted), seen=self._seen)
-        watched = (Guarded(guard.look, _fingerprint(accepted)), *beside)
+        watched = (Guarded(guard.look, _fingerprint(accepted), Trigger.TRUST_BUNDLE), *beside)
+        reported = present = tuple(each.known for each in watched)
 
         async def look() -> tuple[str, ...]:
-            return tuple([await each.look() for each in watched])
+            nonlocal present
+            present = tuple([await each.look() for each in watched])
+            return present
+
+        async def report() -> None:
+            nonlocal reported
+            seen = present
+            causes = [
+                ReloadCause(each.trigger, (f"Secret {self.place}",))
+                for each, before, now in zip(watched, reported, seen, strict=True)
+                if before != now
+            ]
+            await changed(*causes)
+            reported = seen
 
         await follow(
             self._api,
             (self._secret.followed, self._config_map.followed),
             look=look,
-            known=tuple(each.known for each in watched),
-            changed=changed,
+            known=reported,
+            changed=report,
             task_status=task_status,
         )
 

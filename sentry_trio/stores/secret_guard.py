@@ -9,6 +9,7 @@ import trio
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.errors import ApiUnavailableError, StoreError
+from sentry_trio.reload import Trigger
 from sentry_trio.stores.secret_object import ForbiddenError
 from sentry_trio.telemetry.logs import get_logger
 
@@ -25,10 +26,12 @@ class Guarded:
     Attributes:
         look: what there is now, told apart by a text. May raise ApiUnavailableError.
         known: what a look would have found when the part was read.
+        trigger: kind of reload that its change starts.
     """
 
     look: Callable[[], Awaitable[str]]
     known: str
+    trigger: Trigger
 
 
 class Guard:

@@ -17,7 +17,7 @@ import trio
 from jwt.types import Options
 
 from sentry_trio.client import Authority, Workload, obtain
-from tests.processes import Process
+from tests.processes import FAILED, Process
 
 from . import manifests
 from .cluster import Cluster
@@ -100,7 +100,7 @@ async def test_changes_are_in_use_within_seconds_and_bad_ones_change_nothing(pla
         port = await started(process)
         good = await plane.installation.parts()
         await plane.installation.write({"jwt.key": b"no key"})
-        said = await trio.to_thread.run_sync(process.log_until, "restart failed, going on as before: ")
+        said = await trio.to_thread.run_sync(process.log_until, FAILED)
         assert "failed to decode JWT signing key" in said
         verified(await token_of(plane, port, asking), good["jwks.json"].decode())
         await plane.installation.write({"jwt.key": b"", "jwks.json": b""})

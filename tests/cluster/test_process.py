@@ -17,7 +17,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.client import Obtained, RequestFailedError, Workload, obtain
 from tests.authorities import SKEW, wall_clock
-from tests.processes import Process
+from tests.processes import FAILED, Process
 
 from . import manifests
 from .admin import Manifest
@@ -129,13 +129,13 @@ async def test_a_bad_secret_changes_nothing(plane: ControlPlane) -> None:
     with plane.process() as process:
         port = await _port(process)
         await plane.installation.write({"issuer.key": b"no key"})
-        said = await trio.to_thread.run_sync(process.log_until, "restart failed, going on as before: ")
+        said = await trio.to_thread.run_sync(process.log_until, FAILED)
         assert f"issuer.key in Secret {plane.namespace}/{NAME}" in said
         assert "issuer key" in (await trio.to_thread.run_sync(_state, process))["degraded"]
         pod = await _pod(plane, app_id="shop")
         await _ask(plane, port, pod, "shop")
         await plane.installation.edit("secrets", data=None)
-        said = await trio.to_thread.run_sync(process.log_until, "restart failed, going on as before: ")
+        said = await trio.to_thread.run_sync(process.log_until, FAILED)
         assert "is gone from Secret" in said
         assert await plane.installation.parts() == {}
 

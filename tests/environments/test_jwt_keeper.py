@@ -14,6 +14,7 @@ from sentry_trio.ca.jwt_rotation import LEAD
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.environments.jwt import LOOK, JwtKeeper
 from sentry_trio.errors import InvalidBundleError, StoreError
+from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
@@ -89,7 +90,8 @@ class Bench:
             self.issuer = opened.issuer
             with trio.CancelScope() as run:
 
-                async def changed(run: trio.CancelScope = run) -> None:
+                async def changed(*causes: ReloadCause, run: trio.CancelScope = run) -> None:
+                    assert [cause.trigger for cause in causes] == [Trigger.JWT_ROTATION]
                     run.cancel()
 
                 await opened.rotate(changed)
@@ -157,7 +159,7 @@ async def test_what_somebody_else_changed_is_left_to_who_is_told(autojump_clock:
     opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
     theirs = bench.shelf.stored = StoredJwtKey(b"theirs", b"theirs")
 
-    async def changed() -> None:
+    async def changed(*causes: ReloadCause) -> None:
         pytest.fail("nothing was written")
 
     with trio.move_on_after(DAY):

@@ -14,7 +14,6 @@ from tests.processes import Process, sentry_process
 
 SPIFFE_ID = "spiffe://localhost/ns/default/dapr-sentry"
 SERVING = "Running gRPC server on port "
-FAILED = "restart failed, going on as before: "
 
 
 class Subject:

@@ -12,7 +12,8 @@ import pytest
 from sentry_trio.ca.bundle import StoredBundle
 from tests.clients import grpc_go
 from tests.integration.credentials import ANCHORS, KubeletVolume, PlainFiles, Put, issuer_digest, two_issuers
-from tests.integration.subject import FAILED, SPIFFE_ID, Subject, subject
+from tests.integration.subject import SPIFFE_ID, Subject, subject
+from tests.processes import FAILED
 
 # A swap takes 0.4 s, most of it the watcher's quiet time, and twice that on two busy cores: the number is what a test
 # run can afford. `SWAPS=100 make unit` for more, `make soak` for a thousand restarts.

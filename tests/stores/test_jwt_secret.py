@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.jwt_key import StoredJwtKey
 from sentry_trio.errors import ApiUnavailableError, InvalidOptionsError, StoreError
+from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.stores.jwt_secret import JwtSecretStore, keys_of_paths
 from tests.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, unavailable
 from tests.logged import Line, capture_logs
@@ -166,10 +167,11 @@ async def test_the_config_map_publishes_the_set_beside_the_anchors() -> None:
 
 class Watcher:
     def __init__(self) -> None:
-        self.calls: list[float] = []
+        self.calls: list[tuple[Trigger, ...]] = []
 
-    async def changed(self) -> None:
-        self.calls.append(trio.current_time())
+    async def changed(self, *causes: ReloadCause) -> None:
+        assert all(cause.sources == (f"Secret {PLACE}",) for cause in causes)
+        self.calls.append(tuple(cause.trigger for cause in causes))
 
 
 @asynccontextmanager
@@ -192,13 +194,17 @@ async def test_changes_of_either_are_told_and_nothing_else(autojump_clock: MockC
         assert watcher.calls == []
         write(api, SECOND)
         await trio.sleep(100)
-        assert len(watcher.calls) == 1
+        assert watcher.calls == [(Trigger.JWT_KEY,)]
         api.edit(SECRET, data=api.objects[SECRET]["data"] | encoded({"issuer.key": b"x"}))
         await trio.sleep(100)
-        assert len(watcher.calls) == 2
+        assert watcher.calls[1:] == [(Trigger.TRUST_BUNDLE,)]
         api.edit(SECRET, data={name: part for name, part in api.objects[SECRET]["data"].items() if name != "jwt.key"})
         await trio.sleep(100)
-        assert len(watcher.calls) == 3
+        assert watcher.calls[2:] == [(Trigger.JWT_KEY,)]
+        write(api, SECOND)
+        api.edit(SECRET, data=api.objects[SECRET]["data"] | encoded({"issuer.key": b"y"}))
+        await trio.sleep(100)
+        assert watcher.calls[3:] == [(Trigger.TRUST_BUNDLE, Trigger.JWT_KEY)]
 
 
 async def test_a_foreign_edit_of_the_published_set_is_undone(autojump_clock: MockClock, lines: list[Line]) -> None:

@@ -21,6 +21,7 @@ from sentry_trio.errors import (
     SentryError,
     StoreError,
 )
+from sentry_trio.reload import ReloadCause
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import Keys
 from tests.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused, unavailable
@@ -493,10 +494,12 @@ class Watcher:
     def __init__(self, api: FakeApi) -> None:
         self.api = api
         self.calls: list[float] = []
+        self.causes: list[str] = []
         self.failures = 0
 
-    async def changed(self) -> None:
+    async def changed(self, *causes: ReloadCause) -> None:
         self.calls.append(trio.current_time())
+        self.causes += map(str, causes)
         if self.failures:
             self.failures -= 1
             raise unavailable()
@@ -732,10 +735,11 @@ async def test_an_api_server_that_has_just_begun_refuses_for_a_moment(autojump_c
         await trio.sleep(100)
         assert len(watcher.calls) == 1
         assert watcher.calls[0] - began < 5
+        assert watcher.causes == [f"trust bundle changed: Secret {PLACE}"]
 
 
 async def test_other_failures_of_who_is_told_end_the_watch(autojump_clock: MockClock) -> None:
-    async def changed() -> None:
+    async def changed(*causes: ReloadCause) -> None:
         raise StoreError("no")
 
     with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="no"), flatten_subgroups=True):
