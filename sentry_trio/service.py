@@ -33,16 +33,13 @@ from sentry_trio.errors import (
     ValidatorRequiredError,
 )
 from sentry_trio.grpc import ServerStream
+from sentry_trio.proto.bounds import BoundedRequest
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from sentry_trio.validators import Validators, Vouched
 
 _log: Final = get_logger("dapr.sentry.server")
-
-
-MOST_AUDIENCES: Final = 16
-"""JWT audiences in one request; each takes a signature."""
 
 
 class _Answer(NamedTuple):
@@ -131,10 +128,13 @@ class CertificateService:
         self._one_by_one = trio.Lock() if issuer.is_slow else None
 
     def __mapping__(self) -> Mapping[str, Handler]:
-        """Path to handler, as in the generated base class, whose module imports grpclib's client and asyncio."""
+        """Maps the path to the handler, as the generated base class does; its module imports asyncio.
+
+        The request type is one that refuses a request beyond its bounds before it is parsed.
+        """
         return {
             "/dapr.proto.sentry.v1.CA/SignCertificate": Handler(
-                self.SignCertificate, Cardinality.UNARY_UNARY, SignCertificateRequest, SignCertificateResponse
+                self.SignCertificate, Cardinality.UNARY_UNARY, BoundedRequest, SignCertificateResponse
             )
         }
 
@@ -164,7 +164,6 @@ class CertificateService:
     ) -> SignCertificateResponse:
         with self._metrics.stage("parse"):
             request = case.asked = cast("SignCertificateRequest", await stream.recv_message())
-            self._check_audiences(request)
         with self._metrics.stage("validate"):
             validator = self._validators.choose(request.token_validator)
             case.validator = self._validators.kind_for(request.token_validator)
@@ -213,12 +212,6 @@ class CertificateService:
         )
         response.valid_until.seconds = int(issued.not_after.timestamp())  # whole seconds, as X.509 has it
         return response
-
-    def _check_audiences(self, request: SignCertificateRequest) -> None:
-        if self._jwts is not None and len(request.jwt_audiences) > MOST_AUDIENCES:
-            raise InvalidRequestError(
-                f"{len(request.jwt_audiences)} JWT audiences were asked for, {MOST_AUDIENCES} are the most"
-            )
 
     async def _add_jwts(
         self,

@@ -148,7 +148,9 @@ async def standalone() -> AsyncIterator[Oracle]:
 
 def test_it_is_the_service_that_the_protocol_names() -> None:
     service = made_service(Issuer(made_bundle()))
-    assert service.__mapping__() == CABase.__mapping__(cast("CABase", service))
+    ((path, handler),) = service.__mapping__().items()
+    generated = CABase.__mapping__(cast("CABase", service))
+    assert generated == {path: handler._replace(request_type=SignCertificateRequest)}
 
 
 async def test_a_certificate_is_issued(standalone: Oracle) -> None:
@@ -182,6 +184,15 @@ async def test_control_plane_services_are_given_dns_names(standalone: Oracle) ->
 
 
 CHARACTERS = "path segment characters are limited to letters, numbers, dots, dashes, and underscores"
+
+
+class UnaskedValidator:
+    """Must not be asked."""
+
+    async def validate(self, request: SignCertificateRequest) -> Vouched:
+        raise AssertionError(request.id)
+
+
 EMPTY: dict[str, Any] = {"id": "", "namespace": "", "certificate_signing_request": b""}
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     # validator
@@ -245,6 +256,26 @@ async def test_a_csr_that_is_no_pkcs_10(standalone: Oracle, der: bytes) -> None:
 
 async def test_legacy_clients_may_label_a_csr_as_certificate(standalone: Oracle) -> None:
     assert (await standalone.sign(certificate_signing_request=pem("CERTIFICATE", DER))).workload_certificate
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"id": "a" * 257}, "id has 257 bytes; at most 256 are accepted"),
+        ({"token": "t" * 16_385}, "token has 16385 bytes; at most 16384 are accepted"),
+        ({"certificate_signing_request": CSR + b"\n" * 16_384}, "certificate_signing_request has "),
+        ({"jwt_audiences": [""] * 2_000_000}, "jwt_audiences has more than 16 values"),
+    ],
+    ids=["id", "token", "csr", "audiences"],
+)
+async def test_a_field_out_of_bounds_is_refused_before_a_validator_is_asked(
+    fields: dict[str, Any], message: str
+) -> None:
+    async with oracle(validators=Validators(present={INSECURE: UnaskedValidator()}, default=INSECURE)) as served:
+        code, text = await served.refused(**fields)
+        assert code == "INVALID_ARGUMENT"
+        assert text.startswith(message)
+        assert served.counted('dapr_sentry_cert_sign_failure_total{reason="invalid_request"}') == 1
 
 
 async def test_the_first_failing_step_decides(standalone: Oracle) -> None:
