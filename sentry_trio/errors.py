@@ -164,6 +164,10 @@ class ApiUnavailableError(SentryError):
         self.retry_after = retry_after
 
 
+class ApiUnreachableError(ApiUnavailableError):
+    """No answer has come from the Kubernetes API server: no connection, or none in time."""
+
+
 class ApiRefusedError(SentryError):
     """The Kubernetes API server has refused a request for good.
 

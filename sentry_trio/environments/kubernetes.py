@@ -1,6 +1,7 @@
 """Kubernetes mode: a trust bundle in a Secret, a Configuration object, and pods that show a token of their own."""
 
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ from sentry_trio.validators.kubernetes import KubernetesValidator
 if TYPE_CHECKING:
     from sentry_trio.environments.jwt_secret import JwtSecret, OpenedInSecret
 
+TARGET: Final = "sentry-kubernetes-validator"
+"""Dapr's name of the readiness target that waits for the first listing of pods and Configurations."""
+
 _BUNDLE: Final = "dapr-trust-bundle"
 _SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
 _REASONS: Final[Mapping[Notice, Reason]] = {
@@ -68,7 +72,7 @@ async def open_kubernetes(
 ) -> AsyncIterator["Kubernetes"]:
     """Opens the session with the API server and begins to follow the cluster, once per process.
 
-    Nothing waits for the cluster to be known: callers are told to ask again until it is.
+    Nothing waits for the first listing of pods but readiness: callers are told to ask again until then.
 
     Args:
         options: the command line.
@@ -93,12 +97,14 @@ async def open_kubernetes(
             needed_rights(options.namespace, bundle=_BUNDLE, configuration=options.config or DEFAULT_NAME),
             useful_rights(options.namespace, bundle=_BUNDLE),
         )
-        events = EventRecorder(session, options.namespace, Involved("Secret", _BUNDLE))
+        events = EventRecorder(session, options.namespace, Involved("Secret", _BUNDLE), instance=_instance(environ))
         await outer.enter_async_context(outliving(events.keep))
         index = Index(session)
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))
         wanted = audiences(options.trust_domain, options.namespace)
-        checker: TokenChecker = TokenReviewer(session, wanted, now=now)
+        reviewer = TokenReviewer(session, wanted, now=now, condition=conditions.condition("token-reviews"))
+        await outer.enter_async_context(outliving(reviewer.keep))
+        checker: TokenChecker = reviewer
         if options.token_verification is TokenVerification.LOCAL:
             keys = ClusterKeys(session)
             await outer.enter_async_context(outliving(partial(_beside, keys.keep)))
@@ -107,6 +113,11 @@ async def open_kubernetes(
         await outer.enter_async_context(outliving(validators.keep))
         cluster = Cluster(session, index, checker, events, conditions)
         yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
+
+
+def _instance(environ: Mapping[str, str]) -> str:
+    """The name of this pod, which Kubernetes makes its host name."""
+    return environ.get("HOSTNAME") or socket.gethostname()
 
 
 async def _beside(keep: Callable[..., Awaitable[None]], *, task_status: trio.TaskStatus[None]) -> None:
@@ -217,7 +228,7 @@ class Kubernetes:
                 present={SignCertificateRequest.KUBERNETES: self._validator, **made.validators},
                 default=SignCertificateRequest.KUBERNETES,
             ),
-            targets=made.targets,
+            targets={TARGET: lambda: self._cluster.index.ready, **made.targets},
             watch=partial(self._watch, stored, configuration, jwts),
             origin=f"issuer chain {self._keys.chain} in Secret {self._store.place}, "
             f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}",

@@ -23,10 +23,6 @@ class Api(Protocol):
         """Replaces an object (PUT)."""
         ...
 
-    async def delete(self, path: str) -> None:
-        """Deletes an object."""
-        ...
-
     def watch(
         self, path: str, query: Mapping[str, str] | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:

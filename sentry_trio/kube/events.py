@@ -54,19 +54,15 @@ class Reason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Involved:
-    """The object that Events are about.
+    """The object that Events are about; of the core API group.
 
     Attributes:
         kind: e.g. `Secret`.
         name: its name.
-        uid: its unique ID; without it `kubectl get events` shows the Events, but `kubectl describe` does not.
-        api_version: of its kind.
     """
 
     kind: str
     name: str
-    uid: str = ""
-    api_version: str = "v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,7 @@ class EventRecorder:
         api: the API server.
         namespace: where the object, and so the Events, are.
         involved: the object.
-        instance: name of this process, e.g. its pod's.
+        instance: the name of this process's pod, or of its host.
         now: the wall clock; aware.
     """
 
@@ -125,7 +121,7 @@ class EventRecorder:
         namespace: str,
         involved: Involved,
         *,
-        instance: str = COMPONENT,
+        instance: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
@@ -204,11 +200,10 @@ class EventRecorder:
             "kind": "Event",
             "metadata": {"name": f"{involved.name}.{token_hex(8)}", "namespace": self._namespace},
             "involvedObject": {
-                "apiVersion": involved.api_version,
+                "apiVersion": "v1",
                 "kind": involved.kind,
                 "namespace": self._namespace,
                 "name": involved.name,
-                **({"uid": involved.uid} if involved.uid else {}),
             },
             "type": record.reason.type,
             "reason": str(record.reason),

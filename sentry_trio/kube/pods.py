@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -105,9 +105,7 @@ class PodReader:
         Raises:
             msgspec.MsgspecError: it is none.
         """
-        return self._pod(_decoder.decode(document))
-
-    def _pod(self, found: _Object) -> Pod:
+        found = _decoder.decode(document)
         metadata, one = found.metadata, self._shared.one
         return Pod(
             one(metadata.namespace),
@@ -121,15 +119,6 @@ class PodReader:
     def _annotations(self, annotations: dict[str, str]) -> Mapping[str, str]:
         kept = tuple(sorted(item for item in annotations.items() if item[0].startswith(ANNOTATIONS)))
         return self._shared.keyed(("annotations", kept), MappingProxyType(dict(kept)))
-
-
-def read_pod(found: Mapping[str, Any]) -> Pod:
-    """Reads a pod from the object that its JSON stands for.
-
-    Raises:
-        msgspec.ValidationError: it is none.
-    """
-    return PodReader()._pod(msgspec.convert(found, _Object))  # noqa: SLF001  # its own
 
 
 def _containers(found: _Object) -> list[Container]:

@@ -1,15 +1,18 @@
 """Tokens reviewed by the API server."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, NotPermittedError
+from sentry_trio.conditions import Condition, Conditions
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
 from sentry_trio.kube.claims import encode_token, read_claims
 from sentry_trio.kube.flights import SingleFlight
 from sentry_trio.kube.recent import Recent
@@ -23,6 +26,14 @@ ACCEPTED_SECONDS: Final = 30.0
 
 REFUSED_SECONDS: Final = 5.0
 """How long a bad answer is kept: a caller that asks again at once is not worth another review."""
+
+PROBE: Final = 300.0
+"""Seconds without a review after which an invalid token is reviewed, to notice that reviews fail."""
+
+PROBE_FAILING: Final = 30.0
+"""The same while reviews fail, to notice that they succeed again."""
+
+_PROBE_TOKEN: Final = "probe"  # noqa: S105  # no token: it is reviewed because it is invalid
 
 # Bad request, too large, not processable: this is about the token. Whatever else an API server refuses, it refuses
 # this authority, for want of rights, say: no fault of the caller's, and an operator may put it right.
@@ -54,6 +65,7 @@ class TokenReviewer:
         api: the API server.
         audiences: a token must be for one of them.
         now: the wall clock; aware.
+        condition: set while reviews fail.
         concurrency: how many reviews may be under way; more of them wait.
         kept: how many good answers are kept, and as many bad ones apart from them, which so push no good one out.
     """
@@ -64,6 +76,7 @@ class TokenReviewer:
         audiences: Sequence[str],
         *,
         now: Callable[[], datetime],
+        condition: Condition | None = None,
         concurrency: int = 64,
         kept: int = 10_000,
     ) -> None:
@@ -74,7 +87,26 @@ class TokenReviewer:
         self._flights = SingleFlight[Caller | _Refusal]()
         self._accepted = Recent[Caller](seconds=ACCEPTED_SECONDS, limit=kept)
         self._refused = Recent[_Refusal](seconds=REFUSED_SECONDS, limit=kept)
-        self._failing = False
+        self._condition = condition or Conditions().condition("token-reviews")
+        self._asked_at = -math.inf
+
+    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Reviews an invalid token whenever no other was reviewed for a while; runs until cancelled.
+
+        So it is noticed that reviews fail, or succeed again, before a pod asks.
+
+        Args:
+            task_status: started at once.
+
+        Cancellation: at once.
+        """
+        task_status.started()
+        while True:
+            interval = PROBE if self._condition.message is None else PROBE_FAILING
+            await trio.sleep(interval)
+            if trio.current_time() - self._asked_at >= interval:
+                with suppress(NotPermittedError, ApiUnavailableError):
+                    await self._ask(_PROBE_TOKEN)
 
     async def check(self, token: str) -> Caller:
         """Who the token speaks for.
@@ -126,6 +158,7 @@ class TokenReviewer:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": list(self._audiences)},
         }
+        self._asked_at = trio.current_time()
         try:
             async with self._room:
                 answer = await self._api.create(PATH, review)
@@ -133,9 +166,11 @@ class TokenReviewer:
             failed = f"token review failed: {error}"
             if isinstance(error, ApiRefusedError) and error.status in _TOKENS_FAULT:
                 raise NotPermittedError(failed) from error
-            self._say_failing(failed)
+            # The session reports a server that does not answer at all.
+            if not isinstance(error, ApiUnreachableError):
+                self._report_failure(failed)
             raise ApiUnavailableError(failed) from error
-        self._say_well()
+        self._report_success()
         status = answer.get("status")
         return status if isinstance(status, dict) else {}
 
@@ -143,7 +178,8 @@ class TokenReviewer:
         """Who the token speaks for, given what the API server says.
 
         Raises:
-            NotPermittedError: whichever comes first of `invalid token: <error>`, `authentication failed`, `provided
+            NotPermittedError: whichever comes first of `invalid token: <error>`, `authentication failed`, that the
+                audiences are none of ours or not named, `provided
                 token is not a properly structured service account token`, `failed to parse Kubernetes token: <error>`
                 and `kubernetes.io/pod/name claim is missing from Kubernetes token`.
         """
@@ -151,8 +187,14 @@ class TokenReviewer:
             raise NotPermittedError(f"invalid token: {error}")
         if status.get("authenticated") is not True:
             raise NotPermittedError("authentication failed")
-        found = status.get("audiences")
-        if found and not set(self._audiences).intersection(_texts(found)):
+        found = _texts(status.get("audiences"))
+        if not found:
+            # The API server, or the authenticator behind it, has ignored spec.audiences: the token may be anybody's.
+            raise NotPermittedError(
+                "invalid token: the TokenReview answer names no audiences, so it is unknown if the token is for "
+                f"{' or '.join(self._audiences)}"
+            )
+        if not set(self._audiences).intersection(found):
             raise wrong_audience(self._audiences)
         user = status.get("user")
         user = user if isinstance(user, dict) else {}
@@ -161,15 +203,13 @@ class TokenReviewer:
         _check_pod(user.get("extra"), caller)
         return caller
 
-    def _say_failing(self, failed: str) -> None:
-        if not self._failing:
+    def _report_failure(self, failed: str) -> None:
+        if self._condition.set(failed):
             _log.warning(failed)
-        self._failing = True
 
-    def _say_well(self) -> None:
-        if self._failing:
+    def _report_success(self) -> None:
+        if self._condition.clear():
             _log.info("token reviews succeed again")
-        self._failing = False
 
 
 def _check_pod(extra: object, caller: Caller) -> None:

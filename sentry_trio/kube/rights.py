@@ -1,4 +1,4 @@
-"""Whether this process may do what it is going to do: asked before anything else, so that the answer is one line."""
+"""Checks the permissions of this process before it uses them, so that all that are missing are named in one line."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -7,12 +7,15 @@ from typing import Any, Final
 
 import trio
 
-from sentry_trio.errors import SentryError
+from sentry_trio.errors import ApiRefusedError, SentryError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.retrying import PATIENCE, persist
 from sentry_trio.telemetry.logs import get_logger
 
 PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+# 403: a cluster without the ClusterRole system:basic-user. 404, 405: an API server without this API.
+_UNCHECKABLE: Final = frozenset({403, 404, 405})
 
 _log: Final = get_logger("dapr.sentry")
 
@@ -100,9 +103,10 @@ def useful_rights(namespace: str, *, bundle: str) -> tuple[Right, ...]:
 
 
 async def missing_rights(api: Api, needed: Iterable[Right], *, patience: float = PATIENCE) -> list[Right]:
-    """Which of these rights this process does not have (SelfSubjectAccessReview), in the order given.
+    """Returns the permissions that this process does not have (SelfSubjectAccessReview), in the order given.
 
-    All are asked for at once. Every authenticated account may ask.
+    All are asked for at once. By default every authenticated account may ask; a cluster can take that away, or lack
+    the API. Then the permissions are unknown and count as granted, with one warning.
 
     Args:
         api: the API server.
@@ -111,18 +115,22 @@ async def missing_rights(api: Api, needed: Iterable[Right], *, patience: float =
 
     Raises:
         ApiUnavailableError: the API server could not be asked.
-        ApiRefusedError: it does not answer such questions.
+        ApiRefusedError: it refuses the request for another reason, e.g. 401.
 
     Cancellation: at once.
     """
     rights = list(needed)
     allowed: dict[Right, bool] = {}
+    unknown: list[ApiRefusedError] = []
     failures: list[SentryError] = []
 
     async def ask(right: Right) -> None:
         try:
             allowed[right] = await persist(partial(_is_allowed, api, right), patience=patience)
         except SentryError as error:
+            if isinstance(error, ApiRefusedError) and error.status in _UNCHECKABLE:
+                unknown.append(error)
+                return
             failures.append(error)
             nursery.cancel_scope.cancel()
 
@@ -131,7 +139,12 @@ async def missing_rights(api: Api, needed: Iterable[Right], *, patience: float =
             nursery.start_soon(ask, right)
     if failures:
         raise failures[0]
-    return [right for right in rights if not allowed[right]]
+    if unknown:
+        _log.warning(
+            f"cannot check {len(unknown)} of {len(rights)} Kubernetes permissions, continuing without: one that is "
+            f"missing shows only when it is used; the ClusterRole system:basic-user grants the check: {unknown[0]}"
+        )
+    return [right for right in rights if not allowed.get(right, True)]
 
 
 async def check_rights(

@@ -72,10 +72,6 @@ class Session:
         """Replaces an object (PUT); with another resourceVersion than the present one's that is refused with 409."""
         return await self._request(Request("PUT", path, {}, msgspec.json.encode(body)))
 
-    async def delete(self, path: str) -> None:
-        """Deletes an object."""
-        await self._exchange(Request("DELETE", path, {}))
-
     @asynccontextmanager
     async def watch(self, path: str, query: Query | None = None) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Watches a list: yields, once the server has agreed, an iterator of what happens.

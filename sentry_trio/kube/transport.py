@@ -32,7 +32,6 @@ class Request:
     path: str
     query: Query
     body: bytes | None = None
-    content_type: str = "application/json"
 
     def __repr__(self) -> str:
         return f"{self.method} {self.path}"
@@ -132,7 +131,7 @@ class Transport:
         raise error_of(repr(request), response.status, complaint, response.headers)
 
     async def _send(self, request: Request) -> aiohttp.ClientResponse:
-        headers = {"Content-Type": request.content_type} if request.body is not None else {}
+        headers = {"Content-Type": "application/json"} if request.body is not None else {}
         authorization = await self._credentials.authorization()
         if authorization is not None:
             headers["Authorization"] = authorization

@@ -72,6 +72,12 @@ class ControlPlane:
             spiffe_id=f"spiffe://{TRUST_DOMAIN}/ns/{self.namespace}/dapr-sentry",
         )
 
+    async def kubeconfig_through(self, url: str) -> Path:
+        """A kubeconfig with the same rights, for what stands between the authority and the API server."""
+        token = await self.cluster.create_token(self.namespace, ACCOUNT)
+        path = self.kubeconfig.with_name("kubeconfig-through")
+        return self.cluster.write_kubeconfig(path, {"token": token}, url=url)
+
     async def token(self, namespace: str, pod: Manifest, *, audience: str = "dapr.io/sentry") -> str:
         """What a kubelet would mount into a pod."""
         account = str(pod["spec"]["serviceAccountName"])

@@ -18,10 +18,9 @@ from .installing import DAPR_ROLE, NAME, ROLE, Installation, eventually, install
 
 @asynccontextmanager
 async def recording(installation: Installation, role: tuple[Manifest, ...]) -> AsyncIterator[EventRecorder]:
-    secret = await installation.get("secrets")
-    involved = Involved("Secret", NAME, uid=secret["metadata"]["uid"])
+    involved = Involved("Secret", NAME)
     async with installation.session(role=role) as session, trio.open_nursery() as nursery:
-        recorder = EventRecorder(session, installation.namespace, involved, now=wall_clock)
+        recorder = EventRecorder(session, installation.namespace, involved, instance="dapr-sentry-0", now=wall_clock)
         await nursery.start(recorder.keep)
         yield recorder
         nursery.cancel_scope.cancel()
@@ -45,7 +44,7 @@ async def test_the_api_server_takes_them(cluster: Cluster, namespace: str, tmp_p
         (str(reason), reason.type, f"about {reason}") for reason in Reason
     }
     assert {event["involvedObject"]["name"] for event in events} == {NAME}
-    assert {event["source"]["component"] for event in events} == {"dapr-sentry"}
+    assert all(event["source"] == {"component": "dapr-sentry", "host": "dapr-sentry-0"} for event in events)
 
 
 async def test_without_the_right_there_is_a_warning_and_nothing_else(

@@ -23,7 +23,8 @@ from . import manifests
 from .admin import Manifest
 from .cluster import Cluster
 from .control_plane import TRUST_DOMAIN, ControlPlane, install
-from .installing import NAME
+from .faults import SILENCE, faulty
+from .installing import NAME, eventually
 
 SERVING = "Running gRPC server on port "
 
@@ -170,6 +171,25 @@ async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
             await _port(process)
 
 
+async def test_not_ready_before_the_first_listing_of_pods(plane: ControlPlane, tmp_path: Path) -> None:
+    """Otherwise a rolling update sends callers to a replica that can only answer Unavailable."""
+    async with faulty(plane.cluster) as faults:
+        faults.set(SILENCE, r"GET /api/v1/pods\?")
+        with plane.process(f"--kubeconfig={await plane.kubeconfig_through(faults.url)}") as process:
+            await _port(process)
+            state = await trio.to_thread.run_sync(_state, process)
+            assert [name for name, ready in state["targets"].items() if not ready] == ["sentry-kubernetes-validator"]
+            assert not state["ready"]
+            faults.clear()
+            faults.cut()
+
+            async def is_ready() -> bool:
+                ready: bool = (await trio.to_thread.run_sync(_state, process))["ready"]
+                return ready
+
+            await eventually(is_ready)
+
+
 @pytest.mark.parametrize(
     ("resource", "said"),
     [("tokenreviews", "create tokenreviews"), ("pods", "pods"), ("secrets", "secrets")],
@@ -185,13 +205,14 @@ async def test_missing_rights_are_named(cluster: Cluster, tmp_path: Path, resour
 
 
 async def test_what_happened_is_an_event(plane: ControlPlane) -> None:
-    with plane.process() as process:
+    with plane.process(HOSTNAME="dapr-sentry-0") as process:
         await _port(process)
         with trio.fail_after(10):
             events = await _events(plane)
             while not events:
                 events = await _events(plane)
     assert [event["reason"] for event in events] == ["CertificateAuthorityGenerated"]
+    assert events[0]["source"] == {"component": "dapr-sentry", "host": "dapr-sentry-0"}
 
 
 async def _events(plane: ControlPlane) -> list[Manifest]:

@@ -1,10 +1,13 @@
 """Rights asked of a real API server."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from sentry_trio.kube.rights import MissingRightsError, check_rights, missing_rights, needed_rights, useful_rights
+from sentry_trio.errors import ApiRefusedError
+from sentry_trio.kube.rights import PATH, MissingRightsError, check_rights, missing_rights, needed_rights, useful_rights
 from tests.logged import capture_logs
 
 from .admin import Manifest
@@ -45,6 +48,40 @@ async def test_without_rights_everywhere(cluster: Cluster, namespace: str, tmp_p
         *(f"{verb} pods" for verb in ("get", "list", "watch")),
         "create tokenreviews.authentication.k8s.io",
     ]
+
+
+@asynccontextmanager
+async def without_basic_user(cluster: Cluster) -> AsyncIterator[None]:
+    """A cluster whose accounts may not ask for their own permissions."""
+    binding = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/system:basic-user"
+    subjects = (await cluster.ask("GET", binding))["subjects"]
+    await cluster.ask("PATCH", binding, {"subjects": []}, kind="merge-patch+json")
+    try:
+        yield
+    finally:
+        await cluster.ask("PATCH", binding, {"subjects": subjects}, kind="merge-patch+json")
+
+
+async def test_a_cluster_that_forbids_the_check_is_one_warning(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    installation = await install(cluster, namespace, tmp_path)
+    needed = needed_rights(namespace, bundle=NAME, configuration="daprsystem")
+    async with installation.session(role=ROLE, cluster_role=()) as session, without_basic_user(cluster):
+
+        async def is_forbidden() -> bool:
+            with suppress(ApiRefusedError):
+                await session.create(PATH, {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}})
+                return False
+            return True
+
+        await eventually(is_forbidden)  # the API server takes a moment to notice
+        with capture_logs() as lines:
+            await check_rights(session, needed, useful_rights(namespace, bundle=NAME))
+    ((level, text),) = [(line["log_level"], line["event"]) for line in lines]
+    assert level == "warning"
+    assert text.startswith("cannot check 15 of 15 Kubernetes permissions, continuing without: ")
+    assert "403 Forbidden: selfsubjectaccessreviews" in text
 
 
 async def test_what_is_missing_is_fatal_or_a_warning(cluster: Cluster, namespace: str, tmp_path: Path) -> None:

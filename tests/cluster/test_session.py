@@ -45,7 +45,7 @@ async def first_event(session: Session, path: str, query: Mapping[str, str] | No
         return await anext(events)
 
 
-async def test_objects_are_made_read_changed_and_deleted(kubeconfig: Path, namespace: str) -> None:
+async def test_objects_are_created_read_and_replaced(cluster: Cluster, kubeconfig: Path, namespace: str) -> None:
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
     async with open_session(kubeconfig=kubeconfig, environ={}) as session:
         api: Api = session
@@ -59,7 +59,7 @@ async def test_objects_are_made_read_changed_and_deleted(kubeconfig: Path, names
         found = await api.get(maps, {"fieldSelector": "metadata.name=mine"})
         assert [each["data"] for each in found["items"]] == [{"a": "2"}]
         assert json.loads(await session.get_raw(f"{maps}/mine"))["data"] == {"a": "2"}
-        await api.delete(f"{maps}/mine")
+        await cluster.ask("DELETE", f"{maps}/mine")
         with pytest.raises(ApiRefusedError, match=f"GET {maps}/mine: 404 NotFound: ") as missing:
             await api.get(f"{maps}/mine")
         assert (missing.value.status, missing.value.reason) == (404, "NotFound")

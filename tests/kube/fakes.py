@@ -132,9 +132,6 @@ class FakeApi(Api):
     async def replace(self, path: str, body: Mapping[str, Any]) -> Object:
         return await self._request("replace", path, lambda: self._replace(path, body))
 
-    async def delete(self, path: str) -> None:
-        await self._request("delete", path, lambda: self._delete(path))
-
     @asynccontextmanager
     async def watch(
         self, path: str, query: Mapping[str, str] | None = None
@@ -196,11 +193,6 @@ class FakeApi(Api):
             raise refused(409, "Conflict")
         # A write that changes nothing leaves the version as it is.
         return present if body == present else self.put(path, body)
-
-    def _delete(self, path: str) -> Object:
-        self._copy(path)
-        self.remove(path)
-        return {}
 
     def _tell(self, path: str, kind: str, subject: Object) -> None:
         for watch in self._watches:

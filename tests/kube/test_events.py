@@ -13,7 +13,7 @@ from sentry_trio.kube.events import WAITING, EventRecorder, Involved, Reason
 from tests.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
 from tests.logged import capture_logs
 
-BUNDLE = Involved("Secret", "dapr-trust-bundle", uid="1234")
+BUNDLE = Involved("Secret", "dapr-trust-bundle")
 START = datetime(2026, 11, 22, 19, 41, 15, tzinfo=UTC)
 
 
@@ -21,8 +21,8 @@ def wall_clock() -> datetime:
     return START + timedelta(seconds=trio.current_time())
 
 
-def recorder_of(api: FakeApi, involved: Involved = BUNDLE) -> EventRecorder:
-    return EventRecorder(api, NAMESPACE, involved, instance="dapr-sentry-0", now=wall_clock)
+def recorder_of(api: FakeApi) -> EventRecorder:
+    return EventRecorder(api, NAMESPACE, BUNDLE, instance="dapr-sentry-0", now=wall_clock)
 
 
 @asynccontextmanager
@@ -59,7 +59,6 @@ async def test_an_event_as_operators_see_it(autojump_clock: MockClock) -> None:
             "kind": "Secret",
             "namespace": NAMESPACE,
             "name": "dapr-trust-bundle",
-            "uid": "1234",
         },
         "type": "Normal",
         "reason": "CertificateAuthorityGenerated",
@@ -84,15 +83,6 @@ async def test_an_event_as_operators_see_it(autojump_clock: MockClock) -> None:
 )
 def test_what_needs_an_operators_eye_is_a_warning(reason: Reason, kind: str) -> None:
     assert reason.type == kind
-
-
-async def test_without_a_uid_none_is_claimed(autojump_clock: MockClock) -> None:
-    api = FakeApi()
-    recorder = recorder_of(api, Involved("Pod", "dapr-sentry-0"))
-    recorder.record(Reason.REPLACED, "before anyone sends")
-    with trio.move_on_after(1):
-        await recorder.keep()
-    assert "uid" not in events(api)[0]["involvedObject"]
 
 
 async def test_repeated_ones_are_counted(autojump_clock: MockClock) -> None:

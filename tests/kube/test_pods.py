@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sentry_trio.kube.pods import Container, PodReader, digest_of, read_pod
+from sentry_trio.kube.pods import Container, PodReader, digest_of
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -17,10 +17,7 @@ def document(**parts: Any) -> dict[str, Any]:
 
 
 def read(**parts: Any) -> Any:
-    found = document(**parts)
-    pod = PodReader().read(json.dumps(found).encode())
-    assert read_pod(found) == pod
-    return pod
+    return PodReader().read(json.dumps(document(**parts)).encode())
 
 
 def test_what_matters_of_a_pod() -> None:
@@ -78,11 +75,8 @@ def test_what_may_be_missing(parts: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_no_pod(parts: dict[str, Any]) -> None:
-    found = document(**parts)
     with pytest.raises(msgspec.ValidationError):
-        read_pod(found)
-    with pytest.raises(msgspec.MsgspecError):
-        PodReader().read(json.dumps(found).encode())
+        read(**parts)
 
 
 @pytest.mark.parametrize(

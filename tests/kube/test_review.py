@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, NotPermittedError
+from sentry_trio.conditions import Conditions
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
 from sentry_trio.kube.review import TokenReviewer
 from sentry_trio.kube.tokens import Caller
 from tests.kube.fake_review import AUDIENCES, UID, FakeApi, Signer, Status, good, wall
@@ -20,6 +21,11 @@ UNSTRUCTURED = "provided token is not a properly structured service account toke
 NO_POD = "kubernetes.io/pod/name claim is missing from Kubernetes token"
 ANOTHER_POD = "invalid token: it is bound to another pod than it claims"
 WRONG_AUDIENCE = f"invalid token: none of its audiences is {AUDIENCES[0]} or {AUDIENCES[1]}"
+
+NO_AUDIENCES = (
+    "invalid token: the TokenReview answer names no audiences, so it is unknown if the token is for "
+    f"{AUDIENCES[0]} or {AUDIENCES[1]}"
+)
 
 
 def reviewer(api: FakeApi, **settings: Any) -> TokenReviewer:
@@ -66,6 +72,12 @@ EMPTY_CLAIM: dict[str, Any] = {"kubernetes.io": {"pod": {"name": ""}}}
         ({"authenticated": "true", "user": user(SHOP)}, TOKEN, "authentication failed"),
         ({}, TOKEN, "authentication failed"),
         (good(audiences=["someone"], user=user("alice")), "opaque", WRONG_AUDIENCE),
+        # an authenticator that knows nothing of audiences: the token may be for the API server, or for anybody
+        (good(audiences=None, user=user("alice")), "opaque", NO_AUDIENCES),
+        (good(audiences=[]), TOKEN, NO_AUDIENCES),
+        (good(audiences=AUDIENCES[0]), TOKEN, NO_AUDIENCES),
+        (good(audiences=[None, 5]), TOKEN, NO_AUDIENCES),
+        ({"authenticated": True, "user": user(SHOP)}, TOKEN, NO_AUDIENCES),
         (good(user=user("alice")), "opaque", UNSTRUCTURED),
         (good(user=None), TOKEN, UNSTRUCTURED),
         (good(user=user("system:node:shop:cart")), TOKEN, UNSTRUCTURED),
@@ -90,8 +102,6 @@ async def test_refusals_in_their_order(status: Status, token: str, text: str) ->
 @pytest.mark.parametrize(
     "status",
     [
-        good(audiences=None),
-        good(audiences=[]),
         good(audiences=["someone", AUDIENCES[0]]),
         good(user=user(SHOP)),
         good(user={"username": SHOP}),
@@ -164,6 +174,46 @@ async def test_an_outage_is_told_once() -> None:
         ("warning", "token review failed: away"),
         ("info", "token reviews succeed again"),
     ]
+
+
+async def test_a_server_that_does_not_answer_is_reported_by_the_session() -> None:
+    api = FakeApi(failure=ApiUnreachableError("no answer"))
+    condition = Conditions().condition("token-reviews")
+    with capture_logs() as logs, pytest.raises(ApiUnavailableError, match="token review failed: no answer"):
+        await reviewer(api, condition=condition).check(TOKEN)
+    assert (logs, condition.message) == ([], None)
+
+
+async def test_failing_reviews_are_noticed_before_a_pod_asks(autojump_clock: MockClock) -> None:
+    api = FakeApi(status={"error": "invalid"})
+    conditions = Conditions()
+    checker = reviewer(api, condition=conditions.condition("token-reviews"))
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(checker.keep)
+            await trio.sleep(299)
+            assert (dict(conditions.active), api.reviewed) == ({}, [])
+            api.failure = refused(403)
+            await trio.sleep(2)
+            assert dict(conditions.active) == {"token-reviews": "token review failed: no"}
+            api.failure = None
+            await trio.sleep(30)
+            assert dict(conditions.active) == {}
+            nursery.cancel_scope.cancel()
+    assert [line["event"] for line in logs] == ["token review failed: no", "token reviews succeed again"]
+    assert [body["spec"]["token"] for body in api.reviewed] == ["probe"] * 2
+
+
+async def test_no_probe_while_pods_ask(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    checker = reviewer(api)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(checker.keep)
+        for number in range(20):
+            await trio.sleep(100)
+            await checker.check(SIGNER.token(jti=str(number), exp=10_000_000_000))
+        nursery.cancel_scope.cancel()
+    assert len(api.reviewed) == 20
 
 
 async def test_good_answers_are_kept_30_s(autojump_clock: MockClock) -> None:

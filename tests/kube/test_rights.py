@@ -1,6 +1,7 @@
 """Rights that are asked for beforehand, on an API server in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 import trio
@@ -100,6 +101,34 @@ async def test_an_api_server_that_cannot_be_asked_is_told(autojump_clock: MockCl
     api.faults.append(Fault("create", "selfsubject", refused(401, "Unauthorized")))
     with pytest.raises(ApiRefusedError):
         await missing_rights(api, NEEDED)
+
+
+@pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (404, "NotFound"), (405, "MethodNotAllowed")])
+async def test_permissions_that_cannot_be_checked_are_one_warning(
+    autojump_clock: MockClock, lines: list[Line], status: int, reason: str
+) -> None:
+    api = server_without(REVIEWS)
+    api.faults.append(Fault("create", "selfsubject", refused(status, reason), left=float("inf")))
+    await check_rights(api, NEEDED, USEFUL)
+    ((level, text),) = [(line["log_level"], line["event"]) for line in lines]
+    assert level == "warning"
+    number = len(NEEDED + USEFUL)
+    assert text.startswith(f"cannot check {number} of {number} Kubernetes permissions, continuing without: ")
+    assert text.endswith(f"{status} {reason}")
+
+
+async def test_permissions_known_to_be_missing_are_an_error_beside_unknown_ones(autojump_clock: MockClock) -> None:
+    class Partial(FakeApi):
+        async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+            if body["spec"]["resourceAttributes"]["resource"] == "pods":
+                raise refused(403, "Forbidden")
+            return await super().create(path, body)
+
+    api = Partial()
+    api.allowed = server_without(UPDATE, PODS, REVIEWS).allowed
+    with pytest.raises(MissingRightsError) as caught:
+        await check_rights(api, NEEDED, USEFUL)
+    assert caught.value.missing == (UPDATE, REVIEWS)
 
 
 async def test_one_line_names_all_that_is_missing_and_who_grants_it(autojump_clock: MockClock) -> None:
