@@ -21,6 +21,7 @@ from .shared import Shared
 from .wire import (
     MessageReader,
     Metadata,
+    Outcome,
     Request,
     frame_message,
     metadata_of,
@@ -29,7 +30,6 @@ from .wire import (
 )
 
 MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
-Outcome = tuple[Status, str | None]
 
 # gRPC status codes: "an unknown error"; what went wrong is for the server's log, not for the caller.
 _FAILED: Final[Outcome] = (Status.UNKNOWN, "Internal Server Error")
@@ -129,7 +129,7 @@ class Call:
         """
         while not self._messages:
             if self._reader.failure is not None:
-                raise self._reader.failure
+                raise GRPCError(*self._reader.failure)
             if self._ended:
                 if self._received or self._handler.cardinality.client_streaming:
                     return None
@@ -239,7 +239,7 @@ class Call:
         """
         self._verdict = (status, message)
         self._aborted = True
-        self._reader.fail(GRPCError(status, message))
+        self._reader.fail(status, message)
         self._messages.clear()
         self._queued = 0
         self._weigh()

@@ -81,6 +81,7 @@ class Connection:
         if data is None:
             await self.out.flush()
             data = await self._transport.receive()
+        broken_off = False
         try:
             while data:
                 self._vigil.heard(trio.current_time())
@@ -91,15 +92,18 @@ class Connection:
                 await self.out.flush()
                 data = await self._transport.receive()
         except BrokenOffError:
-            await self._break_off()
+            broken_off = True
+            data = None
         finally:
             self._leaving = True
             self._shared.idle.pop(self, None)
             self._drop_incomplete()
+        if broken_off:
+            # Outside of the `except` block, whose exception holds what this read has brought.
+            await self._break_off()
         self._nursery.cancel_scope.cancel()
 
     async def _break_off(self) -> None:
-        self._drop_incomplete()
         for exchange in self._exchanges.values():
             exchange.abandon()
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.
@@ -124,7 +128,8 @@ class Connection:
                 self.out.send_headers(stream_id, refusal.headers, end_stream=True)
                 self.out.reset(stream_id, code=ErrorCode.NO_ERROR)
                 return
-            exchange = Refusal(self, stream_id, refusal, self._limits)
+            # Not the exception: its traceback leads back to this frame, which holds the request's headers.
+            exchange = Refusal(self, stream_id, refusal.headers, refusal.body, self._limits)
         else:
             exchange = Call(self, stream_id, request, self._limits)
         if not self._exchanges:

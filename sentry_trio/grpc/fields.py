@@ -16,6 +16,8 @@ _OF_CONNECTIONS: Final = frozenset(
 # RFC 9110, 5.6.2: a token, in lower case.
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 # RFC 9113, 8.2.1: neither NUL, CR nor LF anywhere, nor blanks at either end.
+# 2^63 - 1 has 19 digits, and `int` raises ValueError for more than some thousands.
+_LENGTH: Final = re.compile(rb"[0-9]{1,19}").fullmatch
 _BAD_VALUE: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]\Z").search
 
 
@@ -49,8 +51,8 @@ def check_request(headers: Iterable[Header], *, ended: bool) -> int | None:
         if name == b"host":
             host = value
         elif name == b"content-length":
-            if not value.isdigit() or length not in {None, int(value)}:
-                raise MalformedError("a content-length that is no number, or two that differ")
+            if not _LENGTH(value) or length not in {None, int(value)}:
+                raise MalformedError("a content-length that is no number or too long, or two that differ")
             length = int(value)
     _check_pseudo(pseudo, host)
     if ended and length:

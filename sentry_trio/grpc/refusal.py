@@ -3,12 +3,12 @@
 import trio
 from grpclib.const import Status
 
+from .fields import Header
 from .frames import ErrorCode
 from .gate import Gate
 from .limits import Limits
 from .ports import Carrier
 from .shared import Shared
-from .wire import RefusedError
 
 
 class Refusal:
@@ -22,7 +22,8 @@ class Refusal:
     Args:
         carrier: the connection.
         stream_id: of the request.
-        answer: what is told.
+        headers: of the answer.
+        body: of the answer.
         limits: how long and how much of the request is waited for.
 
     Attributes:
@@ -35,7 +36,8 @@ class Refusal:
     """
 
     __slots__ = (
-        "_answer",
+        "_body",
+        "_headers",
         "_left",
         "_out",
         "_scope",
@@ -48,7 +50,9 @@ class Refusal:
         "started_at",
     )
 
-    def __init__(self, carrier: Carrier, stream_id: int, answer: RefusedError, limits: Limits) -> None:
+    def __init__(
+        self, carrier: Carrier, stream_id: int, headers: tuple[Header, ...], body: bytes, limits: Limits
+    ) -> None:
         self.held = self.cost = 0
         self.started_at = trio.current_time()
         self.due_at: float | None = None
@@ -56,7 +60,8 @@ class Refusal:
         self.ready = False
         self._out = carrier.out
         self._stream_id = stream_id
-        self._answer = answer
+        self._headers = headers
+        self._body = body
         self._left = limits.refused_bytes
         self._scope = trio.CancelScope()
 
@@ -89,9 +94,8 @@ class Refusal:
         """
         given = False
         with self._scope, trio.move_on_after(self.patience):
-            body = self._answer.body or b""
-            self._out.send_headers(self._stream_id, self._answer.headers, end_stream=not body)
-            await self._out.send_data(self._stream_id, body, end_stream=True)
+            self._out.send_headers(self._stream_id, self._headers, end_stream=not self._body)
+            await self._out.send_data(self._stream_id, self._body, end_stream=True)
             given = True
         # RFC 9113, 8.1: where the answer is whole before the request is, what is still to come is not wanted.
         self._out.reset(self._stream_id, code=ErrorCode.NO_ERROR if given else ErrorCode.CANCEL)

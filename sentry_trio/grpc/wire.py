@@ -20,6 +20,8 @@ from multidict import MultiDict
 from .fields import Header
 
 Metadata = MultiDict[str | bytes]
+Outcome = tuple[Status, str | None]
+"""How a call ends: its status, and the text that goes with it."""
 
 PREFIX_BYTES: Final = 5
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -189,13 +191,14 @@ class MessageReader:
 
     Attributes:
         failure: why nothing more can be read: ResourceExhausted for a message over the limit, as soon as its length is
-            known; Internal for one that cannot be read. The messages before it are whole.
+            known; Internal for one that cannot be read. The messages before it are whole. It is no exception: one that
+            is kept keeps its traceback, and with it the data that it was raised over.
     """
 
     __slots__ = ("_buffer", "_gzip", "_limit", "failure")
 
     def __init__(self, *, limit: int, gzip: bool) -> None:
-        self.failure: GRPCError | None = None
+        self.failure: Outcome | None = None
         self._buffer = bytearray()
         self._limit = limit
         self._gzip = gzip
@@ -214,17 +217,17 @@ class MessageReader:
                 while (message := self._next()) is not None:
                     messages.append(message)
             except GRPCError as error:
-                self.fail(error)
+                self.fail(error.status, error.message)
         return messages
 
     def end(self) -> None:
         """Nothing more will come; half a message is a failure."""
         if self._buffer:
-            self.fail(GRPCError(Status.INTERNAL, "grpc: the request ends within a message"))
+            self.fail(Status.INTERNAL, "grpc: the request ends within a message")
 
-    def fail(self, error: GRPCError) -> None:
+    def fail(self, status: Status, message: str | None) -> None:
         """Drops what is buffered and all that is still to come."""
-        self.failure = error
+        self.failure = (status, message)
         self._buffer.clear()
 
     def _next(self) -> bytes | None:

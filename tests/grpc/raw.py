@@ -112,7 +112,7 @@ class Peer:
         if body:
             self.h2.send_data(stream_id, body, end_stream=end)
 
-    async def call(self, stream_id: int, method: str = "Echo", value: str = "hello", **extra: str | bytes) -> None:
+    async def call(self, stream_id: int, method: str = "Echo", /, value: str = "hello", **extra: str | bytes) -> None:
         """Sends a whole unary call in one write."""
         self.compose(stream_id, request_head(method, **extra), text(value))
         await self.flush()

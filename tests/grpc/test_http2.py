@@ -204,13 +204,15 @@ def _server(**limits: int) -> tuple[ServerConnection, Told]:
         ([*REQUEST, ("x", " a")], "blank at the front"),
         ([*REQUEST, ("x", "a\t")], "blank at the end"),
         ([*REQUEST, ("content-length", "-1")], "a length that is none"),
+        ([*REQUEST, ("content-length", "9" * 20)], "a length that no body has"),
+        ([*REQUEST, ("content-length", "9" * 5000)], "a length of too many digits"),
         ([*REQUEST, ("content-length", "1"), ("content-length", "2")], "two lengths"),
         ([(":method", "CONNECT"), (":scheme", "https"), (":path", "/"), (":authority", "a")], "connect with a path"),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else None,
 )
 def test_malformed_requests_are_reset_unseen(headers: list[tuple[str, str]], why: str) -> None:
-    server, told = _server()
+    server, told = _server(header_bytes=16_384)
     encoder = Encoder()
     server.receive(_head(encoder, headers))
     assert server.data_to_send() == frames.reset_frame(1, ErrorCode.PROTOCOL_ERROR)
