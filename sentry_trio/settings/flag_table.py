@@ -110,7 +110,7 @@ FLAGS: Final = (
             "oidc-trusted-proxies",
             _STRINGS,
             (),
-            "Networks (CIDR) whose X-Forwarded-Host the OIDC server believes",
+            "Networks (CIDR) whose X-Forwarded-Host alone counts",
             (),
             _OIDC,
         ),

@@ -44,6 +44,12 @@ def header_of(scope: Scope, name: str) -> str:
     return ",".join(value.decode("latin-1") for given, value in scope["headers"] if given == wanted)
 
 
+def first_header_of(scope: Scope, name: str) -> str:
+    """The value of the first header of that name; empty if there is none."""
+    wanted = name.encode("ascii")
+    return next((value.decode("latin-1") for given, value in scope["headers"] if given == wanted), "")
+
+
 def is_asked(scope: Scope, name: str) -> bool:
     """Whether the query of a request names a parameter, with a value or without."""
     return name in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from sentry_trio.settings.option_rules import Network
-from sentry_trio.web.asgi import Scope, header_of
+from sentry_trio.web.asgi import Scope, first_header_of, header_of
 from sentry_trio.web.target import Target
 
 FORWARDED: Final = "x-forwarded-host"
@@ -14,17 +14,20 @@ ANY: Final = "*"
 
 # Go's server, and so Dapr Sentry, lets these characters stand in a Host header.
 _HEADER: Final = re.compile(r"[A-Za-z0-9!$%&()*+,\-.:;=\[\]'_~]*")
+_WITH_PORT: Final = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):[^:\[\]]*")
 _NAME: Final = re.compile(r"[^:\[\]%]+(?::[0-9]*)?")
 _BRACKETED: Final = re.compile(r"\[([^\[\]%]+)\](?::[0-9]*)?")
 
 
 class Hosts:
-    """Knows the host of a request and whether it is served.
+    """Finds the host of a request and decides if it is served.
+
+    X-Forwarded-Host counts if the list of hosts bounds what a caller can choose by it, as in Dapr Sentry 1.18, or if it
+    comes from a trusted proxy. If proxies are given, it counts from them only.
 
     Args:
         allowed: hosts, with a port or without; compared as they are written; `*` or no host at all: every host.
-        proxies: networks whose word is taken for the host that their own clients asked for. Dapr Sentry 1.18 takes
-            anybody's.
+        proxies: networks that are trusted to name the host that their own clients asked for.
     """
 
     def __init__(self, allowed: Collection[str], proxies: Sequence[Network]) -> None:
@@ -38,27 +41,27 @@ class Hosts:
 
     @property
     def may_be_forwarded(self) -> bool:
-        """Whether there are proxies whose word counts."""
-        return bool(self._proxies)
+        """Whether X-Forwarded-Host of some callers counts."""
+        return bool(self._proxies) or not self.is_open
 
     def host_of(self, scope: Scope, target: Target) -> str:
-        """The host, with its port if there is one, that a request is for; empty where it names none.
+        """The host, with its port if there is one, that a request is for; empty if it names none."""
+        return self._forwarded(scope) or target.authority or header_of(scope, "host")
 
-        Of more than one value that a trusted proxy sends, the last is taken: that is its own, the others may be its
-        client's.
-        """
-        if self._comes_from_proxy(scope):
-            forwarded = header_of(scope, FORWARDED).rpartition(",")[2].strip()
-            if forwarded:
-                return forwarded
-        return target.authority or header_of(scope, "host")
+    def _forwarded(self, scope: Scope) -> str:
+        if self._proxies:
+            # The last value is the proxy's own; those before it may be its client's.
+            values = header_of(scope, FORWARDED) if self._comes_from_proxy(scope) else ""
+            return values.rpartition(",")[2].strip()
+        # As Go's Header.Get: the first line, whole. A list in it matches no host.
+        return "" if self.is_open else first_header_of(scope, FORWARDED)
 
     def allows(self, host: str) -> bool:
         """Whether a host is served: all of it is allowed, or its part before the port."""
         return self.is_open or host in self._allowed or _without_port(host) in self._allowed
 
     def _comes_from_proxy(self, scope: Scope) -> bool:
-        if not self._proxies or scope["client"] is None:
+        if scope["client"] is None:
             return False
         peer: IPv4Address | IPv6Address = ip_address(scope["client"][0])
         # What IPv4 looks like to a socket of both families.
@@ -85,9 +88,6 @@ def makes_url(host: str) -> bool:
 
 
 def _without_port(host: str) -> str | None:
-    """The host before the port, brackets removed; None where there is no port, as all of it is compared anyway."""
-    bracketed = re.fullmatch(r"\[(.*)\]:[^:\[\]]*", host)
-    if bracketed is not None:
-        return bracketed[1]
-    name, colon, _ = host.partition(":")
-    return name if colon and host.count(":") == 1 else None
+    """The host before the port, without brackets, as Go's net.SplitHostPort finds it; None if there is no port."""
+    found = _WITH_PORT.fullmatch(host)
+    return found and (found[1] if found[1] is not None else found[2])

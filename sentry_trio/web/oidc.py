@@ -116,7 +116,7 @@ class OidcApp:
         headers = {}
         issuer = rules.issuer
         if issuer is None:
-            # A proxy's word has not been looked at yet.
+            # X-Forwarded-Host has not been checked yet, and `allows` disregards what follows the first colon.
             if not (may_stand_in_header(host) and makes_url(host)):
                 return _error(HTTPStatus.BAD_REQUEST, "Invalid host")
             scheme = target.scheme if target.scheme in {"http", "https"} else scope["scheme"]
