@@ -1,9 +1,10 @@
 """A server process of the control plane: its log goes to a file, and it does not outlive the tests."""
 
+import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +18,21 @@ class Child:
     Args:
         command: executable and flags.
         log: what it writes is appended there.
+        environ: variables of its environment, beside those of this process.
     """
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, environ: Mapping[str, str] | None = None) -> None:
         self._name = Path(command[0]).name
         self._log = log
         setpriv = shutil.which("setpriv")
         guard = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
-                [*guard, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                [*guard, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environ or {})},
             )
 
     @property

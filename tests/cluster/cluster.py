@@ -7,7 +7,6 @@ itself. Tokens come from the TokenRequest API and are what a kubelet would mount
 import contextlib
 import json
 import random
-import socket
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,8 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.ports import free_port
+
 from . import manifests
 from .admin import Admin, Manifest, RefusedError
 from .binaries import Binaries
@@ -31,8 +32,6 @@ ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 _ADMIN_TOKEN: Final = "the-administrator-of-these-tests"
 _RBAC: Final = f"/apis/{manifests.CONTROL_PLANE_GROUP}/v1"
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-# Below the ports that outgoing connections get, so that none of these takes it while the API server is restarted.
-_PORTS: Final = range(20_000, 32_000)
 
 
 class Cluster:
@@ -57,9 +56,9 @@ class Cluster:
         self.authority = directory / "authority.pem"
         self.tls.cert_pem.write_to_path(self.authority)
         self._write_files()
-        self._etcd_url = f"http://127.0.0.1:{_free_port()}"
+        self._etcd_url = f"http://127.0.0.1:{free_port()}"
         self._etcd = self._start_etcd()
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.admin = Admin(self.url, self.authority, _ADMIN_TOKEN)
         self._api_server: Child | None = None
@@ -267,17 +266,6 @@ class Cluster:
         }
         path.write_text(yaml.safe_dump(document))
         return path
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 @contextmanager

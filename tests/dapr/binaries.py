@@ -2,7 +2,7 @@
 
 go.mod pins the release. The scheduler is left out: it needs a module that cannot be downloaded.
 
-daprd is built from daprd/main.go, which links Dapr's runtime, security and flags with two name resolvers and no other
+daprd is built from daprd/main.go, which links Dapr's runtime, security and flags with one name resolver and no other
 component. Dapr's own main package panics unless all stable components or all components are compiled in, which takes
 some eight minutes of a processor. The components have no part in what a CA is asked, so the small program shows the
 same. The programs share most of their packages, and later builds take a second or two.

@@ -1,4 +1,4 @@
-// Command daprd is Dapr's sidecar with the components that the tests need: name resolution by SQLite and Kubernetes.
+// Command daprd is Dapr's sidecar with the components that the tests need: Kubernetes' name resolution.
 //
 // Flags, runtime and security are Dapr's own. Dapr's main package cannot be built with a choice of components: without
 // the tags that compile in all of them it panics.
@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/dapr/components-contrib/nameresolution/kubernetes"
-	"github.com/dapr/components-contrib/nameresolution/sqlite"
 	"github.com/dapr/dapr/cmd/daprd/options"
 	"github.com/dapr/dapr/pkg/components/nameresolution"
 	"github.com/dapr/dapr/pkg/healthz"
@@ -37,7 +36,6 @@ func main() {
 	}
 	nameresolution.DefaultRegistry.Logger = log
 	nameresolution.DefaultRegistry.RegisterComponent(kubernetes.NewResolver, "kubernetes")
-	nameresolution.DefaultRegistry.RegisterComponent(sqlite.NewResolver, "sqlite")
 	if err := run(signals.Context(), opts); err != nil {
 		log.Fatalf("Fatal error from runtime: %s", err)
 	}
@@ -80,6 +78,7 @@ func configuration(opts *options.Options, handler security.Handler, health healt
 		AppProtocol:                   opts.AppProtocol,
 		ApplicationPort:               opts.AppPort,
 		ActorsService:                 opts.ActorsService,
+		ActorsDisseminationTimeout:    opts.ActorsDisseminationTimeout,
 		RemindersService:              opts.RemindersService,
 		SchedulerAddress:              opts.SchedulerAddress,
 		SchedulerStreams:              opts.SchedulerJobStreams,

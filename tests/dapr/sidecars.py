@@ -1,0 +1,145 @@
+"""Dapr's sidecars with small applications behind them, each a process or a thread on loopback."""
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+
+from cryptography import x509
+
+from tests.cluster.child import Child
+from tests.ports import free_port
+
+_TIMEOUT: Final = 10.0  # seconds for one call
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The ports of a sidecar, chosen before it starts so that others can be told."""
+
+    app_id: str
+    namespace: str = "default"
+    http: int = field(default_factory=free_port)
+    internal: int = field(default_factory=free_port)
+
+    @property
+    def name(self) -> str:
+        """The target of an invocation from any namespace."""
+        return f"{self.app_id}.{self.namespace}"
+
+
+def name_resolution(addresses: Sequence[Address]) -> dict[str, Any]:
+    """A Configuration's `nameResolution` that finds these sidecars on loopback.
+
+    Dapr's resolver for Kubernetes takes a template in place of a cluster's DNS names.
+    """
+    case = '{{{{if and (eq .ID "{0.app_id}") (eq .Namespace "{0.namespace}")}}}}127.0.0.1:{0.internal}{{{{end}}}}'
+    template = "".join(case.format(each) for each in addresses)
+    return {"component": "kubernetes", "configuration": {"template": template}}
+
+
+class _Application(BaseHTTPRequestHandler):
+    """Answers a call with what daprd says about its caller."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        status = HTTPStatus.OK if self.path == "/whoami" else HTTPStatus.NOT_FOUND  # no subscriptions, no settings
+        body = json.dumps([self.headers["dapr-caller-app-id"], self.headers["dapr-caller-namespace"]]).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base has it
+        """Logs nothing."""
+
+
+@contextmanager
+def _application() -> Iterator[int]:
+    """Serves an application and yields its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Application) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A running daprd."""
+
+    address: Address
+    process: Child
+    log: Path
+
+    def call(self, target: Address) -> str:
+        """Calls another sidecar's application once.
+
+        Returns:
+            An empty text if the answer named this sidecar as the caller, else what went wrong.
+        """
+        with closing(HTTPConnection("127.0.0.1", self.address.http, timeout=_TIMEOUT)) as connection:
+            try:
+                connection.request("GET", f"/v1.0/invoke/{target.name}/method/whoami")
+                answer = connection.getresponse()
+                found = f"{answer.status} {answer.read().decode()}"
+            except OSError as error:
+                found = repr(error)
+        expected = f"{HTTPStatus.OK} {json.dumps([self.address.app_id, self.address.namespace])}"
+        return "" if found == expected else f"{self.address.name} to {target.name}: {found}"
+
+    def serving_certificate(self) -> x509.Certificate:
+        """Returns the certificate that new connections from other sidecars get."""
+        pem = ssl.get_server_certificate(("127.0.0.1", self.address.internal), timeout=_TIMEOUT)
+        return x509.load_pem_x509_certificate(pem.encode())
+
+
+@contextmanager
+def sidecar(
+    daprd: Path, address: Address, directory: Path, flags: Sequence[str], environ: Mapping[str, str]
+) -> Iterator[Sidecar]:
+    """Starts daprd in front of an application of its own and yields it when both are ready; kills it at the end."""
+    log = directory / f"{address.name}.log"
+    with ExitStack() as stack:
+        port = stack.enter_context(_application())
+        listening = {
+            "app-id": address.app_id,
+            "app-port": port,
+            "dapr-http-port": address.http,
+            "dapr-grpc-port": free_port(),
+            "dapr-internal-grpc-port": address.internal,
+            "dapr-internal-grpc-listen-address": "127.0.0.1",
+            "dapr-listen-addresses": "127.0.0.1",
+            "dapr-public-port": free_port(),
+            "dapr-public-listen-address": "127.0.0.1",
+            "enable-metrics": "false",
+            "enable-mtls": "true",
+            "log-level": "debug",
+        }
+        command = [str(daprd), *flags, *(f"--{name}={value}" for name, value in listening.items())]
+        process = Child(command, log, {"NAMESPACE": address.namespace, **environ})
+        stack.callback(process.kill)
+        process.wait_until(lambda _: is_healthy(address.http, "/v1.0/healthz"))
+        yield Sidecar(address, process, log)
+
+
+def is_healthy(port: int, path: str = "/healthz") -> bool:
+    """Asks a health endpoint once."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status < HTTPStatus.MULTIPLE_CHOICES
+        except OSError:
+            return False

@@ -1,0 +1,20 @@
+"""Free ports for programs that cannot report a port that the system has chosen for them."""
+
+import random
+import socket
+from typing import Final
+
+# Below the ports of outgoing connections, so that none of these takes a port while its owner is restarted.
+_RANGE: Final = range(20_000, 32_000)
+
+
+def free_port() -> int:
+    """Returns a port that nothing on loopback listens on."""
+    while True:
+        port = random.choice(_RANGE)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
