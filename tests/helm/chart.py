@@ -1,6 +1,7 @@
 """helm, built from the module beside this file into Go's own cache, and the chart as it renders it."""
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -65,6 +66,17 @@ class Helm:
         if done.returncode != 0:
             raise HelmError(done.stderr)
         return done.stdout
+
+    def notes(self, values: Values) -> str:
+        """Renders NOTES for values; helm without a cluster shows them only as part of another template."""
+        copy = self.home / "with-notes"
+        if not copy.exists():
+            shutil.copytree(CHART, copy)
+            template = 'kind: ConfigMap\nnotes: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}\n'
+            (copy / "templates" / "notes.yaml").write_text(template)
+        text = self.run("template", "sentry", str(copy), "--show-only", "templates/notes.yaml", values=values)
+        notes: str = yaml.safe_load(text)["notes"]
+        return notes
 
     def rendered(self, values: Values | None = None, *, kubernetes: str = KUBERNETES) -> "Rendered":
         """What the chart makes of values, for a cluster of that version."""

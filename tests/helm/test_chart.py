@@ -58,6 +58,8 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ("Configuration", "daprsystem"),
         ("ValidatingAdmissionPolicy", "dapr-trust-bundle.dapr-system"),
         ("ValidatingAdmissionPolicyBinding", "dapr-trust-bundle.dapr-system"),
+        ("ValidatingAdmissionPolicy", "dapr-mtls.dapr-system"),
+        ("ValidatingAdmissionPolicyBinding", "dapr-mtls.dapr-system"),
     }
     assert rendered.container["image"] == "registry.example/sentry-trio:0.1.0"
     assert rendered.container["command"] == ["/sentry"]
@@ -73,15 +75,35 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"dapr_sentry": {"replicaCuont": 1}}, "additional properties 'replicaCuont' not allowed"),
+        ({"replicaCuont": 1}, "additional properties 'replicaCuont' not allowed"),
+        ({"oidc": {"server": {"prot": 1}}}, "additional properties 'prot' not allowed"),
+        ({"dapr_sentry": {"autoscaling": {"enable": True}}}, "additional properties 'enable' not allowed"),
         ({"logLevel": "loud"}, "/logLevel"),
         ({"drainTimeout": "1d"}, "/drainTimeout"),
         ({"global": {"mtls": {"controlPlaneTrustDomain": "Cluster"}}}, "/global/mtls/controlPlaneTrustDomain"),
-        ({"global": {"daprControlPlaneOs": "windows"}}, "/global/daprControlPlaneOs"),
-        ({"debug": {"enabled": True}}, "debug.enabled: the image has no debugger"),
+        (
+            {"global": {"daprControlPlaneOs": "windows"}},
+            "daprControlPlaneOs: the image is for Linux nodes, not for windows",
+        ),
         ({"jwt": {"enabled": True}, "oidc": {"enabled": True}}, "oidc.tls: certFile and keyFile are needed"),
         ({"auditLog": {"path": "audit.log"}}, "/auditLog/path"),
-        ({"auditLog": {"required": True}}, "auditLog.required: name in auditLog.path where the log is kept"),
+        ({"auditLog": {"required": True}}, "auditLog.required: set auditLog.path to where the log is kept"),
+        (
+            {"auditLog": {"path": "/audit/a.log"}},
+            "/audit/a.log is not on a volume, and the root file system is read-only",
+        ),
+        (values.AUDITED | {"auditLog": {"path": "/auditor/a.log"}}, "/auditor/a.log is not on a volume"),
+        (values.audit_volume(readOnly=True), "mount a writable volume above it"),
+        ({"extraArgs": ["--audit-log=/a.log"]}, "auditLog.path: /a.log is not on a volume"),
+        ({"terminationGracePeriodSeconds": 10}, "after 10 seconds the kubelet kills the process"),
+        ({"drainTimeout": "1m30s", "terminationGracePeriodSeconds": 90}, "more than its drain timeout of 1m30s"),
+        ({"extraArgs": ["--drain-timeout", "30s"]}, "more than its drain timeout of 30s"),
+        ({"jwt": {"enabled": True, "signingAlgorithm": "HS256"}}, "HS256 signs and verifies with the same key"),
+        ({"jwt": {"enabled": True, "keyRotation": "24h", "keyID": "a"}}, "remove jwt.keyID or jwt.keyRotation"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 6}}, "minReplicas (6) is above maxReplicas (5)"),
+        ({"autoscaling": {"enabled": True}, "resources": None}, "resources.requests.cpu, which is not set"),
+        ({"mode": "standalone"}, "gives any identity of the mesh to every caller"),
+        ({"extraArgs": ["--mode=standalone"]}, "set confirmStandalone=true"),
         ({"oidc": {"enabled": True, "tls": {"enabled": False}}}, "nothing to serve without jwt.enabled=true"),
         ({"tls": {"root": {"certPEM": values.PEM}}}, "give all three or none"),
         ({"tls": {**values.OWN_CA, "existingSecret": True}}, "go with neither existingSecret nor certManager"),
@@ -94,6 +116,21 @@ def test_what_cannot_be_is_said(helm: Helm, given: dict[str, Any], said: str) ->
     with pytest.raises(HelmError) as caught:
         helm.rendered(given)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"drainTimeout": "29s"},
+        {"drainTimeout": "1500ms", "terminationGracePeriodSeconds": 2},
+        {"extraArgs": ["--drain-timeout=40s", "-drain-timeout=5s"]},
+        {"autoscaling": {"minReplicas": 6}},
+        {"jwt": {"signingAlgorithm": "HS256"}},
+        {"extraArgs": ["--log-level", "debug", "--mode", "kubernetes"], "mode": "standalone"},
+    ],
+)
+def test_what_works_is_accepted(helm: Helm, given: dict[str, Any]) -> None:
+    assert helm.rendered(given).arguments
 
 
 def test_oidc_without_tls(helm: Helm) -> None:
@@ -161,8 +198,121 @@ def test_cert_manager_keeps_the_secret(helm: Helm) -> None:
         *("--issuer-certificate-filename", "tls.crt"),
         *("--issuer-key-filename", "tls.key"),
     ]
-    items = rendered.pod["spec"]["volumes"][0]["secret"]["items"]
-    assert {item["key"] for item in items} == {"ca.crt", "tls.crt", "tls.key"}
+
+
+def test_the_key_is_mounted_only_if_the_process_reads_it(helm: Helm) -> None:
+    """In Kubernetes mode the process asks the API server. A volume can still keep a pod waiting for the Secret."""
+    assert "volumes" not in helm.rendered().pod["spec"]
+    assert "volumeMounts" not in helm.rendered().container
+    for name in ("cert-manager", "existing secret"):
+        (volume,) = helm.rendered(values.ALL[name]).pod["spec"]["volumes"]
+        assert volume["secret"]["defaultMode"] == 0o400
+        assert [item["key"].rpartition(".")[2] for item in volume["secret"]["items"]] == ["crt", "crt"]
+
+
+def test_standalone_mode_reads_files_that_are_nobody_elses(helm: Helm) -> None:
+    rendered = helm.rendered(values.ALL["standalone"])
+    (volume,) = rendered.pod["spec"]["volumes"]
+    assert volume["secret"] == {"secretName": "dapr-trust-bundle", "defaultMode": 0o400}
+    (mount,) = rendered.container["volumeMounts"]
+    assert str(parse_options(rendered.arguments, {"NAMESPACE": NAMESPACE}).issuer_credentials) == mount["mountPath"]
+    # Of the image's user: without a group files of mode 0400 are root's alone.
+    assert rendered.pod["spec"]["securityContext"] == {"fsGroup": 65532}
+    dockerfile = (CHART.parents[1] / "Dockerfile").read_text()
+    assert "USER 65532:65532" in dockerfile
+
+
+def test_every_pod_of_the_cluster_and_nobody_else(helm: Helm) -> None:
+    """A rule without `from` admits every source. Probes have none, as they come from nodes, and the public key set."""
+    given = values.ALL["oidc, tls"] | {"networkPolicy": {"enabled": True}}
+    rules = helm.rendered(given).named("NetworkPolicy")["spec"]["ingress"]
+    sources = {port["port"]: rule.get("from") for rule in rules for port in rule["ports"]}
+    any_pod = [{"namespaceSelector": {}}]
+    assert sources == {50001: any_pod, 9090: any_pod, 8080: None, 9080: None}
+    rules = helm.rendered(values.ALL["network policy"]).named("NetworkPolicy")["spec"]["ingress"]
+    assert [rule.get("from") for rule in rules] == [[values.PEER], None, [values.PEER]]
+
+
+@pytest.mark.parametrize(
+    ("image", "everywhere", "expected"),
+    [
+        ({"name": "sentry"}, {"registry": "ghcr.io/dapr", "tag": "1.18.1"}, "sentry-trio:0.1.0"),
+        ({"name": "sentry"}, {"registry": "mirror.example/dapr", "tag": "1.18.1"}, "sentry-trio:0.1.0"),
+        (
+            {"name": "sentry", "registry": "own.example", "tag": "2"},
+            {"registry": "daprio"},
+            "own.example/sentry-trio:2",
+        ),
+        ({"name": "dapr"}, {"registry": "docker.io/daprio", "tag": "1"}, "sentry-trio:0.1.0"),
+        ({"name": "ghcr.io/dapr/sentry:1.18.1-mariner"}, {}, "sentry-trio:0.1.0"),
+    ],
+)
+def test_daprs_own_image_is_never_run(
+    helm: Helm, image: dict[str, Any], everywhere: dict[str, Any], expected: str
+) -> None:
+    given = {"global": everywhere, "dapr_sentry": {"image": image}}
+    assert helm.rendered(given).container["image"] == expected
+    assert f"image.name: {image['name']} is Dapr's own Sentry; {expected} is used" in helm.notes(given)
+
+
+def test_another_image_may_be_named(helm: Helm) -> None:
+    for name, expected in (("mesh-ca", "own.example/mesh-ca:2"), ("own.example/daprio/a:1", "own.example/daprio/a:1")):
+        given = {"global": {"registry": "own.example", "tag": "2"}, "dapr_sentry": {"image": {"name": name}}}
+        assert helm.rendered(given).container["image"] == expected
+        assert "Values without effect" not in helm.notes(given)
+
+
+def test_the_suffix_of_names_may_lack_its_dot(helm: Helm) -> None:
+    for suffix, expected in (
+        (".k8s.example", "svc.k8s.example:443"),
+        ("k8s.example", "svc.k8s.example:443"),
+        ("", "svc:443"),
+    ):
+        rendered = helm.rendered({"global": {"dnsSuffix": suffix}})
+        address = rendered.named("Configuration", "daprsystem")["spec"]["mtls"]["sentryAddress"]
+        assert address == f"dapr-sentry.dapr-system.{expected}"
+
+
+def test_the_trust_domain_may_be_a_spiffe_id(helm: Helm) -> None:
+    rendered = helm.rendered({"global": {"mtls": {"controlPlaneTrustDomain": "spiffe://mesh.example"}}})
+    assert parse_options(rendered.arguments, {"NAMESPACE": NAMESPACE}).trust_domain == "mesh.example"
+    mtls = rendered.named("Configuration", "daprsystem")["spec"]["mtls"]
+    assert mtls["controlPlaneTrustDomain"] == "mesh.example"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, set()),
+        (values.DAPR, set()),
+        ({"nameOverride": "a", "dapr_sentry": {"fullnameOverride": "b"}}, {"nameOverride", "fullnameOverride"}),
+        ({"dapr_sentry": {"tls": {"generateBundleSecret": False}}}, {"dapr_sentry.tls.generateBundleSecret"}),
+        ({"dapr_sentry": {"caRenewal": {"enabled": True}}}, {"dapr_sentry.caRenewal"}),
+        ({"dapr_sentry": {"oidc": {"server": {"address": "::"}}}}, {"dapr_sentry.oidc.server.address"}),
+        ({"dapr_sentry": {"livenessProbe": {"grpc": {}}}}, {"dapr_sentry.livenessProbe.grpc"}),
+        ({"tls": {"trustDomain": "a"}}, {"tls.trustDomain"}),
+        ({"debug": {"enabled": True}}, {"debug.enabled"}),
+        ({"ports": {"protocol": "UDP"}}, {"ports.protocol"}),
+        ({"jwt": {"ttl": "1h", "keyRotation": "2h"}}, {"jwt.ttl", "jwt.keyRotation"}),
+        (
+            {"serviceMonitor": {"enabled": True}, "global": {"prometheus": {"enabled": False}}},
+            {"serviceMonitor.enabled"},
+        ),
+        ({"mode": "standalone", "confirmStandalone": True, "tokenVerification": "local"}, {"tokenVerification"}),
+        (
+            {"dapr_config": {"dapr_default_system_config_name": "other"}},
+            {"dapr_config.dapr_default_system_config_name"},
+        ),
+        # Maps of the user's own keys.
+        ({"dapr_sentry": {"resources": {"limits": {"cpu": 1}}, "service": {"annotations": {"a": "b"}}}}, set()),
+        ({"dapr_sentry": {"deploymentAnnotations": {"a": "b"}, "extraEnvVars": {"A": "b"}}}, set()),
+    ],
+)
+def test_values_without_effect_are_listed(helm: Helm, given: dict[str, Any], expected: set[str]) -> None:
+    _, heading, listed = helm.notes(given).partition("Values without effect:\n")
+    lines = listed.partition("\n\n")[0].splitlines()
+    assert {line.strip().partition(": ")[0] for line in lines} == expected
+    assert bool(heading) is bool(expected)
 
 
 def test_the_secret_has_no_content_to_overwrite_with(helm: Helm) -> None:

@@ -9,6 +9,20 @@ SIDECAR: Final = {"name": "sidecar", "image": "registry.example/sidecar:1"}
 PEER: Final = {"namespaceSelector": {"matchLabels": {"team": "shop"}}}
 ISSUED: Final = {"certManager": {"enabled": True, "issuerRef": {"name": "root", "kind": "ClusterIssuer"}}}
 
+
+def audit_volume(**mount: bool) -> dict[str, Any]:
+    """An audit log in a file, and the volume that it is on."""
+    return {
+        "auditLog": {"path": "/audit/$(POD_NAME).log", "required": True},
+        "global": {
+            "extraVolumes": {"sentry": [{"name": "audit", "emptyDir": {}}]},
+            "extraVolumeMounts": {"sentry": [{"name": "audit", "mountPath": "/audit", **mount}]},
+        },
+    }
+
+
+AUDITED: Final = audit_volume()
+
 # The shape of Dapr's own chart: the defaults of its section for Sentry and of the globals that this reads, other
 # sections and globals beside them; only the image is another one, and the registry has a name that nobody has.
 DAPR: Final[dict[str, Any]] = {
@@ -104,7 +118,7 @@ DAPR: Final[dict[str, Any]] = {
 ALL: Final[dict[str, dict[str, Any]]] = {
     "defaults": {},
     "dapr": DAPR,
-    "image name": {"image": {"name": "sentry"}, "global": {"registry": "registry.example", "tag": "1"}},
+    "image name": {"image": {"name": "mesh-sentry"}, "global": {"registry": "registry.example", "tag": "1"}},
     "image parts": {"image": {"registry": "registry.example", "repository": "mesh/sentry", "tag": "2"}},
     "image digest": {"image": {"digest": "sha256:" + "0" * 64}},
     "pull secret": {"global": {"imagePullSecrets": "one"}},
@@ -133,13 +147,7 @@ ALL: Final[dict[str, dict[str, Any]]] = {
     "unprotected": {"trustBundle": {"protect": False}},
     "flags": {"caKeyType": "p384", "drainTimeout": "20s", "tokenVerification": "local", "extraArgs": ["--max-calls=9"]},
     "audit, stdout": {"auditLog": {"path": "stdout"}},
-    "audit, file": {
-        "auditLog": {"path": "/audit/$(POD_NAME).log", "required": True},
-        "global": {
-            "extraVolumes": {"sentry": [{"name": "audit", "emptyDir": {}}]},
-            "extraVolumeMounts": {"sentry": [{"name": "audit", "mountPath": "/audit"}]},
-        },
-    },
+    "audit, file": AUDITED,
     "jwt": {
         "jwt": {
             "enabled": True,
@@ -215,5 +223,6 @@ ALL: Final[dict[str, dict[str, Any]]] = {
     "no rbac": {"rbac": {"create": False}, "global": {"rbac": {"namespaced": True}}},
     "no configuration": {"configuration": {"create": False}},
     "no configuration, as in dapr": {"dapr_config": {"dapr_config_chart_included": False}},
-    "standalone": {"mode": "standalone"},
+    "standalone": {"mode": "standalone", "confirmStandalone": True},
+    "no mtls": {"global": {"mtls": {"enabled": False}}},
 }

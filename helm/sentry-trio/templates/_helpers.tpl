@@ -7,16 +7,32 @@ cert: {{ $given.cert | default (ternary "tls.crt" "issuer.crt" $issued) | quote 
 key: {{ $given.key | default (ternary "tls.key" "issuer.key" $issued) | quote }}
 {{- end -}}
 
+{{/*
+"true" if image.name names Dapr's own image, as every values file for Dapr does: `sentry` in whatever registry, or any
+name in a registry of Dapr's. That is another program, which these probes and flags do not fit.
+*/}}
+{{- define "sentry.isDaprImage" -}}
+{{- $name := .Values.image.name -}}
+{{- $full := ternary $name (printf "%s/%s" .Values.global.registry $name) (contains "/" $name) -}}
+{{- if and $name (or (eq $name "sentry") (regexMatch "^(ghcr\\.io/dapr|((index\\.)?docker\\.io/)?daprio)/" $full)) }}true{{ end -}}
+{{- end -}}
+
 {{- define "sentry.image" -}}
 {{- $image := .Values.image -}}
-{{- if contains "/" $image.name -}}
-{{- $image.name -}}
-{{- else if $image.name -}}
-{{- with .Values.global.registry }}{{ . }}/{{ end }}{{ $image.name }}:{{ .Values.global.tag | default .Chart.AppVersion -}}
+{{- $name := ternary "" $image.name (eq (include "sentry.isDaprImage" .) "true") -}}
+{{- if contains "/" $name -}}
+{{- $name -}}
+{{- else if $name -}}
+{{- with .Values.global.registry }}{{ . }}/{{ end }}{{ $name }}:{{ .Values.global.tag | default .Chart.AppVersion -}}
 {{- else -}}
 {{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .Chart.AppVersion }}{{ end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The trust domain alone; Dapr Sentry accepts it as a SPIFFE ID, too. */}}
+{{- define "sentry.trustDomain" -}}
+{{- trimPrefix "spiffe://" .Values.global.mtls.controlPlaneTrustDomain -}}
 {{- end -}}
 
 {{/* Labels of every object; templated, as Dapr's chart has them. */}}
@@ -89,7 +105,7 @@ prometheus.io/path: /
 - --enable-metrics=false
 {{- end }}
 - --trust-domain
-- {{ .Values.global.mtls.controlPlaneTrustDomain | quote }}
+- {{ include "sentry.trustDomain" . | quote }}
 {{- if or .Values.global.issuerFilenames .Values.tls.certManager.enabled }}
 {{- $names := include "sentry.filenames" . | fromYaml }}
 - --issuer-ca-filename
@@ -157,5 +173,9 @@ prometheus.io/path: /
 httpGet:
   path: {{ .path }}
   port: healthz
-{{ omit . "path" | toYaml }}
+{{- range $key := list "initialDelaySeconds" "periodSeconds" "timeoutSeconds" "failureThreshold" "successThreshold" }}
+{{- if hasKey $ $key }}
+{{ $key }}: {{ int (get $ $key) }}
+{{- end }}
+{{- end }}
 {{- end -}}
