@@ -172,7 +172,7 @@ async def test_the_api_server_refuses_to_lose_the_authority(release: Release) ->
     await eventually(is_protected)  # the API server takes a moment to know a policy
     with pytest.raises(RefusedError, match="to delete it, annotate it"):
         await release.installation.delete("secrets")
-    with pytest.raises(HelmError, match="would take"):
+    with pytest.raises(HelmError, match="would remove"):
         await release.run("upgrade", "--force")
     assert await release.parts() == generated
     await release.installation.edit("secrets", metadata={"annotations": {"sentry-trio/give-up": "true"}})

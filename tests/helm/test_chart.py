@@ -227,7 +227,7 @@ def test_every_pod_of_the_cluster_and_nobody_else(helm: Helm) -> None:
     given = values.ALL["oidc, tls"] | {"networkPolicy": {"enabled": True}}
     rules = helm.rendered(given).named("NetworkPolicy")["spec"]["ingress"]
     sources = {port["port"]: rule.get("from") for rule in rules for port in rule["ports"]}
-    any_pod = [{"namespaceSelector": {}}]
+    any_pod: list[Manifest] = [{"namespaceSelector": {}}]
     assert sources == {50001: any_pod, 9090: any_pod, 8080: None, 9080: None}
     rules = helm.rendered(values.ALL["network policy"]).named("NetworkPolicy")["spec"]["ingress"]
     assert [rule.get("from") for rule in rules] == [[values.PEER], None, [values.PEER]]
