@@ -229,6 +229,8 @@ async def open_log(
         instance=environ.get("HOSTNAME") or socket.gethostname(),
         version=__version__,
     )
+    if name == STDOUT and sys.__stdout__ is None:
+        raise AuditLogError("the audit log cannot be opened: standard output is closed")
     open_sink = (
         partial(open_stdout, sys.stdout.fileno(), held_back) if name == STDOUT else partial(open_file, Path(name))
     )

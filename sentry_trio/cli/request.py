@@ -17,6 +17,7 @@ from sentry_trio.ca.keys import KeyType
 from sentry_trio.cli.jwts import ObtainedJwt, brief, jwts_of
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, fingerprint, obtain
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.telemetry.logs import capture_warnings
 
 _VALIDATORS: Final = {
     "unknown": SignCertificateRequest.UNKNOWN,
@@ -94,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Obtains a certificate, writes it, prints a summary; returns the exit code."""
     asked = parser().parse_args(arguments)
+    capture_warnings()
     host, colon, port = asked.address.rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and int(port) <= 65535):
         parser().error(f"--address must be host:port, got {asked.address!r}")

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final
 
@@ -18,49 +18,63 @@ from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenEr
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.flags import HelpRequested, UsageError
 from sentry_trio.settings.options import Options, parse_options
-from sentry_trio.telemetry.logs import LogFileError, configure_logging, get_logger, open_log
+from sentry_trio.telemetry.log_writer import LogFileError, LogWriter
+from sentry_trio.telemetry.logs import capture_warnings, configure_logging, get_logger, open_log
 
 _log: Final = get_logger("dapr.sentry")
 _signals_log: Final = get_logger("dapr.signals")
 _FAILED, _USAGE = 1, 2
+_DRAIN_TIMEOUT: Final = 1.0  # seconds for the lines before the last ones
 # As Go spells them.
 _SPELLINGS: Final[Mapping[int, str]] = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupt"}
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serves until a signal ends it; returns the exit code."""
-    instance = environ.get("HOSTNAME") or socket.gethostname()
-    # Until the options are read, and if they never are: text on standard output.
-    configure_logging(level="info", as_json=False, stream=sys.stdout, instance=instance, version=__version__)
-    try:
-        options = parse_options(arguments, environ)
-        stream = sys.stdout if options.log_file is None else open_log(options.log_file)
-    except HelpRequested:
-        from sentry_trio.cli.help import overview
+    capture_warnings()
+    with ExitStack() as logs:
+        # Until the options are read, and if they never are: text on standard output.
+        log = logs.enter_context(open_log(None))
+        _configure_logging(log, environ, level="info", as_json=False)
+        try:
+            options = parse_options(arguments, environ)
+            if options.log_file is not None:
+                log = logs.enter_context(open_log(options.log_file))
+        except HelpRequested:
+            from sentry_trio.cli.help import overview
 
-        print(overview(environ), end="")
-        return 0
-    except UsageError as error:
-        print(error.usage, end="", file=sys.stderr)
-        print(error.line, file=sys.stderr)
-        return _USAGE
-    except LogFileError as error:
-        _log.fatal(str(error))
-        return _FAILED
-    except InvalidOptionsError as error:
-        _log.fatal(f"Invalid options: {error}")
-        return _USAGE
-    configure_logging(
-        level=options.log_level, as_json=options.log_as_json, stream=stream, instance=instance, version=__version__
-    )
+            print(overview(environ), end="")
+            return 0
+        except UsageError as error:
+            print(error.usage, end="", file=sys.stderr)
+            print(error.line, file=sys.stderr)
+            return _USAGE
+        except LogFileError as error:
+            _log.fatal(str(error))
+            return _FAILED
+        except InvalidOptionsError as error:
+            _log.fatal(f"Invalid options: {error}")
+            return _USAGE
+        _configure_logging(log, environ, level=options.log_level, as_json=options.log_as_json)
+        return _run(options, environ, log)
+
+
+def _configure_logging(log: LogWriter, environ: Mapping[str, str], *, level: str, as_json: bool) -> None:
+    instance = environ.get("HOSTNAME") or socket.gethostname()
+    configure_logging(level=level, as_json=as_json, stream=log, instance=instance, version=__version__)
+
+
+def _run(options: Options, environ: Mapping[str, str], log: LogWriter) -> int:
     _log.info(f"Starting Dapr Sentry certificate authority -- version {__version__} -- sentry-trio")
     _log.info(f"Log level set to: {options.log_level}")
     for warning in options.warnings:
         _log.warning(warning)
     _raise_descriptor_limit()
     try:
-        trio.run(_serve, options, environ)
+        trio.run(_serve, options, environ, log)
     except BaseExceptionGroup as group:
+        # A full queue must not drop the lines that say why.
+        log.drain(_DRAIN_TIMEOUT)
         return _failed(group)
     _log.info("Sentry shut down gracefully")
     return 0
@@ -74,37 +88,40 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _serve(options: Options, environ: Mapping[str, str]) -> None:
+async def _serve(options: Options, environ: Mapping[str, str], log: LogWriter) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as process:
             with trio.CancelScope() as serving:
-                obey = _Obedience(signals, serving)
-                process.start_soon(obey.run)
+                handler = _SignalHandler(signals, serving, log)
+                process.start_soon(handler.run)
                 async with trio.open_nursery() as nursery:
-                    obey.application.value = await nursery.start(partial(app.serve, options, environ=environ))
+                    handler.application.value = await nursery.start(partial(app.serve, options, environ=environ))
             process.cancel_scope.cancel()
 
 
-class _Obedience:
-    """Does what signals ask: SIGHUP restarts; the first SIGTERM or SIGINT ends gracefully, the second at once.
+class _SignalHandler:
+    """Handles signals: SIGHUP restarts and reopens the log file; the first SIGTERM or SIGINT stops, the second exits.
 
     Attributes:
         application: what can be asked to restart; None until it serves, and a restart asked for earlier waits.
     """
 
-    def __init__(self, signals: AsyncIterator[int], serving: trio.CancelScope) -> None:
+    def __init__(self, signals: AsyncIterator[int], serving: trio.CancelScope, log: LogWriter) -> None:
         self.application = AsyncValue[app.Application | None](None)
         self._signals = signals
         self._serving = serving
+        self._log = log
 
     async def run(self) -> None:
-        """Obeys until cancelled."""
+        """Handles signals until cancelled."""
         async with trio.open_nursery() as restarts:
             async for number in self._signals:
                 if number == signal.SIGHUP:
+                    self._log.reopen()
                     restarts.start_soon(self._restart)
                 elif self._serving.cancel_called:
                     _signals_log.fatal(f"Received signal '{_SPELLINGS[number]}' during shutdown; exiting immediately")
+                    self._log.drain(_DRAIN_TIMEOUT)
                     os._exit(1)
                 else:
                     _signals_log.info(f"Received signal '{_SPELLINGS[number]}'; beginning shutdown")

@@ -27,7 +27,7 @@ from sentry_trio.status.judging import Verdict, judge
 from sentry_trio.status.look import Files, Sight, look
 from sentry_trio.status.report import NotShown, Report
 from sentry_trio.status.watching import watch
-from sentry_trio.telemetry.logs import configure_logging
+from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["parser", "run"]
 
@@ -39,6 +39,7 @@ _OWN_FILES: Final = Path(".sentry")  # where `make run` keeps them
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Looks, once or again and again; returns the exit code."""
     asked = parse(arguments, environ)
+    capture_warnings()
     if isinstance(sys.stdout, TextIOWrapper):
         # A subject may hold what a terminal's encoding does not.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -8,14 +8,16 @@ is installed, which is a seventh of what the whole process takes in memory and o
 """
 
 import logging
-import os
+import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, Protocol
 
+from sentry_trio.telemetry.log_writer import LogFileError, LogWriter, open_append
 from sentry_trio.telemetry.render import Record, Renderer, coloured, json_text, text
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
@@ -31,8 +33,24 @@ _ROOT: Final = "dapr"
 _FIELDS: Final = "fields"
 
 
-class LogFileError(OSError):
-    """The log file cannot be opened; the text names it."""
+_MOST_WARNINGS: Final = 100  # different texts of warnings that are remembered
+
+
+class Stream(Protocol):
+    """What lines are written to: a text stream, or a `LogWriter`."""
+
+    @property
+    def encoding(self) -> str:
+        """Of the text."""
+
+    def write(self, line: str, /) -> int:
+        """Takes a line with its line break."""
+
+    def flush(self) -> None:
+        """Called after each line."""
+
+    def isatty(self) -> bool:
+        """Whether a terminal shows the lines."""
 
 
 class Logger:
@@ -101,7 +119,7 @@ def configure_logging(
     *,
     level: str,
     as_json: bool,
-    stream: TextIO,
+    stream: Stream,
     instance: str,
     version: str,
     now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
@@ -114,7 +132,8 @@ def configure_logging(
     Args:
         level: the lowest level that is written: debug, info, warn (or warning), error, fatal, in any case.
         as_json: whether to write JSON.
-        stream: where to; it stays the caller's, who closes it after the last line.
+        stream: where to; it stays the caller's, who closes it after the last line. With a `LogWriter` no log call
+            waits for the stream.
         instance: this machine's name, in every line.
         version: in every line as `ver`.
         now: the clock; aware, in the zone that the lines shall show.
@@ -135,27 +154,79 @@ def configure_logging(
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Keeps every line from being written for the block, for who writes to the same stream in another way."""
+    """Keeps every line from being written for the block, for code that writes to the same stream in another way.
+
+    With a `LogWriter` log calls do not wait meanwhile.
+    """
     with ExitStack() as held:
         for handler in logging.getLogger(_ROOT).handlers:
-            if handler.lock is not None:
+            if isinstance(handler, _Lines) and isinstance(handler.stream, LogWriter):
+                held.enter_context(handler.stream.alone)
+            elif handler.lock is not None:
                 held.enter_context(handler.lock)
         yield
 
 
-def open_log(path: Path) -> TextIO:
-    """Open a log file to append to, line buffered, in UTF-8; created with mode 0644 if it is not there.
+def dropped_lines() -> int:
+    """How many lines were dropped since logging was configured, because they could not be written in time."""
+    handlers = logging.getLogger(_ROOT).handlers
+    streams = [handler.stream for handler in handlers if isinstance(handler, _Lines)]
+    return sum(stream.dropped for stream in streams if isinstance(stream, LogWriter))
+
+
+def open_log(path: Path | None) -> LogWriter:
+    """Opens what the process logs to: a file, created with mode 0644 if absent, or standard output.
 
     Raises:
         LogFileError: with Dapr Sentry's text, `failed to open log file "<path>": <reason>`.
     """
-    try:
-        return open(path, "a", buffering=1, encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o644))
-    except OSError as error:
-        raise LogFileError(f'failed to open log file "{path}": {error.strerror or error}') from error
+    return LogWriter(
+        sys.stdout.fileno() if path is None else open_append(path),
+        encoding=sys.stdout.encoding if path is None else "utf-8",
+        path=path,
+        on_dropped=_report_dropped,
+        on_reopen_failed=_report_reopen_failed,
+    )
 
 
-def _renderer(*, as_json: bool, stream: TextIO, now: Callable[[], datetime]) -> Renderer:
+def _report_dropped(lines: int) -> None:
+    get_logger("dapr.sentry.logs").warning(
+        f"{lines} log lines were dropped: the log could not be written, or was read too slowly"
+    )
+
+
+def _report_reopen_failed(error: LogFileError) -> None:
+    get_logger("dapr.sentry.logs").error(f"{error}; logging continues in the previous file")
+
+
+def capture_warnings() -> None:
+    """Turns Python's warnings, of this process from now on, into log lines: each text once.
+
+    What libraries remark on certificates and on their own future is at debug level; faults of programming are warnings.
+    """
+    warnings.showwarning = _Warnings()
+
+
+class _Warnings:
+    """Takes the place of `warnings.showwarning`, which prints."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._log = get_logger("dapr.sentry.warnings")
+
+    def __call__(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object
+    ) -> None:
+        text = str(message)
+        if text in self._known or len(self._known) >= _MOST_WARNINGS:
+            return
+        self._known.add(text)
+        is_remark = issubclass(category, UserWarning | DeprecationWarning | FutureWarning)
+        log = self._log.debug if is_remark else self._log.warning
+        log(f"{category.__name__}: {text}", source=f"{filename}:{lineno}")
+
+
+def _renderer(*, as_json: bool, stream: Stream, now: Callable[[], datetime]) -> Renderer:
     if as_json:
         return json_text
     return coloured(since=now()) if stream.isatty() else text
@@ -165,11 +236,11 @@ class _Lines(logging.Handler):
     """Makes the lines and writes them. Worker threads log too: the handler's lock is held meanwhile."""
 
     def __init__(
-        self, render: Renderer, stream: TextIO, instance: str, version: str, now: Callable[[], datetime]
+        self, render: Renderer, stream: Stream, instance: str, version: str, now: Callable[[], datetime]
     ) -> None:
         super().__init__()
+        self.stream = stream
         self._render = render
-        self._stream = stream
         self._constant: Mapping[str, object] = {"instance": instance, "type": "log", "ver": version}
         self._now = now
 
@@ -184,8 +255,8 @@ class _Lines(logging.Handler):
         )
         # ValueError is how Python says that a stream is closed. Nobody is left who could be told of either.
         try:
-            self._stream.write(_encodable(line, self._stream.encoding) + "\n")
-            self._stream.flush()
+            self.stream.write(_encodable(line, self.stream.encoding) + "\n")
+            self.stream.flush()
         except (OSError, ValueError):
             return
 

@@ -21,6 +21,7 @@ from sentry_trio.telemetry.series.build import BuildSeries
 from sentry_trio.telemetry.series.grpc import GrpcSeries, Shed
 from sentry_trio.telemetry.series.jwks import JwksSeries
 from sentry_trio.telemetry.series.jwt import JwtKeyState, JwtSeries
+from sentry_trio.telemetry.series.logs import LogSeries
 from sentry_trio.telemetry.series.oidc import OidcPath, OidcSeries
 from sentry_trio.telemetry.series.signing import SignFailure, SigningSeries, Stage
 
@@ -38,7 +39,9 @@ __all__ = [
 ]
 
 
-class Metrics(BuildSeries, SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries, JwtSeries, AuditSeries):
+class Metrics(
+    BuildSeries, SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries, JwtSeries, AuditSeries, LogSeries
+):
     """The metrics of one process, in a registry of their own: what can be told of each topic, and the scrape.
 
     Counters are kept across restarts of the certificate authority. Safe to use from any thread.
@@ -63,6 +66,7 @@ class Metrics(BuildSeries, SigningSeries, AuthoritySeries, GrpcSeries, OidcSerie
         JwksSeries.__init__(self, registry)
         JwtSeries.__init__(self, registry)
         AuditSeries.__init__(self, registry)
+        LogSeries.__init__(self, registry)
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything as it is now, in the Prometheus text format 0.0.4, and the content type to send it with.

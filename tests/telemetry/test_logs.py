@@ -6,14 +6,25 @@ import json
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 import pytest
+from cryptography.utils import CryptographyDeprecationWarning
 
-from sentry_trio.telemetry.logs import LogFileError, Logger, configure_logging, get_logger, held_back, open_log
+from sentry_trio.telemetry.log_writer import LogFileError
+from sentry_trio.telemetry.logs import (
+    Logger,
+    Stream,
+    capture_warnings,
+    configure_logging,
+    get_logger,
+    held_back,
+    open_log,
+)
 from tests.logged import logging_as_before
 
 # At import, before anything is configured: as every module of the package does it.
@@ -53,7 +64,7 @@ class Failing(io.StringIO):
         return super().write(text)
 
 
-def configure(stream: TextIO, *, level: str = "debug", as_json: bool = False) -> None:
+def configure(stream: Stream, *, level: str = "debug", as_json: bool = False) -> None:
     configure_logging(level=level, as_json=as_json, stream=stream, instance="host-1", version="1.2.3", now=lambda: NOON)
 
 
@@ -263,7 +274,8 @@ def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
             with open_log(path) as stream:
                 configure(stream, as_json=True)
                 LOG.info(message)
-                # Seen at once, not when the file is closed.
+                # Written at once, not when the file is closed.
+                assert stream.drain(10)
                 assert json.loads(path.read_text().splitlines()[-1])["msg"] == message
     finally:
         os.umask(umask)
@@ -299,3 +311,34 @@ def test_others_may_log_under_the_same_name() -> None:
         ("dapr.sdk", "info", "by another"),
         ("dapr.sdk", "fatal", "loud"),
     ]
+
+
+def test_warnings_are_lines_and_each_text_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    configure(stream, as_json=True)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        capture_warnings()
+        for _ in range(2):
+            warnings.warn("length must be 2, but it was 7\nmore", UserWarning, stacklevel=1)
+        warnings.warn("serial number of zero", CryptographyDeprecationWarning, stacklevel=1)
+        warnings.warn("coroutine was never awaited", RuntimeWarning, stacklevel=1)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], line["msg"]) for line in lines] == [
+        ("debug", "UserWarning: length must be 2, but it was 7\nmore"),
+        ("debug", "CryptographyDeprecationWarning: serial number of zero"),
+        ("warning", "RuntimeWarning: coroutine was never awaited"),
+    ]
+
+
+def test_texts_of_warnings_are_remembered_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    configure(stream)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        capture_warnings()
+        for number in range(200):
+            warnings.warn(f"text {number}", UserWarning, stacklevel=1)
+    assert len(stream.getvalue().splitlines()) == 100
