@@ -8,6 +8,7 @@ from tests.go_modules import UnavailableError
 
 from . import binaries
 from .binaries import Program
+from .ca_process import OURS
 
 
 def built(program: Program) -> Path:
@@ -46,3 +47,9 @@ def dapr_injector() -> Path:
 def dapr_placement() -> Path:
     """Dapr's placement service."""
     return built("placement")
+
+
+@pytest.fixture(params=["ours", "dapr"])
+def ca_command(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The command of a CA: first sentry-trio, then Dapr Sentry as the reference."""
+    return OURS if request.param == "ours" else (str(built("sentry")),)

@@ -1,6 +1,7 @@
 """Real sidecars with certificates of sentry-trio, outside a cluster."""
 
 import json
+import re
 import signal
 import time
 from contextlib import ExitStack
@@ -9,12 +10,16 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
 
+import jwt
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.integration.credentials import KubeletVolume, two_issuers
 from tests.integration.subject import subject
 
+from .ca_process import running_ca
 from .sidecars import Address, Sidecar, name_resolution, sidecar
 
 # daprd accepts any lifetime. It renews at the middle of a certificate's validity, which begins a clock skew early.
@@ -117,3 +122,60 @@ def test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts(
     for each, found in zip((cart, stock), serving, strict=True):
         assert found in serials[f"spiffe://public/ns/default/{each.app_id}"][RENEWALS:]
     assert ca.complaints() == []
+
+
+def test_sidecars_of_two_namespaces_get_jwts_in_a_mesh_with_its_own_trust_domain(
+    ca_command: tuple[str, ...], daprd: Path, tmp_path: Path, credentials: Path
+) -> None:
+    cart, stock = addresses = [Address("cart", "shop"), Address("stock", "depot")]
+    config = settings(tmp_path, {"nameResolution": name_resolution(addresses)})
+    KubeletVolume(credentials, two_issuers()[0])
+    options = ["--mode=standalone", f"--issuer-credentials={credentials}", f"--config={config}", "--jwt-enabled"]
+    trust_domain = "--trust-domain=mesh.example"
+    with running_ca(ca_command, tmp_path, *options, trust_domain, namespace="control") as ca, ExitStack() as stack:
+        flags = [
+            *(f"--config={config}", f"--sentry-address=127.0.0.1:{ca.port}"),
+            *("--control-plane-trust-domain=mesh.example", "--control-plane-namespace=control"),
+            "--sentry-request-jwt-audiences=bank,post",
+        ]
+        environ = {"DAPR_TRUST_ANCHORS": (credentials / "ca.crt").read_text()}
+        first, second = (stack.enter_context(sidecar(daprd, each, tmp_path, flags, environ)) for each in (cart, stock))
+        assert [first.call(stock), second.call(cart)] == ["", ""]
+        for each in (first, second):
+            assert (
+                identity(each.serving_certificate())
+                == f"spiffe://public/ns/{each.address.namespace}/{each.address.app_id}"
+            )
+            log = each.log.read_text()
+            assert "Successfully received JWT SVID with expiry" in log
+            received = re.findall(r"per-audience JWT SVID for audience (\S+) with expiry", log)
+            assert sorted(received) == ["bank", "post", "public"]
+
+
+def test_a_sidecar_with_a_token_for_the_jwks_validator(
+    ca_command: tuple[str, ...], daprd: Path, tmp_path: Path, credentials: Path
+) -> None:
+    cart = Address("cart", "shop")
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+    keys, token = tmp_path / "jwks.json", tmp_path / "token"
+    keys.write_text(json.dumps({"keys": [{**public, "kid": "1", "use": "sig", "alg": "ES256"}]}))
+    claims = {"sub": "spiffe://public/ns/shop/cart", "aud": "spiffe://localhost/ns/default/dapr-sentry"}
+    token.write_text(jwt.encode(claims | {"exp": time.time() + 600}, key, "ES256", {"kid": "1"}))
+    validators = [{"name": "jwks", "options": {"source": str(keys)}}]
+    config = settings(tmp_path, {"mtls": {"tokenValidators": validators}, "nameResolution": name_resolution([cart])})
+    KubeletVolume(credentials, two_issuers()[0])
+    options = ["--mode=standalone", f"--issuer-credentials={credentials}", f"--config={config}"]
+    with running_ca(ca_command, tmp_path, *options, namespace="default") as ca:
+        flags = [f"--config={config}", f"--sentry-address=127.0.0.1:{ca.port}"]
+        anchors = (credentials / "ca.crt").read_text()
+        environ = {"DAPR_TRUST_ANCHORS": anchors, "DAPR_SENTRY_TOKEN_FILE": str(token)}
+        with sidecar(daprd, cart, tmp_path, flags, environ) as started:
+            assert identity(started.serving_certificate()) == claims["sub"]
+
+
+def identity(certificate: x509.Certificate) -> str:
+    """Returns the SPIFFE ID."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    (found,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return found
