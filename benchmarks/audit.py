@@ -80,7 +80,12 @@ def _service(recorder: Recorder) -> CertificateService:
     return CertificateService(
         Issuer(verify(stored, _now())),
         Validators(present={insecure: InsecureValidator()}, default=insecure),
-        Policy(lifetime=timedelta(days=1), allowed_clock_skew=_SKEW, namespace="default", cluster_domain="localhost"),
+        Policy(
+            lifetime=timedelta(days=1),
+            allowed_clock_skew=_SKEW,
+            namespace="default",
+            cluster_domain=lambda: "localhost",
+        ),
         metrics=Metrics(),
         now=_now,
         recorder=recorder,

@@ -98,7 +98,7 @@ class Run:
                 lifetime=configuration.workload_cert_ttl,
                 allowed_clock_skew=configuration.allowed_clock_skew,
                 namespace=options.namespace,
-                cluster_domain=options.trust_domain,
+                cluster_domain=ingredients.cluster_domain,
             ),
             metrics=surroundings.metrics,
             now=surroundings.now,

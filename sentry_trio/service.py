@@ -85,13 +85,13 @@ class Policy:
         lifetime: of a workload certificate, where the issuer lasts that long.
         allowed_clock_skew: how far back its validity begins.
         namespace: the authority's own; control-plane services there are given DNS names.
-        cluster_domain: the end of those names.
+        cluster_domain: returns the DNS domain that those names end in.
     """
 
     lifetime: timedelta
     allowed_clock_skew: timedelta
     namespace: str
-    cluster_domain: str
+    cluster_domain: Callable[[], str]
 
 
 class CertificateService:
@@ -194,7 +194,7 @@ class CertificateService:
         csr = read_csr(request.certificate_signing_request)
         identity = WorkloadIdentity(
             spiffe_id=SpiffeId.make(vouched.trust_domain, request.namespace, request.id),
-            dns_names=dns_names(request.id, request.namespace, self._policy.namespace, self._policy.cluster_domain),
+            dns_names=dns_names(request.id, request.namespace, self._policy.namespace, self._policy.cluster_domain()),
             images=vouched.images,
         )
         issued = self._issuer.issue(

@@ -324,6 +324,21 @@ async def test_a_run_with_open_connections_leaves_nothing(
         caller.turned_away()
 
 
+async def test_standalone_names_of_the_scheduler_end_in_the_trust_domain(tmp_path: Path) -> None:
+    """Dapr Sentry asks no DNS server in standalone mode."""
+    async with serving_run(tmp_path, "--trust-domain=mesh.example") as served, trio.open_nursery() as peers:
+        caller = served.caller()
+        peers.start_soon(caller.ask, "dapr-scheduler")
+        await caller.answered.wait()
+        peers.cancel_scope.cancel()
+    response = SignCertificateResponse.FromString(caller.answers[0].data[5:])
+    leaf = x509.load_pem_x509_certificate(response.workload_certificate)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName)[2] == (
+        "dapr-scheduler-server-2.dapr-scheduler-server.default.svc.mesh.example"
+    )
+
+
 async def test_what_is_cancelled_around_a_draining_run_waits_for_it(tmp_path: Path, hesitant: Hesitant) -> None:
     """A second, wider cancellation neither cuts the drain short nor lengthens it."""
     async with nothing_left(), trio.open_nursery() as outside:

@@ -105,7 +105,7 @@ def made_service(
     recorder: Recorder | None = None,
 ) -> CertificateService:
     policy = Policy(
-        lifetime=timedelta(hours=24), allowed_clock_skew=SKEW, namespace="default", cluster_domain="localhost"
+        lifetime=timedelta(hours=24), allowed_clock_skew=SKEW, namespace="default", cluster_domain=lambda: "localhost"
     )
     return CertificateService(
         issuer, validators, policy, metrics=metrics or Metrics(), now=clock, jwts=jwts, recorder=recorder

@@ -42,7 +42,7 @@ def service(issuer: Issuer) -> CertificateService:
             lifetime=serving.LIFETIME,
             allowed_clock_skew=serving.SKEW,
             namespace=serving.NAMESPACE,
-            cluster_domain=serving.CLUSTER_DOMAIN,
+            cluster_domain=lambda: serving.CLUSTER_DOMAIN,
         ),
         metrics=_Unmoved(),
         now=serving.wall_clock,

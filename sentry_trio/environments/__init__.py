@@ -33,6 +33,7 @@ class Ingredients:
         validators: who may vouch.
         watch: tells of changes of all these until cancelled; those since they were read are among them.
         origin: names where they are from, for errors that show only when they are used.
+        cluster_domain: returns the DNS domain that names of control-plane services end in.
         jwts: makes JWTs; None where they are off.
         targets: what else has to be ready for the process to be ready, by the names that health tells.
     """
@@ -42,6 +43,7 @@ class Ingredients:
     validators: Validators
     watch: Callable[[Changed], Awaitable[None]]
     origin: str
+    cluster_domain: Callable[[], str]
     jwts: Jwts | None = None
     targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
 

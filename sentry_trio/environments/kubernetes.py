@@ -21,6 +21,7 @@ from sentry_trio.environments import Ingredients, Notice, report_changes
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidOptionsError, StoreError
 from sentry_trio.kube.api import Api
+from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder, Involved, Reason
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.keys import ClusterKeys
@@ -111,7 +112,9 @@ async def open_kubernetes(
             checker = LocalVerifier(keys, checker, wanted, now=now)
         validators = TokenValidators(options, metrics=metrics, now=now)
         await outer.enter_async_context(outliving(validators.keep))
-        cluster = Cluster(session, index, checker, events, conditions)
+        domain = ClusterDomain(options.trust_domain)
+        await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
+        cluster = Cluster(session, index, checker, events, conditions, domain)
         yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
 
 
@@ -150,6 +153,7 @@ class Cluster:
         checker: tells who a token speaks for.
         events: where the cluster's operators look.
         conditions: where lasting problems with the cluster are reported.
+        domain: the DNS domain of its services.
     """
 
     api: Api
@@ -157,6 +161,7 @@ class Cluster:
     checker: TokenChecker
     events: EventRecorder
     conditions: Conditions
+    domain: ClusterDomain
 
 
 class Kubernetes:
@@ -202,6 +207,7 @@ class Kubernetes:
         Of several replicas that find it empty, one fills it and the others use what that one wrote.
         """
         options = self._options
+        self._cluster.domain.refresh()
         configuration = await read_configuration_object(self._cluster.api, options.namespace, options.config)
         _log.info("Adding validator 'kubernetes'")
         made = await self._validators.make(configuration.jwks)
@@ -220,9 +226,11 @@ class Kubernetes:
         if await self._store.publish(stored):
             _ca_log.info(f"Published the trust anchors in ConfigMap {self._store.place}")
         jwts = None if self._jwt is None else await self._jwt.open(configuration, may_generate=may_generate)
+        await self._cluster.domain.wait_tried()
         return Ingredients(
             configuration=configuration,
             bundle=bundle,
+            cluster_domain=lambda: self._cluster.domain.current,
             jwts=None if jwts is None else jwts.issuer,
             validators=Validators(
                 present={SignCertificateRequest.KUBERNETES: self._validator, **made.validators},

@@ -113,6 +113,7 @@ class Standalone:
         return Ingredients(
             configuration=configuration,
             bundle=bundle,
+            cluster_domain=lambda: self._options.trust_domain,
             jwts=None if jwts is None else jwts.issuer,
             validators=_validators(made),
             targets=made.targets,

@@ -1,0 +1,3 @@
+module canonicalname
+
+go 1.22
