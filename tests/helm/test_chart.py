@@ -401,6 +401,11 @@ def test_versions_are_the_packages() -> None:
     assert chart["version"] == chart["appVersion"] == version
 
 
+def test_the_dapr_cli_does_not_take_this_chart_for_daprs() -> None:
+    """It looks for the release that it upgrades by this word in the chart's name."""
+    assert "dapr" not in yaml.safe_load((CHART / "Chart.yaml").read_text())["name"]
+
+
 def test_values_render_alike_wherever_they_stand(helm: Helm) -> None:
     """A section of a file for Dapr says what the same keys at the top say, `false` included."""
     given = {"runAsNonRoot": False, "replicaCount": 2, "oidc": {"tls": {"enabled": False}}}

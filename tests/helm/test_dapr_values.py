@@ -1,19 +1,15 @@
 """Values that Dapr's own chart of 1.18.1 renders with: this chart renders with them, too, one key after the other."""
 
-import json
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
-from tests.go_modules import GoModule, UnavailableError
-
 from .chart import Helm, HelmError, Values
+from .dapr_chart import find_chart
 
-_MODULE: Final = Path(__file__).parents[1] / "dapr"  # which Dapr it is
 _PEM: Final = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 
 # Another value than the default for each key that the chart of Dapr has and Sentry reads. Keys of other components are
@@ -74,17 +70,6 @@ _OTHER_REFUSED: Final = {
 }
 
 
-@cache
-def _chart() -> Path | None:
-    """The directory of Dapr's chart in Go's module cache; None if it cannot be had."""
-    try:
-        module = GoModule(_MODULE, "Dapr's chart", ("mod", "download", "github.com/dapr/dapr")).fetched()
-    except UnavailableError:
-        return None
-    found: str = json.loads(module.run("list", "-m", "-json", "github.com/dapr/dapr").stdout)["Dir"]
-    return Path(found) / "charts" / "dapr"
-
-
 def _defaults(chart: Path) -> Values:
     """The default values of Dapr's chart, as far as they concern Sentry."""
     found: Values = yaml.safe_load((chart / "values.yaml").read_text())
@@ -120,12 +105,12 @@ def _only(path: str, value: Any) -> Values:
     return found
 
 
-_KEYS: Final = dict(_leaves(_defaults(chart))) if (chart := _chart()) else {}
+_KEYS: Final = dict(_leaves(_defaults(chart))) if (chart := find_chart()) else {}
 
 
 @pytest.fixture(scope="module")
 def theirs() -> Path:
-    if (found := _chart()) is None:
+    if (found := find_chart()) is None:
         pytest.skip("Dapr's chart cannot be had")
     return found
 

@@ -1,0 +1,1 @@
+"""The dapr CLI's own code for Kubernetes, as a program; tests/cluster runs it."""
