@@ -25,6 +25,7 @@ from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder, Involved, Reason
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.keys import ClusterKeys
+from sentry_trio.kube.reachability import wait_reachable
 from sentry_trio.kube.review import TokenReviewer
 from sentry_trio.kube.rights import check_rights, needed_rights, useful_rights
 from sentry_trio.kube.session import open_session
@@ -91,8 +92,11 @@ async def open_kubernetes(
     refuse_root(environ, os.geteuid())
     kubeconfig = Path(options.kubeconfig) if options.kubeconfig else None
     async with AsyncExitStack() as outer:
-        session = await outer.enter_async_context(open_session(kubeconfig=kubeconfig, environ=environ))
+        session = await outer.enter_async_context(
+            open_session(kubeconfig=kubeconfig, environ=environ, condition=conditions.condition("api-server"))
+        )
         _log.info(f"Using the Kubernetes API server {session.server}")
+        await wait_reachable(session)
         await check_rights(
             session,
             needed_rights(options.namespace, bundle=_BUNDLE, configuration=options.config or DEFAULT_NAME),
@@ -100,7 +104,7 @@ async def open_kubernetes(
         )
         events = EventRecorder(session, options.namespace, Involved("Secret", _BUNDLE), instance=_instance(environ))
         await outer.enter_async_context(outliving(events.keep))
-        index = Index(session)
+        index = Index(session, conditions=conditions)
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))
         wanted = audiences(options.trust_domain, options.namespace)
         reviewer = TokenReviewer(session, wanted, now=now, condition=conditions.condition("token-reviews"))

@@ -10,6 +10,7 @@ import trio
 from sentry_trio.backoff import Backoff
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
+from sentry_trio.kube.watch_health import WatchHealth
 from sentry_trio.telemetry.logs import get_logger
 
 QUIET: Final = 0.2
@@ -100,17 +101,30 @@ async def follow(
     bell = _Bell()
     async with trio.open_nursery() as nursery:
         for each in objects:
-            await nursery.start(_hear, api, each, bell)
+            await nursery.start(_hear, api, each, bell, nursery)
         task_status.started()
         bell.ring()
         await _report(bell, look, known, changed)
     raise AssertionError("reporting never ends")  # for the type checker, which knows that nurseries may swallow
 
 
-async def _hear(api: Api, followed: Followed, bell: _Bell, *, task_status: trio.TaskStatus[None]) -> None:
+async def _hear(
+    api: Api, followed: Followed, bell: _Bell, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
+) -> None:
     """Watches one object by its name and rings for whatever happens to it."""
-    # Without a version to begin at: the API server then tells the object as it is now, and no version is too old.
-    query = {"fieldSelector": f"metadata.name={followed.name}", "timeoutSeconds": str(WATCH_SECONDS)}
+    # Version 0 begins at whatever the API server has in its cache, and no version is too old. Without a version it
+    # first waits until its cache has all that etcd has. With an etcd before 3.4.31 or 3.5.13 it cannot find that out
+    # while nothing is written, and ends each watch with 504 after 3 s.
+    query = {
+        "fieldSelector": f"metadata.name={followed.name}",
+        "resourceVersion": "0",
+        "timeoutSeconds": str(WATCH_SECONDS),
+    }
+    health = WatchHealth(
+        f"the watch of {followed.path} fails again and again, changes are seen late",
+        f"watching {followed.path} again",
+        nursery,
+    )
     backoff = Backoff(first=0.25)
     refusal: float | None = None  # seconds to wait after the last try, if that was refused
     started = False
@@ -125,10 +139,11 @@ async def _hear(api: Api, followed: Followed, bell: _Bell, *, task_status: trio.
                         task_status.started()
                     refusal = None
                     bell.ring()  # for what happened while nobody listened
-                    async for _ in events:
-                        bell.ring()
+                    with health.established():
+                        async for _ in events:
+                            bell.ring()
         except ApiUnavailableError as error:
-            _log.debug(f"the watch of {followed.path} was cut: {error}")
+            health.failed(error)
         except ApiRefusedError as error:
             bell.ring()
             if error.status == 410:

@@ -5,6 +5,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
+from sentry_trio.conditions import Conditions
 from sentry_trio.kube.configurations import CONFIGURATIONS, read_configuration
 from sentry_trio.kube.live import Live
 from sentry_trio.kube.pods import PODS, Pod, PodReader
@@ -22,15 +23,17 @@ class Index:
     Args:
         api: the API server.
         page: objects in one answer at most while they are listed.
+        conditions: `pods` and `configurations` are set while these cannot be followed.
     """
 
-    def __init__(self, api: RawApi, *, page: int = PAGE) -> None:
+    def __init__(self, api: RawApi, *, page: int = PAGE, conditions: Conditions | None = None) -> None:
+        problems = conditions or Conditions()
         pods = Kind(PODS, PodReader().read)
         configurations = Kind(CONFIGURATIONS, read_configuration)
         self._gone = _Gone(REMEMBERED)
-        self._pods = Reflector(api, pods, deleted=self._gone.add, page=page)
+        self._pods = Reflector(api, pods, deleted=self._gone.add, page=page, condition=problems.condition("pods"))
         self._live_pods = Live(api, pods)
-        self._configurations = Reflector(api, configurations, page=page)
+        self._configurations = Reflector(api, configurations, page=page, condition=problems.condition("configurations"))
         self._live_configurations = Live(api, configurations)
 
     @property

@@ -5,7 +5,8 @@ from typing import Any, Final, NoReturn, Protocol
 
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.conditions import Condition, Conditions
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.flights import SingleFlight
 from sentry_trio.kube.jwks import InvalidKeysError, read_issuer, read_keys
 from sentry_trio.telemetry.logs import get_logger
@@ -15,7 +16,7 @@ DISCOVERY: Final = "/.well-known/openid-configuration"
 JWKS: Final = "/openid/v1/jwks"
 
 REFRESH: Final = 300.0
-"""Seconds from one refresh to the next; a key that was taken out of the set is believed that long."""
+"""Seconds from one refresh to the next by default; a key that was withdrawn from the set is accepted that long."""
 
 PAUSE: Final = 10.0
 """Seconds between two refreshes at the least, whoever asks for them."""
@@ -52,10 +53,14 @@ class ClusterKeys:
 
     Args:
         api: the API server.
+        refresh: seconds from one refresh to the next.
+        condition: set while the set cannot be read.
     """
 
-    def __init__(self, api: Documents) -> None:
+    def __init__(self, api: Documents, *, refresh: float = REFRESH, condition: Condition | None = None) -> None:
         self._api = api
+        self._refresh_interval = refresh
+        self._condition = condition or Conditions().condition("cluster-keys")
         self._loaded: _Loaded | None = None
         self._flights = SingleFlight[None]()
         self._next = float("-inf")
@@ -80,7 +85,7 @@ class ClusterKeys:
         return loaded.keys.get(kid) if loaded is not None and loaded.issuer == issuer else None
 
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Reads the set now and every 5 min, every 10 s while that fails; runs until cancelled.
+        """Reads the set now and at each refresh, every 10 s while that fails; runs until cancelled.
 
         Reports readiness after the first reading, be it good or not: tokens can be reviewed meanwhile.
 
@@ -89,7 +94,7 @@ class ClusterKeys:
         await self._flights.run(DISCOVERY, self._refresh)
         task_status.started()
         while True:
-            await trio.sleep(PAUSE if self._failing else REFRESH)
+            await trio.sleep(PAUSE if self._failing else self._refresh_interval)
             await self._flights.run(DISCOVERY, self._refresh)
 
     async def _refresh(self) -> None:
@@ -104,12 +109,15 @@ class ClusterKeys:
             issuer = read_issuer(await self._api.get(DISCOVERY))
             keys = read_keys(await self._api.get(JWKS))
         except (ApiUnavailableError, ApiRefusedError, InvalidKeysError) as error:
-            if not self._failing:
-                meanwhile = "tokens are reviewed by the API server" if self._loaded is None else "the last set is kept"
-                _log.warning(f"failed to read the cluster's token keys, {meanwhile}: {error}")
             self._failing = True
+            meanwhile = "tokens are reviewed by the API server" if self._loaded is None else "the last set is kept"
+            text = f"failed to read the cluster's token keys, {meanwhile}: {error}"
+            # The session reports a server that does not answer at all.
+            if not isinstance(error, ApiUnreachableError) and self._condition.set(text):
+                _log.warning(text)
             return
         if self._failing or self._loaded is None:
             _log.info("the cluster's token keys are read", issuer=issuer, keys=sorted(keys))
         self._failing = False
+        self._condition.clear()
         self._loaded = _Loaded(issuer, keys)

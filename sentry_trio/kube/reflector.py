@@ -10,8 +10,10 @@ import msgspec
 import trio
 
 from sentry_trio.backoff import Backoff
+from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.resources import Resource
+from sentry_trio.kube.watch_health import WatchHealth
 from sentry_trio.kube.watching import Event
 from sentry_trio.telemetry.logs import get_logger
 
@@ -98,8 +100,18 @@ class _Versioned(msgspec.Struct):
     metadata: _Metadata
 
 
+class _NamedMetadata(msgspec.Struct):
+    name: str
+    namespace: str
+
+
+class _NamedObject(msgspec.Struct):
+    metadata: _NamedMetadata
+
+
 _pages: Final = msgspec.json.Decoder(_Page)
 _versions: Final = msgspec.json.Decoder(_Versioned)
+_names: Final = msgspec.json.Decoder(_NamedObject)
 
 
 class Reflector(Generic[T]):
@@ -112,10 +124,17 @@ class Reflector(Generic[T]):
         kind: what is kept.
         deleted: told which objects have been deleted, as far as that was seen.
         page: objects in one answer at most.
+        condition: set while they cannot be followed.
     """
 
     def __init__(
-        self, api: RawApi, kind: Kind[T], *, deleted: Callable[[T], None] = lambda _: None, page: int = PAGE
+        self,
+        api: RawApi,
+        kind: Kind[T],
+        *,
+        deleted: Callable[[T], None] = lambda _: None,
+        page: int = PAGE,
+        condition: Condition | None = None,
     ) -> None:
         self._api = api
         self._kind = kind
@@ -126,7 +145,7 @@ class Reflector(Generic[T]):
         self._objects: dict[str, dict[str, T]] = {}
         self._version: str | None = None  # of the last event; None where the objects are to be listed
         self._listed = trio.Event()
-        self._failing = False
+        self._condition = condition
 
     @property
     def ready(self) -> bool:
@@ -160,6 +179,17 @@ class Reflector(Generic[T]):
 
         Cancellation: at once.
         """
+        async with trio.open_nursery() as nursery:
+            health = WatchHealth(
+                f"cannot follow {self._path}, trying again",
+                f"following {self._path} again",
+                nursery,
+                condition=self._condition,
+            )
+            await self._keep(health, task_status)
+        raise AssertionError("keeping never ends")  # for the type checker, which knows that nurseries may swallow
+
+    async def _keep(self, health: WatchHealth, task_status: trio.TaskStatus[None]) -> NoReturn:
         backoff = Backoff(first=_FIRST_PAUSE, longest=LONGEST_PAUSE)
         while True:
             asked = 0.0
@@ -171,15 +201,15 @@ class Reflector(Generic[T]):
                         self._listed.set()
                         task_status.started()
                 began = trio.current_time()
-                await self._follow(self._version)
+                await self._follow(self._version, health)
             except ApiRefusedError as error:
                 if error.status == _GONE:
                     self._version = None
                     _log.debug(f"listing {self._path} again: {error}")
                 else:
-                    self._failed(error)
+                    health.failed(error)
             except ApiUnavailableError as error:
-                self._failed(error)
+                health.failed(error)
                 asked = min(error.retry_after or 0.0, LONGEST_PAUSE)
             if trio.current_time() - began >= _STEADY:
                 backoff.reset()
@@ -208,20 +238,18 @@ class Reflector(Generic[T]):
             if present is None or present.uid != each.uid:
                 self._deleted(each)
 
-    async def _follow(self, version: str | None) -> None:
+    async def _follow(self, version: str | None, health: WatchHealth) -> None:
         query = {
             "resourceVersion": version or "",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_random.choice(_WATCH_SECONDS)),
         }
         async with self._api.watch_raw(self._path, query) as events:
-            if self._failing:
-                self._failing = False
-                _log.info(f"following {self._path} again")
-            async for event in events:
-                if event.type != "BOOKMARK":
-                    self._apply(event)
-                self._version = self._decoded(_versions, event.object).metadata.resource_version
+            with health.established():
+                async for event in events:
+                    if event.type != "BOOKMARK":
+                        self._apply(event)
+                    self._version = self._decoded(_versions, event.object).metadata.resource_version
 
     def _apply(self, event: Event) -> None:
         item = self._read(event.object)
@@ -246,7 +274,7 @@ class Reflector(Generic[T]):
         try:
             return self._kind.read(document)
         except msgspec.MsgspecError as error:
-            _log.warning(f"leaving out one of {self._path} that cannot be read: {error}")
+            _log.warning(f"leaving out {_name_of(document)} of {self._path}, which cannot be read: {error}")
             return None
 
     def _decoded(self, decoder: msgspec.json.Decoder[V], document: bytes | msgspec.Raw) -> V:
@@ -255,8 +283,10 @@ class Reflector(Generic[T]):
         except msgspec.MsgspecError as error:
             raise ApiUnavailableError(f"{self._path}: the answer is not what was asked for: {error}") from error
 
-    def _failed(self, error: ApiRefusedError | ApiUnavailableError) -> None:
-        """Warns of the first failure in a row; the others are for those who search."""
-        tell = _log.debug if self._failing else _log.warning
-        self._failing = True
-        tell(f"cannot follow {self._path}, trying again: {error}")
+
+def _name_of(document: bytes | msgspec.Raw) -> str:
+    try:
+        metadata = _names.decode(document).metadata
+    except msgspec.MsgspecError:
+        return "one"
+    return f"{metadata.namespace}/{metadata.name}"

@@ -12,11 +12,13 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError
+from sentry_trio.conditions import Condition
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
 from sentry_trio.kube import library
 from sentry_trio.kube.answers import error_of_event
 from sentry_trio.kube.asyncio_loop import Loop, open_loop
 from sentry_trio.kube.credentials import SERVICE_ACCOUNT, load_credentials
+from sentry_trio.kube.reachability import Reachability
 from sentry_trio.kube.transport import Query, Request, Stream, Transport
 from sentry_trio.kube.watching import Event, EventLines
 
@@ -35,8 +37,8 @@ class Session:
 
     All of them, and watches, raise alike:
 
-    - ApiUnavailableError: there is no server, no answer in time, overload (429), a fault of the server (5xx), an answer
-      that is too long or not what was asked for.
+    - ApiUnavailableError: overload (429), a fault of the server (5xx), an answer that is cut, too long or not what was
+      asked for; ApiUnreachableError, one of these: there is no connection, or no answer in time.
     - ApiRefusedError: every other answer that is not a success, e.g. 401, 403, 404, 409, 410, 422.
 
     The texts name the request and carry the server's own words, which for missing rights name verb and resource.
@@ -45,11 +47,13 @@ class Session:
     Args:
         loop: where asyncio runs.
         transport: of that loop.
+        reachability: told if requests are answered.
     """
 
-    def __init__(self, loop: Loop, transport: Transport) -> None:
+    def __init__(self, loop: Loop, transport: Transport, reachability: Reachability) -> None:
         self._loop = loop
         self._transport = transport
+        self._reachability = reachability
 
     @property
     def server(self) -> str:
@@ -97,7 +101,7 @@ class Session:
     async def watch_raw(self, path: str, query: Query | None = None) -> AsyncIterator[AsyncIterator[Event]]:
         """Watches a list as `watch` does; the objects come as JSON."""
         request = Request("GET", path, {**(query or {}), "watch": "true"})
-        with _deadline(TIMEOUT, request):
+        with self._observed(), _deadline(TIMEOUT, request):
             stream = await self._loop.run(self._transport.open(request))
         try:
             async with aclosing(self._events(stream, request)) as events:
@@ -125,8 +129,21 @@ class Session:
             raise ApiUnavailableError(f"{request!r}: the answer is no JSON object: {error}") from error
 
     async def _exchange(self, request: Request) -> bytes:
-        with _deadline(TIMEOUT, request):
+        with self._observed(), _deadline(TIMEOUT, request):
             return await self._loop.run(self._transport.exchange(request))
+
+    @contextmanager
+    def _observed(self) -> Iterator[None]:
+        try:
+            yield
+        except ApiUnreachableError as error:
+            self._reachability.failed(error)
+            raise
+        except (ApiUnavailableError, ApiRefusedError):
+            self._reachability.answered()
+            raise
+        else:
+            self._reachability.answered()
 
 
 @contextmanager
@@ -135,7 +152,7 @@ def _deadline(seconds: float, request: Request) -> Iterator[None]:
         with trio.fail_after(seconds):
             yield
     except trio.TooSlowError as error:
-        raise ApiUnavailableError(f"{request!r}: no answer within {seconds:g} s") from error
+        raise ApiUnreachableError(f"{request!r}: no answer within {seconds:g} s") from error
 
 
 @asynccontextmanager
@@ -144,6 +161,7 @@ async def open_session(
     kubeconfig: Path | None = None,
     environ: Mapping[str, str] | None = None,
     service_account: Path = SERVICE_ACCOUNT,
+    condition: Condition | None = None,
 ) -> AsyncIterator[Session]:
     """Opens the session with the API server, once per process: with a pod's own credentials, else with a kubeconfig.
 
@@ -154,6 +172,7 @@ async def open_session(
         kubeconfig: where this is no pod.
         environ: the process's environment by default.
         service_account: where a pod's token and certificate authority are.
+        condition: set while the server does not answer.
 
     Raises:
         InvalidConfigurationError: there are no credentials, or they cannot be used.
@@ -173,7 +192,7 @@ async def open_session(
             failure = error
         else:
             try:
-                yield Session(loop, transport)
+                yield Session(loop, transport, Reachability(condition))
             finally:
                 with trio.move_on_after(_CLOSING, shield=True):
                     await loop.run(transport.close())

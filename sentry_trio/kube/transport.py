@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import aiohttp
 from yarl import URL
 
-from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError
+from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
 from sentry_trio.kube.answers import error_of
 from sentry_trio.kube.credentials import Credentials
 from sentry_trio.kube.sockets import Sockets
@@ -173,7 +173,9 @@ async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
 def _translated(request: Request) -> Iterator[None]:
     try:
         yield
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientConnectionError, OSError) as error:
+        raise ApiUnreachableError(f"{request!r}: {_reason(error)}") from error
+    except aiohttp.ClientError as error:
         raise ApiUnavailableError(f"{request!r}: {_reason(error)}") from error
 
 

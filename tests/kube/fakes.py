@@ -61,6 +61,7 @@ class FakeApi(Api):
         faults: the first that fits a request is used up by it.
         pause: seconds that each request takes before it is looked at.
         before: called with verb and path when a request is looked at; what it changes comes just before the request.
+        versions: what each watch was to begin at.
         allowed: answers access reviews, given the resource attributes.
     """
 
@@ -72,6 +73,7 @@ class FakeApi(Api):
         self.before: Callable[[str, str], Awaitable[None]] | None = None
         self.allowed: Callable[[Mapping[str, str]], bool] = lambda _: True
         self.down = False
+        self.versions: list[str | None] = []
         self._version = 0
         self._watches: list[_Watch] = []
 
@@ -136,7 +138,9 @@ class FakeApi(Api):
     async def watch(
         self, path: str, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        field, _, name = (query or {})["fieldSelector"].partition("=")
+        asked = query or {}
+        field, _, name = asked["fieldSelector"].partition("=")
+        self.versions.append(asked.get("resourceVersion"))
         assert field == "metadata.name"
         await self._request("watch", path, dict)
         send, receive = trio.open_memory_channel[Object](1000)

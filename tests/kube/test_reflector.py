@@ -8,9 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError
 from sentry_trio.kube.pods import PODS, Pod, PodReader
 from sentry_trio.kube.reflector import LONGEST_PAUSE, Kind, Reflector
+from tests.logged import capture_logs
 
 from .objects import PODS as PATH
 from .objects import Failure, Objects, away, busy, expired, forbidden, pod
@@ -194,6 +196,36 @@ async def test_what_cannot_be_read_is_left_out(autojump_clock: MockClock, object
         await trio.sleep(2)
         assert names(reflector) == ["default/a"]
         assert objects.watches == 1 + 1  # the first of them was given up by its reader
+
+
+async def test_what_cannot_be_read_is_named(autojump_clock: MockClock, objects: Objects) -> None:
+    odd = pod("odd", namespace="shop")
+    odd["spec"]["serviceAccountName"] = 7
+    objects.put(odd)
+    reflector, _ = reflector_of(objects)
+    with capture_logs() as lines:
+        async with kept(reflector):
+            objects.raw_event("ADDED", b'{"metadata":{"resourceVersion":"900"}}')
+            await wait_all_tasks_blocked()
+    events = [str(line["event"]) for line in lines if line["log_level"] == "warning"]
+    assert events[0].startswith("leaving out shop/odd of /api/v1/pods, which cannot be read: ")
+    assert events[1].startswith("leaving out one of /api/v1/pods, which cannot be read: ")
+
+
+@pytest.mark.parametrize("failure", [forbidden, busy])
+async def test_what_cannot_be_followed_is_a_condition(
+    autojump_clock: MockClock, objects: Objects, failure: Failure
+) -> None:
+    conditions = Conditions()
+    reflector = Reflector(objects, Kind(PODS, PodReader().read), condition=conditions.condition("pods"))
+    async with kept(reflector):
+        objects.failures = [failure] * 14
+        objects.end_watches(failure())
+        await trio.sleep(100)
+        (text,) = conditions.active.values()
+        assert text == f"cannot follow {PATH}, trying again: {failure()}"
+        await trio.sleep(600)
+        assert dict(conditions.active) == {}
 
 
 async def test_an_answer_that_is_no_list_may_pass(autojump_clock: MockClock, objects: Objects) -> None:

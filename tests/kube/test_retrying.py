@@ -36,7 +36,7 @@ async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock) -> 
     assert times == [0]
 
 
-@pytest.mark.parametrize(("retry_after", "attempts"), [(None, 4), (0.9, 2), (60.0, 1)])
+@pytest.mark.parametrize(("retry_after", "attempts"), [(None, 4), (0.7, 2), (60.0, 1)])
 async def test_patience_ends(autojump_clock: MockClock, retry_after: float | None, attempts: int) -> None:
     times: list[float] = []
 
@@ -45,7 +45,7 @@ async def test_patience_ends(autojump_clock: MockClock, retry_after: float | Non
         raise ApiUnavailableError(f"{len(times)}", retry_after=retry_after)
 
     with pytest.raises(ApiUnavailableError, match=str(attempts)):
-        await persist(attempt, patience=0.9)
+        await persist(attempt, patience=0.72)
     assert len(times) == attempts
     if retry_after is None:
         assert all(later - earlier >= 0.05 for earlier, later in itertools.pairwise(times))

@@ -1,0 +1,92 @@
+"""Reachability of the API server: an outage is logged and reported once when it begins and once when it ends."""
+
+from contextlib import suppress
+from typing import Final, Protocol
+
+import trio
+
+from sentry_trio.conditions import Condition, Conditions
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
+from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.telemetry.logs import get_logger
+
+GRACE: Final = 5.0
+"""Seconds without an answer after which a request that fails begins an outage: one lost connection is none."""
+
+FIRST: Final = 2.0
+"""Seconds that `wait_reachable` waits for an answer before it logs that there is none."""
+
+_log: Final = get_logger("dapr.sentry.kubernetes")
+
+
+class Reachability:
+    """Finds out from the requests of a session if the API server answers.
+
+    The first answer of all is `wait_reachable`'s to report.
+
+    Args:
+        condition: set during an outage.
+    """
+
+    def __init__(self, condition: Condition | None = None) -> None:
+        self._condition = condition or Conditions().condition("api-server")
+        self._answered_at: float | None = None
+
+    def answered(self) -> None:
+        """Records an answer, whatever it says."""
+        now = trio.current_time()
+        if self._condition.clear() and self._answered_at is not None:
+            _log.info(f"the Kubernetes API server answers again after {now - self._answered_at:.0f} s")
+        self._answered_at = now
+
+    def failed(self, error: ApiUnreachableError) -> None:
+        """Records that there was no answer."""
+        if self._answered_at is None or trio.current_time() - self._answered_at < GRACE:
+            return
+        text = f"cannot reach the Kubernetes API server: {error}"
+        if self._condition.set(text):
+            _log.warning(f"{text}; trying again until it answers, pods that are known still get certificates")
+
+
+class Server(Protocol):
+    """What is asked of the API server here."""
+
+    @property
+    def server(self) -> str:
+        """Its URL."""
+
+    async def get_raw(self, path: str) -> bytes:
+        """Reads a document; raises as `Session` does."""
+
+
+async def wait_reachable(session: Server, *, patience: float = PATIENCE) -> None:
+    """Returns when the API server has answered. Logs at once if it does not, and for how long it is tried.
+
+    Args:
+        session: the session with it.
+        patience: seconds during which it is tried.
+
+    Raises:
+        ApiUnavailableError: it has not answered in that time; the text names it.
+
+    Cancellation: at once.
+    """
+
+    async def ask() -> None:
+        with suppress(ApiRefusedError):  # an answer, too
+            await session.get_raw("/version")
+
+    reason = f"no answer within {FIRST:g} s"
+    try:
+        with trio.move_on_after(FIRST):
+            await ask()
+            return
+    except ApiUnavailableError as error:
+        reason = str(error)
+    failed = f"cannot reach the Kubernetes API server {session.server}"
+    _log.warning(f"{failed}, trying for {patience:g} s: {reason}")
+    try:
+        await persist(ask, patience=patience)
+    except ApiUnavailableError as error:
+        raise ApiUnavailableError(f"{failed}, tried for {patience:g} s: {error}") from error
+    _log.info(f"the Kubernetes API server {session.server} answers")
