@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -16,6 +16,7 @@ from sentry_trio import __version__
 from sentry_trio.audit.case import Recorder, Unrecorded
 from sentry_trio.authority import CertificateAuthority
 from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, Notice
 from sentry_trio.environments.standalone import open_standalone
@@ -23,6 +24,8 @@ from sentry_trio.errors import (
     ApiUnavailableError,
     InvalidBundleError,
     InvalidConfigurationError,
+    InvalidIdentityError,
+    InvalidOptionsError,
     IssuerNotValidError,
     ListenError,
     SentryError,
@@ -109,6 +112,7 @@ async def serve(
 
     Cancellation: graceful, and bounded by `options.drain_timeout` and a few seconds.
     """
+    options = replace(options, trust_domain=_trust_domain(options))
     metrics = Metrics(now=now)
     ledger = _Ledger(metrics, options.mode, now)
     health = ledger.health
@@ -173,6 +177,14 @@ async def serve(
                     oidc_port=oidc_port,
                 )
             )
+
+
+def _trust_domain(options: Options) -> str:
+    """The name of the trust domain; `--trust-domain` may be any SPIFFE ID within it, as in Dapr Sentry."""
+    try:
+        return parse_trust_domain(options.trust_domain)
+    except InvalidIdentityError as error:
+        raise InvalidOptionsError(f"invalid --trust-domain {options.trust_domain!r}: {error}") from error
 
 
 def _environment(

@@ -4,6 +4,9 @@ asyncio, not Trio: the channel is grpclib's, which is a proven client and, for o
 """
 
 import asyncio
+import errno
+import os
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -160,9 +163,18 @@ def _client_context(trust_anchors: bytes) -> ssl.SSLContext:
     context.set_alpn_protocols(["h2"])
     try:
         context.load_verify_locations(cadata=trust_anchors.decode("ascii"))
-    except (ssl.SSLError, UnicodeDecodeError) as error:
-        raise RequestFailedError(f"the trust anchors are not PEM certificates: {error}") from error
+    except (ssl.SSLError, ValueError) as error:
+        raise RequestFailedError(f"the trust anchors are not PEM certificates: {_misfit(trust_anchors)}") from error
     return context
+
+
+def _misfit(trust_anchors: bytes) -> str:
+    """Why OpenSSL cannot read them; its own texts name its files and lines."""
+    if not trust_anchors.strip():
+        return "the file is empty"
+    if b"-----BEGIN CERTIFICATE-----" not in trust_anchors:
+        return "the file holds none"
+    return "the file holds other bytes than ASCII" if not trust_anchors.isascii() else "one of them cannot be read"
 
 
 def _csr(key: PrivateKey, app_id: str) -> bytes:
@@ -191,9 +203,21 @@ async def _ask(
             ) from error
         except TimeoutError:
             failure = RequestFailedError(f"{where} did not answer within {_ATTEMPT_TIMEOUT:g} s")
-        except (OSError, StreamTerminatedError, ProtocolError) as error:
-            failure = RequestFailedError(f"cannot reach {where}: {getattr(error, 'strerror', None) or error}")
+        except OSError as error:
+            failure = RequestFailedError(f"cannot reach {where}: {_reason(error)}")
+        except (StreamTerminatedError, ProtocolError) as error:
+            failure = RequestFailedError(f"cannot reach {where}: {error}")
     raise failure
+
+
+def _reason(error: OSError) -> str:
+    """Why a connection could not be made; asyncio's errors name the call and not the cause."""
+    # With several addresses asyncio joins the texts of all errors into one that has no number.
+    if error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error):
+        return "connection refused: is the CA running?"
+    if isinstance(error, socket.gaierror | ssl.SSLError) or error.errno is None:
+        return error.strerror or str(error) or "the connection was closed"
+    return os.strerror(error.errno)
 
 
 async def _ask_once(
@@ -230,7 +254,8 @@ def _checked(response: SignCertificateResponse, key: PrivateKey) -> Obtained:
         ours = certificate.public_key() == key.public_key()
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (spiffe_id,) = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except (ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+        valid_until = response.valid_until.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
         raise RequestFailedError(f"the answer holds no workload certificate: {error}") from error
     if not ours:
         raise RequestFailedError("the answer holds a certificate for another key")
@@ -240,7 +265,7 @@ def _checked(response: SignCertificateResponse, key: PrivateKey) -> Obtained:
         anchors=b"".join(response.trust_chain_certificates),
         certificate=certificate,
         spiffe_id=spiffe_id,
-        valid_until=response.valid_until.ToDatetime(tzinfo=UTC),
+        valid_until=valid_until,
         jwt=response.jwt.value if response.HasField("jwt") else None,
         audience_jwts={audience: token.value for audience, token in response.per_audience_jwts.items()},
     )

@@ -22,6 +22,7 @@ from sentry_trio.errors import (
     IncompleteBundleError,
     InvalidBundleError,
     InvalidConfigurationError,
+    InvalidOptionsError,
     ListenError,
     SentryError,
     StoreError,
@@ -276,6 +277,21 @@ async def test_a_bundle_that_does_not_verify_is_an_error(tmp_path: Path) -> None
 
 async def test_credentials_need_a_directory(tmp_path: Path) -> None:
     await refuses(tmp_path / "nowhere", StoreError, "nowhere: no such file or directory")
+
+
+async def test_directories_of_files_that_are_not_read_at_start_need_not_exist(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--jwt-key-filename=/nowhere/jwt.key", "--jwks-filename=/nowhere/jwks.json"):
+        pass
+    tls = ("--oidc-server-tls-cert-file=/nowhere/tls.crt", "--oidc-server-tls-key-file=/nowhere/tls.key")
+    flags = ("--jwt-enabled", "--jwt-signing-algorithm=ES256", "--oidc-enabled", "--oidc-server-listen-port=0", *tls)
+    async with serving(tmp_path, *flags):
+        pass
+    await refuses(tmp_path, StoreError, "failed to add target /nowhere", "--jwt-enabled", "--jwks-filename=/nowhere/x")
+
+
+@pytest.mark.parametrize("text", ["UPPER", "spiffe://", "spiffe:/x", ""])
+async def test_a_trust_domain_that_cannot_be_is_a_wrong_option(text: str, tmp_path: Path) -> None:
+    await refuses(tmp_path, InvalidOptionsError, f"invalid --trust-domain '{text}': ", f"--trust-domain={text}")
 
 
 async def test_a_configuration_that_was_named_must_be_there(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ ELSEWHERE = (
     "__main__",  # run by its file's name only
     "cli.audit",
     "cli.completion*",
+    "cli.files",
     "cli.help",
     "cli.jwts",
     "cli.request",

@@ -1,9 +1,8 @@
 """`sentry-trio request`: a workload certificate, and JWTs, from a running authority, obtained as daprd would."""
 
 import argparse
-import os
+import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.spiffe import parse_trust_domain
+from sentry_trio.cli.files import FileContent, replace_files
 from sentry_trio.cli.jwts import ObtainedJwt, brief, jwts_of
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, fingerprint, obtain
+from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.settings.addresses import listen_host
 from sentry_trio.telemetry.logs import capture_warnings
 
 _VALIDATORS: Final = {
@@ -25,6 +28,9 @@ _VALIDATORS: Final = {
     "kubernetes": SignCertificateRequest.KUBERNETES,
     "jwks": SignCertificateRequest.JWKS,
 }
+_JWT_FILES: Final = re.compile(r"jwt(-[0-9]+)?\.txt")
+_MOST_PORT: Final = 65535
+_PORT_DIGITS: Final = 6  # one more than a port has; Python refuses to convert thousands
 _EXAMPLES: Final = """\
 examples:
   from the authority that `make run` started:
@@ -40,8 +46,9 @@ examples:
 
 Writes to the directory of --out: tls.key (the private key), tls.crt (certificate and issuer chain) and ca.crt (trust
 anchors); where the authority issues JWTs, jwt.txt (for the trust domain and all audiences) and jwt-1.txt, jwt-2.txt ...
-(for each --jwt-audience alone, in that order). Key and JWTs have mode 0600: whoever has them is this workload.
-Exit codes: 0 obtained, 1 not obtained, 2 not understood.
+(for each --jwt-audience alone, in that order). Key and JWTs have mode 0600: whoever has them is this workload. All
+files are replaced or none, and JWTs of an earlier request are removed.
+Exit codes: 0 obtained, 1 not obtained, 2 the command line is wrong.
 """
 
 
@@ -94,18 +101,23 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Obtains a certificate, writes it, prints a summary; returns the exit code."""
-    asked = parser().parse_args(arguments)
+    parsing = parser()
+    asked = parsing.parse_args(arguments)
     capture_warnings()
-    host, colon, port = asked.address.rpartition(":")
-    if not (colon and port.isascii() and port.isdigit() and int(port) <= 65535):
-        parser().error(f"--address must be host:port, got {asked.address!r}")
+    try:
+        host, port = _address(asked.address)
+        sentry_trust_domain = parse_trust_domain(asked.sentry_trust_domain)
+    except InvalidOptionsError as error:
+        parsing.error(str(error))
+    except InvalidIdentityError as error:
+        parsing.error(f"--sentry-trust-domain {asked.sentry_trust_domain!r}: {error}")
     try:
         obtained = obtain(
             Authority(
-                host=host.removeprefix("[").removesuffix("]") or "127.0.0.1",
-                port=int(port),
+                host=host,
+                port=port,
                 trust_anchors=_read(asked.trust_anchors, "trust anchors"),
-                spiffe_id=f"spiffe://{asked.sentry_trust_domain}/ns/{asked.sentry_namespace}/dapr-sentry",
+                spiffe_id=f"spiffe://{sentry_trust_domain}/ns/{asked.sentry_namespace}/dapr-sentry",
             ),
             Workload(
                 app_id=asked.id,
@@ -126,6 +138,13 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     return 0
 
 
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and 0 < int(port[:_PORT_DIGITS]) <= _MOST_PORT):
+        raise InvalidOptionsError(f"--address must be host:port with a port from 1 to {_MOST_PORT}, got {text!r}")
+    return listen_host("address", host) or "127.0.0.1", int(port)
+
+
 def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
@@ -134,34 +153,18 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _write(directory: Path, obtained: Obtained, jwts: Sequence[ObtainedJwt]) -> None:
-    """Writes all files, each whole or not at all; the key first, as a chain without one is of no use."""
-    contents = {
-        "tls.key": (obtained.key, 0o600),
-        "tls.crt": (obtained.chain, 0o644),
-        "ca.crt": (obtained.anchors, 0o644),
+    """Replaces all files, or none; JWTs that an earlier request has left may name another identity, and go."""
+    files = {
+        "tls.key": FileContent(obtained.key, 0o600),
+        "tls.crt": FileContent(obtained.chain, 0o644),
+        "ca.crt": FileContent(obtained.anchors, 0o644),
         # No line break at the end: what reads a token often sends all of the file.
-        **{each.name: (each.token.encode(), 0o600) for each in jwts},
+        **{each.name: FileContent(each.token.encode(), 0o600) for each in jwts},
     }
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, (content, mode) in contents.items():
-            _write_one(directory / name, content, mode)
+        replace_files(directory, files, stale=_JWT_FILES)
     except OSError as error:
         raise RequestFailedError(f"cannot write to {error.filename or directory}: {error.strerror}") from error
-
-
-def _write_one(path: Path, content: bytes, mode: int) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600 from the start
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _show(obtained: Obtained, directory: Path, jwts: Sequence[ObtainedJwt], *, print_jwts: bool) -> None:

@@ -183,7 +183,7 @@ def _jwt_files(options: Options, metrics: Metrics, now: Callable[[], datetime]) 
 
 
 def _check_directories(options: Options) -> None:
-    for directory in options.watched_directories:
+    for directory in options.required_directories:
         try:
             is_directory = stat.S_ISDIR(directory.stat().st_mode)
         except OSError as error:

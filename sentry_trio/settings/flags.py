@@ -167,6 +167,7 @@ class FlagSet:
         """
         values: dict[str, Value | None] = {name: flag.default for name, flag in self._flags.items()}
         given: set[str] = set()
+        lists: dict[str, list[str]] = {}
         positional: list[str] = []
         rest = [_with_two_dashes(argument) for argument in arguments]
         rest.reverse()  # as a stack: the next argument is its last
@@ -180,11 +181,12 @@ class FlagSet:
                 continue
             flag, text = self._flag_and_text(argument, rest)
             value = self._read(flag, text)
-            present = values[flag.name]
-            if flag.name in given and isinstance(value, tuple) and isinstance(present, tuple):
-                value = present + value
-            values[flag.name] = value
+            if isinstance(value, tuple):
+                lists.setdefault(flag.name, []).extend(value)
+            else:
+                values[flag.name] = value
             given.add(flag.name)
+        values |= {name: tuple(items) for name, items in lists.items()}
         return ParsedFlags(types.MappingProxyType(values), frozenset(given), tuple(positional))
 
     def _flag_and_text(self, argument: str, rest: list[str]) -> tuple[Flag, str]:

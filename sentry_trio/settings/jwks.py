@@ -43,8 +43,9 @@ def read_jwks_options(options: Mapping[str, str]) -> JwksOptions:
     texts = {name.lower(): text for name, text in options.items()}
     defaults = JwksOptions()
     return JwksOptions(
-        source=texts.get("source", ""),
-        ca_certificate=texts.get("cacertificate", ""),
+        # Values come from YAML and Helm templates, which leave line breaks behind.
+        source=texts.get("source", "").strip(),
+        ca_certificate=texts.get("cacertificate", "").strip(),
         min_refresh_interval=_duration(texts, "minRefreshInterval", _LEAST_INTERVAL, defaults.min_refresh_interval),
         request_timeout=_duration(texts, "requestTimeout", _LEAST_TIMEOUT, defaults.request_timeout),
         allow_tokens_without_expiry=_switch(texts, "allowTokensWithoutExpiry"),

@@ -49,45 +49,49 @@ class _Record:
     column: int
 
     @property
-    def rest(self) -> bytes:
-        return self.lines[self.index][self.column :]
+    def line(self) -> bytes:
+        return self.lines[self.index]
 
     def fields(self) -> list[bytes]:
         found: list[bytes] = []
         more = True
         while more:
-            field, more = self._quoted() if self.rest.startswith(b'"') else self._plain()
+            field, more = self._quoted() if self.line.startswith(b'"', self.column) else self._plain()
             found.append(field)
         return found
 
     def _plain(self) -> tuple[bytes, bool]:
         """The field that starts here, and whether another follows."""
-        field, comma, _ = self.rest.partition(b",")
-        field = field.removesuffix(b"\n")
+        comma = self.line.find(b",", self.column)
+        field = self.line[self.column : comma if comma >= 0 else len(self.line)].removesuffix(b"\n")
         quote = field.find(b'"')
         if quote >= 0:
             raise self._fault(self.column + quote, _BARE_QUOTE)
         self.column += len(field) + 1
-        return field, bool(comma)
+        return field, comma >= 0
 
     def _quoted(self) -> tuple[bytes, bool]:
         """As `_plain`, for a field in quotation marks, which may go on over several lines."""
-        field = b""
+        parts: list[bytes] = []
         self.column += 1
         while True:
-            part, quote, after = self.rest.partition(b'"')
-            field += part
-            self.column += len(part) + len(quote)
-            if not quote:
+            quote = self.line.find(b'"', self.column)
+            if quote < 0:
+                parts.append(self.line[self.column :])
+                self.column = len(self.line)
                 self._next_line()
-            elif after.startswith(b'"'):
-                field += b'"'
+                continue
+            parts.append(self.line[self.column : quote])
+            self.column = quote + 1
+            after = self.line[self.column : self.column + 1]
+            if after == b'"':
+                parts.append(b'"')
                 self.column += 1
-            elif after.startswith(b","):
+            elif after == b",":
                 self.column += 1
-                return field, True
+                return b"".join(parts), True
             elif after in {b"", b"\n"}:
-                return field, False
+                return b"".join(parts), False
             else:
                 raise self._fault(self.column - 1, _STRAY_QUOTE)
 

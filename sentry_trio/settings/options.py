@@ -119,22 +119,14 @@ class Options:
         return self.issuer_credentials / self.jwks_filename
 
     @property
-    def watched_directories(self) -> tuple[Path, ...]:
-        """The directories whose changes matter, each once: those of all credential files.
+    def required_directories(self) -> tuple[Path, ...]:
+        """The directories that have to exist at start, each once: those of the files that are read or generated then.
 
-        As in Dapr Sentry that of the JWT files is among them with JWT off, too, so that by default the credentials'
-        directory has to exist at start.
+        Dapr Sentry requires those of the JWT files with JWT off, and those of the OIDC server's files, too.
         """
-        files = (
-            self.issuer_certificate_path,
-            self.issuer_key_path,
-            self.issuer_ca_path,
-            self.jwt_key_path,
-            self.jwks_path,
-            self.oidc_server_tls_cert_file,
-            self.oidc_server_tls_key_file,
-        )
-        return tuple(dict.fromkeys(file.parent for file in files if file is not None))
+        bundle = (self.issuer_certificate_path, self.issuer_key_path, self.issuer_ca_path)
+        jwt = (self.jwt_key_path, self.jwks_path) if self.jwt_enabled else ()
+        return tuple(dict.fromkeys(file.parent for file in (*bundle, *jwt)))
 
 
 def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:

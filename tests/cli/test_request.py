@@ -14,6 +14,8 @@ import trustme
 from tests.authorities import made_bundle
 from tests.cli.conftest import Start
 
+_PEM = b"-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n"
+
 
 def request(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sentry_trio", "request", *arguments]
@@ -88,7 +90,9 @@ def test_nobody_there(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     line = fails("--id=myapp", f"--address=127.0.0.1:{port}", f"--trust-anchors={tmp_path / 'ca.crt'}")
-    assert f"cannot reach 127.0.0.1:{port}" in line
+    assert line.endswith(f"cannot reach 127.0.0.1:{port}: connection refused: is the CA running?")
+    line = fails("--id=myapp", f"--address=localhost:{port}", f"--trust-anchors={tmp_path / 'ca.crt'}")
+    assert line.endswith(f"cannot reach localhost:{port}: connection refused: is the CA running?")
 
 
 def test_somebody_who_speaks_no_grpc(tmp_path: Path) -> None:
@@ -113,7 +117,15 @@ def test_somebody_who_speaks_no_grpc(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(None, "No such file or directory"), (b"junk", "are not PEM"), ("ü".encode(), "are not PEM")],
+    [
+        (None, "No such file or directory"),
+        (b"", "are not PEM certificates: the file is empty"),
+        (b" \n", "are not PEM certificates: the file is empty"),
+        (b"junk", "are not PEM certificates: the file holds none"),
+        ("ü".encode(), "are not PEM certificates: the file holds none"),
+        (_PEM % "ü".encode(), "are not PEM certificates: the file holds other bytes than ASCII"),
+        (_PEM % b"AAAA", "are not PEM certificates: one of them cannot be read"),
+    ],
 )
 def test_anchors_that_cannot_be_read(tmp_path: Path, content: bytes | None, reason: str) -> None:
     anchors = tmp_path / "anchors.crt"
@@ -127,7 +139,43 @@ def test_a_directory_that_cannot_be_written_to(running: tuple[str, ...], tmp_pat
     assert f"cannot write to {tmp_path / 'file'}" in fails(*running, "--id=myapp", f"--out={tmp_path / 'file'}")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--id=x", "--address=nowhere"], ["--id=x", "--key-type=rsa1"]])
+def test_a_directory_of_another_identity(running: tuple[str, ...], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("jwt.txt", "jwt-1.txt", "jwt-23.txt", "jwt-x.txt", "notes.txt", "tls.key"):
+        (out / name).write_text("of another")
+    result = request(*running, "--id=myapp", f"--out={out}")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == ["ca.crt", "jwt-x.txt", "notes.txt", "tls.crt", "tls.key"]
+    assert "PRIVATE KEY" in (out / "tls.key").read_text()
+
+
+def test_all_files_are_replaced_or_none(running: tuple[str, ...], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "ca.crt").mkdir(parents=True)
+    (out / "tls.key").write_text("former key")
+    (out / "jwt.txt").write_text("former token")
+    assert f"cannot write to {out / 'ca.crt'}: Is a directory" in fails(*running, "--id=myapp", f"--out={out}")
+    assert sorted(path.name for path in out.iterdir()) == ["ca.crt", "jwt.txt", "tls.key"]
+    assert (out / "tls.key").read_text() == "former key"
+
+
+def test_a_trust_domain_may_be_written_as_a_spiffe_id(running: tuple[str, ...], tmp_path: Path) -> None:
+    result = request(*running, "--id=myapp", "--sentry-trust-domain=spiffe://localhost", f"--out={tmp_path / 'out'}")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([], ["--id=x", "--address=nowhere"], ["--id=x", "--key-type=rsa1"], ["--id=x", "--sentry-trust-domain=A"]),
+        *(
+            ["--id=x", f"--address={address}"]
+            for address in ("x:0", "x:65536", f"{'a' * 300}:1", "a:b:1", f"x:{'9' * 5000}")
+        ),
+    ],
+    ids=lambda arguments: " ".join(arguments)[:40],
+)
 def test_a_command_line_that_is_not_understood(arguments: list[str]) -> None:
     result = request(*arguments)
     assert result.returncode == 2

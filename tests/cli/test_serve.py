@@ -134,7 +134,11 @@ def test_what_keeps_it_from_starting_is_one_line(arguments: list[str], environ: 
         (["--jwt-enabled", "--jwt-key-rotation=1s"], {}, "--jwt-key-rotation must be 0 or at least 1h12m0s"),
         (["--jwt-issuer=x"], {}, "jwt-issuer cannot be set when jwt-enabled is false"),
         (["--mode=standalone"], {"NAMESPACE": ""}, "the environment variable NAMESPACE is empty"),
-        (["--trust-domain=UPPER", "--metrics-port=0", "--healthz-port=0"], {}, "--trust-domain 'UPPER' and NAMESPACE"),
+        (
+            ["--trust-domain=UPPER", "--metrics-port=0", "--healthz-port=0"],
+            {},
+            "invalid --trust-domain 'UPPER': trust domain characters are",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_a_mistake_of_the_command_line(
@@ -145,6 +149,15 @@ def test_a_value_that_cannot_be_is_a_mistake_of_the_command_line(
     (fatal,) = [line for line in result.stdout.splitlines() if "level=fatal" in line]
     assert f"Invalid options: {message}" in fatal
     assert result.stderr == ""
+
+
+def test_a_trust_domain_may_be_written_as_a_spiffe_id(start: Start, tmp_path: Path) -> None:
+    """Seen of Dapr Sentry 1.18: its identity is spiffe://cluster.local/ns/default/dapr-sentry then."""
+    port = start("--trust-domain", "spiffe://cluster.local").log_until("Running gRPC server on port ")
+    anchors = ("--trust-anchors", str(tmp_path / "ca.crt"), "--sentry-trust-domain", "cluster.local")
+    obtained = run("request", "--id=myapp", f"--address=127.0.0.1:{port}", *anchors, f"--out={tmp_path / 'out'}")
+    assert (obtained.returncode, obtained.stderr) == (0, "")
+    assert "O=spiffe://cluster.local/ns/default/dapr-sentry" in obtained.stdout
 
 
 def test_what_has_no_effect_is_a_warning(start: Start) -> None:

@@ -49,3 +49,8 @@ def test_mistakes(name: str, text: str, error: str) -> None:
     with pytest.raises(InvalidConfigurationError) as caught:
         read_jwks_options({name: text})
     assert str(caught.value) == f"failed to decode validator options: {name}: {error}"
+
+
+def test_white_space_around_a_source_is_no_part_of_it() -> None:
+    options = read_jwks_options({"source": " https://keys.example/jwks \n", "caCertificate": "/etc/ca.crt\n"})
+    assert (options.source, options.ca_certificate) == ("https://keys.example/jwks", "/etc/ca.crt")

@@ -1,5 +1,7 @@
 """Lists as CSV; outcomes and errors were compared with those of Go's encoding/csv."""
 
+import signal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,3 +69,22 @@ def test_any_text_is_a_list_or_refused(text: str) -> None:
     else:
         return
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "text", ["," * 1_000_000, '"",' * 300_000, '"' + '""' * 500_000 + '"'], ids=["plain", "quoted", "marks"]
+)
+def test_time_is_linear(text: str) -> None:
+    """The square of these lengths takes a minute or more; the limit is of CPU time, which no other process takes."""
+    former = signal.signal(signal.SIGVTALRM, _too_slow)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 20)
+    try:
+        fields = parse_list(text)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, former)
+    assert len(fields) in {1_000_001, 300_001, 1}
+
+
+def _too_slow(*_: object) -> None:
+    raise AssertionError("it takes more than 20 s of CPU time")

@@ -133,11 +133,12 @@ def test_files_lie_in_the_directory_unless_absolute() -> None:
     ] == ["/d/ca.crt", "/d/issuer.crt", "/k/issuer.key", "/d/jwt.key", "/d/sub/keys.json"]
 
 
-def test_watched_directories_stand_once_each() -> None:
-    assert parse().watched_directories == (Path(DIRECTORY),)
+def test_required_directories_stand_once_each() -> None:
+    assert parse().required_directories == (Path(DIRECTORY),)
     tls = ("--oidc-server-tls-cert-file=/tls/c", "--oidc-server-tls-key-file=/tls/k")
-    options = parse("--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=s/k.json", *tls)
-    assert options.watched_directories == (Path("/d"), Path("/k"), Path("/d/s"), Path("/tls"))
+    flags = ("--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=s/k.json", *tls)
+    assert parse(*flags).required_directories == (Path("/d"), Path("/k"))
+    assert parse(*flags, "--jwt-enabled").required_directories == (Path("/d"), Path("/k"), Path("/d/s"))
 
 
 CERT_NEEDED = (
