@@ -31,7 +31,7 @@ from .child import Child
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 _ADMIN_TOKEN: Final = "the-administrator-of-these-tests"
 _RBAC: Final = f"/apis/{manifests.CONTROL_PLANE_GROUP}/v1"
-_CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 class Cluster:
@@ -235,7 +235,7 @@ class Cluster:
     async def define_configurations(self) -> None:
         """Makes Dapr's Configurations known, once, and returns when they can be listed."""
         with contextlib.suppress(RefusedError):  # another test has done it
-            await self.ask("POST", _CRDS, manifests.CONFIGURATION_CRD)
+            await self.ask("POST", CRDS, manifests.CONFIGURATION_CRD)
         await self._until(lambda: self.admin.request("GET", "/apis/dapr.io/v1alpha1/configurations"))
 
     async def create_configuration(self, namespace: str, name: str, spec: Manifest) -> Manifest:
@@ -251,6 +251,10 @@ class Cluster:
                     await trio.sleep(0.05)  # between two looks
                 else:
                     return
+
+    def write_admin_kubeconfig(self, path: Path) -> Path:
+        """A kubeconfig with the administrator's rights."""
+        return self.write_kubeconfig(path, {"token": _ADMIN_TOKEN})
 
     def write_kubeconfig(self, path: Path, user: dict[str, object], *, url: str | None = None) -> Path:
         """A kubeconfig for a user, e.g. `{"token": token}`; `url` where something stands before the API server."""

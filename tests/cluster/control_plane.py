@@ -85,7 +85,12 @@ class ControlPlane:
 
 
 async def install(
-    cluster: Cluster, directory: Path, *, role: Iterable[Manifest] = ROLE, leave_out: str = ""
+    cluster: Cluster,
+    directory: Path,
+    *,
+    role: Iterable[Manifest] = ROLE,
+    leave_out: str = "",
+    configuration: Manifest | None = None,
 ) -> ControlPlane:
     """Installs what the chart does: objects that are empty, a service account and its roles.
 
@@ -94,11 +99,12 @@ async def install(
         directory: for the kubeconfig.
         role: rights in the namespace.
         leave_out: a resource to which no rights are granted.
+        configuration: the spec of Dapr's Configuration `daprsystem`; mTLS switched on and nothing else if not given.
     """
     namespace = await cluster.create_namespace()
     await cluster.define_configurations()
     installation = await installing.install(cluster, namespace, directory)
-    await cluster.create_configuration(namespace, "daprsystem", {"mtls": {"enabled": True}})
+    await cluster.create_configuration(namespace, "daprsystem", configuration or {"mtls": {"enabled": True}})
     here, everywhere = (
         [rule | {"resources": [each for each in rule["resources"] if each != leave_out]} for rule in rules]
         for rules in (role, CLUSTER_ROLE)

@@ -30,7 +30,12 @@ class RunningCA:
 
 @contextmanager
 def running_ca(
-    command: tuple[str, ...], directory: Path, *flags: str, namespace: str, environ: Mapping[str, str] | None = None
+    command: tuple[str, ...],
+    directory: Path,
+    *flags: str,
+    namespace: str,
+    port: int | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[RunningCA]:
     """Starts a CA on loopback, yields it when it is ready, and kills it at the end.
 
@@ -39,9 +44,10 @@ def running_ca(
         directory: for the log.
         flags: of the command line, beside those of addresses and ports.
         namespace: of the control plane.
+        port: of the gRPC server; any free one if not given.
         environ: more variables.
     """
-    port, health = free_port(), free_port()
+    port, health = port or free_port(), free_port()
     listening = (
         *("--listen-address=127.0.0.1", f"--port={port}"),
         *("--healthz-listen-address=127.0.0.1", f"--healthz-port={health}"),

@@ -1,14 +1,21 @@
 """Fixtures with Dapr's programs; without Go or its modules, tests that need them are skipped with the reason."""
 
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.cluster.admin import Manifest
+from tests.cluster.cluster import CRDS, Cluster
+from tests.cluster.conftest import cluster
 from tests.go_modules import UnavailableError
 
 from . import binaries
 from .binaries import Program
 from .ca_process import OURS
+
+__all__ = ["cluster"]
 
 
 def built(program: Program) -> Path:
@@ -53,3 +60,20 @@ def dapr_placement() -> Path:
 def ca_command(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The command of a CA: first sentry-trio, then Dapr Sentry as the reference."""
     return OURS if request.param == "ours" else (str(built("sentry")),)
+
+
+@pytest.fixture(scope="session")
+def dapr_cluster(cluster: Cluster) -> Cluster:
+    """A control plane of Kubernetes that knows all of Dapr's objects, as Dapr's chart defines them."""
+    for path in sorted(binaries.source().glob("charts/dapr/crds/*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            cluster.admin.request("POST", CRDS, document)
+            definition = f"{CRDS}/{document['metadata']['name']}"
+            while "True" not in _established(cluster.admin.request("GET", definition)):
+                time.sleep(0.02)  # between two looks
+    return cluster
+
+
+def _established(definition: Manifest) -> list[str]:
+    conditions = definition.get("status", {}).get("conditions") or []
+    return [each["status"] for each in conditions if each["type"] == "Established"]

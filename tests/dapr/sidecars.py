@@ -42,7 +42,7 @@ def name_resolution(addresses: Sequence[Address]) -> dict[str, Any]:
     """
     case = '{{{{if and (eq .ID "{0.app_id}") (eq .Namespace "{0.namespace}")}}}}127.0.0.1:{0.internal}{{{{end}}}}'
     template = "".join(case.format(each) for each in addresses)
-    return {"component": "kubernetes", "configuration": {"template": template}}
+    return {"component": "kubernetes", "version": "v1", "configuration": {"template": template}}
 
 
 class _Application(BaseHTTPRequestHandler):
@@ -102,8 +102,7 @@ class Sidecar:
 
     def serving_certificate(self) -> x509.Certificate:
         """Returns the certificate that new connections from other sidecars get."""
-        pem = ssl.get_server_certificate(("127.0.0.1", self.address.internal), timeout=_TIMEOUT)
-        return x509.load_pem_x509_certificate(pem.encode())
+        return serving_certificate(self.address.internal)
 
 
 @contextmanager
@@ -143,3 +142,24 @@ def is_healthy(port: int, path: str = "/healthz") -> bool:
             return connection.getresponse().status < HTTPStatus.MULTIPLE_CHOICES
         except OSError:
             return False
+
+
+def identity(certificate: x509.Certificate) -> str:
+    """Returns a certificate's SPIFFE ID."""
+    (found,) = _names(certificate).get_values_for_type(x509.UniformResourceIdentifier)
+    return found
+
+
+def dns_names(certificate: x509.Certificate) -> list[str]:
+    """Returns the DNS names that a certificate is for."""
+    return _names(certificate).get_values_for_type(x509.DNSName)
+
+
+def _names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
+    return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+
+
+def serving_certificate(port: int) -> x509.Certificate:
+    """Returns the certificate of a server on loopback."""
+    pem = ssl.get_server_certificate(("127.0.0.1", port), timeout=_TIMEOUT)
+    return x509.load_pem_x509_certificate(pem.encode())

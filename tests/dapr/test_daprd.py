@@ -7,54 +7,19 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any, Final
+from typing import Any
 
 import jwt
 import pytest
 import yaml
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.integration.credentials import KubeletVolume, two_issuers
 from tests.integration.subject import subject
 
 from .ca_process import running_ca
-from .sidecars import Address, Sidecar, name_resolution, sidecar
-
-# daprd accepts any lifetime. It renews at the middle of a certificate's validity, which begins a clock skew early.
-LIFETIME: Final = 20  # seconds
-RENEWALS: Final = 2
-PACE: Final = 1.0  # seconds from one restart to the next
-
-
-class Traffic:
-    """Calls between two sidecars without pause, in both directions, until the block is left."""
-
-    def __init__(self, first: Sidecar, second: Sidecar) -> None:
-        self.calls = 0
-        self.failures: list[str] = []
-        self._over = Event()
-        self._threads = [
-            Thread(target=self._call, args=(caller, target.address))
-            for caller, target in ((first, second), (second, first))
-        ]
-
-    def __enter__(self) -> "Traffic":
-        for each in self._threads:
-            each.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for each in self._threads:
-            each.join()
-
-    def _call(self, caller: Sidecar, target: Address) -> None:
-        while not self._over.wait(0.02):
-            if failure := caller.call(target):
-                self.failures.append(failure)
-            self.calls += 1
+from .sidecars import Address, identity, name_resolution, sidecar
+from .traffic import MTLS, Traffic, assert_renewed, renewed, restarts
 
 
 @pytest.fixture
@@ -71,22 +36,11 @@ def settings(directory: Path, spec: dict[str, Any]) -> Path:
     return path
 
 
-def issued(audit_log: Path) -> dict[str, list[str]]:
-    """Returns the serial numbers in an audit log, oldest first, by SPIFFE ID."""
-    found: dict[str, list[str]] = {}
-    for text in audit_log.read_text().splitlines():
-        line = json.loads(text)
-        if line.get("outcome") == "issued":
-            found.setdefault(line["spiffe_id"], []).append(line["serial"])
-    return found
-
-
 def test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts(
     daprd: Path, tmp_path: Path, credentials: Path
 ) -> None:
     cart, stock, late = addresses = [Address("cart"), Address("stock"), Address("late")]
-    mtls = {"workloadCertTTL": f"{LIFETIME}s", "allowedClockSkew": "0s"}
-    config = settings(tmp_path, {"mtls": mtls, "nameResolution": name_resolution(addresses)})
+    config = settings(tmp_path, {"mtls": MTLS, "nameResolution": name_resolution(addresses)})
     audit_log = tmp_path / "audit.log"
     bundles = two_issuers()
     volume = KubeletVolume(credentials, bundles[0])
@@ -95,32 +49,24 @@ def test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts(
         environ = {"DAPR_TRUST_ANCHORS": bundles[0].anchors.decode()}
         start = partial(sidecar, daprd, directory=tmp_path, flags=flags, environ=environ)
         first, second = (stack.enter_context(start(each)) for each in (cart, stock))
-        run, present, due = 1, 0, time.monotonic()
+        identities = [f"spiffe://public/ns/default/{each.app_id}" for each in (cart, stock)]
+        present = 0
         with Traffic(first, second) as traffic:
-            while min(map(len, issued(audit_log).values())) <= RENEWALS:
-                due += PACE
-                time.sleep(max(0, due - time.monotonic()))
-                run += 1
+            for run in restarts(lambda: renewed(audit_log, *identities)):
                 if run % 2:
                     ca.process.send(signal.SIGHUP)
                 else:
                     present = 1 - present
                     volume(bundles[present])
                 ca.wait_for_run(run, bundles[present])
-                assert run < 3 * RENEWALS * LIFETIME / PACE, "the sidecars do not renew their certificates"
         # Sidecars keep their connections to each other: a new one shows the handshakes with renewed certificates.
         third = stack.enter_context(start(late))
         calls = [(third, cart), (third, stock), (first, late), (second, late)]
         failures = [*traffic.failures, *filter(None, (caller.call(target) for caller, target in calls))]
-        serving = [f"{each.serving_certificate().serial_number:x}" for each in (first, second)]
+        assert_renewed(audit_log, *zip(identities, (first, second), strict=True))
         ca.stop()
     assert failures == []
     assert traffic.calls > run
-    serials = issued(audit_log)
-    assert sorted(serials) == [f"spiffe://public/ns/default/{name}" for name in ("cart", "late", "stock")]
-    assert all(len(set(each)) == len(each) for each in serials.values())
-    for each, found in zip((cart, stock), serving, strict=True):
-        assert found in serials[f"spiffe://public/ns/default/{each.app_id}"][RENEWALS:]
     assert ca.complaints() == []
 
 
@@ -172,10 +118,3 @@ def test_a_sidecar_with_a_token_for_the_jwks_validator(
         environ = {"DAPR_TRUST_ANCHORS": anchors, "DAPR_SENTRY_TOKEN_FILE": str(token)}
         with sidecar(daprd, cart, tmp_path, flags, environ) as started:
             assert identity(started.serving_certificate()) == claims["sub"]
-
-
-def identity(certificate: x509.Certificate) -> str:
-    """Returns the SPIFFE ID."""
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    (found,) = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return found
