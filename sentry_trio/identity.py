@@ -16,7 +16,7 @@ from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
 
 APP_ID: Final = "dapr-sentry"
-_LONGEST_SLEEP: Final = 60.0  # seconds; the wall clock may be set meanwhile
+_LONGEST_SLEEP: Final = 10.0  # seconds; the wall clock may be set meanwhile
 _RETRY: Final = timedelta(seconds=10)
 
 _log: Final = get_logger("dapr.runtime.security")
@@ -65,6 +65,10 @@ class ServingIdentity:
         """The certificate now shown, with its chain."""
         return self._certificate
 
+    def is_valid(self) -> bool:
+        """Returns true if clients with the right time accept the certificate now shown."""
+        return self._certificate.not_before <= self._now() <= self._certificate.not_after
+
     def _renew(self) -> None:
         key = generate_key(serving_key_type(self._issuer.bundle.key))
         now = self._now()
@@ -81,13 +85,23 @@ class ServingIdentity:
         self._due = _half_life(certificate, now)
 
     async def keep_fresh(self, *, metrics: Metrics) -> NoReturn:
-        """Renews the certificate at its half life, until cancelled; retries a failure every 10 s and says so.
+        """Renews the certificate at its half life, until cancelled; retries and logs a failure every 10 s.
 
         Dapr Sentry 1.18 takes half the time from notBefore to notAfter, 11 h 52 min 30 s after issue by default.
+
+        The certificate is also renewed if the clock was set back to before its notBefore. Its half life may be far off
+        then, and no client accepts it before.
         """
         while True:
-            remaining = (self._due - self._now()).total_seconds()
-            if remaining > 0:
+            now = self._now()
+            not_before = self._certificate.not_before
+            remaining = (self._due - now).total_seconds()
+            if now < not_before:
+                _log.warning(
+                    "the clock was set back: renewing the serving certificate, which is not valid yet",
+                    not_before=not_before.isoformat(),
+                )
+            elif remaining > 0:
                 await trio.sleep(min(remaining, _LONGEST_SLEEP))
                 continue
             try:

@@ -1,7 +1,7 @@
 """One run: prepared from what is configured now, then served in a nursery until it is replaced."""
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -69,13 +69,13 @@ class Run:
         bundle: the trust bundle that it signs with.
         configuration: its settings.
         loaded_at: when that was read.
-        targets: what else has to be ready, besides that it serves; see `Ingredients`.
+        targets: what else has to be ready, besides that it serves: a serving certificate that is valid now, and the
+            targets of its `Ingredients`.
     """
 
     def __init__(self, surroundings: Surroundings, ingredients: Ingredients, changed: Changed) -> None:
         self.bundle = ingredients.bundle
         self.loaded_at = surroundings.now()
-        self.targets = ingredients.targets
         self.configuration = ingredients.configuration
         self._surroundings = surroundings
         self._ingredients = ingredients
@@ -90,6 +90,10 @@ class Run:
             allowed_clock_skew=configuration.allowed_clock_skew,
             now=surroundings.now,
         )
+        self.targets: Mapping[str, Callable[[], bool]] = {
+            **ingredients.targets,
+            "serving-certificate": self._identity.is_valid,
+        }
         self._health = HealthService()
         self._service = CertificateService(
             issuer,

@@ -89,6 +89,7 @@ async def test_health_and_metrics_tell(tmp_path: Path) -> None:
             "metrics-exporter": True,
             "security-provider": True,
             "sentry-server": True,
+            "serving-certificate": True,
         }
         assert (answer["run"], answer["last_restart"], answer["degraded"]) == (1, None, None)
         assert (answer["version"], answer["mode"], answer["last_restart_at"]) == (
@@ -109,6 +110,23 @@ async def test_health_and_metrics_tell(tmp_path: Path) -> None:
     issuer = x509.load_pem_x509_certificate((tmp_path / "issuer.crt").read_bytes())
     assert values[("dapr_sentry_issuercert_expiry_timestamp",)] == issuer.not_valid_after_utc.timestamp()
     assert values[("sentry_run_number",)] == 1
+
+
+@pytest.mark.parametrize("by", [timedelta(days=-1), timedelta(days=366)], ids=["not valid yet", "expired"])
+async def test_it_is_not_ready_without_a_valid_serving_certificate(tmp_path: Path, by: timedelta) -> None:
+    """No client accepts it then, so that a load balancer has to send them elsewhere."""
+    error = timedelta()
+    async with serving(tmp_path, now=lambda: wall_clock() + error) as served:
+        assert (await served.get("/readyz"))[0] == 200
+        error = by
+        status, body = await served.get("/readyz?verbose")
+        assert (status, [name for name, ready in json.loads(body)["targets"].items() if not ready]) == (
+            503,
+            ["serving-certificate"],
+        )
+        assert (await served.get("/livez"))[0] == 200
+        error = timedelta()
+        assert (await served.get("/readyz"))[0] == 200
 
 
 async def test_metrics_may_be_off(tmp_path: Path) -> None:

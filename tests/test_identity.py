@@ -1,6 +1,6 @@
 """The serving certificate: what it says, its key, and its renewal at half life."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import trio
@@ -14,18 +14,22 @@ from sentry_trio.errors import SigningError
 from sentry_trio.identity import ServingIdentity
 from sentry_trio.telemetry.metrics import Metrics
 from tests.authorities import SKEW, made_bundle, wall_clock
+from tests.telemetry.scraping import value
 
 ID = SpiffeId.make("localhost", "default", "dapr-sentry")
 
 
 class Clock:
-    """A wall clock that goes with Trio's."""
+    """A wall clock that goes with Trio's, and can be set."""
 
     def __init__(self) -> None:
         self._start = wall_clock() - timedelta(seconds=trio.current_time())
 
-    def __call__(self):  # type: ignore[no-untyped-def]
+    def __call__(self) -> datetime:
         return self._start + timedelta(seconds=trio.current_time())
+
+    def set_by(self, difference: timedelta) -> None:
+        self._start += difference
 
 
 def identity(issuer: Issuer, clock: Clock) -> ServingIdentity:
@@ -118,7 +122,69 @@ async def test_after_its_issuer_s_end_it_keeps_what_it_has(autojump_clock: trio.
     serving = identity(Issuer(made_bundle(now=clock(), lifetime=timedelta(minutes=1))), clock)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
-        await trio.sleep(120)
+        await trio.sleep(58)
+        shown = serving.certificate
+        assert serving.is_valid()
+        await trio.sleep(62)
+        assert serving.certificate is shown
+        assert not serving.is_valid()
         nursery.cancel_scope.cancel()
-    exposed = metrics.exposition()[0].decode()
-    assert 'dapr_sentry_servercert_issue_failed_total{reason="issuer_not_valid"} 0.0' not in exposed
+    assert value(metrics, "dapr_sentry_servercert_issue_failed_total", reason="issuer_not_valid") >= 5
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=10), timedelta(days=400)], ids=["hours", "days"])
+async def test_it_is_renewed_once_the_clock_has_been_set_back(
+    ahead: timedelta, autojump_clock: trio.testing.MockClock
+) -> None:
+    """As on a machine whose clock is wrong until it hears of the time."""
+    clock, metrics = Clock(), Metrics()
+    bundle = made_bundle(now=clock(), lifetime=timedelta(days=500))
+    clock.set_by(ahead)
+    serving = identity(Issuer(bundle), clock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
+        await trio.sleep(60)
+        first = serving.certificate
+        clock.set_by(-ahead)
+        assert not serving.is_valid()
+        await trio.sleep(10.5)
+        assert serving.is_valid()
+        assert serving.certificate.not_before < clock() < serving.certificate.not_after
+        renewed = serving.certificate
+        assert renewed is not first
+        # Its half life is that of the right time.
+        await trio.sleep(timedelta(hours=11, minutes=52).total_seconds() - 60)
+        assert serving.certificate is renewed
+        await trio.sleep(120)
+        assert serving.certificate is not renewed
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_clock_within_the_skew_renews_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    clock = Clock()
+    serving = identity(Issuer(made_bundle(now=clock() - timedelta(days=1))), clock)
+    first = serving.certificate
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics()))
+        clock.set_by(-SKEW + timedelta(seconds=30))
+        await trio.sleep(20)
+        assert serving.is_valid()
+        assert serving.certificate is first
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_issuer_that_is_not_valid_either_is_tried_until_it_is(autojump_clock: trio.testing.MockClock) -> None:
+    clock, metrics = Clock(), Metrics()
+    ahead = timedelta(hours=1)
+    clock.set_by(ahead)
+    serving = identity(Issuer(made_bundle(now=clock())), clock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
+        clock.set_by(-ahead)
+        await trio.sleep(60)
+        assert not serving.is_valid()
+        failed = value(metrics, "dapr_sentry_servercert_issue_failed_total", reason="issuer_not_valid")
+        assert 5 <= failed <= 7
+        await trio.sleep((ahead - SKEW).total_seconds() + 0.5)
+        assert serving.is_valid()
+        nursery.cancel_scope.cancel()
