@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -23,6 +23,7 @@ from sentry_trio.cli.status_flags import Asked, parse, parser
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.status.document import document
 from sentry_trio.status.drawing import Drawing
+from sentry_trio.status.fitting import Fitted
 from sentry_trio.status.judging import Verdict, judge
 from sentry_trio.status.look import Files, Sight, look
 from sentry_trio.status.report import NotShown, Report
@@ -151,10 +152,27 @@ def _show(report: Report, *, as_json: bool) -> int:
 
 @contextmanager
 def _screen() -> Iterator[Callable[[Report], None]]:
-    """Shows each report in the place of the one before; where there is no terminal that can do so, below it."""
+    """Shows each report in the place of the one before, and leaves the last verdict; without a terminal, below it."""
     console = _console()
     if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda report: console.print(Drawing(report, judge(report)), Text())
+        yield lambda report: console.print(_drawing(report), Text())
         return
-    with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
-        yield lambda report: live.update(Drawing(report, judge(report)), refresh=True)
+    last: list[Drawing] = []
+
+    def show(report: Report) -> None:
+        last[:] = [_drawing(report)]
+        live.update(Fitted(last[0]), refresh=True)
+
+    try:
+        # A screen of its own: drawn over in place, more lines than there are rows would scroll the verdict away.
+        with Live(
+            console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        ) as live:
+            yield show
+    finally:
+        for drawing in last:
+            console.print(Group(*drawing.head()))
+
+
+def _drawing(report: Report) -> Drawing:
+    return Drawing(report, judge(report))

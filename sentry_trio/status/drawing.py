@@ -55,7 +55,7 @@ class Drawing:
 
     def _parts(self, options: ConsoleOptions) -> Iterator[RenderableType]:
         unicode = not options.ascii_only
-        yield from self._head()
+        yield from self.head()
         for title, certificates in _trees(self._report):
             yield Text()
             yield _tree(title, certificates, self._report, unicode=unicode, width=options.max_width)
@@ -63,7 +63,8 @@ class Drawing:
         yield from _section("Calls", _calls(self._report))
         yield from _section("Trust bundle", self._agreements())
 
-    def _head(self) -> Iterator[RenderableType]:
+    def head(self) -> Iterator[RenderableType]:
+        """The verdict and its findings."""
         words, style = _VERDICTS[self._judgement.verdict]
         yield Text.assemble(("sentry-trio ", "bold"), (words, style), f"  {self._report.at:%Y-%m-%d %H:%M:%S} UTC")
         for finding in self._judgement.findings:

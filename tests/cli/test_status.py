@@ -252,11 +252,11 @@ def test_watching_without_a_terminal(start: Start) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_watching_in_a_terminal(start: Start, tmp_path: Path, number: signal.Signals) -> None:
-    """It follows what happens, in place, and leaves the terminal as it was."""
+    """It follows what happens, on a screen of its own, and leaves the terminal as it was, with the last verdict."""
     process = start()
     here = replica(process)
     terminal, theirs = pty.openpty()
-    environ = {**QUIET, "TERM": "xterm", "COLUMNS": "80", "LINES": "60"}
+    environ = {**QUIET, "TERM": "xterm", "COLUMNS": "80", "LINES": "10"}
     popen = subprocess.Popen(command(*here, "--watch", "0.1"), stdout=theirs, stderr=subprocess.PIPE, env=environ)
     os.close(theirs)
     screen = _Screen(terminal)
@@ -268,7 +268,12 @@ def test_watching_in_a_terminal(start: Start, tmp_path: Path, number: signal.Sig
     assert popen.returncode == 0
     screen.rest()
     os.close(terminal)
-    assert "\x1b[1A" in screen.text  # up, to draw over what was there
+    during, _, after = screen.text.partition("\x1b[?1049l")  # back from the other screen
+    assert "\x1b[?1049h" in during
+    assert "more lines: enlarge the terminal" in during
+    assert "sentry-trio" in after
+    assert "needs attention" in after
+    assert "Certificates" not in after
     assert screen.text.rfind("\x1b[?25h") > screen.text.rfind("\x1b[?25l") >= 0  # the cursor is back
 
 
