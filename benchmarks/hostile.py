@@ -34,6 +34,7 @@ from tests.integration.credentials import ANCHORS
 from tests.integration.subject import SPIFFE_ID, Subject, subject
 
 _METHOD: Final = "/dapr.proto.sentry.v1.CA/SignCertificate"
+_STREAMING_METHOD: Final = "/grpc.health.v1.Health/Watch"
 _SLOWER: Final = 2.0  # times: the target for p99 under attack
 _RSS_MIB: Final = (
     256.0  # the target for the server's peak: what limits allow to be held, on top of what it always holds
@@ -136,6 +137,7 @@ class Siege:
         flags = {
             "port": self._target.grpc_port,
             "path": _METHOD,
+            "streaming-path": _STREAMING_METHOD,
             "message": self._message,
             "sources": ",".join(f"127.0.0.{number}" for number in range(2, 2 + self._given.sources)),
             "connections": self._given.connections,

@@ -18,6 +18,14 @@ _GIVEN_UP: Final = frozenset({Status.CANCELLED, Status.DEADLINE_EXCEEDED})
 _log: Final = get_logger("dapr.sentry.server")
 
 
+def _address(peer: object) -> str:
+    match peer:
+        case (str(host), int(port), *_):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case _:
+            return str(peer)
+
+
 class ServerObserver(Observer):
     """Tells the gRPC server's events to metrics and log.
 
@@ -41,16 +49,16 @@ class ServerObserver(Observer):
     def connection_refused(self, peer: object, reason: str) -> None:
         """Counts it; who it was is for those who search."""
         self._metrics.grpc_connection_refused()
-        _log.debug(f"connection refused: {reason}", peer=str(peer))
+        _log.debug(f"connection refused: {reason}", peer=_address(peer))
 
     def handshake_failed(self, peer: object, reason: str) -> None:
         """Counts it; peers fail at this all the time, so why is for those who search for a fault."""
         self._metrics.grpc_handshake_failed()
-        _log.debug(f"TLS handshake failed: {reason}", peer=str(peer))
+        _log.debug(f"TLS handshake failed: {reason}", peer=_address(peer))
 
     def connection_failed(self, peer: object, error: Exception) -> None:
         """A defect: for the operator."""
-        _log.error("connection ended by an unexpected error", peer=str(peer), exc_info=error)
+        _log.error("connection ended by an unexpected error", peer=_address(peer), exc_info=error)
 
     def accept_failed(self, error: OSError) -> None:
         """For the operator, who can raise the limit."""
@@ -64,19 +72,20 @@ class ServerObserver(Observer):
         """Counts it."""
         self._metrics.grpc_call_dequeued()
 
-    def call_shed(self, reason: Shed) -> None:
-        """Counts it, for the record, too."""
+    def call_shed(self, reason: Shed, peer: object) -> None:
+        """Counts it, for the audit log, too; the debug log has the address, to find who asks too often."""
         self._metrics.grpc_call_shed(reason)
         self._record_shed(reason)
+        _log.debug("call rejected: the server is overloaded", reason=reason, peer=_address(peer))
 
-    def call_finished(self, path: str, status: Status, seconds: float) -> None:
+    def call_finished(self, path: str, status: Status, seconds: float, peer: object) -> None:
         """Counts it by status; of a signing call, how long its caller waited, too."""
         self._metrics.grpc_call_finished(status)
         if path == SIGN_CERTIFICATE:
             self._metrics.sign_call_finished(status, seconds)
             if status in _GIVEN_UP:
                 self._metrics.sign_failed(SignFailure.CANCELLED, status)
-        _log.debug("call finished", path=path, status=status.name, seconds=round(seconds, 6))
+        _log.debug("call finished", path=path, status=status.name, seconds=round(seconds, 6), peer=_address(peer))
 
     def handler_failed(self, path: str, error: Exception) -> None:
         """A defect: for the operator. A signing request that ends so has failed like any other."""

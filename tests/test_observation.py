@@ -9,6 +9,7 @@ from sentry_trio.telemetry.metrics import Metrics
 from tests.telemetry.scraping import value
 
 FAILURES = "sentry_sign_failures_total"
+PEER = ("192.0.2.1", 4000)
 DURATIONS = "sentry_sign_call_duration_seconds_count"
 
 
@@ -20,7 +21,7 @@ def test_the_path_is_the_one_that_is_served() -> None:
 @pytest.mark.parametrize(("status", "outcome"), [(Status.OK, "success"), (Status.UNAVAILABLE, "failure")])
 def test_a_signing_call_is_timed_by_outcome(status: Status, outcome: str) -> None:
     metrics = Metrics()
-    ServerObserver(metrics).call_finished(SIGN_CERTIFICATE, status, 0.5)
+    ServerObserver(metrics).call_finished(SIGN_CERTIFICATE, status, 0.5, PEER)
     assert value(metrics, DURATIONS, outcome=outcome) == 1
     assert value(metrics, "sentry_sign_call_duration_seconds_sum", outcome=outcome) == 0.5
 
@@ -28,7 +29,7 @@ def test_a_signing_call_is_timed_by_outcome(status: Status, outcome: str) -> Non
 def test_other_calls_are_counted_and_not_timed() -> None:
     """Watching health lasts as long as a connection does."""
     metrics = Metrics()
-    ServerObserver(metrics).call_finished("/grpc.health.v1.Health/Watch", Status.CANCELLED, 1800)
+    ServerObserver(metrics).call_finished("/grpc.health.v1.Health/Watch", Status.CANCELLED, 1800, PEER)
     assert value(metrics, "sentry_grpc_calls_total", code="Cancelled") == 1
     assert value(metrics, DURATIONS, outcome="failure") == 0
     assert value(metrics, "dapr_sentry_cert_sign_failure_total", reason="cancelled") == 0
@@ -37,7 +38,7 @@ def test_other_calls_are_counted_and_not_timed() -> None:
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.DEADLINE_EXCEEDED])
 def test_a_signing_call_that_was_given_up_is_a_failure(status: Status) -> None:
     metrics = Metrics()
-    ServerObserver(metrics).call_finished(SIGN_CERTIFICATE, status, 3)
+    ServerObserver(metrics).call_finished(SIGN_CERTIFICATE, status, 3, PEER)
     assert value(metrics, "dapr_sentry_cert_sign_failure_total", reason="cancelled") == 1
 
 

@@ -66,6 +66,6 @@ async def test_who_has_left_is_recorded_as_such(tmp_path: Path, hesitant: Hesita
 def test_calls_that_are_shed_are_told_to_the_record_and_counted() -> None:
     shed: list[str] = []
     metrics = Metrics()
-    ServerObserver(metrics, shed.append).call_shed("in_vain")
+    ServerObserver(metrics, shed.append).call_shed("in_vain", ("192.0.2.1", 4000))
     assert shed == ["in_vain"]
     assert b'sentry_grpc_calls_shed_total{reason="in_vain"} 1.0' in metrics.exposition()[0]

@@ -1,10 +1,8 @@
 """A budget that refills with time."""
 
-from typing import Final
-
 import trio
 
-_REFILL_SECONDS: Final = 60.0
+from .limits import CONTROL_FRAMES_REFILL
 
 
 class Allowance:
@@ -20,7 +18,7 @@ class Allowance:
     def spend(self) -> bool:
         """Spends one unit; returns whether there was one."""
         now = trio.current_time()
-        refill = (now - self._spent_at) * self._size / _REFILL_SECONDS
+        refill = (now - self._spent_at) * self._size / CONTROL_FRAMES_REFILL
         self._left = min(self._left + refill, self._size)
         self._spent_at = now
         if self._left < 1:

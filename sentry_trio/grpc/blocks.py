@@ -1,15 +1,13 @@
 """Header blocks as they come in: collected from their frames, then read (RFC 9113, 4.3)."""
 
-from typing import Final, cast
+from typing import cast
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from . import frames
 from .fields import Header
 from .frames import ErrorCode, ViolationError
-
-# Frames that a block may come in; an honest one takes two under the usual limit on its size.
-_FRAMES: Final = 32
+from .limits import HEADER_FRAMES
 
 
 class HeaderBlocks:
@@ -47,7 +45,7 @@ class HeaderBlocks:
         """
         self._parts.append(part)
         self._size += len(part)
-        if self._size > self._limit or len(self._parts) > _FRAMES:
+        if self._size > self._limit or len(self._parts) > HEADER_FRAMES:
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
         if not last:
             return None

@@ -14,10 +14,9 @@ from multidict import MultiDict
 
 from .fields import Header, weight
 from .frames import ErrorCode
-from .gate import Gate
-from .limits import Limits
+from .limits import CALL_BYTES, Limits
 from .ports import Carrier
-from .shared import Shared
+from .shared import Limiter, Shared
 from .wire import (
     MessageReader,
     Metadata,
@@ -34,8 +33,6 @@ MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 # gRPC status codes: "an unknown error"; what went wrong is for the server's log, not for the caller.
 _FAILED: Final[Outcome] = (Status.UNKNOWN, "Internal Server Error")
 _DEADLINE_EXCEEDED: Final[Outcome] = (Status.DEADLINE_EXCEEDED, "deadline exceeded")
-# What a call takes beside what its caller has sent, roughly.
-_OWN_BYTES: Final = 4096
 
 
 class Deadline:
@@ -60,6 +57,7 @@ class Call:
     Attributes:
         path: `/<service>/<method>`.
         peer: the caller's address as the socket names it.
+        carrier: the connection that carries it.
         started_at: when the head of the call arrived, on Trio's clock.
         held: bytes of messages that have arrived for the call and that its handler has not taken yet.
         cost: bytes that it takes beside, its header list for one.
@@ -74,7 +72,7 @@ class Call:
         self.started_at = trio.current_time()
         self.due_at = None if request.timeout is None else self.started_at + request.timeout
         self.patience = limits.receive_timeout
-        self._carrier = carrier
+        self.carrier = carrier
         self._out = carrier.out
         self._stream_id = stream_id
         self._request = request
@@ -85,7 +83,7 @@ class Call:
         self._messages: deque[bytes] = deque()
         self._queued = 0
         self.held = 0
-        self.cost = weight(request.headers) + _OWN_BYTES
+        self.cost = weight(request.headers) + CALL_BYTES
         self._received = 0
         self._ended = False
         self._arrival: trio.Event | None = None
@@ -252,7 +250,7 @@ class Call:
 
     def _weigh(self) -> None:
         held = self._reader.rest + self._queued
-        self._carrier.weigh(held - self.held)
+        self.carrier.weigh(held - self.held)
         self.held = held
 
     @property
@@ -265,20 +263,26 @@ class Call:
             or self._handler.cardinality.client_streaming
         )
 
-    def gate(self, shared: Shared) -> Gate | None:
-        """Where the call waits for its turn; one that cannot reach its handler any more need not."""
+    def admit(self, shared: Shared) -> Limiter | None:
+        """Takes a place for the handler; a call that cannot reach its handler any more needs none."""
         if self._aborted:
             return None
-        return shared.streaming_gate if self._handler.cardinality.server_streaming else shared.gate
+        limiter = shared.streaming if self._handler.cardinality.server_streaming else shared.gate
+        try:
+            limiter.admit(self)
+        except GRPCError as error:
+            self.abort(error.status, str(error.message))
+            return None
+        return limiter
 
-    async def run(self, gate: Gate | None) -> Status:
+    async def run(self, limiter: Limiter | None) -> Status:
         """Runs the handler and composes its answer; the connection flushes it. Returns how the call ended."""
         outcome = self._verdict
-        if gate is not None:
+        if limiter is not None:
             if self._reset or self._aborted or self._is_late():
-                gate.renounce()  # no handler need hear of it
+                limiter.renounce(self)  # no handler need hear of it
             else:
-                outcome = await self._handled(gate)
+                outcome = await self._handled(limiter)
         if self._reset:
             return Status.CANCELLED
         self._send_trailers(outcome)
@@ -289,21 +293,21 @@ class Call:
 
     def finished(self, status: Status) -> None:
         """The answer has left, or could not: the observer is told."""
-        self._carrier.observer.call_finished(self.path, status, trio.current_time() - self.started_at)
+        self.carrier.observer.call_finished(self.path, status, trio.current_time() - self.started_at, self.peer)
 
-    async def _handled(self, gate: Gate) -> Outcome:
+    async def _handled(self, limiter: Limiter) -> Outcome:
         try:
             with self._scope:
-                await gate.enter()
+                await limiter.enter(self)
                 try:
                     await self._handler.func(self)
                 finally:
-                    gate.leave()
+                    limiter.leave(self)
                 return await self._replied()
         except GRPCError as error:
             return error.status, error.message
         except Exception as error:  # noqa: BLE001  # whatever a handler raises ends its own call and nothing else
-            self._carrier.observer.handler_failed(self.path, error)
+            self.carrier.observer.handler_failed(self.path, error)
             if not self._scope.cancelled_caught:
                 return _FAILED
         return self._verdict

@@ -4,27 +4,26 @@ from typing import Final
 
 import trio
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
 from .allowance import Allowance
 from .call import Call
 from .fields import Header
 from .frames import HIGHEST_STREAM, ErrorCode, ViolationError
-from .gate import Gate
 from .holdings import WHOLE_CONNECTION
 from .http2 import BrokenOffError, ServerConnection
+from .limits import FRAMES_EARNED_BY_CALL
 from .observer import Observer
 from .outgoing import Outgoing
+from .peers import Network
 from .ports import Exchange
 from .refusal import Refusal
-from .shared import Shared
+from .shared import Limiter, Shared
 from .tls import TLSTransport
 from .vigil import Verdict, Vigil
 from .wire import RefusedError, read_request
 
 _FAREWELL: Final = b"farewell"
 _KEEPALIVE: Final = b"are you?"
-_FRAMES_EARNED_BY_A_CALL: Final = 4
 
 
 class Connection:
@@ -34,6 +33,7 @@ class Connection:
         nursery: where the tasks of this connection live; cancelled when the connection is over.
         transport: the connection, its handshake done.
         peer: the other end's address as the socket names it.
+        network: of the peer.
         shared: what it shares with the other connections of its server.
 
     Attributes:
@@ -41,9 +41,12 @@ class Connection:
         out: what leaves.
     """
 
-    def __init__(self, nursery: trio.Nursery, transport: TLSTransport, *, peer: object, shared: Shared) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, transport: TLSTransport, *, peer: object, network: Network, shared: Shared
+    ) -> None:
         limits = shared.limits
         self.peer = peer
+        self.network = network
         self.unread = 0
         self._nursery = nursery
         self._transport = transport
@@ -61,7 +64,7 @@ class Connection:
         self._h2 = ServerConnection(self, streams=limits.streams, header_bytes=limits.header_bytes)
         self.out = Outgoing(self, self._h2, transport, shared, self._control_frames, nursery.cancel_scope)
         self._vigil = Vigil(limits, trio.current_time())
-        shared.idle[self] = None
+        shared.idle.add(self)
 
     @property
     def observer(self) -> Observer:
@@ -96,7 +99,7 @@ class Connection:
             data = None
         finally:
             self._leaving = True
-            self._shared.idle.pop(self, None)
+            self._shared.idle.discard(self)
             self._drop_incomplete()
         if broken_off:
             # Outside of the `except` block, whose exception holds what this read has brought.
@@ -133,7 +136,7 @@ class Connection:
         else:
             exchange = Call(self, stream_id, request, self._limits)
         if not self._exchanges:
-            self._shared.idle.pop(self, None)
+            self._shared.idle.discard(self)
         self._exchanges[stream_id] = self._incomplete[stream_id] = exchange
         self._begun.append(stream_id)
         self._shared.holdings.total += exchange.cost
@@ -193,25 +196,18 @@ class Connection:
         """Runs what answers a request; where there is no room for it, it answers so without being run."""
         exchange = self._incomplete.pop(stream_id)
         self._shared.holdings.end(self, stream_id)
-        gate = exchange.gate(self._shared)
-        if gate is not None:
-            try:
-                gate.admit(exchange.due_at)
-            except GRPCError as error:
-                exchange.abort(error.status, str(error.message))
-                gate = None
-        self._nursery.start_soon(self._run, stream_id, exchange, gate)
+        self._nursery.start_soon(self._run, stream_id, exchange, exchange.admit(self._shared))
 
-    async def _run(self, stream_id: int, exchange: Exchange, gate: Gate | None) -> None:
+    async def _run(self, stream_id: int, exchange: Exchange, limiter: Limiter | None) -> None:
         status = Status.CANCELLED  # stays where the connection is lost
         try:
-            status = await exchange.run(gate)
+            status = await exchange.run(limiter)
             await self.out.flush()
         finally:
             # Only now: a call is under way until its answer has left, not until it is composed.
             self._finish(stream_id, exchange, status)
         if status is not Status.CANCELLED:
-            self._control_frames.earn(_FRAMES_EARNED_BY_A_CALL)
+            self._control_frames.earn(FRAMES_EARNED_BY_CALL)
 
     def _drop(self, stream_id: int) -> None:
         """Forgets a request that will not be whole."""
@@ -230,7 +226,7 @@ class Connection:
         if not self._exchanges:
             self._vigil.idle_since = trio.current_time()
             if not self._leaving:
-                self._shared.idle[self] = None
+                self._shared.idle.add(self)
             if self._all_done is not None:
                 self._all_done.set()
         exchange.finished(status)
@@ -319,7 +315,7 @@ class Connection:
         """
         if not self._leaving:
             self._leaving = True
-            self._shared.idle.pop(self, None)
+            self._shared.idle.discard(self)
             self._nursery.start_soon(self._see_off)
 
     async def _see_off(self) -> None:

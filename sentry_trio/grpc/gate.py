@@ -1,6 +1,6 @@
 """How many handlers run at once, who waits for a turn, and who is told at once that waiting is in vain."""
 
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 from grpclib.const import Status
@@ -13,6 +13,18 @@ _OVERLOADED: Final = "the server is overloaded"
 _WEIGHT: Final = 0.05
 
 
+class QueuedCall(Protocol):
+    """A call that waits for its turn.
+
+    Attributes:
+        peer: the caller's address.
+        due_at: when the caller gives up, on Trio's clock; None if it has set no deadline.
+    """
+
+    peer: object
+    due_at: float | None
+
+
 class Gate:
     """Lets so many in at once, in the order of their coming; the others wait.
 
@@ -23,7 +35,7 @@ class Gate:
     Args:
         running: how many at once.
         waiting: how many may wait; more are refused with ResourceExhausted.
-        patience: the longest wait of a call without a deadline, in seconds.
+        patience: the longest wait, in seconds.
         observer: told of calls that wait or are refused.
     """
 
@@ -40,31 +52,30 @@ class Gate:
         self._last_left = 0.0
         self._crowded = False
 
-    def admit(self, deadline: float | None) -> None:
-        """Takes a place in the queue for one that will `enter` soon.
-
-        Args:
-            deadline: when its caller gives up, on Trio's clock.
+    def admit(self, call: QueuedCall) -> None:
+        """Takes a place in the queue for a call that will `enter` soon.
 
         Raises:
             GRPCError: ResourceExhausted or Unavailable: there is no place, or it would wait in vain.
         """
         if self.backlog:
             if self.backlog >= self._places:
-                self._observer.call_shed("queue_full")
+                self._observer.call_shed("queue_full", call.peer)
                 raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{_OVERLOADED}: {self.backlog} calls are waiting")
             wait = self.backlog * self._pace
-            left = self._patience if deadline is None else deadline - trio.current_time()
+            left = self._patience
+            if call.due_at is not None:
+                left = min(left, call.due_at - trio.current_time())
             if wait > left:
-                self._observer.call_shed("in_vain")
+                self._observer.call_shed("in_vain", call.peer)
                 raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: the wait would be {wait:.3f} s")
         self.backlog += 1
 
-    def renounce(self) -> None:
+    def renounce(self, _call: QueuedCall) -> None:
         """Gives up the place that `admit` took, in place of `enter`."""
         self.backlog -= 1
 
-    async def enter(self) -> None:
+    async def enter(self, call: QueuedCall) -> None:
         """Waits for a turn; `leave` must follow. Cancellation gives up the place.
 
         Raises:
@@ -82,10 +93,10 @@ class Gate:
             self.backlog -= 1
             self._observer.call_dequeued()
         if scope.cancelled_caught:
-            self._observer.call_shed("no_turn")
+            self._observer.call_shed("no_turn", call.peer)
             raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: no turn within {self._patience:g} s")
 
-    def leave(self) -> None:
+    def leave(self, _call: QueuedCall) -> None:
         """Ends a turn; the place goes to who has waited longest."""
         now = trio.current_time()
         if self._crowded:

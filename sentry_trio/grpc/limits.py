@@ -8,13 +8,34 @@ from .wire import PREFIX_BYTES
 # What a length prefix of four bytes can say.
 _LARGEST_MESSAGE: Final = 2**32 - 1
 
+# Bounds that no service has a reason to change.
+
+HEADER_FRAMES: Final = 32
+"""Frames that a header block may come in; an honest one takes two under the usual limit on its size."""
+REMEMBERED_STREAMS: Final = 1024
+"""Closed streams of one connection of which it is remembered how they were closed."""
+CONTROL_FRAMES_REFILL: Final = 60.0
+"""Seconds in which all of `control_frames` come back."""
+FRAMES_EARNED_BY_CALL: Final = 4
+"""Of `control_frames`, those that come back with each request that is answered."""
+FRAMES_EARNED_BY_DATA: Final = 2
+"""Those that come back with each frame of data that is sent, if it is the last of an answer or has `MUCH_DATA`."""
+MUCH_DATA: Final = 1024
+"""Bytes; for fewer, a peer that opens its window byte by byte would earn what it costs."""
+CALL_BYTES: Final = 4096
+"""What a call takes of `unread_bytes_in_all` beside what its caller has sent, roughly."""
+JITTER: Final = 0.1
+"""Of idle_timeout and age: as much earlier, at most, so that peers do not come back all at once."""
+TEND_INTERVAL: Final = 1.0
+"""Seconds from one look at all connections to the next."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds on peers and on how long they are waited for. Durations are in seconds, sizes in bytes.
 
-    Connections are looked at once a second, so that idle_timeout, age, the keepalive, receive_timeout, send_timeout and
-    deadlines of calls that are not whole take effect up to a second late.
+    Connections are looked at every `TEND_INTERVAL`: idle_timeout, age, the keepalive, receive_timeout, send_timeout and
+    deadlines of calls that are not whole take effect so much later.
 
     Attributes:
         handshake_timeout: from accepting a connection to the end of its TLS handshake, and from there to the peer's
@@ -23,7 +44,8 @@ class Limits:
             one more of a sort ends the one of its sort that has waited longest.
         connections: connections at once; one more takes the place of the one that has been idle longest, and is closed
             where none is idle.
-        connections_per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits; one more is closed.
+        connections_per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits; one more takes the place
+            of the one of its peer that has been idle longest, and is closed if none is idle.
         idle_timeout: without a call for so long, a connection is told to go; up to a tenth less, so that peers do not
             come back all at once.
         age: a connection that is so old is told to go, its calls under way being finished, so that clients spread
@@ -32,11 +54,14 @@ class Limits:
         keepalive_timeout: nothing heard for so long after it, a connection is closed.
         streams: calls open at once on one connection, announced as SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 5.1.2).
             More are refused with REFUSED_STREAM, which says that they can be tried again.
-        calls: handlers of one kind running at once, on all connections together: such that answer once, and such that
-            stream their answers. More wait, first come, first served.
+        calls: handlers of methods with one reply that run at once, on all connections together. More wait, first come,
+            first served.
         calls_waiting: how many wait; more are answered ResourceExhausted at once.
-        waiting_timeout: how long a call without a deadline waits; then it is answered Unavailable. A call whose
-            deadline would pass while it waits is answered so at once.
+        waiting_timeout: how long a call waits; then it is answered Unavailable. A call that would wait longer, or
+            past its deadline, is answered so at once.
+        streaming_calls: handlers of methods that stream their replies, at once on all connections together. None waits:
+            one more takes a place from the peer, or the connection, that has most of them; if that is its own, it is
+            answered ResourceExhausted.
         receive_timeout: from the head of a call that takes one message to its end; a call that takes longer is
             answered DeadlineExceeded.
         send_timeout: how long a peer may take nothing of what waits for it: one that does not empty its socket loses
@@ -77,6 +102,7 @@ class Limits:
     calls: int = 500
     calls_waiting: int = 2000
     waiting_timeout: float = 5.0
+    streaming_calls: int = 500
     receive_timeout: float = 10.0
     send_timeout: float = 20.0
     message_bytes: int = 4 * 1024 * 1024

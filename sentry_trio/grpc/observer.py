@@ -35,10 +35,10 @@ class Observer:
     def call_dequeued(self) -> None:
         """A call that waited, counted by `call_queued`, does no more: it runs, or was given up."""
 
-    def call_shed(self, reason: Shed) -> None:
+    def call_shed(self, reason: Shed, peer: object) -> None:
         """A call is refused because there is too much to do; `call_finished` follows."""
 
-    def call_finished(self, path: str, status: Status, seconds: float) -> None:
+    def call_finished(self, path: str, status: Status, seconds: float, peer: object) -> None:
         """A call is over after so many seconds: answered, or `Status.CANCELLED` because its caller left or was lost."""
 
     def handler_failed(self, path: str, error: Exception) -> None:

@@ -1,7 +1,6 @@
 """What leaves on one connection: who composes, who waits for the peer's windows, and who for its socket."""
 
 from contextlib import suppress
-from typing import Final
 
 import trio
 
@@ -9,12 +8,10 @@ from .allowance import Allowance
 from .fields import Header
 from .frames import ErrorCode
 from .holdings import WHOLE_CONNECTION, Holder
+from .limits import FRAMES_EARNED_BY_DATA, MUCH_DATA
 from .sender import Sender
 from .shared import Shared
 from .tls import TLSTransport
-
-_FRAMES_EARNED_BY_DATA: Final = 2
-_MUCH_DATA: Final = 1024  # of less, a peer that opens its window byte by byte would earn what it costs
 
 
 class Outgoing:
@@ -78,8 +75,8 @@ class Outgoing:
                 part = data[at : at + size]
                 at += size
                 self._h2.send_data(stream_id, part, end_stream=end_stream and at == end)
-                if size >= _MUCH_DATA or at == end:
-                    self._control_frames.earn(_FRAMES_EARNED_BY_DATA)
+                if size >= MUCH_DATA or at == end:
+                    self._control_frames.earn(FRAMES_EARNED_BY_DATA)
                 self.forget(stream_id)
             else:
                 self.stalled.setdefault(stream_id, trio.current_time())

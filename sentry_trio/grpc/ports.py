@@ -6,9 +6,9 @@ from grpclib.const import Status
 
 from .fields import Header
 from .frames import ErrorCode
-from .gate import Gate
 from .observer import Observer
-from .shared import Shared
+from .peers import Network
+from .shared import Limiter, Shared
 
 Received_co = TypeVar("Received_co", covariant=True)
 Sent_contra = TypeVar("Sent_contra", contravariant=True)
@@ -49,8 +49,8 @@ class Exchange(Protocol):
     def ready(self) -> bool:
         """Whether enough of the request is there for `run`."""
 
-    def gate(self, shared: Shared) -> Gate | None:
-        """Where it waits for its turn, if it has to."""
+    def admit(self, shared: Shared) -> Limiter | None:
+        """Takes a place where its work is limited; None if it needs none, or was refused one and answers so."""
 
     def feed(self, data: bytes) -> None:
         """Takes data that arrived for it."""
@@ -64,11 +64,11 @@ class Exchange(Protocol):
     def abort(self, status: Status, message: str) -> None:
         """It has to end now, with the status given; one that does not run yet answers so when it is run."""
 
-    async def run(self, gate: Gate | None) -> Status:
+    async def run(self, limiter: Limiter | None) -> Status:
         """Composes the answer, which the connection flushes. Returns how it ended; Cancelled where nobody is told.
 
         Args:
-            gate: it has been admitted there, and enters before its work begins.
+            limiter: it has been admitted there, and enters before its work begins.
         """
 
     def finished(self, status: Status) -> None:
@@ -96,9 +96,11 @@ class Carrier(Protocol):
 
     Attributes:
         peer: the other end's address as the socket names it.
+        network: of the peer.
     """
 
     peer: object
+    network: Network
 
     @property
     def out(self) -> Out:

@@ -5,10 +5,9 @@ from grpclib.const import Status
 
 from .fields import Header
 from .frames import ErrorCode
-from .gate import Gate
 from .limits import Limits
 from .ports import Carrier
-from .shared import Shared
+from .shared import Limiter, Shared
 
 
 class Refusal:
@@ -65,8 +64,8 @@ class Refusal:
         self._left = limits.refused_bytes
         self._scope = trio.CancelScope()
 
-    def gate(self, shared: Shared) -> Gate | None:  # noqa: ARG002  # what calls need
-        """It takes nothing that it would have to wait for."""
+    def admit(self, shared: Shared) -> Limiter | None:  # noqa: ARG002  # what calls need
+        """It takes nothing that is limited."""
         return None
 
     def feed(self, data: bytes) -> None:
@@ -87,7 +86,7 @@ class Refusal:
         """The answer is due now."""
         self.ready = True
 
-    async def run(self, gate: Gate | None) -> Status:  # noqa: ARG002  # what calls need
+    async def run(self, limiter: Limiter | None) -> Status:  # noqa: ARG002  # what calls need
         """Composes the answer; a peer that does not take it in time is reset.
 
         Returns Unknown, which is what gRPC clients make of the answer, or Cancelled where it was not given.

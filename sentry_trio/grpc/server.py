@@ -10,8 +10,9 @@ import trio
 
 from .admission import Admission, Anteroom
 from .connection import Connection
-from .limits import Limits
+from .limits import TEND_INTERVAL, Limits
 from .observer import Observer
+from .peers import Network, network_of
 from .shared import Service, Shared
 from .tls import HandshakeFailedError, TLSTransport
 
@@ -19,7 +20,6 @@ from .tls import HandshakeFailedError, TLSTransport
 _BACKLOG: Final = 4096
 _ACCEPTED_AT_ONCE: Final = 16
 _ACCEPT_PAUSE: Final = 0.1  # seconds until accepting is tried again
-_ROUND: Final = 1.0  # seconds from one look at all connections to the next
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -154,38 +154,39 @@ class _Server:
             listener.close()
 
     def _let_in(self, connected: socket.socket, peer: object, connections: trio.Nursery) -> None:
-        if reason := self._admission.refusal(peer):
+        network = network_of(peer)
+        if reason := self._admission.refusal(network):
             connected.close()
             self._observer.connection_refused(peer, reason)
             return
-        self._admission.arrived(peer)
+        self._admission.arrived(network)
         connected.setblocking(False)  # noqa: FBT003  # the standard library's signature
-        connections.start_soon(self._serve, connected, peer)
+        connections.start_soon(self._serve, connected, peer, network)
 
     async def tend(self) -> NoReturn:
         """Looks at every connection, again and again; a timer for each would cost each call more than a look does."""
         while True:
-            await trio.sleep(_ROUND)
+            await trio.sleep(TEND_INTERVAL)
             now = trio.current_time()
             for connection in list(self._connections):
                 connection.tend(now)
 
-    async def _serve(self, connected: socket.socket, peer: object) -> None:
+    async def _serve(self, connected: socket.socket, peer: object, network: Network) -> None:
         self._observer.connection_opened()
         try:
             with closing(TLSTransport(connected, self._tls())) as transport:
                 if await self._shaken_hands(transport, peer):
-                    await self._serve_calls(transport, peer)
+                    await self._serve_calls(transport, peer, network)
         except Exception as error:  # noqa: BLE001  # no peer may find a way to end what serves the others
             self._observer.connection_failed(peer, error)
         finally:
             connected.close()  # also where there was no identity to serve it with
-            self._admission.left(peer)
+            self._admission.left(network)
             self._observer.connection_closed()
 
-    async def _serve_calls(self, transport: TLSTransport, peer: object) -> None:
+    async def _serve_calls(self, transport: TLSTransport, peer: object, network: Network) -> None:
         async with trio.open_nursery() as nursery:
-            connection = Connection(nursery, transport, peer=peer, shared=self._shared)
+            connection = Connection(nursery, transport, peer=peer, network=network, shared=self._shared)
             self._connections.add(connection)
             try:
                 if self.leaving.is_set():

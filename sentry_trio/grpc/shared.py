@@ -1,14 +1,19 @@
 """What all connections of one server share."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from grpclib.const import Handler
 
+from .fair_share import FairShare
 from .gate import Gate
 from .holdings import Holdings
 from .limits import Limits
 from .observer import Observer
+from .peers import IdleConnections
+
+Limiter: TypeAlias = Gate | FairShare
+"""Limits the handlers that run at once."""
 
 
 class Service(Protocol):
@@ -16,13 +21,6 @@ class Service(Protocol):
 
     def __mapping__(self) -> Mapping[str, Handler]:
         """Path to handler."""
-
-
-class Leaver(Protocol):
-    """A connection, as far as it can be asked to make room."""
-
-    def cut(self) -> None:
-        """Ends the connection now."""
 
 
 class Shared:
@@ -36,9 +34,9 @@ class Shared:
     Attributes:
         handlers: path to handler.
         gate: for calls that are answered once.
-        streaming_gate: for calls that are answered for as long as their caller stays; none of them waits.
+        streaming: for calls whose answers are streamed, for as long as their callers stay.
         holdings: of all connections.
-        idle: connections without calls, the one that has been so for longest first.
+        idle: connections without calls.
     """
 
     def __init__(self, services: Iterable[Service], limits: Limits, observer: Observer) -> None:
@@ -47,11 +45,9 @@ class Shared:
         }
         self.limits = limits
         self.observer = observer
-        self.gate = _gate(limits, observer)
-        self.streaming_gate = _gate(limits, observer)
-        self.idle: dict[Leaver, None] = {}
+        self.gate = Gate(
+            running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer
+        )
+        self.streaming = FairShare(limits.streaming_calls, observer)
+        self.idle = IdleConnections()
         self.holdings = Holdings(limits.unread_bytes_in_all)
-
-
-def _gate(limits: Limits, observer: Observer) -> Gate:
-    return Gate(running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer)

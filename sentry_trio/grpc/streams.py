@@ -2,9 +2,7 @@
 
 from . import frames
 from .frames import ErrorCode, ViolationError
-
-# Closed streams of which it is remembered how they were closed.
-_REMEMBERED = 1024
+from .limits import REMEMBERED_STREAMS
 
 
 class Stream:
@@ -76,7 +74,7 @@ class Streams:
         """It is closed, or was refused; `by_us` with RST_STREAM, which the peer may not have seen yet."""
         self._open.pop(stream_id, None)
         self._closed[stream_id] = by_us
-        if len(self._closed) > _REMEMBERED:
+        if len(self._closed) > REMEMBERED_STREAMS:
             del self._closed[next(iter(self._closed))]
 
     def was_reset(self, stream_id: int) -> bool | None:

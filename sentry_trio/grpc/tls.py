@@ -101,9 +101,12 @@ class TLSTransport:
             HandshakeFailedError: the peer closed, or is gone.
         """
         try:
-            self._arrived.write(await self._received_early())
+            data = await self._received_early()
         except OSError as error:
-            raise HandshakeFailedError(str(error)) from error
+            raise HandshakeFailedError(f"no TLS handshake: {error}") from error
+        if not data:
+            raise HandshakeFailedError("no TLS handshake: the peer closed before it sent anything")
+        self._arrived.write(data)
 
     async def handshake(self) -> None:
         """Shakes hands; has no time limit of its own.
@@ -118,7 +121,10 @@ class TLSTransport:
                     break
                 except ssl.SSLWantReadError:
                     await self.send()
-                    self._arrived.write(await self._received_early())
+                    data = await self._received_early()
+                    if not data:
+                        raise HandshakeFailedError("the peer closed during the TLS handshake") from None
+                    self._arrived.write(data)
             await self.send()
         except (ssl.SSLError, OSError) as error:
             self.half_close()  # an alert may be waiting that tells the peer why
@@ -190,19 +196,15 @@ class TLSTransport:
         return not self._unsent
 
     async def _received_early(self) -> bytes:
-        """What the peer has sent for the handshake; no checkpoint where that is here already, as it often is.
+        """What the peer has sent for the handshake, empty if it has closed; no checkpoint if that is here already.
 
         Raises:
-            HandshakeFailedError: the peer closed.
-            OSError: it is gone.
+            OSError: the peer is gone.
         """
         try:
-            data = self._socket.recv(_RECEIVE_BYTES)
+            return self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
-            data = await self._receive_raw()
-        if not data:
-            raise HandshakeFailedError("the peer closed during the TLS handshake")
-        return data
+            return await self._receive_raw()
 
     async def _receive_raw(self) -> bytes:
         while True:

@@ -2,11 +2,8 @@
 
 import enum
 import random
-from typing import Final
 
-from .limits import Limits
-
-_JITTER: Final = 0.1
+from .limits import JITTER, Limits
 
 
 class Verdict(enum.Enum):
@@ -45,7 +42,7 @@ class Vigil:
     )
 
     def __init__(self, limits: Limits, now: float) -> None:
-        earlier = 1 - _JITTER * random.random()  # noqa: S311  # it spreads peers over time and keeps no secret
+        earlier = 1 - JITTER * random.random()  # noqa: S311  # it spreads peers over time and keeps no secret
         self.idle_since = now
         self._limits = limits
         self._opened_at = self._progress_at = now

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--port", type=int, required=True, help="where the server listens, on 127.0.0.1")
     parser.add_argument("--path", required=True, help="a method that is there")
+    parser.add_argument("--streaming-path", required=True, help="a method whose replies do not end")
     parser.add_argument("--message", type=Path, required=True, help="file of an encoded message that it takes")
     parser.add_argument("--connections", type=int, default=1000, help="how many at a time (default 1000)")
     parser.add_argument("--sources", default="127.0.0.2", help="addresses that they come from, with commas between")
@@ -35,6 +36,7 @@ def main() -> None:
     target = Target(
         port=given.port,
         path=given.path,
+        streaming_path=given.streaming_path,
         message=given.message.read_bytes(),
         connections=Pace(given.connects),
         calls=Pace(given.calls),

@@ -1,5 +1,6 @@
 """Kinds that ask for work and have no use for it: the same frames again and again."""
 
+import gzip
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -20,6 +21,7 @@ from .http2 import (
     frame,
     head_block,
     hostile,
+    prefixed,
     settings,
 )
 from .target import Course, Target
@@ -97,6 +99,26 @@ async def long_heads(target: Target, course: Course) -> None:
     head = head_block("/no.Such/Method", x=_LONG_VALUE)
     heads = (frame(HEADERS, number, head, END_HEADERS | END_STREAM) for number in _STREAM_IDS)
     await _pour(target, course, heads, weight=_LONG_WEIGHT)
+
+
+async def long_lengths(target: Target, course: Course) -> None:
+    """Announces bodies of a length that has thousands of digits."""
+    head = head_block(target.path, **{"content-length": "9" * 5000})
+    heads = (frame(HEADERS, number, head, END_HEADERS) for number in _STREAM_IDS)
+    await _pour(target, course, heads, weight=_LONG_WEIGHT)
+
+
+async def gzip_bombs(target: Target, course: Course) -> None:
+    """Sends messages that are small and unpack to more than a message may be."""
+    head = head_block(target.path, **{"grpc-encoding": "gzip"})
+    bomb = gzip.compress(bytes(target.message_bytes + 1))
+    body = b"\1" + prefixed(bomb)[1:]
+    async with hostile(target, course) as peer:
+        for stream_id in _STREAM_IDS:
+            await peer.send(frame(HEADERS, stream_id, head, END_HEADERS), frame(DATA, stream_id, body, END_STREAM))
+            course.stands.set()
+            while stream_id - 2 * _STREAMS not in course.ended and stream_id > 2 * _STREAMS:
+                await peer.stream_ended()
 
 
 async def trickling_window(target: Target, course: Course) -> None:

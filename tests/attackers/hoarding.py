@@ -1,6 +1,7 @@
 """Kinds that hold what they have got: streams, memory, answers."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -69,6 +70,13 @@ async def shut_window(target: Target, course: Course) -> None:
     """Asks as much as it may and opens no window for the answers."""
     async with hostile(target, course, announced={SettingCodes.INITIAL_WINDOW_SIZE: 0}) as peer:
         await _keep_open(peer, peer.call)
+
+
+async def endless_replies(target: Target, course: Course) -> None:
+    """Holds as many calls as it may of a method whose replies do not end, as watching health."""
+    async with hostile(target, course) as peer:
+        watching = replace(target, path=target.streaming_path, message=b"")
+        await _keep_open(peer, lambda stream_id: peer.call(stream_id, watching))
 
 
 async def _keep_open(peer: Hostile, begin: Callable[[int], Awaitable[None]]) -> None:

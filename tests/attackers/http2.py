@@ -118,11 +118,11 @@ class Hostile:
             await self.target.frames.take(len(frames) * weight)
         await self._send(b"".join(frames))
 
-    async def call(self, stream_id: int) -> None:
-        """Sends a whole call in one write, at the target's pace."""
+    async def call(self, stream_id: int, target: Target | None = None) -> None:
+        """Sends a whole call in one write, at the target's pace; to another target's path if one is given."""
         if self.target.calls is not None:
             await self.target.calls.take()
-        await self._send(call(stream_id, self.target))
+        await self._send(call(stream_id, target or self.target))
 
     async def _send(self, data: bytes) -> None:
         async with self._sending:

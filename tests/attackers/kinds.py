@@ -20,6 +20,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "slow writer": hoarding.slow_writer,
     "heads only": hoarding.heads_only,
     "shut window": hoarding.shut_window,
+    "endless replies": hoarding.endless_replies,
     "stops reading": hoarding.stops_reading,
     "unread bytes": hoarding.unread_bytes,
     "half a head": hoarding.half_a_head,
@@ -31,6 +32,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "WINDOW_UPDATE flood": flooding.window_updates,
     "unknown frames": flooding.unknown_frames,
     "unknown methods": flooding.unknown_methods,
+    "long lengths": flooding.long_lengths,
+    "gzip bombs": flooding.gzip_bombs,
     "long heads": flooding.long_heads,
     "trickling window": flooding.trickling_window,
 }

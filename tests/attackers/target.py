@@ -40,6 +40,7 @@ class Target:
         host: at which address.
         source: the address that the attack comes from, e.g. 127.0.0.2; None leaves it to the system.
         path: a method that takes one message and is there.
+        streaming_path: a method that takes one message, an empty one for instance, and streams its replies without end.
         message: an encoded message that this method answers well.
         message_bytes: how large a message may be.
         pause: seconds between the single bytes of kinds that are slow.
@@ -52,6 +53,7 @@ class Target:
     host: str = "127.0.0.1"
     source: str | None = None
     path: str = "/toys.Toys/Echo"
+    streaming_path: str = "/toys.Toys/Watch"
     message: bytes = b""
     message_bytes: int = 4 * 1024 * 1024
     pause: float = 1.0

@@ -28,7 +28,14 @@ async def _attack(
     """Five attackers; what they report, and how many connections the server had once all had begun."""
     message = directory / "message"
     message.write_bytes(StringValue(value="hello").SerializeToString())
-    named = {"port": server.port, "path": "/toys.Toys/Echo", "message": message, "connections": 5, **flags}
+    named = {
+        "port": server.port,
+        "path": "/toys.Toys/Echo",
+        "streaming-path": "/toys.Toys/Watch",
+        "message": message,
+        "connections": 5,
+        **flags,
+    }
     with attackers(kind, named) as band:
         await trio.to_thread.run_sync(band.wait_ready)
         present = server.witness.open
@@ -59,6 +66,7 @@ async def test_they_come_back_when_they_are_cut(tmp_path: Path) -> None:
 
 async def test_they_come_from_where_they_are_told_and_tell_who_was_not_let_in(tmp_path: Path) -> None:
     async with serving(Limits(connections_per_peer=2)) as server:
-        report, present = await _attack(server, tmp_path, "idle", sources="127.0.0.2,127.0.0.3")
+        # Idle ones would give way to one another.
+        report, present = await _attack(server, tmp_path, "slow writer", sources="127.0.0.2,127.0.0.3")
     assert present == report.begun == 4
     assert report.refused >= 1

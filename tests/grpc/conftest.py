@@ -119,6 +119,12 @@ class Toys:
             await call.send_message(StringValue(value=str(number)))
         await call.send_trailing_metadata(metadata={"last": "yes"})
 
+    async def watch(self, call: Call) -> None:
+        """Sends what it was sent, and has nothing more to say for as long as the caller stays."""
+        message = await call.recv_message()
+        await call.send_message(StringValue(value=message.value))
+        await trio.sleep_forever()
+
     async def pour(self, call: Call) -> None:
         """Sends without end."""
         while True:
@@ -143,6 +149,7 @@ class Toys:
             "/toys.Toys/Misuse": Handler(self.misuse, one, StringValue, StringValue),
             "/toys.Toys/MisuseOften": Handler(self.misuse, many_out, StringValue, StringValue),
             "/toys.Toys/HangUp": Handler(self.hang_up, one, StringValue, StringValue),
+            "/toys.Toys/Watch": Handler(self.watch, many_out, StringValue, StringValue),
             "/toys.Toys/Pour": Handler(self.pour, many_out, StringValue, StringValue),
             "/toys.Toys/SayNothing": Handler(self.say_nothing, one, StringValue, StringValue),
             "/toys.Toys/Count": Handler(self.count, many_out, StringValue, StringValue),
@@ -176,7 +183,7 @@ class Witness(Observer):
     def accept_failed(self, error: OSError) -> None:
         self.not_accepted.append(error)
 
-    def call_finished(self, path: str, status: Status, seconds: float) -> None:
+    def call_finished(self, path: str, status: Status, seconds: float, peer: object) -> None:
         assert seconds >= 0
         self.finished.append((path.rpartition("/")[2], status))
 

@@ -1,15 +1,18 @@
 """Who is let in."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from sentry_trio.grpc.admission import Admission
 from sentry_trio.grpc.limits import Limits
-from sentry_trio.grpc.shared import Leaver
+from sentry_trio.grpc.peers import IdleConnections, Network, network_of
 
 
+@dataclass(eq=False)
 class Idler:
-    def __init__(self) -> None:
-        self.cuts = 0
+    network: Network = "192.0.2.1"
+    cuts: int = 0
 
     def cut(self) -> None:
         self.cuts += 1
@@ -30,36 +33,55 @@ V4 = ("192.0.2.1", 4000)
     ],
 )
 def test_connections_of_one_peer(peer: object, same: bool) -> None:
-    admission = Admission(Limits(connections_per_peer=2), {})
-    admission.arrived(V4)
-    admission.arrived(V4)
-    assert (admission.refusal(peer) == "2 connections of one peer are open") is same
-    admission.left(V4)
-    assert admission.refusal(peer) is None
+    admission = Admission(Limits(connections_per_peer=2), IdleConnections())
+    admission.arrived(network_of(V4))
+    admission.arrived(network_of(V4))
+    refused = admission.refusal(network_of(peer)) == "2 connections of one peer are open and none is idle"
+    assert refused is same
+    admission.left(network_of(V4))
+    assert admission.refusal(network_of(peer)) is None
 
 
 def test_an_ipv6_network_is_one_peer() -> None:
-    admission = Admission(Limits(connections_per_peer=1), {})
-    admission.arrived(("2001:db8::1", 4000, 0, 0))
-    assert admission.refusal(("2001:db8::ffff:2", 4000, 0, 0)) is not None
-    assert admission.refusal(("2001:db8:0:1::1", 4000, 0, 0)) is None
+    admission = Admission(Limits(connections_per_peer=1), IdleConnections())
+    admission.arrived(network_of(("2001:db8::1", 4000, 0, 0)))
+    assert admission.refusal(network_of(("2001:db8::ffff:2", 4000, 0, 0))) is not None
+    assert admission.refusal(network_of(("2001:db8:0:1::1", 4000, 0, 0))) is None
 
 
 def test_one_more_takes_the_place_of_the_longest_idle() -> None:
-    idle: dict[Leaver, None] = {}
+    idle = IdleConnections()
     admission = Admission(Limits(connections=2), idle)
-    first, second = Idler(), Idler()
-    for number, idler in enumerate((first, second)):
-        admission.arrived((f"192.0.2.{number}", 4000))
-        idle[idler] = None
-    assert admission.refusal(V4) is None
+    first, second = Idler("192.0.2.8"), Idler("192.0.2.9")
+    for idler in (first, second):
+        admission.arrived(idler.network)
+        idle.add(idler)
+    assert admission.refusal("192.0.2.1") is None
     assert (first.cuts, second.cuts) == (1, 0)
-    assert list(idle) == [second]
+    assert admission.refusal("192.0.2.1") is None
+    assert (first.cuts, second.cuts) == (1, 1)
+    assert admission.refusal("192.0.2.1") == "2 connections are open and none is idle"
+
+
+def test_one_more_of_a_peer_takes_the_place_of_its_own_longest_idle() -> None:
+    idle = IdleConnections()
+    admission = Admission(Limits(connections_per_peer=2), idle)
+    other, first, second = Idler("192.0.2.2"), Idler(), Idler()
+    for idler in (other, first, second):
+        admission.arrived(idler.network)
+        idle.add(idler)
+    idle.discard(first)  # it has a call
+    assert admission.refusal("192.0.2.1") is None
+    assert (other.cuts, first.cuts, second.cuts) == (0, 0, 1)
+    assert admission.refusal("192.0.2.1") == "2 connections of one peer are open and none is idle"
+    idle.add(first)
+    assert admission.refusal("192.0.2.1") is None
+    assert (other.cuts, first.cuts) == (0, 1)
 
 
 def test_where_none_is_idle_it_is_refused() -> None:
-    admission = Admission(Limits(connections=1), {})
-    admission.arrived(V4)
-    assert admission.refusal(("192.0.2.9", 1)) == "1 connections are open and none is idle"
-    admission.left(V4)
-    assert admission.refusal(("192.0.2.9", 1)) is None
+    admission = Admission(Limits(connections=1), IdleConnections())
+    admission.arrived("192.0.2.1")
+    assert admission.refusal("192.0.2.9") == "1 connections are open and none is idle"
+    admission.left("192.0.2.1")
+    assert admission.refusal("192.0.2.9") is None

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import trio
 from grpclib.const import Status
+from h2.events import DataReceived, StreamEnded
 from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -62,6 +63,27 @@ async def test_too_many_calls_that_wait_are_refused(autojump_clock: MockClock) -
             server.toys.release.set()
             await wait_all_tasks_blocked()
             await answers_at_once(server)
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+async def test_replies_without_end_keep_no_other_caller_out(autojump_clock: MockClock, source: str) -> None:
+    """Be they of the same peer or of another one, and asked for earlier or later."""
+    limits = Limits(streaming_calls=50)
+    async with serving(limits) as server, peering(server.port) as early, peering(server.port) as late:
+        await early.call(1, "Watch", "early")
+        await early.wait_for(DataReceived, 1)
+        target = target_of(server, source=source, calls=Pace(1000))
+        async with attacking(KINDS["endless replies"], target, number=5) as courses:
+            await trio.sleep(1)
+            with trio.fail_after(MOMENT):
+                await late.call(1, "Watch", "late")
+                await late.wait_for(DataReceived, 1)
+            assert {status for course in courses for status in course.statuses.values()} == {
+                Status.RESOURCE_EXHAUSTED.value
+            }
+            await answers_at_once(server)
+        await wait_all_tasks_blocked()
+        assert early.having(StreamEnded, 1) == late.having(StreamEnded, 1) == []
 
 
 @pytest.mark.parametrize("kind", ["heads only", "slow writer", "unread bytes"])

@@ -85,7 +85,7 @@ async def test_asking_a_connection_twice_to_leave_changes_nothing(autojump_clock
     async with serving(LIMITS) as server, peering(server.port) as peer:
         await peer.call(1)
         await peer.answer(1)
-        connection = server.toys.seen[0]._carrier
+        connection = server.toys.seen[0].carrier
         assert isinstance(connection, Connection)
         for _ in range(3):
             connection.leave()

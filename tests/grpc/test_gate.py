@@ -1,5 +1,7 @@
 """Turns at a gate, in virtual time."""
 
+from dataclasses import dataclass
+
 import pytest
 import trio
 from grpclib.const import Status
@@ -8,6 +10,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc.gate import Gate
 from sentry_trio.grpc.observer import Observer, Shed
+
+
+@dataclass
+class Caller:
+    due_at: float | None = None
+    peer: object = ("192.0.2.1", 4000)
+
+
+SOMEBODY = Caller()
 
 
 class Callers:
@@ -21,14 +32,14 @@ class Callers:
 
     def admit(self, deadline: float | None = None) -> Status | None:
         try:
-            self.gate.admit(deadline)
+            self.gate.admit(Caller(deadline))
         except GRPCError as error:
             return error.status
         return None
 
     async def call(self, number: int) -> None:
         try:
-            await self.gate.enter()
+            await self.gate.enter(SOMEBODY)
         except GRPCError as error:
             self.refused.append((number, error.status))
             return
@@ -36,7 +47,7 @@ class Callers:
         try:
             await trio.sleep(self.hold)
         finally:
-            self.gate.leave()
+            self.gate.leave(SOMEBODY)
 
 
 def _gate(*, running: int = 2, waiting: int = 10, patience: float = 5.0) -> Gate:
@@ -61,7 +72,7 @@ async def test_so_many_at_once_and_the_others_in_their_order(autojump_clock: Moc
 async def test_one_more_than_may_wait_is_refused_at_once() -> None:
     callers = Callers(_gate(waiting=3))
     assert [callers.admit() for _ in range(4)] == [None, None, None, Status.RESOURCE_EXHAUSTED]
-    callers.gate.renounce()
+    callers.gate.renounce(SOMEBODY)
     assert callers.admit() is None
 
 
@@ -89,9 +100,31 @@ async def test_who_would_wait_in_vain_is_refused_at_once(autojump_clock: MockClo
         now = trio.current_time()
         assert callers.admit(now + 3.5) is Status.UNAVAILABLE
         assert callers.admit(now + 4.5) is None
-        callers.gate.renounce()
+        callers.gate.renounce(SOMEBODY)
     # Nobody waits: nobody is refused, however little time there is.
     assert callers.admit(trio.current_time()) is None
+
+
+@pytest.mark.parametrize("due_in", [None, 1000.0])
+async def test_who_would_wait_longer_than_anybody_may_is_refused_at_once(
+    autojump_clock: MockClock, due_in: float | None
+) -> None:
+    """With a late deadline, too: a caller that is told at once can ask another replica."""
+    callers = Callers(_gate(running=1, waiting=1000, patience=4.5))
+    async with trio.open_nursery() as nursery:
+        for number in range(104):  # one leaves each second, and one comes: four are waiting or have their turn
+            assert callers.admit() is None
+            nursery.start_soon(callers.call, number)
+            await trio.sleep(0 if number < 4 else 1)
+        await trio.sleep(0.5)
+        assert callers.refused == []
+        deadline = None if due_in is None else trio.current_time() + due_in
+        admitted = 0
+        while callers.admit(deadline) is None:
+            admitted += 1
+        assert callers.gate.backlog == 5
+        for _ in range(admitted):
+            callers.gate.renounce(SOMEBODY)
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -106,7 +139,7 @@ async def test_a_caller_that_leaves_gives_its_place_up(autojump_clock: MockClock
     assert callers.gate.backlog == 0
     callers.admit()
     with trio.fail_after(0.1):
-        await callers.gate.enter()
+        await callers.gate.enter(SOMEBODY)
 
 
 class Told(Observer):
@@ -122,7 +155,8 @@ class Told(Observer):
     def call_dequeued(self) -> None:
         self.waiting -= 1
 
-    def call_shed(self, reason: Shed) -> None:
+    def call_shed(self, reason: Shed, peer: object) -> None:
+        assert peer == SOMEBODY.peer
         self.shed.append(reason)
 
 

@@ -126,12 +126,18 @@ async def test_plain_text_is_no_handshake(served: Served, said: bytes) -> None:
     assert served.witness.open == 0
 
 
-@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\0"])
-async def test_who_hangs_up_has_not_shaken_hands(served: Served, said: bytes) -> None:
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"", "no TLS handshake: the peer closed before it sent anything"),
+        (b"\x16\x03\x01\0", "the peer closed during the TLS handshake"),
+    ],
+)
+async def test_who_hangs_up_has_not_shaken_hands(served: Served, said: bytes, reason: str) -> None:
     async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         await stream.send_all(said)
     await wait_all_tasks_blocked()
-    assert served.witness.handshakes_failed == ["the peer closed during the TLS handshake"]
+    assert served.witness.handshakes_failed == [reason]
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\0"])

@@ -1,0 +1,121 @@
+"""Places of streaming calls."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentry_trio.grpc.fair_share import FairShare
+from sentry_trio.grpc.observer import Observer, Shed
+
+
+@dataclass(eq=False)
+class Connection:
+    network: str | bytes
+
+
+@dataclass(eq=False)
+class Call:
+    carrier: Connection
+    peer: object = None
+    ended: list[Status] = field(default_factory=list)
+
+    def abort(self, status: Status, message: str) -> None:
+        self.ended.append(status)
+
+
+class Told(Observer):
+    def __init__(self) -> None:
+        self.shed: list[tuple[Shed, object]] = []
+
+    def call_shed(self, reason: Shed, peer: object) -> None:
+        self.shed.append((reason, peer))
+
+
+def _fill(share: FairShare, *connections: Connection) -> list[Call]:
+    calls = [Call(connection) for connection in connections]
+    for call in calls:
+        share.admit(call)
+    return calls
+
+
+def _ended(calls: list[Call]) -> list[int]:
+    return [number for number, call in enumerate(calls) if call.ended]
+
+
+def test_who_holds_most_gives_up_the_latest() -> None:
+    share = FairShare(4)
+    many, few = Connection("a"), Connection("b")
+    calls = _fill(share, many, many, many, few)
+    _fill(share, few)
+    assert _ended(calls) == [2]
+    assert calls[2].ended == [Status.RESOURCE_EXHAUSTED]
+
+
+def test_peers_are_compared_before_connections() -> None:
+    """Many connections with a call each are as many calls of one peer."""
+    share = FairShare(4)
+    double = Connection("b")
+    calls = _fill(share, Connection("a"), Connection("a"), double, double)
+    newcomer = _fill(share, Connection("c"))
+    assert len(_ended(calls)) == 1
+    assert _ended(newcomer) == []
+
+
+def test_within_one_peer_connections_are_compared() -> None:
+    share = FairShare(3)
+    many = Connection("a")
+    calls = _fill(share, many, many, many)
+    _fill(share, Connection("a"))
+    assert _ended(calls) == [2]
+
+
+def test_who_holds_as_much_as_anybody_is_refused() -> None:
+    told = Told()
+    share = FairShare(2, told)
+    calls = _fill(share, Connection("a"), Connection("b"))
+    for network in ("a", "c"):
+        with pytest.raises(GRPCError) as refused:
+            share.admit(Call(Connection(network), network))
+        assert refused.value.status is Status.RESOURCE_EXHAUSTED
+    assert told.shed == [("queue_full", "a"), ("queue_full", "c")]
+    assert _ended(calls) == []
+
+
+def test_a_place_is_given_up_once() -> None:
+    share = FairShare(2)
+    one, other = Connection("a"), Connection("b")
+    calls = _fill(share, one, one)
+    _fill(share, other)
+    assert _ended(calls) == [1]
+    share.leave(calls[1])  # which has come to its end
+    share.leave(calls[0])
+    share.leave(calls[0])
+    assert _ended(_fill(share, other)) == []
+    with pytest.raises(GRPCError):
+        share.admit(Call(other))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=60), st.integers(1, 8))
+def test_nobody_holds_much_more_than_another_who_wants_it(asked: list[tuple[int, int]], places: int) -> None:
+    share = FairShare(places)
+    connections = {(peer, number): Connection(str(peer)) for peer in range(4) for number in range(3)}
+    open_calls: list[Call] = []
+    for key in asked:
+        call = Call(connections[key])
+        refused = False
+        try:
+            share.admit(call)
+        except GRPCError:
+            refused = True
+        else:
+            open_calls.append(call)
+        open_calls = [each for each in open_calls if not each.ended]
+        assert len(open_calls) <= places
+        held = Counter(each.carrier.network for each in open_calls)
+        if refused:
+            assert max(held.values()) <= held[call.carrier.network] + 1
