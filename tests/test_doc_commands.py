@@ -97,7 +97,7 @@ def test_commands_do_what_the_page_says(place: Path, name: str) -> None:
     authority.cert_pem.write_to_path(str(place / "ca.pem"))
     pair.private_key_pem.write_to_path(str(place / "tls.key"))
     pair.cert_chain_pems[0].write_to_path(str(place / "tls.crt"))
-    steps = [_BEFORE.get(name, ""), *_local(name), _AFTER.get(name, "")]
+    steps: list[Block | str] = [_BEFORE.get(name, ""), *_local(name), _AFTER.get(name, "")]
     doc_session.run(place, steps, namespaces=True, environ={})
 
 
@@ -105,7 +105,7 @@ def test_the_trust_bundle_is_replaced_as_its_page_says(place: Path) -> None:
     """What is in use is overwritten by no command but those that replace it, pasted twice or in the wrong order."""
     made, anchors, issuer, done = shell(_TRUST_BUNDLE)
     unchanged = "if diff -r . ../before | grep -v '^Only in .: new$'; then exit 1; fi"
-    steps = [
+    steps: list[Block | str] = [
         "make run; cp -r .sentry before; cd .sentry",
         made,
         unchanged,
@@ -118,7 +118,8 @@ def test_the_trust_bundle_is_replaced_as_its_page_says(place: Path) -> None:
         anchors,
         issuer,
         "openssl verify -CAfile ca.crt new/issuer.crt",
-        "until (cd ..; sentry-trio request --id a --trust-anchors new-ca.crt --out certs); do true; done",  # the next run
+        # By the next run, as soon as it serves.
+        "until (cd ..; sentry-trio request --id a --trust-anchors new-ca.crt --out certs); do true; done",
         "openssl verify -CAfile new/ca.crt -untrusted ../certs/tls.crt ../certs/tls.crt",
         done,
         "cmp ca.crt new/ca.crt",

@@ -1,10 +1,12 @@
-"""What the documents say is there: the tests that they name, and what they link to."""
+"""The pages keep to the project: tests that they name exist and state something, links lead somewhere, values agree."""
 
 import ast
 import importlib.util
 import re
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -83,17 +85,80 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     assert _broken_links(page) == ["gone.md", "other.md#gone", "#gone"]
 
 
-@pytest.mark.parametrize("name", ["flags.md", "configuration.md"])
-def test_generated_pages_are_what_the_code_says(name: str) -> None:
-    """`make drift` says how they differ; here it is that somebody looks."""
+@cache
+def _generator() -> ModuleType:
+    """The module docs/generate_pages.py."""
     spec = importlib.util.spec_from_file_location("generate_pages", DOCS / "generate_pages.py")
     assert spec is not None
     assert spec.loader is not None
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
-    assert (DOCS / name).read_text() == generator.PAGES[name](), "run `make docs` and commit what it writes"
+    return generator
 
 
-def test_the_readme_lists_our_own_flags() -> None:
-    rows = re.findall(r"^\| `--([\w-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert sorted(rows) == sorted({flag.name for flag in FLAGS if flag.is_own} | {"mode"})
+@pytest.mark.parametrize("name", ["flags.md", "configuration.md"])
+def test_generated_pages_are_what_the_code_says(name: str) -> None:
+    """`make drift` says how they differ; here it is that somebody looks."""
+    assert (DOCS / name).read_text() == _generator().PAGES[name](), "run `make docs` and commit what it writes"
+
+
+@pytest.mark.parametrize("row", _requirements(), ids=lambda row: row.split("|")[0].strip())
+def test_the_tests_of_a_requirement_can_fail(row: str) -> None:
+    """Each states something: by itself, or by helpers of its file that do."""
+    for path, name in TEST.findall(row):
+        assert name in _stating(ROOT / path), f"{path}::{name} states nothing"
+
+
+@cache
+def _stating(path: Path) -> frozenset[str]:
+    """The functions of a file that state something, or call one that does."""
+    functions = {
+        node.name: node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    calls = {name: _called(node) for name, node in functions.items()}
+    stating = {name for name, node in functions.items() if any(isinstance(each, ast.Assert) for each in ast.walk(node))}
+    stating |= {name for name, called in calls.items() if called & {"raises", "conclude", "fail"}}
+    while more := {name for name, called in calls.items() if called & stating} - stating:
+        stating |= more
+    return frozenset(stating)
+
+
+def _called(node: ast.AST) -> set[str]:
+    functions = [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
+    return {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in functions}
+
+
+def test_a_test_that_states_nothing_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "test_it.py"
+    page.write_text(
+        "def test_a():\n    call()\n\ndef check():\n    assert True\n\ndef test_b():\n    check()\n\n"
+        "def test_c():\n    with pytest.raises(OSError):\n        call()\n"
+    )
+    assert _stating(page) == {"check", "test_b", "test_c"}
+
+
+LIMIT_ROW = re.compile(r"^\| (.*?) \| (.*?) \|(?: (`--[a-z-]+`)? ?\|)?", re.MULTILINE)
+
+
+def test_the_limits_are_those_of_the_flags() -> None:
+    """A value of docs/limits.md that a flag can change is that flag's default."""
+    flags = {f"`--{flag.name}`": flag.default for flag in FLAGS}
+    found = {flag: value for _, value, flag in LIMIT_ROW.findall((DOCS / "limits.md").read_text()) if flag in flags}
+    assert found.keys() >= {"`--max-connections`", "`--max-calls`", "`--connection-age`", "`--connection-idle-timeout`"}
+    for flag, value in found.items():
+        default = flags[flag]
+        amount = f"{default.total_seconds() / 60:.0f} min" if isinstance(default, timedelta) else f"{default:,}"
+        assert value.startswith(amount), flag
+
+
+FLAG_ROW = re.compile(r"^\| `--([a-z-]+)` \| (.*?) ?\|", re.MULTILINE)
+
+
+def test_the_readme_lists_our_own_flags_with_their_defaults() -> None:
+    """And `--mode`, whose default is not Dapr's."""
+    rows = FLAG_ROW.findall((ROOT / "README.md").read_text())
+    own = [flag for flag in FLAGS if flag.is_own or flag.name == "mode"]
+    shown = {flag.name: _generator()._default(flag).replace("m0s`", "m`").replace("`false`", "off") for flag in own}
+    assert sorted(rows) == sorted(shown.items())
