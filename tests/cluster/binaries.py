@@ -3,7 +3,7 @@
 The first build takes some five minutes of a processor and 2 GB of that cache; later ones a second or two.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.go_modules import GoModule
@@ -28,3 +28,15 @@ def build() -> Binaries:
         etcd=module.tool("go.etcd.io/etcd/server/v3"),
         kube_apiserver=module.tool("k8s.io/kubernetes/cmd/kube-apiserver"),
     )
+
+
+def with_old_etcd(binaries: Binaries) -> Binaries:
+    """The same with an etcd 3.5.7, which cannot report how far a watch has come (RequestWatchProgress).
+
+    Clusters still run such releases, e.g. the 3.4.23 of Debian 12.
+
+    Raises:
+        UnavailableError: as `build`.
+    """
+    module = GoModule(Path(__file__).with_name("old_etcd"), "etcd 3.5.7").fetched()
+    return replace(binaries, etcd=module.tool("go.etcd.io/etcd/server/v3"))

@@ -52,7 +52,7 @@ class Told:
         self.times = 0
         self._called = trio.Event()
 
-    async def __call__(self) -> None:
+    async def __call__(self, *_causes: object) -> None:
         self.times += 1
         self._called.set()
 

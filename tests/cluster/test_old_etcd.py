@@ -1,0 +1,52 @@
+"""An API server on an etcd that cannot report the progress of watches: changes are seen at once all the same."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sentry_trio.errors import ApiUnavailableError
+from tests.go_modules import UnavailableError
+from tests.stores.crashing import NEW, OLD
+
+from . import binaries
+from .cluster import Cluster, running
+from .faults import faulty
+from .installing import install
+from .test_secret import beside, parts_of, store_over
+
+
+@pytest.fixture(scope="module")
+def old_cluster() -> Iterator[Cluster]:
+    """A control plane with an old etcd."""
+    try:
+        built = binaries.with_old_etcd(binaries.build())
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    with running(built) as started:
+        yield started
+
+
+async def test_watches_last_and_changes_are_seen_at_once(old_cluster: Cluster, tmp_path: Path) -> None:
+    namespace = await old_cluster.create_namespace()
+    installation = await install(old_cluster, namespace, tmp_path)
+    await installation.write(parts_of(OLD))
+    # Something else is written, and nothing that is watched: the caches of these cannot catch up with it.
+    await old_cluster.create_service_account(namespace, "another")
+    async with faulty(old_cluster) as faults, installation.session(url=faults.url) as session:
+        store = store_over(session, installation)
+        await store.publish(OLD)
+
+        async with beside(partial(store.watch, OLD)) as told:
+            # The fault, which takes 3 s to show: a watch of the same object without a version.
+            with pytest.raises(ApiUnavailableError, match="504 Timeout: .*Too large resource version"):
+                async with session.watch(
+                    f"/api/v1/namespaces/{namespace}/secrets",
+                    {"fieldSelector": "metadata.name=dapr-trust-bundle"},
+                ) as events:
+                    await anext(events)
+            assert faults.count(r"GET .*/configmaps\?.*watch=true") == 1
+            assert faults.count(r"GET .*/secrets\?.*resourceVersion=0.*watch=true") == 1
+            await installation.write(parts_of(NEW))
+            await told.within(2)
