@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments.jwt import JwtKeeper, Opened
 from sentry_trio.kube.api import Api
 from sentry_trio.settings.configuration import Configuration
@@ -38,19 +39,25 @@ class JwtSecret:
         taken: the trust bundle's keys of the Secret.
         metrics: told of rotations.
         now: the wall clock, aware.
+        conditions: where lasting problems with the objects are reported.
 
     Raises:
         InvalidOptionsError: two parts would have one key of the Secret.
     """
 
     def __init__(
-        self, options: Options, api: Api, taken: Keys, *, metrics: Metrics, now: Callable[[], datetime]
+        self,
+        options: Options,
+        api: Api,
+        taken: Keys,
+        *,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+        conditions: Conditions,
     ) -> None:
-        key, jwks = keys_of_paths(
-            options.jwt_key_path, options.jwks_path, taken=(taken.anchors, taken.chain, taken.key)
-        )
+        key, jwks = keys_of_paths(options.jwt_key_path, options.jwks_path, taken=taken.names)
         self._keeper = JwtKeeper(options, metrics=metrics, now=now)
-        self._store = JwtSecretStore(api, options.namespace, key, jwks)
+        self._store = JwtSecretStore(api, options.namespace, key, jwks, conditions=conditions)
 
     async def open(self, configuration: Configuration, *, may_generate: bool) -> OpenedInSecret:
         """See `JwtKeeper.open`; the key set is published in the ConfigMap as well."""

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 TARGET: Final = "sentry-kubernetes-validator"
 """Dapr's name of the readiness target that waits for the first listing of pods and Configurations."""
 
+COUNT_TIMEOUT: Final = 10.0
+"""Seconds to wait for the first listing of pods before they are counted."""
+
 _BUNDLE: Final = "dapr-trust-bundle"
 _SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
 _REASONS: Final[Mapping[Notice, Reason]] = {
@@ -194,8 +197,14 @@ class Kubernetes:
         self._now = now
         keys = Keys.of_paths(options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
         self._keys = keys
-        self._store = SecretStore(cluster.api, options.namespace, keys)
-        self._jwt = _jwt_secret(options, cluster.api, keys, metrics, now)
+        self._store = SecretStore(
+            cluster.api,
+            options.namespace,
+            keys,
+            beside=(options.jwt_key_path.name, options.jwks_path.name),
+            conditions=cluster.conditions,
+        )
+        self._jwt = _jwt_secret(options, cluster, keys, metrics, now)
         self._validators = validators
         self._validator = KubernetesValidator(
             cluster.checker, cluster.index, trust_domain=options.trust_domain, namespace=options.namespace
@@ -260,8 +269,21 @@ class Kubernetes:
         if stored == own:
             self._metrics.issuer_changed()
             _ca_log.info("Self-signed certs generated and persisted successfully")
-            self.tell(Notice.GENERATED, "generated a self-signed certificate authority, as the Secret was empty")
+            await self._report_generated()
         return stored
+
+    async def _report_generated(self) -> None:
+        """Reports a new certificate authority, with a warning if pods may trust a lost one: the Secret was emptied."""
+        text = "generated a self-signed certificate authority, as the Secret was empty"
+        with trio.move_on_after(COUNT_TIMEOUT):
+            await self._cluster.index.wait_ready()
+        if sidecars := self._cluster.index.sidecars:
+            text += (
+                f"; pods with a Dapr sidecar: {sidecars}. These do not trust it until they are restarted. If the "
+                "Secret was emptied by mistake, restore it now and restart this process"
+            )
+            _ca_log.warning(text, sidecars=sidecars)
+        self.tell(Notice.GENERATED, text)
 
     def _verified(self, stored: StoredBundle) -> TrustBundle:
         try:
@@ -309,10 +331,10 @@ class Kubernetes:
 
 
 def _jwt_secret(
-    options: Options, api: Api, keys: Keys, metrics: Metrics, now: Callable[[], datetime]
+    options: Options, cluster: Cluster, keys: Keys, metrics: Metrics, now: Callable[[], datetime]
 ) -> "JwtSecret | None":
     if not options.jwt_enabled:
         return None
     from sentry_trio.environments.jwt_secret import JwtSecret
 
-    return JwtSecret(options, api, keys, metrics=metrics, now=now)
+    return JwtSecret(options, cluster.api, keys, metrics=metrics, now=now, conditions=cluster.conditions)

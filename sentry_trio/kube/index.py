@@ -11,6 +11,9 @@ from sentry_trio.kube.live import Live
 from sentry_trio.kube.pods import PODS, Pod, PodReader
 from sentry_trio.kube.reflector import PAGE, Kind, RawApi, Reflector
 
+SIDECAR: Final = "daprd"
+"""Name of the container that Dapr's injector adds to a pod."""
+
 REMEMBERED: Final = 4096
 """Pods that are remembered to be gone."""
 
@@ -40,6 +43,11 @@ class Index:
     def ready(self) -> bool:
         """Whether everything there is has been seen once."""
         return self._pods.ready and self._configurations.ready
+
+    @property
+    def sidecars(self) -> int:
+        """The number of pods with a Dapr sidecar."""
+        return sum(1 for pod in self._pods if any(container.name == SIDECAR for container in pod.containers))
 
     async def wait_ready(self) -> None:
         """Returns as soon as it is ready. Cancellation: at once."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sentry_trio.ca.jwt_key import StoredJwtKey
+from sentry_trio.conditions import Conditions
 from sentry_trio.errors import InvalidOptionsError, StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.retrying import PATIENCE, persist
@@ -34,9 +35,20 @@ class JwtSecretStore:
         key: under which key of the Secret the signing key is.
         jwks: under which key of both objects the key set is.
         patience: seconds during which an operation is tried again.
+        conditions: `config-map-jwks` and `secret` are set as in `SecretStore`.
     """
 
-    def __init__(self, api: Api, namespace: str, key: str, jwks: str, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        key: str,
+        jwks: str,
+        *,
+        patience: float = PATIENCE,
+        conditions: Conditions | None = None,
+    ) -> None:
+        self._conditions = conditions or Conditions()
         self._key = key
         self._jwks = jwks
         self._secret = SecretObject(api, namespace, "Secret")
@@ -148,7 +160,12 @@ class JwtSecretStore:
         A ConfigMap that no longer has their key set is put right, as long as the Secret holds them.
         """
         guard = Guard(
-            self._secret.place, "the public keys", publish=partial(self._try_to_publish, accepted), seen=self._seen
+            self._secret.place,
+            "the public keys",
+            publish=partial(self._try_to_publish, accepted),
+            seen=self._seen,
+            config_map=self._conditions.condition("config-map-jwks"),
+            secret=self._conditions.condition("secret"),
         )
         return Guarded(guard.look, _fingerprint(accepted), Trigger.JWT_KEY)
 

@@ -1,6 +1,6 @@
 """The trust bundle in a Secret, its trust anchors published in a ConfigMap: where kubernetes mode keeps it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NoReturn
@@ -8,13 +8,14 @@ from typing import Any, Final, NoReturn
 import trio
 
 from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.errors import StoreError
+from sentry_trio.conditions import Conditions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.following import follow
 from sentry_trio.kube.retrying import PATIENCE, persist
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.stores.secret_content import (
     Keys,
+    check_nothing_foreign,
     has_anchors,
     publishes_anchors,
     read_bundle,
@@ -44,12 +45,25 @@ class SecretStore:
         api: the API server.
         namespace: where both objects are.
         keys: under which keys the three parts are.
+        beside: other keys of the Secret that are Dapr Sentry's, those of JWTs.
         patience: seconds during which an operation is tried again.
+        conditions: `config-map` and `secret` are set while `watch` cannot repair the one or read the other.
     """
 
-    def __init__(self, api: Api, namespace: str, keys: Keys, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        keys: Keys,
+        *,
+        beside: Collection[str] = (),
+        patience: float = PATIENCE,
+        conditions: Conditions | None = None,
+    ) -> None:
         self._api = api
         self._keys = keys
+        self._beside = beside
+        self._conditions = conditions or Conditions()
         self._secret = SecretObject(api, namespace, "Secret")
         self._config_map = SecretObject(api, namespace, "ConfigMap")
         self._patience = patience
@@ -69,23 +83,13 @@ class SecretStore:
 
         Raises:
             IncompleteBundleError: it holds some of them; the text names them, the Secret and the remedy.
+            ForeignKeysError: it holds none of them, but other certificates or private keys.
             StoreError: `failed to get trust bundle secret: ` and why: there is no Secret, or no right to it.
             ApiUnavailableError: the API server could not be asked for `patience` seconds.
 
         Cancellation: at once.
         """
-        return self._bundle(await persist(self._secret.get, patience=self._patience))
-
-    async def previous(self) -> StoredBundle | None:
-        """Reads the generation that the last `replace` kept; None where there is none.
-
-        Raises:
-            As `load`.
-
-        Cancellation: at once.
-        """
-        secret = await persist(self._secret.get, patience=self._patience)
-        return read_bundle(secret, self._keys.previous, place=self.place)
+        return self._bundle_or_empty(await persist(self._secret.get, patience=self._patience))
 
     # --- writing
 
@@ -121,42 +125,13 @@ class SecretStore:
 
     async def _try_to_create(self, bundle: StoredBundle) -> StoredBundle:
         secret = await self._secret.get()
-        present = self._bundle(secret)
+        present = self._bundle_or_empty(secret)
         if present is None:
             await self._secret.put(with_bundle(secret, self._keys, bundle))
             return bundle
         if present != bundle:
             _log.info(f"Another replica was first to fill Secret {self.place}: using its trust bundle")
         return present
-
-    async def replace(self, bundle: StoredBundle, *, expected: StoredBundle) -> None:
-        """Puts a trust bundle in the place of another, which is kept as the one previous generation.
-
-        Compare and swap: nothing is written unless the Secret holds `expected`, all at once if it does. The ConfigMap
-        is left alone; `publish` what was written. Whoever watches is told.
-
-        Args:
-            bundle: what to store; verified.
-            expected: what the Secret is to hold at that moment.
-
-        Raises:
-            StoreError, ApiUnavailableError: as `create`; also that the Secret holds something else.
-
-        Cancellation: at once; the Secret then holds the old bundle or the new.
-        """
-        await persist(partial(self._try_to_replace, bundle, expected), patience=self._patience)
-
-    async def _try_to_replace(self, bundle: StoredBundle, expected: StoredBundle) -> None:
-        secret = await self._secret.get()
-        present = self._bundle(secret)
-        if present == bundle:
-            return  # an attempt whose answer was lost has done it
-        if present != expected:
-            raise StoreError(
-                f"failed to update trust bundle secret: Secret {self.place} no longer holds what is to be "
-                "replaced, and was left alone: somebody else has changed it"
-            )
-        await self._secret.put(with_bundle(with_bundle(secret, self._keys.previous, present), self._keys, bundle))
 
     async def publish(self, bundle: StoredBundle) -> bool:
         """Makes the ConfigMap publish the trust anchors of a verified bundle, byte by byte as they are in the Secret.
@@ -217,7 +192,14 @@ class SecretStore:
 
         Cancellation: at once.
         """
-        guard = Guard(self.place, "the trust anchors", publish=partial(self._try_to_publish, accepted), seen=self._seen)
+        guard = Guard(
+            self.place,
+            "the trust anchors",
+            publish=partial(self._try_to_publish, accepted),
+            seen=self._seen,
+            config_map=self._conditions.condition("config-map"),
+            secret=self._conditions.condition("secret"),
+        )
         watched = (Guarded(guard.look, _fingerprint(accepted), Trigger.TRUST_BUNDLE), *beside)
         reported = present = tuple(each.known for each in watched)
 
@@ -249,6 +231,13 @@ class SecretStore:
     async def _seen(self) -> str:
         """What `watch` compares."""
         return _fingerprint(self._bundle(await self._secret.get()))
+
+    def _bundle_or_empty(self, secret: Mapping[str, Any]) -> StoredBundle | None:
+        """The trust bundle; None if one may be generated."""
+        bundle = self._bundle(secret)
+        if bundle is None:
+            check_nothing_foreign(secret, self._keys, beside=self._beside, place=self.place)
+        return bundle
 
     def _bundle(self, secret: Mapping[str, Any]) -> StoredBundle | None:
         return read_bundle(secret, self._keys, place=self.place)

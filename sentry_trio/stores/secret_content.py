@@ -5,18 +5,15 @@
 | `ca.crt`               | trust anchors                            | yes                   |
 | `issuer.crt`           | issuer chain, signing certificate first  | no                    |
 | `issuer.key`           | issuer key                               | no                    |
-| `previous-ca.crt`      | trust anchors before the last rotation   | no                    |
-| `previous-issuer.crt`  | issuer chain before it                   | no                    |
-| `previous-issuer.key`  | issuer key before it                     | no                    |
 | `jwt.key`              | signing key of JWTs                      | no                    |
 | `jwks.json`            | their public keys                        | yes                   |
 
-All but the previous ones are Dapr Sentry's, by the base names of the configured paths; whatever else is there is left
-alone, as it does, so that either may take over from the other.
+All are Dapr Sentry's, by the base names of the configured paths, so that either may take over from the other. Whatever
+else is there is left alone, and no certificate authority is generated beside other certificates and keys.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +21,8 @@ from typing import Any, Final
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.errors import IncompleteBundleError, InvalidOptionsError, StoreError
 
-PREVIOUS: Final = "previous-"
-"""What the keys of the generation before begin with."""
+_CERT_MANAGER: Final = ("tls.crt", "tls.key")  # its names of certificate chain and private key
+_PEM: Final = b"-----BEGIN "
 
 
 class IncompleteSecretError(IncompleteBundleError):
@@ -36,14 +33,39 @@ class IncompleteSecretError(IncompleteBundleError):
         present: the keys that are.
     """
 
-    def __init__(self, secret: str, missing: tuple[str, ...], present: tuple[str, ...]) -> None:
+    def __init__(self, secret: str, missing: tuple[str, ...], present: tuple[str, ...], foreign: Sequence[str]) -> None:
         super().__init__(tuple(map(Path, missing)), tuple(map(Path, present)))
         are = "is" if len(present) == 1 else "are"
+        remedy = "put back what is missing, or remove the rest to have a new certificate authority generated"
         text = (
             f"incomplete trust bundle: Secret {secret} lacks {' and '.join(missing)} while {' and '.join(present)} "
-            f"{are} there; put back what is missing, or remove the rest to have a new certificate authority generated"
+            f"{are} there; {_setting(foreign) if foreign else remedy}"
         )
         self.args = (text,)
+
+
+class ForeignKeysError(StoreError):
+    """The Secret has none of the three keys, but other certificates or private keys."""
+
+    def __init__(self, secret: str, names: Sequence[str], foreign: Sequence[str]) -> None:
+        super().__init__(
+            f"Secret {secret} has none of {', '.join(names)}, but {_setting(foreign)}; no certificate authority is "
+            "generated beside them: remove them to have one generated"
+        )
+
+
+def _setting(foreign: Sequence[str]) -> str:
+    """Names keys that hold something else, and the flags that would use them."""
+    found = f"it has {', '.join(foreign)}"
+    if set(_CERT_MANAGER) <= set(foreign):
+        return (
+            f"{found}, as cert-manager writes them: use these with --issuer-certificate-filename=tls.crt and "
+            "--issuer-key-filename=tls.key (in the chart global.issuerFilenames.cert and .key)"
+        )
+    return (
+        f"{found}: if these are the trust bundle, name them with --issuer-ca-filename, --issuer-certificate-filename "
+        "and --issuer-key-filename (in the chart global.issuerFilenames)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +98,9 @@ class Keys:
         return cls(*names)
 
     @property
-    def previous(self) -> "Keys":
-        """The keys of the generation before."""
-        return Keys(PREVIOUS + self.anchors, PREVIOUS + self.chain, PREVIOUS + self.key)
+    def names(self) -> tuple[str, str, str]:
+        """The three keys."""
+        return self.anchors, self.chain, self.key
 
 
 def read_bundle(secret: Mapping[str, Any], keys: Keys, *, place: str) -> StoredBundle | None:
@@ -96,14 +118,41 @@ def read_bundle(secret: Mapping[str, Any], keys: Keys, *, place: str) -> StoredB
         IncompleteSecretError: some are there.
         StoreError: a value is not what an API server writes.
     """
-    names = (keys.anchors, keys.chain, keys.key)
+    names = keys.names
     present = tuple(name for name in names if name in _data(secret))
     if not present:
         return None
     if len(present) < len(names):
-        raise IncompleteSecretError(place, tuple(name for name in names if name not in present), present)
+        missing = tuple(name for name in names if name not in present)
+        foreign = [name for name in _CERT_MANAGER if name in _data(secret) and name not in names]
+        raise IncompleteSecretError(place, missing, present, foreign)
     parts = read_parts(secret, names, place=place)
     return StoredBundle(*(parts[name] for name in names))
+
+
+def check_nothing_foreign(secret: Mapping[str, Any], keys: Keys, *, beside: Collection[str], place: str) -> None:
+    """Checks that a Secret without a trust bundle holds no other certificates or private keys.
+
+    Args:
+        secret: the object.
+        keys: where the three parts would be.
+        beside: keys that are Dapr Sentry's as well, those of JWTs.
+        place: names the Secret in errors.
+
+    Raises:
+        ForeignKeysError: it does: they may be a trust bundle under other names, which a new one must not replace.
+    """
+    others = {name: value for name, value in _data(secret).items() if name not in (*keys.names, *beside)}
+    foreign = sorted(name for name, value in others.items() if name in _CERT_MANAGER or _is_pem(value))
+    if foreign:
+        raise ForeignKeysError(place, keys.names, foreign)
+
+
+def _is_pem(value: object) -> bool:
+    try:
+        return _PEM in b64decode(value) if isinstance(value, str) else False
+    except ValueError:
+        return False
 
 
 def read_parts(secret: Mapping[str, Any], names: Sequence[str], *, place: str) -> dict[str, bytes]:

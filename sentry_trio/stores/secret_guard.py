@@ -8,13 +8,18 @@ from typing import Final
 import trio
 
 from sentry_trio.backoff import Backoff
+from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiUnavailableError, StoreError
 from sentry_trio.reload import Trigger
 from sentry_trio.stores.secret_object import ForbiddenError
 from sentry_trio.telemetry.logs import get_logger
 
-QUARREL: Final = 60.0
-"""Seconds within which another repair of the ConfigMap is the next of a series, and waits for longer: 2 s at most."""
+REPAIR_WINDOW: Final = 60.0
+"""Seconds within which another repair of the ConfigMap belongs to the same series: it is counted instead of logged, and
+the pauses between repairs grow from 0.25 s to 2 s."""
+
+REFUSALS: Final = 3
+"""Reads of the Secret in a row that are forbidden before that is reported: a new API server forbids for a moment."""
 
 _log: Final = get_logger("dapr.sentry.ca")
 
@@ -42,21 +47,33 @@ class Guard:
         part: what of the Secret the ConfigMap publishes, e.g. `the trust anchors`.
         publish: puts the ConfigMap right, if that is wrong, in one attempt; returns whether it was.
         seen: what the Secret holds, told apart by a text; what it raises as StoreError is what is seen instead.
+        config_map: set while the ConfigMap cannot be repaired.
+        secret: set while the Secret cannot be read for want of the permission.
     """
 
     def __init__(
-        self, place: str, part: str, *, publish: Callable[[], Awaitable[bool]], seen: Callable[[], Awaitable[str]]
+        self,
+        place: str,
+        part: str,
+        *,
+        publish: Callable[[], Awaitable[bool]],
+        seen: Callable[[], Awaitable[str]],
+        config_map: Condition,
+        secret: Condition,
     ) -> None:
         self._place = place
         self._part = part
         self._publish = publish
         self._seen = seen
-        self._told: str | None = None
-        self._last_repair = -math.inf
+        self._config_map = config_map
+        self._secret = secret
+        self._refusals = 0
+        self._repairs = 0
+        self._last_repair = self._logged_at = -math.inf
         self._backoff = Backoff(first=0.25, longest=2)
 
     async def look(self) -> str:
-        """What the Secret holds. That the ConfigMap cannot be put right is logged, once until that changes.
+        """What the Secret holds. If the ConfigMap cannot be repaired, that is logged once and reported.
 
         Raises:
             ApiUnavailableError: the API server could not be asked.
@@ -64,29 +81,47 @@ class Guard:
         try:
             repaired = await self._publish()
         except StoreError as error:
-            self._tell(str(error))
+            self._report(self._config_map, f"cannot keep ConfigMap {self._place} in step with the Secret: {error}")
         else:
-            self._told = None
+            if self._config_map.clear():
+                _log.info(f"ConfigMap {self._place} has {self._part} of the Secret again")
             if repaired:
                 await self._repaired()
         try:
-            return await self._seen()
+            seen = await self._seen()
         except ForbiddenError as error:
+            self._refusals += 1
+            if self._refusals >= REFUSALS:
+                self._report(self._secret, f"cannot look for changes of Secret {self._place}: {error}")
             # It says nothing of what the object holds, so that nothing has changed.
             raise ApiUnavailableError(str(error)) from error
         except StoreError as error:
-            return str(error)
+            seen = str(error)
+        self._refusals = 0
+        if self._secret.clear():
+            _log.info(f"looking for changes of Secret {self._place} again")
+        return seen
 
     async def _repaired(self) -> None:
-        _log.warning(f"ConfigMap {self._place} did not have {self._part} of the Secret any more: they were put back")
         now = trio.current_time()
-        if now - self._last_repair > QUARREL:
+        if now - self._last_repair > REPAIR_WINDOW:
             self._backoff.reset()
         self._last_repair = now
+        self._repairs += 1
+        if now - self._logged_at >= REPAIR_WINDOW:
+            self._log_repairs(now - self._logged_at)
+            self._logged_at, self._repairs = now, 0
         # Somebody may undo each repair at once, and would be answered as fast.
         await trio.sleep(self._backoff.next())
 
-    def _tell(self, text: str) -> None:
-        if text != self._told:
-            _log.warning(f"cannot compare ConfigMap and Secret: {text}")
-        self._told = text
+    def _log_repairs(self, seconds: float) -> None:
+        text = f"ConfigMap {self._place} did not have {self._part} of the Secret any more: they were put back"
+        if self._repairs > 1:
+            text += f", {self._repairs} times in {seconds:.0f} s; find out what else writes the ConfigMap"
+        _log.warning(text)
+
+    @staticmethod
+    def _report(condition: Condition, text: str) -> None:
+        if text != condition.message:
+            _log.warning(text)
+        condition.set(text)

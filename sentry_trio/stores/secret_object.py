@@ -66,7 +66,7 @@ class SecretObject:
             raise ApiUnavailableError(f"{failed}: {error}", retry_after=error.retry_after) from error
         except ApiRefusedError as error:
             if error.status == 409:
-                raise ApiUnavailableError(f"{failed}: {error}") from error
+                raise ApiUnavailableError(f"{failed}: {error}: {self._find_writer()}") from error
             kind = ForbiddenError if error.status == 403 else StoreError
             raise kind(f"{failed}: {self._why(verb, error)}") from error
 
@@ -80,4 +80,15 @@ class SecretObject:
         if error.status == 403:
             grant = f"grant {verb} on {self._kind.lower()}s {NAME} in the Role dapr-sentry of {self._namespace}"
             return f"{error}: {grant}, or install the chart, which does"
+        if error.status == 422 and "immutable" in str(error):
+            kind = self._kind.lower()
+            save = "save its values, " if self._kind == "Secret" else ""
+            return (
+                f"{self._kind} {self.place} is immutable: {save}delete it with 'kubectl delete {kind} {NAME} "
+                f"--namespace {self._namespace}' and create it again without 'immutable' ({error})"
+            )
         return f"{self._kind} {self.place}: {error}"
+
+    def _find_writer(self) -> str:
+        show = f"kubectl get {self._kind.lower()} {NAME} --namespace {self._namespace} -o yaml --show-managed-fields"
+        return f"something else writes it at the same time; '{show}' names what"

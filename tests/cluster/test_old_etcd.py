@@ -40,7 +40,7 @@ async def test_watches_last_and_changes_are_seen_at_once(old_cluster: Cluster, t
 
         async with beside(partial(store.watch, OLD)) as told:
             # The fault, which takes 3 s to show: a watch of the same object without a version.
-            with pytest.raises(ApiUnavailableError, match="504 Timeout: .*Too large resource version"):
+            with pytest.raises(ApiUnavailableError, match=r"504 Timeout: .*Too large resource version"):
                 async with session.watch(
                     f"/api/v1/namespaces/{namespace}/secrets",
                     {"fieldSelector": "metadata.name=dapr-trust-bundle"},

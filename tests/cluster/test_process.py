@@ -171,6 +171,23 @@ async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
             await _port(process)
 
 
+async def test_an_emptied_secret_is_a_warning_with_the_number_of_sidecars(plane: ControlPlane) -> None:
+    containers = [{"name": name, "image": f"registry.example/{name}:1"} for name in ("app", "daprd")]
+    manifest = manifests.pod("shop-1", containers=containers, annotations={"dapr.io/enabled": "true"})
+    await plane.cluster.create_pod(plane.namespace, manifest)
+    with plane.process() as process:
+        await _port(process)
+        (warned,) = [record for record in process.records if "pods with a Dapr sidecar: " in str(record["msg"])]
+        with trio.fail_after(10):
+            events = await _events(plane)
+            while not events:
+                events = await _events(plane)
+    assert warned["level"] == "warning"
+    # Other tests' pods are in this cluster, too.
+    assert int(str(warned["msg"]).partition("pods with a Dapr sidecar: ")[2].partition(".")[0]) >= 1
+    assert [event["message"] for event in events] == [warned["msg"]]
+
+
 async def test_not_ready_before_the_first_listing_of_pods(plane: ControlPlane, tmp_path: Path) -> None:
     """Otherwise a rolling update sends callers to a replica that can only answer Unavailable."""
     async with faulty(plane.cluster) as faults:

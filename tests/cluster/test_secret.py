@@ -118,13 +118,20 @@ async def test_a_missing_object_is_told_with_its_remedy(
         await store.create(NEW)
 
 
-async def test_an_immutable_secret_is_told_without_its_values(installation: Installation, store: SecretStore) -> None:
-    await installation.write(parts_of(OLD))
-    await installation.edit("secrets", immutable=True)
-    with pytest.raises(StoreError, match=r"^failed to update trust bundle secret: Secret .* 422 Invalid: ") as caught:
-        await store.replace(NEW, expected=OLD)
-    assert b64encode(NEW.key).decode() not in str(caught.value)
-    assert b64encode(OLD.key).decode() not in str(caught.value)
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+async def test_an_immutable_object_is_told_with_its_remedy(
+    installation: Installation, store: SecretStore, kind: str
+) -> None:
+    if kind == "ConfigMap":
+        await installation.write(parts_of(NEW))
+    await installation.edit(f"{kind.lower()}s", immutable=True)
+    place = f"{installation.namespace}/dapr-trust-bundle"
+    with pytest.raises(StoreError) as caught:
+        await (store.create(NEW) if kind == "Secret" else store.publish(NEW))
+    text = str(caught.value)
+    assert text.startswith(f"failed to update trust bundle {kind.lower()}: {kind} {place} is immutable: ")
+    assert f"'kubectl delete {kind.lower()} dapr-trust-bundle --namespace {installation.namespace}'" in text
+    assert b64encode(NEW.key).decode() not in text
 
 
 async def test_a_missing_right_is_told(installation: Installation) -> None:
@@ -133,16 +140,6 @@ async def test_a_missing_right_is_told(installation: Installation) -> None:
             StoreError, match=r"^failed to get trust bundle secret: GET .* 403 Forbidden: .* cannot get "
         ):
             await store_over(session, installation).load()
-
-
-async def test_a_replacement_keeps_the_generation_before(installation: Installation, store: SecretStore) -> None:
-    await installation.write(parts_of(OLD))
-    await store.replace(NEW, expected=OLD)
-    assert await store.load() == NEW
-    assert await store.previous() == OLD
-    with pytest.raises(StoreError, match="no longer holds what is to be replaced"):
-        await store.replace(NEXT, expected=OLD)
-    assert await store.load() == NEW
 
 
 @pytest.mark.parametrize("fault", [Fault(status=503), Fault(cut_after=1)], ids=["not done", "done"])

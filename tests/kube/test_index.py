@@ -54,6 +54,17 @@ async def test_it_is_ready_when_both_kinds_are_listed(autojump_clock: MockClock,
         nursery.cancel_scope.cancel()
 
 
+async def test_sidecars_are_counted(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
+    assert index.sidecars == 0
+    ordinary, native, other = pod("ordinary"), pod("native"), pod("other", app_id="annotated-only")
+    ordinary["spec"]["containers"] = [{"name": "app"}, {"name": "daprd"}]
+    native["spec"]["initContainers"] = [{"name": "daprd", "restartPolicy": "Always"}]
+    for each in (ordinary, native, other):
+        objects.put(each)
+    await wait_all_tasks_blocked()
+    assert index.sidecars == 2
+
+
 async def test_what_is_not_known_is_asked_for(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
     objects.put(pod("new"), quietly=True)
     found = await index.pod("default", "new")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -14,11 +15,12 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.conditions import Conditions
 from sentry_trio.errors import (
+    ApiRefusedError,
     ApiUnavailableError,
     IncompleteBundleError,
     InvalidOptionsError,
-    SentryError,
     StoreError,
 )
 from sentry_trio.reload import ReloadCause
@@ -33,8 +35,8 @@ PLACE = f"{NAMESPACE}/dapr-trust-bundle"
 PARTS = {"ca.crt": OLD.anchors, "issuer.crt": OLD.chain, "issuer.key": OLD.key}
 
 
-def store_of(api: FakeApi, keys: Keys = KEYS) -> SecretStore:
-    return SecretStore(api, NAMESPACE, keys)
+def store_of(api: FakeApi, keys: Keys = KEYS, conditions: Conditions | None = None) -> SecretStore:
+    return SecretStore(api, NAMESPACE, keys, conditions=conditions)
 
 
 def encoded(parts: dict[str, bytes]) -> dict[str, str]:
@@ -82,7 +84,6 @@ def test_keys_are_the_base_names_of_the_paths() -> None:
     assert Keys.of_paths(Path("/a/root.pem"), Path("/b/chain.pem"), Path("key.pem")) == Keys(
         "root.pem", "chain.pem", "key.pem"
     )
-    assert Keys().previous == Keys("previous-ca.crt", "previous-issuer.crt", "previous-issuer.key")
 
 
 def test_keys_must_differ() -> None:
@@ -102,7 +103,7 @@ async def test_other_keys_are_used_when_asked_for() -> None:
 # --- loading
 
 
-@pytest.mark.parametrize("data", [None, {}, {"jwt.key": "aGk=", "previous-ca.crt": "aGk="}])
+@pytest.mark.parametrize("data", [None, {}, {"jwt.key": "aGk=", "other": "aGk="}])
 async def test_a_secret_without_any_of_the_three_keys_is_none(data: dict[str, str] | None) -> None:
     api = installed()
     api.edit(SECRET, data=data)
@@ -129,7 +130,7 @@ PARTIAL = [some for size in (1, 2) for some in itertools.combinations(PARTS, siz
 
 
 @pytest.mark.parametrize("present", PARTIAL, ids=" ".join)
-@pytest.mark.parametrize("operation", ["load", "create", "replace"])
+@pytest.mark.parametrize("operation", ["load", "create"])
 async def test_a_part_of_a_set_is_an_error_and_is_left_alone(present: tuple[str, ...], operation: str) -> None:
     api = installed()
     api.edit(SECRET, data=encoded({name: PARTS[name] for name in present}))
@@ -138,7 +139,6 @@ async def test_a_part_of_a_set_is_an_error_and_is_left_alone(present: tuple[str,
     operations: dict[str, Callable[[], Awaitable[object]]] = {
         "load": store.load,
         "create": partial(store.create, NEW),
-        "replace": partial(store.replace, NEW, expected=OLD),
     }
     with pytest.raises(IncompleteBundleError) as caught:
         await operations[operation]()
@@ -223,6 +223,73 @@ async def test_what_is_not_base64_is_told_without_its_value(value: object) -> No
     with pytest.raises(StoreError, match=r"dapr-trust-bundle: issuer\.key: the value is not base64$") as caught:
         await store_of(api).load()
     assert caught.value.__suppress_context__
+
+
+FOREIGN = {
+    "cert-manager": (
+        {"tls.crt": b"", "tls.key": b""},
+        "it has tls.crt, tls.key, as cert-manager writes them: use these",
+    ),
+    "other names": (
+        {"root.pem": b"# a root\n-----BEGIN CERTIFICATE-----\n", "notes": b"x"},
+        "it has root.pem: if these",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("operation", ["load", "create"])
+async def test_nothing_is_generated_beside_other_certificates_and_keys(name: str, operation: str) -> None:
+    parts, text = FOREIGN[name]
+    api = installed()
+    api.edit(SECRET, data=encoded(parts))
+    before = dict(api.objects)
+    store = store_of(api)
+    operations: dict[str, Callable[[], Awaitable[object]]] = {"load": store.load, "create": partial(store.create, NEW)}
+    with pytest.raises(StoreError) as caught:
+        await operations[operation]()
+    said = str(caught.value)
+    assert said.startswith(f"Secret {PLACE} has none of ca.crt, issuer.crt, issuer.key, but {text}")
+    assert "--issuer-certificate-filename" in said
+    assert said.endswith("; no certificate authority is generated beside them: remove them to have one generated")
+    assert api.objects == before
+
+
+async def test_a_secret_of_cert_manager_is_told_with_the_setting_that_uses_it() -> None:
+    api = installed()
+    api.edit(SECRET, data=encoded({"ca.crt": b"anchors", "tls.crt": b"chain", "tls.key": b"key"}))
+    with pytest.raises(IncompleteBundleError) as caught:
+        await store_of(api).load()
+    assert str(caught.value) == (
+        f"incomplete trust bundle: Secret {PLACE} lacks issuer.crt and issuer.key while ca.crt is there; it has "
+        "tls.crt, tls.key, as cert-manager writes them: use these with --issuer-certificate-filename=tls.crt and "
+        "--issuer-key-filename=tls.key (in the chart global.issuerFilenames.cert and .key)"
+    )
+    assert await store_of(api, Keys("ca.crt", "tls.crt", "tls.key")).load() == StoredBundle(
+        b"anchors", b"chain", b"key"
+    )
+
+
+async def test_the_keys_of_jwts_are_nothing_foreign() -> None:
+    api = installed()
+    api.edit(SECRET, data=encoded({"jwt.pem": b"-----BEGIN PRIVATE KEY-----\n"}))
+    assert await SecretStore(api, NAMESPACE, KEYS, beside=("jwt.pem", "jwks.json")).load() is None
+    with pytest.raises(StoreError, match=r"has jwt\.pem"):
+        await store_of(api).load()
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+async def test_an_immutable_object_is_told_with_its_remedy(kind: str) -> None:
+    api = installed()
+    write(api, NEW)
+    if kind == "Secret":
+        api.edit(SECRET, data={})
+    error = refused(422, "Invalid: data: Forbidden: field is immutable when `immutable` is set")
+    api.faults.append(Fault("replace", f"{kind.lower()}s", error))
+    with pytest.raises(StoreError) as caught:
+        await (store_of(api).create(NEW) if kind == "Secret" else store_of(api).publish(NEW))
+    save = "save its values, " if kind == "Secret" else ""
+    assert f"{kind} {PLACE} is immutable: {save}delete it with 'kubectl delete {kind.lower()} " in str(caught.value)
 
 
 # --- patience
@@ -353,7 +420,9 @@ async def test_a_write_that_lands_late_wins_over_its_own_retry(autojump_clock: M
 async def test_endless_conflicts_are_given_up(autojump_clock: MockClock) -> None:
     api = installed()
     api.faults.append(Fault("replace", "secrets", refused(409, "Conflict"), left=float("inf")))
-    with pytest.raises(ApiUnavailableError, match=r"^failed to update trust bundle secret: 409 Conflict$"):
+    with pytest.raises(
+        ApiUnavailableError, match=r"^failed to update trust bundle secret: 409 Conflict: .*kubectl get secret dapr"
+    ):
         await store_of(api).create(NEW)
 
 
@@ -365,62 +434,6 @@ async def test_cancelled_anywhere_it_has_written_all_or_nothing(autojump_clock: 
     assert held(api) in ({}, parts_of(NEW))
     api.pause = 0
     assert await store_of(api).create(NEW) == NEW
-
-
-# --- replacing
-
-
-async def test_a_replacement_keeps_one_previous_generation() -> None:
-    api = filled(OLD)
-    api.edit(SECRET, data=api.objects[SECRET]["data"] | {"jwt.key": "aGk="})
-    store = store_of(api)
-    assert await store.previous() is None
-    await store.replace(NEW, expected=OLD)
-    assert await store.load() == NEW
-    assert await store.previous() == OLD
-    await store.replace(NEXT, expected=NEW)
-    assert await store.load() == NEXT
-    assert await store.previous() == NEW
-    kept = {f"previous-{name}": part for name, part in parts_of(NEW).items()}
-    assert held(api) == parts_of(NEXT) | kept | {"jwt.key": b"hi"}
-
-
-@pytest.mark.parametrize("present", [NEXT, None])
-async def test_nothing_is_replaced_but_what_was_expected(present: StoredBundle | None) -> None:
-    api = filled(present) if present else installed()
-    before = dict(api.objects)
-    with pytest.raises(StoreError, match="no longer holds what is to be replaced, and was left alone"):
-        await store_of(api).replace(NEW, expected=OLD)
-    assert api.objects == before
-
-
-async def test_of_two_replacements_one_is_made(autojump_clock: MockClock) -> None:
-    api = filled(OLD)
-    outcomes: list[SentryError | None] = []
-
-    async def replace(bundle: StoredBundle) -> None:
-        try:
-            await store_of(api).replace(bundle, expected=OLD)
-        except SentryError as error:
-            outcomes.append(error)
-        else:
-            outcomes.append(None)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(replace, NEW)
-        nursery.start_soon(replace, NEXT)
-    assert [type(outcome) for outcome in outcomes].count(StoreError) == 1
-    assert outcomes.count(None) == 1
-    assert await store_of(api).previous() == OLD
-
-
-@pytest.mark.parametrize("after", [True, False], ids=["done", "not done"])
-async def test_a_replacement_whose_answer_was_lost_is_made_once(autojump_clock: MockClock, after: bool) -> None:
-    api = filled(OLD)
-    api.faults.append(Fault("replace", "secrets", unavailable(), after=after))
-    await store_of(api).replace(NEW, expected=OLD)
-    assert await store_of(api).load() == NEW
-    assert await store_of(api).previous() == OLD
 
 
 # --- publishing
@@ -506,11 +519,13 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watching(api: FakeApi, accepted: StoredBundle = OLD, *, failures: int = 0) -> AsyncIterator[Watcher]:
+async def watching(
+    api: FakeApi, accepted: StoredBundle = OLD, *, failures: int = 0, conditions: Conditions | None = None
+) -> AsyncIterator[Watcher]:
     watcher = Watcher(api)
     watcher.failures = failures
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(store_of(api).watch, accepted, watcher.changed))
+        await nursery.start(partial(store_of(api, conditions=conditions).watch, accepted, watcher.changed))
         yield watcher
         nursery.cancel_scope.cancel()
 
@@ -595,7 +610,10 @@ async def test_a_foreign_edit_of_the_config_map_is_undone_and_logged(
     ]
 
 
-async def test_somebody_who_undoes_each_repair_does_not_make_a_storm(autojump_clock: MockClock) -> None:
+async def test_repeated_repairs_are_one_warning_a_minute_with_their_number(
+    autojump_clock: MockClock, lines: list[Line]
+) -> None:
+    """Somebody undoes each repair at once."""
     api = filled()
 
     async def quarrel(verb: str, _path: str) -> None:
@@ -604,8 +622,14 @@ async def test_somebody_who_undoes_each_repair_does_not_make_a_storm(autojump_cl
 
     api.before = quarrel
     async with watching(api):
-        await trio.sleep(120)
-    assert 30 <= api.count("replace") <= 130
+        await trio.sleep(200)
+    repairs = api.count("replace")
+    assert 50 <= repairs <= 210
+    first, *others = warnings_in(lines)
+    assert first == f"ConfigMap {PLACE} did not have the trust anchors of the Secret any more: they were put back"
+    assert len(others) == 3
+    counts = [int(re.findall(r"put back, (\d+) times in 6\d s; find out what else writes", text)[0]) for text in others]
+    assert repairs - 70 <= 1 + sum(counts) <= repairs
 
 
 @pytest.mark.parametrize("trouble", ["removed", "refused"])
@@ -626,7 +650,54 @@ async def test_a_config_map_that_cannot_be_repaired_is_told_once(
         await trio.sleep(10)
         assert len(watcher.calls) == 1
     (warning,) = warnings_in(lines)
-    assert warning.startswith("cannot compare ConfigMap and Secret: failed to ")
+    assert warning.startswith(f"cannot keep ConfigMap {PLACE} in step with the Secret: failed to ")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "remedy"),
+    [
+        (
+            refused(422, "Invalid: data: Forbidden: field is immutable when `immutable` is set"),
+            "kubectl delete configmap",
+        ),
+        (refused(404, "NotFound"), "run 'kubectl create configmap"),
+        (refused(403, "Forbidden"), "grant update on configmaps"),
+    ],
+    ids=["immutable", "deleted", "forbidden"],
+)
+async def test_a_config_map_that_cannot_be_repaired_is_a_condition(
+    autojump_clock: MockClock, trouble: ApiRefusedError, remedy: str
+) -> None:
+    api = filled()
+    conditions = Conditions()
+    async with watching(api, conditions=conditions):
+        await trio.sleep(1)
+        fault = Fault("replace", "configmaps", trouble, left=math.inf)
+        api.faults.append(fault)
+        api.edit(CONFIG_MAP, data={})
+        await trio.sleep(100)
+        assert remedy in conditions.active["config-map"]
+        fault.left = 0
+        api.edit(CONFIG_MAP, data={"more": "edits"})
+        await trio.sleep(5)
+        assert (dict(conditions.active), published(api)) == ({}, OLD.anchors.decode())
+
+
+async def test_a_secret_that_may_not_be_read_is_a_condition(autojump_clock: MockClock, lines: list[Line]) -> None:
+    api = filled()
+    conditions = Conditions()
+    async with watching(api, conditions=conditions) as watcher:
+        await trio.sleep(1)
+        fault = Fault("get", "secrets", refused(403, "Forbidden"), left=math.inf)
+        api.faults.append(fault)
+        write(api, NEW)
+        await trio.sleep(100)
+        assert conditions.active["secret"].startswith(f"cannot look for changes of Secret {PLACE}: failed to get ")
+        assert watcher.calls == []
+        fault.left = 0
+        await trio.sleep(10)
+        assert (dict(conditions.active), len(watcher.calls)) == ({}, 1)
+    assert len(warnings_in(lines)) == 1
 
 
 @pytest.mark.parametrize("how", ["cut", "expire", "close_watches"])
@@ -744,17 +815,6 @@ async def test_other_failures_of_who_is_told_end_the_watch(autojump_clock: MockC
 
     with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="no"), flatten_subgroups=True):
         await store_of(filled(NEW)).watch(OLD, changed)
-
-
-async def test_own_replacement_is_told_to_the_run_that_it_replaces(autojump_clock: MockClock) -> None:
-    api = filled()
-    async with watching(api) as watcher:
-        await trio.sleep(1)
-        await store_of(api).replace(NEW, expected=OLD)
-        await store_of(api).publish(NEW)
-        await trio.sleep(10)
-        assert len(watcher.calls) == 1
-        assert published(api) == NEW.anchors.decode()
 
 
 # --- secrets stay secret
