@@ -107,7 +107,7 @@ async def open_kubernetes(
         )
         events = EventRecorder(session, options.namespace, Involved("Secret", _BUNDLE), instance=_instance(environ))
         await outer.enter_async_context(outliving(events.keep))
-        index = Index(session, conditions=conditions)
+        index = Index(session, conditions=conditions, containers=options.image_extension)
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))
         wanted = audiences(options.trust_domain, options.namespace)
         reviewer = TokenReviewer(session, wanted, now=now, condition=conditions.condition("token-reviews"))

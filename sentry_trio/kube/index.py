@@ -27,11 +27,14 @@ class Index:
         api: the API server.
         page: objects in one answer at most while they are listed.
         conditions: `pods` and `configurations` are set while these cannot be followed.
+        containers: reads the containers of pods as well.
     """
 
-    def __init__(self, api: RawApi, *, page: int = PAGE, conditions: Conditions | None = None) -> None:
+    def __init__(
+        self, api: RawApi, *, page: int = PAGE, conditions: Conditions | None = None, containers: bool = False
+    ) -> None:
         problems = conditions or Conditions()
-        pods = Kind(PODS, PodReader().read)
+        pods = Kind(PODS, PodReader(containers=containers).read)
         configurations = Kind(CONFIGURATIONS, read_configuration)
         self._gone = _Gone(REMEMBERED)
         self._pods = Reflector(api, pods, deleted=self._gone.add, page=page, condition=problems.condition("pods"))

@@ -42,7 +42,8 @@ class Pod:
         uid: which no other pod ever has.
         service_account: the name of the one it runs under.
         annotations: those that begin with `dapr.io/`.
-        containers: init containers that go on running first, then the others, each in the order of the spec.
+        containers: init containers that go on running first, then the others, each in the order of the spec; empty if
+            the reader was not asked for them.
     """
 
     namespace: str
@@ -90,14 +91,33 @@ class _Object(msgspec.Struct):
     status: _Status = msgspec.field(default_factory=_Status)
 
 
+class _LeanSpec(msgspec.Struct, rename="camel"):
+    service_account_name: str = ""
+
+
+class _LeanObject(msgspec.Struct):
+    """The same without containers."""
+
+    metadata: _Metadata
+    spec: _LeanSpec = msgspec.field(default_factory=_LeanSpec)
+
+
 _decoder: Final = msgspec.json.Decoder(_Object)
+_lean_decoder: Final = msgspec.json.Decoder(_LeanObject)
 
 
 class PodReader:
-    """Reads pods, and keeps once what is equal in several: namespaces, accounts, annotations, containers."""
+    """Reads pods, and keeps once what is equal in several: namespaces, accounts, annotations, containers.
 
-    def __init__(self) -> None:
+    Args:
+        containers: reads the containers as well, which only certificates with container images need.
+    """
+
+    def __init__(self, *, containers: bool = False) -> None:
         self._shared = Shared()
+        self._decoder: msgspec.json.Decoder[_Object] | msgspec.json.Decoder[_LeanObject] = (
+            _decoder if containers else _lean_decoder
+        )
 
     def read(self, document: bytes | msgspec.Raw) -> Pod:
         """Reads the JSON of a pod.
@@ -105,7 +125,7 @@ class PodReader:
         Raises:
             msgspec.MsgspecError: it is none.
         """
-        found = _decoder.decode(document)
+        found = self._decoder.decode(document)
         metadata, one = found.metadata, self._shared.one
         return Pod(
             one(metadata.namespace),
@@ -113,7 +133,7 @@ class PodReader:
             metadata.uid,
             one(found.spec.service_account_name),
             self._annotations(metadata.annotations or {}),
-            one(tuple(one(container) for container in _containers(found))),
+            one(tuple(one(container) for container in _containers(found))) if isinstance(found, _Object) else (),
         )
 
     def _annotations(self, annotations: dict[str, str]) -> Mapping[str, str]:
@@ -122,7 +142,7 @@ class PodReader:
 
 
 def _containers(found: _Object) -> list[Container]:
-    """As Dapr Sentry 1.18 lists them in certificates: containers that end before others begin are none of them."""
+    """The containers in Dapr's order, without init containers that end before others begin."""
     spec, status = found.spec, found.status
     lasting = [each for each in spec.init_containers or () if each.restart_policy == "Always"]
     return [
@@ -139,7 +159,7 @@ def _read(containers: list[_Container], statuses: list[_ContainerStatus] | None,
 def digest_of(image_id: str) -> str:
     """The digest in a container status's imageID, whose form is the container runtime's choice.
 
-    What follows the last `@`, or all of it if it is a digest alone, or nothing: as Dapr Sentry 1.18 reads it.
+    What follows the last `@`, or all of it if it is a digest alone, or nothing: as Dapr's development branch reads it.
     """
     _, at, digest = image_id.rpartition("@")
     if at:

@@ -72,6 +72,13 @@ FLAGS: Final = (
             _VERIFICATIONS,
             _KUBERNETES,
         ),
+        _own(
+            "image-extension",
+            _BOOL,
+            _OFF,
+            "Name a pod's container images in its certificate, where all its peers can read them",
+            needs=_KUBERNETES,
+        ),
     ),
     *_group(
         "JWT",

@@ -11,9 +11,11 @@ from urllib.request import urlopen
 
 import pytest
 import trio
+from cryptography import x509
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
+from sentry_trio.ca.images import OID
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.client import Obtained, RequestFailedError, Workload, obtain
 from tests.authorities import SKEW, wall_clock
@@ -75,6 +77,21 @@ def _other_bundle(namespace: str) -> StoredBundle:
 
 def _parts(bundle: StoredBundle) -> dict[str, bytes]:
     return {"ca.crt": bundle.anchors, "issuer.crt": bundle.chain, "issuer.key": bundle.key}
+
+
+@pytest.mark.parametrize("flags", [(), ("--image-extension",)], ids=["off", "on"])
+async def test_images_are_in_the_certificate_only_if_asked_for(plane: ControlPlane, flags: tuple[str, ...]) -> None:
+    with plane.process(*flags) as process:
+        port = await _port(process)
+        obtained = await _ask(plane, port, await _pod(plane, app_id="shop"), "shop")
+    found = [each.value for each in obtained.certificate.extensions if each.oid == OID]
+    if not flags:
+        assert found == []
+    else:
+        (extension,) = found
+        assert isinstance(extension, x509.UnrecognizedExtension)
+        (image,) = json.loads(extension.value[2:])
+        assert (image["role"], image["containerName"]) == ("app", "app")
 
 
 @pytest.mark.parametrize("verification", ["review", "local"])

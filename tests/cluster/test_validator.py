@@ -79,7 +79,7 @@ async def mesh(request: pytest.FixtureRequest, cluster: Cluster, namespace: str,
             session_of(cluster, namespace, tmp_path, rights=(REVIEWS, READS, CONFIGURATIONS))
         )
         nursery = await stack.enter_async_context(trio.open_nursery())
-        index = Index(session)
+        index = Index(session, containers=True)
         nursery.start_soon(index.keep)  # the first request waits for it
         checker = checkers_over(session).of(request.param)
         validator = KubernetesValidator(checker, index, trust_domain=MESH, namespace=namespace)

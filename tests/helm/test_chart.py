@@ -299,6 +299,7 @@ def test_the_trust_domain_may_be_a_spiffe_id(helm: Helm) -> None:
             {"serviceMonitor.enabled"},
         ),
         ({"mode": "standalone", "confirmStandalone": True, "tokenVerification": "local"}, {"tokenVerification"}),
+        ({"mode": "standalone", "confirmStandalone": True, "imageExtension": True}, {"imageExtension"}),
         (
             {"dapr_config": {"dapr_default_system_config_name": "other"}},
             {"dapr_config.dapr_default_system_config_name"},

@@ -146,6 +146,7 @@ ALL: Final[dict[str, dict[str, Any]]] = {
     "cert-manager": {"tls": ISSUED},
     "unprotected": {"trustBundle": {"protect": False}},
     "flags": {"caKeyType": "p384", "drainTimeout": "20s", "tokenVerification": "local", "extraArgs": ["--max-calls=9"]},
+    "image extension": {"imageExtension": True},
     "audit, stdout": {"auditLog": {"path": "stdout"}},
     "audit, file": AUDITED,
     "jwt": {

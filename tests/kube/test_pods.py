@@ -17,7 +17,7 @@ def document(**parts: Any) -> dict[str, Any]:
 
 
 def read(**parts: Any) -> Any:
-    return PodReader().read(json.dumps(document(**parts)).encode())
+    return PodReader(containers=True).read(json.dumps(document(**parts)).encode())
 
 
 def test_what_matters_of_a_pod() -> None:
@@ -95,8 +95,16 @@ def test_digests(image_id: str, digest: str) -> None:
     assert digest_of(image_id) == digest
 
 
+def test_containers_are_read_only_if_asked_for() -> None:
+    spec = {"serviceAccountName": "cart", "containers": [{"name": "app", "image": "app:1"}]}
+    # Not looked at, so that no form of theirs can refuse the pod.
+    spec["initContainers"] = 1  # type: ignore[assignment]
+    pod = PodReader().read(json.dumps(document(spec=spec, status=[])).encode())
+    assert (pod.service_account, pod.containers) == ("cart", ())
+
+
 def test_equal_parts_are_the_same_objects() -> None:
-    reader = PodReader()
+    reader = PodReader(containers=True)
     spec = {"serviceAccountName": "cart", "containers": [{"name": "app", "image": "app:1"}]}
     pods = [
         reader.read(

@@ -60,6 +60,7 @@ TABLE: list[tuple[str, Kind, Value | None, str, object, object]] = [
     ("ca-key-type", Kind.STRING, "p256", "ed25519", "p256", "ed25519"),
     ("drain-timeout", Kind.DURATION, timedelta(seconds=10), "0", timedelta(seconds=10), timedelta()),
     ("token-verification", Kind.STRING, "review", "local", TokenVerification.REVIEW, TokenVerification.LOCAL),
+    ("image-extension", Kind.BOOL, False, "true", False, True),
     ("max-connections", Kind.INT, 2000, "9", 2000, 9),
     ("max-connections-per-peer", Kind.INT, 500, "9", 500, 9),
     ("max-calls", Kind.INT, 500, "9", 500, 9),
@@ -273,12 +274,18 @@ def test_keys_may_be_rotated() -> None:
 def test_flags_of_features_that_are_off_are_accepted_with_a_warning() -> None:
     options = parse(
         *("--jwt-ttl=1h", "--jwt-signing-algorithm=x", "--jwt-key-rotation=720h", "--oidc-path-prefix=x"),
-        *("--enable-metrics=0", "--metrics-port=x", "--token-verification=local", "--log-level=debug"),
+        *(
+            "--enable-metrics=0",
+            "--metrics-port=x",
+            "--token-verification=local",
+            "--image-extension",
+            "--log-level=debug",
+        ),
     )
     assert (options.jwt_key_rotation, options.jwt_signing_algorithm) == (timedelta(days=30), "x")
     assert options.oidc_path_prefix == "x"
     assert options.warnings == (
-        "no effect in standalone mode: --token-verification",
+        "no effect in standalone mode: --token-verification, --image-extension",
         "no effect without --jwt-enabled: --jwt-signing-algorithm, --jwt-ttl, --jwt-key-rotation",
         "no effect without --oidc-enabled: --oidc-path-prefix",
         "no effect without --enable-metrics: --metrics-port",

@@ -127,6 +127,9 @@ prometheus.io/path: /
 {{- with .Values.tokenVerification }}
 - {{ printf "--token-verification=%s" . | quote }}
 {{- end }}
+{{- if .Values.imageExtension }}
+- --image-extension
+{{- end }}
 {{- with .Values.auditLog.path }}
 - {{ printf "--audit-log=%s" . | quote }}
 {{- end }}

@@ -181,6 +181,9 @@ serviceMonitor.enabled: there are no metrics without global.prometheus.enabled=t
 {{- if and $v.tokenVerification (eq (include "sentry.mode" .) "standalone") }}
 tokenVerification: pods' tokens are checked in Kubernetes mode only
 {{- end }}
+{{- if and $v.imageExtension (eq (include "sentry.mode" .) "standalone") }}
+imageExtension: the images of a pod are known in Kubernetes mode only
+{{- end }}
 {{- with (get ($v.dapr_config | default dict) "dapr_default_system_config_name") }}
 {{- if ne . "daprsystem" }}
 dapr_config.dapr_default_system_config_name: Sentry and Dapr read the Configuration daprsystem
