@@ -351,3 +351,22 @@ async def test_what_takes_a_new_process_is_said(tmp_path: Path) -> None:
             configuration.write_text("spec: {mtls: {controlPlaneTrustDomain: localhost}}")
             await until(served, run=2)
     assert not any("has no effect" in line["event"] for line in lines)
+
+
+async def test_a_private_key_that_every_user_can_read_is_a_warning_at_start(tmp_path: Path) -> None:
+    jwt = ("--jwt-enabled", "--jwt-signing-algorithm=ES256")
+    async with serving(tmp_path, *jwt):
+        pass
+    for directory in (tmp_path, *tmp_path.parents):
+        if not directory.stat().st_mode & 0o001:
+            directory.chmod(directory.stat().st_mode | 0o001)
+    for name in ("issuer.key", "jwt.key"):
+        (tmp_path / name).chmod(0o644)
+    with capture_logs() as lines:
+        async with serving(tmp_path, *jwt) as served:
+            await served.application.authority.restart()
+    told = [str(line["event"]) for line in lines if "every user of this machine" in str(line["event"])]
+    assert [name for name in ("issuer.key", "jwt.key") for text in told if f"/{name} (mode 0644)" in text] == [
+        "issuer.key",
+        "jwt.key",
+    ]

@@ -25,6 +25,7 @@ from sentry_trio.settings.options import Options
 from sentry_trio.stores.configuration import read_configuration
 from sentry_trio.stores.disk import reason_of
 from sentry_trio.stores.files import FileStore
+from sentry_trio.stores.permissions import KeyPermissions
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
@@ -81,6 +82,7 @@ class Standalone:
         self._files = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
         self._store = FileStore(*self._files)
         self._jwt = _jwt_files(options, metrics, now)
+        self._permissions = KeyPermissions()
         self._jwt_paths = () if self._jwt is None else (options.jwt_key_path, options.jwks_path)
 
     def tell(self, notice: Notice, message: str) -> None:
@@ -100,6 +102,7 @@ class Standalone:
             _ca_log.info("Root and issuer certs found: using credentials from store")
             bundle = self._verified(stored)
             tracker.accept(self._store.contents(stored))
+            await self._permissions.check(options.issuer_key_path, stored.key)
         elif may_generate:
             bundle = await self._generated(configuration, tracker)
         else:
@@ -110,6 +113,7 @@ class Standalone:
         jwts = None
         if self._jwt is not None:
             jwts = await self._jwt.open(configuration, tracker, may_generate=may_generate)
+            await self._permissions.check(options.jwt_key_path, jwts.stored.key)
         return Ingredients(
             configuration=configuration,
             bundle=bundle,

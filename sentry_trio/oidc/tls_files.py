@@ -8,6 +8,7 @@ import trio
 from sentry_trio.errors import ServerTLSError
 from sentry_trio.grpc import server_context
 from sentry_trio.stores.disk import Disk, Trouble
+from sentry_trio.stores.permissions import KeyPermissions
 
 
 class TLSFiles:
@@ -24,6 +25,7 @@ class TLSFiles:
     def __init__(self, certificate: Path, key: Path) -> None:
         self.context: ssl.SSLContext | None = None
         self.paths = (certificate, key)
+        self._permissions = KeyPermissions()
 
     async def load(self) -> tuple[Path, ...]:
         """Reads the files; returns those that are not there, and then nothing has changed.
@@ -38,6 +40,7 @@ class TLSFiles:
         if not missing:
             chain, key = (content or b"" for content in contents)
             self.context = self._context(chain, key)
+            await self._permissions.check(self.paths[1], key)
         return missing
 
     def _read(self) -> list[bytes | None]:
