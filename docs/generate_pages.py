@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from sentry_trio.cli.commands import COMMANDS
 from sentry_trio.settings.configuration import MOST_BYTES, MOST_DURATION, Configuration, parse_configuration
 from sentry_trio.settings.durations import format_duration
 from sentry_trio.settings.flag_table import FLAGS
@@ -48,6 +49,9 @@ def flags_page() -> str:
         "accepted with a warning.",
         *(part for group, flags in groupby(FLAGS, key=lambda flag: flag.group) for part in _group(group, flags)),
         "Durations are Go's: `90s`, `1h30m`, `250ms`. Lists are parted by commas, and a list flag may be given again.",
+        "## Commands",
+        "The first argument names a command, unless it is a flag. `sentry-trio help COMMAND` describes each.",
+        _table(("command", "what it does"), (f"| `{each.name}` | {_cell(each.summary)} |" for each in COMMANDS)),
         "## Environment",
         _table(
             ("variable", "meaning"),

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import select
 import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -98,6 +99,8 @@ class StandardOutput:
             while taken < len(data):
                 try:
                     taken += os.write(self._descriptor, data[taken:])
+                except BlockingIOError:  # whoever has started the process made it so
+                    select.select([], [self._descriptor], [])
                 except OSError:
                     if taken:
                         return taken

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.settings.addresses import listen_host
 from sentry_trio.status.http import fetch, place
 from sentry_trio.status.replicas import Place
 
@@ -144,7 +146,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
         parsing.error(f"--namespace must be the name of a namespace, got {namespace!r}")
     try:
         replicas = tuple(_replica(text, given.timeout, asked=True) for text in given.replica)
-    except ValueError as error:
+    except (ValueError, InvalidOptionsError) as error:
         parsing.error(str(error))
     return Asked(
         replicas=replicas,
@@ -177,7 +179,7 @@ def _replica(text: str, timeout: float, *, asked: bool) -> Place:
     ports = [int(port) for port in found.group("health", "metrics") if port] if found else []
     if found is None or not all(0 < port <= 65535 for port in ports):
         raise ValueError(f"--replica must be host:port or host:port:port (health, metrics), got {text!r}")
-    host = found["host"].removeprefix("[").removesuffix("]")
+    host = listen_host("replica", found["host"])
     return Place(
         name=place(host, ports[0]),
         get=partial(fetch, host, timeout=timeout),

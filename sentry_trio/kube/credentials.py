@@ -167,9 +167,19 @@ async def _load_kubeconfig(library: Library, configuration: Configuration, path:
             f"cannot use the kubeconfig {path}: its plugin has not answered within {_PLUGIN_TIMEOUT:g} s"
         ) from error
     except broken as error:
-        reason = _sentence(error) or type(error).__name__
-        raise InvalidConfigurationError(f"cannot use the kubeconfig {path}: {reason}") from error
+        raise InvalidConfigurationError(f"cannot use the kubeconfig {path}: {_reason(error, path)}") from error
     return Credentials(configuration, lambda: loader.load_and_set(configuration), broken)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why a kubeconfig cannot be used; what the library says of a document of another form is about its own code."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename in {None, str(path)} else f"{error.filename}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text in UTF-8"
+    if isinstance(error, AttributeError | KeyError | TypeError) or not str(error):
+        return "it has not the form of a kubeconfig"
+    return _sentence(error)
 
 
 def _sentence(error: Exception) -> str:

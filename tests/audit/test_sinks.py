@@ -144,7 +144,9 @@ def test_standard_output_begins_a_chain(pipe: tuple[int, int]) -> None:
     assert os.read(pipe[0], 9999).endswith(b'"}\nstill open\n')
 
 
-def test_a_write_larger_than_the_pipe_is_one(pipe: tuple[int, int]) -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_write_larger_than_the_pipe_is_one(pipe: tuple[int, int], blocking: bool) -> None:
+    os.set_blocking(pipe[1], blocking)
     read = bytearray()
 
     def drain() -> None:

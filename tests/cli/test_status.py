@@ -22,6 +22,7 @@ import trio
 
 from sentry_trio.cli.status import _sight
 from sentry_trio.cli.status_flags import parse
+from sentry_trio.errors import InvalidConfigurationError
 from tests.authorities import serving, wall_clock
 from tests.cli.conftest import Start
 from tests.processes import Process, sentry_process
@@ -207,11 +208,30 @@ def test_interrupted_while_it_waits() -> None:
     assert popen.returncode == 130
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        (b"", "it has not the form of a kubeconfig"),
+        (b"\xff\xfe", "it is not text in UTF-8"),
+        (b"a: [", "while parsing a flow node"),
+    ],
+)
+async def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    path = tmp_path / "config"
+    if content is not None:
+        path.write_bytes(content)
+    asked = parse(["--kubeconfig", str(path)], {})
+    with pytest.raises(InvalidConfigurationError, match=f"^cannot use the kubeconfig {path}: {reason}"):
+        async with _sight(asked, {}):
+            pass
+
+
 def test_kubernetes_that_was_asked_for_and_is_not_there(tmp_path: Path) -> None:
     done = status("--kubeconfig", str(tmp_path / "none"))
     assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"sentry-trio status: cannot use the kubeconfig {tmp_path / 'none'}: ")
+    path = tmp_path / "none"
+    assert done.stderr == f"sentry-trio status: cannot use the kubeconfig {path}: No such file or directory\n"
 
 
 def test_a_reader_that_has_left(start: Start) -> None:
