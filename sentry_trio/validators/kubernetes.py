@@ -14,8 +14,10 @@ from sentry_trio.kube.claims import is_name
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.tokens import Caller, TokenChecker
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from sentry_trio.settings.scalars import quote
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.validators import Vouched
+from sentry_trio.validators.refusals import RefusalLog
 from sentry_trio.validators.request import PUBLIC, check_request
 
 CONTROL_PLANE: Final = "dapr.io/control-plane"
@@ -73,6 +75,7 @@ class KubernetesValidator:
         self._index = index
         self._trust_domain = trust_domain
         self._namespace = namespace
+        self._refusals = RefusalLog(_log)
 
     async def validate(self, request: SignCertificateRequest) -> Vouched:
         """Vouches for the caller.
@@ -95,11 +98,19 @@ class KubernetesValidator:
     async def _vouched(self, request: SignCertificateRequest, caller: Caller, pod: Pod) -> Vouched:
         if caller.namespace != request.namespace:
             raise NotPermittedError(f"namespace mismatch; received namespace: {request.namespace}")
+        shown = f"{pod.namespace}/{pod.name}"
         if pod.service_account != caller.service_account:
+            self._refusals.warning("service account", shown, f"Service account on pod {shown} does not match token")
             raise NotPermittedError("pod service account mismatch")
-        expected = self._expected_id(pod)
+        try:
+            expected = self._expected_id(pod)
+        except NotPermittedError as error:
+            self._refusals.warning("expected ID", shown, f"Failed to get expected ID for pod {shown}: {error}")
+            raise
         if expected != request.id:
-            _log.debug("app-id mismatch", expected=expected, received=request.id, pod=f"{pod.namespace}/{pod.name}")
+            self._refusals.warning(
+                "app ID", shown, f"app-id mismatch on pod {shown}. expected: {expected}, received: {request.id}"
+            )
             raise NotPermittedError(f"app-id mismatch. received: {request.id}")
         return Vouched(trust_domain=await self._trust_domain_of(pod), images=_images(pod), pod_uid=pod.uid)
 
@@ -116,6 +127,9 @@ class KubernetesValidator:
     async def _pod(self, caller: Caller) -> Pod:
         pod = await self._index.pod(caller.namespace, caller.pod_name, uid=caller.pod_uid)
         if pod is None or caller.pod_uid not in {None, pod.uid}:
+            shown = f"{caller.namespace}/{caller.pod_name}"
+            why = "there is no such pod" if pod is None else "the token is that of a former pod of this name"
+            self._refusals.warning("pod", shown, f"Failed to get pod {shown} for requested identity: {why}")
             raise NotPermittedError("failed to get pod of identity")
         return pod
 
@@ -152,6 +166,11 @@ class KubernetesValidator:
         spec = await self._index.configuration(pod.namespace, name) if is_name(name) else None
         declared = None if spec is None else _declared_trust_domain(spec)
         if declared is None:
+            shown = f"{pod.namespace}/{pod.name}"
+            why = "it does not exist or cannot be read"
+            self._refusals.warning(
+                "configuration", shown, f"Failed to get configuration {quote(name)} of pod {shown}: {why}"
+            )
             raise NotPermittedError("failed to get configuration")
         if not declared:
             return PUBLIC

@@ -252,19 +252,47 @@ async def test_what_is_no_configuration(access: object) -> None:
     assert await refusal(validator(index=index), request()) == "failed to get configuration"
 
 
-async def test_a_mismatch_tells_the_expected_app_id_to_the_log_alone() -> None:
+@pytest.mark.parametrize(
+    ("caller", "pods", "asked", "text"),
+    [
+        (CALLER, (), {}, "Failed to get pod shop/cart-0 for requested identity: there is no such pod"),
+        (
+            replace(CALLER, pod_uid="uid-0"),
+            (POD,),
+            {},
+            "Failed to get pod shop/cart-0 for requested identity: the token is that of a former pod of this name",
+        ),
+        (
+            CALLER,
+            (replace(POD, service_account="other"),),
+            {},
+            "Service account on pod shop/cart-0 does not match token",
+        ),
+        (
+            CALLER,
+            (annotated(control_plane="operator"),),
+            {},
+            "Failed to get expected ID for pod shop/cart-0: control plane service in namespace 'shop' is not allowed",
+        ),
+        (CALLER, (POD,), {"id": "bank"}, "app-id mismatch on pod shop/cart-0. expected: cart, received: bank"),
+        (
+            CALLER,
+            (annotated(app_id="cart", config="tracing"),),
+            {},
+            'Failed to get configuration "tracing" of pod shop/cart-0: it does not exist or cannot be read',
+        ),
+    ],
+    ids=["no pod", "former pod", "service account", "expected ID", "app ID", "configuration"],
+)
+async def test_refusals_that_people_search_for_are_logged(
+    caller: Caller, pods: tuple[Pod, ...], asked: dict[str, Any], text: str
+) -> None:
+    """With Dapr's texts; the expected app ID is told to the log alone."""
+    checked = validator(caller, Known(pods=pods))
     with capture_logs() as logs:
-        assert "cart" not in await refusal(validator(), request(id="bank"))
-    assert logs == [
-        {
-            "event": "app-id mismatch",
-            "log_level": "debug",
-            "scope": "dapr.sentry.identity.kubernetes",
-            "expected": "cart",
-            "received": "bank",
-            "pod": "shop/cart-0",
-        }
-    ]
+        for _ in range(3):
+            assert "expected: " not in await refusal(checked, request(**asked))
+    assert logs == [{"event": text, "log_level": "warning", "scope": "dapr.sentry.identity.kubernetes"}]
 
 
 # --- what may pass
