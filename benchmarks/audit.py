@@ -18,14 +18,15 @@ from typing import Final, NamedTuple, TypeAlias
 
 import trio
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from sentry_trio.audit.case import Recorder, Unrecorded
 from sentry_trio.audit.log import open_log
 from sentry_trio.audit.verify import Verifier
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer
-from sentry_trio.ca.keys import KeyType, generate_key, signature_hash
+from sentry_trio.ca.keys import KeyType, generate_key
 from sentry_trio.ca.verify import verify
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.service import CertificateService, Policy
@@ -68,7 +69,11 @@ def _now() -> datetime:
 
 def _request() -> SignCertificateRequest:
     key = generate_key(KeyType.P256)
-    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, signature_hash(key))
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    )
     return SignCertificateRequest(
         id="myapp", namespace="shop", certificate_signing_request=csr.public_bytes(serialization.Encoding.PEM)
     )

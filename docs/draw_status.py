@@ -28,8 +28,8 @@ from rich.text import Text
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from sentry_trio.ca.certificates import write_certificates
 from sentry_trio.ca.keys import write_private_key
-from sentry_trio.ca.pem import write_certificates
 from sentry_trio.client import Authority, RequestFailedError, Workload, obtain
 from tests.authorities import LOOPBACK
 from tests.ca.making import DAY, certificate

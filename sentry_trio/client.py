@@ -16,12 +16,13 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
-from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, signature_hash, write_private_key
+from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
 from sentry_trio.errors import SentryError
 from sentry_trio.proto.sentry_grpc import CAStub
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
@@ -179,7 +180,8 @@ def _misfit(trust_anchors: bytes) -> str:
 
 def _csr(key: PrivateKey, app_id: str) -> bytes:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, app_id[:64])] if app_id else [])
-    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, signature_hash(key))
+    hashing = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashing)
     return csr.public_bytes(serialization.Encoding.PEM)
 
 

@@ -9,6 +9,7 @@ import trio
 
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import generate_key, serving_key_type, write_private_key
+from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import IssuerNotValidError, SigningError
 from sentry_trio.grpc import server_context
@@ -73,7 +74,11 @@ class ServingIdentity:
         key = generate_key(serving_key_type(self._issuer.bundle.key))
         now = self._now()
         certificate = self._issuer.issue(
-            key.public_key(), self._identity, lifetime=self._lifetime, allowed_clock_skew=self._skew, now=now
+            public_key_info(key.public_key()),
+            self._identity,
+            lifetime=self._lifetime,
+            allowed_clock_skew=self._skew,
+            now=now,
         )
         try:
             self._context = server_context(certificate.pem, write_private_key(key))

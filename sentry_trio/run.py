@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from sentry_trio.audit.case import Recorder, Unrecorded
+from sentry_trio.ca.certificates import read_certificate
 from sentry_trio.ca.expiry import ExpiryState, State
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.lineage import Link, lineage, serving_link
@@ -136,7 +137,7 @@ class Run:
     @property
     def certificates(self) -> tuple[Link, ...]:
         """What it serves with: trust anchors, issuer chain down to the issuer, and its own certificate."""
-        return (*self._lineage, serving_link(self._identity.certificate.certificate, self.bundle.issuer))
+        return (*self._lineage, serving_link(read_certificate(self._identity.certificate.der), self.bundle.issuer))
 
     @cached_property
     def _lineage(self) -> tuple[Link, ...]:

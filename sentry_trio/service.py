@@ -191,14 +191,14 @@ class CertificateService:
                 return self._issue(request, vouched)
 
     def _issue(self, request: SignCertificateRequest, vouched: Vouched) -> tuple[IssuedCertificate, WorkloadIdentity]:
-        csr = read_csr(request.certificate_signing_request)
+        public_key_info = read_csr(request.certificate_signing_request)
         identity = WorkloadIdentity(
             spiffe_id=SpiffeId.make(vouched.trust_domain, request.namespace, request.id),
             dns_names=dns_names(request.id, request.namespace, self._policy.namespace, self._policy.cluster_domain()),
             images=vouched.images,
         )
         issued = self._issuer.issue(
-            csr.public_key(),
+            public_key_info,
             identity,
             lifetime=self._policy.lifetime,
             allowed_clock_skew=self._policy.allowed_clock_skew,

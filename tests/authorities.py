@@ -9,12 +9,13 @@ from pathlib import Path
 
 import trio
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from sentry_trio import app
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, signature_hash
+from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
 from sentry_trio.ca.verify import verify
 from sentry_trio.client import Authority, Obtained, Workload, obtain
 from sentry_trio.settings.options import parse_options
@@ -44,7 +45,9 @@ def made_csr(key: PrivateKey | None = None) -> bytes:
     """A CSR as daprd makes them: PEM, signed by its own key."""
     key = key or generate_key(KeyType.P256)
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    return builder.sign(key, signature_hash(key)).public_bytes(serialization.Encoding.PEM)
+    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()).public_bytes(
+        serialization.Encoding.PEM
+    )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sentry_trio.errors import SigningError
 from sentry_trio.identity import ServingIdentity
 from sentry_trio.telemetry.metrics import Metrics
 from tests.authorities import SKEW, made_bundle, wall_clock
+from tests.ca.making import parsed
 from tests.telemetry.scraping import value
 
 ID = SpiffeId.make("localhost", "default", "dapr-sentry")
@@ -46,10 +47,10 @@ def identity(issuer: Issuer, clock: Clock) -> ServingIdentity:
     ],
 )
 async def test_it_is_the_authority_itself(key_type: KeyType, key: type) -> None:
-    shown = identity(Issuer(made_bundle(key_type)), Clock()).certificate.certificate
-    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    shown = identity(Issuer(made_bundle(key_type)), Clock()).certificate
+    names = parsed(shown).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [name.value for name in names] == ["spiffe://localhost/ns/default/dapr-sentry"]
-    public_key = shown.public_key()
+    public_key = parsed(shown).public_key()
     assert isinstance(public_key, key)
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         assert public_key.curve.name == "secp256r1"
@@ -66,7 +67,7 @@ async def test_it_is_renewed_at_half_life(autojump_clock: trio.testing.MockClock
         await trio.sleep(2)
         assert serving.certificate is not first
         assert serving.context is not context
-        assert serving.certificate.certificate.public_key() != first.certificate.public_key()
+        assert parsed(serving.certificate).public_key() != parsed(first).public_key()
         nursery.cancel_scope.cancel()
 
 

@@ -20,6 +20,7 @@ from sentry_trio.audit.case import Recorder
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.jwts import Jwts
 from sentry_trio.ca.keys import KeyType, generate_key, write_private_key
+from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import ApiUnavailableError, JwtError, SigningError
@@ -124,7 +125,7 @@ async def oracle(
     key = generate_key(KeyType.P256)
     # Like the authority's own certificate, but with the DNS name that grpcio insists on.
     own = issuer.issue(
-        key.public_key(),
+        public_key_info(key.public_key()),
         WorkloadIdentity(SpiffeId.make("localhost", "default", "dapr-sentry"), dns_names=("localhost",)),
         lifetime=timedelta(hours=1),
         allowed_clock_skew=SKEW,

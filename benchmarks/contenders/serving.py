@@ -14,6 +14,7 @@ from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.dns import dns_names
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, write_private_key
+from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
@@ -48,14 +49,12 @@ class Signer:
             SentryError: the request is not one of the load client's.
         """
         trust_domain = check_request(request)
-        csr = read_csr(request.certificate_signing_request)
+        public_key = read_csr(request.certificate_signing_request)
         identity = WorkloadIdentity(
             spiffe_id=SpiffeId.make(trust_domain, request.namespace, request.id),
             dns_names=dns_names(request.id, request.namespace, NAMESPACE, CLUSTER_DOMAIN),
         )
-        issued = self._issuer.issue(
-            csr.public_key(), identity, lifetime=LIFETIME, allowed_clock_skew=SKEW, now=wall_clock()
-        )
+        issued = self._issuer.issue(public_key, identity, lifetime=LIFETIME, allowed_clock_skew=SKEW, now=wall_clock())
         response = SignCertificateResponse(
             workload_certificate=issued.pem, trust_chain_certificates=[self._issuer.bundle.anchors_pem]
         )
@@ -75,7 +74,7 @@ def serving_leaf(issuer: Issuer) -> Leaf:
     """Signs the certificate that the load client expects of its authority."""
     key = generate_key(KeyType.P256)
     issued = issuer.issue(
-        key.public_key(),
+        public_key_info(key.public_key()),
         WorkloadIdentity(spiffe_id=_SERVING_IDENTITY),
         lifetime=LIFETIME,
         allowed_clock_skew=SKEW,

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from cryptography.hazmat.primitives import hashes
-
 from sentry_trio.audit.moments import timestamp
 from sentry_trio.ca.issue import IssuedCertificate
 from sentry_trio.ca.spiffe import SpiffeId
@@ -145,7 +143,7 @@ def _certificate(issued: IssuedCertificate | None) -> Mapping[str, Any]:
     if issued is None:
         return {"serial": None, "sha256": None, "not_after": None}
     return {
-        "serial": f"{issued.certificate.serial_number:x}",
-        "sha256": issued.certificate.fingerprint(hashes.SHA256()).hex(),
+        "serial": f"{issued.serial_number:x}",
+        "sha256": hashlib.sha256(issued.der).hexdigest(),
         "not_after": timestamp(issued.not_after),
     }

@@ -2,7 +2,7 @@
 
 What a certificate authority is made of:
     keys            kinds of private keys; making, reading and writing them
-    pem             blocks and certificates in PEM, read as Go reads them
+    pem             blocks in PEM, read as Go reads them
     bundle          the trust bundle, as stored and as verified
     generate        a new one
     verify          whether a stored one makes a certificate authority
@@ -16,7 +16,7 @@ What it does:
     dns             DNS names of Dapr's control plane
     images          the extension with container images
     issue           sign a workload certificate
-    check           look at what was signed before it leaves
+    check           check what was signed before it leaves
 
 JWTs beside certificates, imported only where they are issued:
     jwk             public keys and sets of them, as JSON
@@ -26,7 +26,10 @@ JWTs beside certificates, imported only where they are issued:
     jwts published  what others need to know of them, at no cost
 
 What these stand on:
-    certificates    questions asked of one or two certificates
-    signatures      which signatures count
-    der             names and keys as they stand in the bytes; what reading them may raise
+    certificates    certificates, read from DER; questions asked of one or two of them
+    extensions      extensions of certificates; general_names and distinguished_names: the names in them
+    signatures      signature algorithms: verifying and signing; public_keys: the keys that verify
+    compose         certificates, written in DER
+    asn1            reader and writer of DER
+    parsing         the boundary around parsers: whatever they raise is an error about the input
 """

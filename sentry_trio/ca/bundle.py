@@ -5,9 +5,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterable
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.keys import PrivateKey
 
 
@@ -40,8 +38,8 @@ class TrustBundle:
         not_after: when it ceases to: the end of that path to an anchor which lasts longest.
     """
 
-    anchors: tuple[x509.Certificate, ...]
-    chain: tuple[x509.Certificate, ...]
+    anchors: tuple[Certificate, ...]
+    chain: tuple[Certificate, ...]
     key: PrivateKey = dataclasses.field(repr=False)
     anchors_pem: bytes
     chain_pem: bytes
@@ -49,7 +47,7 @@ class TrustBundle:
     not_after: dt.datetime
 
     @property
-    def issuer(self) -> x509.Certificate:
+    def issuer(self) -> Certificate:
         """The signing certificate."""
         return self.chain[0]
 
@@ -59,9 +57,9 @@ class TrustBundle:
         return fingerprint_of(self.anchors, self.chain)
 
 
-def fingerprint_of(anchors: Iterable[x509.Certificate], chain: Iterable[x509.Certificate]) -> str:
+def fingerprint_of(anchors: Iterable[Certificate], chain: Iterable[Certificate]) -> str:
     """The fingerprint of the trust bundle that is made of these; see `TrustBundle.fingerprint`."""
     digest = hashlib.sha256()
     for certificate in (*anchors, *chain):
-        digest.update(certificate.public_bytes(serialization.Encoding.DER))
+        digest.update(certificate.der)
     return digest.hexdigest()

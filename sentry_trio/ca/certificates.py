@@ -1,59 +1,207 @@
-"""Questions asked of one or two certificates, answered as Go's crypto/x509 answers them."""
+"""Certificates: read from DER field by field, and asked as Go's crypto/x509 asks them.
 
-from typing import TypeVar
+Only fields that decide something are read, and only by the rules of Go's parser: every component of Dapr uses it, so a
+certificate that it refuses would stop the mesh, and one that it accepts must work here. Parts that nobody reads stay
+bytes; no oddity in them is a reason to refuse a certificate.
+"""
 
-from cryptography import x509
+import datetime as dt
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.x509.oid import NameOID
 
-from sentry_trio.ca.der import UNREADABLE, reason
-from sentry_trio.ca.signatures import public_key, verify_signature
-
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-
-
-def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    """The content of an extension, or None where the certificate has none of this kind."""
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context
+from sentry_trio.ca.distinguished_names import COMMON_NAME, ORGANIZATION, Name, first_value, read_name
+from sentry_trio.ca.extensions import KEY_CERT_SIGN, Extensions, read_extensions
+from sentry_trio.ca.parsing import parsing
+from sentry_trio.ca.pem import blocks, write_block
+from sentry_trio.ca.public_keys import PublicKey, read_public_key
+from sentry_trio.ca.signatures import verify_signature
+from sentry_trio.errors import InvalidBundleError
 
 
-def why_no_issuer(certificate: x509.Certificate) -> str | None:
-    """Why a certificate may not sign others, or None if it may (RFC 5280, 4.2.1.9 and 4.2.1.3).
+@dataclass(frozen=True, slots=True, repr=False)
+class Certificate:
+    """One certificate (RFC 5280, 4.1); two are equal if their bytes are.
 
-    Certificates of version 1 have no extensions to say so; they are left to the one who trusts them.
+    Attributes:
+        der: all its bytes.
+        tbs: the signed part, with tag and length.
+        version: 1 to 3.
+        serial_number: zero or more.
+        signature_algorithm: algorithm identifier of the signature, with tag and length.
+        signature: the signature.
+        issuer: name of the signer, with tag and length.
+        subject: name of the holder, with tag and length.
+        subject_name: the same, read.
+        not_before: first second of validity, UTC.
+        not_after: last second of validity, UTC.
+        public_key_info: SubjectPublicKeyInfo with tag and length.
+        public_key: the holder's key, or None if it is of a kind that Go does not verify with.
+        extensions: see `Extensions`.
     """
-    constraints = extension(certificate, x509.BasicConstraints)
-    if constraints is None and certificate.version is x509.Version.v3:
+
+    der: bytes
+    tbs: bytes = field(compare=False)
+    version: int = field(compare=False)
+    serial_number: int = field(compare=False)
+    signature_algorithm: bytes = field(compare=False)
+    signature: bytes = field(compare=False)
+    issuer: bytes = field(compare=False)
+    subject: bytes = field(compare=False)
+    subject_name: Name = field(compare=False)
+    not_before: dt.datetime = field(compare=False)
+    not_after: dt.datetime = field(compare=False)
+    public_key_info: bytes = field(compare=False)
+    public_key: PublicKey | None = field(compare=False)
+    extensions: Extensions = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Certificate {shown(self)}>"
+
+
+def read_certificate(der: bytes) -> Certificate:
+    """Reads a certificate.
+
+    Raises:
+        MalformedError: Go's crypto/x509 refuses it, so no component of Dapr can read it; the text names the field.
+    """
+    outer = Reader(der)
+    certificate = outer.inside("the certificate")
+    if outer:
+        raise MalformedError("there are bytes behind the end of the certificate")
+    tbs = certificate.element("tbsCertificate", Tag.SEQUENCE)
+    fields = Reader(tbs).inside("tbsCertificate")
+    version = _read_version(fields)
+    serial_number = fields.integer("serialNumber")
+    if serial_number < 0:
+        raise MalformedError("serialNumber is negative")
+    signature_algorithm = fields.element("signature", Tag.SEQUENCE)
+    if certificate.element("signatureAlgorithm", Tag.SEQUENCE) != signature_algorithm:
+        raise MalformedError("signatureAlgorithm differs inside and outside of tbsCertificate")
+    _check_algorithm(signature_algorithm)
+    issuer = fields.element("issuer", Tag.SEQUENCE)
+    read_name(issuer, "issuer")
+    validity = fields.inside("validity")
+    not_before, not_after = validity.time("notBefore"), validity.time("notAfter")
+    subject = fields.element("subject", Tag.SEQUENCE)
+    public_key_info = fields.element("subjectPublicKeyInfo", Tag.SEQUENCE)
+    return Certificate(
+        der=der,
+        tbs=tbs,
+        version=version,
+        serial_number=serial_number,
+        signature_algorithm=signature_algorithm,
+        issuer=issuer,
+        subject=subject,
+        subject_name=read_name(subject, "subject"),
+        not_before=not_before,
+        not_after=not_after,
+        public_key_info=public_key_info,
+        public_key=read_public_key(public_key_info),
+        extensions=_read_extensions(fields, version),
+        signature=certificate.octets_of_bits("signatureValue"),
+    )
+
+
+def read_certificates(pem: bytes, *, role: str = "certificates") -> list[Certificate]:
+    """Reads certificates from PEM, in their order.
+
+    Dapr Sentry 1.18 silently stops reading at the first block that is no certificate, and what follows is lost; here
+    such a block is refused.
+
+    Args:
+        pem: the text.
+        role: what the text is, for messages, e.g. `trust anchors`.
+
+    Raises:
+        InvalidBundleError: no certificate is there, one cannot be read, or there is a block of another type.
+    """
+    certificates = []
+    for number, block in enumerate(blocks(pem), start=1):
+        if block.label != "CERTIFICATE":
+            raise InvalidBundleError(
+                f'PEM block {number} of the {role} is of type "{block.shown}"; '
+                "remove it, only CERTIFICATE blocks belong there"
+            )
+        with parsing(partial(_unreadable, f"certificate {number} of the {role}")):
+            certificates.append(read_certificate(block.der))
+    if not certificates:
+        raise InvalidBundleError("no certificates found")
+    return certificates
+
+
+def _unreadable(what: str, why: str) -> InvalidBundleError:
+    return InvalidBundleError(f"{what} cannot be read, nor could Dapr's components read it: {why}")
+
+
+def write_certificates(certificates: Iterable[Certificate]) -> bytes:
+    """Returns certificates as PEM one after another; comments and headers once read are gone."""
+    return b"".join(write_block("CERTIFICATE", each.der) for each in certificates)
+
+
+def _read_version(fields: Reader) -> int:
+    tag = context(0, constructed=True)
+    if not fields.next_is(tag):
+        return 1
+    explicit = fields.inside("version", tag)
+    version = explicit.integer("version")
+    if explicit or not 0 <= version <= 2:
+        raise MalformedError("version is not one of X.509")
+    return version + 1
+
+
+def _check_algorithm(identifier: bytes) -> None:
+    reader = Reader(identifier).inside("signatureAlgorithm")
+    reader.object_identifier("signatureAlgorithm")
+    if reader:
+        reader.element("the parameters of signatureAlgorithm")
+
+
+def _read_extensions(fields: Reader, version: int) -> Extensions:
+    if version > 1:
+        fields.skip_optional("issuerUniqueID", context(1))
+        fields.skip_optional("subjectUniqueID", context(2))
+    tag = context(3, constructed=True)
+    if version < 3 or not fields.next_is(tag):
+        return Extensions()
+    return read_extensions(fields.inside("extensions", tag))
+
+
+def why_no_issuer(certificate: Certificate) -> str | None:
+    """Returns why a certificate may not sign others, or None if it may (RFC 5280, 4.2.1.9 and 4.2.1.3).
+
+    Certificates of version 1 have no extensions to say so; they are left to whoever trusts them.
+    """
+    constraints = certificate.extensions.basic_constraints
+    if constraints is None and certificate.version == 3:
         return "it has no basicConstraints, so it is no CA certificate"
-    if constraints is not None and not constraints.ca:
+    if constraints is not None and not constraints.is_ca:
         return "its basicConstraints say that it is no CA certificate"
-    usage = extension(certificate, x509.KeyUsage)
-    if usage is not None and not usage.key_cert_sign:
+    usage = certificate.extensions.key_usage
+    if usage is not None and KEY_CERT_SIGN not in usage:
         return "its keyUsage lacks keyCertSign"
     return None
 
 
-def check_signed_by(child: x509.Certificate, parent: x509.Certificate) -> None:
-    """Check that `parent` may sign and has signed `child`; names and dates are not looked at.
+def check_signed_by(child: Certificate, parent: Certificate) -> None:
+    """Checks that `parent` may sign and has signed `child`; names and dates are not looked at.
 
     Raises:
         InvalidSignature: with the reason.
     """
     if (why := why_no_issuer(parent)) is not None:
         raise InvalidSignature(f"the signer may not sign certificates: {why}")
-    try:
-        key = public_key(parent)
-    except UNREADABLE as error:
-        raise InvalidSignature(f"the signer's key is not supported: {reason(error)}") from error
-    verify_signature(child, key)
+    if parent.public_key is None:
+        raise InvalidSignature("the signer's key is of a kind that Go does not verify with")
+    verify_signature(child.tbs, child.signature_algorithm, child.signature, parent.public_key)
 
 
-def is_self_signed(certificate: x509.Certificate) -> bool:
-    """Whether a certificate may sign and has signed itself."""
+def is_self_signed(certificate: Certificate) -> bool:
+    """Returns whether a certificate may sign and has signed itself."""
     try:
         check_signed_by(certificate, certificate)
     except InvalidSignature:
@@ -61,14 +209,15 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
     return True
 
 
-def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 over the DER, in hexadecimal digits."""
-    return certificate.fingerprint(hashes.SHA256()).hex()
+def fingerprint(certificate: Certificate) -> str:
+    """Returns the SHA-256 over the DER, in hexadecimal digits."""
+    return hashlib.sha256(certificate.der).hexdigest()
 
 
-def shown(certificate: x509.Certificate) -> str:
-    """A short name of a certificate for messages: its CN, else its O, else its serial number, on one line."""
-    for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
-        for attribute in certificate.subject.get_attributes_for_oid(oid):
-            return "".join(character if character.isprintable() else "?" for character in str(attribute.value)[:120])
+def shown(certificate: Certificate) -> str:
+    """Returns a short name of a certificate for messages: its CN, else its O, else its serial number, on one line."""
+    for kind in (COMMON_NAME, ORGANIZATION):
+        value = first_value(certificate.subject_name, kind)
+        if value is not None:
+            return "".join(character if character.isprintable() else "?" for character in value[:120])
     return f"serial:{certificate.serial_number}"

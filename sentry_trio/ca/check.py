@@ -1,72 +1,171 @@
-"""What was just signed, looked at once more before it leaves.
+"""Checks of what was just signed, before it leaves.
 
-A certificate cannot be taken back. What is compared here was parsed from the bytes that leave, not remembered from what
-was asked for: a fault in a library, in memory or in a bundle put together by hand ends here.
+A certificate cannot be taken back. Each one is read back from the bytes that leave, not remembered from the request: a
+fault in a library, in memory or in a bundle put together by hand ends here. The composer itself is proven once per run,
+by a second implementation.
 """
 
 import dataclasses
 import datetime as dt
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID
 
-from sentry_trio.ca.der import UNREADABLE, names, reason
-from sentry_trio.ca.keys import PublicKey
-from sentry_trio.ca.signatures import verify_signature
+from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context, encode
+from sentry_trio.ca.compose import EMPTY_NAME, CertificateComposer, alternative_names, new_serial_number, organization
+from sentry_trio.ca.extensions import SUBJECT_ALTERNATIVE_NAME, split_extensions
+from sentry_trio.ca.general_names import read_alternative_names
+from sentry_trio.ca.keys import PrivateKey
+from sentry_trio.ca.public_keys import PublicKey, public_key_info
+from sentry_trio.ca.signatures import algorithm_of, verify_signature
 from sentry_trio.errors import SigningError
 
-_EMPTY_NAME = b"\x30\x00"
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What a certificate was to be.
+    """Fields that a certificate must have.
 
     Attributes:
-        issuer_name: the issuer's subject, as it stands in its certificate.
-        issuer_key: the public key in the issuer's certificate, not that of the private key at hand.
-        public_key: the requester's key.
+        issuer_name: the issuer's subject, with tag and length.
+        issuer_key: the key in the issuer's certificate, not that of the private key at hand.
+        public_key_info: the requester's SubjectPublicKeyInfo.
         serial_number: the serial number.
-        not_before: whole seconds.
-        not_after: whole seconds.
-        extensions: all of them in their order, with criticality: names, usages and nothing beside.
+        not_before: first second of validity.
+        not_after: last second of validity.
+        dns_names: DNS names.
+        uri: the SPIFFE ID.
+        constant: encoded extensions that every certificate begins with.
+        extensions: encoded extensions behind these; the alternative names come first.
     """
 
     issuer_name: bytes
     issuer_key: PublicKey
-    public_key: CertificatePublicKeyTypes
+    public_key_info: bytes
     serial_number: int
     not_before: dt.datetime
     not_after: dt.datetime
-    extensions: list[x509.Extension[x509.ExtensionType]]
+    dns_names: tuple[str, ...]
+    uri: str
+    constant: bytes
+    extensions: bytes
 
 
-def check(certificate: x509.Certificate, expected: Expected) -> None:
-    """Check a signed certificate.
+def check(der: bytes, expected: Expected) -> None:
+    """Checks a signed certificate: every field as its bytes have it, and its signature over exactly these bytes.
 
     Raises:
-        SigningError: it is not what it was to be, or its signature does not verify.
+        SigningError: a field is not what it should be, or the signature does not verify.
     """
     try:
-        wrong = _differences(certificate, expected)
-        verify_signature(certificate, expected.issuer_key)
-    except (InvalidSignature, *UNREADABLE) as error:
-        raise SigningError(f"the certificate that was signed does not verify: {reason(error)}") from error
+        wrong, tbs, algorithm, signature = _compare(der, expected)
+        verify_signature(tbs, algorithm, signature, expected.issuer_key)
+    except (InvalidSignature, MalformedError) as error:
+        raise SigningError(f"the certificate that was signed does not verify: {error}") from error
     if wrong:
         raise SigningError(f"the certificate that was signed is not what was asked for: wrong {', '.join(wrong)}")
 
 
-def _differences(certificate: x509.Certificate, expected: Expected) -> list[str]:
-    found = names(certificate)
+def _compare(der: bytes, expected: Expected) -> tuple[list[str], bytes, bytes, bytes]:
+    """Returns the names of wrong fields, then the signed part, the algorithm and the signature."""
+    outer = Reader(der)
+    certificate = outer.inside("the certificate")
+    tbs = certificate.element("tbsCertificate", Tag.SEQUENCE)
+    algorithm = certificate.element("signatureAlgorithm", Tag.SEQUENCE)
+    signature = certificate.octets_of_bits("signatureValue")
+    fields = Reader(tbs).inside("tbsCertificate")
+    version = fields.inside("version", context(0, constructed=True)).integer("version")
+    serial_number = fields.integer("serialNumber")
+    inner_algorithm = fields.element("signature", Tag.SEQUENCE)
+    issuer = fields.element("issuer", Tag.SEQUENCE)
+    validity = fields.inside("validity")
+    period = (validity.time("notBefore"), validity.time("notAfter"))
+    subject = fields.element("subject", Tag.SEQUENCE)
+    public_key_info = fields.element("subjectPublicKeyInfo", Tag.SEQUENCE)
+    extensions = fields.inside("extensions", context(3, constructed=True)).content("extensions", Tag.SEQUENCE)
+    names = read_alternative_names(_alternative_names(extensions[len(expected.constant) :]))
     verdicts = {
-        "version": certificate.version is x509.Version.v3,
-        "serial number": certificate.serial_number == expected.serial_number,
-        "issuer": found.issuer == expected.issuer_name,
-        "validity": (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-        == (expected.not_before, expected.not_after),
-        "subject": found.subject == _EMPTY_NAME,
-        "public key": certificate.public_key() == expected.public_key,
-        "extensions": list(certificate.extensions) == expected.extensions,
+        "end": not outer and not certificate and not fields and not validity,
+        "version": version == 2,
+        "serial number": serial_number == expected.serial_number,
+        "signature algorithm": inner_algorithm == algorithm,
+        "issuer": issuer == expected.issuer_name,
+        "validity": period == (expected.not_before, expected.not_after),
+        "subject": subject == EMPTY_NAME,
+        "public key": public_key_info == expected.public_key_info,
+        "names": (names.dns_names, names.uris) == (expected.dns_names, (expected.uri,)),
+        "extensions": extensions == expected.constant + expected.extensions,
     }
-    return [part for part, right in verdicts.items() if not right]
+    return [part for part, right in verdicts.items() if not right], tbs, algorithm, signature
+
+
+def _alternative_names(extensions: bytes) -> bytes:
+    """Returns the value of the first extension, which must be critical alternative names."""
+    extension = Reader(extensions).inside("an extension")
+    if extension.object_identifier("an extension") != SUBJECT_ALTERNATIVE_NAME or not extension.boolean("critical"):
+        raise MalformedError("the names are not where they should be")
+    return extension.content("subjectAltName", Tag.OCTET_STRING)
+
+
+def prove(key: PrivateKey, constant: bytes) -> None:
+    """Proves the composer with a key: `cryptography`, a second implementation, reads and verifies a trial certificate.
+
+    The trial is for the key itself, has expired, and goes nowhere. Its issuer is a plain name: that of the real issuer
+    may have an encoding that `cryptography` refuses, and `check` compares it byte by byte.
+
+    Args:
+        key: the key that will sign.
+        constant: encoded extensions that every certificate begins with.
+
+    Raises:
+        SigningError: the trial cannot be read, has other fields than asked for, or its signature does not verify.
+    """
+    moment = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+    serial_number, uri, dns_name, issuer = new_serial_number(), "spiffe://trial/ns/trial/trial", "trial.svc", "trial"
+    info = public_key_info(key.public_key())
+    der = CertificateComposer(organization(issuer), key, constant).compose(
+        serial_number=serial_number,
+        not_before=moment,
+        not_after=moment + dt.timedelta(seconds=1),
+        subject=EMPTY_NAME,
+        public_key_info=info,
+        extensions=alternative_names([dns_name], uri),
+    )
+    expected = (
+        x509.Version.v3,
+        serial_number,
+        (moment, moment + dt.timedelta(seconds=1)),
+        x509.Name([]),
+        x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, issuer)]),
+        info,
+        [*_oids(constant), SUBJECT_ALTERNATIVE_NAME],
+        (True, [x509.DNSName(dns_name), x509.UniformResourceIdentifier(uri)]),
+    )
+    try:
+        found, trial = _read_trial(der)
+        verify_signature(trial.tbs_certificate_bytes, algorithm_of(key), trial.signature, key.public_key())
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+        raise SigningError(f"a trial certificate does not verify: {error}") from error
+    if found != expected:
+        raise SigningError("a trial certificate is not what was asked for")
+
+
+def _read_trial(der: bytes) -> tuple[tuple[object, ...], x509.Certificate]:
+    trial = x509.load_der_x509_certificate(der)
+    names = trial.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    found = (
+        trial.version,
+        trial.serial_number,
+        (trial.not_valid_before_utc, trial.not_valid_after_utc),
+        trial.subject,
+        trial.issuer,
+        trial.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo),
+        [each.oid.dotted_string for each in trial.extensions],
+        (names.critical, list(names.value)),
+    )
+    return found, trial
+
+
+def _oids(extensions: bytes) -> list[str]:
+    return [each.oid for each in split_extensions(Reader(encode(Tag.SEQUENCE, extensions)))]

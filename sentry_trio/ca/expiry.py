@@ -4,10 +4,9 @@ import dataclasses
 import datetime as dt
 import enum
 
-from cryptography import x509
-
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.ca.certificates import Certificate, fingerprint
+from sentry_trio.ca.distinguished_names import shown_name
 
 WARNING_PERIOD = dt.timedelta(days=30)
 """How long before its end a certificate is reported as expiring."""
@@ -85,11 +84,11 @@ def report(bundle: TrustBundle, now: dt.datetime) -> tuple[ExpiryState, ...]:
     return tuple(_look_at(each, role, now) for role, each in zip(roles, certificates, strict=True))
 
 
-def _look_at(certificate: x509.Certificate, role: str, now: dt.datetime) -> ExpiryState:
-    not_after = certificate.not_valid_after_utc
+def _look_at(certificate: Certificate, role: str, now: dt.datetime) -> ExpiryState:
+    not_after = certificate.not_after
     return ExpiryState(
         role=role,
-        subject=certificate.subject.rfc4514_string(),
+        subject=shown_name(certificate.subject_name),
         fingerprint=fingerprint(certificate),
         not_after=not_after,
         remaining=not_after - now,

@@ -2,27 +2,22 @@
 
 import dataclasses
 import datetime as dt
-import re
-import secrets
-
-from cryptography import x509
-from cryptography.x509.name import _ASN1Type
-from cryptography.x509.oid import NameOID
 
 from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.ca.keys import (
-    KeyType,
-    PrivateKey,
-    generate_key,
-    signature_hash,
+from sentry_trio.ca.certificates import Certificate, read_certificate, write_certificates
+from sentry_trio.ca.compose import (
+    CertificateComposer,
+    authority_key_identifier,
+    ca_constraints,
+    key_usage,
+    new_serial_number,
+    organization,
     subject_key_identifier,
-    write_private_key,
 )
-from sentry_trio.ca.pem import write_certificates
+from sentry_trio.ca.extensions import CRL_SIGN, DIGITAL_SIGNATURE, KEY_CERT_SIGN
+from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
+from sentry_trio.ca.public_keys import key_identifier, public_key_info
 from sentry_trio.ca.spiffe import SpiffeId, parse_trust_domain
-
-# What Go takes for a PrintableString: X.680, 41.4, table 10.
-_PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,\-./:=?]*")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,51 +65,24 @@ def generate(
     )
 
 
-def organization(text: str) -> x509.Name:
-    """A name that is an organization only; PrintableString if the text allows it, else UTF8String, as Go does."""
-    kind = _ASN1Type.PrintableString if _PRINTABLE.fullmatch(text) else _ASN1Type.UTF8String
-    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, text, kind)])
-
-
-def new_serial_number() -> int:
-    """A serial number, uniform in [1, 2^128); Dapr Sentry's may be 0, which RFC 5280, 4.1.2.2 forbids."""
-    return secrets.randbelow(2**128 - 1) + 1
-
-
 def _certificate(
-    subject: x509.Name,
-    subject_key: PrivateKey,
-    issuer: x509.Name,
-    issuer_key: PrivateKey,
-    window: _Window,
-    *,
-    crl_sign: bool,
-) -> x509.Certificate:
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=True,
-        crl_sign=crl_sign,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
+    subject: bytes, subject_key: PrivateKey, issuer: bytes, issuer_key: PrivateKey, window: _Window, *, crl_sign: bool
+) -> Certificate:
+    info = public_key_info(subject_key.public_key())
+    bits = (DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN) if crl_sign else (DIGITAL_SIGNATURE, KEY_CERT_SIGN)
+    composed = CertificateComposer(issuer, issuer_key).compose(
+        serial_number=new_serial_number(),
+        not_before=window.not_before,
+        not_after=window.not_after,
+        subject=subject,
+        public_key_info=info,
+        extensions=b"".join(
+            (
+                key_usage(*bits),
+                ca_constraints(),
+                subject_key_identifier(key_identifier(info)),
+                authority_key_identifier(key_identifier(public_key_info(issuer_key.public_key()))),
+            )
+        ),
     )
-    issuer_key_identifier = subject_key_identifier(issuer_key.public_key())
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(subject_key.public_key())
-        .serial_number(new_serial_number())
-        .not_valid_before(window.not_before)
-        .not_valid_after(window.not_after)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(subject_key_identifier(subject_key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key_identifier), critical=False
-        )
-        .sign(issuer_key, signature_hash(issuer_key))
-    )
+    return read_certificate(composed)

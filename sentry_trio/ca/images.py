@@ -6,9 +6,10 @@ No release of Dapr up to 1.18.3 issues or reads it; see `--image-extension`.
 import dataclasses
 import json
 
-from cryptography import x509
+from sentry_trio.ca.asn1 import Tag, encode
+from sentry_trio.ca.compose import extension
 
-OID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.100.1")
+OID = "1.3.6.1.4.1.57683.100.1"
 
 # Go's encoding/json escapes these, so that JSON may stand within HTML and JavaScript.
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
@@ -31,7 +32,7 @@ class ContainerImage:
     digest: str = ""
 
 
-def images_extension(images: tuple[ContainerImage, ...]) -> x509.UnrecognizedExtension:
+def images_extension(images: tuple[ContainerImage, ...]) -> bytes:
     """Encode images as Dapr's development branch does: an OCTET STRING that holds compact JSON.
 
     Raises:
@@ -39,17 +40,9 @@ def images_extension(images: tuple[ContainerImage, ...]) -> x509.UnrecognizedExt
     """
     document = json.dumps([_fields(image) for image in images], ensure_ascii=False, separators=(",", ":"))
     content = document.translate(_ESCAPES).encode()
-    return x509.UnrecognizedExtension(OID, b"\x04" + _length(len(content)) + content)
+    return extension(OID, encode(Tag.OCTET_STRING, content))
 
 
 def _fields(image: ContainerImage) -> dict[str, str]:
     fields = {"role": image.role, "containerName": image.container_name, "image": image.image}
     return fields | {"digest": image.digest} if image.digest else fields
-
-
-def _length(length: int) -> bytes:
-    """A length in DER (X.690, 8.1.3)."""
-    if length < 0x80:
-        return bytes([length])
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([0x80 | len(octets)]) + octets

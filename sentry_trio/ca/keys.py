@@ -5,19 +5,17 @@ from contextlib import suppress
 from itertools import islice
 from typing import TypeAlias, assert_never
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from sentry_trio.ca.der import parsing
+from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.pem import Block, blocks, first_block
 from sentry_trio.errors import InvalidBundleError
 
 PrivateKey: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-PublicKey: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
-CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
-"""The NIST curves that Go's crypto/x509 has, and so all Dapr components."""
+# The NIST curves that Go's crypto/x509 has, and so all Dapr components.
+_CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 _LABELS: dict[str, tuple[type[PrivateKey], ...]] = {
     "EC PRIVATE KEY": (ec.EllipticCurvePrivateKey,),  # SEC 1
@@ -63,31 +61,6 @@ def serving_key_type(issuer_key: PrivateKey) -> KeyType:
     return KeyType.ED25519 if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else KeyType.P256
 
 
-def signature_hash(key: PrivateKey | PublicKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
-    """The hash that goes with a key when it signs certificates, as Go chooses it; Ed25519 has its own, hence None."""
-    if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
-        return None
-    if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey) or key.curve.key_size <= 256:
-        return hashes.SHA256()
-    return hashes.SHA384() if key.curve.key_size == 384 else hashes.SHA512()
-
-
-def subject_key_identifier(key: PublicKey) -> x509.SubjectKeyIdentifier:
-    """The leftmost 160 bits of the SHA-256 over the key's bit string (RFC 7093, 2, method 1), as in Go since 1.25."""
-    match key:
-        case ed25519.Ed25519PublicKey():
-            bits = key.public_bytes_raw()
-        case ec.EllipticCurvePublicKey():
-            bits = key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
-        case rsa.RSAPublicKey():
-            bits = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
-        case _:
-            assert_never(key)
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(bits)
-    return x509.SubjectKeyIdentifier(digest.finalize()[:20])
-
-
 def read_private_key(pem: bytes) -> PrivateKey:
     """Read the issuer's private key from the first PEM block: SEC 1, PKCS#1 or PKCS#8, not encrypted.
 
@@ -121,7 +94,7 @@ def _read_key(block: Block) -> PrivateKey:
     with parsing(lambda why: InvalidBundleError(f'the "{block.label}" block holds no key that can be read: {why}')):
         key = serialization.load_der_private_key(block.der, password=None)
     if not isinstance(key, kinds) or (
-        isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, CURVES)
+        isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, _CURVES)
     ):
         raise InvalidBundleError(
             f'the "{block.label}" block holds a key of an unsupported kind; RSA, Ed25519 and the curves P-224, P-256, '

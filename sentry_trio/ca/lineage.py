@@ -4,11 +4,10 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Sequence
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from sentry_trio.ca.certificates import check_signed_by, extension, fingerprint
-from sentry_trio.ca.der import names
+from sentry_trio.ca.certificates import Certificate, check_signed_by, fingerprint
+from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS
 
 
@@ -33,7 +32,7 @@ class Link:
     signed_by: str | None = None
 
 
-def lineage(anchors: Sequence[x509.Certificate], chain: Sequence[x509.Certificate]) -> tuple[Link, ...]:
+def lineage(anchors: Sequence[Certificate], chain: Sequence[Certificate]) -> tuple[Link, ...]:
     """The anchors, then the chain from its upper end down to the issuer; dates are not looked at.
 
     Of several anchors that have signed a certificate (a renewed one keeps name and key) the one that lasts longest is
@@ -43,31 +42,31 @@ def lineage(anchors: Sequence[x509.Certificate], chain: Sequence[x509.Certificat
         anchors: the trust anchors.
         chain: the signing certificate first.
     """
-    search = _Search(sorted(anchors, key=lambda anchor: anchor.not_valid_after_utc, reverse=True))
-    links = [_link("anchor", anchor, anchor.subject.rfc4514_string(), None) for anchor in anchors]
+    search = _Search(sorted(anchors, key=lambda anchor: anchor.not_after, reverse=True))
+    links = [_link("anchor", anchor, shown_name(anchor.subject_name), None) for anchor in anchors]
     for index in reversed(range(len(chain))):
         each = chain[index]
         above = search.signer(each, chain[index + 1 :])
-        links.append(_link("intermediate" if index else "issuer", each, each.subject.rfc4514_string(), above))
+        links.append(_link("intermediate" if index else "issuer", each, shown_name(each.subject_name), above))
     return tuple(links)
 
 
-def serving_link(certificate: x509.Certificate, issuer: x509.Certificate) -> Link:
+def serving_link(certificate: Certificate, issuer: Certificate) -> Link:
     """The authority's own certificate, below the issuer that has signed it."""
-    alternatives = extension(certificate, x509.SubjectAlternativeName)
-    uris = alternatives.get_values_for_type(x509.UniformResourceIdentifier) if alternatives else []
+    alternatives = certificate.extensions.alternative_names
+    uris = alternatives.uris if alternatives else ()
     return _link("serving", certificate, " ".join(uris), issuer)
 
 
 class _Search:
-    def __init__(self, anchors: Sequence[x509.Certificate]) -> None:
+    def __init__(self, anchors: Sequence[Certificate]) -> None:
         self._anchors = anchors
         self._left = MAX_SIGNATURE_CHECKS
 
-    def signer(self, child: x509.Certificate, above: Iterable[x509.Certificate]) -> x509.Certificate | None:
-        wanted = names(child).issuer
+    def signer(self, child: Certificate, above: Iterable[Certificate]) -> Certificate | None:
+        wanted = child.issuer
         for candidate in (*above, *self._anchors):
-            if names(candidate).subject != wanted:
+            if candidate.subject != wanted:
                 continue
             if not self._left:
                 break
@@ -80,12 +79,12 @@ class _Search:
         return None
 
 
-def _link(role: str, certificate: x509.Certificate, subject: str, above: x509.Certificate | None) -> Link:
+def _link(role: str, certificate: Certificate, subject: str, above: Certificate | None) -> Link:
     return Link(
         role=role,
         subject=subject,
         fingerprint=fingerprint(certificate),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
         signed_by=None if above is None else fingerprint(above),
     )

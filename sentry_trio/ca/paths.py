@@ -10,33 +10,14 @@ Name constraints and certificate policies are not evaluated.
 import dataclasses
 import datetime as dt
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from sentry_trio.ca.certificates import check_signed_by, extension, shown
-from sentry_trio.ca.der import names
+from sentry_trio.ca.certificates import Certificate, check_signed_by, shown
+from sentry_trio.ca.extensions import ANY_EXTENDED_KEY_USAGE, SERVER_AUTH
 from sentry_trio.errors import BundlePart, InvalidBundleError
 
 MAX_SIGNATURE_CHECKS = 100
 """How many candidates one search considers, as in Go: more would let a chain made for it keep a start busy for long."""
-
-_UNDERSTOOD = frozenset(
-    {
-        ExtensionOID.KEY_USAGE,
-        ExtensionOID.BASIC_CONSTRAINTS,
-        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-        ExtensionOID.NAME_CONSTRAINTS,
-        ExtensionOID.CRL_DISTRIBUTION_POINTS,
-        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
-        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
-        ExtensionOID.EXTENDED_KEY_USAGE,
-        ExtensionOID.CERTIFICATE_POLICIES,
-        ExtensionOID.POLICY_MAPPINGS,
-        ExtensionOID.POLICY_CONSTRAINTS,
-        ExtensionOID.INHIBIT_ANY_POLICY,
-    }
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,23 +28,23 @@ class Path:
         certificates: from the signing certificate to the anchor.
     """
 
-    certificates: tuple[x509.Certificate, ...]
+    certificates: tuple[Certificate, ...]
 
     @property
     def not_before(self) -> dt.datetime:
         """When all of them have become valid."""
-        return max(certificate.not_valid_before_utc for certificate in self.certificates)
+        return max(certificate.not_before for certificate in self.certificates)
 
     @property
     def not_after(self) -> dt.datetime:
         """When the first of them expires; it is valid in that very second."""
-        return min(certificate.not_valid_after_utc for certificate in self.certificates)
+        return min(certificate.not_after for certificate in self.certificates)
 
 
 def find_paths(
-    issuer: x509.Certificate,
-    intermediates: tuple[x509.Certificate, ...],
-    anchors: tuple[x509.Certificate, ...],
+    issuer: Certificate,
+    intermediates: tuple[Certificate, ...],
+    anchors: tuple[Certificate, ...],
     now: dt.datetime,
 ) -> list[Path]:
     """Find all paths that are valid now for TLS servers' certificates below `issuer`.
@@ -95,8 +76,8 @@ class _Search:
 
     def __init__(
         self,
-        intermediates: tuple[x509.Certificate, ...],
-        anchors: tuple[x509.Certificate, ...],
+        intermediates: tuple[Certificate, ...],
+        anchors: tuple[Certificate, ...],
         now: dt.datetime,
     ) -> None:
         self.found: list[Path] = []
@@ -104,11 +85,11 @@ class _Search:
         self.hint = ""
         self._now = now
         self._checks = 0
-        self._candidates = [(names(each).subject, each, True) for each in anchors]
-        self._candidates += [(names(each).subject, each, False) for each in intermediates]
+        self._candidates = [(each.subject, each, True) for each in anchors]
+        self._candidates += [(each.subject, each, False) for each in intermediates]
 
-    def extend(self, path: tuple[x509.Certificate, ...]) -> None:
-        wanted = names(path[-1]).issuer
+    def extend(self, path: tuple[Certificate, ...]) -> None:
+        wanted = path[-1].issuer
         for subject, candidate, is_anchor in self._candidates:
             if subject != wanted:
                 continue
@@ -126,7 +107,7 @@ class _Search:
             else:
                 self.extend((*path, candidate))
 
-    def _fits(self, path: tuple[x509.Certificate, ...], candidate: x509.Certificate, *, is_anchor: bool) -> bool:
+    def _fits(self, path: tuple[Certificate, ...], candidate: Certificate, *, is_anchor: bool) -> bool:
         try:
             check_signed_by(path[-1], candidate)
         except InvalidSignature as error:
@@ -145,24 +126,21 @@ class _Search:
         return True
 
 
-def _check(
-    certificate: x509.Certificate, below: tuple[x509.Certificate, ...], now: dt.datetime, part: BundlePart
-) -> None:
-    for each in certificate.extensions:
-        if each.critical and each.oid not in _UNDERSTOOD:
-            raise InvalidBundleError(f"x509: unhandled critical extension {each.oid.dotted_string}", part)
-    if now < certificate.not_valid_before_utc:
-        _refuse_date(now, "before", certificate.not_valid_before_utc, part)
-    if now > certificate.not_valid_after_utc:
-        _refuse_date(now, "after", certificate.not_valid_after_utc, part)
-    constraints = extension(certificate, x509.BasicConstraints)
+def _check(certificate: Certificate, below: tuple[Certificate, ...], now: dt.datetime, part: BundlePart) -> None:
+    for oid in certificate.extensions.unhandled_critical:
+        raise InvalidBundleError(f"x509: unhandled critical extension {oid}", part)
+    if now < certificate.not_before:
+        _refuse_date(now, "before", certificate.not_before, part)
+    if now > certificate.not_after:
+        _refuse_date(now, "after", certificate.not_after, part)
+    constraints = certificate.extensions.basic_constraints
     if constraints is not None and constraints.path_length is not None and len(below) > constraints.path_length:
         raise InvalidBundleError("x509: too many intermediates for path length constraint")
 
 
-def _check_marked_as_ca(intermediate: x509.Certificate) -> None:
+def _check_marked_as_ca(intermediate: Certificate) -> None:
     """A certificate of version 1 may be an anchor, having been trusted by hand, but no intermediate."""
-    if extension(intermediate, x509.BasicConstraints) is None:
+    if intermediate.extensions.basic_constraints is None:
         raise InvalidBundleError("x509: certificate is not authorized to sign other certificates")
 
 
@@ -174,16 +152,12 @@ def _refuse_date(now: dt.datetime, relation: str, limit: dt.datetime, part: Bund
     )
 
 
-def _serves_tls(certificate: x509.Certificate) -> bool:
+def _serves_tls(certificate: Certificate) -> bool:
     """Whether extended key usage, which Go nests from the anchor down, leaves room for serverAuth."""
-    usages = extension(certificate, x509.ExtendedKeyUsage)
-    return (
-        usages is None
-        or ExtendedKeyUsageOID.SERVER_AUTH in usages
-        or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
-    )
+    usages = certificate.extensions.extended_key_usage
+    return usages is None or SERVER_AUTH in usages or ANY_EXTENDED_KEY_USAGE in usages
 
 
-def _same_entity(one: x509.Certificate, other: x509.Certificate) -> bool:
+def _same_entity(one: Certificate, other: Certificate) -> bool:
     """Whether two certificates are of the same name and key: a path that passed both would run in a circle."""
-    return names(one).subject == names(other).subject and one.public_key() == other.public_key()
+    return one.subject == other.subject and one.public_key_info == other.public_key_info

@@ -7,14 +7,7 @@ within it, and so are headers, which are not looked at; a malformed block is pas
 import base64
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
-from functools import partial
-
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-
-from sentry_trio.ca.der import names, parsing
-from sentry_trio.errors import InvalidBundleError
+from collections.abc import Iterator
 
 _BEGIN = b"-----BEGIN "
 _END = b"\n-----END "
@@ -53,53 +46,12 @@ def blocks(data: bytes) -> Iterator[Block]:
         yield block
 
 
-def read_certificates(pem: bytes, *, role: str = "certificates") -> list[x509.Certificate]:
-    """Read certificates, in their order, and look into every part of them that is ever used.
-
-    cryptography reads extensions and names only when they are asked for. A certificate with a bad one is refused here
-    and not at the first request.
-
-    Dapr Sentry 1.18 silently stops reading at the first block that is no certificate, and what follows is lost; here
-    such a block is refused.
-
-    Args:
-        pem: the text.
-        role: what the text is, for messages, e.g. `trust anchors`.
-
-    Raises:
-        InvalidBundleError: no certificate is there, one cannot be read, or there is a block of another type.
-    """
-    certificates = []
-    for number, block in enumerate(blocks(pem), start=1):
-        if block.label != "CERTIFICATE":
-            raise InvalidBundleError(
-                f'PEM block {number} of the {role} is of type "{block.shown}"; '
-                "remove it, only CERTIFICATE blocks belong there"
-            )
-        with parsing(partial(_unreadable, f"certificate {number} of the {role}")):
-            certificates.append(_read(block.der))
-    if not certificates:
-        raise InvalidBundleError("no certificates found")
-    return certificates
-
-
-def write_certificates(certificates: Iterable[x509.Certificate]) -> bytes:
-    """Write certificates one after another, without anything else: comments and headers once read are gone."""
-    return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
-
-
-def _unreadable(what: str, why: str) -> InvalidBundleError:
-    return InvalidBundleError(f"{what} cannot be read: {why}")
-
-
-def _read(der: bytes) -> x509.Certificate:
-    certificate = x509.load_der_x509_certificate(der)
-    _ = certificate.extensions
-    _ = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
-    _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    _ = certificate.public_key()
-    names(certificate)
-    return certificate
+def write_block(label: str, der: bytes) -> bytes:
+    """Returns a block as OpenSSL and Go write it: lines of 64 characters, each with a newline."""
+    text = base64.b64encode(der)
+    lines = b"\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    name = label.encode()
+    return b"-----BEGIN " + name + b"-----\n" + lines + b"\n-----END " + name + b"-----\n"
 
 
 def _next_block(data: bytes, position: int) -> tuple[Block, int] | None:

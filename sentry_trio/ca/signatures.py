@@ -1,99 +1,118 @@
-"""Signatures on certificates and requests: which algorithms count, by the rules of Go's crypto/x509.
+"""Signatures on certificates and requests: the algorithms and rules of Go's crypto/x509.
 
 All Dapr components verify with it. An algorithm that it does not have (SHA-224, SHA-3, Ed448, DSA) is no signature.
 """
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from typing import TypeAlias
+
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.x509.oid import PublicKeyAlgorithmOID, SignatureAlgorithmOID
 
-from sentry_trio.ca.der import UNREADABLE, reason, request_key_algorithm
-from sentry_trio.ca.keys import CURVES, PublicKey
+from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context, encode, encode_object_identifier
+from sentry_trio.ca.keys import PrivateKey
+from sentry_trio.ca.public_keys import PublicKey
 
-_SHA1_OF_ISO = x509.ObjectIdentifier("1.3.14.3.2.29")
-_PSS_KEY = bytes.fromhex("06092a864886f70d01010a")  # 1.2.840.113549.1.1.10
-_RSA: dict[x509.ObjectIdentifier, hashes.HashAlgorithm] = {
-    SignatureAlgorithmOID.RSA_WITH_SHA1: hashes.SHA1(),  # noqa: S303 - recognised to be refused, or allowed in requests
-    _SHA1_OF_ISO: hashes.SHA1(),  # noqa: S303 - as above
-    SignatureAlgorithmOID.RSA_WITH_SHA256: hashes.SHA256(),
-    SignatureAlgorithmOID.RSA_WITH_SHA384: hashes.SHA384(),
-    SignatureAlgorithmOID.RSA_WITH_SHA512: hashes.SHA512(),
+Hash: TypeAlias = hashes.SHA1 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512
+
+_SHA1, _SHA256, _SHA384, _SHA512 = hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512()  # noqa: S303 - SHA-1 is recognised to be refused, or allowed in requests
+_RSA: dict[str, Hash] = {
+    "1.2.840.113549.1.1.5": _SHA1,
+    "1.3.14.3.2.29": _SHA1,
+    "1.2.840.113549.1.1.11": _SHA256,
+    "1.2.840.113549.1.1.12": _SHA384,
+    "1.2.840.113549.1.1.13": _SHA512,
 }
-_ECDSA: dict[x509.ObjectIdentifier, hashes.HashAlgorithm] = {
-    SignatureAlgorithmOID.ECDSA_WITH_SHA1: hashes.SHA1(),  # noqa: S303 - as above
-    SignatureAlgorithmOID.ECDSA_WITH_SHA256: hashes.SHA256(),
-    SignatureAlgorithmOID.ECDSA_WITH_SHA384: hashes.SHA384(),
-    SignatureAlgorithmOID.ECDSA_WITH_SHA512: hashes.SHA512(),
+_ECDSA: dict[str, Hash] = {
+    "1.2.840.10045.4.1": _SHA1,
+    "1.2.840.10045.4.3.2": _SHA256,
+    "1.2.840.10045.4.3.3": _SHA384,
+    "1.2.840.10045.4.3.4": _SHA512,
 }
-_EDDSA = {SignatureAlgorithmOID.ED25519: None}
-_PSS_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
-
-Signed = x509.Certificate | x509.CertificateSigningRequest
-
-
-def public_key(holder: Signed) -> PublicKey:
-    """The public key of a certificate or request, if it is of a kind that Go verifies with.
-
-    Raises:
-        UnsupportedAlgorithm: it is not RSA, ECDSA on a NIST curve or Ed25519; or it is RSA bound to PSS.
-        ValueError: it cannot be read.
-    """
-    key = holder.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and _is_bound_to_pss(holder):
-        raise UnsupportedAlgorithm("RSA keys bound to PSS are not supported")
-    if isinstance(key, rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
-        return key
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, CURVES):
-        return key
-    raise UnsupportedAlgorithm("only RSA, Ed25519 and ECDSA keys on P-224, P-256, P-384 and P-521 are supported")
+_ED25519 = "1.3.101.112"
+_RSA_PSS = "1.2.840.113549.1.1.10"
+_MGF1 = "1.2.840.113549.1.1.8"
+_PSS_HASHES: dict[str, Hash] = {
+    "2.16.840.1.101.3.4.2.1": _SHA256,
+    "2.16.840.1.101.3.4.2.2": _SHA384,
+    "2.16.840.1.101.3.4.2.3": _SHA512,
+}
+_NULL = encode(Tag.NULL)
+_FIELD = "the signature algorithm"
 
 
-def verify_signature(signed: Signed, key: PublicKey, *, allow_sha1: bool = False) -> None:
-    """Verify the signature on a certificate or request under a key.
+def verify_signature(
+    signed: bytes, algorithm: bytes, signature: bytes, key: PublicKey, *, allow_sha1: bool = False
+) -> None:
+    """Verifies a signature.
 
-    RSA keys must have 1024 bits or more and a public exponent below 2^31; PSS counts only with a salt as long as the
-    hash. MD5 never counts.
+    RSA keys must have 1024 bits or more and a public exponent below 2^31; PSS counts only with one hash throughout and
+    a salt as long as it. MD5 never counts.
 
     Args:
-        signed: the certificate or request.
-        key: whose signature it should be.
+        signed: the bytes that were signed.
+        algorithm: the algorithm identifier with tag and length.
+        signature: the signature.
+        key: the signer's public key.
         allow_sha1: whether SHA-1 counts. Go, and so Dapr Sentry, lets it count in requests only.
 
     Raises:
-        InvalidSignature: it is not valid; the text says why, where more is known than that it does not fit.
+        InvalidSignature: it is not valid; the text says why.
     """
-    oid = signed.signature_algorithm_oid
     try:
+        kind, parameters = _read_algorithm(algorithm)
         if isinstance(key, rsa.RSAPublicKey):
             _check_strength(key)
-            scheme, algorithm = _rsa_scheme(signed)
-            _check_hash(algorithm, allow_sha1=allow_sha1)
-            key.verify(signed.signature, _body(signed), scheme, algorithm)
+            scheme, hashing = _rsa_scheme(kind, parameters)
+            _check_hash(hashing, allow_sha1=allow_sha1)
+            key.verify(signature, signed, scheme, hashing)
         elif isinstance(key, ec.EllipticCurvePublicKey):
-            _check_hash(_ECDSA[oid], allow_sha1=allow_sha1)
-            key.verify(signed.signature, _body(signed), ec.ECDSA(_ECDSA[oid]))
+            _check_hash(_ECDSA[kind], allow_sha1=allow_sha1)
+            key.verify(signature, signed, ec.ECDSA(_ECDSA[kind]))
         else:
-            _ = _EDDSA[oid]
-            key.verify(signed.signature, _body(signed))
+            _check_ed25519(kind, parameters)
+            key.verify(signature, signed)
     except KeyError as error:
-        raise InvalidSignature(f"signature algorithm {oid.dotted_string} is not one for the signer's key") from error
+        raise InvalidSignature(f"signature algorithm {error.args[0]} is not one for the signer's key") from error
     except InvalidSignature as error:
-        why = reason(error) if error.args else "the signature does not fit the signer's key"
-        raise InvalidSignature(why) from error
-    except UNREADABLE as error:
-        raise InvalidSignature(f"the signature cannot be verified: {reason(error)}") from error
+        raise InvalidSignature(str(error) or "the signature does not fit the signer's key") from error
+    except ValueError as error:
+        raise InvalidSignature(f"the signature cannot be verified: {' '.join(str(error).split())}") from error
 
 
-def _is_bound_to_pss(holder: Signed) -> bool:
-    if isinstance(holder, x509.Certificate):
-        return holder.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS
-    return request_key_algorithm(holder) == _PSS_KEY
+def sign(key: PrivateKey, content: bytes) -> bytes:
+    """Signs bytes with the algorithm that `algorithm_of` names."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(content)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(content, padding.PKCS1v15(), _SHA256)
+    return key.sign(content, ec.ECDSA(_ECDSA[_ecdsa_algorithm(key)]))
 
 
-def _body(signed: Signed) -> bytes:
-    return signed.tbs_certificate_bytes if isinstance(signed, x509.Certificate) else signed.tbs_certrequest_bytes
+def algorithm_of(key: PrivateKey) -> bytes:
+    """Returns the algorithm identifier with which a key signs certificates, as Go chooses it, with tag and length."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return encode(Tag.SEQUENCE, encode_object_identifier(_ED25519))
+    if isinstance(key, rsa.RSAPrivateKey):
+        return encode(Tag.SEQUENCE, encode_object_identifier("1.2.840.113549.1.1.11"), _NULL)
+    return encode(Tag.SEQUENCE, encode_object_identifier(_ecdsa_algorithm(key)))
+
+
+def _ecdsa_algorithm(key: ec.EllipticCurvePrivateKey) -> str:
+    if key.curve.key_size <= 256:
+        return "1.2.840.10045.4.3.2"
+    return "1.2.840.10045.4.3.3" if key.curve.key_size == 384 else "1.2.840.10045.4.3.4"
+
+
+def _read_algorithm(identifier: bytes) -> tuple[str, bytes]:
+    """Returns object identifier and parameters; the latter are empty if there are none."""
+    reader = Reader(identifier).inside(_FIELD)
+    return reader.object_identifier(_FIELD), reader.element(_FIELD) if reader else b""
+
+
+def _check_ed25519(kind: str, parameters: bytes) -> None:
+    if kind != _ED25519 or parameters:
+        raise InvalidSignature(f"signature algorithm {kind} is not one for the signer's key")
 
 
 def _check_strength(key: rsa.RSAPublicKey) -> None:
@@ -103,18 +122,45 @@ def _check_strength(key: rsa.RSAPublicKey) -> None:
         raise InvalidSignature("the signer's RSA key has a public exponent out of bounds")
 
 
-def _check_hash(algorithm: hashes.HashAlgorithm, *, allow_sha1: bool) -> None:
-    if isinstance(algorithm, hashes.SHA1) and not allow_sha1:
+def _check_hash(hashing: Hash, *, allow_sha1: bool) -> None:
+    if hashing is _SHA1 and not allow_sha1:
         raise InvalidSignature("signatures over SHA-1 are insecure")
 
 
-def _rsa_scheme(signed: Signed) -> tuple[padding.AsymmetricPadding, hashes.HashAlgorithm]:
-    if signed.signature_algorithm_oid != SignatureAlgorithmOID.RSASSA_PSS:
-        return padding.PKCS1v15(), _RSA[signed.signature_algorithm_oid]
-    algorithm = signed.signature_hash_algorithm
-    if not isinstance(algorithm, _PSS_HASHES):
-        raise InvalidSignature("PSS is supported with SHA-256, SHA-384 and SHA-512 only")
-    scheme = padding.PSS(padding.MGF1(algorithm), algorithm.digest_size)
-    if signed.signature_algorithm_parameters != scheme:
-        raise InvalidSignature("PSS is supported with one hash throughout and a salt as long as it only")
-    return scheme, algorithm
+def _rsa_scheme(kind: str, parameters: bytes) -> tuple[padding.AsymmetricPadding, Hash]:
+    if kind != _RSA_PSS:
+        return padding.PKCS1v15(), _RSA[kind]
+    try:
+        hashing = _PSS_HASHES[_read_pss_parameters(parameters)]
+    except (KeyError, MalformedError) as error:
+        raise InvalidSignature(
+            "PSS is supported with one of SHA-256, SHA-384 and SHA-512 throughout and a salt as long as it only"
+        ) from error
+    return padding.PSS(padding.MGF1(hashing), hashing.digest_size), hashing
+
+
+def _read_pss_parameters(der: bytes) -> str:
+    """Returns the hash's object identifier if the mask has the same hash and the salt its length (RFC 4055, 3.1).
+
+    Raises:
+        MalformedError: the parameters are others, or leave one of these to its default, SHA-1.
+    """
+    parameters = Reader(der).inside("the PSS parameters")
+    hashing = _read_hash(parameters.inside("the PSS hash", context(0, constructed=True)).element("the PSS hash"))
+    mask = parameters.inside("the PSS mask", context(1, constructed=True)).inside("the PSS mask")
+    if mask.object_identifier("the PSS mask") != _MGF1 or _read_hash(mask.element("the PSS mask hash")) != hashing:
+        raise MalformedError("the PSS mask has another hash")
+    salt = parameters.inside("the PSS salt length", context(2, constructed=True)).integer("the PSS salt length")
+    if hashing in _PSS_HASHES and salt != _PSS_HASHES[hashing].digest_size:
+        raise MalformedError("the PSS salt has another length than the hash")
+    trailer = context(3, constructed=True)
+    if parameters.next_is(trailer) and parameters.inside("the PSS trailer", trailer).integer("the PSS trailer") != 1:
+        raise MalformedError("the PSS trailer is unknown")
+    return hashing
+
+
+def _read_hash(identifier: bytes) -> str:
+    kind, parameters = _read_algorithm(identifier)
+    if parameters not in (b"", _NULL):
+        raise MalformedError("the hash has parameters")
+    return kind

@@ -5,15 +5,21 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
-from sentry_trio.ca.certificates import check_signed_by, extension, is_self_signed, why_no_issuer
-from sentry_trio.ca.der import parsing
+from sentry_trio.ca.certificates import (
+    Certificate,
+    check_signed_by,
+    is_self_signed,
+    read_certificates,
+    why_no_issuer,
+    write_certificates,
+)
 from sentry_trio.ca.keys import PrivateKey, read_private_key
+from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.paths import Path, find_paths
-from sentry_trio.ca.pem import read_certificates, write_certificates
+from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.errors import BundlePart, InvalidBundleError
 
 
@@ -70,7 +76,7 @@ def verify_public(anchors_pem: bytes, chain_pem: bytes, now: dt.datetime) -> Non
     _paths(anchors, chain, now)
 
 
-def _paths(anchors: tuple[x509.Certificate, ...], chain: tuple[x509.Certificate, ...], now: dt.datetime) -> list[Path]:
+def _paths(anchors: tuple[Certificate, ...], chain: tuple[Certificate, ...], now: dt.datetime) -> list[Path]:
     with _blaming(BundlePart.CHAIN, BundlePart.ANCHORS, step="issuer chain does not belong to trust anchors: "):
         return find_paths(chain[0], chain[1:], anchors, now)
 
@@ -85,7 +91,7 @@ def _blaming(*parts: BundlePart, step: str = "") -> Iterator[None]:
         raise InvalidBundleError(f"failed to verify CA bundle: {step}{error}", *(error.parts or parts)) from error
 
 
-def _read_anchors(pem: bytes) -> tuple[x509.Certificate, ...]:
+def _read_anchors(pem: bytes) -> tuple[Certificate, ...]:
     try:
         anchors = read_certificates(pem, role="trust anchors")
     except InvalidBundleError as error:
@@ -98,7 +104,7 @@ def _read_anchors(pem: bytes) -> tuple[x509.Certificate, ...]:
     return tuple(anchors)
 
 
-def _read_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
+def _read_chain(pem: bytes) -> tuple[Certificate, ...]:
     """Read the chain; self-signed certificates are left out, the trust anchors are told elsewhere."""
     chain = read_certificates(pem, role="issuer chain")
     for number, (child, parent) in enumerate(itertools.pairwise(chain), start=1):
@@ -117,14 +123,14 @@ def _read_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
     return kept
 
 
-def _check_issuer(issuer: x509.Certificate) -> None:
+def _check_issuer(issuer: Certificate) -> None:
     why = why_no_issuer(issuer)
-    if why is None and extension(issuer, x509.BasicConstraints) is None:
+    if why is None and issuer.extensions.basic_constraints is None:
         why = "it is of version 1, which knows no CA certificates"
     if why is not None:
         raise InvalidBundleError(f"intermediate certificate is not valid for signing: {why}")
 
 
-def _check_key(key: PrivateKey, issuer: x509.Certificate) -> None:
-    if key.public_key() != issuer.public_key():
+def _check_key(key: PrivateKey, issuer: Certificate) -> None:
+    if issuer.public_key is None or public_key_info(key.public_key()) != public_key_info(issuer.public_key):
         raise InvalidBundleError("issuer key does not match issuer certificate")

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography import x509
-
 from sentry_trio.ca.bundle import fingerprint_of
-from sentry_trio.ca.certificates import fingerprint, is_self_signed
+from sentry_trio.ca.certificates import Certificate, fingerprint, is_self_signed, read_certificates
 from sentry_trio.ca.lineage import Link, lineage
-from sentry_trio.ca.pem import read_certificates
 from sentry_trio.ca.verify import verify_public
 from sentry_trio.errors import InvalidBundleError, SentryError
 from sentry_trio.status.figures import Figures
@@ -133,7 +130,7 @@ def read_stored(parts: PublicParts, place: str, now: datetime) -> Stored:
     return Stored(place, fingerprint_of(anchors, chain), lineage(anchors, chain), problem)
 
 
-def _without_anchors(chain: list[x509.Certificate]) -> list[x509.Certificate]:
+def _without_anchors(chain: list[Certificate]) -> list[Certificate]:
     """As verification leaves them out."""
     return [each for each in chain if not is_self_signed(each)]
 

@@ -4,6 +4,7 @@ import datetime as dt
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -11,10 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.certificates import Certificate, read_certificate, write_certificates
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.keys import KeyType, PrivateKey, signature_hash, write_private_key
-from sentry_trio.ca.pem import write_certificates
+from sentry_trio.ca.issue import IssuedCertificate
+from sentry_trio.ca.keys import KeyType, PrivateKey, write_private_key
 from sentry_trio.ca.verify import verify
+
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 NOW = dt.datetime(2026, 11, 22, 19, 41, 15, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -26,6 +30,28 @@ CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
 ANY_USAGE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 
 CA_USAGE = ("key_cert_sign", "crl_sign")
+
+
+def parsed(certificate: Certificate | IssuedCertificate) -> x509.Certificate:
+    """Returns a certificate as `cryptography` reads it: a second opinion."""
+    return x509.load_der_x509_certificate(certificate.der)
+
+
+def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    """Returns the value of an extension, or None if there is none of this type."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
+    """Returns the hash that goes with a key when it signs; Ed25519 has its own, hence None."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return None
+    if isinstance(key, rsa.RSAPrivateKey) or key.curve.key_size <= 256:
+        return hashes.SHA256()
+    return hashes.SHA384() if key.curve.key_size == 384 else hashes.SHA512()
 
 
 def new_key() -> PrivateKey:
@@ -45,7 +71,7 @@ def key_usage(*usages: str) -> x509.KeyUsage:
     return x509.KeyUsage(**{each: each in usages for each in known.split()})
 
 
-def certificate(
+def unread_certificate(
     subject: str | x509.Name,
     key: PrivateKey,
     issuer: str | None = None,
@@ -82,7 +108,12 @@ def certificate(
     return builder.sign(signer, signature_hash(signer))
 
 
-def stored(anchors: Iterable[x509.Certificate], chain: Iterable[x509.Certificate], key: PrivateKey) -> StoredBundle:
+def certificate(*arguments: Any, **differences: Any) -> Certificate:
+    """A certificate as `unread_certificate` makes it, read by our own reader."""
+    return read_certificate(unread_certificate(*arguments, **differences).public_bytes(serialization.Encoding.DER))
+
+
+def stored(anchors: Iterable[Certificate], chain: Iterable[Certificate], key: PrivateKey) -> StoredBundle:
     return StoredBundle(write_certificates(anchors), write_certificates(chain), write_private_key(key))
 
 

@@ -5,14 +5,14 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
-from sentry_trio.ca.certificates import check_signed_by, is_self_signed, shown, why_no_issuer
+from sentry_trio.ca.certificates import Certificate, check_signed_by, is_self_signed, shown, why_no_issuer
 
 from .making import certificate, new_key
 
 KEY, OTHER_KEY = new_key(), new_key()
 
 
-def named(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Certificate:
+def named(*attributes: tuple[x509.ObjectIdentifier, str]) -> Certificate:
     return certificate(x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes]), KEY)
 
 
@@ -25,7 +25,7 @@ def named(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Certificate:
         (named((NameOID.ORGANIZATION_NAME, "x" * 500)), "x" * 120),
     ],
 )
-def test_a_short_name(made: x509.Certificate, text: str) -> None:
+def test_a_short_name(made: Certificate, text: str) -> None:
     assert shown(made) == text
 
 
@@ -44,7 +44,7 @@ def test_without_a_name_there_is_the_number() -> None:
         (certificate("a", KEY, usage=["crl_sign"]), "its keyUsage lacks keyCertSign"),
     ],
 )
-def test_who_may_sign(made: x509.Certificate, why: str | None) -> None:
+def test_who_may_sign(made: Certificate, why: str | None) -> None:
     assert why_no_issuer(made) == why
     assert is_self_signed(made) == (why is None)
 

@@ -1,130 +1,150 @@
-"""The last look at a certificate: it notices every difference."""
+"""The check of a certificate before it leaves: it notices every difference."""
 
 import dataclasses
 import datetime as dt
+from collections.abc import Callable
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from sentry_trio.ca.check import Expected, check
-from sentry_trio.ca.der import names
-from sentry_trio.ca.issue import Issuer, WorkloadIdentity
-from sentry_trio.ca.signatures import public_key
-from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.ca import check as checks
+from sentry_trio.ca.asn1 import Tag, encode
+from sentry_trio.ca.check import Expected, check, prove
+from sentry_trio.ca.compose import (
+    EMPTY_NAME,
+    CertificateComposer,
+    alternative_names,
+    extended_key_usage,
+    extension,
+    key_usage,
+    organization,
+)
+from sentry_trio.ca.extensions import CLIENT_AUTH, CRL_SIGN, DIGITAL_SIGNATURE, SERVER_AUTH, SUBJECT_ALTERNATIVE_NAME
+from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
+from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.errors import SigningError
 
-from .making import CLIENT_AUTH, DAY, NOW, SKEW, certificate, generated, key_usage, new_key
+from .making import DAY, NOW, SKEW, generated, new_key
 
 BUNDLE = generated()
-KEY = ed25519.Ed25519PrivateKey.generate().public_key()
-LEAF = (
-    Issuer(BUNDLE)
-    .issue(
-        KEY,
-        WorkloadIdentity(SpiffeId.make("td", "ns", "app"), ("a.svc",)),
-        lifetime=DAY,
-        allowed_clock_skew=SKEW,
-        now=NOW,
-    )
-    .certificate
-)
+ISSUER_KEY = BUNDLE.issuer.public_key
+assert ISSUER_KEY
+NAMES = alternative_names(["a.svc"], "spiffe://td/ns/ns/app")
+SECOND = dt.timedelta(seconds=1)
 EXPECTED = Expected(
-    issuer_name=names(BUNDLE.issuer).subject,
-    issuer_key=public_key(BUNDLE.issuer),
-    public_key=KEY,
-    serial_number=LEAF.serial_number,
+    issuer_name=BUNDLE.issuer.subject,
+    issuer_key=ISSUER_KEY,
+    public_key_info=public_key_info(new_key().public_key()),
+    serial_number=12345,
     not_before=NOW - SKEW,
     not_after=NOW + DAY,
-    extensions=list(LEAF.extensions),
+    dns_names=("a.svc",),
+    uri="spiffe://td/ns/ns/app",
+    constant=key_usage(DIGITAL_SIGNATURE) + extended_key_usage(SERVER_AUTH, CLIENT_AUTH),
+    extensions=NAMES,
 )
-SECOND = dt.timedelta(seconds=1)
 
 
-def replaced(index: int, value: x509.ExtensionType, *, critical: bool) -> list[x509.Extension[x509.ExtensionType]]:
-    extensions = list(EXPECTED.extensions)
-    extensions[index] = x509.Extension(value.oid, critical, value)
-    return extensions
+def composed(
+    expected: Expected = EXPECTED, *, key: PrivateKey = BUNDLE.key, subject: bytes = EMPTY_NAME, more: bytes = b""
+) -> bytes:
+    return CertificateComposer(expected.issuer_name, key, expected.constant).compose(
+        serial_number=expected.serial_number,
+        not_before=expected.not_before,
+        not_after=expected.not_after,
+        subject=subject,
+        public_key_info=expected.public_key_info,
+        extensions=expected.extensions + more,
+    )
 
 
-def test_what_was_to_be_passes() -> None:
+def different(**changes: object) -> Callable[[], bytes]:
+    return lambda: composed(dataclasses.replace(EXPECTED, **changes))  # type: ignore[arg-type] # handed on
+
+
+def names(*dns_names: str, uri: str = EXPECTED.uri) -> bytes:
+    return alternative_names(dns_names, uri)
+
+
+LEAF = composed()
+
+
+def test_a_certificate_as_asked_for_passes() -> None:
     check(LEAF, EXPECTED)
 
 
-USAGE, NAMES = EXPECTED.extensions[0].value, EXPECTED.extensions[3].value
-URI = x509.UniformResourceIdentifier("spiffe://td/ns/ns/app")
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (different(issuer_name=organization("x")), "issuer"),
+        (different(public_key_info=public_key_info(new_key().public_key())), "public key"),
+        (different(serial_number=1), "serial number"),
+        (different(not_before=NOW - SKEW + SECOND), "validity"),
+        (different(not_after=NOW + DAY + SECOND), "validity"),
+        (different(extensions=names("b.svc")), "names, extensions"),
+        (different(extensions=names()), "names, extensions"),
+        (different(extensions=names("a.svc", "a.svc")), "names, extensions"),
+        (different(extensions=names("a.svc", uri="spiffe://td/ns/ns/apq")), "names, extensions"),
+        (lambda: composed(more=extension("1.2.3", b"")), "extensions"),
+        (lambda: composed(subject=organization("x")), "subject"),
+        (different(serial_number=1, not_after=NOW), "serial number, validity"),
+        (different(constant=EXPECTED.constant.replace(key_usage(DIGITAL_SIGNATURE), key_usage(CRL_SIGN))), None),
+        (different(constant=extended_key_usage(SERVER_AUTH)), None),
+        (different(extensions=NAMES.replace(b"\x01\x01\xff", b"")), None),
+        (different(extensions=extension(SUBJECT_ALTERNATIVE_NAME, b"\x30\x00", critical=True)), "names, extensions"),
+    ],
+)
+def test_each_difference_is_named(make: Callable[[], bytes], wrong: str | None) -> None:
+    with pytest.raises(SigningError) as refused:
+        check(make(), EXPECTED)
+    if wrong:
+        assert str(refused.value) == f"the certificate that was signed is not what was asked for: wrong {wrong}"
 
 
 @pytest.mark.parametrize(
-    ("expected", "wrong"),
+    "make",
     [
-        (dataclasses.replace(EXPECTED, issuer_name=b"\x30\x00"), "issuer"),
-        (dataclasses.replace(EXPECTED, public_key=new_key().public_key()), "public key"),
-        (dataclasses.replace(EXPECTED, serial_number=1), "serial number"),
-        (dataclasses.replace(EXPECTED, not_before=NOW - SKEW + SECOND), "validity"),
-        (dataclasses.replace(EXPECTED, not_after=NOW + DAY + SECOND), "validity"),
-        (dataclasses.replace(EXPECTED, extensions=EXPECTED.extensions[:-1]), "extensions"),
-        (dataclasses.replace(EXPECTED, extensions=EXPECTED.extensions[::-1]), "extensions"),
-        (dataclasses.replace(EXPECTED, extensions=[*EXPECTED.extensions, EXPECTED.extensions[0]]), "extensions"),
-        (dataclasses.replace(EXPECTED, extensions=replaced(0, USAGE, critical=False)), "extensions"),
-        (dataclasses.replace(EXPECTED, extensions=replaced(0, key_usage("crl_sign"), critical=True)), "extensions"),
-        (
-            dataclasses.replace(EXPECTED, extensions=replaced(1, x509.ExtendedKeyUsage([CLIENT_AUTH]), critical=False)),
-            "extensions",
-        ),
-        (dataclasses.replace(EXPECTED, extensions=replaced(3, NAMES, critical=False)), "extensions"),
-        (
-            dataclasses.replace(EXPECTED, extensions=replaced(3, x509.SubjectAlternativeName([URI]), critical=True)),
-            "extensions",
-        ),
-        (
-            dataclasses.replace(
-                EXPECTED,
-                extensions=replaced(3, x509.SubjectAlternativeName([URI, x509.DNSName("a.svc")]), critical=True),
-            ),
-            "extensions",
-        ),
-        (dataclasses.replace(EXPECTED, serial_number=1, not_after=NOW), "serial number, validity"),
+        lambda: LEAF + b"\0",
+        lambda: LEAF.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01"),
+        lambda: encode(Tag.SEQUENCE, LEAF[4:], b"\x05\x00"),
     ],
+    ids=["bytes behind", "version", "bytes inside"],
 )
-def test_each_difference_is_named(expected: Expected, wrong: str) -> None:
-    with pytest.raises(SigningError) as refused:
-        check(LEAF, expected)
-    assert str(refused.value) == f"the certificate that was signed is not what was asked for: wrong {wrong}"
-
-
-def test_a_subject_is_a_difference() -> None:
-    issuer = certificate("issuer", new_key(), usage=None)
-    subject_key = new_key()
-    made = certificate("x", subject_key, "issuer", subject_key, ca=None, usage=None)
-    expected = Expected(
-        names(issuer).subject,
-        subject_key.public_key(),
-        subject_key.public_key(),
-        made.serial_number,
-        made.not_valid_before_utc,
-        made.not_valid_after_utc,
-        [],
-    )
-    with pytest.raises(SigningError, match=r"wrong subject$"):
-        check(made, expected)
+def test_the_frame_counts_too(make: Callable[[], bytes]) -> None:
+    with pytest.raises(SigningError):
+        check(make(), EXPECTED)
 
 
 def flipped(der: bytes, needle: bytes) -> bytes:
-    """One bit of the DER turned over, in the last byte of `needle`."""
+    """Returns the DER with one bit turned over, in the last byte of `needle`."""
     at = der.index(needle) + len(needle) - 1
     return der[:at] + bytes([der[at] ^ 1]) + der[at + 1 :]
 
 
-@pytest.mark.parametrize("needle", [b"spiffe://td/ns/ns/app", b"a.svc", LEAF.signature, KEY.public_bytes_raw()])
-def test_a_turned_bit_breaks_the_signature(needle: bytes) -> None:
-    bad = x509.load_der_x509_certificate(flipped(LEAF.public_bytes(serialization.Encoding.DER), needle))
-    with pytest.raises(SigningError, match="the certificate that was signed does not verify: "):
-        check(bad, EXPECTED)
+@pytest.mark.parametrize("needle", [b"spiffe://td/ns/ns/app", b"a.svc", LEAF[-60:], EXPECTED.public_key_info])
+def test_a_turned_bit_is_noticed(needle: bytes) -> None:
+    with pytest.raises(SigningError, match="the certificate that was signed "):
+        check(flipped(LEAF, needle), EXPECTED)
 
 
 def test_the_issuers_own_key_counts() -> None:
-    other = dataclasses.replace(EXPECTED, issuer_key=public_key(generated().issuer))
+    other = generated().issuer.public_key
+    assert other
     with pytest.raises(SigningError, match="does not verify: the signature does not fit the signer's key"):
-        check(LEAF, other)
+        check(LEAF, dataclasses.replace(EXPECTED, issuer_key=other))
+
+
+@pytest.mark.parametrize("key_type", KeyType)
+def test_the_composer_is_proven(key_type: KeyType) -> None:
+    prove(generate_key(key_type), EXPECTED.constant)
+
+
+def test_a_composer_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "alternative_names", lambda _dns_names, uri: alternative_names([], uri))
+    with pytest.raises(SigningError, match="a trial certificate is not what was asked for"):
+        prove(BUNDLE.key, EXPECTED.constant)
+
+
+def test_a_composer_whose_result_cannot_be_read_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "alternative_names", lambda *_: b"\x30\x00")
+    with pytest.raises(SigningError, match="a trial certificate does not verify: "):
+        prove(BUNDLE.key, EXPECTED.constant)

@@ -30,6 +30,11 @@ def request(directory: Path, key: str, *options: str) -> bytes:
     return openssl("req", "-new", "-key", path, "-subj", "/CN=app", *options)
 
 
+def info_of(csr: x509.CertificateSigningRequest) -> bytes:
+    """Returns the SubjectPublicKeyInfo of a request, as `cryptography` encodes it."""
+    return csr.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 RSA = "RSA,rsa_keygen_bits:"
 EC = "EC,ec_paramgen_curve:"
 
@@ -68,7 +73,7 @@ EC = "EC,ec_paramgen_curve:"
 def test_keys_and_signatures(tmp_path: Path, key: str, options: tuple[str, ...], outcome: str) -> None:
     pem = request(tmp_path, key, *options)
     if not outcome:
-        assert read_csr(pem) == x509.load_pem_x509_csr(pem)
+        assert read_csr(pem) == info_of(x509.load_pem_x509_csr(pem))
         return
     with pytest.raises(InvalidCSRError) as refused:
         read_csr(pem)
@@ -125,11 +130,11 @@ DER = good()
         (wrapped(DER, "NEW CERTIFICATE REQUEST"), "invalid certificate signing request"),
         (wrapped(DER, "PRIVATE KEY") + wrapped(DER), "invalid certificate signing request"),
         (wrapped(DER + b"\0"), f"{PARSE}asn1: syntax error: trailing data"),
-        (wrapped(DER[:-1]), f"{PARSE}error parsing asn1 value"),
-        (wrapped(b""), f"{PARSE}no tag and length where a DER element should begin"),
-        (wrapped(b"\x30\x85\x01"), f"{PARSE}the length of a DER element cannot be read"),
-        (wrapped(b"\x30\x80"), f"{PARSE}the length of a DER element cannot be read"),
-        (wrapped(b"\x30\x00"), f"{PARSE}error parsing asn1 value"),
+        (wrapped(DER[:-1]), f"{PARSE}the request is cut short"),
+        (wrapped(b""), f"{PARSE}the request is missing"),
+        (wrapped(b"\x30\x85\x01"), f"{PARSE}the request has a length that cannot be read"),
+        (wrapped(b"\x30\x80"), f"{PARSE}the request has a length that cannot be read"),
+        (wrapped(b"\x30\x00"), f"{PARSE}certificationRequestInfo is missing"),
         (wrapped(with_cut_key(DER)), PARSE),
         (wrapped(with_other_signature(DER)), SIGNATURE),
         (wrapped(with_other_subject(DER)), SIGNATURE),
@@ -155,20 +160,21 @@ def test_what_is_no_request_is_refused(pem: bytes, message: str) -> None:
     ids=["plain", "old label", "surrounded", "spaces", "after a malformed one"],
 )
 def test_requests_are_read_from_any_good_pem(pem: bytes) -> None:
-    assert read_csr(pem).public_bytes(serialization.Encoding.DER) == DER
+    assert read_csr(pem) == info_of(x509.load_der_x509_csr(DER))
 
 
 def test_pss_parameters_are_taken_at_their_word(tmp_path: Path) -> None:
     options = ("-sha256", *PSS, "-sigopt", "rsa_pss_saltlen:digest")
     block = first_block(request(tmp_path, f"{RSA}1024", *options))
     assert block
-    assert read_csr(wrapped(block.der)).public_bytes(serialization.Encoding.DER) == block.der
+    assert read_csr(wrapped(block.der)) == info_of(x509.load_der_x509_csr(block.der))
     with pytest.raises(InvalidCSRError, match=f"^{SIGNATURE}$"):
         read_csr(wrapped(with_other_salt_length(block.der)))
 
 
 def test_nothing_but_the_key_is_looked_at(tmp_path: Path) -> None:
     garbled = ("-addext", "subjectAltName=DER:ffff", "-addext", "basicConstraints=critical,CA:TRUE")
-    csr = read_csr(request(tmp_path, "ED25519", *garbled))
+    pem = request(tmp_path, "ED25519", *garbled)
     with pytest.raises(ValueError, match="parsing"):
-        _ = csr.extensions
+        _ = x509.load_pem_x509_csr(pem).extensions
+    assert read_csr(pem)

@@ -3,7 +3,6 @@
 import datetime as dt
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from sentry_trio.ca.expiry import WARNING_PERIOD, ExpiryState, State, report
 from sentry_trio.ca.verify import verify
@@ -67,4 +66,4 @@ def test_a_report_covers_every_certificate() -> None:
     assert [each.remaining for each in states] == [400 * DAY - HOUR, -1.5 * HOUR, 2 * DAY - HOUR, 40 * DAY - HOUR]
     assert states[2].not_after == NOW + 2 * DAY
     (fingerprint,) = {each.fingerprint for each in states if each.role == "issuer"}
-    assert fingerprint == sha256(issuer.public_bytes(serialization.Encoding.DER)).hex()
+    assert fingerprint == sha256(issuer.der).hex()

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, write_private_key
+from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
 
-from .making import DAY, SKEW, certificate, new_key, openssl, stored
+from .making import DAY, SKEW, certificate, new_key, openssl, parsed, stored
 
 # Python's ssl and OpenSSL have clocks of their own.
 NOW = dt.datetime.now(dt.UTC)
@@ -26,7 +28,9 @@ IDENTITY = WorkloadIdentity(SpiffeId.make("cluster.local", "default", "app"), ("
 
 def authority(key_type: KeyType) -> tuple[TrustBundle, IssuedCertificate]:
     bundle = verify(generate("cluster.local", "dapr-system", key_type, now=NOW, allowed_clock_skew=SKEW), NOW)
-    issued = Issuer(bundle).issue(KEY.public_key(), IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW)
+    issued = Issuer(bundle).issue(
+        public_key_info(KEY.public_key()), IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW
+    )
     return bundle, issued
 
 
@@ -57,18 +61,18 @@ def test_openssl(tmp_path: Path, key_type: KeyType, purpose: str) -> None:
 def test_cryptography(key_type: KeyType) -> None:
     bundle, issued = AUTHORITIES[key_type]
 
-    def verified(anchors: tuple[x509.Certificate, ...]) -> list[x509.Certificate]:
+    def verified(anchors: Iterable[x509.Certificate]) -> list[x509.Certificate]:
         verifier = PolicyBuilder().store(Store(list(anchors))).time(NOW).build_client_verifier()
-        return verifier.verify(issued.certificate, list(bundle.chain)).chain
+        return verifier.verify(parsed(issued), list(map(parsed, bundle.chain))).chain
 
     if key_type is KeyType.ED25519:
         # The web's own rules, which this verifier cannot be talked out of, have no Ed25519.
         with pytest.raises(VerificationError, match="Forbidden"):
-            verified(bundle.anchors)
+            verified(map(parsed, bundle.anchors))
         return
-    assert verified(bundle.anchors) == [issued.certificate, *bundle.chain, *bundle.anchors]
+    assert verified(map(parsed, bundle.anchors)) == [parsed(issued), *map(parsed, (*bundle.chain, *bundle.anchors))]
     with pytest.raises(VerificationError):
-        verified(tuple(x509.load_pem_x509_certificates(OTHER)))
+        verified(x509.load_pem_x509_certificates(OTHER))
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
@@ -113,7 +117,9 @@ def test_strictness_is_a_verifiers_own(tmp_path: Path) -> None:
     """The negative control for key identifiers: openssl's strict mode does refuse an issuer that has none."""
     root_key, key = new_key(), new_key()
     bundle = verify(stored([certificate("r", root_key)], [certificate("i", key, "r", root_key)], key), NOW)
-    leaf = Issuer(bundle).issue(KEY.public_key(), IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW)
+    leaf = Issuer(bundle).issue(
+        public_key_info(KEY.public_key()), IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW
+    )
     for name, pem in (("anchors", bundle.anchors_pem), ("leaf", leaf.pem), ("chain", bundle.chain_pem)):
         (tmp_path / name).write_bytes(pem)
     files = ("-CAfile", tmp_path / "anchors", "-untrusted", tmp_path / "chain", tmp_path / "leaf")

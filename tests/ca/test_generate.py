@@ -8,14 +8,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
-from sentry_trio.ca.certificates import extension
-from sentry_trio.ca.generate import generate, new_serial_number, organization
-from sentry_trio.ca.keys import KeyType, read_private_key, subject_key_identifier
-from sentry_trio.ca.pem import read_certificates
+from sentry_trio.ca.certificates import read_certificates
+from sentry_trio.ca.compose import new_serial_number, organization
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType, read_private_key
+from sentry_trio.ca.public_keys import PublicKey, key_identifier, public_key_info
 from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidIdentityError
 
-from .making import DAY, NOW, SKEW, generated, key_usage
+from .making import DAY, NOW, SKEW, extension, generated, key_usage, parsed
 
 ORDER = [
     (ExtensionOID.KEY_USAGE, True),
@@ -25,10 +26,14 @@ ORDER = [
 ]
 
 
+def subject_key_identifier(key: PublicKey) -> x509.SubjectKeyIdentifier:
+    return x509.SubjectKeyIdentifier(key_identifier(public_key_info(key)))
+
+
 @pytest.mark.parametrize("key_type", KeyType)
 def test_profile(key_type: KeyType) -> None:
     stored = generate("cluster.local", "dapr-system", key_type, now=NOW, allowed_clock_skew=SKEW)
-    (root,), (issuer,) = read_certificates(stored.anchors), read_certificates(stored.chain)
+    (root,), (issuer,) = (list(map(parsed, read_certificates(pem))) for pem in (stored.anchors, stored.chain))
 
     assert root.subject == root.issuer == issuer.issuer
     assert root.subject.rfc4514_string() == "O=cluster.local"
@@ -54,7 +59,7 @@ def test_profile(key_type: KeyType) -> None:
         assert made.serial_number > 0
     assert root.serial_number != issuer.serial_number
     assert root.public_key() != issuer.public_key()
-    assert verify(stored, NOW).issuer == issuer
+    assert parsed(verify(stored, NOW).issuer) == issuer
 
 
 @pytest.mark.parametrize(
@@ -70,7 +75,7 @@ def test_the_signature_follows_the_key(
     key_type: KeyType, algorithm: x509.ObjectIdentifier, digest: type[hashes.HashAlgorithm | None]
 ) -> None:
     bundle = generated(key_type)
-    for made in (*bundle.anchors, *bundle.chain):
+    for made in map(parsed, (*bundle.anchors, *bundle.chain)):
         assert made.signature_algorithm_oid == algorithm
         assert isinstance(made.signature_hash_algorithm, digest)
 
@@ -85,8 +90,8 @@ def test_seconds_are_whole_and_the_lifetime_is_as_asked() -> None:
 def test_the_subject_is_the_trust_domain_as_given() -> None:
     stored = generate("spiffe://td/x", "ns", KeyType.P256, now=NOW, allowed_clock_skew=SKEW)
     bundle = verify(stored, NOW)
-    assert bundle.anchors[0].subject.rfc4514_string() == "O=spiffe://td/x"
-    assert bundle.issuer.subject.rfc4514_string() == "O=spiffe://td/ns/ns/dapr-sentry"
+    assert parsed(bundle.anchors[0]).subject.rfc4514_string() == "O=spiffe://td/x"
+    assert parsed(bundle.issuer).subject.rfc4514_string() == "O=spiffe://td/ns/ns/dapr-sentry"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def test_the_subject_is_the_trust_domain_as_given() -> None:
 )
 def test_the_string_type_follows_the_characters(text: str, tag: int) -> None:
     encoded = text.encode()
-    assert bytes([tag, len(encoded)]) + encoded in organization(text).public_bytes()
+    assert bytes([tag, len(encoded)]) + encoded in organization(text)
 
 
 @pytest.mark.parametrize(

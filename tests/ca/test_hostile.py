@@ -5,17 +5,18 @@ import dataclasses
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.expiry import report
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, read_private_key, write_private_key
-from sentry_trio.ca.pem import first_block, read_certificates, write_certificates
+from sentry_trio.ca.pem import first_block
+from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError, InvalidCSRError, SigningError
@@ -73,7 +74,7 @@ def mutations(label: str, samples: list[bytes]) -> st.SearchStrategy[bytes]:
 def several_certificates() -> list[bytes]:
     root = certificate("root", new_key(), path_length=3, extended=[x509.OID_SERVER_AUTH])
     rest = [*generated(KeyType.P256).anchors, *generated(KeyType.RSA2048).chain, root]
-    return [der(STORED.anchors), der(STORED.chain), *(each.public_bytes(serialization.Encoding.DER) for each in rest)]
+    return [der(STORED.anchors), der(STORED.chain), *(each.der for each in rest)]
 
 
 def several_requests() -> list[bytes]:
@@ -102,7 +103,7 @@ def test_certificates(pem: bytes) -> None:
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_requests(pem: bytes) -> None:
     try:
-        read_csr(pem).public_key()
+        read_csr(pem)
     except InvalidCSRError as error:
         assert_one_line(error)
 
@@ -137,7 +138,7 @@ def test_bundles(mutation: tuple[str, bytes]) -> None:
     identity = WorkloadIdentity(SpiffeId.make("td", "ns", "app"))
     issuer = Issuer(bundle)
     try:
-        issuer.issue(new_key().public_key(), identity, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW)
+        issuer.issue(public_key_info(new_key().public_key()), identity, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW)
     except SigningError as error:
         assert_one_line(error)
 

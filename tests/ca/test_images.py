@@ -3,14 +3,20 @@
 import json
 
 import pytest
-from cryptography import x509
 
+from sentry_trio.ca.asn1 import Reader, Tag, dotted
 from sentry_trio.ca.images import ContainerImage, images_extension
+
+
+def value_of(extension: bytes) -> bytes:
+    reader = Reader(extension).inside("extension")
+    reader.element("type", Tag.OBJECT_IDENTIFIER)
+    return reader.content("value", Tag.OCTET_STRING)
 
 
 def content(*images: ContainerImage) -> bytes:
     """What the OCTET STRING holds; its length is checked on the way."""
-    encoded = images_extension(images).value
+    encoded = value_of(images_extension(images))
     assert encoded[0] == 0x04
     if encoded[1] < 0x80:
         length, start = encoded[1], 2
@@ -26,8 +32,10 @@ def content(*images: ContainerImage) -> bytes:
 def test_encoding() -> None:
     extension = images_extension((ContainerImage("daprd", "daprd", "daprio/daprd:1.18", "sha256:00"),))
     document = b'[{"role":"daprd","containerName":"daprd","image":"daprio/daprd:1.18","digest":"sha256:00"}]'
-    assert extension.oid == x509.ObjectIdentifier("1.3.6.1.4.1.57683.100.1")
-    assert extension.value == b"\x04\x5b" + document
+    assert dotted(Reader(extension).inside("extension").content("type", Tag.OBJECT_IDENTIFIER)) == (
+        "1.3.6.1.4.1.57683.100.1"
+    )
+    assert value_of(extension) == b"\x04\x5b" + document
 
 
 def test_an_unknown_digest_is_left_out_and_order_is_kept() -> None:

@@ -13,10 +13,9 @@ from sentry_trio.ca.keys import (
     generate_key,
     read_private_key,
     serving_key_type,
-    signature_hash,
-    subject_key_identifier,
     write_private_key,
 )
+from sentry_trio.ca.public_keys import key_identifier
 from sentry_trio.errors import InvalidBundleError
 
 from .making import openssl, sha256, small_rsa
@@ -126,27 +125,10 @@ def test_kinds_that_are_made(key_type: KeyType, serving: KeyType) -> None:
     assert serving_key_type(key) is serving
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        ("p224", "sha256"),
-        ("p256", "sha256"),
-        ("p384", "sha384"),
-        ("p521", "sha512"),
-        ("rsa", "sha256"),
-        ("ed25519", None),
-    ],
-)
-def test_the_hash_follows_the_key(kind: str, name: str | None) -> None:
-    for key in (KINDS[kind], KINDS[kind].public_key()):
-        algorithm = signature_hash(key)
-        assert (algorithm.name if algorithm else None) == name
-
-
 @pytest.mark.parametrize("key", KINDS.values(), ids=KINDS)
 def test_the_key_identifier_is_over_the_bit_string(key: PrivateKey) -> None:
     info = key.public_key().public_bytes(DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    identifier = subject_key_identifier(key.public_key()).digest
+    identifier = key_identifier(info)
     # The bit string comes last and begins with a zero, its count of unused bits: a tail of the DER is what is hashed.
     assert len(identifier) == 20
     assert identifier in {sha256(info[start:])[:20] for start in range(len(info)) if info[start - 1] == 0}

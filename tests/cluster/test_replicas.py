@@ -9,19 +9,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
+from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from tests.authorities import SKEW, wall_clock
+from tests.ca.making import parsed
 
 from .cluster import Cluster
 from .control_plane import TRUST_DOMAIN, ControlPlane, install
 
 TIMES = 50
 REPLICAS = 3
-KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+KEY = public_key_info(ec.generate_private_key(ec.SECP256R1()).public_key())
 
 
 async def _start(plane: ControlPlane, bundles: list[TrustBundle]) -> None:
@@ -38,9 +40,7 @@ async def _start(plane: ControlPlane, bundles: list[TrustBundle]) -> None:
 def _leaf(bundle: TrustBundle) -> x509.Certificate:
     identity = WorkloadIdentity(SpiffeId.make("public", "default", "app"))
     issuer = Issuer(bundle)
-    return issuer.issue(
-        KEY, identity, lifetime=timedelta(hours=1), allowed_clock_skew=SKEW, now=wall_clock()
-    ).certificate
+    return parsed(issuer.issue(KEY, identity, lifetime=timedelta(hours=1), allowed_clock_skew=SKEW, now=wall_clock()))
 
 
 async def test_one_authority_each_time(cluster: Cluster, tmp_path: Path) -> None:
@@ -56,5 +56,5 @@ async def test_one_authority_each_time(cluster: Cluster, tmp_path: Path) -> None
         assert len({bundle.fingerprint for bundle in bundles}) == 1
         published = x509.load_pem_x509_certificates(await plane.anchors())
         for bundle in bundles:
-            _leaf(bundle).verify_directly_issued_by(bundles[0].issuer)
-            bundle.issuer.verify_directly_issued_by(published[0])
+            _leaf(bundle).verify_directly_issued_by(parsed(bundles[0].issuer))
+            parsed(bundle.issuer).verify_directly_issued_by(published[0])

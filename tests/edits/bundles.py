@@ -1,8 +1,8 @@
 """The good credentials, better ones, and the keys and certificates that bad ones are made of."""
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.verify import verify
 from tests.authorities import wall_clock
@@ -18,14 +18,14 @@ LONG_AGO = NOW - 30 * DAY
 ROOT_KEY, ISSUER_KEY, OTHER_ROOT_KEY, OTHER_KEY = (new_key() for _ in range(4))
 
 
-def root(key: PrivateKey = ROOT_KEY, **differences: object) -> x509.Certificate:
+def root(key: PrivateKey = ROOT_KEY, **differences: object) -> Certificate:
     window = {"not_before": NOW - HOUR, "not_after": NOW + 30 * DAY}
-    return certificate("root", key, **(window | differences))  # type: ignore[arg-type]  # handed on
+    return certificate("root", key, **(window | differences))
 
 
-def issuer(key: PrivateKey = ISSUER_KEY, root_key: PrivateKey = ROOT_KEY, **differences: object) -> x509.Certificate:
+def issuer(key: PrivateKey = ISSUER_KEY, root_key: PrivateKey = ROOT_KEY, **differences: object) -> Certificate:
     window = {"not_before": NOW - HOUR, "not_after": NOW + 30 * DAY}
-    return certificate("issuer", key, "root", root_key, **(window | differences))  # type: ignore[arg-type]  # handed on
+    return certificate("issuer", key, "root", root_key, **(window | differences))
 
 
 GOOD = stored([root()], [issuer()], ISSUER_KEY)

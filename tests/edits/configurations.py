@@ -76,7 +76,7 @@ _UNUSABLE = [
     BadEdit(
         "TTL of an instant", _mtls("workloadCertTTL: 1ms"), "would have expired when it is signed", (CHAIN, CONFIG)
     ),
-    BadEdit("skew of a century", _mtls("allowedClockSkew: 876000h"), "on or after 1950", (CHAIN, CONFIG)),
+    BadEdit("skew of a century", _mtls("allowedClockSkew: 876000h"), "X.509 has no times before 1950", (CHAIN, CONFIG)),
 ]
 _TRIAL = [replace(each, cause=RestartFailure.SERVER_CERTIFICATE) for each in _UNUSABLE]
 

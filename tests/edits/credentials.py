@@ -1,7 +1,6 @@
 """Edits after which the credentials make no certificate authority."""
 
 import os
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -9,11 +8,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.certificates import Certificate, write_certificates
 from sentry_trio.ca.keys import write_private_key
-from sentry_trio.ca.pem import write_certificates
 from sentry_trio.telemetry.metrics import RestartFailure
 from tests.authorities import made_csr
-from tests.ca import making
 from tests.ca.making import CLIENT_AUTH, HOUR, small_rsa, stored
 from tests.edits.bundles import GOOD, ISSUER_KEY, LONG_AGO, NOW, OTHER_KEY, OTHER_ROOT_KEY, ROOT_KEY, issuer, root
 from tests.edits.place import ANCHORS, BINARY, CHAIN, CONFIG, CREDENTIALS, KEY, BadEdit, Edit, Place, put_better, write
@@ -23,11 +21,11 @@ def _bundle(bundle: StoredBundle) -> Edit:
     return write({ANCHORS: bundle.anchors, CHAIN: bundle.chain, KEY: bundle.key})
 
 
-def _anchors(*certificates: x509.Certificate) -> Edit:
+def _anchors(*certificates: Certificate) -> Edit:
     return write({ANCHORS: write_certificates(certificates)})
 
 
-def _chain(*certificates: x509.Certificate) -> Edit:
+def _chain(*certificates: Certificate) -> Edit:
     return write({CHAIN: write_certificates(certificates)})
 
 
@@ -109,12 +107,6 @@ _NOT_CREDENTIALS = [
         "chain is PEM of nonsense",
         write({CHAIN: b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"}),
         "certificate 1 of the issuer chain cannot be read",
-        (CHAIN,),
-    ),
-    BadEdit(
-        "chain with TLS feature 23",
-        write({CHAIN: (Path(making.__file__).parent / "data" / "tls-feature" / "issuer.crt").read_bytes()}),
-        "certificate 1 of the issuer chain cannot be read: KeyError 23",
         (CHAIN,),
     ),
     BadEdit("key encrypted", _foreign_key(password=b"secret"), "unsupported block type ENCRYPTED PRIVATE KEY", (KEY,)),

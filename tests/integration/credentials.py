@@ -6,10 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.verify import verify
 from tests.authorities import wall_clock
 from tests.ca.making import certificate, stored
@@ -56,7 +56,7 @@ def verified(bundle: StoredBundle) -> TrustBundle:
 
 def issuer_digest(bundle: StoredBundle) -> str:
     """The SHA-256 of the signing certificate."""
-    return verified(bundle).issuer.fingerprint(hashes.SHA256()).hex()
+    return fingerprint(verified(bundle).issuer)
 
 
 def contents(bundle: StoredBundle) -> dict[str, bytes]:

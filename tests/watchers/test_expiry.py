@@ -13,6 +13,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
 from sentry_trio.watchers.expiry import watch_expiry
+from tests.ca.making import parsed
 from tests.logged import capture_logs
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -93,8 +94,8 @@ async def test_the_first_check_is_made_at_once(
     ]
     assert [line["role"] for line in lines[1:-1]] == ["anchor", "issuer"]
     assert [line["subject"] for line in lines[1:-1]] == [
-        bundle.anchors[0].subject.rfc4514_string(),
-        bundle.issuer.subject.rfc4514_string(),
+        parsed(bundle.anchors[0]).subject.rfc4514_string(),
+        parsed(bundle.issuer).subject.rfc4514_string(),
     ]
     assert all(len(line["fingerprint"]) == 64 for line in lines[1:-1])
 

@@ -1,0 +1,112 @@
+"""Public keys in certificates and requests: the kinds that Go's crypto/x509 verifies with (RFC 5280, 4.1.2.7)."""
+
+import hashlib
+from typing import TypeAlias
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, encode
+
+PublicKey: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+_RSA = "1.2.840.113549.1.1.1"
+_EC = "1.2.840.10045.2.1"
+_ED25519 = "1.3.101.112"
+_CURVES: dict[str, type[ec.EllipticCurve]] = {
+    "1.3.132.0.33": ec.SECP224R1,
+    "1.2.840.10045.3.1.7": ec.SECP256R1,
+    "1.3.132.0.34": ec.SECP384R1,
+    "1.3.132.0.35": ec.SECP521R1,
+}
+_UNCOMPRESSED = 0x04
+_NULL = encode(Tag.NULL)
+
+
+def read_public_key(info: bytes) -> PublicKey | None:
+    """Reads a SubjectPublicKeyInfo.
+
+    Args:
+        info: the structure with tag and length.
+
+    Returns:
+        The key, or None if it is of a kind that Go does not verify with: DSA, X25519, RSA bound to PSS and others.
+
+    Raises:
+        MalformedError: it cannot be read, or is a key that Go refuses: on another curve, as a compressed point, RSA
+            without the NULL parameter.
+    """
+    reader = Reader(info).inside("subjectPublicKeyInfo")
+    algorithm = reader.inside("the algorithm of the public key")
+    kind = algorithm.object_identifier("the algorithm of the public key")
+    parameters = algorithm.element("the parameters of the public key") if algorithm else b""
+    bits = reader.octets_of_bits("the public key")
+    try:
+        if kind == _EC:
+            return _read_ec(parameters, bits)
+        if kind == _RSA:
+            return _read_rsa(parameters, bits)
+        if kind == _ED25519:
+            return _read_ed25519(parameters, bits)
+    except MalformedError:
+        raise
+    except ValueError as error:
+        raise MalformedError(f"the public key is not valid: {' '.join(str(error).split())}") from error
+    return None
+
+
+def key_identifier(info: bytes) -> bytes:
+    """Returns the leftmost 160 bits of the SHA-256 over the key's bit string (RFC 7093, 2, method 1), as Go 1.25 does.
+
+    Args:
+        info: a SubjectPublicKeyInfo with tag and length.
+    """
+    reader = Reader(info).inside("subjectPublicKeyInfo")
+    reader.element("the algorithm of the public key")
+    return hashlib.sha256(reader.octets_of_bits("the public key")).digest()[:20]
+
+
+def _read_ec(parameters: bytes, point: bytes) -> PublicKey:
+    curve = _CURVES.get(Reader(parameters).object_identifier("the curve of the public key"))
+    if curve is None:
+        raise MalformedError("x509: unsupported elliptic curve")
+    if not point or point[0] != _UNCOMPRESSED:
+        raise MalformedError("the public key is not an uncompressed point")
+    return ec.EllipticCurvePublicKey.from_encoded_point(curve(), point)
+
+
+def _read_rsa(parameters: bytes, content: bytes) -> PublicKey:
+    if parameters != _NULL:
+        raise MalformedError("x509: RSA key missing NULL parameters")
+    numbers = Reader(content).inside("the RSA key")
+    modulus, exponent = numbers.integer("the RSA modulus"), numbers.integer("the RSA exponent")
+    if modulus <= 0 or not 0 < exponent < 1 << 63:
+        raise MalformedError("the RSA modulus or exponent is out of bounds")
+    return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+
+
+def _read_ed25519(parameters: bytes, content: bytes) -> PublicKey:
+    if parameters:
+        raise MalformedError("x509: Ed25519 key encoded with illegal parameters")
+    return ed25519.Ed25519PublicKey.from_public_bytes(content)
+
+
+def canonical_info(info: bytes, key: PublicKey) -> bytes:
+    """Returns the SubjectPublicKeyInfo of a key that was read from `info`, without bytes that nobody read.
+
+    Go passes over what follows the fields of a sequence; copied into a certificate, it would carry a stranger's bytes.
+    """
+    reader = Reader(info).inside("subjectPublicKeyInfo")
+    algorithm = reader.inside("the algorithm of the public key")
+    algorithm.element("the algorithm of the public key")
+    if algorithm:
+        algorithm.element("the parameters of the public key")
+    reader.element("the public key")
+    if algorithm or reader or isinstance(key, rsa.RSAPublicKey):
+        return public_key_info(key)
+    return info
+
+
+def public_key_info(key: PublicKey) -> bytes:
+    """Returns the SubjectPublicKeyInfo of a key, with tag and length."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

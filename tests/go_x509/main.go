@@ -1,0 +1,101 @@
+// Command go_x509 answers how Go's crypto/x509 reads certificates and requests.
+//
+// Each line of standard input is "certificate" or "request", a space, and DER in base64. Each line of standard output
+// is a JSON object: the error, or the fields as they were read. A request is refused, too, if its signature is wrong.
+package main
+
+import (
+	"bufio"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"strings"
+	"time"
+)
+
+type answer struct {
+	Error          string   `json:"error,omitempty"`
+	Version        int      `json:"version,omitempty"`
+	Serial         string   `json:"serial,omitempty"`
+	Issuer         []byte   `json:"issuer,omitempty"`
+	Subject        []byte   `json:"subject,omitempty"`
+	NotBefore      string   `json:"not_before,omitempty"`
+	NotAfter       string   `json:"not_after,omitempty"`
+	PublicKeyInfo  []byte   `json:"public_key_info,omitempty"`
+	HasKey         bool     `json:"has_key,omitempty"`
+	HasConstraints bool     `json:"has_constraints,omitempty"`
+	IsCA           bool     `json:"is_ca,omitempty"`
+	PathLength     int      `json:"path_length,omitempty"`
+	KeyUsage       int      `json:"key_usage,omitempty"`
+	SubjectKeyID   []byte   `json:"subject_key_id,omitempty"`
+	AuthorityKeyID []byte   `json:"authority_key_id,omitempty"`
+	DNSNames       []string `json:"dns_names,omitempty"`
+	URIs           []string `json:"uris,omitempty"`
+	PermittedDNS   []string `json:"permitted_dns,omitempty"`
+	ExcludedDNS    []string `json:"excluded_dns,omitempty"`
+	PermittedURIs  []string `json:"permitted_uris,omitempty"`
+	ExcludedURIs   []string `json:"excluded_uris,omitempty"`
+	Unhandled      []string `json:"unhandled,omitempty"`
+	SelfSigned     bool     `json:"self_signed,omitempty"`
+}
+
+func certificate(der []byte) answer {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	a := answer{
+		Version: c.Version, Serial: c.SerialNumber.String(), Issuer: c.RawIssuer, Subject: c.RawSubject,
+		NotBefore: c.NotBefore.UTC().Format(time.RFC3339), NotAfter: c.NotAfter.UTC().Format(time.RFC3339),
+		PublicKeyInfo: c.RawSubjectPublicKeyInfo, HasKey: c.PublicKey != nil,
+		HasConstraints: c.BasicConstraintsValid, IsCA: c.IsCA, PathLength: c.MaxPathLen, KeyUsage: int(c.KeyUsage),
+		SubjectKeyID: c.SubjectKeyId, AuthorityKeyID: c.AuthorityKeyId, DNSNames: c.DNSNames,
+		PermittedDNS: c.PermittedDNSDomains, ExcludedDNS: c.ExcludedDNSDomains,
+		PermittedURIs: c.PermittedURIDomains, ExcludedURIs: c.ExcludedURIDomains,
+		SelfSigned: c.CheckSignatureFrom(c) == nil,
+	}
+	for _, uri := range c.URIs {
+		a.URIs = append(a.URIs, uri.String())
+	}
+	for _, oid := range c.UnhandledCriticalExtensions {
+		a.Unhandled = append(a.Unhandled, oid.String())
+	}
+	return a
+}
+
+func request(der []byte) answer {
+	r, err := x509.ParseCertificateRequest(der)
+	if err == nil {
+		err = r.CheckSignature()
+	}
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	info, err := x509.MarshalPKIXPublicKey(r.PublicKey)
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	return answer{PublicKeyInfo: info}
+}
+
+func main() {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 64<<20)
+	out := json.NewEncoder(os.Stdout)
+	for lines.Scan() {
+		kind, text, _ := strings.Cut(lines.Text(), " ")
+		der, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			panic(err)
+		}
+		if kind == "request" {
+			err = out.Encode(request(der))
+		} else {
+			err = out.Encode(certificate(der))
+		}
+		if err != nil {
+			panic(err)
+		}
+	}
+}
