@@ -73,13 +73,14 @@ _AFTER: Final = {
 _TRUST_BUNDLE: Final = "docs/trust-bundle.md"
 
 
-def _is_run(block: Block) -> bool:
+def is_run(block: Block) -> bool:
+    """False if the block is in the list of those that no test runs."""
     return not any(block.page == page and block.first.startswith(first) for page, first in NOT_RUN)
 
 
 def _local(name: str) -> list[Block]:
     """The blocks of a page that need no cluster."""
-    return [block for block in shell(name) if _is_run(block) and (name in _BEFORE or not IN_CLUSTER.match(block.first))]
+    return [block for block in shell(name) if is_run(block) and (name in _BEFORE or not IN_CLUSTER.match(block.first))]
 
 
 @pytest.fixture

@@ -17,13 +17,16 @@ class Binaries:
     kube_apiserver: Path
 
 
+_MODULE = GoModule(Path(__file__).parent, "kube-apiserver, etcd and kubectl")
+
+
 def build() -> Binaries:
-    """Builds both.
+    """Builds kube-apiserver and etcd.
 
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    module = GoModule(Path(__file__).parent, "kube-apiserver and etcd").fetched()
+    module = _MODULE.fetched()
     return Binaries(
         etcd=module.tool("go.etcd.io/etcd/server/v3"),
         kube_apiserver=module.tool("k8s.io/kubernetes/cmd/kube-apiserver"),
@@ -40,3 +43,12 @@ def with_old_etcd(binaries: Binaries) -> Binaries:
     """
     module = GoModule(Path(__file__).with_name("old_etcd"), "etcd 3.5.7").fetched()
     return replace(binaries, etcd=module.tool("go.etcd.io/etcd/server/v3"))
+
+
+def build_kubectl() -> Path:
+    """Builds kubectl; most of it is kube-apiserver's, too.
+
+    Raises:
+        UnavailableError: there is no Go here, or its modules cannot be had.
+    """
+    return _MODULE.fetched().tool("k8s.io/kubernetes/cmd/kubectl")

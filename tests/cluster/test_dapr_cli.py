@@ -5,12 +5,9 @@ No controller runs here, so nothing becomes ready: a command that waits for that
 
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final
 
 import pytest
@@ -24,7 +21,7 @@ from tests.authorities import SKEW, wall_clock
 from tests.dapr_cli import binary
 from tests.go_modules import UnavailableError
 from tests.helm.chart import HelmError
-from tests.helm.dapr_chart import find_chart
+from tests.helm.dapr_chart import VERSION, find_chart, served_chart
 
 from . import manifests
 from .admin import RefusedError
@@ -34,7 +31,6 @@ from .test_chart import Release, release
 
 __all__ = ["release"]  # the fixture
 
-VERSION = "1.18.1"
 _NAMES = ("dapr-operator", "dapr-sentry", "dapr-placement-server", "dapr-sidecar-injector")
 _CONFIGURATION = "/apis/dapr.io/v1alpha1/namespaces/{}/configurations/daprsystem"
 # Sentry and the Configuration are what these tests are about.
@@ -43,25 +39,6 @@ _FEW = (
     "global.scheduler.enabled=false",
     "dapr_placement.replicaCount=0",
 )
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_request(self, *arguments: object) -> None:
-        """Nothing: the tests' output is for failures."""
-
-
-@contextmanager
-def _served(directory: Path) -> Iterator[str]:
-    """A directory over HTTP on loopback; its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(directory)))
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class Cli:
@@ -155,12 +132,8 @@ async def cli(program: Path, release: Release, tmp_path: Path) -> AsyncIterator[
     dapr_chart = find_chart()
     if dapr_chart is None:
         pytest.skip("Dapr's chart cannot be had")
-    charts = tmp_path / "charts"
-    helm = release.helm
-    helm.run("package", str(dapr_chart), "--version", VERSION, "--app-version", VERSION, "--destination", str(charts))
-    with _served(charts) as url:
-        helm.run("repo", "index", str(charts), "--url", url)
-        made = Cli(program, url, release, charts / f"dapr-{VERSION}.tgz")
+    with served_chart(release.helm, dapr_chart, tmp_path / "charts") as url:
+        made = Cli(program, url, release, tmp_path / "charts" / f"dapr-{VERSION}.tgz")
         await made.helm("install", "--set", f"global.tag={VERSION}")
         for name in _NAMES:
             manifest = manifests.pod(name, containers=[{"name": name, "image": f"registry.example/{name}:{VERSION}"}])
