@@ -29,7 +29,7 @@ _USER: Final = 65532
 
 
 def _wait_ready(process: Process) -> None:
-    port = int(process.log_until("healthz-server is listening on ").rpartition(":")[2])
+    port = process.health_port()
     while True:
         connection = HTTPConnection("127.0.0.1", port, timeout=10)
         try:

@@ -15,7 +15,7 @@ from benchmarks.findings import Start, Starts
 from benchmarks.measure import usage
 from benchmarks.processes import Program, started
 
-_HEALTH: Final = re.compile(r'healthz-server is listening on [^"]*:(\d+)')
+_HEALTH: Final = re.compile(r'Healthz server is listening on [^"]*:(\d+)')
 # import time: self [us] | cumulative | imported package
 _IMPORT: Final = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 _DEAREST: Final = 15

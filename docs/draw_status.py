@@ -77,9 +77,8 @@ def authority(directory: Path) -> Iterator[Process]:
 
 def ports(process: Process) -> tuple[str, int]:
     """Where `status` asks a process that serves, and its gRPC port."""
-    health = process.log_until("healthz-server is listening on ")
-    metrics = process.log_until("metrics-exporter is listening on ").rpartition(":")[2]
-    return f"{health}:{metrics}", int(process.log_until("Running gRPC server on port "))
+    grpc = int(process.log_until("Running gRPC server on port "))
+    return f"127.0.0.1:{process.health_port()}:{process.metrics_port()}", grpc
 
 
 def ask(directory: Path, port: int, *, good: int, bad: int) -> None:

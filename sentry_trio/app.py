@@ -42,6 +42,7 @@ from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure
 from sentry_trio.web.asgi import ASGIApp
 from sentry_trio.web.health import Health
+from sentry_trio.web.listen import Address
 from sentry_trio.web.metrics import metrics_app
 from sentry_trio.web.server import serve_http
 
@@ -49,8 +50,8 @@ Publish = Callable[[PublishedKeys | None], None]
 """Told what tokens verify with from now on."""
 
 _log: Final = get_logger("dapr.sentry")
-_oidc_log: Final = get_logger("dapr.sentry.server.oidc.http")
 
+_EVERY_INTERFACE: Final = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 # Ready while a run serves; a restart does not touch them.
 _TARGETS: Final = ("security-provider", "sentry-server")
 _CAUSES: Final[Mapping[type[SentryError], RestartFailure]] = {
@@ -117,26 +118,8 @@ async def serve(
     ledger = _Ledger(metrics, options.mode, now)
     health = ledger.health
     async with AsyncExitStack() as outer:
-        health_port = await outer.enter_async_context(
-            _http(
-                health,
-                "healthz-server",
-                health,
-                options.healthz_listen_address,
-                options.healthz_port,
-            )
-        )
-        metrics_port = None
-        if options.enable_metrics:
-            metrics_port = await outer.enter_async_context(
-                _http(
-                    health,
-                    "metrics-exporter",
-                    metrics_app(metrics),
-                    options.metrics_listen_address,
-                    options.metrics_port,
-                )
-            )
+        health_port = await outer.enter_async_context(_health_server(options, health))
+        metrics_port = await outer.enter_async_context(_metrics_server(options, metrics, health))
         ledger.publish, oidc_port = await outer.enter_async_context(_oidc(options, metrics, health))
         recorder = await outer.enter_async_context(
             _audit_log(options, os.environ if environ is None else environ, metrics, now)
@@ -203,21 +186,46 @@ def _environment(
 
 
 @asynccontextmanager
-async def _http(health: Health, target: str, app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
-    """Serves an application beside the block; yields the port."""
+async def _health_server(options: Options, health: Health) -> AsyncIterator[int]:
+    """Serves health beside the block; yields the port."""
+    address = (options.healthz_listen_address, options.healthz_port)
+    async with _http(health, "healthz-server", health, *address) as bound:
+        _log.info(f"Healthz server is listening on {bound}")
+        try:
+            yield bound.port
+        finally:
+            _log.info("Healthz server is shutting down")
+
+
+@asynccontextmanager
+async def _metrics_server(options: Options, metrics: Metrics, health: Health) -> AsyncIterator[int | None]:
+    """Serves metrics beside the block if they are enabled; yields the port."""
+    if not options.enable_metrics:
+        yield None
+        return
+    address = (options.metrics_listen_address, options.metrics_port)
+    async with _http(health, "metrics-exporter", metrics_app(metrics), *address) as bound:
+        # Dapr Sentry binds every interface and logs no host.
+        shown = Address("", bound.port) if bound.host in _EVERY_INTERFACE else bound
+        _log.info(f"metrics server started on {shown}/")
+        yield bound.port
+
+
+@asynccontextmanager
+async def _http(health: Health, target: str, app: ASGIApp, host: str, port: int) -> AsyncIterator[Address]:
+    """Serves an application beside the block; yields the bound address."""
     async with outliving(partial(serve_http, app, host=host, port=port)) as bound:
         with health.ready(target):
-            _log.info(f"{target} is listening on {bound}")
-            yield bound.port
+            yield bound
 
 
 @asynccontextmanager
 async def _oidc(options: Options, metrics: Metrics, health: Health) -> AsyncIterator[tuple[Publish, int | None]]:
     """Serves OIDC beside the block, if it is on; yields where to publish, and the port."""
     if not (options.oidc_enabled and options.jwt_enabled):
-        _oidc_log.info("OIDC HTTP server is disabled")
+        _log.info("OIDC HTTP server is disabled")
         if options.oidc_enabled:
-            _oidc_log.warning("--oidc-enabled has no effect without --jwt-enabled: there are no keys to tell of")
+            _log.warning("--oidc-enabled has no effect without --jwt-enabled: there are no keys to tell of")
         yield _to_nobody, None
         return
     from sentry_trio.oidc.server import OidcServer

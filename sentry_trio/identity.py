@@ -13,7 +13,7 @@ from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import IssuerNotValidError, SigningError
 from sentry_trio.grpc import server_context
-from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
 
 APP_ID: Final = "dapr-sentry"
@@ -97,26 +97,39 @@ class ServingIdentity:
         The certificate is also renewed if the clock was set back to before its notBefore. Its half life may be far off
         then, and no client accepts it before.
         """
-        while True:
-            now = self._now()
-            not_before = self._certificate.not_before
-            remaining = (self._due - now).total_seconds()
-            if now < not_before:
-                _log.warning(
-                    "the clock was set back: renewing the serving certificate, which is not valid yet",
-                    not_before=not_before.isoformat(),
-                )
-            elif remaining > 0:
-                await trio.sleep(min(remaining, _LONGEST_SLEEP))
-                continue
-            try:
-                self._renew()
-            except (IssuerNotValidError, SigningError) as error:
-                metrics.server_certificate_failed(_failure(error))
-                _log.error(f"failed to renew the serving certificate, trying again in {_RETRY.seconds} s: {error}")
-                await trio.sleep(_RETRY.total_seconds())
-            else:
-                _log.info("serving certificate renewed", not_after=self._certificate.not_after.isoformat())
+        _log.info(f"Starting workload identity expiry watcher; {self._expiry}, {self._renewal}")
+        try:
+            while True:
+                now = self._now()
+                not_before = self._certificate.not_before
+                remaining = (self._due - now).total_seconds()
+                if now < not_before:
+                    _log.warning(
+                        "the clock was set back: renewing the serving certificate, which is not valid yet",
+                        not_before=not_before.isoformat(),
+                    )
+                elif remaining > 0:
+                    await trio.sleep(min(remaining, _LONGEST_SLEEP))
+                    continue
+                _log.info(f"Renewing workload identity; {self._expiry}")
+                try:
+                    self._renew()
+                except (IssuerNotValidError, SigningError) as error:
+                    metrics.server_certificate_failed(_failure(error))
+                    _log.error(f"Error renewing identity, trying again in {_RETRY.seconds} seconds: {error}")
+                    await trio.sleep(_RETRY.total_seconds())
+                else:
+                    _log.info(f"Successfully renewed workload identity; {self._expiry}, {self._renewal}")
+        finally:
+            _log.debug("stopping workload identity expiry watcher")
+
+    @property
+    def _expiry(self) -> str:
+        return f"cert expires on: {shown_time(self._certificate.not_after)}"
+
+    @property
+    def _renewal(self) -> str:
+        return f"renewal at: {shown_time(self._due)}"
 
 
 def _half_life(certificate: IssuedCertificate, now: datetime) -> datetime:

@@ -27,12 +27,11 @@ from sentry_trio.reload import Changed
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
-from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
 from sentry_trio.watchers.expiry import watch_expiry
 
 _log: Final = get_logger("dapr.sentry")
-_ca_log: Final = get_logger("dapr.sentry.ca")
 _server_log: Final = get_logger("dapr.sentry.server")
 _security_log: Final = get_logger("dapr.runtime.security")
 
@@ -124,6 +123,8 @@ class Run:
             run.start_soon(self._ingredients.watch, self._changed)
             await run.start(self._serve_grpc)
             run.start_soon(self._tell_health)
+            for name in self._ingredients.validators.names:
+                _log.info(f"Using validator '{name}'")
             for listener in around.listeners:
                 _server_log.info(f"Running gRPC server on port {listener.getsockname()[1]}")
             task_status.started()
@@ -152,6 +153,7 @@ class Run:
         try:
             await trio.sleep_forever()
         finally:
+            _server_log.info("Shutting down gRPC server")
             self._set_serving(self._surroundings.authority_serves())
             self._health.close()
 
@@ -200,7 +202,11 @@ async def prepare_run(surroundings: Surroundings, changed: Changed, *, may_gener
     _own_identity(surroundings.options)
     ingredients = await surroundings.environment.ingredients(may_generate=may_generate)
     _warn_of_ignored(ingredients.configuration, surroundings.options)
-    _ca_log.info("CA certificate key pair ready", fingerprint=ingredients.bundle.fingerprint)
+    bundle = ingredients.bundle
+    expiry = shown_time(bundle.issuer.not_after)
+    _log.info(f"trust root bundle loaded. issuer cert expiry: {expiry}", fingerprint=bundle.fingerprint)
+    _log.info("CA certificate key pair ready", fingerprint=bundle.fingerprint)
+    _security_log.info("Fetching initial identity")
     with _trying(ingredients):
         run = Run(surroundings, ingredients, changed)
     _security_log.info("Security is initialized successfully")

@@ -155,9 +155,14 @@ class CertificateService:
             await self._recorder.commit(case)
         await stream.send_message(response)
         self._metrics.sign_succeeded()
-        if case.issued is not None:
-            not_after = case.issued.not_after.isoformat()
-            _log.debug("certificate issued", id=str(case.spiffe_id), not_after=not_after, request=case.request)
+        holder = case.spiffe_id
+        if case.issued is not None and holder is not None:
+            _log.debug(
+                f"Successfully signed certificate for {holder.namespace}/{holder.app_id}",
+                id=str(holder),
+                not_after=case.issued.not_after.isoformat(),
+                request=case.request,
+            )
 
     async def _decide(
         self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse], case: Case

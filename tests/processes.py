@@ -38,6 +38,23 @@ class Process:
                 return message.removeprefix(beginning)
         raise AssertionError(f"the process ended without saying {beginning!r}; it said {self.messages()}")
 
+    def health_port(self) -> int:
+        """The port of the health server; reads the log up to that line if necessary."""
+        return self._port("Healthz server is listening on ")
+
+    def metrics_port(self) -> int:
+        """The port of the metrics server; reads the log up to that line if necessary."""
+        return self._port("metrics server started on ")
+
+    def oidc_port(self) -> int:
+        """The port of the OIDC server with TLS; reads the log up to that line if necessary."""
+        return self._port("Starting OIDC HTTP server on 127.0.0.1:")
+
+    def _port(self, beginning: str) -> int:
+        read = next((message for message in self.messages() if message.startswith(beginning)), None)
+        address = f":{self.log_until(beginning)}" if read is None else read
+        return int(address.rstrip("/").rpartition(":")[2])
+
     def messages(self) -> list[str]:
         return [str(record["msg"]) for record in self.records]
 

@@ -61,7 +61,7 @@ def health(port: int) -> int:
 
 
 def ports(process: Process) -> tuple[int, int]:
-    healthz = int(process.log_until("healthz-server is listening on 127.0.0.1:"))
+    healthz = process.health_port()
     return healthz, int(process.log_until("Running gRPC server on port "))
 
 

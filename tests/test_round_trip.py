@@ -21,7 +21,7 @@ class Party:
     def __init__(self, process: Process, directory: Path, trust_domain: str, *, publishes: bool) -> None:
         self.url = ""
         if publishes:
-            self.url = "https://localhost:" + process.log_until("OIDC HTTP server is listening on 127.0.0.1:")
+            self.url = "https://localhost:" + process.log_until("Starting OIDC HTTP server on 127.0.0.1:")
         port = process.log_until("Running gRPC server on port ")
         self._to = ("--address", f"127.0.0.1:{port}", "--trust-anchors", str(directory / "ca.crt"))
         self._is = f"--sentry-trust-domain={trust_domain}"

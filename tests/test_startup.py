@@ -134,7 +134,7 @@ def started(credentials: Path, *python: str, told: Path) -> Iterator[Started]:
         try:
             port = 0
             for line in popen.stdout:
-                if found := re.search(r"healthz-server is listening on 127\.0\.0\.1:(\d+)", line):
+                if found := re.search(r"Healthz server is listening on 127\.0\.0\.1:(\d+)", line):
                     port = int(found[1])
                 if "Running gRPC server on port" in line:
                     break

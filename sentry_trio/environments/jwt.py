@@ -26,6 +26,7 @@ _RETRY: Final = 5.0  # s, grows
 _LONGEST_RETRY: Final = 300.0  # s
 
 _log: Final = get_logger("dapr.sentry.ca.jwt")
+_ca_log: Final = get_logger("dapr.sentry.ca")
 
 
 class JwtStore(Protocol):
@@ -103,7 +104,7 @@ class JwtKeeper:
         if stored is not None:
             _log.info("JWT signing key found: using it from store")
         elif may_generate:
-            _log.info("JWT signing key not found: generating one")
+            _ca_log.info("Generating JWT signing key and persisting to store")
             stored = await store.create(generate_jwt_key(options.jwt_signing_algorithm, options.jwt_key_id))
         else:
             raise StoreError(
@@ -121,7 +122,7 @@ class JwtKeeper:
             )
         except JwtError as error:
             raise InvalidBundleError(f"{error} ({store.place})") from error
-        _log.info("JWT issuing enabled")
+        _ca_log.info("JWT issuing enabled")
         return Opened(issuer, stored, partial(self._rotate, store, stored))
 
     def _verified(self, stored: StoredJwtKey, store: JwtStore) -> JwtKeys:

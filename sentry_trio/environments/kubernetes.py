@@ -222,7 +222,8 @@ class Kubernetes:
         options = self._options
         self._cluster.domain.refresh()
         configuration = await read_configuration_object(self._cluster.api, options.namespace, options.config)
-        _log.info("Adding validator 'kubernetes'")
+        *_, sentry_id = audiences(options.trust_domain, options.namespace)
+        _log.info(f"Adding validator 'kubernetes' with Sentry ID: {sentry_id}")
         made = await self._validators.make(configuration.jwks)
         _ca_log.info("Using kubernetes secret store for trust bundle storage")
         stored = await self._store.load()
@@ -265,10 +266,11 @@ class Kubernetes:
             now=self._now(),
             allowed_clock_skew=configuration.allowed_clock_skew,
         )
+        _ca_log.info("Generating self-signed CA certs and persisting to store")
         stored = await self._store.create(own)
         if stored == own:
             self._metrics.issuer_changed()
-            _ca_log.info("Self-signed certs generated and persisted successfully")
+            _ca_log.info("Self-signed certs and JWT root key generated and persisted successfully")
             await self._report_generated()
         return stored
 

@@ -136,10 +136,11 @@ class Standalone:
             allowed_clock_skew=configuration.allowed_clock_skew,
         )
         bundle = verify(stored, self._now())
+        _ca_log.info("Generating self-signed CA certs and persisting to store")
         async with tracker.own_write(self._store.contents(stored)):
             await self._store.save(stored)
         self._metrics.issuer_changed()
-        _ca_log.info("Self-signed certs generated and persisted successfully")
+        _ca_log.info("Self-signed certs and JWT root key generated and persisted successfully")
         return bundle
 
     def _verified(self, stored: StoredBundle) -> TrustBundle:
@@ -159,6 +160,8 @@ class Standalone:
             report_changes(self._metrics, *causes)
             await changed(*causes)
 
+        directories = sorted({str(path.parent) for path in tracker.paths})
+        _log.info(f"Starting watch on filesystem directories: [{' '.join(directories)}]")
         with self._validators.in_use(configuration.jwks):
             async with trio.open_nursery() as watching:
                 if jwts is not None:

@@ -126,7 +126,7 @@ class TokenValidators:
             return Made()
         from sentry_trio.validators.jwks.validator import JwksValidator
 
-        _log.info("Adding validator 'jwks'")
+        _log.info(f"Adding validator 'jwks' with Sentry ID: {self._audience}")
         kept = self._kept.get(jwks) or self._begin(jwks)
         self._newest = jwks
         self._retire()

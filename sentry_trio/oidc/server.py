@@ -1,6 +1,6 @@
 """The OIDC server: it listens from before the first run until after the last, and tells what runs publish."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ REMINDER: Final = 5.0
 """Seconds between two warnings that files are waited for."""
 
 _log: Final = get_logger("dapr.sentry.server.oidc.http")
+_sentry_log: Final = get_logger("dapr.sentry")
 
 
 class OidcServer:
@@ -70,6 +71,8 @@ class OidcServer:
         Cancellation: requests under way get 5 s to end, as in Dapr Sentry 1.18.
         """
         options = self._options
+        _sentry_log.info(f"Starting OIDC HTTP server on port {options.oidc_server_listen_port}")
+        _log_hosts(options.oidc_allowed_hosts)
         serve = partial(serve_http, self._app, host=options.oidc_server_listen_address)
         files = self._files
         async with trio.open_nursery() as nursery:
@@ -77,10 +80,15 @@ class OidcServer:
                 await nursery.start(self._follow, files)
             provider = None if files is None else lambda: files.context
             address = await nursery.start(partial(serve, port=options.oidc_server_listen_port, tls=provider))
-            _log.info(f"OIDC HTTP server is listening on {address}")
+            kind = " (insecure)" if files is None else ""
+            _log.info(f"Starting OIDC HTTP server{kind} on {address}")
             if files is None:
                 self._ready.ready()
             task_status.started(address)
+            try:
+                await trio.sleep_forever()
+            finally:
+                _log.info("Shutting down OIDC HTTP server")
 
     async def _follow(self, files: TLSFiles, *, task_status: trio.TaskStatus[None]) -> None:
         """Keeps the files in use that are there, until cancelled; started when they have been looked at once."""
@@ -92,6 +100,7 @@ class OidcServer:
             if missing:
                 nursery.start_soon(_remind, files.paths, waiting)
             else:
+                _log_loaded(files)
                 self._ready.ready()
             task_status.started()
             await watch_config(tracker, changed=partial(self._reload, files, waiting.cancel))
@@ -102,11 +111,23 @@ class OidcServer:
             found()
             self._metrics.oidc_tls_reloaded()
             self._ready.ready()
-            _log.info(f"New TLS certificate and key are in use: {_listed(files.paths)}")
+            _log_loaded(files)
         else:
             self._metrics.oidc_tls_failed()
             going_on = "waiting for others" if files.context is None else "going on with those in use"
             _log.error(f"{trouble}; {going_on}")
+
+
+def _log_hosts(allowed: Sequence[str]) -> None:
+    if allowed:
+        _log.info(f"OIDC server will only accept requests for hosts: [{' '.join(allowed)}]")
+    else:
+        _log.info("OIDC server will accept requests for any host")
+
+
+def _log_loaded(files: TLSFiles) -> None:
+    certificate, key = files.paths
+    _log.info(f"Loaded TLS certificate from {certificate} and key from {key}")
 
 
 async def _trouble_with(files: TLSFiles) -> str | None:
@@ -120,7 +141,7 @@ async def _trouble_with(files: TLSFiles) -> str | None:
 async def _remind(paths: tuple[Path, ...], waiting: trio.CancelScope) -> None:
     with waiting:
         while True:
-            _log.warning(f"Waiting for the OIDC server's TLS certificate and key: {_listed(paths)}")
+            _log.warning(f"Waiting for TLS certificate and key files to be available: {_listed(paths)}")
             await trio.sleep(REMINDER)
 
 

@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -101,6 +101,11 @@ class Logger:
                 behind.log(level, event, exc_info=exc_info, extra={_FIELDS: fields})
             else:
                 behind.log(level, event, extra={_FIELDS: fields})
+
+
+def shown_time(moment: datetime) -> str:
+    """A time as Go's `time.Time.String` formats it in UTC, which is how it stands in Dapr's lines."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} +0000 UTC"
 
 
 def get_logger(scope: str) -> Logger:

@@ -57,6 +57,11 @@ class Validators:
     present: Mapping[Kind, Validator]
     default: Kind | None
 
+    @property
+    def names(self) -> list[str]:
+        """The names of those present, sorted."""
+        return sorted(Kind.Name(kind).lower() for kind in self.present)
+
     def choose(self, kind: Kind) -> Validator:
         """The validator for the kind that a request names.
 

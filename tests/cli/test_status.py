@@ -58,10 +58,9 @@ def status(*arguments: str, cwd: Path | None = None, **environ: str) -> subproce
 
 def replica(process: Process) -> tuple[str, str]:
     """The flags by which a process is asked; it has begun to serve."""
-    health = process.log_until("healthz-server is listening on ")
-    metrics = process.log_until("metrics-exporter is listening on ")
+    health, metrics = process.health_port(), process.metrics_port()
     process.log_until("Running gRPC server on port ")
-    return ("--replica", f"{health}:{metrics.rpartition(':')[2]}")
+    return ("--replica", f"127.0.0.1:{health}:{metrics}")
 
 
 def document(*arguments: str, cwd: Path | None = None) -> tuple[int, Any]:
@@ -169,11 +168,11 @@ def test_an_authority_that_is_gone_leaves_its_files_to_look_at(start: Start, tmp
 
 def test_metrics_that_are_off(start: Start) -> None:
     process = start("--enable-metrics=false")
-    health = process.log_until("healthz-server is listening on ")
+    health = process.health_port()
     process.log_until("Running gRPC server on port ")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    code, found = document("--replica", f"{health}:{port}")
+    code, found = document("--replica", f"127.0.0.1:{health}:{port}")
     assert (code, found["replicas"][0]["metrics_not_shown"]) == (0, "metrics are off in this process")
 
 

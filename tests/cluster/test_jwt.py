@@ -24,7 +24,7 @@ from .cluster import Cluster
 from .control_plane import ControlPlane, install
 
 SERVING = "Running gRPC server on port "
-OIDC = "OIDC HTTP server is listening on "
+OIDC = "Starting OIDC HTTP server (insecure) on "
 FLAGS = ("--jwt-enabled", "--jwt-signing-algorithm=ES256")
 
 

@@ -58,13 +58,8 @@ async def _ask(plane: ControlPlane, port: int, pod: Manifest, app_id: str, *, to
 
 
 def _state(process: Process) -> dict[str, Any]:
-    port = next(
-        int(message.rpartition(":")[2])
-        for message in process.messages()
-        if message.startswith("healthz-server is listening on ")
-    )
     try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz?verbose", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{process.health_port()}/readyz?verbose", timeout=10) as answer:
             found: dict[str, Any] = json.loads(answer.read())
     except HTTPError as error:
         found = json.loads(error.read())

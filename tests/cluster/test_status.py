@@ -34,10 +34,8 @@ HERE: Place = answering(port1=None, port2=None)
 
 def ports(process: Process) -> tuple[int, int]:
     """Of health and metrics of a process that serves."""
-    health = process.log_until("healthz-server is listening on 127.0.0.1:")
-    metrics = process.log_until("metrics-exporter is listening on 127.0.0.1:")
     process.log_until("Running gRPC server on port ")
-    return int(health), int(metrics)
+    return process.health_port(), process.metrics_port()
 
 
 def pod(name: str, health: int, metrics: int) -> Manifest:

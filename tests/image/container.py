@@ -44,12 +44,6 @@ class Contained(Process):
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
 
-    def port(self, server: str) -> int:
-        """Of a server that the log has told of, as far as it was waited for."""
-        beginning = f"{server} is listening on "
-        (port,) = (int(each.rpartition(":")[2]) for each in self.messages() if each.startswith(beginning))
-        return port
-
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 

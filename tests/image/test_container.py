@@ -124,7 +124,7 @@ def test_subcommands(runnable: Stage, credentials: Path, tmp_path: Path) -> None
         asked = run(runnable, "/sentry", "request", "--id=shop", address, anchors, "--out=/out", mounts=mounts)
         assert (asked.returncode, asked.stderr) == (0, "")
         assert "spiffe://public/ns/default/shop" in asked.stdout
-        health, metrics = (process.port(server) for server in ("healthz-server", "metrics-exporter"))
+        health, metrics = process.health_port(), process.metrics_port()
         where = (f"--replica=127.0.0.1:{health}:{metrics}", f"--issuer-credentials={CREDENTIALS}")
         drawn = run(runnable, "/sentry", "status", *where, mounts=mounts[:1])
         assert (drawn.returncode, drawn.stderr) == (0, "")

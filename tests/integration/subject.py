@@ -27,8 +27,8 @@ class Subject:
 
     def __init__(self, process: Process) -> None:
         self.process = process
-        self._health_port = int(process.log_until("healthz-server is listening on ").rpartition(":")[2])
-        self.metrics_port = int(process.log_until("metrics-exporter is listening on ").rpartition(":")[2])
+        self._health_port = process.health_port()
+        self.metrics_port = process.metrics_port()
         self.grpc_port = int(process.log_until(SERVING))
 
     def state(self) -> dict[str, Any]:

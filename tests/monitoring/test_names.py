@@ -27,7 +27,7 @@ Labels = dict[str, set[str]]
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Labels]:
     """The series of a process that has just come to serve, each with its labels and their values."""
     with sentry_process(tmp_path_factory.mktemp("credentials")) as process:
-        port = int(process.log_until("metrics-exporter is listening on ").rpartition(":")[2])
+        port = process.metrics_port()
         process.log_until("Running gRPC server on port ")
         # The line is written a moment before the run counts as begun.
         while "sentry_trust_bundle_info{" not in (text := _scrape(port)) or "sentry_soonest_expiry" not in text:
