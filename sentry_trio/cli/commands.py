@@ -8,7 +8,7 @@ from typing import Final, Protocol, cast
 
 
 class CommandModule(Protocol):
-    """What the module of a command has."""
+    """Interface of a command's module."""
 
     def run(self, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         """Runs the command; returns the exit code."""

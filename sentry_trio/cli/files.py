@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """What a file is to hold.
+    """New content of a file.
 
     Attributes:
         content: all bytes.

@@ -31,7 +31,7 @@ FLAGS: Final = (
         Flag("mode", _STRING, "auto", "Where it runs (auto: kubernetes if KUBERNETES_SERVICE_HOST is set)", _MODES),
         Flag("config", _STRING, "daprsystem", "Path of the configuration file, or name of the Configuration object"),
         Flag("trust-domain", _STRING, "localhost", "Trust domain of the certificate authority"),
-        Flag("kubeconfig", _STRING, "", "Path of the kubeconfig file, for use outside a cluster"),
+        Flag("kubeconfig", _STRING, "", "Path of the kubeconfig file, for use outside a cluster", (), _KUBERNETES),
     ),
     *_group(
         "Trust bundle",

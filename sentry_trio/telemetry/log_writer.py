@@ -66,7 +66,7 @@ class LogWriter:
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped so far."""
+        """Number of lines that were dropped so far."""
         return self._lines_refused + self._lines_failed
 
     def write(self, line: str) -> int:
@@ -83,7 +83,7 @@ class LogWriter:
         """Does nothing: lines are written as soon as they can be. See `drain`."""
 
     def isatty(self) -> bool:
-        """Whether a terminal shows the lines."""
+        """Returns True if a terminal shows the lines."""
         return os.isatty(self._descriptor)
 
     def drain(self, timeout: float) -> bool:

@@ -37,7 +37,7 @@ _MOST_WARNINGS: Final = 100  # different texts of warnings that are remembered
 
 
 class Stream(Protocol):
-    """What lines are written to: a text stream, or a `LogWriter`."""
+    """Takes lines: a text stream, or a `LogWriter`."""
 
     @property
     def encoding(self) -> str:
@@ -50,7 +50,7 @@ class Stream(Protocol):
         """Called after each line."""
 
     def isatty(self) -> bool:
-        """Whether a terminal shows the lines."""
+        """Returns True if a terminal shows the lines."""
 
 
 class Logger:
@@ -173,7 +173,7 @@ def held_back() -> Iterator[None]:
 
 
 def dropped_lines() -> int:
-    """How many lines were dropped since logging was configured, because they could not be written in time."""
+    """Returns the number of lines dropped since logging was configured, because they could not be written in time."""
     handlers = logging.getLogger(_ROOT).handlers
     streams = [handler.stream for handler in handlers if isinstance(handler, _Lines)]
     return sum(stream.dropped for stream in streams if isinstance(stream, LogWriter))

@@ -1,5 +1,6 @@
 """`sentry-trio request` against a real process, and its files against OpenSSL."""
 
+import signal
 import socket
 import ssl
 import stat
@@ -186,3 +187,16 @@ def test_help_needs_no_page() -> None:
     result = request("--help")
     assert result.returncode == 0
     assert "openssl verify" in result.stdout
+
+
+def test_an_interrupt_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(made_bundle().anchors_pem)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        command = [sys.executable, "-m", "sentry_trio", "request", "--id=x", f"--trust-anchors={tmp_path / 'ca.crt'}"]
+        popen = subprocess.Popen([*command, f"--address={where}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        connection, _ = listener.accept()
+        with connection:
+            popen.send_signal(signal.SIGINT)
+            assert popen.communicate(timeout=30) == (b"", b"")
+    assert popen.returncode == 130

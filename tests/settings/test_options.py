@@ -279,13 +279,13 @@ def test_flags_of_features_that_are_off_are_accepted_with_a_warning() -> None:
             "--metrics-port=x",
             "--token-verification=local",
             "--image-extension",
-            "--log-level=debug",
+            "--kubeconfig=x",
         ),
     )
     assert (options.jwt_key_rotation, options.jwt_signing_algorithm) == (timedelta(days=30), "x")
     assert options.oidc_path_prefix == "x"
     assert options.warnings == (
-        "no effect in standalone mode: --token-verification, --image-extension",
+        "no effect in standalone mode: --kubeconfig, --token-verification, --image-extension",
         "no effect without --jwt-enabled: --jwt-signing-algorithm, --jwt-ttl, --jwt-key-rotation",
         "no effect without --oidc-enabled: --oidc-path-prefix",
         "no effect without --enable-metrics: --metrics-port",
