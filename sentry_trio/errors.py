@@ -126,6 +126,13 @@ class NotPermittedError(SentryError):
     pod_uid: str | None = None
 
 
+class MalformedRequestError(NotPermittedError):
+    """A validator refuses a request that no caller may make, such as one without an app ID.
+
+    Dapr Sentry answers it as it answers callers that are not permitted.
+    """
+
+
 class ValidatorNotReadyError(SentryError):
     """Whether a validator vouches for the caller cannot be found out now; its text is told to the caller."""
 

@@ -25,6 +25,7 @@ from sentry_trio.errors import (
     InvalidRequestError,
     IssuerNotValidError,
     JwtError,
+    MalformedRequestError,
     NotPermittedError,
     SentryError,
     SigningError,
@@ -43,14 +44,19 @@ _log: Final = get_logger("dapr.sentry.server")
 
 
 class _Answer(NamedTuple):
-    """How an error is told: to the caller, to the metrics, and whether it is the operator's business.
+    """Answer to an error: to the caller, in the metrics, and in the log.
 
-    `text` is what the caller reads where the error's own text is not for strangers.
+    Attributes:
+        status: of gRPC.
+        reason: counted.
+        text: for the caller, if the error's own text is not for strangers.
+        is_fault: True if the operator has to act; the error is logged as such, any other at debug.
     """
 
     status: Status
     reason: SignFailure
     text: str | None = None
+    is_fault: bool = False
 
 
 # The one place where the domain's errors meet gRPC. Dapr's clients give up at once on all of these codes but one, as
@@ -59,6 +65,7 @@ _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     ValidatorRequiredError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_REQUIRED),
     ValidatorNotEnabledError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_NOT_ENABLED),
     NotPermittedError: _Answer(Status.PERMISSION_DENIED, SignFailure.NOT_PERMITTED),
+    MalformedRequestError: _Answer(Status.PERMISSION_DENIED, SignFailure.INVALID_REQUEST),
     ApiUnavailableError: _Answer(
         Status.UNAVAILABLE,
         SignFailure.VALIDATOR_UNAVAILABLE,
@@ -68,13 +75,11 @@ _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     InvalidCSRError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_CSR),
     InvalidIdentityError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_REQUEST),
     InvalidRequestError: _Answer(Status.INVALID_ARGUMENT, SignFailure.INVALID_REQUEST),
-    IssuerNotValidError: _Answer(Status.FAILED_PRECONDITION, SignFailure.ISSUER_NOT_VALID),
-    SigningError: _Answer(Status.INTERNAL, SignFailure.SIGNING, "failed to sign certificate"),
-    JwtError: _Answer(Status.INTERNAL, SignFailure.SIGNING),
-    AuditUnavailableError: _Answer(Status.UNAVAILABLE, SignFailure.AUDIT_UNAVAILABLE),
+    IssuerNotValidError: _Answer(Status.FAILED_PRECONDITION, SignFailure.ISSUER_NOT_VALID, is_fault=True),
+    SigningError: _Answer(Status.INTERNAL, SignFailure.SIGNING, "failed to sign certificate", is_fault=True),
+    JwtError: _Answer(Status.INTERNAL, SignFailure.SIGNING, is_fault=True),
+    AuditUnavailableError: _Answer(Status.UNAVAILABLE, SignFailure.AUDIT_UNAVAILABLE, is_fault=True),
 }
-# Refusals are the caller's affair and logged for those who search; these are the operator's.
-_OPERATORS: Final = frozenset({Status.FAILED_PRECONDITION, Status.INTERNAL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +270,7 @@ class CertificateService:
         if isinstance(error, NotPermittedError):
             case.pod_uid = error.pod_uid
         self._failed(case, answer.reason, answer.status)
-        if answer.status in _OPERATORS:
+        if answer.is_fault:
             _log.error(f"failed to sign certificate: {error}", request=case.request)
         else:
             _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value, request=case.request)

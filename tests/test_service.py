@@ -295,9 +295,9 @@ async def test_a_validator_must_be_named_where_there_is_no_default() -> None:
 
 
 async def test_failures_are_counted_by_cause(standalone: Oracle) -> None:
-    await standalone.refused(id="")
+    assert (await standalone.refused(id=""))[0] == "PERMISSION_DENIED"
     await standalone.refused(certificate_signing_request=forged())
-    assert standalone.counted('dapr_sentry_cert_sign_failure_total{reason="not_permitted"}') == 1
+    assert standalone.counted('dapr_sentry_cert_sign_failure_total{reason="invalid_request"}') == 1
     assert standalone.counted('dapr_sentry_cert_sign_failure_total{reason="invalid_csr"}') == 1
     assert standalone.counted("dapr_sentry_cert_sign_request_received_total") == 2
 

@@ -129,7 +129,10 @@ async def test_the_pod_is_recorded_whether_it_is_vouched_for_or_not() -> None:
 @pytest.mark.parametrize(
     ("found", "cause"),
     [
-        (request_with(id="my.app"), SignFailure.NOT_PERMITTED),
+        (request_with(id="my.app"), SignFailure.INVALID_REQUEST),
+        (request_with(id=""), SignFailure.INVALID_REQUEST),
+        (request_with(id="a" * 65), SignFailure.INVALID_REQUEST),
+        (request_with(trust_domain="A"), SignFailure.INVALID_REQUEST),
         (request_with(id="my app"), SignFailure.INVALID_REQUEST),
         (request_with(certificate_signing_request=forged()), SignFailure.INVALID_CSR),
         (request_with(token_validator=SignCertificateRequest.JWKS), SignFailure.VALIDATOR_NOT_ENABLED),
@@ -159,8 +162,11 @@ async def test_what_cannot_be_recorded_does_not_leave() -> None:
     book = Book(refuses=True)
     service = made_service(Issuer(made_bundle()), recorder=book)
     stream = Stream(request_with())
-    with pytest.raises(GRPCError) as caught:
+    with capture_logs() as lines, pytest.raises(GRPCError) as caught:
         await service.SignCertificate(stream)
+    assert [(line["log_level"], line["event"]) for line in lines] == [
+        ("error", "failed to sign certificate: the audit log cannot be written now, try again")
+    ]
     assert caught.value.status is Status.UNAVAILABLE
     assert caught.value.message == "the audit log cannot be written now, try again"
     assert stream.answer is None

@@ -12,6 +12,6 @@ class InsecureValidator:
         """Vouches for the caller.
 
         Raises:
-            NotPermittedError: the request is not well formed.
+            MalformedRequestError: no caller may make this request.
         """
         return Vouched(trust_domain=check_request(request))

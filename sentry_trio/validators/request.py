@@ -3,7 +3,7 @@
 from typing import Final
 
 from sentry_trio.ca.spiffe import parse_trust_domain
-from sentry_trio.errors import InvalidIdentityError, NotPermittedError
+from sentry_trio.errors import InvalidIdentityError, MalformedRequestError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 
 # A DNS label with one to spare, as Dapr has it: an app ID becomes part of service names.
@@ -18,7 +18,7 @@ def check_request(request: SignCertificateRequest) -> str:
     Dapr Sentry 1.18 reports all broken rules at once, one a line, and then looks at the trust domain.
 
     Raises:
-        NotPermittedError: `invalid request: ` and the rules, or what is wrong with the trust domain.
+        MalformedRequestError: `invalid request: ` and the rules, or what is wrong with the trust domain.
     """
     broken = []
     if not request.id:
@@ -32,10 +32,10 @@ def check_request(request: SignCertificateRequest) -> str:
     if not request.namespace:
         broken.append("namespace is required")
     if broken:
-        raise NotPermittedError("invalid request: " + "\n".join(broken))
+        raise MalformedRequestError("invalid request: " + "\n".join(broken))
     if not request.trust_domain:
         return PUBLIC
     try:
         return parse_trust_domain(request.trust_domain)
     except InvalidIdentityError as error:
-        raise NotPermittedError(str(error)) from error
+        raise MalformedRequestError(str(error)) from error

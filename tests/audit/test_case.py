@@ -1,9 +1,12 @@
 """What a line says of a call: nothing secret, and nothing without a bound."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import trio
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from hypothesis import given
@@ -134,7 +137,11 @@ def test_calls_are_told_apart() -> None:
 async def test_nothing_is_kept_where_no_log_is() -> None:
     recorder = Unrecorded()
     case = Case(PEER)
+    before = replace(case)
     recorder.record(case)
     recorder.shed("queue_full")
     recorder.follow()
-    await recorder.commit(case)
+    # A certificate waits for nothing then.
+    with trio.testing.assert_no_checkpoints():
+        await recorder.commit(case)
+    assert case == before

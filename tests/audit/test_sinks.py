@@ -104,7 +104,13 @@ def test_a_file_system_without_locks_is_taken(path: Path, monkeypatch: pytest.Mo
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    open_file(path).sink.close()
+    opened = open_file(path)
+    with closing(opened.sink):
+        written(opened, opening())
+        # Nothing tells that another process appends to it.
+        open_file(path).sink.close()
+    report = verified(path.read_bytes())
+    assert (report.is_intact, report.lines) == (True, 1)
 
 
 def test_it_is_known_whether_it_has_another_name_by_now(path: Path) -> None:

@@ -86,7 +86,7 @@ def test_each_request_has_its_line_and_no_secret_is_in_any(place: Path) -> None:
     assert issued["jwts"] == 4
     assert re.fullmatch(r"127\.0\.0\.1:\d+", issued["caller"])
     assert (refused["outcome"], refused["cause"], refused["asked"]["app_id"]) == (
-        *("not_issued", "not_permitted", "my.cart"),
+        *("not_issued", "invalid_request", "my.cart"),
     )
     assert [line["event"] for line in lines(place)] == ["opened", "decision", "decision", "closed"]
     assert verify(place, "--expect-last", lines(place)[-1]["hash"]) == 0

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.errors import InvalidIdentityError, NotPermittedError, ValidatorNotReadyError
+from sentry_trio.errors import InvalidIdentityError, MalformedRequestError, NotPermittedError, ValidatorNotReadyError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.scalars import quote
 from sentry_trio.tokens.compact import InvalidTokenError, encode_token, read_object, split_token
@@ -68,7 +68,7 @@ class JwksValidator:
         try:
             subject = SpiffeId.make(trust_domain, request.namespace, request.id)
         except InvalidIdentityError as error:
-            raise NotPermittedError(f"failed to construct SPIFFE ID for requestor: {error}") from error
+            raise MalformedRequestError(f"failed to construct SPIFFE ID for requestor: {error}") from error
         try:
             claims = await self._signed_claims(request.token)
             check_claims(
