@@ -3,7 +3,6 @@
 import queue
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,13 +68,15 @@ def started(
     Args:
         contender: what is started.
         credentials: the directory.
-        before: arguments of the interpreter that come before the contender's.
+        before: arguments that come before the contender's.
         errors: where its standard error goes; to that of this process if not given.
 
     Raises:
         StartError: it does not come to serve.
+        UnavailableError: it cannot be built here.
     """
-    command = [sys.executable, *before, *contender.arguments, str(credentials)]
+    program, *arguments = contender.command(credentials)
+    command = [program, *before, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT) as popen:
         try:
             yield Program(popen, contender.announcement, contender.name)
