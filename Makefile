@@ -70,7 +70,7 @@ test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is instal
 	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version || exit 1; \
 	done; echo "== passed on:$$ran"
 
-bench: $(VENV)/.dev ## Measure CPU per call against other servers, in turns (about 8 minutes; needs Go); ARGS="--only ours,grpcio --profile"
+bench: $(VENV)/.dev ## Measure CPU per call against Dapr Sentry and other servers, in turns (about 9 minutes; needs Go); ARGS="--only ours,sentry --profile"
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 	@$(BIN)/python -m benchmarks.cluster --rounds 0
 

@@ -1,13 +1,13 @@
 """Measures what a certificate costs the server, ours and others, in turns on this machine.
 
-`make bench`, or `make bench ARGS="--rounds 3 --only ours,grpcio"`. Each contender is a process that is started once. A
+`make bench`, or `make bench ARGS="--rounds 3 --only ours,sentry"`. Each contender is a process that is started once. A
 round is a pass of each contender, one after the other, first with kept connections and then with new ones; so the
 machine's drift hits all alike, and what is compared is compared round by round. CPU is the server's own, user and
 system, as the kernel counts it, divided by the calls it answered: other programs hardly change it, while throughput
 and latency are only worth as much as the machine is quiet, and the load client has to share it.
 
 The tables go to standard error, all figures as JSON and a plot to `build/bench/`. A target that is missed is told and
-fails nothing. Linux only. Go builds the client.
+fails nothing. Linux only. Go builds the client and Dapr Sentry, the first time for minutes.
 """
 
 import argparse

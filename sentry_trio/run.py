@@ -26,6 +26,7 @@ from sentry_trio.observation import ServerObserver
 from sentry_trio.reload import Changed
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.durations import format_duration
 from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
@@ -201,7 +202,7 @@ async def prepare_run(surroundings: Surroundings, changed: Changed, *, may_gener
     """
     _own_identity(surroundings.options)
     ingredients = await surroundings.environment.ingredients(may_generate=may_generate)
-    _warn_of_ignored(ingredients.configuration, surroundings.options)
+    _warn_of_settings(ingredients.configuration, surroundings.options)
     bundle = ingredients.bundle
     expiry = shown_time(bundle.issuer.not_after)
     _log.info(f"trust root bundle loaded. issuer cert expiry: {expiry}", fingerprint=bundle.fingerprint)
@@ -233,13 +234,21 @@ def _own_identity(options: Options) -> SpiffeId:
         ) from error
 
 
-def _warn_of_ignored(configuration: Configuration, options: Options) -> None:
-    """Says what an edit of the configuration cannot change: the flags decide, and flags take a new process."""
+def _warn_of_settings(configuration: Configuration, options: Options) -> None:
+    """Warns of settings that have no effect, or one that nobody wants."""
     named = configuration.control_plane_trust_domain
     if named not in {None, options.trust_domain}:
         _log.warning(
             f"{options.config}: spec.mtls.controlPlaneTrustDomain {named!r} has no effect, the trust domain is "
             f"{options.trust_domain!r}: change --trust-domain and start a new process"
+        )
+    if configuration.renews_without_pause:
+        lifetime, skew = configuration.workload_cert_ttl, configuration.allowed_clock_skew
+        _log.warning(
+            f"{options.config}: spec.mtls.workloadCertTTL {format_duration(lifetime)} is not longer than "
+            f"allowedClockSkew {format_duration(skew)}, so sidecars request certificates without pause: they renew at "
+            "the middle of a certificate's validity, which begins the skew before now; make the lifetime longer or the "
+            "skew shorter"
         )
 
 

@@ -340,6 +340,19 @@ async def test_embedding_is_plain(tmp_path: Path) -> None:
         sentry_trio.nothing  # noqa: B018
 
 
+async def test_a_lifetime_that_sidecars_never_stop_renewing_is_warned_of(tmp_path: Path) -> None:
+    configuration = tmp_path / "config.yaml"
+    configuration.write_text("spec: {mtls: {workloadCertTTL: 15m}}")
+    with capture_logs() as lines:
+        async with serving(tmp_path, "--config", str(configuration)) as served:
+            (warning,) = [line["event"] for line in lines if "without pause" in line["event"]]
+            assert "spec.mtls.workloadCertTTL 15m0s is not longer than allowedClockSkew 15m0s" in warning
+            lines.clear()
+            configuration.write_text("spec: {mtls: {workloadCertTTL: 15m1s}}")
+            await until(served, run=2)
+    assert not any("without pause" in line["event"] for line in lines)
+
+
 async def test_what_takes_a_new_process_is_said(tmp_path: Path) -> None:
     configuration = tmp_path / "config.yaml"
     configuration.write_text("spec: {mtls: {controlPlaneTrustDomain: elsewhere}}")

@@ -26,7 +26,7 @@ class Configuration:
     """What a configuration says; without arguments, what holds where there is none.
 
     Attributes:
-        workload_cert_ttl: lifetime of workload certificates; positive.
+        workload_cert_ttl: lifetime of workload certificates; positive. Up to the skew, sidecars renew it without pause.
         allowed_clock_skew: how far clocks may be apart; not negative.
         control_plane_trust_domain: what it says, which has no effect: `--trust-domain` decides.
         jwks: the options of the validator of that name; None where there is none.
@@ -36,6 +36,14 @@ class Configuration:
     allowed_clock_skew: timedelta = timedelta(minutes=15)
     jwks: JwksOptions | None = None
     control_plane_trust_domain: str | None = None
+
+    @property
+    def renews_without_pause(self) -> bool:
+        """True if sidecars are late with their renewal as soon as they have a certificate.
+
+        They renew at the middle of its validity, which begins a clock skew before it is issued.
+        """
+        return self.workload_cert_ttl <= self.allowed_clock_skew
 
 
 def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -> Configuration:
