@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 from datetime import timedelta
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 from sentry_trio.settings.flag_table import FLAGS
 
@@ -162,3 +164,43 @@ def test_the_readme_lists_our_own_flags_with_their_defaults() -> None:
     own = [flag for flag in FLAGS if flag.is_own or flag.name == "mode"]
     shown = {flag.name: _generator()._default(flag).replace("m0s`", "m`").replace("`false`", "off") for flag in own}
     assert sorted(rows) == sorted(shown.items())
+
+
+PANEL = re.compile(r'\bpanel\s+"([^"]+)"')
+VALUE = re.compile(r"`([a-zA-Z_]+(?:\.[a-zA-Z]+)+)(?:=[^`]*)?`")
+CHART = ROOT / "helm" / "sentry-trio"
+
+
+def test_panels_that_the_runbook_names_are_on_the_dashboard() -> None:
+    panels = json.loads((CHART / "files" / "dashboard.json").read_text())["panels"]
+    named = {" ".join(each.split()) for each in PANEL.findall((DOCS / "alerts.md").read_text())}
+    assert len(named) > 5
+    assert named <= {panel["title"] for panel in panels}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_values_that_a_page_names_are_in_the_chart(page: Path) -> None:
+    assert _unknown_values(page.read_text()) == []
+
+
+def _unknown_values(text: str) -> list[str]:
+    """Paths of values that the chart does not have; keys of a section of Dapr's are the chart's own."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    unknown: list[str] = []
+    for path in VALUE.findall(text):
+        if path.endswith((".crt", ".key", ".json")):
+            continue  # a file
+        section, *parts = path.removeprefix("dapr_sentry.").split(".")
+        found = values.get(section)
+        if section not in values or section.startswith("dapr_"):
+            continue  # something else: a metric, a field, a section of Dapr's that is not read
+        for part in parts:
+            found = found.get(part, unknown) if isinstance(found, dict) and found else found
+        if found is unknown or (parts and not isinstance(values[section], dict)):
+            unknown.append(path)
+    return unknown
+
+
+def test_a_value_that_is_not_there_is_found() -> None:
+    text = "`tls.certManager.enabled=true` `tls.certManger` `dapr_sentry.image.nam` `jwt.x` `tls.key`"
+    assert _unknown_values(text) == ["tls.certManger", "dapr_sentry.image.nam", "jwt.x"]

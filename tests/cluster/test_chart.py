@@ -199,6 +199,26 @@ async def test_a_namespace_that_ends_takes_the_authority_with_it(release: Releas
     await eventually(is_given_up)  # as soon as admission knows that the namespace ends
 
 
+async def test_the_values_may_switch_mtls_off(release: Release) -> None:
+    """The policy is against those who do not know that they do."""
+    await release.run("install")
+    path = f"/apis/dapr.io/v1alpha1/namespaces/{release.namespace}/configurations/daprsystem"
+    off = {"spec": {"mtls": {"enabled": False}}}
+
+    async def is_protected() -> bool:
+        try:
+            await release.cluster.ask("PATCH", f"{path}?dryRun=All", off, kind="merge-patch+json")
+        except RefusedError as error:
+            return "this would switch mTLS off" in str(error)
+        return False
+
+    await eventually(is_protected)
+    await release.run("upgrade", values={"global": {"mtls": {"enabled": False}}})
+    assert (await release.cluster.ask("GET", path))["spec"]["mtls"]["enabled"] is False
+    await release.run("upgrade", values={"global": {"mtls": {"enabled": True}}})
+    await eventually(is_protected)
+
+
 async def test_own_certificates_are_written_once(release: Release) -> None:
     """Not again after a rotation, and they stay when the values go; other values are written again."""
     first, rotated, second = (_made(release.namespace) for _ in range(3))
