@@ -167,7 +167,7 @@ def test_the_readme_lists_our_own_flags_with_their_defaults() -> None:
 
 
 PANEL = re.compile(r'\bpanel\s+"([^"]+)"')
-VALUE = re.compile(r"`([a-zA-Z_]+(?:\.[a-zA-Z]+)+)(?:=[^`]*)?`")
+VALUE = re.compile(r"`([a-z_]+[a-zA-Z]*(?:\.[a-z][a-zA-Z]*)+)(?:=[^`]*)?`")
 CHART = ROOT / "helm" / "sentry-trio"
 
 
