@@ -285,6 +285,9 @@ class _Ledger:
         former, fingerprint = self.present, run.bundle.fingerprint
         if former is not None and former.bundle.fingerprint != fingerprint:
             self.tell(Notice.REPLACED, f"a trust bundle that was changed is in use: {fingerprint}")
+        keys = run.published and run.published.fingerprint
+        if former is not None and keys != (former.published and former.published.fingerprint):
+            self.tell(Notice.JWT_KEYS_REPLACED, f"JWT keys that were changed are in use: {keys or 'none'}")
         if former is not None and reload is not None:
             _log.info(
                 "reload succeeded",
@@ -292,6 +295,7 @@ class _Ledger:
                 run=number,
                 bundle=fingerprint,
                 previous_bundle=former.bundle.fingerprint,
+                **({"jwks": keys} if keys else {}),
                 workload_cert_ttl=format_duration(run.configuration.workload_cert_ttl),
                 allowed_clock_skew=format_duration(run.configuration.allowed_clock_skew),
             )
@@ -332,6 +336,7 @@ class _Ledger:
             "started_at": self._started_at.isoformat(),
             "run": self._number,
             "bundle": present and present.bundle.fingerprint,
+            "jwks": present and present.published and present.published.fingerprint,
             "loaded_at": present and present.loaded_at.isoformat(),
             "last_restart": self._last_restart,
             "last_restart_at": self._last_restart_at and self._last_restart_at.isoformat(),

@@ -1,5 +1,6 @@
 """What the world is told of the keys that JWTs are signed with."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -21,3 +22,8 @@ class PublishedKeys:
     jwks: bytes
     algorithm: str
     max_age: timedelta = MAX_AGE
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the key set in hex: replicas that agree have the same."""
+        return hashlib.sha256(self.jwks).hexdigest()

@@ -53,6 +53,7 @@ class Notice(enum.Enum):
 
     GENERATED = enum.auto()
     REPLACED = enum.auto()
+    JWT_KEYS_REPLACED = enum.auto()
     RELOAD_FAILED = enum.auto()
     EXPIRY_NEAR = enum.auto()
 

@@ -58,6 +58,7 @@ _SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
 _REASONS: Final[Mapping[Notice, Reason]] = {
     Notice.GENERATED: Reason.GENERATED,
     Notice.REPLACED: Reason.REPLACED,
+    Notice.JWT_KEYS_REPLACED: Reason.JWT_KEYS_REPLACED,
     Notice.RELOAD_FAILED: Reason.RELOAD_FAILED,
     Notice.EXPIRY_NEAR: Reason.EXPIRY_NEAR,
 }

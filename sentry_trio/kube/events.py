@@ -43,6 +43,7 @@ class Reason(enum.StrEnum):
 
     GENERATED = "CertificateAuthorityGenerated"
     REPLACED = "CertificateAuthorityReplaced"
+    JWT_KEYS_REPLACED = "JwtKeysReplaced"
     RELOAD_FAILED = "ReloadFailed"
     EXPIRY_NEAR = "CertificateExpiryNear"
 

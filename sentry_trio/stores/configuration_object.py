@@ -37,8 +37,8 @@ async def read_configuration_object(
 
     Raises:
         InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `,
-            then `config CRD not found` where there is no such object (or no such kind), what the API server refuses
-            for, or what is wrong with the content.
+            then Dapr's reason, then what is the case: no such object, no such kind, a refusal of the API server, or
+            content that is invalid.
         ApiUnavailableError: the same prefix; the API server could not be asked.
 
     Cancellation: at once.
@@ -88,7 +88,7 @@ async def watch_configuration(
 
 
 async def _read(api: Api, namespace: str, name: str) -> Configuration:
-    with _naming(name):
+    with _naming(namespace, name):
         found = await api.get(f"{_collection(namespace)}/{name}")
     document = _document(found)
     parse = partial(parse_configuration, document, {}, name=name)
@@ -99,19 +99,27 @@ async def _read(api: Api, namespace: str, name: str) -> Configuration:
         return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)
     except InvalidConfigurationError as error:
         # The one line is this module's own; whoever edits the object sees many.
-        raise InvalidConfigurationError(str(error).removesuffix(" (line 1)")) from error
+        reason = str(error).removesuffix(" (line 1)")
+        raise InvalidConfigurationError(f"{reason} (Configuration {namespace}/{name} exists, it is invalid)") from error
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
+def _naming(namespace: str, name: str) -> Iterator[None]:
     prefix = f'loading default config. couldn\'t find config name "{name}": '
     try:
         yield
     except ApiUnavailableError as error:
         raise ApiUnavailableError(f"{prefix}{error}", retry_after=error.retry_after) from error
     except ApiRefusedError as error:
-        reason = "config CRD not found" if error.status == 404 else str(error)
+        reason = _not_found(namespace, name, error) if error.status == 404 else str(error)
         raise InvalidConfigurationError(f"{prefix}{reason}") from error
+
+
+def _not_found(namespace: str, name: str, error: ApiRefusedError) -> str:
+    # Dapr has one text for both; only the API server's own names the object that it has looked for.
+    if f'"{name}" not found' in str(error):
+        return f"config CRD not found: there is no Configuration {namespace}/{name}; create it, or install the chart"
+    return "config CRD not found: Dapr's CustomResourceDefinition configurations.dapr.io is not installed"
 
 
 def _collection(namespace: str) -> str:

@@ -109,7 +109,7 @@ def test_after_a_bad_edit(start: Start, tmp_path: Path) -> None:
     process = start()
     here = replica(process)
     (tmp_path / "issuer.key").write_text("no key")
-    process.log_until("restart failed")
+    process.log_until("reload failed")
     code, found = document(*here)
     assert (code, found["verdict"]) == (3, "attention")
     ((cause, text),) = [finding.values() for finding in found["findings"]]

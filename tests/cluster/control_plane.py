@@ -1,5 +1,6 @@
 """The authority as a process in a namespace where its chart was installed, with its own service account's rights."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from sentry_trio.client import Authority
 from tests.authorities import LOOPBACK
@@ -82,6 +86,16 @@ class ControlPlane:
         """What a kubelet would mount into a pod."""
         account = str(pod["spec"]["serviceAccountName"])
         return await self.cluster.create_token(namespace, account, audiences=[audience], pod=pod)
+
+
+def state(process: Process) -> dict[str, Any]:
+    """What a process that serves reports of itself."""
+    try:
+        with urlopen(f"http://127.0.0.1:{process.health_port()}/readyz?verbose", timeout=10) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+    except HTTPError as error:
+        found = json.loads(error.read())
+    return found
 
 
 async def install(

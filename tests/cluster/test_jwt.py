@@ -21,7 +21,8 @@ from tests.processes import FAILED, Process
 
 from . import manifests
 from .cluster import Cluster
-from .control_plane import ControlPlane, install
+from .control_plane import ControlPlane, install, state
+from .installing import eventually
 
 SERVING = "Running gRPC server on port "
 OIDC = "Starting OIDC HTTP server (insecure) on "
@@ -98,6 +99,7 @@ async def test_changes_are_in_use_within_seconds_and_bad_ones_change_nothing(pla
     asking = await workload(plane)
     with plane.process(*FLAGS) as process:
         port = await started(process)
+        before = (await trio.to_thread.run_sync(state, process))["jwks"]
         good = await plane.installation.parts()
         await plane.installation.write({"jwt.key": b"no key"})
         said = await trio.to_thread.run_sync(process.log_until, FAILED)
@@ -115,6 +117,13 @@ async def test_changes_are_in_use_within_seconds_and_bad_ones_change_nothing(pla
             while "jwks.json" not in (await plane.installation.get("configmaps"))["data"]:
                 await trio.lowlevel.checkpoint()
         assert await published(plane) == named
+        assert (await trio.to_thread.run_sync(state, process))["jwks"] not in {before, None}
+
+        async def is_told() -> bool:
+            events = await plane.cluster.ask("GET", f"/api/v1/namespaces/{plane.namespace}/events")
+            return "JwtKeysReplaced" in {event["reason"] for event in events["items"]}
+
+        await eventually(is_told)
 
 
 @dataclass

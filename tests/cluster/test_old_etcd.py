@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.errors import ApiUnavailableError
+from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError
+from sentry_trio.stores.configuration_object import read_configuration_object
 from tests.go_modules import UnavailableError
 from tests.stores.crashing import NEW, OLD
 
@@ -26,6 +27,20 @@ def old_cluster() -> Iterator[Cluster]:
         pytest.skip(str(error))
     with running(built) as started:
         yield started
+
+
+async def test_a_cluster_without_daprs_definitions_is_told(old_cluster: Cluster, tmp_path: Path) -> None:
+    """No test defines them in this cluster."""
+    namespace = await old_cluster.create_namespace()
+    installation = await install(old_cluster, namespace, tmp_path)
+    async with installation.session() as session:
+        with pytest.raises(InvalidConfigurationError, match=r"configurations\.dapr\.io is not installed$"):
+            await read_configuration_object(session, namespace, "")
+        await old_cluster.define_configurations()
+        with pytest.raises(
+            InvalidConfigurationError, match=f"there is no Configuration {namespace}/daprsystem; create"
+        ):
+            await read_configuration_object(session, namespace, "")
 
 
 async def test_watches_last_and_changes_are_seen_at_once(old_cluster: Cluster, tmp_path: Path) -> None:

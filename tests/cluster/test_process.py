@@ -1,13 +1,9 @@
 """The authority as the chart would run it: a real process, with its own service account's rights and no more."""
 
-import json
 import signal
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
 import trio
@@ -24,7 +20,7 @@ from tests.processes import FAILED, Process
 from . import manifests
 from .admin import Manifest
 from .cluster import Cluster
-from .control_plane import TRUST_DOMAIN, ControlPlane, install
+from .control_plane import TRUST_DOMAIN, ControlPlane, install, state
 from .faults import SILENCE, faulty
 from .installing import NAME, eventually
 
@@ -55,15 +51,6 @@ async def _ask(plane: ControlPlane, port: int, pod: Manifest, app_id: str, *, to
     token = await plane.token(namespace, pod) if token is None else token
     workload = Workload(app_id=app_id, namespace=namespace, token=token)
     return await trio.to_thread.run_sync(partial(obtain, plane.authority(port, anchors), workload))
-
-
-def _state(process: Process) -> dict[str, Any]:
-    try:
-        with urlopen(f"http://127.0.0.1:{process.health_port()}/readyz?verbose", timeout=10) as answer:
-            found: dict[str, Any] = json.loads(answer.read())
-    except HTTPError as error:
-        found = json.loads(error.read())
-    return found
 
 
 def _other_bundle(namespace: str) -> StoredBundle:
@@ -144,7 +131,7 @@ async def test_a_bad_secret_changes_nothing(plane: ControlPlane) -> None:
         await plane.installation.write({"issuer.key": b"no key"})
         said = await trio.to_thread.run_sync(process.log_until, FAILED)
         assert f"issuer.key in Secret {plane.namespace}/{NAME}" in said
-        assert "issuer key" in (await trio.to_thread.run_sync(_state, process))["degraded"]
+        assert "issuer key" in (await trio.to_thread.run_sync(state, process))["degraded"]
         pod = await _pod(plane, app_id="shop")
         await _ask(plane, port, pod, "shop")
         await plane.installation.edit("secrets", data=None)
@@ -206,14 +193,14 @@ async def test_not_ready_before_the_first_listing_of_pods(plane: ControlPlane, t
         faults.set(SILENCE, r"GET /api/v1/pods\?")
         with plane.process(f"--kubeconfig={await plane.kubeconfig_through(faults.url)}") as process:
             await _port(process)
-            state = await trio.to_thread.run_sync(_state, process)
-            assert [name for name, ready in state["targets"].items() if not ready] == ["sentry-kubernetes-validator"]
-            assert not state["ready"]
+            found = await trio.to_thread.run_sync(state, process)
+            assert [name for name, ready in found["targets"].items() if not ready] == ["sentry-kubernetes-validator"]
+            assert not found["ready"]
             faults.clear()
             faults.cut()
 
             async def is_ready() -> bool:
-                ready: bool = (await trio.to_thread.run_sync(_state, process))["ready"]
+                ready: bool = (await trio.to_thread.run_sync(state, process))["ready"]
                 return ready
 
             await eventually(is_ready)

@@ -115,13 +115,27 @@ async def test_mistakes(spec: object, error: str) -> None:
     with pytest.raises(InvalidConfigurationError) as caught:
         await read(spec)
     assert str(caught.value).startswith(PREFIX + error)
+    assert str(caught.value).endswith(f" (Configuration {NAMESPACE}/daprsystem exists, it is invalid)")
     assert "line" not in str(caught.value)
 
 
-async def test_a_missing_object_is_told_in_daprs_words() -> None:
+@pytest.mark.parametrize(
+    ("answer", "fact"),
+    [
+        (
+            'NotFound: configurations.dapr.io "daprsystem" not found',
+            f"there is no Configuration {NAMESPACE}/daprsystem; create it, or install the chart",
+        ),
+        ("404 page not found", "Dapr's CustomResourceDefinition configurations.dapr.io is not installed"),
+    ],
+    ids=["object", "kind"],
+)
+async def test_a_missing_object_is_told_in_daprs_words_and_then_the_fact(answer: str, fact: str) -> None:
+    api = FakeApi()
+    api.faults.append(Fault("get", "configurations", refused(404, answer)))
     with pytest.raises(InvalidConfigurationError) as caught:
-        await read_configuration_object(FakeApi(), NAMESPACE, "")
-    assert str(caught.value) == f"{PREFIX}config CRD not found"
+        await read_configuration_object(api, NAMESPACE, "")
+    assert str(caught.value) == f"{PREFIX}config CRD not found: {fact}"
 
 
 async def test_a_missing_right_is_told() -> None:
