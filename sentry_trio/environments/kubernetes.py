@@ -115,7 +115,11 @@ async def open_kubernetes(
         await outer.enter_async_context(outliving(reviewer.keep))
         checker: TokenChecker = reviewer
         if options.token_verification is TokenVerification.LOCAL:
-            keys = ClusterKeys(session)
+            keys = ClusterKeys(
+                session,
+                refresh=options.token_keys_refresh.total_seconds(),
+                condition=conditions.condition("cluster-keys"),
+            )
             await outer.enter_async_context(outliving(partial(_beside, keys.keep)))
             checker = LocalVerifier(keys, checker, wanted, now=now)
         validators = TokenValidators(options, metrics=metrics, now=now)

@@ -73,6 +73,13 @@ FLAGS: Final = (
             _KUBERNETES,
         ),
         _own(
+            "token-keys-refresh",
+            _DURATION,
+            timedelta(minutes=5),
+            "With local, how often the cluster's keys are read: a withdrawn key is accepted that long",
+            needs=_KUBERNETES,
+        ),
+        _own(
             "image-extension",
             _BOOL,
             _OFF,

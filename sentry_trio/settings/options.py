@@ -32,6 +32,7 @@ class Options:
         ca_key_type: keys of a generated certificate authority: p256, p384, ed25519, rsa2048.
         drain_timeout: time for open calls to end at a restart or shutdown; not negative.
         token_verification: who decides, in kubernetes mode, whether a service account's token is good.
+        token_keys_refresh: interval at which the cluster's keys are read for local verification; positive.
         image_extension: whether a pod's container images are named in its certificate.
         max_connections: gRPC connections at once; this and the following are positive.
         max_connections_per_peer: the same, from one address.
@@ -84,6 +85,7 @@ class Options:
     ca_key_type: str
     drain_timeout: timedelta
     token_verification: TokenVerification
+    token_keys_refresh: timedelta
     image_extension: bool
     max_connections: int
     max_connections_per_peer: int
@@ -194,6 +196,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         ca_key_type=rules.one_of("ca-key-type", flags.get("ca-key-type", str), rules.CA_KEY_TYPES),
         drain_timeout=rules.not_negative("drain-timeout", flags.get("drain-timeout", timedelta)),
         token_verification=rules.token_verification(flags.get("token-verification", str)),
+        token_keys_refresh=_positive_duration(flags, "token-keys-refresh"),
         image_extension=flags.get("image-extension", bool),
         max_connections=_positive(flags, "max-connections"),
         max_connections_per_peer=_positive(flags, "max-connections-per-peer"),

@@ -1,5 +1,6 @@
 """The authority as the chart would run it: a real process, with its own service account's rights and no more."""
 
+import json
 import signal
 from datetime import timedelta
 from functools import partial

@@ -7,7 +7,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.conditions import Conditions
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.keys import DISCOVERY, JWKS, ClusterKeys
 from tests.kube.fake_review import ISSUER, FakeApi, Signer
 from tests.logged import capture_logs
@@ -47,6 +48,37 @@ async def test_they_are_read_again_every_5_minutes(autojump_clock: MockClock) ->
         assert await keys.find(ISSUER, "second") is not None
         # Taken out of the set, and so believed no more.
         assert await keys.find(ISSUER, "first") is None
+
+
+async def test_a_withdrawn_key_is_accepted_until_the_next_refresh(autojump_clock: MockClock) -> None:
+    api = FakeApi()
+    keys = ClusterKeys(api, refresh=30)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keys.keep)
+        api.jwks = [SECOND]
+        await trio.sleep(29)
+        assert await keys.find(ISSUER, "first") is not None
+        await trio.sleep(2)
+        assert await keys.find(ISSUER, "first") is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_keys_that_cannot_be_read_are_a_condition(autojump_clock: MockClock) -> None:
+    api = FakeApi(failure=ApiUnreachableError("no answer"))
+    conditions = Conditions()
+    keys = ClusterKeys(api, condition=conditions.condition("cluster-keys"))
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keys.keep)
+            # The session reports a server that does not answer.
+            assert (logs, dict(conditions.active)) == ([], {})
+            api.failure = ApiRefusedError("no", status=403, reason="Forbidden")
+            await trio.sleep(11)
+            assert list(conditions.active) == ["cluster-keys"]
+            api.failure = None
+            await trio.sleep(11)
+            assert dict(conditions.active) == {}
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_missing_key_has_them_read_again_but_not_all_the_time(autojump_clock: MockClock) -> None:

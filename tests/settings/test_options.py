@@ -65,6 +65,7 @@ TABLE: list[tuple[str, Kind, Value | None, str, object, object]] = [
     ("max-connections-per-peer", Kind.INT, 500, "9", 500, 9),
     ("max-calls", Kind.INT, 500, "9", 500, 9),
     ("connection-idle-timeout", Kind.DURATION, timedelta(minutes=5), "9s", timedelta(minutes=5), timedelta(seconds=9)),
+    ("token-keys-refresh", Kind.DURATION, timedelta(minutes=5), "9s", timedelta(minutes=5), timedelta(seconds=9)),
     ("connection-age", Kind.DURATION, timedelta(minutes=30), "9s", timedelta(minutes=30), timedelta(seconds=9)),
     ("audit-log", Kind.STRING, "", "/audit.log", None, "/audit.log"),
     ("audit-required", Kind.BOOL, False, "true", False, True),
@@ -197,6 +198,7 @@ LEVELS = ": expected one of debug, info, warn, error, fatal"
         (["--max-calls=0"], "--max-calls must be positive, got 0"),
         (["--connection-idle-timeout=0"], "--connection-idle-timeout must be positive, got 0s"),
         (["--audit-required"], "--audit-required needs --audit-log: a path, or stdout"),
+        (["--token-keys-refresh=0s"], "--token-keys-refresh must be positive, got 0s"),
         (["--connection-age=-1m"], "--connection-age must be positive, got -1m0s"),
     ],
 )
