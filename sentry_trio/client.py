@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
@@ -23,6 +22,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
+from sentry_trio.ca.parsing import parsing
 from sentry_trio.errors import SentryError
 from sentry_trio.proto.sentry_grpc import CAStub
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
@@ -251,14 +251,12 @@ def _check_peer(certificate: object, authority: Authority) -> None:
 
 
 def _checked(response: SignCertificateResponse, key: PrivateKey) -> Obtained:
-    try:
+    with parsing(lambda why: RequestFailedError(f"the answer holds no workload certificate: {why}")):
         certificate = x509.load_pem_x509_certificate(response.workload_certificate)
         ours = certificate.public_key() == key.public_key()
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (spiffe_id,) = names.get_values_for_type(x509.UniformResourceIdentifier)
         valid_until = response.valid_until.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
-        raise RequestFailedError(f"the answer holds no workload certificate: {error}") from error
     if not ours:
         raise RequestFailedError("the answer holds a certificate for another key")
     return Obtained(

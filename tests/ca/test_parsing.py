@@ -14,7 +14,9 @@ from sentry_trio.ca.jwk import read_jwks
 from sentry_trio.ca.keys import read_private_key, write_private_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.verify import verify, verify_public
+from sentry_trio.client import RequestFailedError, _checked
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidCSRError, SentryError
+from sentry_trio.proto.sentry_pb2 import SignCertificateResponse
 
 from .making import NOW, csr_pem, new_key
 
@@ -57,6 +59,13 @@ def test_so_is_a_bundle_whose_parts_fail_only_when_they_are_compared(monkeypatch
         verify(StoredBundle(ANCHORS, ANCHORS, KEY), NOW)
     assert str(caught.value) == "failed to verify CA bundle: no such curve"
     assert caught.value.parts == (BundlePart.ANCHORS,)
+
+
+def test_an_answer_whose_certificate_its_library_fails_on_is_refused() -> None:
+    """The client reads certificates with cryptography, which raises KeyError for this one."""
+    with pytest.raises(RequestFailedError) as caught:
+        _checked(SignCertificateResponse(workload_certificate=CHAIN), new_key())
+    assert str(caught.value) == "the answer holds no workload certificate: KeyError 23"
 
 
 @pytest.mark.parametrize("error", [KeyError(23), PanicException("attempt to subtract with overflow")], ids=repr)
