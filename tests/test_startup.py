@@ -73,6 +73,7 @@ ELSEWHERE = (
     "validators.jwks",
     "validators.jwks.*",
     "validators.kubernetes",
+    "validators.refusals",
     "web.discovery",
     "web.hosts",
     "web.oidc*",

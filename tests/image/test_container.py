@@ -108,7 +108,9 @@ def test_the_working_directory_and_the_environment_change_nothing(runnable: Stag
 
 def test_subcommands(runnable: Stage, credentials: Path, tmp_path: Path) -> None:
     assert run(runnable, "/sentry", "version").stdout == f"{__version__}\n"
-    assert run(runnable, "/sentry", "--help").stderr.startswith("Usage of sentry:\n")
+    assert run(runnable, "/sentry", "--help").stdout.startswith("sentry-trio: a certificate authority")
+    mistyped = run(runnable, "/sentry", "stauts")
+    assert (mistyped.returncode, "did you mean status?" in mistyped.stderr) == (2, True)
     refused = run(runnable, "/sentry", "--nope")
     assert (refused.returncode, refused.stderr.splitlines()[-1]) == (2, "unknown flag: --nope")
     nothing = run(runnable, "/sentry", "audit", "verify", "/nowhere")
