@@ -95,6 +95,7 @@ def configuration_page() -> str:
     rows = (
         f"| `spec.mtls.{_NAMES[field.name]}` | {_shown(field.default)} | {_cell(meanings[field.name])} |"
         for field in dataclasses.fields(Configuration)
+        if field.name in _NAMES
     )
     return _page(
         "Configuration",
@@ -103,9 +104,9 @@ def configuration_page() -> str:
         _table(("field", "default", "meaning"), rows),
         f"Durations are Go's, and at most {format_duration(MOST_DURATION)}. "
         f"The document has at most {MOST_BYTES:,} bytes. "
-        "`$NAME` and `${NAME}` in a file stand for variables of the environment. Unknown fields are not looked at; "
-        "`spec.mtls.enabled` and `spec.mtls.sentryAddress` are, and have no effect, as in Dapr Sentry; a bad "
-        "`spec.secrets` is refused.",
+        "`$NAME` and `${NAME}` in a file stand for variables of the environment. Unknown fields below `spec.mtls` "
+        "are logged as warnings with the nearest known name. `spec.mtls.enabled` and `spec.mtls.sentryAddress` are "
+        "checked and have no effect, as in Dapr Sentry. A bad `spec.secrets` is refused; other sections are ignored.",
         f"```yaml\n{_EXAMPLE}```",
         "Without `--config` a missing file is no error, and the defaults hold. An edit takes effect by a hot "
         "restart, as told in [restart and shutdown](restart-and-shutdown.md); one that cannot be read changes nothing.",

@@ -236,6 +236,8 @@ def _own_identity(options: Options) -> SpiffeId:
 
 def _warn_of_settings(configuration: Configuration, options: Options) -> None:
     """Warns of settings that have no effect, or one that nobody wants."""
+    for warning in configuration.warnings:
+        _log.warning(f"{options.config or 'Configuration'}: {warning}")
     named = configuration.control_plane_trust_domain
     if named not in {None, options.trust_domain}:
         _log.warning(

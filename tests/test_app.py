@@ -172,7 +172,7 @@ async def test_a_reload_is_logged_with_its_cause_and_what_is_in_force(tmp_path: 
     with capture_logs() as lines:
         async with serving(credentials, "--config", str(configuration)) as served:
             first = (await verbose(served))["bundle"]
-            configuration.write_text("spec: {mtls: {workloadCertTTL: 90m, allowedClockSkew: 1m}}")
+            configuration.write_text("spec: {mtls: {workloadCertTTL: 90m, allowedClockSkew: 1m, sentryAdress: x}}")
             await until(served, run=2)
             # A configuration is no issuer credential.
             assert await issuer_changes(served) == 0
@@ -180,7 +180,8 @@ async def test_a_reload_is_logged_with_its_cause_and_what_is_in_force(tmp_path: 
             second = (await until(served, run=3))["bundle"]
             assert await issuer_changes(served) == 1
             configuration.write_text("spec: [")
-            await until(served, last_restart="failed")
+            answer = await until(served, last_restart="failed")
+            assert str(answer["degraded"]).startswith(f'cannot parse configuration "{configuration}": yaml: line 1: ')
             configuration.write_text("spec: {}")
             await until(served, run=4, degraded=None)
             assert await issuer_changes(served) == 1
@@ -217,12 +218,11 @@ async def test_a_reload_is_logged_with_its_cause_and_what_is_in_force(tmp_path: 
     assert recovered["cause"] == edited
     assert (recovered["workload_cert_ttl"], recovered["bundle"]) == ("24h0m0s", second)
     announced = [line["event"] for line in lines if line["log_level"] == "warning"]
-    assert announced == [
-        "Configuration changed; reloading",
-        "Issuer credentials changed; reloading",
-        "Configuration changed; reloading",
-        "Configuration changed; reloading",
-    ]
+    unknown = (
+        f'{configuration}: unknown field "spec.mtls.sentryAdress" has no effect (line 1); did you mean sentryAddress?'
+    )
+    edit = "Configuration changed; reloading"
+    assert announced == [edit, unknown, "Issuer credentials changed; reloading", unknown, edit, edit]
 
 
 async def test_a_bad_edit_changes_nothing_and_a_good_one_recovers(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The configuration document: what of it matters to a certificate authority, read and checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
 from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.settings import jwks, token_validators
 from sentry_trio.settings.documents import read_document
 from sentry_trio.settings.durations import format_duration, parse_duration
 from sentry_trio.settings.jwks import JwksOptions, read_jwks_options
@@ -17,6 +18,10 @@ from sentry_trio.settings.token_validators import TokenValidator, read_token_val
 __all__ = ["MOST_BYTES", "MOST_DURATION", "Configuration", "JwksOptions", "parse_configuration"]
 
 MOST_BYTES: Final = 1 << 20
+_MOST_WARNINGS: Final = 10
+_MTLS_FIELDS: Final = (
+    *("enabled", "workloadCertTTL", "allowedClockSkew", "controlPlaneTrustDomain", "sentryAddress", "tokenValidators"),
+)
 # Dates have to stay dates: a certificate's end is now plus lifetime plus skew.
 MOST_DURATION: Final = timedelta(days=36_500)
 
@@ -29,13 +34,15 @@ class Configuration:
         workload_cert_ttl: lifetime of workload certificates; positive. Up to the skew, sidecars renew it without pause.
         allowed_clock_skew: how far clocks may be apart; not negative.
         control_plane_trust_domain: what it says, which has no effect: `--trust-domain` decides.
-        jwks: the options of the validator of that name; None where there is none.
+        jwks: the options of the validator of that name; None if there is none.
+        warnings: what has no effect, one line each; not part of the comparison.
     """
 
     workload_cert_ttl: timedelta = timedelta(hours=24)
     allowed_clock_skew: timedelta = timedelta(minutes=15)
     jwks: JwksOptions | None = None
     control_plane_trust_domain: str | None = None
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def renews_without_pause(self) -> bool:
@@ -50,7 +57,7 @@ def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -
     """Read a configuration file's content.
 
     Environment variables are put in first. Of the document only `spec.mtls` matters; `spec.secrets` is checked as Dapr
-    does, unknown fields are not looked at. An empty file is a valid one.
+    does. Unknown fields below `spec.mtls` are warnings; other sections are Dapr's. An empty file is a valid one.
 
     Args:
         text: the file, at most `MOST_BYTES`, before and after the environment variables are put in.
@@ -58,15 +65,13 @@ def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -
         name: what `--config` says, for the errors.
 
     Raises:
-        InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `.
-            The options of a validator are refused without it, as in Dapr.
+        InvalidConfigurationError: `cannot parse configuration "<name>": ` and what is wrong. Dapr says of such a file
+            that it could not be found. The options of a validator are refused without the prefix, as in Dapr.
     """
     try:
         configuration, validators = _read(text, environ)
     except InvalidConfigurationError as error:
-        raise InvalidConfigurationError(
-            f'loading default config. couldn\'t find config name "{name}": {error}'
-        ) from error
+        raise InvalidConfigurationError(f"cannot parse configuration {quote(name)}: {error}") from error
     for validator in validators:  # one at the most, as there is no other yet
         try:
             configuration = replace(configuration, jwks=read_jwks_options(validator.options))
@@ -96,7 +101,19 @@ def _read(text: bytes, environ: Mapping[str, str]) -> tuple[Configuration, tuple
         raise InvalidConfigurationError(
             f"{mtls.path}.allowedClockSkew must not be negative, got {format_duration(skew)}"
         )
-    return Configuration(lifetime, skew, control_plane_trust_domain=trust_domain), read_token_validators(mtls)
+    validators = read_token_validators(mtls)
+    warnings = _warnings(mtls)
+    return Configuration(lifetime, skew, control_plane_trust_domain=trust_domain, warnings=warnings), validators
+
+
+def _warnings(mtls: Section) -> tuple[str, ...]:
+    found = mtls.unknown(_MTLS_FIELDS)
+    for entry in mtls.sections("tokenValidators"):
+        found += entry.unknown(token_validators.FIELDS)
+        found += entry.section("options").unknown(jwks.OPTIONS, ignore_case=True)
+    if len(found) > _MOST_WARNINGS:
+        found[_MOST_WARNINGS:] = [f"{len(found) - _MOST_WARNINGS} more unknown fields have no effect"]
+    return tuple(found)
 
 
 def _duration(mtls: Section, name: str, default: timedelta) -> timedelta:

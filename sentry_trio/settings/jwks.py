@@ -34,6 +34,10 @@ class JwksOptions:
     allow_tokens_without_expiry: bool = False
 
 
+OPTIONS: Final = ("source", "caCertificate", "minRefreshInterval", "requestTimeout", "allowTokensWithoutExpiry")
+"""The names that `read_jwks_options` knows."""
+
+
 def read_jwks_options(options: Mapping[str, str]) -> JwksOptions:
     """Reads options by names without case; unknown ones are not looked at.
 

@@ -1,10 +1,15 @@
 """Typed reading of a configuration's nodes; errors name the field by its path (`spec.mtls.enabled`) and its line."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.documents import Mapping, Node, Scalar, Sequence
 from sentry_trio.settings.scalars import quote
+
+_LONGEST_NAME: Final = 100  # characters that are compared; the time of a comparison grows with their square
 
 # YAML 1.2 has only the first three of each; go-yaml takes the words of 1.1, too, where a boolean is asked for.
 _TRUE = frozenset(("true", "True", "TRUE"))
@@ -17,8 +22,7 @@ _OLD_FALSE = frozenset(("n", "N", "no", "No", "NO", "off", "Off", "OFF"))
 class Section:
     """A mapping at a place in the document.
 
-    Keys are case-sensitive, unknown ones are not looked at. An entry that is missing and one that is null are the
-    same.
+    Keys are case-sensitive. An entry that is missing and one that is null are the same.
 
     Attributes:
         path: the place, such as `spec.mtls`; empty for the root.
@@ -65,6 +69,19 @@ class Section:
                 found.setdefault(name, node if isinstance(node, Scalar) and not node.is_null else None)
         return found
 
+    def unknown(self, known: Iterable[str], *, ignore_case: bool = False) -> list[str]:
+        """One warning for each field that is not known, with the nearest known name."""
+        names = {_folded(name): name for name in known}
+        fields = {name: node for layer in reversed(self.layers) for name, node in layer.entries.items()}
+        warnings = []
+        for name, node in fields.items():
+            if (_folded(name) in names) if ignore_case else (name in names.values()):
+                continue
+            near = difflib.get_close_matches(_folded(name), names, n=1)
+            hint = f"; did you mean {names[near[0]]}?" if near else ""
+            warnings.append(f"unknown field {quote(self._path(name))} has no effect (line {node.line}){hint}")
+        return warnings
+
     def _path(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name
 
@@ -100,6 +117,10 @@ def make_section(path: str, node: Node | None) -> Section:
             layers[id(layer)] = layer
             waiting += reversed(layer.merged)
     return Section(path, tuple(layers.values()))
+
+
+def _folded(name: str) -> str:
+    return name[:_LONGEST_NAME].lower()
 
 
 def _is_null(node: Node | None) -> bool:

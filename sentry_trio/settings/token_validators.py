@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Final
 
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.documents import Scalar
 from sentry_trio.settings.scalars import InvalidValueError, parse_int
 from sentry_trio.settings.sections import Section
+
+FIELDS: Final = ("name", "options")
+"""The fields of an entry."""
 
 _BUILT_IN = frozenset(("kubernetes", "insecure"))
 _CONFIGURABLE = frozenset(("jwks",))

@@ -37,7 +37,8 @@ async def read_configuration(name: str, environ: Mapping[str, str], *, required:
     if content is None and not required:
         _log.info(f"no configuration file {name!r}: starting with defaults")
         return Configuration()
-    reason = "no such file or directory" if content is None else content.reason
+    if content is not None:
+        raise InvalidConfigurationError(f'cannot read configuration "{name}": {content.reason}')
     raise InvalidConfigurationError(
-        f'loading default config. couldn\'t find config name "{name}": stat {name}: {reason}'
+        f'loading default config. couldn\'t find config name "{name}": stat {name}: no such file or directory'
     )

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -37,8 +38,8 @@ async def read_configuration_object(
 
     Raises:
         InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `,
-            then Dapr's reason, then what is the case: no such object, no such kind, a refusal of the API server, or
-            content that is invalid.
+            then Dapr's reason, then what is the case: no such object, no such kind, or a refusal of the API server;
+            without it, `cannot parse configuration "<name>": ` and what is wrong with the content.
         ApiUnavailableError: the same prefix; the API server could not be asked.
 
     Cancellation: at once.
@@ -91,16 +92,21 @@ async def _read(api: Api, namespace: str, name: str) -> Configuration:
     with _naming(namespace, name):
         found = await api.get(f"{_collection(namespace)}/{name}")
     document = _document(found)
-    parse = partial(parse_configuration, document, {}, name=name)
+    parse = partial(_parse, document, namespace, name)
+    if len(document) <= _SMALL:
+        return parse()
+    # The largest object allowed takes seconds, and a run is serving meanwhile.
+    return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)
+
+
+def _parse(document: bytes, namespace: str, name: str) -> Configuration:
+    # The one line is this module's own; people who edit the object see many.
     try:
-        if len(document) <= _SMALL:
-            return parse()
-        # The largest object allowed takes seconds, and a run is serving meanwhile.
-        return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)
+        configuration = parse_configuration(document, {}, name=name)
     except InvalidConfigurationError as error:
-        # The one line is this module's own; whoever edits the object sees many.
         reason = str(error).removesuffix(" (line 1)")
-        raise InvalidConfigurationError(f"{reason} (Configuration {namespace}/{name} exists, it is invalid)") from error
+        raise InvalidConfigurationError(f"{reason} (Configuration {namespace}/{name})") from error
+    return replace(configuration, warnings=tuple(each.replace(" (line 1)", "") for each in configuration.warnings))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.configuration import MOST_BYTES, Configuration, JwksOptions, parse_configuration
 
-PREFIX = 'loading default config. couldn\'t find config name "c.yaml": '
+PREFIX = 'cannot parse configuration "c.yaml": '
 
 
 def parse(text: str | bytes, **environ: str) -> Configuration:
@@ -224,3 +224,43 @@ def flow(node: object) -> str:
 def test_any_shape_is_read_or_refused(mtls: object, secrets: object) -> None:
     with contextlib.suppress(InvalidConfigurationError):
         parse(f"spec: {{mtls: {flow(mtls)}, secrets: {flow(secrets)}}}")
+
+
+JWKS_OPTIONS = "{SOURCE: x, sourced: 1h}"
+
+
+@pytest.mark.parametrize(
+    ("mtls", "warnings"),
+    [
+        ("{workloadCertTTL: 1h, enabled: true, sentryAddress: x, allowedClockSkew: 1m}", []),
+        (
+            "{workloadCertTtl: 1h}",
+            ['"spec.mtls.workloadCertTtl" has no effect (line 2); did you mean workloadCertTTL?'],
+        ),
+        (
+            "{allowedClockskewed: 1m}",
+            ['"spec.mtls.allowedClockskewed" has no effect (line 2); did you mean allowedClockSkew?'],
+        ),
+        ("{zebra: 1}", ['"spec.mtls.zebra" has no effect (line 2)']),
+        (
+            f"{{tokenValidators: [{{name: jwks, option: 1, options: {JWKS_OPTIONS}}}]}}",
+            [
+                '"spec.mtls.tokenValidators[0].option" has no effect (line 2); did you mean options?',
+                '"spec.mtls.tokenValidators[0].options.sourced" has no effect (line 2); did you mean source?',
+            ],
+        ),
+    ],
+)
+def test_an_unknown_field_below_mtls_is_a_warning_with_the_nearest_name(mtls: str, warnings: list[str]) -> None:
+    found = parse(f"spec: {{tracing: {{samplingrate: 1}}, mtls:\n  {mtls}}}").warnings
+    assert list(found) == [f"unknown field {warning}" for warning in warnings]
+
+
+def test_many_unknown_fields_are_ten_warnings_and_a_number() -> None:
+    text = f"spec: {{mtls: {{{', '.join(f'field{number}: 1' for number in range(500))}}}}}"
+    assert len(parse(text).warnings) == 11
+    assert parse(text).warnings[-1] == "490 more unknown fields have no effect"
+
+
+def test_warnings_are_no_difference_between_configurations() -> None:
+    assert parse("spec: {mtls: {x: 1}}") == parse("")

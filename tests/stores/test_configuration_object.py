@@ -97,6 +97,11 @@ async def test_every_text_is_taken_as_it_is(text: str) -> None:
     assert found.control_plane_trust_domain == text
 
 
+async def test_an_unknown_field_is_a_warning_without_a_line() -> None:
+    found = await read({"mtls": {"workloadCertTtl": "1h"}, "tracing": {"x": 1}})
+    assert found.warnings == ('unknown field "spec.mtls.workloadCertTtl" has no effect; did you mean workloadCertTTL?',)
+
+
 @pytest.mark.parametrize(
     ("spec", "error"),
     [
@@ -114,8 +119,8 @@ async def test_every_text_is_taken_as_it_is(text: str) -> None:
 async def test_mistakes(spec: object, error: str) -> None:
     with pytest.raises(InvalidConfigurationError) as caught:
         await read(spec)
-    assert str(caught.value).startswith(PREFIX + error)
-    assert str(caught.value).endswith(f" (Configuration {NAMESPACE}/daprsystem exists, it is invalid)")
+    assert str(caught.value).startswith(f'cannot parse configuration "daprsystem": {error}')
+    assert str(caught.value).endswith(f" (Configuration {NAMESPACE}/daprsystem)")
     assert "line" not in str(caught.value)
 
 
