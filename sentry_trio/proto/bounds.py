@@ -103,9 +103,12 @@ def _check(bound: Bound, size: int, values: int) -> None:
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     """Reads a base-128 number; returns it and the position after it, the end of the data if it is malformed."""
-    value = 0
-    for index, byte in enumerate(data[position : position + _LONGEST_VARINT]):
-        value |= (byte & 0x7F) << (7 * index)
+    value = shift = 0
+    while position < len(data) and shift < _LONGEST_VARINT * 7:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, position + index + 1
+            return value, position
+        shift += 7
     return 0, len(data)
