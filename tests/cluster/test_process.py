@@ -162,6 +162,10 @@ async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
         plane.cluster.kill_api_server()
         try:
             await trio.to_thread.run_sync(ask)
+            await trio.to_thread.run_sync(process.log_until, "cannot reach the Kubernetes API server: ")
+            found = await trio.to_thread.run_sync(state, process)
+            assert found["conditions"].keys() == {"api-server"}
+            assert found["degraded"].startswith("cannot reach the Kubernetes API server: ")
         finally:
             plane.cluster.start_api_server()
             await trio.to_thread.run_sync(plane.cluster.wait_ready)
@@ -169,6 +173,20 @@ async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
         await plane.installation.write(_parts(other))
         with trio.fail_after(30):
             await _port(process)
+        assert (await trio.to_thread.run_sync(state, process))["conditions"] == {}
+        outage = [message for message in process.messages() if "the Kubernetes API server" in message]
+        # Where it is, that it has gone, that it is back.
+        assert len(outage) == 3
+        assert outage[2].startswith("the Kubernetes API server answers again after ")
+
+
+async def test_an_api_server_that_is_away_at_start_is_reported_at_once(plane: ControlPlane) -> None:
+    nowhere = await plane.kubeconfig_through("https://127.0.0.1:1")
+    with plane.process(f"--kubeconfig={nowhere}") as process:
+        reason = await trio.to_thread.run_sync(
+            process.log_until, "cannot reach the Kubernetes API server https://127.0.0.1:1, trying for 30 s: "
+        )
+    assert "cannot connect to 127.0.0.1:1" in reason
 
 
 async def test_an_emptied_secret_is_a_warning_with_the_number_of_sidecars(plane: ControlPlane) -> None:
