@@ -114,18 +114,20 @@ class Application:
             "dapr.io/app-id": address.app_id,
             "dapr.io/config": configuration,
             "dapr.io/app-port": "8080",
+            "dapr.io/sentry-request-jwt-audiences": "bank",
         }
         pod = manifests.pod(f"{address.app_id}-0", service_account=address.app_id, annotations=annotations)
         created = await cluster.create_pod(address.namespace, pod)
         return cls(address, created, await mesh.token(created))
 
     @contextmanager
-    def sidecar(self, mesh: Mesh, container: Manifest, operator_port: int) -> Iterator[Sidecar]:
+    def sidecar(self, mesh: Mesh, container: Manifest, operator_port: int, placement_port: int) -> Iterator[Sidecar]:
         """Runs the container that the injector made, with addresses on loopback in place of the cluster's."""
         addresses = (
             f"--control-plane-address=127.0.0.1:{operator_port}",
             f"--sentry-address=127.0.0.1:{mesh.ca_port}",
-            *("--placement-host-address=", "--disable-builtin-k8s-secret-store"),
+            f"--placement-host-address=127.0.0.1:{placement_port}",
+            "--disable-builtin-k8s-secret-store",
         )
         given = {each["name"]: each["value"] for each in container["env"] if "value" in each}
         environ = {

@@ -53,11 +53,11 @@ class Mesh:
 
     @contextmanager
     def ca(self, command: tuple[str, ...]) -> Iterator[RunningCA]:
-        """Runs a CA with the rights that its own chart gives."""
+        """Runs a CA that issues JWTs, too, with the rights that its own chart gives."""
         credentials = self.directory / "credentials"
         credentials.mkdir()
         mode = ("--mode=kubernetes", f"--kubeconfig={self.plane.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}")
-        flags = (*mode, f"--issuer-credentials={credentials}")
+        flags = (*mode, f"--issuer-credentials={credentials}", "--jwt-enabled")
         with running_ca(command, self.directory, *flags, namespace=self.namespace, port=self.ca_port) as started:
             yield started
 

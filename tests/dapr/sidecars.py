@@ -1,6 +1,7 @@
 """Dapr's sidecars with small applications behind them, each a process or a thread on loopback."""
 
 import json
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -103,6 +104,12 @@ class Sidecar:
     def serving_certificate(self) -> x509.Certificate:
         """Returns the certificate that new connections from other sidecars get."""
         return serving_certificate(self.address.internal)
+
+    def jwt_audiences(self) -> list[str]:
+        """Returns the audiences of the tokens with a single one that came with its first identity."""
+        log = self.log.read_text()
+        assert "Successfully received JWT SVID with expiry" in log
+        return sorted(re.findall(r"per-audience JWT SVID for audience (\S+) with expiry", log))
 
 
 @contextmanager

@@ -48,15 +48,16 @@ def spiffe_id(address: Address) -> str:
 
 
 async def deployed(stack: ExitStack, mesh: Mesh, addresses: Iterable[Address]) -> list[Sidecar]:
-    """Starts operator and injector, and the sidecar that the injector gives to each application."""
+    """Starts operator, injector and placement, and the sidecar that the injector gives to each application."""
     operator_port = stack.enter_context((await mesh.program("operator")).operator())
     injector_port = stack.enter_context((await mesh.program("injector")).injector())
+    placement_port = stack.enter_context((await mesh.program("placement")).placement())
     authority = await injection.webhook_authority(mesh.plane.cluster)
     sidecars = []
     for each in addresses:
         application = await Application.create(mesh, each, "settings")
         container = injection.injected(injector_port, mesh, application.pod, authority)
-        sidecars.append(stack.enter_context(application.sidecar(mesh, container, operator_port)))
+        sidecars.append(stack.enter_context(application.sidecar(mesh, container, operator_port, placement_port)))
     return sidecars
 
 
@@ -102,6 +103,9 @@ async def test_injected_sidecars_call_each_other(
         first, second = sidecars = await deployed(stack, mesh, shops)
         assert [first.call(second.address), second.call(first.address)] == ["", ""]
         assert [identity(each.serving_certificate()) for each in sidecars] == [spiffe_id(each) for each in shops]
+        for each in sidecars:
+            assert each.jwt_audiences() == ["bank", f"{each.address.app_id}.example"]
+            each.process.wait_until(lambda log: "Connected to placement service" in log)
 
 
 async def test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts(
