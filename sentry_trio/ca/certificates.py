@@ -18,6 +18,7 @@ from sentry_trio.ca.distinguished_names import COMMON_NAME, ORGANIZATION, Name, 
 from sentry_trio.ca.extensions import KEY_CERT_SIGN, Extensions, read_extensions
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.pem import blocks, write_block
+from sentry_trio.ca.pem_text import begin_lines, explain, tidy
 from sentry_trio.ca.public_keys import PublicKey, read_public_key
 from sentry_trio.ca.signatures import verify_signature
 from sentry_trio.errors import InvalidBundleError
@@ -108,20 +109,21 @@ def read_certificate(der: bytes) -> Certificate:
 
 
 def read_certificates(pem: bytes, *, role: str = "certificates") -> list[Certificate]:
-    """Reads certificates from PEM, in their order.
+    """Reads certificates from PEM, in their order; see `tidy` for what is put right first.
 
-    Dapr Sentry 1.18 silently stops reading at the first block that is no certificate, and what follows is lost; here
-    such a block is refused.
+    Dapr Sentry 1.18 silently stops reading at the first block that is no certificate, and silently passes over blocks
+    that are damaged; here both are refused.
 
     Args:
         pem: the text.
         role: what the text is, for messages, e.g. `trust anchors`.
 
     Raises:
-        InvalidBundleError: no certificate is there, one cannot be read, or there is a block of another type.
+        InvalidBundleError: no certificate is there, one cannot be read, a block is damaged or of another type.
     """
+    text = tidy(pem)
     certificates = []
-    for number, block in enumerate(blocks(pem), start=1):
+    for number, block in enumerate(blocks(text), start=1):
         if block.label != "CERTIFICATE":
             raise InvalidBundleError(
                 f'PEM block {number} of the {role} is of type "{block.shown}"; '
@@ -130,7 +132,13 @@ def read_certificates(pem: bytes, *, role: str = "certificates") -> list[Certifi
         with parsing(partial(_unreadable, f"certificate {number} of the {role}")):
             certificates.append(read_certificate(block.der))
     if not certificates:
-        raise InvalidBundleError("no certificates found")
+        raise InvalidBundleError(f"no certificates found: {explain(pem, convert='openssl x509 -inform DER')}")
+    lines = begin_lines(text)
+    if len(lines) > len(certificates):
+        raise InvalidBundleError(
+            f"{len(lines)} PEM blocks of the {role} begin (in lines {', '.join(map(str, lines[:20]))}), but only "
+            f"{len(certificates)} can be read: one is cut short or damaged"
+        )
     return certificates
 
 

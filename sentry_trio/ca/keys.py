@@ -1,6 +1,7 @@
 """Private keys: which kinds there are, how they are made, read, written and what they sign with."""
 
 import enum
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import TypeAlias, assert_never
@@ -9,7 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sentry_trio.ca.parsing import parsing
-from sentry_trio.ca.pem import Block, blocks, first_block
+from sentry_trio.ca.pem import Block, blocks
+from sentry_trio.ca.pem_text import explain, is_encrypted, tidy
 from sentry_trio.errors import InvalidBundleError
 
 PrivateKey: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -62,15 +64,17 @@ def serving_key_type(issuer_key: PrivateKey) -> KeyType:
 
 
 def read_private_key(pem: bytes) -> PrivateKey:
-    """Read the issuer's private key from the first PEM block: SEC 1, PKCS#1 or PKCS#8, not encrypted.
+    """Reads the issuer's private key from the first PEM block: SEC 1, PKCS#1 or PKCS#8, not encrypted.
+
+    EC PARAMETERS before it, as `openssl ecparam -genkey` writes them, are passed over: the key names its curve itself.
 
     Raises:
         InvalidBundleError: there is no PEM block, it is of another type, or it holds no key on P-224, P-256, P-384 or
             P-521, no RSA key and no Ed25519 key.
     """
-    block = first_block(pem)
+    block = next(_key_blocks(pem), None)
     if block is None:
-        raise InvalidBundleError("key is not PEM encoded")
+        raise InvalidBundleError(f"key is not PEM encoded: {explain(pem, convert='openssl pkey -inform DER')}")
     return _read_key(block)
 
 
@@ -81,10 +85,21 @@ def read_private_keys(pem: bytes) -> list[PrivateKey]:
         InvalidBundleError: the first block is none; as `read_private_key`.
     """
     found = [read_private_key(pem)]
-    for block in islice(blocks(pem), 1, _MOST_KEYS):
+    for block in islice(_key_blocks(pem), 1, _MOST_KEYS):
         with suppress(InvalidBundleError):
             found.append(_read_key(block))
     return found
+
+
+def _key_blocks(pem: bytes) -> Iterator[Block]:
+    """Yields the blocks of a text in which keys are looked for.
+
+    Raises:
+        InvalidBundleError: the text holds an encrypted key.
+    """
+    if is_encrypted(pem):
+        raise InvalidBundleError("the key is encrypted: decrypt it with `openssl pkey -in KEY -out NEW`, mode 0600")
+    return (block for block in blocks(tidy(pem)) if block.label != "EC PARAMETERS")
 
 
 def _read_key(block: Block) -> PrivateKey:

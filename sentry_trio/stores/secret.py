@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 import trio
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.pem_text import tidy
 from sentry_trio.conditions import Conditions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.following import follow
@@ -136,6 +137,9 @@ class SecretStore:
     async def publish(self, bundle: StoredBundle) -> bool:
         """Makes the ConfigMap publish the trust anchors of a verified bundle, byte by byte as they are in the Secret.
 
+        Anchors that Go would not read there, such as one behind a byte order mark, are published as `tidy` returns
+        them, so that all components read what this authority reads.
+
         Nothing is written where they are there already, nor once the Secret holds another bundle: that one's anchors
         count, and whoever wrote it publishes them.
 
@@ -157,11 +161,11 @@ class SecretStore:
         # In this order: a writer puts the Secret first. So a ConfigMap newer than the Secret read here is never seen,
         # and one that changes from here on makes the write below fail.
         config_map = await self._config_map.get()
-        if has_anchors(config_map, self._keys, bundle.anchors):
+        if has_anchors(config_map, self._keys, tidy(bundle.anchors)):
             return False
         if self._bundle(await self._secret.get()) != bundle:
             return False
-        await self._config_map.put(with_anchors(config_map, self._keys, bundle.anchors))
+        await self._config_map.put(with_anchors(config_map, self._keys, tidy(bundle.anchors)))
         return True
 
     # --- watching

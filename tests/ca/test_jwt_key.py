@@ -82,8 +82,9 @@ def test_no_key_is_made_for_an_unknown_algorithm() -> None:
 def test_what_is_no_key() -> None:
     with pytest.raises(InvalidBundleError) as caught:
         verify_jwt_key(StoredJwtKey(b"none", STORED.jwks), "ES256", None)
-    assert (
-        str(caught.value) == "failed to load JWT signing key: failed to decode JWT signing key: key is not PEM encoded"
+    assert str(caught.value) == (
+        "failed to load JWT signing key: failed to decode JWT signing key: key is not PEM encoded: "
+        "it is something else than PEM text"
     )
 
 

@@ -56,9 +56,17 @@ def test_rsa_keys_of_other_sizes_are_read(bits: str) -> None:
 
 
 def test_only_the_first_block_counts() -> None:
-    parameters = openssl("ecparam", "-name", "prime256v1")
-    with pytest.raises(InvalidBundleError, match=r"^unsupported block type EC PARAMETERS$"):
-        read_private_key(parameters + write_private_key(KINDS["p256"]))
+    request = openssl("req", "-new", "-newkey", "ed25519", "-noenc", "-keyout", "/dev/null", "-subj", "/CN=app")
+    with pytest.raises(InvalidBundleError, match=r"^unsupported block type CERTIFICATE REQUEST$"):
+        read_private_key(request + write_private_key(KINDS["p256"]))
+
+
+def test_parameters_before_a_key_are_passed_over() -> None:
+    pem = openssl("ecparam", "-name", "prime256v1", "-genkey")
+    assert pem.startswith(b"-----BEGIN EC PARAMETERS-----\n")
+    key = read_private_key(pem)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert key.curve.name == "secp256r1"
 
 
 def labelled(label: str, der: bytes) -> bytes:
@@ -72,6 +80,7 @@ def pkcs8(
 
 
 SECRET = BestAvailableEncryption(b"secret")
+ENCRYPTED = "the key is encrypted: decrypt it with `openssl pkey"
 KIND_REFUSED = "block holds a key of an unsupported kind"
 
 
@@ -80,9 +89,9 @@ KIND_REFUSED = "block holds a key of an unsupported kind"
     [
         (b"", "key is not PEM encoded"),
         (b"words", "key is not PEM encoded"),
-        (b" " + write_private_key(KINDS["p256"]), "key is not PEM encoded"),
-        (KINDS["p256"].private_bytes(PEM, PrivateFormat.PKCS8, SECRET), "unsupported block type ENCRYPTED PRIVATE KEY"),
-        (KINDS["p256"].private_bytes(PEM, PrivateFormat.TraditionalOpenSSL, SECRET), "no key that can be read"),
+        (KINDS["p256"].private_bytes(PEM, PrivateFormat.PKCS8, SECRET), ENCRYPTED),
+        (KINDS["p256"].private_bytes(PEM, PrivateFormat.TraditionalOpenSSL, SECRET), ENCRYPTED),
+        (KINDS["p256"].private_bytes(DER, PrivateFormat.PKCS8, NoEncryption()), "`openssl pkey -inform DER`"),
         (labelled("CERTIFICATE", b"\0"), "unsupported block type CERTIFICATE"),
         (labelled("PRIVATE KEY", b"\0"), 'the "PRIVATE KEY" block holds no key that can be read'),
         (labelled("PRIVATE KEY", b""), 'the "PRIVATE KEY" block holds no key that can be read'),

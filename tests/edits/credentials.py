@@ -109,11 +109,11 @@ _NOT_CREDENTIALS = [
         "certificate 1 of the issuer chain cannot be read",
         (CHAIN,),
     ),
-    BadEdit("key encrypted", _foreign_key(password=b"secret"), "unsupported block type ENCRYPTED PRIVATE KEY", (KEY,)),
+    BadEdit("key encrypted", _foreign_key(password=b"secret"), "the key is encrypted: ", (KEY,)),
     BadEdit(
         "key encrypted the old way",
         _foreign_key(ISSUER_KEY, serialization.PrivateFormat.TraditionalOpenSSL, b"secret"),
-        'the "EC PRIVATE KEY" block holds no key that can be read',
+        "the key is encrypted: ",
         (KEY,),
     ),
     BadEdit("key on X25519", _foreign_key(x25519.X25519PrivateKey.generate()), "of an unsupported kind", (KEY,)),

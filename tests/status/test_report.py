@@ -57,7 +57,11 @@ def test_published_anchors() -> None:
 
 @pytest.mark.parametrize(
     ("anchors", "problem"),
-    [(None, "it has no trust anchors"), ("", "it has no trust anchors"), ("\ud800", "no certificates found")],
+    [
+        (None, "it has no trust anchors"),
+        ("", "it has no trust anchors"),
+        ("\ud800", "no certificates found: it is something else than PEM text"),
+    ],
 )
 def test_no_published_anchors(anchors: str | None, problem: str) -> None:
     found = read_published(anchors, "there")
