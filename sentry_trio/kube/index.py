@@ -11,8 +11,10 @@ from sentry_trio.kube.live import Live
 from sentry_trio.kube.pods import PODS, Pod, PodReader
 from sentry_trio.kube.reflector import PAGE, Kind, RawApi, Reflector
 
-SIDECAR: Final = "daprd"
-"""Name of the container that Dapr's injector adds to a pod."""
+ENABLED: Final = "dapr.io/enabled"
+"""Annotation by which a pod asks Dapr's injector for a sidecar."""
+
+_TRUE: Final = frozenset({"y", "yes", "true", "t", "on", "1"})  # as Dapr reads it, in any case
 
 REMEMBERED: Final = 4096
 """Pods that are remembered to be gone."""
@@ -49,8 +51,8 @@ class Index:
 
     @property
     def sidecars(self) -> int:
-        """The number of pods with a Dapr sidecar."""
-        return sum(1 for pod in self._pods if any(container.name == SIDECAR for container in pod.containers))
+        """The number of pods that have a Dapr sidecar by their annotations."""
+        return sum(1 for pod in self._pods if pod.annotations.get(ENABLED, "").strip().lower() in _TRUE)
 
     async def wait_ready(self) -> None:
         """Returns as soon as it is ready. Cancellation: at once."""

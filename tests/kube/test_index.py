@@ -56,10 +56,8 @@ async def test_it_is_ready_when_both_kinds_are_listed(autojump_clock: MockClock,
 
 async def test_sidecars_are_counted(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
     assert index.sidecars == 0
-    ordinary, native, other = pod("ordinary"), pod("native"), pod("other", app_id="annotated-only")
-    ordinary["spec"]["containers"] = [{"name": "app"}, {"name": "daprd"}]
-    native["spec"]["initContainers"] = [{"name": "daprd", "restartPolicy": "Always"}]
-    for each in (ordinary, native, other):
+    ordinary, shouted, other = pod("ordinary", enabled="true"), pod("shouted", enabled="YES"), pod("other", enabled="0")
+    for each in (ordinary, shouted, other, pod("none", app_id="none")):
         objects.put(each)
     await wait_all_tasks_blocked()
     assert index.sidecars == 2
