@@ -79,11 +79,20 @@ class OidcApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; see the class."""
-        target = target_of(scope)
-        path = self._paths.get(segments(target.path), OidcPath.OTHER)
-        reply = await _refused_body(scope, receive) or self._refused(scope, target) or self._found(scope, target, path)
+        path = OidcPath.OTHER
+        try:
+            target = target_of(scope)
+            path = self._paths.get(segments(target.path), OidcPath.OTHER)
+            reply = await self._reply(scope, receive, target, path)
+        except Exception:
+            # The server logs it and answers so.
+            self._metrics.oidc_answered(path, HTTPStatus.INTERNAL_SERVER_ERROR)
+            raise
         self._metrics.oidc_answered(path, reply.status)
         await answer(send, reply.status, reply.body, headers=reply.headers)
+
+    async def _reply(self, scope: Scope, receive: Receive, target: Target, path: OidcPath) -> _Reply:
+        return await _refused_body(scope, receive) or self._refused(scope, target) or self._found(scope, target, path)
 
     def _refused(self, scope: Scope, target: Target) -> _Reply | None:
         """What Go's server and router say before a handler is asked."""

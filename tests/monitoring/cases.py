@@ -232,9 +232,10 @@ CASES: Final[tuple[Case, ...]] = (
         "SentryKeySetStale",
         series=refreshes(rising(1), rising(0)) | refreshes(rising(0), rising(1), REPLICAS[1]),
     ),
-    case("OIDC fails", "SentryOidcFailing", series=oidc("200", rising(10)) | oidc("503", rising(10))),
+    case("OIDC fails", "SentryOidcFailing", series=oidc("200", rising(10)) | oidc("500", rising(10))),
+    case("OIDC is asked in an unknown version of HTTP", series=oidc("200", rising(10)) | oidc("505", rising(10))),
     case("OIDC refuses hosts", series=oidc("200", rising(10)) | oidc("403", rising(10))),
-    case("OIDC failed once", series=oidc("200", rising(1)) | oidc("503", once(75))),
+    case("OIDC failed once", series=oidc("200", rising(1)) | oidc("500", once(75))),
     case("a bad certificate for OIDC", "SentryOidcCertificateRefused", series=reloads(rising(0), once(50))),
     case("a bad certificate for OIDC, mended", series=reloads(once(55), once(50))),
     case(

@@ -374,6 +374,23 @@ async def test_a_body_that_takes_too_long(autojump_clock: MockClock) -> None:
 # --- metrics
 
 
+async def test_a_failure_of_its_own_is_answered_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_given: object) -> bytes:
+        raise RuntimeError("defect")
+
+    monkeypatch.setattr(oidc, "discovery_document", fail)
+    metrics = Metrics()
+    async with serving(metrics=metrics) as (address, _):
+        assert (await ask(address, DISCOVERY)).status == 500
+        assert (await ask(address, JWKS)).status == 200
+    assert b'sentry_oidc_requests_total{code="500",path="discovery"} 1.0' in metrics.exposition()[0]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[0] is RuntimeError
+
+
 async def test_answers_are_counted() -> None:
     metrics = Metrics()
     async with serving(metrics=metrics) as (address, _):
