@@ -9,6 +9,7 @@ from sentry_trio.grpc import Observer
 from sentry_trio.grpc.observer import Shed
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
+from sentry_trio.telemetry.throttle import ThrottledLog
 
 SIGN_CERTIFICATE: Final = "/dapr.proto.sentry.v1.CA/SignCertificate"
 """The method that issues, by its path on the wire."""
@@ -37,6 +38,7 @@ class ServerObserver(Observer):
     def __init__(self, metrics: Metrics, record_shed: Callable[[Shed], None] = lambda _reason: None) -> None:
         self._metrics = metrics
         self._record_shed = record_shed
+        self._not_accepted = ThrottledLog(_log)
 
     def connection_opened(self) -> None:
         """Counts it."""
@@ -61,8 +63,8 @@ class ServerObserver(Observer):
         _log.error("connection ended by an unexpected error", peer=_address(peer), exc_info=error)
 
     def accept_failed(self, error: OSError) -> None:
-        """For the operator, who can raise the limit."""
-        _log.warning(f"cannot accept connections for the moment: {error}; raise the limit of open files")
+        """For the operator, who can raise the limit. It goes on ten times a second as long as that lasts."""
+        self._not_accepted.warning(f"cannot accept connections for the moment: {error}; raise the limit of open files")
 
     def call_queued(self) -> None:
         """Counts it."""

@@ -1,7 +1,9 @@
 """What the gRPC server tells, as it is counted."""
 
 import pytest
+import trio
 from grpclib.const import Status
+from trio.testing import MockClock
 
 from sentry_trio.observation import SIGN_CERTIFICATE, ServerObserver
 from sentry_trio.proto.sentry_pb2 import DESCRIPTOR
@@ -49,6 +51,32 @@ def test_a_defect_is_a_failure_of_signing_only_where_it_was_signing() -> None:
     assert value(metrics, "dapr_sentry_cert_sign_failure_total", reason="internal") == 0
     observer.handler_failed(SIGN_CERTIFICATE, RuntimeError("defect"))
     assert value(metrics, FAILURES, reason="internal", code="Unknown") == 1
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, object]]]:
+    return [(record.message, record.__dict__["fields"]) for record in caplog.records]
+
+
+def test_the_debug_log_has_the_peers_of_calls(caplog: pytest.LogCaptureFixture) -> None:
+    observer = ServerObserver(Metrics())
+    with caplog.at_level("DEBUG", logger="dapr.sentry.server"):
+        observer.call_shed("queue_full", PEER)
+        observer.call_finished(SIGN_CERTIFICATE, Status.RESOURCE_EXHAUSTED, 0.5, ("2001:db8::1", 4000, 0, 0))
+    shed, finished = _logged(caplog)
+    assert shed == ("call rejected: the server is overloaded", {"reason": "queue_full", "peer": "192.0.2.1:4000"})
+    assert finished[1]["peer"] == "[2001:db8::1]:4000"
+
+
+async def test_failures_to_accept_are_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    observer = ServerObserver(Metrics())
+    for _ in range(610):
+        observer.accept_failed(OSError(24, "Too many open files"))
+        await trio.sleep(0.1)
+    first, second = _logged(caplog)
+    assert first[1] == {}
+    assert second[1] == {"suppressed": 599}
 
 
 def test_connections_are_counted_as_they_come() -> None:

@@ -6,7 +6,7 @@ hypercorn changes to HTTP/2 for any peer that asks for it in clear text (`Upgrad
 
 import sys
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import h11
 import trio
@@ -73,11 +73,38 @@ class Http11Connection(TCPServer):
             await self._close()
 
 
+class _LastRequestAware(h11.Connection):
+    """Disregards what follows the last request of a connection (RFC 9112, 9.6).
+
+    h11 takes it for an error of the peer's, and hypercorn then sends an answer to that, or closes, in the midst of the
+    answer to the request.
+    """
+
+    def receive_data(self, data: bytes) -> None:
+        """Takes data, unless nothing more is expected."""
+        if not data or self.their_state is not h11.MUST_CLOSE:
+            super().receive_data(data)
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Returns what comes next; nothing does after the last request."""
+        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+
+
 class _Http11(H11Protocol):
     """Never becomes another protocol, and says what was wrong with a request that it refuses."""
 
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.connection = _LastRequestAware(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+
     async def _check_protocol(self, event: h11.Request) -> None:
-        """A proposal to change the protocol may be ignored (RFC 9110, 7.8)."""
+        """Ignores proposals to change the protocol (RFC 9110, 7.8); has a request of two lengths be the last.
+
+        RFC 9112, 6.3: where Content-Length and Transfer-Encoding meet, a proxy in front may have taken the other one,
+        and what follows may be meant as another caller's request.
+        """
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
+            self.keep_alive_requests = self.config.keep_alive_max_requests
 
     async def _send_error_response(self, status_code: int) -> None:
         """Answers as Go's server does; called while h11's error is handled."""

@@ -5,10 +5,9 @@ connections in and ends as a whole when one connection fails in an unforeseen wa
 connections stand here, and hypercorn's part begins with an open connection: HTTP.
 """
 
-import math
 import ssl
 from collections.abc import Callable
-from typing import Final, TypeAlias, cast
+from typing import Final, NoReturn, TypeAlias, cast
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -19,6 +18,7 @@ from hypercorn.typing import ASGIFramework
 
 from sentry_trio.lifetimes import shield_once_started
 from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.throttle import ThrottledLog
 from sentry_trio.web.asgi import ASGIApp, Receive, Scope, Send
 from sentry_trio.web.http11 import Http11Connection
 from sentry_trio.web.listen import Address, open_listener
@@ -37,8 +37,8 @@ READ_TIMEOUT: Final = 10
 # Seconds that a connection may last in all; probes and scrapers open another.
 MAX_CONNECTION_AGE: Final = 120.0
 MAX_HEADER_BYTES: Final = 16 * 1024
-# Seconds between two log lines that say that there are too many connections.
-_SILENCE: Final = 60.0
+# Seconds until accepting is tried again, if the system could not hand over a connection.
+ACCEPT_PAUSE: Final = 0.1
 
 TLSProvider: TypeAlias = Callable[[], ssl.SSLContext | None]
 """Asked at each new connection for what to serve it with; None closes it at once, as there is nothing yet."""
@@ -77,7 +77,7 @@ async def serve_http(
             nursery = await outer.start(_connection_nursery, context)
             try:
                 task_status.started(address)
-                await trio.serve_listeners(connections.serve, [listener], handler_nursery=nursery)
+                await connections.accept(listener, nursery)
             finally:
                 # From here on the shield has a deadline. Neither statement lets another task run.
                 nursery.cancel_scope.deadline = trio.current_time() + shutdown_timeout
@@ -101,7 +101,24 @@ class _Connections:
         self._tls = tls
         self._write_timeout = write_timeout
         self._open: dict[trio.SocketStream, None] = {}  # in the order in which they came
-        self._silent_until = -math.inf
+        self._too_many = ThrottledLog(log)
+        self._not_accepted = ThrottledLog(log)
+
+    async def accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> NoReturn:
+        """Accepts connections until cancelled, serves each in the nursery, and closes the listener.
+
+        `trio.serve_listeners` writes a traceback to standard error ten times a second while descriptors are lacking.
+        """
+        async with listener:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    text = f"cannot accept HTTP connections: {error}; raise the limit of open files"
+                    self._not_accepted.warning(text)
+                    await trio.sleep(ACCEPT_PAUSE)
+                else:
+                    nursery.start_soon(self.serve, stream)
 
     async def serve(self, stream: trio.SocketStream) -> None:
         # hypercorn leaves the socket open when it is cancelled.
@@ -123,9 +140,7 @@ class _Connections:
         del self._open[oldest]
         # Whoever waits for it is told that it is closed; a cancellation would have to wait for a send that is shielded.
         oldest.socket.close()
-        if trio.current_time() >= self._silent_until:
-            self._silent_until = trio.current_time() + _SILENCE
-            log.warning("HTTP connections are closed for newer ones: too many are open", limit=MAX_CONNECTIONS)
+        self._too_many.warning("HTTP connections are closed for newer ones: too many are open", limit=MAX_CONNECTIONS)
 
     async def _converse(self, tcp: trio.SocketStream) -> None:
         stream: trio.abc.Stream = tcp

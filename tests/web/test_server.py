@@ -4,6 +4,7 @@ Where time matters it is virtual (`autojump_clock`): a test that waits for a dea
 """
 
 import contextlib
+import errno
 import http.client
 import io
 import re
@@ -239,6 +240,54 @@ async def test_a_peer_that_is_gone_before_it_is_accepted(log: io.StringIO) -> No
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
         assert (await ask(address, "/")).status == 200
     assert log.getvalue() == ""
+
+
+async def test_accepting_goes_on_when_it_fails(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As long as descriptors are lacking, with one line a minute."""
+    accept = trio.SocketListener.accept
+
+    async def tired(listener: trio.SocketListener) -> trio.SocketStream:
+        if trio.current_time() < begin + 150:
+            await trio.lowlevel.checkpoint()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await accept(listener)
+
+    monkeypatch.setattr(trio.SocketListener, "accept", tired)
+    begin = trio.current_time()
+    async with serving(hello) as (address, _, _):
+        assert (await ask(address, "/")).status == 200
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 3
+    assert all("cannot accept HTTP connections: [Errno 24] Too many open files" in line for line in lines)
+    assert "suppressed=599" in lines[1]
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_request_with_two_lengths_is_the_last_of_its_connection() -> None:
+    """RFC 9112, 6.3."""
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = await _answer_to(head + b"0\r\n\r\n" + b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200") == 1
+    assert b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize("more", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 100, b"\0" * 1000])
+async def test_what_follows_the_last_request_is_disregarded(log: io.StringIO, more: bytes) -> None:
+    for _ in range(10):  # tasks run in any order
+        answer = await _answer_to(b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" + more)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\nGET /last")
+    assert log.getvalue() == ""
+
+
+async def _answer_to(request: bytes) -> bytes:
+    """All that the server sends until it closes."""
+    async with serving(hello) as (address, _, _), await trio.open_tcp_stream(address.host, address.port) as stream:
+        await stream.send_all(request)
+        with trio.fail_after(5):
+            return b"".join([part async for part in stream])
 
 
 async def test_connections_are_bounded_and_the_oldest_gives_way(
