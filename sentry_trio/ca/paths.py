@@ -4,7 +4,8 @@ Go's rules, since what verifies our certificates is written in Go; with one diff
 signing certificate as if it were the end of a path. Here it is what it will be, a CA with a certificate below it: path
 length constraints that leave no room for that certificate are found now and not by every sidecar later.
 
-Name constraints and certificate policies are not evaluated.
+Name constraints are evaluated for names that certificates below will have, so an issuer that may not sign them is found
+now, too. Certificate policies are not evaluated.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 
 from sentry_trio.ca.certificates import Certificate, check_signed_by, shown
 from sentry_trio.ca.extensions import ANY_EXTENDED_KEY_USAGE, SERVER_AUTH
+from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.errors import BundlePart, InvalidBundleError
 
 MAX_SIGNATURE_CHECKS = 100
@@ -46,8 +48,9 @@ def find_paths(
     intermediates: tuple[Certificate, ...],
     anchors: tuple[Certificate, ...],
     now: dt.datetime,
+    names: AlternativeNames | None = None,
 ) -> list[Path]:
-    """Find all paths that are valid now for TLS servers' certificates below `issuer`.
+    """Finds all paths that are valid now for TLS servers' certificates below `issuer`.
 
     After `MAX_SIGNATURE_CHECKS` candidates the search ends with the paths found until then.
 
@@ -56,6 +59,7 @@ def find_paths(
         intermediates: other certificates of the chain, in any order.
         anchors: the trust anchors.
         now: an aware datetime.
+        names: names that certificates below `issuer` will have; None if no name is to be checked.
 
     Raises:
         InvalidBundleError: there is none, with Go's text for the reason.
@@ -68,7 +72,35 @@ def find_paths(
     usable = [path for path in search.found if all(map(_serves_tls, path.certificates))]
     if not usable:
         raise InvalidBundleError("x509: certificate specifies an incompatible key usage")
-    return usable
+    return _permitting(usable, names)
+
+
+def _permitting(paths: list[Path], names: AlternativeNames | None) -> list[Path]:
+    """Returns the paths whose name constraints permit all names below them.
+
+    Raises:
+        InvalidBundleError: there is none; the text names the certificate and the name.
+    """
+    forbidden = {path: _why_forbidden(path, names) for path in paths}
+    permitting = [path for path, why in forbidden.items() if why is None]
+    if not permitting:
+        why = next(why for why in forbidden.values() if why)
+        raise InvalidBundleError(
+            f"x509: a root or intermediate certificate is not authorized to sign for this name: {why}"
+        )
+    return permitting
+
+
+def _why_forbidden(path: Path, names: AlternativeNames | None) -> str | None:
+    below = [names] if names else []
+    for certificate in path.certificates:
+        constraints = certificate.extensions.name_constraints
+        for each in below if constraints else ():
+            if why := constraints and constraints.why_forbidden(each.dns_names, each.uris):
+                return f'{why} (name constraints of "{shown(certificate)}")'
+        if certificate.extensions.alternative_names:
+            below.append(certificate.extensions.alternative_names)
+    return None
 
 
 class _Search:

@@ -16,6 +16,7 @@ from sentry_trio.ca.certificates import (
     why_no_issuer,
     write_certificates,
 )
+from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.keys import PrivateKey, read_private_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.paths import Path, find_paths
@@ -23,7 +24,7 @@ from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.errors import BundlePart, InvalidBundleError
 
 
-def verify(stored: StoredBundle, now: dt.datetime) -> TrustBundle:
+def verify(stored: StoredBundle, now: dt.datetime, names: AlternativeNames | None = None) -> TrustBundle:
     """Read and verify a trust bundle.
 
     Dapr Sentry 1.18 takes a signing certificate that is not marked as CA, or lacks keyCertSign, as long as it has one
@@ -32,6 +33,8 @@ def verify(stored: StoredBundle, now: dt.datetime) -> TrustBundle:
     Args:
         stored: what the store holds.
         now: an aware datetime; all certificates on a path must be valid then.
+        names: names that certificates of this authority will have, to be permitted by name constraints; None if none
+            are checked.
 
     Raises:
         InvalidBundleError: `failed to verify CA bundle: <reason>`, with Dapr Sentry's text for the reason; `parts`
@@ -45,7 +48,7 @@ def verify(stored: StoredBundle, now: dt.datetime) -> TrustBundle:
         key = read_private_key(stored.key)
     with _blaming(BundlePart.CHAIN, BundlePart.KEY):
         _check_key(key, chain[0])
-    paths = _paths(anchors, chain, now)
+    paths = _paths(anchors, chain, now, names)
     longest = max(paths, key=lambda path: (path.not_after, -path.not_before.timestamp()))
     return TrustBundle(
         anchors=anchors,
@@ -76,9 +79,14 @@ def verify_public(anchors_pem: bytes, chain_pem: bytes, now: dt.datetime) -> Non
     _paths(anchors, chain, now)
 
 
-def _paths(anchors: tuple[Certificate, ...], chain: tuple[Certificate, ...], now: dt.datetime) -> list[Path]:
+def _paths(
+    anchors: tuple[Certificate, ...],
+    chain: tuple[Certificate, ...],
+    now: dt.datetime,
+    names: AlternativeNames | None = None,
+) -> list[Path]:
     with _blaming(BundlePart.CHAIN, BundlePart.ANCHORS, step="issuer chain does not belong to trust anchors: "):
-        return find_paths(chain[0], chain[1:], anchors, now)
+        return find_paths(chain[0], chain[1:], anchors, now, names)
 
 
 @contextmanager

@@ -8,14 +8,17 @@ token_validators.py, jwks.py     what a configuration adds to either
 """
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.dns import dns_names
+from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.jwts import Jwts
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
@@ -96,3 +99,15 @@ def report_changes(metrics: Metrics, *causes: ReloadCause) -> None:
                 _log.warning("JWT signing key changed; reloading", sources=sources)
             case _:
                 pass
+
+
+def names_to_sign(options: Options, app_ids: Sequence[str] = ()) -> AlternativeNames:
+    """Returns names of certificates that this authority will sign, which name constraints of its own must permit.
+
+    Args:
+        options: give trust domain and namespace.
+        app_ids: control-plane services whose DNS names are checked as well.
+    """
+    namespace = options.namespace
+    names = tuple(name for each in app_ids for name in dns_names(each, namespace, namespace, ""))
+    return AlternativeNames(names, (f"spiffe://{options.trust_domain}/ns/{namespace}/dapr-sentry",))

@@ -17,7 +17,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Ingredients, Notice, report_changes
+from sentry_trio.environments import Ingredients, Notice, names_to_sign, report_changes
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidOptionsError, StoreError
 from sentry_trio.kube.api import Api
@@ -55,6 +55,8 @@ COUNT_TIMEOUT: Final = 10.0
 
 _BUNDLE: Final = "dapr-trust-bundle"
 _SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
+# Control-plane services that the API server calls by DNS names.
+_CALLED_BY_DNS_NAME: Final = ("dapr-injector", "dapr-operator")
 _REASONS: Final[Mapping[Notice, Reason]] = {
     Notice.GENERATED: Reason.GENERATED,
     Notice.REPLACED: Reason.REPLACED,
@@ -294,7 +296,7 @@ class Kubernetes:
 
     def _verified(self, stored: StoredBundle) -> TrustBundle:
         try:
-            return verify(stored, self._now())
+            return verify(stored, self._now(), names_to_sign(self._options, _CALLED_BY_DNS_NAME))
         except InvalidBundleError as error:
             names = {
                 BundlePart.ANCHORS: self._keys.anchors,

@@ -14,7 +14,7 @@ from sentry_trio.ca.bundle import StoredBundle, TrustBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
-from sentry_trio.environments import Ingredients, Notice, report_changes
+from sentry_trio.environments import Ingredients, Notice, names_to_sign, report_changes
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, StoreError
 from sentry_trio.lifetimes import outliving
@@ -145,7 +145,7 @@ class Standalone:
 
     def _verified(self, stored: StoredBundle) -> TrustBundle:
         try:
-            return verify(stored, self._now())
+            return verify(stored, self._now(), names_to_sign(self._options))
         except InvalidBundleError as error:
             parts = (BundlePart.ANCHORS, BundlePart.CHAIN, BundlePart.KEY)
             files = dict(zip(parts, self._files, strict=True))

@@ -5,7 +5,6 @@ The seed is fixed, so a run is the same each time.
 
 import base64
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ from sentry_trio.ca.certificates import Certificate, is_self_signed, read_certif
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.pem import write_block
 from sentry_trio.errors import InvalidCSRError
-from tests.go_modules import UnavailableError
-from tests.go_x509 import GoX509, go_x509
+from tests.go_x509 import GoX509
 
 from .mutants import certificates, mutants, requests, signed_again
 
@@ -24,15 +22,6 @@ CERTIFICATES = 4_000
 REQUESTS = 400
 # Both are errors of a key or signature that Go finds later, when it verifies.
 FOUND_LATER = ("signatureValue has unused bits", "the public key is not valid: ")
-
-
-@pytest.fixture(scope="module")
-def go() -> Iterator[GoX509]:
-    try:
-        with go_x509() as program:
-            yield program
-    except UnavailableError as error:
-        pytest.skip(str(error))
 
 
 def _text(content: bytes) -> str:

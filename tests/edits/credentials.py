@@ -73,6 +73,11 @@ def _odd_extension() -> x509.Extension[x509.ExtensionType]:
     return x509.Extension(oid, True, x509.UnrecognizedExtension(oid, b""))
 
 
+def _constraint(domain: str) -> x509.Extension[x509.ExtensionType]:
+    value = x509.NameConstraints([x509.UniformResourceIdentifier(domain)], None)
+    return x509.Extension(value.oid, True, value)
+
+
 _HTML = b"<!DOCTYPE html><title>502 Bad Gateway</title>"
 _APART = (CHAIN, ANCHORS)
 _UNRELATED = "issuer chain does not belong to trust anchors: x509: certificate signed by unknown authority"
@@ -147,6 +152,12 @@ _NOT_TOGETHER = [
     ),
     BadEdit("issuer for clients alone", _chain(issuer(extended=[CLIENT_AUTH])), "incompatible key usage", _APART),
     BadEdit("issuer with an odd extension", _chain(issuer(more=[_odd_extension()])), "critical ext", (CHAIN,)),
+    BadEdit(
+        "issuer that may not sign the trust domain",
+        _chain(issuer(more=[_constraint("other.example")])),
+        "is not authorized to sign for this name",
+        _APART,
+    ),
     BadEdit("root with an odd extension", _anchors(root(more=[_odd_extension()])), "critical ext", (ANCHORS,)),
     BadEdit("no room below the root", _anchors(root(path_length=0)), "path length constraint", _APART),
     BadEdit(

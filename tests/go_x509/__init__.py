@@ -39,10 +39,15 @@ class GoX509:
         """Returns the public key of a request whose signature Go has verified, or the error alone under `error`."""
         return self._ask("request", der)
 
-    def _ask(self, kind: str, der: bytes) -> dict[str, Any]:
+    def chain(self, *ders: bytes) -> str:
+        """Returns the error of verifying a leaf with its intermediates and a root, or nothing."""
+        error: str = self._ask("chain", *ders).get("error", "")
+        return error
+
+    def _ask(self, kind: str, *ders: bytes) -> dict[str, Any]:
         assert self._popen.stdin
         assert self._popen.stdout
-        self._popen.stdin.write(f"{kind} {base64.b64encode(der).decode()}\n")
+        self._popen.stdin.write(" ".join([kind, *(base64.b64encode(der).decode() for der in ders)]) + "\n")
         self._popen.stdin.flush()
         answer: dict[str, Any] = json.loads(self._popen.stdout.readline())
         return answer

@@ -2,6 +2,8 @@
 //
 // Each line of standard input is "certificate" or "request", a space, and DER in base64. Each line of standard output
 // is a JSON object: the error, or the fields as they were read. A request is refused, too, if its signature is wrong.
+// With "chain", a leaf, its intermediates and a root follow, each after a space; the answer is the error of verifying
+// the leaf at its first second.
 package main
 
 import (
@@ -79,22 +81,56 @@ func request(der []byte) answer {
 	return answer{PublicKeyInfo: info}
 }
 
+func chain(ders [][]byte) answer {
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	var leaf *x509.Certificate
+	for i, der := range ders {
+		c, err := x509.ParseCertificate(der)
+		switch {
+		case err != nil:
+			return answer{Error: err.Error()}
+		case i == 0:
+			leaf = c
+		case i == len(ders)-1:
+			roots.AddCert(c)
+		default:
+			intermediates.AddCert(c)
+		}
+	}
+	options := x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: leaf.NotBefore}
+	if _, err := leaf.Verify(options); err != nil {
+		return answer{Error: err.Error()}
+	}
+	return answer{}
+}
+
 func main() {
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 64<<20)
 	out := json.NewEncoder(os.Stdout)
 	for lines.Scan() {
 		kind, text, _ := strings.Cut(lines.Text(), " ")
-		der, err := base64.StdEncoding.DecodeString(text)
-		if err != nil {
-			panic(err)
+		var ders [][]byte
+		for _, each := range strings.Fields(text) {
+			der, err := base64.StdEncoding.DecodeString(each)
+			if err != nil {
+				panic(err)
+			}
+			ders = append(ders, der)
 		}
-		if kind == "request" {
-			err = out.Encode(request(der))
-		} else {
-			err = out.Encode(certificate(der))
+		if ders == nil {
+			ders = append(ders, nil)
 		}
-		if err != nil {
+		var found answer
+		switch kind {
+		case "request":
+			found = request(ders[0])
+		case "chain":
+			found = chain(ders)
+		default:
+			found = certificate(ders[0])
+		}
+		if err := out.Encode(found); err != nil {
 			panic(err)
 		}
 	}

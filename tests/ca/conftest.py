@@ -1,0 +1,17 @@
+"""What tests of the core share: Go's crypto/x509, as a running program."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.go_modules import UnavailableError
+from tests.go_x509 import GoX509, go_x509
+
+
+@pytest.fixture(scope="package")
+def go() -> Iterator[GoX509]:
+    try:
+        with go_x509() as program:
+            yield program
+    except UnavailableError as error:
+        pytest.skip(str(error))
