@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import pytest
 import trio
@@ -19,11 +20,14 @@ from tests.integration.credentials import contents, two_issuers
 from tests.integration.subject import Subject
 
 from . import injection
+from .binaries import Program
 from .ca_process import OURS
 from .injection import Application
 from .installed import TRUST_DOMAIN, Mesh, install
 from .sidecars import Address, Sidecar, dns_names, identity, name_resolution, serving_certificate
 from .traffic import MTLS, Traffic, assert_renewed, renewed, restarts
+
+SERVICES: Final[tuple[Program, ...]] = ("operator", "injector", "placement")
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ async def test_the_control_plane_serves_with_identities_of_the_ca(
     await injection.define_webhook(dapr_cluster)
     mesh = await install(dapr_cluster, tmp_path, ca_command)
     with mesh.ca(ca_command), ExitStack() as stack:
-        operator, injector, placement = [await mesh.program(name) for name in ("operator", "injector", "placement")]
+        operator, injector, placement = [await mesh.program(name) for name in SERVICES]
         ports = {
             "dapr-operator": stack.enter_context(operator.operator()),
             "dapr-injector": stack.enter_context(injector.injector()),
@@ -121,9 +125,10 @@ async def test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts(
         ca = Subject(process)
         first, second = sidecars = await deployed(stack, mesh, shops)
         identities = [spiffe_id(each) for each in shops]
+        services = [f"spiffe://{TRUST_DOMAIN}/ns/{mesh.namespace}/dapr-{name}" for name in SERVICES]
         present = 0
         with Traffic(first, second) as traffic:
-            for run in restarts(lambda: renewed(audit_log, *identities)):
+            for run in restarts(lambda: renewed(audit_log, *identities, *services)):
                 if run % 2:
                     process.send(signal.SIGHUP)
                 else:
