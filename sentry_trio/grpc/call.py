@@ -49,7 +49,11 @@ class Deadline:
 
 
 class Call:
-    """A call on a connection: offers to its handler what grpclib's `Stream` offers.
+    """A call on a connection: offers to its handler what `grpclib.server.Stream` offers.
+
+    So a service that was written for grpclib is served without a change, and one that is written for this package runs
+    under grpclib; the CA itself needs only `peer`, `recv_message` and `send_message`. `peer` is an address here, and
+    there are no status details.
 
     The answer to a method with one reply is written at once, headers, message and trailers together, when the handler
     returns; a streaming method's messages leave as they are sent.

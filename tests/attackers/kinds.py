@@ -25,6 +25,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unread bytes": hoarding.unread_bytes,
     "half a head": hoarding.half_a_head,
     "rapid reset": flooding.rapid_reset,
+    "made resets": flooding.made_resets,
     "PING flood": flooding.pings,
     "SETTINGS flood": flooding.changed_settings,
     "empty DATA flood": flooding.empty_data,

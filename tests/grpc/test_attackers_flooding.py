@@ -18,6 +18,7 @@ from .conftest import open_descriptors, serving
     "kind",
     [
         "rapid reset",
+        "made resets",
         "PING flood",
         "SETTINGS flood",
         "empty DATA flood",

@@ -1,5 +1,6 @@
 """What a handler can rely on, and what its caller sees of it."""
 
+import inspect
 from typing import Any
 
 import grpc
@@ -8,10 +9,12 @@ import trio
 from google.protobuf.wrappers_pb2 import StringValue
 from grpclib.const import Status
 from grpclib.exceptions import ProtocolError
+from grpclib.server import Stream
 from h2.events import DataReceived, ResponseReceived, StreamReset
 from h2.settings import SettingCodes
 from trio.testing import MockClock
 
+from sentry_trio.grpc import Call
 from sentry_trio.grpc.connection import Connection
 
 from .conftest import Served, serving, unary
@@ -254,3 +257,23 @@ async def test_what_is_held_is_given_back(served: Served) -> None:
         assert isinstance(connection, Connection)
         assert connection.unread == 0
         assert connection._shared.holdings.total == 0
+
+
+# --- what services written for grpclib rely on
+
+STATUS_DETAILS = {"status_details"}  # a protobuf message of its own, which needs a codec that none here has
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Stream) if not name.startswith("_")])
+def test_a_call_has_the_methods_of_grpclibs_stream(name: str) -> None:
+    theirs, ours = (inspect.signature(getattr(kind, name)).parameters for kind in (Stream, Call))
+    assert ours.keys() == theirs.keys() - STATUS_DETAILS
+    assert [each.kind for each in ours.values()] == [theirs[each].kind for each in ours]
+
+
+@pytest.mark.parametrize("name", ["deadline", "metadata", "peer", "user_agent"])
+async def test_a_call_has_the_attributes_of_grpclibs_stream(served: Served, name: str) -> None:
+    """Of grpclib's, nothing but the source of `__init__` names them."""
+    assert f"self.{name}" in inspect.getsource(Stream.__init__)
+    await served.call("Echo", "hello")
+    assert hasattr(served.toys.seen[0], name)

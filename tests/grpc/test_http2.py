@@ -246,14 +246,26 @@ def test_unusual_requests_are_taken(headers: list[tuple[str, str]]) -> None:
         (_head(Encoder(), [("x", "y")]), ErrorCode.PROTOCOL_ERROR),
         (_head(Encoder(), [(":path", "y")], flags=5), ErrorCode.PROTOCOL_ERROR),
         (_head(Encoder(), [("x", "y")], flags=5), ErrorCode.PROTOCOL_ERROR),
+        (frame(frames.WINDOW_UPDATE, 0, 1, b"\x7f\xff\xff\xff"), ErrorCode.FLOW_CONTROL_ERROR),
+        (frame(frames.DATA, frames.END_STREAM, 1, b"two") + frame(frames.DATA, 0, 1, b"x"), ErrorCode.STREAM_CLOSED),
     ],
-    ids=["more data", "less data", "no window", "trailers without end", "pseudo-trailers", "trailers before the end"],
+    ids=[
+        "more data",
+        "less data",
+        "no window",
+        "trailers without end",
+        "pseudo-trailers",
+        "trailers before the end",
+        "too large a window",
+        "data after the end",
+    ],
 )
 def test_errors_of_a_stream(then: bytes, code: ErrorCode) -> None:
     server, told = _server()
     server.receive(_head(Encoder(), [*REQUEST, ("content-length", "3")]) + then)
     assert server.data_to_send() == frames.reset_frame(1, code)
     assert told.lost == [1]
+    assert told.asked >= 2, "each reset that a peer causes counts, beside its SETTINGS (CVE-2025-8671)"
 
 
 def test_a_body_that_does_not_come() -> None:
@@ -314,6 +326,14 @@ def test_more_data_than_the_window_of_a_stream_holds() -> None:
         (frame(frames.HEADERS, 0, 1) + frame(frames.CONTINUATION, 4, 3), "PROTOCOL_ERROR"),
         (frame(frames.HEADERS, 0, 1) + frame(99, 0, 1), "PROTOCOL_ERROR"),
         (frame(frames.HEADERS, 4, 1, b"\x80"), "COMPRESSION_ERROR"),
+        # Integers that do not end, or are larger than anything they could count (RFC 7541, 5.1).
+        (frame(frames.HEADERS, 4, 1, b"\xff" * 4000), "COMPRESSION_ERROR"),
+        (frame(frames.HEADERS, 4, 1, b"\xff" * 1000 + b"\0"), "COMPRESSION_ERROR"),
+        (frame(frames.HEADERS, 4, 1, b"\0\x7f" + b"\xff" * 1000 + b"\0"), "COMPRESSION_ERROR"),
+        (frame(frames.HEADERS, 4, 1, b"\0\x05abc"), "COMPRESSION_ERROR"),
+        (frame(frames.HEADERS, 4, 1, b"\0\xff" + b"\xff" * 8 + b"\0"), "COMPRESSION_ERROR"),
+        (frame(frames.HEADERS, 4, 1, b"\x3f\xe2\x1f"), "COMPRESSION_ERROR"),  # a table of 4097 bytes
+        (frame(frames.HEADERS, 4, 1, b"\0\x84\xff\xff\xff\xff\0"), "COMPRESSION_ERROR"),  # Huffman's end of string
         (frame(frames.HEADERS, 0, 1, b"x" * 4000) + frame(frames.CONTINUATION, 0, 1, b"x" * 97), "ENHANCE_YOUR_CALM"),
         (b"\0\x40\1" + bytes(6), "FRAME_SIZE_ERROR"),
     ],
