@@ -24,6 +24,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.public_keys import PublicKey
 from sentry_trio.errors import InvalidBundleError
+from sentry_trio.tokens.jwk import normalized
 
 MOST_KEYS: Final = 100
 """Keys that a set may have."""
@@ -71,7 +72,8 @@ def read_jwks(text: bytes) -> list[Jwk]:
     """
     with parsing(_unreadable):
         document = msgspec.json.decode(text, type=dict[str, Any])
-        keys = msgspec.convert(document.get("keys", [document]), list[Jwk])
+        # Some have null members and padding; what is published has neither, as strict verifiers need it.
+        keys = [normalized(each) for each in msgspec.convert(document.get("keys", [document]), list[Jwk])]
     if not keys:
         raise InvalidBundleError("failed to verify JWKS: JWKS doesn't contain any keys")
     if len(keys) > MOST_KEYS:

@@ -80,6 +80,9 @@ class _HeldKeys:
         with self._hold(kept):
             return await kept.keys.find(kid)
 
+    def why_dropped(self, kid: str) -> str | None:
+        return self._kept.in_force.keys.why_dropped(kid)
+
 
 class TokenValidators:
     """Makes the validators of runs. Runs with the same options share one key set, so a restart fetches nothing.

@@ -39,14 +39,14 @@ def read_issuer(document: Mapping[str, Any]) -> str:
     return issuer
 
 
-def read_keys(document: Mapping[str, Any]) -> dict[str, VerificationKey]:
+def read_keys(document: Mapping[str, Any]) -> Mapping[str, VerificationKey]:
     """The usable keys of a JWK set, by key ID; others are left out, as RFC 7517, section 5, has it.
 
     Raises:
         InvalidKeysError: there is no usable key in it.
     """
     members = document.get("keys")
-    found = keys.read_keys(members[:_MOST_KEYS] if isinstance(members, list) else [], ALGORITHMS)
+    found = keys.read_keys(members[:_MOST_KEYS] if isinstance(members, list) else [], ALGORITHMS).usable
     if not found:
         raise InvalidKeysError("no key to check tokens with in the API server's JWK set")
     return found

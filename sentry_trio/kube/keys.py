@@ -1,5 +1,6 @@
 """The cluster's keys, kept up to date."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol
 
@@ -41,7 +42,7 @@ class _Loaded:
     """
 
     issuer: str
-    keys: dict[str, VerificationKey]
+    keys: Mapping[str, VerificationKey]
 
 
 class ClusterKeys:

@@ -1,6 +1,6 @@
 """Public keys as JSON (RFC 7517), and signatures checked by them."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -10,6 +10,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from sentry_trio.tokens.compact import InvalidTokenError, split_token
+from sentry_trio.tokens.jwk import normalized
 
 # Each algorithm belongs to one kind of key. Where that is checked no token can have a public key taken for a shared
 # secret (RFC 8725, section 3.1).
@@ -29,6 +30,8 @@ _SHORTEST_MODULUS: Final = 2048 // 6
 _LONGEST_MODULUS: Final = -(-8192 // 6)
 _LONGEST_EXPONENT: Final = 6
 _LONGEST_SECRET: Final = 1024
+# Characters of a text that a message shows.
+_SHOWN: Final = 40
 
 Key: TypeAlias = RSAKey | ECKey | OKPKey | OctKey
 
@@ -57,11 +60,37 @@ class VerificationKey:
             return False
 
 
+@dataclass(frozen=True, slots=True)
+class DroppedKey:
+    """A key of a set that cannot be used.
+
+    Attributes:
+        kid: its ID; None if it has none.
+        reason: the reason, one line without any part of the key.
+    """
+
+    kid: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKeys:
+    """What a set holds.
+
+    Attributes:
+        usable: keys by ID; of several with one ID, the first.
+        dropped: the others, in their order.
+    """
+
+    usable: Mapping[str, VerificationKey]
+    dropped: tuple[DroppedKey, ...] = ()
+
+
 class _Jwk(msgspec.Struct):
     """The members of a JWK that matter; private halves are not even read."""
 
-    kid: str
-    kty: str
+    kid: str = ""
+    kty: str = ""
     alg: str = ""
     use: str = "sig"
     n: str = ""
@@ -72,49 +101,99 @@ class _Jwk(msgspec.Struct):
     k: str = ""
 
 
-def read_keys(members: Iterable[object], accepted: Collection[str]) -> dict[str, VerificationKey]:
-    """The usable ones of a set's keys, by key ID; others are left out, as RFC 7517, section 5, has it.
+def read_keys(members: Iterable[object], accepted: Collection[str]) -> ReadKeys:
+    """Reads the keys of a set; those that cannot be used are left out (RFC 7517, 5) and named with the reason.
 
-    Of several with one ID the first counts. A key without ID is not usable here.
+    A key without ID is not usable here. Null members, padding and standard base64 are accepted: see `normalized`.
 
     Args:
         members: of the set, as JSON has them.
         accepted: the algorithms that tokens may be signed by.
     """
-    found: dict[str, VerificationKey] = {}
-    for kid, key in _usable(members, frozenset(accepted)):
-        found.setdefault(kid, key)
-    return found
-
-
-def _usable(members: Iterable[object], accepted: frozenset[str]) -> Iterator[tuple[str, VerificationKey]]:
+    usable: dict[str, VerificationKey] = {}
+    dropped: list[DroppedKey] = []
     for member in members:
+        kid = member.get("kid") if isinstance(member, Mapping) else None
+        shown = kid if isinstance(kid, str) and kid else None
         try:
-            described = msgspec.convert(member, _Jwk)
-            if described.use != "sig" or not (algorithms := _algorithms(described) & accepted):
-                continue
-            if described.alg:
-                algorithms &= {described.alg}
-            if algorithms:
-                yield described.kid, VerificationKey(_key(described), algorithms)
-        except (ValueError, JoseError):  # msgspec's errors are ValueErrors
-            continue
+            described = _describe(member, usable)
+            usable[described.kid] = _verification_key(described, frozenset(accepted))
+        except _UnusableError as error:
+            dropped.append(DroppedKey(shown, str(error)))
+    return ReadKeys(usable, tuple(dropped))
+
+
+class _UnusableError(Exception):
+    """A key cannot be used; the text is the reason."""
+
+
+def _describe(member: object, earlier: Collection[str]) -> _Jwk:
+    """Reads the members of a key.
+
+    Raises:
+        _UnusableError: it is no key, has no ID or that of an earlier one, or is not for signatures.
+    """
+    if not isinstance(member, Mapping):
+        raise _UnusableError("it is no JSON object")
+    members = normalized(member)
+    for name in _Jwk.__struct_fields__:
+        if not isinstance(members.get(name, ""), str):
+            raise _UnusableError(f'its "{name}" is not a string')
+    described = msgspec.convert(members, _Jwk)
+    if not described.kid:
+        raise _UnusableError('it has no ID ("kid")')
+    if described.kid in earlier:
+        raise _UnusableError("a key before it has the same ID")
+    if described.use != "sig":
+        raise _UnusableError(f'its "use" is {described.use[:_SHOWN]!r}, not "sig"')
+    return described
+
+
+def _verification_key(jwk: _Jwk, accepted: frozenset[str]) -> VerificationKey:
+    """Returns the key with the algorithms that it verifies.
+
+    Raises:
+        _UnusableError: it verifies none that is accepted, or its numbers make no key.
+    """
+    algorithms = _algorithms(jwk)
+    if not algorithms & accepted:
+        raise _UnusableError("tokens may not be signed with a key of its kind here")
+    if jwk.alg:
+        algorithms &= {jwk.alg}
+    if not algorithms & accepted:
+        raise _UnusableError(f'its "alg", {jwk.alg[:_SHOWN]!r}, is not an algorithm of its kind that is accepted here')
+    try:
+        return VerificationKey(_key(jwk), algorithms & accepted)
+    except (ValueError, JoseError) as error:
+        raise _UnusableError("its numbers make no key") from error
 
 
 def _algorithms(jwk: _Jwk) -> frozenset[str]:
-    """What a key of this kind and size can verify."""
-    if jwk.kty == "RSA":
-        # Zeros in front, `A` in base64, make a number no greater.
-        long_enough = len(jwk.n.lstrip("A")) > _SHORTEST_MODULUS
-        fits = long_enough and len(jwk.n) <= _LONGEST_MODULUS and len(jwk.e) <= _LONGEST_EXPONENT
-        return PKCS1 | PSS if fits else frozenset()
-    if jwk.kty == "EC":
-        return ECDSA & {_CURVES.get(jwk.crv, "")}
-    if jwk.kty == "OKP":
-        return EDDSA if jwk.crv == "Ed25519" else frozenset()
-    if jwk.kty == "oct" and len(jwk.k) <= _LONGEST_SECRET:
-        return frozenset(name for name, least in _SECRETS.items() if len(jwk.k) * 6 >= least * 8)
-    return frozenset()
+    """Returns the algorithms that a key of this kind and size can verify.
+
+    Raises:
+        _UnusableError: there is none.
+    """
+    match jwk.kty:
+        case "RSA":
+            # Zeros in front, `A` in base64, make a number no greater.
+            if len(jwk.n.lstrip("A")) <= _SHORTEST_MODULUS:
+                raise _UnusableError("its RSA modulus has less than 2048 bits")
+            if len(jwk.n) > _LONGEST_MODULUS or len(jwk.e) > _LONGEST_EXPONENT:
+                raise _UnusableError("its RSA modulus has more than 8192 bits, or its exponent more than 32")
+            return PKCS1 | PSS
+        case "EC" if jwk.crv in _CURVES:
+            return frozenset({_CURVES[jwk.crv]})
+        case "OKP" if jwk.crv == "Ed25519":
+            return EDDSA
+        case "EC" | "OKP":
+            raise _UnusableError(f"its curve, {jwk.crv[:_SHOWN]!r}, is not supported")
+        case "oct":
+            if len(jwk.k) > _LONGEST_SECRET or len(jwk.k) * 6 < 8 * min(_SECRETS.values()):
+                raise _UnusableError("its secret is shorter than 256 bits or longer than 6144")
+            return frozenset(name for name, least in _SECRETS.items() if len(jwk.k) * 6 >= least * 8)
+        case _:
+            raise _UnusableError(f'its "kty", {jwk.kty[:_SHOWN]!r}, is not supported')
 
 
 def _key(jwk: _Jwk) -> Key:

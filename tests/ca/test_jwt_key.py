@@ -168,3 +168,14 @@ def test_what_follows_the_first_key_counts_by_what_the_set_says() -> None:
     assert [each.since and each.since.timestamp() for each in found.signing] == [None, 2_000_000_000]
     with pytest.raises(InvalidBundleError, match="RS256 requires an RSA key, but got"):
         verify_jwt_key(StoredJwtKey(RSA + other.key, key_set(RSA_MEMBER, scheduled)), "RS256", None)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_a_key_set_as_people_have_it_is_read_and_published_as_it_should_be(algorithm: str) -> None:
+    """Padding and null members, which Go reads: those who get the set may be stricter."""
+    stored = generate_jwt_key(algorithm, None)
+    numbers = {name: f"{value}==" for name, value in member(stored).items() if name in ("n", "e", "x", "y")}
+    untidy = json.dumps({"keys": [{**member(stored), **numbers, "x5c": None, "key_ops": None}]}).encode()
+    found = verify_jwt_key(StoredJwtKey(stored.key, untidy), algorithm, None)
+    assert json.loads(found.published.jwks) == {"keys": [member(stored)]}
+    assert jwt.PyJWKSet.from_json(found.published.jwks.decode()).keys

@@ -12,7 +12,7 @@ from tests.tokens.hostile import PATIENT, Forger
 from tests.tokens.test_keys import ALL, SIGNED, jwk, private
 
 KINDS = {algorithm: kind for kind, algorithm in SIGNED}
-KEYS = read_keys([jwk(kind, kid=algorithm) for algorithm, kind in KINDS.items()], ALL)
+KEYS = read_keys([jwk(kind, kid=algorithm) for algorithm, kind in KINDS.items()], ALL).usable
 FORGER = Forger({algorithm: private(kind) for algorithm, kind in KINDS.items()}, {"aud": "a", "exp": 1, "sub": "s"})
 MEMBERS = 10_000
 

@@ -1,8 +1,8 @@
 """Keys as JSON: which are usable for what, and signatures by a foreign library checked with them."""
 
 import json
-from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, VerificationKey, read_keys
+from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, DroppedKey, VerificationKey, read_keys
 
 ALL = PKCS1 | PSS | ECDSA | EDDSA | HMAC
 SECRET = bytes(range(64))
@@ -53,7 +53,7 @@ def jwk(kind: str, **members: object) -> dict[str, Any]:
 
 
 def read(*members: object, accepted: Iterable[str] = ALL) -> dict[str, VerificationKey]:
-    return read_keys(members, frozenset(accepted))
+    return dict(read_keys(members, frozenset(accepted)).usable)
 
 
 KINDS = [
@@ -229,3 +229,59 @@ def test_any_bytes_in_a_token_s_place_verify_nothing(data: bytes, signed: tuple[
     assert not key.verifies(data, algorithm)
     token = jwt.encode({"sub": "a"}, private(kind), algorithm=algorithm).encode()
     assert not key.verifies(token[: at % len(token)], algorithm)
+
+
+def respelled(member: dict[str, Any], spelling: Callable[[bytes], str]) -> dict[str, Any]:
+    """Returns a key with its numbers in another base64."""
+    numbers = {name: spelling(urlsafe_b64decode(f"{text}==")) for name, text in member.items() if name in "nexyk"}
+    return member | numbers
+
+
+SPELLINGS: dict[str, Callable[[bytes], str]] = {
+    "padded": lambda number: urlsafe_b64encode(number).decode(),
+    "standard": lambda number: b64encode(number).decode(),
+    "standard without padding": lambda number: b64encode(number).decode().rstrip("="),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(("kind", "algorithms"), KINDS, ids=[kind for kind, _ in KINDS])
+def test_other_forms_of_base64_are_read(kind: str, algorithms: frozenset[str], spelling: str) -> None:
+    algorithm = min(algorithms)
+    token = jwt.encode({"sub": "a"}, private(kind), algorithm=algorithm).encode()
+    assert read(respelled(jwk(kind), SPELLINGS[spelling]))["one"].verifies(token, algorithm)
+
+
+@pytest.mark.parametrize("member", ["alg", "use", "key_ops", "x5c", "x5t", "crv"])
+def test_null_members_are_absent(member: str) -> None:
+    assert read(jwk("RSA", **{member: None}))["one"].algorithms == PKCS1 | PSS
+
+
+@pytest.mark.parametrize(
+    ("member", "dropped"),
+    [
+        (5, DroppedKey(None, "it is no JSON object")),
+        ({}, DroppedKey(None, 'it has no ID ("kid")')),
+        (jwk("RSA", kid=None), DroppedKey(None, 'it has no ID ("kid")')),
+        (jwk("RSA", kid=5), DroppedKey(None, 'its "kid" is not a string')),
+        (jwk("RSA", n=5), DroppedKey("one", 'its "n" is not a string')),
+        (jwk("RSA", use="enc"), DroppedKey("one", 'its "use" is \'enc\', not "sig"')),
+        (jwk("RSA", kty="PQ"), DroppedKey("one", "its \"kty\", 'PQ', is not supported")),
+        (jwk("P-256", crv="secp256k1"), DroppedKey("one", "its curve, 'secp256k1', is not supported")),
+        (jwk("RSA", n=jwk("RSA")["n"][:100]), DroppedKey("one", "its RSA modulus has less than 2048 bits")),
+        (jwk("P-256", x="AAAA"), DroppedKey("one", "its numbers make no key")),
+    ],
+)
+def test_a_dropped_key_is_named_with_the_reason(member: object, dropped: DroppedKey) -> None:
+    found = read_keys([jwk("P-384", kid="good"), member], ALL)
+    assert list(found.usable) == ["good"]
+    assert found.dropped == (dropped,)
+
+
+def test_algorithms_that_are_not_accepted_are_named() -> None:
+    (kind,) = read_keys([jwk("oct")], PKCS1).dropped
+    assert kind.reason == "tokens may not be signed with a key of its kind here"
+    (algorithm,) = read_keys([jwk("RSA", alg="PS256")], PKCS1).dropped
+    assert algorithm.reason == "its \"alg\", 'PS256', is not an algorithm of its kind that is accepted here"
+    (second,) = read_keys([jwk("RSA"), jwk("P-256")], ALL).dropped
+    assert second == DroppedKey("one", "a key before it has the same ID")

@@ -1,6 +1,7 @@
 """One GET of a small document: in bounds of time, bytes and redirects."""
 
 import ssl
+import zlib
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -165,4 +166,26 @@ async def _get(url: str, context: ssl.SSLContext) -> Answer | str:
                     enough.cancel()
         if len(body) > MOST_BYTES:
             raise SourceError(f"failed to fetch JWKS: more than {MOST_BYTES} bytes")
-        return Answer(bytes(body), received)
+        return Answer(_decompressed(bytes(body), received.get("content-encoding", "identity")), received)
+
+
+def _decompressed(body: bytes, encoding: str) -> bytes:
+    """Returns the body of an answer; some servers compress whether they are asked to or not.
+
+    Raises:
+        SourceError: it is not gzip, is cut short, or is longer than `MOST_BYTES`.
+    """
+    if encoding.strip().lower() in ("", "identity"):
+        return body
+    if encoding.strip().lower() not in ("gzip", "x-gzip"):
+        raise SourceError(f"failed to fetch JWKS: content encoding {encoding[:40]!r} is not supported")
+    inflater = zlib.decompressobj(wbits=31)  # gzip
+    try:
+        content = inflater.decompress(body, MOST_BYTES + 1)
+    except zlib.error as error:
+        raise SourceError("failed to fetch JWKS: the answer is not the gzip that it claims to be") from error
+    if len(content) > MOST_BYTES:
+        raise SourceError(f"failed to fetch JWKS: more than {MOST_BYTES} bytes")
+    if not inflater.eof:
+        raise SourceError("failed to fetch JWKS: the answer is cut short")
+    return content

@@ -8,9 +8,10 @@ import trio
 
 from sentry_trio.backoff import CHANCE, Backoff
 from sentry_trio.errors import SentryError, ValidatorNotReadyError
+from sentry_trio.settings.scalars import quote
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.tokens.keys import VerificationKey
+from sentry_trio.tokens.keys import DroppedKey, VerificationKey
 
 PAUSE: Final = 10.0
 """Seconds between two readings at the least that tokens with unknown keys can bring about, however many there are."""
@@ -20,6 +21,9 @@ PATIENCE: Final = 5.0
 
 LONGEST: Final = 24 * 3600.0
 """Seconds after which a set is read again even if its source says that it is good for longer."""
+
+# Log lines about the keys of one set that are not used.
+_REPORTED: Final = 10
 
 _log: Final = get_logger("dapr.sentry.identity.jwks")
 
@@ -35,10 +39,12 @@ class Loaded:
     Attributes:
         keys: by key ID.
         fresh_for: seconds that it says to be good for.
+        dropped: keys of the set that cannot be used, with the reason.
     """
 
     keys: Mapping[str, VerificationKey]
     fresh_for: float = 0
+    dropped: tuple[DroppedKey, ...] = ()
 
 
 class Source(Protocol):
@@ -73,6 +79,7 @@ class KeySet:
         self._metrics = metrics
         self._chance = chance
         self._keys: Mapping[str, VerificationKey] | None = None
+        self._dropped: tuple[DroppedKey, ...] = ()
         self._backoff = Backoff(first=1, longest=60, chance=chance)
         self._read_at = float("-inf")
         self._reading = trio.Lock()
@@ -121,6 +128,10 @@ class KeySet:
         if key is None and self._fault is not None:
             raise ValidatorNotReadyError("jwks validator not ready: the key set could not be read, try again")
         return key
+
+    def why_dropped(self, kid: str) -> str | None:
+        """Returns why the key with this ID, which the set has, is not used; None if the set has none."""
+        return next((each.reason for each in self._dropped if each.kid == kid), None)
 
     def read_soon(self) -> None:
         """Has `keep` read the set, and once more if it is being read now: what it says may have changed since."""
@@ -172,7 +183,17 @@ class KeySet:
                 source=self._source.name,
                 keys=sorted(loaded.keys),
             )
-        self._keys, self._fault = loaded.keys, None
+        if loaded.dropped != self._dropped:
+            self._report_dropped(loaded.dropped)
+        self._keys, self._dropped, self._fault = loaded.keys, loaded.dropped, None
         self._backoff.reset()
         due = max(self._interval, min(loaded.fresh_for, LONGEST))
         return due * (1 + self._chance() / 10)
+
+    def _report_dropped(self, dropped: tuple[DroppedKey, ...]) -> None:
+        """Logs keys that cannot be used, once for each content of the set."""
+        for each in dropped[:_REPORTED]:
+            key = "a key without ID" if each.kid is None else f"key {quote(each.kid[:128])}"
+            _log.warning(f"JWKS: {key} is not used: {each.reason}", source=self._source.name)
+        if len(dropped) > _REPORTED:
+            _log.warning(f"JWKS: {len(dropped) - _REPORTED} more keys are not used", source=self._source.name)

@@ -3,6 +3,7 @@
 import binascii
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -12,11 +13,14 @@ import trio
 
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, VerificationKey, read_keys
+from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, read_keys
 from sentry_trio.validators.jwks.keyset import Loaded, SourceError
 
 MOST_KEYS: Final = 256
 """Keys of a set; one with more is refused."""
+
+# Characters of an address that a message shows.
+_SHOWN: Final = 300
 
 _PUBLIC: Final = PKCS1 | PSS | ECDSA | EDDSA
 # A secret is shared by a file or the configuration; what a URL shows to whoever asks is none.
@@ -39,7 +43,7 @@ class InlineSource:
 
     def __init__(self, text: str) -> None:
         try:
-            self._loaded = Loaded(_read(_decoded(text), _ALL))
+            self._loaded = _read(_decoded(text), _ALL)
         except SourceError as error:
             raise InvalidConfigurationError(
                 "failed to init cache: failed to parse property 'location': not a URL, path to local file, or JSON "
@@ -69,7 +73,7 @@ class FileSource:
         """What the file says now."""
         document = await self._read(self._path)
         try:
-            return Loaded(_read(document, _ALL))
+            return _read(document, _ALL)
         except SourceError as error:
             raise SourceError(f"failed to parse JWKS file: {error}") from error
 
@@ -115,10 +119,10 @@ class UrlSource:
             raise SourceError(str(error)) from error
         answer = await self._fetching.fetch(self._url, context, timeout=self._timeout)
         try:
-            keys = _read(answer.body, _PUBLIC)
+            loaded = _read(answer.body, _PUBLIC)
         except SourceError as error:
             raise SourceError(f"failed to fetch JWKS: {error}") from error
-        return Loaded(keys, self._freshness.fresh_for(answer.headers, self._now()))
+        return replace(loaded, fresh_for=self._freshness.fresh_for(answer.headers, self._now()))
 
 
 def _decoded(text: str) -> bytes:
@@ -129,11 +133,12 @@ def _decoded(text: str) -> bytes:
         return encoded
 
 
-def _read(document: bytes, accepted: frozenset[str]) -> dict[str, VerificationKey]:
-    """The keys of a JWK set, or of a single JWK.
+def _read(document: bytes, accepted: frozenset[str]) -> Loaded:
+    """Reads a JWK set, or a single JWK.
 
     Raises:
-        SourceError: it is neither, or has more keys than `MOST_KEYS`.
+        SourceError: it is neither, or has more keys than `MOST_KEYS`. A discovery document (OpenID Connect Discovery
+            1.0, 3) is recognized, as its address is often given for that of the key set.
     """
     try:
         decoded = msgspec.json.decode(document)
@@ -141,7 +146,10 @@ def _read(document: bytes, accepted: frozenset[str]) -> dict[str, VerificationKe
         raise SourceError("not JSON") from error
     members = decoded.get("keys", [decoded] if "kty" in decoded else None) if isinstance(decoded, dict) else None
     if not isinstance(members, list):
+        if isinstance(decoded, dict) and isinstance(uri := decoded.get("jwks_uri"), str):
+            raise SourceError(f"not a JWK set but a discovery document; use its jwks_uri as the source: {uri[:_SHOWN]}")
         raise SourceError("not a JWK set")
     if len(members) > MOST_KEYS:
         raise SourceError(f"more than {MOST_KEYS} keys")
-    return read_keys(members, accepted)
+    found = read_keys(members, accepted)
+    return Loaded(found.usable, dropped=found.dropped)

@@ -29,6 +29,9 @@ class Keys(Protocol):
     async def find(self, kid: str) -> VerificationKey | None:
         """The key with that ID, None where there is none. Raises ValidatorNotReadyError where that is not known."""
 
+    def why_dropped(self, kid: str) -> str | None:
+        """Returns why a key of the set is not used, or None if the set has none with that ID."""
+
 
 class JwksValidator:
     """Vouches for who shows a token that is for this authority and whose subject is the SPIFFE ID asked for.
@@ -106,7 +109,9 @@ class JwksValidator:
         key = await self._keys.find(kid)
         if key is None:
             shown = quote(kid if len(kid) <= _SHOWN else f"{kid[:_SHOWN]}...")
-            raise InvalidTokenError(f"key provider 0 failed: failed to find key with key ID {shown} in key set")
+            reason = self._keys.why_dropped(kid)
+            hint = f" (the set has it, but it is not used: {reason})" if reason else ""
+            raise InvalidTokenError(f"key provider 0 failed: failed to find key with key ID {shown} in key set{hint}")
         if not key.verifies(token, algorithm):
             raise InvalidTokenError(_NOT_VERIFIED)
         return read_object(compact.payload)

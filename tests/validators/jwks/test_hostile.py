@@ -32,6 +32,7 @@ class CountedKeys(Keys):
     """Counts the work that a token causes."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.found: list[str] = []
         self.verified: list[str] = []
 

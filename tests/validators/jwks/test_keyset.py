@@ -33,7 +33,7 @@ class Remote:
         await trio.sleep(self.delay)
         if self.away:
             raise SourceError("failed to fetch JWKS: status 500")
-        return Loaded(read_keys([jwk("ES256", kid=kid) for kid in self.kids], ECDSA), self.fresh_for)
+        return Loaded(read_keys([jwk("ES256", kid=kid) for kid in self.kids], ECDSA).usable, self.fresh_for)
 
 
 def key_set(remote: Remote, *, interval: float = 600, chance: Callable[[], float] = lambda: 0) -> KeySet:
@@ -201,3 +201,38 @@ async def test_readings_are_counted(autojump_clock: MockClock) -> None:
         "sentry_jwks_keys 2.0",
     ):
         assert line in told
+
+
+async def test_keys_that_are_not_used_are_logged_once_for_each_content(autojump_clock: MockClock) -> None:
+    members = [jwk("ES256", kid="a"), jwk("ES256", kid="b", use="enc"), jwk("ES256", kid=None)]
+    source = Dropping(members)
+    keys = KeySet(source, interval=60, metrics=Metrics(), chance=lambda: 0.0)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await keys.refresh()
+        assert keys.why_dropped("b") == 'its "use" is \'enc\', not "sig"'
+        assert keys.why_dropped("a") is None
+        source.members = [*members, *(jwk("ES256", kid=str(number), use="enc") for number in range(20))]
+        await keys.refresh()
+    dropped = [str(line["event"]) for line in lines if line["log_level"] == "warning"]
+    first = [
+        'JWKS: key "b" is not used: its "use" is \'enc\', not "sig"',
+        'JWKS: a key without ID is not used: it has no ID ("kid")',
+    ]
+    assert dropped[:4] == [*first, *first]
+    assert len(dropped) == 2 + 10 + 1
+    assert dropped[-1] == "JWKS: 12 more keys are not used"
+
+
+class Dropping:
+    """A source with keys that cannot be used."""
+
+    name = "here"
+
+    def __init__(self, members: list[dict[str, object]]) -> None:
+        self.members = members
+
+    async def load(self) -> Loaded:
+        await trio.lowlevel.checkpoint()
+        found = read_keys(self.members, ECDSA)
+        return Loaded(found.usable, dropped=found.dropped)

@@ -1,5 +1,6 @@
 """Where a set is from, and what is told of a source that cannot be read or is none."""
 
+import gzip
 import json
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import trustme
 
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.tokens.keys import EDDSA, HMAC, PKCS1, PSS
+from sentry_trio.validators.jwks.fetching import MOST_BYTES
 from sentry_trio.validators.jwks.keyset import Loaded, SourceError
 from sentry_trio.validators.jwks.sources import MOST_KEYS, FileSource, InlineSource, UrlSource
 from tests.logged import capture_logs
@@ -175,3 +177,47 @@ async def test_an_authority_in_a_file_is_read_for_each_fetch(tmp_path: Path) -> 
             await source.load()
         second.cert_pem.write_to_path(path)
         assert (await source.load()).keys.keys() == {"one", "two"}
+
+
+GZIPPED = gzip.compress(SET.encode())
+
+
+async def test_an_answer_in_gzip_is_read() -> None:
+    for encoding in ("gzip", "GZIP", "x-gzip"):
+        with served(answer(200, GZIPPED, Content_Encoding=encoding)) as url:
+            assert (await url_source(url).load()).keys.keys() == {"one", "two"}
+    with served(answer(200, SET.encode(), Content_Encoding="identity")) as url:
+        assert (await url_source(url).load()).keys.keys() == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "error"),
+    [
+        (SET.encode(), "gzip", "the answer is not the gzip that it claims to be"),
+        (GZIPPED[:-9], "gzip", "the answer is cut short"),
+        (gzip.compress(b" " * (MOST_BYTES + 1)), "gzip", f"more than {MOST_BYTES} bytes"),
+        (gzip.compress(b" " * (300 * MOST_BYTES)), "gzip", f"more than {MOST_BYTES} bytes"),
+        (GZIPPED, "br", "content encoding 'br' is not supported"),
+    ],
+    ids=["no gzip", "cut", "long", "bomb", "other encoding"],
+)
+async def test_an_answer_in_bad_gzip(body: bytes, encoding: str, error: str) -> None:
+    with served(answer(200, body, Content_Encoding=encoding)) as url, pytest.raises(SourceError) as caught:
+        await url_source(url).load()
+    assert str(caught.value) == f"failed to fetch JWKS: {error}"
+
+
+async def test_a_discovery_document_is_recognized() -> None:
+    document = json.dumps({"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/keys"})
+    with served(answer(200, document.encode())) as url, pytest.raises(SourceError) as caught:
+        await url_source(url).load()
+    assert str(caught.value) == (
+        "failed to fetch JWKS: not a JWK set but a discovery document; use its jwks_uri as the source: "
+        "https://issuer.example/keys"
+    )
+
+
+async def test_keys_that_are_not_used_are_listed() -> None:
+    loaded = await InlineSource(json.dumps({"keys": [ONE, ONE | {"kid": "other", "use": "enc"}]})).load()
+    assert loaded.keys.keys() == {"one"}
+    assert [each.kid for each in loaded.dropped] == ["other"]

@@ -47,11 +47,15 @@ class Keys:
     ready = True
 
     def __init__(self, *members: Any) -> None:
-        self._keys = read_keys(members, PKCS1 | PSS | ECDSA | EDDSA | HMAC)
+        self._read = read_keys(members, PKCS1 | PSS | ECDSA | EDDSA | HMAC)
+        self._keys = self._read.usable
 
     async def find(self, kid: str) -> VerificationKey | None:
         await trio.lowlevel.checkpoint()
         return self._keys.get(kid)
+
+    def why_dropped(self, kid: str) -> str | None:
+        return next((each.reason for each in self._read.dropped if each.kid == kid), None)
 
 
 KEYS = Keys(*map(jwk, PRIVATE), jwk("RS256", kid="pinned", alg="RS256"))
@@ -244,3 +248,13 @@ async def test_what_is_no_token(text: str) -> None:
 async def test_size_is_bounded() -> None:
     assert await refusal("x" * 16385) == f"{FAILED}longer than 16384 bytes"
     assert await refusal("\u00fc" * 9000) == f"{FAILED}longer than 16384 bytes"
+
+
+async def test_a_token_whose_key_was_dropped_is_told_why() -> None:
+    keys = Keys(jwk("ES256", use="enc"))
+    with pytest.raises(NotPermittedError) as refused:
+        await validate(token(), keys=keys)
+    assert str(refused.value) == (
+        'token validation failed: key provider 0 failed: failed to find key with key ID "ES256" in key set (the set '
+        'has it, but it is not used: its "use" is \'enc\', not "sig")'
+    )
