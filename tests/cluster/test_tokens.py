@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError, NotPermittedError
 from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.review import TokenReviewer
@@ -103,10 +104,12 @@ async def test_a_deleted_pod_s_token_is_no_good_to_the_api_server(checkers: Chec
 async def test_without_the_right_to_have_tokens_reviewed(
     cluster: Cluster, namespace: str, shop: Shop, tmp_path: Path
 ) -> None:
+    conditions = Conditions()
     async with session_of(cluster, namespace, tmp_path, rights=()) as session:
-        reviewer = TokenReviewer(session, AUDIENCES, now=wall_clock)
+        reviewer = TokenReviewer(session, AUDIENCES, now=wall_clock, condition=conditions.condition("token-reviews"))
         with pytest.raises(ApiUnavailableError, match=r"^token review failed: "):
             await reviewer.check(await shop.token())
+        assert "403 Forbidden" in conditions.active["token-reviews"]
         # Every service account may read the keys.
         verifier = LocalVerifier(ClusterKeys(session), reviewer, AUDIENCES, now=wall_clock)
         assert (await verifier.check(await shop.token())).pod_name == "cart-0"
