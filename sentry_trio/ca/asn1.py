@@ -7,6 +7,7 @@ hand, and nesting is as deep as the caller's code, so no input can exhaust stack
 
 import datetime as dt
 import re
+from contextlib import suppress
 from enum import IntEnum
 from functools import lru_cache
 
@@ -139,6 +140,11 @@ class Reader:
         tag = Tag.UTC_TIME if self.next_is(Tag.UTC_TIME) else Tag.GENERALIZED_TIME
         pattern = _UTC_TIME if tag is Tag.UTC_TIME else _GENERALIZED_TIME
         text = self.content(field, tag)
+        if len(text) == 13 and tag is Tag.UTC_TIME and text[:12].isdigit() and text[12:] == b"Z":
+            century = b"20" if text < b"5" else b"19"
+            with suppress(ValueError):
+                # The form that nearly all have, read in C.
+                return dt.datetime.fromisoformat((century + text[:6] + b"T" + text[6:]).decode())
         found = pattern.fullmatch(text)
         if found is None:
             raise MalformedError(f"{field} is not a time")
@@ -238,6 +244,7 @@ def encode_bit_string(octets: bytes) -> bytes:
     return encode(Tag.BIT_STRING, b"\x00", octets)
 
 
+@lru_cache(maxsize=16)
 def encode_time(moment: dt.datetime) -> bytes:
     """Returns a UTCTime until 2049 and a GeneralizedTime later, in whole seconds (RFC 5280, 4.1.2.5).
 

@@ -102,7 +102,7 @@ def read_certificate(der: bytes) -> Certificate:
         not_before=not_before,
         not_after=not_after,
         public_key_info=public_key_info,
-        public_key=read_public_key(public_key_info),
+        public_key=read_public_key(public_key_info).key,
         extensions=_read_extensions(fields, version),
         signature=certificate.octets_of_bits("signatureValue"),
     )

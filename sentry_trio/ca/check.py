@@ -5,8 +5,8 @@ fault in a library, in memory or in a bundle put together by hand ends here. The
 by a second implementation.
 """
 
-import dataclasses
 import datetime as dt
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -16,15 +16,13 @@ from cryptography.x509.oid import NameOID
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context, encode
 from sentry_trio.ca.compose import EMPTY_NAME, CertificateComposer, alternative_names, new_serial_number, organization
 from sentry_trio.ca.extensions import SUBJECT_ALTERNATIVE_NAME, split_extensions
-from sentry_trio.ca.general_names import read_alternative_names
 from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.public_keys import PublicKey, public_key_info
 from sentry_trio.ca.signatures import algorithm_of, verify_signature
 from sentry_trio.errors import SigningError
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class Expected(NamedTuple):
     """Fields that a certificate must have.
 
     Attributes:
@@ -52,6 +50,10 @@ class Expected:
     extensions: bytes
 
 
+_DNS, _URI = context(2), context(6)
+_VERSION, _EXTENSIONS = context(0, constructed=True), context(3, constructed=True)
+
+
 def check(der: bytes, expected: Expected) -> None:
     """Checks a signed certificate: every field as its bytes have it, and its signature over exactly these bytes.
 
@@ -75,7 +77,7 @@ def _compare(der: bytes, expected: Expected) -> tuple[list[str], bytes, bytes, b
     algorithm = certificate.element("signatureAlgorithm", Tag.SEQUENCE)
     signature = certificate.octets_of_bits("signatureValue")
     fields = Reader(tbs).inside("tbsCertificate")
-    version = fields.inside("version", context(0, constructed=True)).integer("version")
+    version = fields.inside("version", _VERSION).integer("version")
     serial_number = fields.integer("serialNumber")
     inner_algorithm = fields.element("signature", Tag.SEQUENCE)
     issuer = fields.element("issuer", Tag.SEQUENCE)
@@ -83,8 +85,8 @@ def _compare(der: bytes, expected: Expected) -> tuple[list[str], bytes, bytes, b
     period = (validity.time("notBefore"), validity.time("notAfter"))
     subject = fields.element("subject", Tag.SEQUENCE)
     public_key_info = fields.element("subjectPublicKeyInfo", Tag.SEQUENCE)
-    extensions = fields.inside("extensions", context(3, constructed=True)).content("extensions", Tag.SEQUENCE)
-    names = read_alternative_names(_alternative_names(extensions[len(expected.constant) :]))
+    extensions = fields.inside("extensions", _EXTENSIONS).content("extensions", Tag.SEQUENCE)
+    names = _alternative_names(extensions[len(expected.constant) :])
     verdicts = {
         "end": not outer and not certificate and not fields and not validity,
         "version": version == 2,
@@ -94,18 +96,23 @@ def _compare(der: bytes, expected: Expected) -> tuple[list[str], bytes, bytes, b
         "validity": period == (expected.not_before, expected.not_after),
         "subject": subject == EMPTY_NAME,
         "public key": public_key_info == expected.public_key_info,
-        "names": (names.dns_names, names.uris) == (expected.dns_names, (expected.uri,)),
+        "names": names == [*((_DNS, name) for name in expected.dns_names), (_URI, expected.uri)],
         "extensions": extensions == expected.constant + expected.extensions,
     }
     return [part for part, right in verdicts.items() if not right], tbs, algorithm, signature
 
 
-def _alternative_names(extensions: bytes) -> bytes:
-    """Returns the value of the first extension, which must be critical alternative names."""
+def _alternative_names(extensions: bytes) -> list[tuple[int, str]]:
+    """Returns tags and texts of the names in the first extension, which must be critical alternative names."""
     extension = Reader(extensions).inside("an extension")
     if extension.object_identifier("an extension") != SUBJECT_ALTERNATIVE_NAME or not extension.boolean("critical"):
         raise MalformedError("the names are not where they should be")
-    return extension.content("subjectAltName", Tag.OCTET_STRING)
+    names = Reader(extension.content("subjectAltName", Tag.OCTET_STRING)).inside("subjectAltName")
+    found = []
+    while names:
+        tag, content = names.any_content("a name in subjectAltName")
+        found.append((tag, content.decode("latin-1")))
+    return found
 
 
 def prove(key: PrivateKey, constant: bytes) -> None:

@@ -24,7 +24,7 @@ from sentry_trio.ca.extensions import (
     SUBJECT_KEY_IDENTIFIER,
 )
 from sentry_trio.ca.keys import PrivateKey
-from sentry_trio.ca.signatures import algorithm_of, sign
+from sentry_trio.ca.signatures import algorithm_of, signer_of
 
 EMPTY_NAME = encode(Tag.SEQUENCE)
 """A name without attributes, with tag and length."""
@@ -33,6 +33,9 @@ EMPTY_NAME = encode(Tag.SEQUENCE)
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,\-./:=?]*")
 _VERSION_3 = encode(context(0, constructed=True), encode_integer(2))
 _TRUE = encode(Tag.BOOLEAN, b"\xff")
+_ALTERNATIVE_NAMES = encode_object_identifier(SUBJECT_ALTERNATIVE_NAME) + _TRUE
+_EXTENSIONS = context(3, constructed=True)
+_DNS, _URI = context(2), context(6)
 
 
 class CertificateComposer:
@@ -45,7 +48,7 @@ class CertificateComposer:
     """
 
     def __init__(self, issuer: bytes, key: PrivateKey, extensions: bytes = b"") -> None:
-        self._key = key
+        self._sign = signer_of(key)
         self._algorithm = algorithm_of(key)
         self._algorithm_and_issuer = self._algorithm + issuer
         self._extensions = extensions
@@ -81,9 +84,9 @@ class CertificateComposer:
             encode(Tag.SEQUENCE, encode_time(not_before), encode_time(not_after)),
             subject,
             public_key_info,
-            encode(context(3, constructed=True), encode(Tag.SEQUENCE, self._extensions, extensions)),
+            encode(_EXTENSIONS, encode(Tag.SEQUENCE, self._extensions, extensions)),
         )
-        return encode(Tag.SEQUENCE, tbs, self._algorithm, encode_bit_string(sign(self._key, tbs)))
+        return encode(Tag.SEQUENCE, tbs, self._algorithm, encode_bit_string(self._sign(tbs)))
 
 
 def new_serial_number() -> int:
@@ -142,6 +145,6 @@ def alternative_names(dns_names: Iterable[str], uri: str) -> bytes:
     Raises:
         ValueError: a name has characters beyond ASCII.
     """
-    names = [encode(context(2), name.encode("ascii")) for name in dns_names]
-    value = encode(Tag.SEQUENCE, *names, encode(context(6), uri.encode("ascii")))
-    return extension(SUBJECT_ALTERNATIVE_NAME, value, critical=True)
+    names = [encode(_DNS, name.encode("ascii")) for name in dns_names]
+    value = encode(Tag.SEQUENCE, *names, encode(_URI, uri.encode("ascii")))
+    return encode(Tag.SEQUENCE, _ALTERNATIVE_NAMES, encode(Tag.OCTET_STRING, value))

@@ -5,7 +5,7 @@ from cryptography.exceptions import InvalidSignature
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.pem import first_block
-from sentry_trio.ca.public_keys import canonical_info, read_public_key
+from sentry_trio.ca.public_keys import read_public_key
 from sentry_trio.ca.signatures import verify_signature
 from sentry_trio.errors import InvalidCSRError
 
@@ -33,14 +33,14 @@ def read_csr(pem: bytes) -> bytes:
         raise InvalidCSRError("invalid certificate signing request")
     with parsing(_unreadable):
         signed, algorithm, signature, info = _split(block.der)
-        key = read_public_key(info)
+        key, canonical = read_public_key(info)
         if key is None:
             raise InvalidCSRError("invalid signature")
         try:
             verify_signature(signed, algorithm, signature, key, allow_sha1=True)
         except InvalidSignature as error:
             raise InvalidCSRError("invalid signature") from error
-        return canonical_info(info, key)
+        return canonical
 
 
 def _unreadable(why: str) -> InvalidCSRError:

@@ -1,12 +1,12 @@
 """Public keys in certificates and requests: the kinds that Go's crypto/x509 verifies with (RFC 5280, 4.1.2.7)."""
 
 import hashlib
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, encode
+from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, encode, encode_object_identifier
 
 PublicKey: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -21,38 +21,67 @@ _CURVES: dict[str, type[ec.EllipticCurve]] = {
 }
 _UNCOMPRESSED = 0x04
 _NULL = encode(Tag.NULL)
+_P256_CURVE = "1.2.840.10045.3.1.7"
+# The SubjectPublicKeyInfo of a key on P-256, up to the first octet of the point.
+_P256 = (
+    b"\x30\x59"
+    + encode(Tag.SEQUENCE, encode_object_identifier(_EC), encode_object_identifier(_P256_CURVE))
+    + b"\x03\x42\x00\x04"
+)
+_P256_LENGTH = len(_P256) + 64
 
 
-def read_public_key(info: bytes) -> PublicKey | None:
+class ReadKey(NamedTuple):
+    """A key, and its SubjectPublicKeyInfo in the one encoding that DER has for it.
+
+    Attributes:
+        key: the key, or None if it is of a kind that Go does not verify with: DSA, X25519, RSA bound to PSS and others.
+        info: the structure with tag and length. Go passes over what follows the fields of a sequence; copied into a
+            certificate, it would carry a stranger's bytes, so it is left out.
+    """
+
+    key: PublicKey | None
+    info: bytes
+
+
+def read_public_key(info: bytes) -> ReadKey:
     """Reads a SubjectPublicKeyInfo.
 
     Args:
         info: the structure with tag and length.
 
-    Returns:
-        The key, or None if it is of a kind that Go does not verify with: DSA, X25519, RSA bound to PSS and others.
-
     Raises:
         MalformedError: it cannot be read, or is a key that Go refuses: on another curve, as a compressed point, RSA
             without the NULL parameter.
     """
+    try:
+        if info.startswith(_P256) and len(info) == _P256_LENGTH:
+            # What nearly all clients send, and canonical as it is.
+            point = info[len(_P256) - 1 :]
+            return ReadKey(ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[_P256_CURVE](), point), info)
+        key, is_exact = _read(info)
+    except MalformedError:
+        raise
+    except ValueError as error:
+        raise MalformedError(f"the public key is not valid: {' '.join(str(error).split())}") from error
+    return ReadKey(key, info if key is None or is_exact else public_key_info(key))
+
+
+def _read(info: bytes) -> tuple[PublicKey | None, bool]:
+    """Returns the key, and whether nothing in its structure was passed over."""
     reader = Reader(info).inside("subjectPublicKeyInfo")
     algorithm = reader.inside("the algorithm of the public key")
     kind = algorithm.object_identifier("the algorithm of the public key")
     parameters = algorithm.element("the parameters of the public key") if algorithm else b""
     bits = reader.octets_of_bits("the public key")
-    try:
-        if kind == _EC:
-            return _read_ec(parameters, bits)
-        if kind == _RSA:
-            return _read_rsa(parameters, bits)
-        if kind == _ED25519:
-            return _read_ed25519(parameters, bits)
-    except MalformedError:
-        raise
-    except ValueError as error:
-        raise MalformedError(f"the public key is not valid: {' '.join(str(error).split())}") from error
-    return None
+    is_exact = not (algorithm or reader)
+    if kind == _EC:
+        return _read_ec(parameters, bits), is_exact
+    if kind == _RSA:
+        return _read_rsa(parameters, bits), False
+    if kind == _ED25519:
+        return _read_ed25519(parameters, bits), is_exact
+    return None, is_exact
 
 
 def key_identifier(info: bytes) -> bytes:
@@ -89,22 +118,6 @@ def _read_ed25519(parameters: bytes, content: bytes) -> PublicKey:
     if parameters:
         raise MalformedError("x509: Ed25519 key encoded with illegal parameters")
     return ed25519.Ed25519PublicKey.from_public_bytes(content)
-
-
-def canonical_info(info: bytes, key: PublicKey) -> bytes:
-    """Returns the SubjectPublicKeyInfo of a key that was read from `info`, without bytes that nobody read.
-
-    Go passes over what follows the fields of a sequence; copied into a certificate, it would carry a stranger's bytes.
-    """
-    reader = Reader(info).inside("subjectPublicKeyInfo")
-    algorithm = reader.inside("the algorithm of the public key")
-    algorithm.element("the algorithm of the public key")
-    if algorithm:
-        algorithm.element("the parameters of the public key")
-    reader.element("the public key")
-    if algorithm or reader or isinstance(key, rsa.RSAPublicKey):
-        return public_key_info(key)
-    return info
 
 
 def public_key_info(key: PublicKey) -> bytes:

@@ -3,6 +3,8 @@
 All Dapr components verify with it. An algorithm that it does not have (SHA-224, SHA-3, Ed448, DSA) is no signature.
 """
 
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import TypeAlias
 
 from cryptography.exceptions import InvalidSignature
@@ -80,13 +82,13 @@ def verify_signature(
         raise InvalidSignature(f"the signature cannot be verified: {' '.join(str(error).split())}") from error
 
 
-def sign(key: PrivateKey, content: bytes) -> bytes:
-    """Signs bytes with the algorithm that `algorithm_of` names."""
+def signer_of(key: PrivateKey) -> Callable[[bytes], bytes]:
+    """Returns a function that signs bytes with the algorithm that `algorithm_of` names."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(content)
+        return key.sign
     if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(content, padding.PKCS1v15(), _SHA256)
-    return key.sign(content, ec.ECDSA(_ECDSA[_ecdsa_algorithm(key)]))
+        return partial(key.sign, padding=padding.PKCS1v15(), algorithm=_SHA256)
+    return partial(key.sign, signature_algorithm=ec.ECDSA(_ECDSA[_ecdsa_algorithm(key)]))
 
 
 def algorithm_of(key: PrivateKey) -> bytes:
@@ -104,6 +106,7 @@ def _ecdsa_algorithm(key: ec.EllipticCurvePrivateKey) -> str:
     return "1.2.840.10045.4.3.3" if key.curve.key_size == 384 else "1.2.840.10045.4.3.4"
 
 
+@lru_cache(maxsize=64)
 def _read_algorithm(identifier: bytes) -> tuple[str, bytes]:
     """Returns object identifier and parameters; the latter are empty if there are none."""
     reader = Reader(identifier).inside(_FIELD)

@@ -1,8 +1,8 @@
 """The check of a certificate before it leaves: it notices every difference."""
 
-import dataclasses
 import datetime as dt
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -57,8 +57,8 @@ def composed(
     )
 
 
-def different(**changes: object) -> Callable[[], bytes]:
-    return lambda: composed(dataclasses.replace(EXPECTED, **changes))  # type: ignore[arg-type] # handed on
+def different(**changes: Any) -> Callable[[], bytes]:
+    return lambda: composed(EXPECTED._replace(**changes))
 
 
 def names(*dns_names: str, uri: str = EXPECTED.uri) -> bytes:
@@ -130,7 +130,7 @@ def test_the_issuers_own_key_counts() -> None:
     other = generated().issuer.public_key
     assert other
     with pytest.raises(SigningError, match="does not verify: the signature does not fit the signer's key"):
-        check(LEAF, dataclasses.replace(EXPECTED, issuer_key=other))
+        check(LEAF, EXPECTED._replace(issuer_key=other))
 
 
 @pytest.mark.parametrize("key_type", KeyType)
