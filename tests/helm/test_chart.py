@@ -35,7 +35,7 @@ def test_the_process_takes_the_arguments(helm: Helm, name: str) -> None:
     assert options.port == ports["grpc"]
     assert options.healthz_port == ports["healthz"]
     assert options.metrics_port == ports.get("metrics", 0)
-    assert options.mode is (Mode.STANDALONE if name == "standalone" else Mode.KUBERNETES)
+    assert options.mode is (Mode.STANDALONE if name.startswith("standalone") else Mode.KUBERNETES)
     for port in rendered.named("Service")["spec"]["ports"]:
         assert port["targetPort"] == ports[port["name"]]
     if options.oidc_enabled:
@@ -104,6 +104,7 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ({"autoscaling": {"enabled": True}, "resources": None}, "resources.requests.cpu, which is not set"),
         ({"mode": "standalone"}, "gives any identity of the mesh to every caller"),
         ({"extraArgs": ["--mode=standalone"]}, "set confirmStandalone=true"),
+        ({"mode": "standalone", "confirmStandalone": True}, "from the mounted Secret and cannot write one there"),
         ({"oidc": {"enabled": True, "tls": {"enabled": False}}}, "nothing to serve without jwt.enabled=true"),
         ({"tls": {"root": {"certPEM": values.PEM}}}, "give all three or none"),
         ({"tls": {**values.OWN_CA, "existingSecret": True}}, "go with neither existingSecret nor certManager"),
@@ -127,6 +128,7 @@ def test_what_cannot_be_is_said(helm: Helm, given: dict[str, Any], said: str) ->
         {"autoscaling": {"minReplicas": 6}},
         {"jwt": {"signingAlgorithm": "HS256"}},
         {"extraArgs": ["--log-level", "debug", "--mode", "kubernetes"], "mode": "standalone"},
+        {"extraArgs": ["--issuer-credentials=/ca"], "mode": "standalone", "confirmStandalone": True},
     ],
 )
 def test_what_works_is_accepted(helm: Helm, given: dict[str, Any]) -> None:
@@ -298,8 +300,8 @@ def test_the_trust_domain_may_be_a_spiffe_id(helm: Helm) -> None:
             {"serviceMonitor": {"enabled": True}, "global": {"prometheus": {"enabled": False}}},
             {"serviceMonitor.enabled"},
         ),
-        ({"mode": "standalone", "confirmStandalone": True, "tokenVerification": "local"}, {"tokenVerification"}),
-        ({"mode": "standalone", "confirmStandalone": True, "imageExtension": True}, {"imageExtension"}),
+        (values.ALL["standalone"] | {"tokenVerification": "local"}, {"tokenVerification"}),
+        (values.ALL["standalone"] | {"imageExtension": True}, {"imageExtension"}),
         (
             {"dapr_config": {"dapr_default_system_config_name": "other"}},
             {"dapr_config.dapr_default_system_config_name"},

@@ -224,6 +224,7 @@ ALL: Final[dict[str, dict[str, Any]]] = {
     "no rbac": {"rbac": {"create": False}, "global": {"rbac": {"namespaced": True}}},
     "no configuration": {"configuration": {"create": False}},
     "no configuration, as in dapr": {"dapr_config": {"dapr_config_chart_included": False}},
-    "standalone": {"mode": "standalone", "confirmStandalone": True},
+    "standalone": {"mode": "standalone", "confirmStandalone": True, "tls": OWN_CA},
+    "standalone, waiting": {"mode": "standalone", "confirmStandalone": True, "tls": {"existingSecret": True}},
     "no mtls": {"global": {"mtls": {"enabled": False}}},
 }

@@ -88,6 +88,11 @@ true
 {{- if and (eq (include "sentry.mode" .) "standalone") (not $v.confirmStandalone) -}}
 {{- fail "mode: a standalone Sentry gives any identity of the mesh to every caller that reaches its port; use mode=kubernetes, or set confirmStandalone=true if other means authenticate the callers" -}}
 {{- end -}}
+{{- if and (eq (include "sentry.mode" .) "standalone") (not (or $v.tls.root.certPEM $v.tls.existingSecret $v.tls.certManager.enabled (include "sentry.extraArg" (list . "issuer-credentials")))) -}}
+{{- if not (lookup "v1" "Secret" .Release.Namespace "dapr-trust-bundle" | default dict).data -}}
+{{- fail "mode: a standalone Sentry reads its certificate authority from the mounted Secret and cannot write one there; give it in tls.root and tls.issuer, set tls.existingSecret=true, or name a directory on a volume with extraArgs --issuer-credentials" -}}
+{{- end -}}
+{{- end -}}
 {{- $drain := include "sentry.extraArg" (list . "drain-timeout") | default $v.drainTimeout | default "10s" -}}
 {{- if le (mul (int64 $v.terminationGracePeriodSeconds) 1000000000) (int64 (include "sentry.nanoseconds" $drain)) -}}
 {{- fail (printf "terminationGracePeriodSeconds: after %d seconds the kubelet kills the process, which needs more than its drain timeout of %s to finish open calls; raise the one or lower drainTimeout" (int64 $v.terminationGracePeriodSeconds) $drain) -}}
