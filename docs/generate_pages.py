@@ -1,4 +1,4 @@
-"""Generates the pages of flags and configuration from the code, or checks that they have not drifted from it.
+"""Generates the pages of flags, configuration and differences, or checks that they have not drifted from the code.
 
 python docs/generate_pages.py            writes the pages
 python docs/generate_pages.py --check    exits 1, with a diff, where a page differs from what would be written
@@ -19,6 +19,10 @@ from sentry_trio.settings.configuration import MOST_BYTES, MOST_DURATION, Config
 from sentry_trio.settings.durations import format_duration
 from sentry_trio.settings.flag_table import FLAGS
 from sentry_trio.settings.flags import Flag, Kind
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.dapr.differences import AREAS
 
 DOCS = Path(__file__).parent
 _NAMES: Final = {
@@ -113,6 +117,20 @@ def configuration_page() -> str:
     )
 
 
+def differences_page() -> str:
+    """docs/differences.md."""
+    parts = []
+    for area, entries in AREAS.items():
+        rows = (f"| {_cell(each.dapr)} | {_cell(each.ours)} | {_cell(each.reason)} |" for each in entries)
+        parts += [f"## {area}", _table(("Dapr Sentry 1.18", "sentry-trio", "reason"), rows)]
+    return _page(
+        "Differences from Dapr Sentry 1.18",
+        "Protocol, flags, files and metric names are Dapr's. The differences below are deliberate. `make test-dapr` "
+        "gives the same inputs to Dapr Sentry 1.18.1 and to this program; an unlisted difference fails.",
+        *parts,
+    )
+
+
 def _page(title: str, *parts: str) -> str:
     return "\n\n".join(filter(None, (f"# {title}", *parts))) + "\n"
 
@@ -146,7 +164,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES: Final = {"flags.md": flags_page, "configuration.md": configuration_page}
+PAGES: Final = {"flags.md": flags_page, "configuration.md": configuration_page, "differences.md": differences_page}
 
 
 def main(arguments: list[str]) -> int:

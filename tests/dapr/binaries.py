@@ -3,10 +3,17 @@
 go.mod pins the release. The scheduler is left out: it needs a module that cannot be downloaded.
 
 daprd is built from daprd/main.go, which links Dapr's runtime, security and flags with one name resolver and no other
-component. Dapr's own main package panics unless all stable components or all components are compiled in, which takes
-some eight minutes of a processor with an empty cache; the small program takes five, most of it for packages that the
-other programs share. The components have no part in what a CA is asked, so the small program shows the same. Later
-builds take a second or two.
+component. Dapr's own main package panics unless all stable components or all components are compiled in. The components
+have no part in what a CA is asked, so the small program shows the same. Measured one after the other, with an empty
+build cache at first:
+
+    sentry                          236 s of processor time     78 MB
+    daprd, with another resolver    118 s more                  95 MB
+    operator                         70 s more                  74 MB
+    placement                        14 s more                  64 MB
+    injector                          7 s more                  77 MB
+
+daprd with all components takes some 480 s. Later builds take a second or two.
 """
 
 from functools import cache

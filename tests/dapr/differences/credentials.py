@@ -1,0 +1,85 @@
+"""Differences in credential files."""
+
+from typing import Final
+
+from .entry import REFUSED, TOLERATED, Difference
+
+ENTRIES: Final = (
+    Difference(
+        id="incomplete-files",
+        dapr="one or two of the three files missing: a new CA overwrites the rest",
+        ours="an error that names what is missing; only an empty store is filled",
+        reason="your CA is never lost to a slip",
+        seen=REFUSED,
+    ),
+    Difference(
+        id="files-replaced-as-a-set",
+        dapr="files are written in place, unsynced, and keep old modes",
+        ours="replaced as one set: temporary files, fsync, a commit record, renames; always 0600",
+        reason="a crash never leaves a mixed set",
+        shown="tests/stores/test_power.py::test_every_power_cut_leaves_a_whole_set",
+    ),
+    Difference(
+        id="foreign-pem-blocks",
+        dapr="a foreign PEM block silently ends the list of trust anchors or the issuer chain",
+        ours="an error that names it",
+        reason="no trust anchor is lost without notice, and no private key stays among certificates",
+        seen=REFUSED,
+    ),
+    Difference(
+        id="issuer-must-be-a-ca",
+        dapr="an issuer without CA:TRUE or keyCertSign may be accepted",
+        ours="rejected",
+        reason="its certificates verify nowhere",
+        seen=REFUSED,
+    ),
+    Difference(
+        id="path-length",
+        dapr="an issuer below a root whose path length leaves no room for it is accepted",
+        ours="rejected",
+        reason="no client could verify a certificate",
+        seen=REFUSED,
+    ),
+    Difference(
+        id="rsa-1024",
+        dapr="an RSA issuer of 1024 bits is accepted",
+        ours="rejected",
+        reason="below every current minimum; OpenSSL does not serve it",
+        seen=REFUSED,
+    ),
+    Difference(
+        id="x25519-key",
+        dapr="an X25519 key ends the process with a panic",
+        ours="an error that names the supported kinds",
+        reason="the cause is named",
+        seen={"status": ("exit code 2", "exit code 1"), "text": ("", ".+")},
+    ),
+    Difference(
+        id="generated-keys",
+        dapr="generated keys are Ed25519",
+        ours="P-256, or the kind that `--ca-key-type` names",
+        reason="every TLS library and HSM knows P-256",
+        seen={".*: (signature algorithm|public key)": (".+", ".+")},
+    ),
+    Difference(
+        id="generated-key-identifiers",
+        dapr="the generated issuer has no authority key identifier, which strict verifiers refuse",
+        ours="root and issuer carry both key identifiers",
+        reason="RFC 5280, section 4.2.1.1",
+        seen={".*: (extensions|extension 2\\.5\\.29\\.35)": (".*", ".+")},
+    ),
+    Difference(
+        id="name-constraints",
+        dapr="an issuer whose name constraints forbid the names of its workloads is accepted",
+        ours="rejected",
+        reason="no client could verify a certificate",
+        seen=REFUSED,
+    ),
+    Difference(
+        id="ec-parameters",
+        dapr="a key behind a block of curve parameters, as `openssl ecparam -genkey` writes it, is rejected",
+        ours="read",
+        reason="the key is there",
+        seen=TOLERATED,
+    ),
+)
