@@ -26,6 +26,7 @@ from sentry_trio.errors import (
     InvalidConfigurationError,
     InvalidIdentityError,
     InvalidOptionsError,
+    InvalidValidatorError,
     IssuerNotValidError,
     ListenError,
     SentryError,
@@ -58,6 +59,7 @@ _CAUSES: Final[Mapping[type[SentryError], RestartFailure]] = {
     StoreError: RestartFailure.STORE,
     ApiUnavailableError: RestartFailure.STORE,
     InvalidBundleError: RestartFailure.BUNDLE,
+    InvalidValidatorError: RestartFailure.VALIDATOR,
     InvalidConfigurationError: RestartFailure.CONFIGURATION,
     IssuerNotValidError: RestartFailure.SERVER_CERTIFICATE,
     SigningError: RestartFailure.SERVER_CERTIFICATE,
@@ -148,7 +150,7 @@ async def serve(
             recorder.follow()
             return await prepare_run(surroundings, restart, may_generate=ledger.present is None)
 
-        authority = CertificateAuthority(prepare, ledger)
+        authority = CertificateAuthority(prepare, ledger, now=now)
         async with trio.open_nursery() as nursery:
             await nursery.start(authority.serve)
             task_status.started(

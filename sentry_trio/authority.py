@@ -6,13 +6,16 @@ Start, `restart` its Restart and `stop` its Stop. See docs/sentry-go.md.
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 import trio
 
-from sentry_trio.errors import SentryError
+from sentry_trio.errors import NotYetValidError, SentryError
 from sentry_trio.reload import Reload, ReloadCause, Trigger
 from sentry_trio.telemetry.logs import get_logger
+
+_LONGEST_SLEEP: Final = 60.0  # seconds
 
 _log: Final = get_logger("dapr.sentry")
 
@@ -100,13 +103,22 @@ class CertificateAuthority(Generic[AnyRun]):
     same thing.
 
     Args:
-        prepare: makes the next run; raises a SentryError where that cannot be.
+        prepare: makes the next run; raises a SentryError if that is impossible.
         ledger: told of what happens.
+        now: the wall clock, aware.
     """
 
-    def __init__(self, prepare: Callable[[], Awaitable[AnyRun]], ledger: Ledger[AnyRun]) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[], Awaitable[AnyRun]],
+        ledger: Ledger[AnyRun],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._prepare = prepare
         self._ledger = ledger
+        self._now = now
+        self._retry_at: datetime | None = None
         self._scope = trio.CancelScope()
         self._next = _Request()
         self._number = 0
@@ -137,7 +149,7 @@ class CertificateAuthority(Generic[AnyRun]):
                 try:
                     task_status.started(self)
                     while True:
-                        await self._next.asked.wait()
+                        await self._wait_for_request()
                         # A request from here on needs one more run: this one may have read the old content.
                         request, self._next = self._next, _Request()
                         request.begin()
@@ -169,6 +181,19 @@ class CertificateAuthority(Generic[AnyRun]):
         request.ask(*(causes or (ReloadCause(Trigger.CALLER),)))
         await request.answered()
 
+    async def _wait_for_request(self) -> None:
+        """Waits for a request, or makes one when a certificate that was refused before its time becomes valid."""
+        while self._retry_at is not None and not self._next.asked.is_set():
+            remaining = (self._retry_at - self._now()).total_seconds()
+            if remaining <= 0:
+                self._next.ask(ReloadCause(Trigger.ISSUER_VALID))
+            else:
+                # In steps, because the wall clock may be set meanwhile.
+                with trio.move_on_after(min(remaining, _LONGEST_SLEEP)):
+                    await self._next.asked.wait()
+        await self._next.asked.wait()
+        self._retry_at = None
+
     def stop(self) -> None:
         """Cancels `serve`."""
         self._scope.cancel()
@@ -194,6 +219,9 @@ class CertificateAuthority(Generic[AnyRun]):
             yield
         except SentryError as error:
             self._ledger.reload_failed(error, request.reload)
+            self._retry_at = _valid_from(error)
+            if self._retry_at is not None:
+                _log.info("reloading again when the certificate becomes valid", at=self._retry_at.isoformat())
             request.answer(error)
         except BaseException:
             request.answer(AuthorityStoppedError())
@@ -208,3 +236,12 @@ class CertificateAuthority(Generic[AnyRun]):
         finally:
             self._is_running, self._has_stopped = False, True
             self._next.answer(AuthorityStoppedError())
+
+
+def _valid_from(error: BaseException | None) -> datetime | None:
+    """The time at which a certificate that caused the error becomes valid; None if that is not the reason."""
+    while error is not None:
+        if isinstance(error, NotYetValidError):
+            return error.valid_from
+        error = error.__cause__
+    return None

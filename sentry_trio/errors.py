@@ -5,6 +5,7 @@ translate it: `service.py` into status codes, `cli` into exit codes. The text is
 """
 
 import enum
+from datetime import datetime
 from pathlib import Path
 
 
@@ -21,6 +22,10 @@ class InvalidOptionsError(SentryError):
 
 class InvalidConfigurationError(SentryError):
     """A configuration that cannot be read or means nothing; the text names the field where there is one."""
+
+
+class InvalidValidatorError(InvalidConfigurationError):
+    """A token validator in the configuration that can never work."""
 
 
 class ListenError(SentryError):
@@ -59,6 +64,22 @@ class InvalidBundleError(SentryError):
     def __init__(self, message: str, *parts: BundlePart) -> None:
         self.parts = parts
         super().__init__(message)
+
+
+class NotYetValidError(InvalidBundleError):
+    """A certificate of the trust bundle that becomes valid later.
+
+    Attributes:
+        valid_from: first second of its validity.
+    """
+
+    def __init__(self, message: str, *parts: BundlePart, valid_from: datetime) -> None:
+        super().__init__(message, *parts)
+        self.valid_from = valid_from
+
+
+class ClockError(SentryError):
+    """A system clock that is evidently wrong."""
 
 
 class StoreError(SentryError):

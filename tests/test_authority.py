@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from sentry_trio.authority import AlreadyRunningError, AuthorityStoppedError, CertificateAuthority
-from sentry_trio.errors import InvalidBundleError, SentryError
+from sentry_trio.errors import InvalidBundleError, NotYetValidError, SentryError
 from sentry_trio.reload import Reload, ReloadCause, Trigger
 from tests.logged import capture_logs
 
@@ -280,3 +281,65 @@ async def test_a_second_start_is_an_error_while_the_first_run_is_prepared(autoju
         await trio.sleep(1)
         authority.stop()
     assert script.made == 1
+
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@dataclass
+class WallClock:
+    """Wall clock that goes with virtual time, unless it is set."""
+
+    offset: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return START + self.offset + timedelta(seconds=trio.current_time())
+
+
+async def refused(authority: CertificateAuthority[ScriptedRun], script: Script, valid_from: datetime) -> None:
+    """A reload is refused because of a certificate that is not valid yet; the error is wrapped, as it really is."""
+    script.failing = InvalidBundleError("wrapped")
+    script.failing.__cause__ = NotYetValidError("not yet", valid_from=valid_from)
+    with pytest.raises(InvalidBundleError):
+        await authority.restart(KEY)
+    script.failing = None
+
+
+async def test_a_certificate_that_is_not_valid_yet_is_tried_again_when_it_is(autojump_clock: trio.abc.Clock) -> None:
+    script = Script()
+    authority = CertificateAuthority(script.prepare, script, now=WallClock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(authority.serve)
+        await refused(authority, script, START + timedelta(seconds=135))
+        await trio.sleep(134.9)
+        assert script.made == 2
+        await trio.sleep(0.2)
+        assert script.events[-1] == "end 1"
+        assert script.reloads[-1] == Reload((ReloadCause(Trigger.ISSUER_VALID),), 0)
+        await trio.sleep(1000)
+        assert script.made == 3
+        authority.stop()
+
+
+async def test_the_retry_follows_a_clock_that_is_set(autojump_clock: trio.abc.Clock) -> None:
+    script, clock = Script(), WallClock()
+    authority = CertificateAuthority(script.prepare, script, now=clock)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(authority.serve)
+        await refused(authority, script, START + timedelta(days=1))
+        clock.offset = timedelta(days=2)
+        await trio.sleep(61)
+        assert script.made == 3
+        authority.stop()
+
+
+async def test_a_later_reload_replaces_the_retry(autojump_clock: trio.abc.Clock) -> None:
+    script = Script()
+    authority = CertificateAuthority(script.prepare, script, now=WallClock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(authority.serve)
+        await refused(authority, script, START + timedelta(seconds=100))
+        await authority.restart(KEY)
+        await trio.sleep(1000)
+        assert script.made == 3
+        authority.stop()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from typing import Final
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.certificates import Certificate, read_certificate, write_certificates
@@ -18,6 +19,10 @@ from sentry_trio.ca.extensions import CRL_SIGN, DIGITAL_SIGNATURE, KEY_CERT_SIGN
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
 from sentry_trio.ca.public_keys import key_identifier, public_key_info
 from sentry_trio.ca.spiffe import SpiffeId, parse_trust_domain
+from sentry_trio.errors import ClockError
+
+EARLIEST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+"""A time before the first release: a clock before it is wrong."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,8 +54,14 @@ def generate(
         lifetime: how long after `now` they expire.
 
     Raises:
+        ClockError: `now` is before `EARLIEST`: nobody would accept the certificates once the clock is right.
         InvalidIdentityError: trust domain or namespace are no parts of a SPIFFE ID.
     """
+    if now < EARLIEST:
+        raise ClockError(
+            f"no certificate authority is generated: the clock says {now.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}, which "
+            "is before this program was released; set the clock and start again"
+        )
     identity = SpiffeId.make(parse_trust_domain(trust_domain), namespace, "dapr-sentry")
     window = _Window(
         (now - allowed_clock_skew).replace(microsecond=0),

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from sentry_trio.ca.certificates import Certificate, check_signed_by, shown
 from sentry_trio.ca.extensions import ANY_EXTENDED_KEY_USAGE, SERVER_AUTH
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.errors import BundlePart, InvalidBundleError
+from sentry_trio.errors import BundlePart, InvalidBundleError, NotYetValidError
 
 MAX_SIGNATURE_CHECKS = 100
 """How many candidates one search considers, as in Go: more would let a chain made for it keep a start busy for long."""
@@ -162,9 +162,10 @@ def _check(certificate: Certificate, below: tuple[Certificate, ...], now: dt.dat
     for oid in certificate.extensions.unhandled_critical:
         raise InvalidBundleError(f"x509: unhandled critical extension {oid}", part)
     if now < certificate.not_before:
-        _refuse_date(now, "before", certificate.not_before, part)
+        text = _wrong_time(now, "before", certificate.not_before)
+        raise NotYetValidError(text, part, valid_from=certificate.not_before)
     if now > certificate.not_after:
-        _refuse_date(now, "after", certificate.not_after, part)
+        raise InvalidBundleError(_wrong_time(now, "after", certificate.not_after), part)
     constraints = certificate.extensions.basic_constraints
     if constraints is not None and constraints.path_length is not None and len(below) > constraints.path_length:
         raise InvalidBundleError("x509: too many intermediates for path length constraint")
@@ -176,11 +177,10 @@ def _check_marked_as_ca(intermediate: Certificate) -> None:
         raise InvalidBundleError("x509: certificate is not authorized to sign other certificates")
 
 
-def _refuse_date(now: dt.datetime, relation: str, limit: dt.datetime, part: BundlePart) -> None:
-    raise InvalidBundleError(
+def _wrong_time(now: dt.datetime, relation: str, limit: dt.datetime) -> str:
+    return (
         "x509: certificate has expired or is not yet valid: "
-        f"current time {now.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ} is {relation} {limit:%Y-%m-%dT%H:%M:%SZ}",
-        part,
+        f"current time {now.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ} is {relation} {limit:%Y-%m-%dT%H:%M:%SZ}"
     )
 
 

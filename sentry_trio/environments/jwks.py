@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.stores.disk import Disk, Trouble
 from sentry_trio.telemetry.metrics import Metrics
@@ -27,11 +27,11 @@ def open_key_set(
     without a file is no source, while here it is waited for.
 
     Raises:
-        InvalidConfigurationError: a source that can never work; with Dapr's prefix `failed to init cache: `.
+        InvalidValidatorError: a source that can never work; with Dapr's prefix `failed to init cache: `.
     """
     source = options.source
     if not source:
-        raise InvalidConfigurationError("failed to init cache: property 'location' must not be empty")
+        raise InvalidValidatorError("failed to init cache: property 'location' must not be empty")
     if source.startswith(("https://", "http://")):
         url = UrlSource(
             source,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
-from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.settings.options import Options
@@ -170,7 +170,7 @@ class TokenValidators:
         try:
             keys, keep = open_key_set(jwks, metrics=self._metrics, now=self._now)
         except InvalidConfigurationError as error:
-            raise InvalidConfigurationError(f"{error} (token validator 'jwks' in {self._configuration})") from error
+            raise InvalidValidatorError(f"{error} (token validator 'jwks' in {self._configuration})") from error
         newest = None if self._newest is None else self._kept[self._newest].in_force
         before = newest if newest is not None and newest.keys.ready else None
         kept = self._kept[jwks] = _Kept(keys, trio.CancelScope(), before)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
 from sentry_trio.settings import jwks, token_validators
 from sentry_trio.settings.documents import read_document
 from sentry_trio.settings.durations import format_duration, parse_duration
@@ -71,12 +71,12 @@ def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -
     try:
         configuration, validators = _read(text, environ)
     except InvalidConfigurationError as error:
-        raise InvalidConfigurationError(f"cannot parse configuration {quote(name)}: {error}") from error
+        raise type(error)(f"cannot parse configuration {quote(name)}: {error}") from error
     for validator in validators:  # one at the most, as there is no other yet
         try:
             configuration = replace(configuration, jwks=read_jwks_options(validator.options))
         except InvalidConfigurationError as error:
-            raise InvalidConfigurationError(f"{error} (token validator {validator.name!r} in {name})") from error
+            raise InvalidValidatorError(f"{error} (token validator {validator.name!r} in {name})") from error
     return configuration
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.settings.durations import parse_duration
 from sentry_trio.settings.scalars import InvalidValueError, parse_bool, parse_decimal
 
@@ -42,7 +42,7 @@ def read_jwks_options(options: Mapping[str, str]) -> JwksOptions:
     """Reads options by names without case; unknown ones are not looked at.
 
     Raises:
-        InvalidConfigurationError: `failed to decode validator options: `, the option and what is wrong with it.
+        InvalidValidatorError: `failed to decode validator options: `, the option and what is wrong with it.
     """
     texts = {name.lower(): text for name, text in options.items()}
     defaults = JwksOptions()
@@ -82,5 +82,5 @@ def _switch(texts: Mapping[str, str], name: str) -> bool:
         raise _unfit(name, error) from error
 
 
-def _unfit(name: str, error: InvalidValueError) -> InvalidConfigurationError:
-    return InvalidConfigurationError(f"failed to decode validator options: {name}: {error}")
+def _unfit(name: str, error: InvalidValueError) -> InvalidValidatorError:
+    return InvalidValidatorError(f"failed to decode validator options: {name}: {error}")

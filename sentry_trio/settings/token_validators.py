@@ -8,7 +8,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
-from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.settings.documents import Scalar
 from sentry_trio.settings.scalars import InvalidValueError, parse_int
 from sentry_trio.settings.sections import Section
@@ -39,7 +39,7 @@ def read_token_validators(mtls: Section) -> tuple[TokenValidator, ...]:
     """The validators of `spec.mtls.tokenValidators`; of several with one name the last is meant, as in Dapr Sentry.
 
     Raises:
-        InvalidConfigurationError: a name that cannot be configured.
+        InvalidValidatorError: a name that cannot be configured.
     """
     found: dict[str, TokenValidator] = {}
     for section in mtls.sections("tokenValidators"):
@@ -52,11 +52,11 @@ def read_token_validators(mtls: Section) -> tuple[TokenValidator, ...]:
 def _checked_name(text: str) -> str:
     name = text.lower()
     if name in _BUILT_IN:
-        raise InvalidConfigurationError(
+        raise InvalidValidatorError(
             "invalid token validator: the built-in 'kubernetes' and 'insecure' validators cannot be configured manually"
         )
     if name not in _CONFIGURABLE:
-        raise InvalidConfigurationError(f"invalid token validator name: '{text}'; supported values: 'jwks'")
+        raise InvalidValidatorError(f"invalid token validator name: '{text}'; supported values: 'jwks'")
     return name
 
 

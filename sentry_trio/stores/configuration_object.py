@@ -105,7 +105,7 @@ def _parse(document: bytes, namespace: str, name: str) -> Configuration:
         configuration = parse_configuration(document, {}, name=name)
     except InvalidConfigurationError as error:
         reason = str(error).removesuffix(" (line 1)")
-        raise InvalidConfigurationError(f"{reason} (Configuration {namespace}/{name})") from error
+        raise type(error)(f"{reason} (Configuration {namespace}/{name})") from error
     return replace(configuration, warnings=tuple(each.replace(" (line 1)", "") for each in configuration.warnings))
 
 

@@ -82,10 +82,6 @@ class Health:
         with self.target(name).holding():
             yield
 
-    def forget(self, name: str) -> None:
-        """Wait for that target no longer, e.g. since a changed configuration has no such part."""
-        self._targets.pop(name, None)
-
     @property
     def is_ready(self) -> bool:
         """Whether every target is; also if there is none."""

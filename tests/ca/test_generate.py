@@ -14,7 +14,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType, read_private_key
 from sentry_trio.ca.public_keys import PublicKey, key_identifier, public_key_info
 from sentry_trio.ca.verify import verify
-from sentry_trio.errors import InvalidIdentityError
+from sentry_trio.errors import ClockError, InvalidIdentityError
 
 from .making import DAY, NOW, SKEW, extension, generated, key_usage, parsed
 
@@ -138,3 +138,9 @@ def test_serial_numbers_differ() -> None:
     drawn = {new_serial_number() for _ in range(50)}
     assert len(drawn) == 50
     assert max(drawn).bit_length() > 110
+
+
+def test_nothing_is_generated_by_a_clock_before_the_release() -> None:
+    start_of_unix = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    with pytest.raises(ClockError, match="the clock says 1970-01-01T00:00:00Z, which is before this program was rel"):
+        generate("td", "ns", KeyType.P256, now=start_of_unix, allowed_clock_skew=SKEW)

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives import serialization
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.certificates import Certificate, read_certificates, write_certificates
 from sentry_trio.ca.distinguished_names import shown_name
-from sentry_trio.ca.keys import write_private_key
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType, write_private_key
 from sentry_trio.ca.verify import verify, verify_public
-from sentry_trio.errors import InvalidBundleError
+from sentry_trio.errors import InvalidBundleError, NotYetValidError
 
 from .making import (
     ANY_USAGE,
@@ -311,3 +312,14 @@ def test_written_certificates_are_the_bundle() -> None:
     assert bundle.chain_pem == write_certificates([below, middle])
     again = verify(StoredBundle(bundle.anchors_pem, bundle.chain_pem, write_private_key(bundle.key)), NOW)
     assert again.fingerprint == bundle.fingerprint
+
+
+def test_a_certificate_that_is_not_valid_yet_says_when_it_will_be() -> None:
+    stored = generate("td", "ns", KeyType.P256, now=NOW, allowed_clock_skew=dt.timedelta())
+    with pytest.raises(InvalidBundleError) as caught:
+        verify(stored, NOW - DAY)
+    cause: BaseException | None = caught.value
+    while cause is not None and not isinstance(cause, NotYetValidError):
+        cause = cause.__cause__
+    assert cause is not None
+    assert cause.valid_from == NOW

@@ -68,8 +68,13 @@ _MEANINGLESS = [
     BadEdit("configuration loops", replaced(CONFIG, link(CONFIG)), "too many levels of symbolic links", (CONFIG,)),
     BadEdit("configuration unreadable", mode(CONFIG, 0), "permission denied", (CONFIG,), unprivileged=True),
 ]
+_OF_VALIDATORS = {"unknown validator", "built-in validator", "no key set"}
 _CONFIGURATION = [
-    replace(each, cause=RestartFailure.CONFIGURATION, recovery=put_back if index % 2 else put_better)
+    replace(
+        each,
+        cause=RestartFailure.VALIDATOR if each.name in _OF_VALIDATORS else RestartFailure.CONFIGURATION,
+        recovery=put_back if index % 2 else put_better,
+    )
     for index, each in enumerate(_MEANINGLESS)
 ]
 _UNUSABLE = [

@@ -77,7 +77,7 @@ def _healthy(replica: str, digest: str) -> dict[str, str]:
         )
     for reason in _REASONS:
         told[f'dapr_sentry_cert_sign_failure_total{{reason="{reason}"}}'] = rising(0)
-    for reason in ("issuer_not_valid", "signing", "internal"):
+    for reason in ("issuer_not_valid", "signing"):
         told[f'dapr_sentry_servercert_issue_failed_total{{reason="{reason}"}}'] = rising(0)
     for reason in ("queue_full", "in_vain", "no_turn"):
         told[f'sentry_grpc_calls_shed_total{{reason="{reason}"}}'] = rising(0)

@@ -1,5 +1,6 @@
 """docs/metrics.md tells every series that there is, by name, type, labels and their values, and no other."""
 
+import ast
 import enum
 import re
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import Any, get_args
 import pytest
 from grpclib.const import Status
 
+import sentry_trio
 from sentry_trio.telemetry.metrics import (
     CertificateExpiry,
     CertificateRole,
     Metrics,
     OidcPath,
     RestartFailure,
+    ServerCertificateFailure,
     SignFailure,
     Stage,
 )
@@ -135,3 +138,26 @@ def test_stages_are_those_of_the_code() -> None:
 def test_causes_say_whose_affair_they_are() -> None:
     rows = _tables(_section("causes-of-a-signing-request-that-failed"))[1:]
     assert {row[1] for row in rows} == {"caller", "operator", "either"}
+
+
+PACKAGE = Path(sentry_trio.__file__).parent
+# The roles of certificates are texts of the trust bundle's report; other labels are literals, which mypy checks.
+LABELS = (OidcPath, RestartFailure, ServerCertificateFailure, SignFailure)
+
+
+def referenced() -> set[tuple[str, str]]:
+    """Enum members that production code names outside the series, as pairs of class and member."""
+    modules = [path for path in PACKAGE.rglob("*.py") if PACKAGE / "telemetry" not in path.parents]
+    return {
+        (node.value.id, node.attr)
+        for path in modules
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+@pytest.mark.parametrize("values", LABELS)
+def test_every_value_of_a_label_is_set_somewhere(values: type[enum.Enum]) -> None:
+    """`spoken` sets each value itself, and so cannot notice one that production code never sets."""
+    named = referenced()
+    assert [each.name for each in values if (values.__name__, each.name) not in named] == []

@@ -58,14 +58,6 @@ def test_a_name_is_one_target() -> None:
     assert health.target("sentry-server") is health.target("sentry-server")
 
 
-def test_a_forgotten_target_is_not_waited_for() -> None:
-    health = Health()
-    health.target("oidc-server")
-    health.forget("oidc-server")
-    health.forget("never-heard-of")
-    assert health.is_ready
-
-
 def test_ready_for_as_long_as_a_block_runs() -> None:
     health = Health()
     seen = []

@@ -14,7 +14,6 @@ class ServerCertificateFailure(enum.StrEnum):
 
     ISSUER_NOT_VALID = "issuer_not_valid"
     SIGNING = "signing"
-    INTERNAL = "internal"
 
 
 class RestartFailure(enum.StrEnum):

@@ -13,7 +13,7 @@ import httpcore
 import trio
 
 from sentry_trio.ca.pem import blocks
-from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.validators.jwks.keyset import SourceError
 
 MOST_BYTES: Final = 1 << 20
@@ -46,7 +46,7 @@ def make_context(ca_certificate: str) -> ssl.SSLContext:
         ca_certificate: PEM or the path of a file with it, and then nothing else is trusted; empty for the system's.
 
     Raises:
-        InvalidConfigurationError: with Dapr's texts `failed to load CA certificate: ` and `failed to add root
+        InvalidValidatorError: with Dapr's texts `failed to load CA certificate: ` and `failed to add root
             certificate to certificate pool`.
     """
     # Not by create_default_context, which from Python 3.13 on refuses authorities that Go and others accept.
@@ -62,9 +62,9 @@ def make_context(ca_certificate: str) -> ssl.SSLContext:
         for der in found:
             context.load_verify_locations(cadata=der)
     except (ssl.SSLError, ValueError) as error:
-        raise InvalidConfigurationError(f"failed to add root certificate to certificate pool: {error}") from error
+        raise InvalidValidatorError(f"failed to add root certificate to certificate pool: {error}") from error
     if not found:
-        raise InvalidConfigurationError("failed to add root certificate to certificate pool")
+        raise InvalidValidatorError("failed to add root certificate to certificate pool")
     return context
 
 
@@ -75,7 +75,7 @@ def _pem(ca_certificate: str) -> bytes:
         with Path(ca_certificate).open("rb") as file:
             return file.read(_MOST_CERTIFICATES)
     except (OSError, ValueError) as error:
-        raise InvalidConfigurationError(f"failed to load CA certificate: {error}") from error
+        raise InvalidValidatorError(f"failed to load CA certificate: {error}") from error
 
 
 def without_credentials(url: str) -> str:

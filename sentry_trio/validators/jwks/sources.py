@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import trio
 
-from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, read_keys
 from sentry_trio.validators.jwks.keyset import Loaded, SourceError
@@ -36,7 +36,7 @@ class InlineSource:
         text: JSON, or standard base64 of it, with padding or without.
 
     Raises:
-        InvalidConfigurationError: it is neither.
+        InvalidValidatorError: it is neither.
     """
 
     name = "the configuration"
@@ -45,7 +45,7 @@ class InlineSource:
         try:
             self._loaded = _read(_decoded(text), _ALL)
         except SourceError as error:
-            raise InvalidConfigurationError(
+            raise InvalidValidatorError(
                 "failed to init cache: failed to parse property 'location': not a URL, path to local file, or JSON "
                 "value (optionally base64-encoded)"
             ) from error
@@ -88,7 +88,7 @@ class UrlSource:
         now: the wall clock, aware.
 
     Raises:
-        InvalidConfigurationError: the CA certificate cannot be used.
+        InvalidValidatorError: the CA certificate cannot be used.
     """
 
     def __init__(self, url: str, *, ca_certificate: str, timeout: float, now: Callable[[], datetime]) -> None:
@@ -105,8 +105,8 @@ class UrlSource:
             _log.warning("Loading JWKS from an HTTP endpoint without TLS: this is not recommended on production")
         try:
             fetching.make_context(ca_certificate)
-        except InvalidConfigurationError as error:
-            raise InvalidConfigurationError(f"failed to init cache: {error}") from error
+        except InvalidValidatorError as error:
+            raise InvalidValidatorError(f"failed to init cache: {error}") from error
 
     async def load(self) -> Loaded:
         """What is answered now."""
@@ -115,7 +115,7 @@ class UrlSource:
             context = await trio.to_thread.run_sync(
                 self._fetching.make_context, self._ca_certificate, abandon_on_cancel=True
             )
-        except InvalidConfigurationError as error:
+        except InvalidValidatorError as error:
             raise SourceError(str(error)) from error
         answer = await self._fetching.fetch(self._url, context, timeout=self._timeout)
         try:
