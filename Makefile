@@ -1,4 +1,4 @@
-# Two commands are enough on a machine with Python 3.11 or later and make: `make run` and `make test`.
+# Two commands are enough on a machine with Python 3.11 to 3.13 and make: `make run` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -29,7 +29,7 @@ image-tree: $(VENV)/.run ## Make the container image's files in build/image, wit
 	$(BIN)/python -m image packages build/packages
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python -m image tree build/packages build/image
 
-test: lint types drift unit ## Install, then run everything that CI runs
+test: lint types drift unit ## Install, then check style, types and generated files, and run the tests; CI also runs test-dapr and docs
 
 unit: $(VENV)/.dev ## Run the tests with branch coverage
 	@rm -f .coverage .coverage.*

@@ -139,6 +139,7 @@ async def serve(
             now=now,
             authority_serves=lambda: ledger.serves,
             recorder=recorder,
+            conditions=ledger.conditions,
         )
 
         async def restart(*causes: ReloadCause) -> None:

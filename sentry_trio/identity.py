@@ -11,6 +11,7 @@ from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import generate_key, serving_key_type, write_private_key
 from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.conditions import Condition
 from sentry_trio.errors import IssuerNotValidError, SigningError
 from sentry_trio.grpc import server_context
 from sentry_trio.telemetry.logs import get_logger, shown_time
@@ -89,8 +90,10 @@ class ServingIdentity:
         self._certificate = certificate
         self._due = _half_life(certificate, now)
 
-    async def keep_fresh(self, *, metrics: Metrics) -> NoReturn:
-        """Renews the certificate at its half life, until cancelled; retries and logs a failure every 10 s.
+    async def keep_fresh(self, *, metrics: Metrics, failing: Condition) -> NoReturn:
+        """Renews the certificate at its half life, until cancelled; retries a failure every 10 s.
+
+        A failure is an error line when it begins or its reason changes, and sets `failing` as long as it lasts.
 
         Dapr Sentry 1.18 takes half the time from notBefore to notAfter, 11 h 52 min 30 s after issue by default.
 
@@ -116,11 +119,16 @@ class ServingIdentity:
                     self._renew()
                 except (IssuerNotValidError, SigningError) as error:
                     metrics.server_certificate_failed(_failure(error))
-                    _log.error(f"Error renewing identity, trying again in {_RETRY.seconds} seconds: {error}")
+                    message = f"the serving certificate cannot be renewed: {error}"
+                    log = _log.debug if message == failing.message else _log.error
+                    log(f"Error renewing identity, trying again in {_RETRY.seconds} seconds: {error}")
+                    failing.set(message)
                     await trio.sleep(_RETRY.total_seconds())
                 else:
+                    failing.clear()
                     _log.info(f"Successfully renewed workload identity; {self._expiry}, {self._renewal}")
         finally:
+            failing.clear()
             _log.debug("stopping workload identity expiry watcher")
 
     @property

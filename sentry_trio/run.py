@@ -17,6 +17,7 @@ from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.lineage import Link, lineage, serving_link
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, Ingredients, Notice
 from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError, IssuerNotValidError, SigningError
 from sentry_trio.grpc import Limits, serve_grpc
@@ -52,6 +53,7 @@ class Surroundings:
         now: the wall clock, aware.
         authority_serves: whether there is a run that serves, be it this one or another.
         recorder: keeps what is decided of requests.
+        conditions: problems that last; `serving-certificate` is set while that cannot be renewed.
     """
 
     options: Options
@@ -61,6 +63,7 @@ class Surroundings:
     now: Callable[[], datetime]
     authority_serves: Callable[[], bool]
     recorder: Recorder = field(default_factory=Unrecorded)
+    conditions: Conditions = field(default_factory=Conditions)
 
 
 class Run:
@@ -119,7 +122,8 @@ class Run:
         """
         around = self._surroundings
         async with trio.open_nursery() as run:
-            run.start_soon(lambda: self._identity.keep_fresh(metrics=around.metrics))
+            failing = around.conditions.condition("serving-certificate")
+            run.start_soon(lambda: self._identity.keep_fresh(metrics=around.metrics, failing=failing))
             run.start_soon(lambda: watch_expiry(self.bundle, now=around.now, report=self._report_expiry))
             run.start_soon(self._ingredients.watch, self._changed)
             await run.start(self._serve_grpc)

@@ -10,14 +10,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from sentry_trio.ca.issue import IssuedCertificate, Issuer
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import SigningError
 from sentry_trio.identity import ServingIdentity
 from sentry_trio.telemetry.metrics import Metrics
 from tests.authorities import SKEW, made_bundle, wall_clock
 from tests.ca.making import parsed
+from tests.logged import capture_logs
 from tests.telemetry.scraping import value
 
 ID = SpiffeId.make("localhost", "default", "dapr-sentry")
+
+
+def failing() -> Condition:
+    return Conditions().condition("serving-certificate")
 
 
 class Clock:
@@ -60,7 +66,7 @@ async def test_it_is_renewed_at_half_life(autojump_clock: trio.testing.MockClock
     serving = identity(Issuer(made_bundle()), Clock())
     first, context = serving.certificate, serving.context
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics()))
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics(), failing=failing()))
         half = timedelta(hours=11, minutes=52, seconds=30).total_seconds()
         await trio.sleep(half - 1)
         assert serving.certificate is first
@@ -88,7 +94,7 @@ async def test_a_failed_renewal_is_tried_again_every_10_s(autojump_clock: trio.t
     serving = identity(issuer, Clock())
     first = serving.certificate
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics, failing=failing()))
         await trio.sleep(timedelta(hours=11, minutes=52, seconds=30).total_seconds() + 29)
         assert (serving.certificate is first, issuer.calls) == (True, 4)
         await trio.sleep(2)
@@ -111,7 +117,7 @@ async def test_near_its_issuer_s_end_it_is_not_renewed_all_the_time(autojump_clo
 
     serving = identity(Counting(bundle), clock)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics()))
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics(), failing=failing()))
         await trio.sleep(470)
         assert serving.certificate.not_after == bundle.not_after
         assert 3 < Counting.calls < 15
@@ -119,18 +125,25 @@ async def test_near_its_issuer_s_end_it_is_not_renewed_all_the_time(autojump_clo
 
 
 async def test_after_its_issuer_s_end_it_keeps_what_it_has(autojump_clock: trio.testing.MockClock) -> None:
-    clock, metrics = Clock(), Metrics()
+    clock, metrics, conditions = Clock(), Metrics(), Conditions()
+    condition = conditions.condition("serving-certificate")
     serving = identity(Issuer(made_bundle(now=clock(), lifetime=timedelta(minutes=1))), clock)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
-        await trio.sleep(58)
-        shown = serving.certificate
-        assert serving.is_valid()
-        await trio.sleep(62)
-        assert serving.certificate is shown
-        assert not serving.is_valid()
-        nursery.cancel_scope.cancel()
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics, failing=condition))
+            await trio.sleep(58)
+            shown = serving.certificate
+            assert serving.is_valid()
+            assert conditions.summary is None
+            await trio.sleep(62)
+            assert serving.certificate is shown
+            assert not serving.is_valid()
+            assert "the serving certificate cannot be renewed: the issuer certificate" in str(condition.message)
+            nursery.cancel_scope.cancel()
+    # Several attempts, one line; and a run that has ended reports nothing.
     assert value(metrics, "dapr_sentry_servercert_issue_failed_total", reason="issuer_not_valid") >= 5
+    assert [line["log_level"] for line in lines if "has expired" in str(line["event"])].count("error") == 1
+    assert conditions.summary is None
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=10), timedelta(days=400)], ids=["hours", "days"])
@@ -143,7 +156,7 @@ async def test_it_is_renewed_once_the_clock_has_been_set_back(
     clock.set_by(ahead)
     serving = identity(Issuer(bundle), clock)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics, failing=failing()))
         await trio.sleep(60)
         first = serving.certificate
         clock.set_by(-ahead)
@@ -166,7 +179,7 @@ async def test_a_clock_within_the_skew_renews_nothing(autojump_clock: trio.testi
     serving = identity(Issuer(made_bundle(now=clock() - timedelta(days=1))), clock)
     first = serving.certificate
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics()))
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics(), failing=failing()))
         clock.set_by(-SKEW + timedelta(seconds=30))
         await trio.sleep(20)
         assert serving.is_valid()
@@ -180,7 +193,7 @@ async def test_an_issuer_that_is_not_valid_either_is_tried_until_it_is(autojump_
     clock.set_by(ahead)
     serving = identity(Issuer(made_bundle(now=clock())), clock)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics))
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=metrics, failing=failing()))
         clock.set_by(-ahead)
         await trio.sleep(60)
         assert not serving.is_valid()
