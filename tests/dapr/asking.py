@@ -100,11 +100,12 @@ def reply_fields(reply: Reply, skew: timedelta) -> Fields:
         return {"status": reply.status, "text": reply.text}
     chain = reply.response.workload_certificate
     leaf, _, rest = chain.partition(_END)
-    certificate = x509.load_pem_x509_certificate(leaf + _END)
+    certificate, issuer = _loaded(ssl.PEM_cert_to_DER_cert((leaf + _END).decode()))
     until = reply.response.valid_until.ToDatetime(tzinfo=UTC)
     return {
         "status": reply.status,
         **certificate_fields(certificate, reply, skew),
+        "issuer": issuer.hex(),
         "issuer chain": rest.decode(),
         "trust anchors": repr(list(reply.response.trust_chain_certificates)),
         "valid_until": "not after" if until == certificate.not_valid_after_utc else str(until),
@@ -112,17 +113,20 @@ def reply_fields(reply: Reply, skew: timedelta) -> Fields:
     }
 
 
+def _loaded(der: bytes) -> tuple[x509.Certificate, bytes]:
+    """A certificate, and its issuer's name as bytes: an `&` in it is read by Go and refused by `cryptography`."""
+    issuer = read_certificate(der).issuer
+    return x509.load_der_x509_certificate(der.replace(issuer, issuer.replace(b"&", b"+"))), issuer
+
+
 def certificate_fields(certificate: x509.Certificate, reply: Reply, skew: timedelta) -> Fields:
     """The fields of a certificate; times are compared with the call's, random values only by kind."""
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    # Names are compared as bytes: `cryptography` refuses some that Go reads.
-    names = read_certificate(certificate.public_bytes(serialization.Encoding.DER))
     earliest = reply.before.replace(microsecond=0) - skew
     fields = {
         "version": certificate.version.name,
         "serial": "up to 128 bits" if 0 <= certificate.serial_number < 2**128 else str(certificate.serial_number),
-        "subject": names.subject.hex(),
-        "issuer": names.issuer.hex(),
+        "subject": certificate.subject.public_bytes().hex(),
         "not before": "the call minus the skew" if earliest <= begin <= reply.after - skew else str(begin),
         "lifetime": str(end - begin),
         "signature algorithm": certificate.signature_algorithm_oid.dotted_string,

@@ -166,6 +166,12 @@ SEEN: Seen = {
     "issuer-must-be-a-ca": ("issuer without CA", "issuer without basic constraints", "issuer that may not sign"),
     "path-length": ("root with path length 0",),
     "name-constraints": ("name-constraints-uri",),
+    "untidy-pem": (
+        "anchors-lost-without-newline",
+        "anchors-lost-without-newline/two",
+        "chain-with-byte-order-mark",
+    ),
+    "jwt-key-id-of-the-set": ("padded key set",),
     "ec-parameters": ("key-ec-parameters",),
     "incomplete-files": ("no key", "no root"),
     "lifetime-within-the-issuer": ("issuer that expires soon",),

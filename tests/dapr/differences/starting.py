@@ -22,7 +22,7 @@ ENTRIES: Final = (
     Difference(
         id="configuration-values",
         dapr="any lifetime and skew, also zero and negative",
-        ours="`workloadCertTTL` must be at least a second, `allowedClockSkew` not negative",
+        ours="`workloadCertTTL` must be positive, `allowedClockSkew` not negative",
         reason="such certificates are never valid",
         seen=REFUSED,
     ),
