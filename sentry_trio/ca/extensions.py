@@ -75,7 +75,7 @@ class Extensions:
 
     Attributes:
         basic_constraints: see `BasicConstraints`.
-        key_usage: numbers of the bits that are set.
+        key_usage: numbers of the bits that are set; None if no bit is.
         extended_key_usage: object identifiers in dotted form.
         subject_key_identifier: the identifier.
         authority_key_identifier: the identifier; None also if the extension has only issuer and serial number.
@@ -158,7 +158,8 @@ def _read_basic_constraints(extensions: Extensions, value: bytes) -> None:
 def _read_key_usage(extensions: Extensions, value: bytes) -> None:
     octets, _ = Reader(value).bit_string("keyUsage")
     bits = int.from_bytes(octets[:2].ljust(2, b"\0"), "big")
-    extensions.key_usage = frozenset(number for number in range(9) if bits & 0x8000 >> number)
+    # To Go, a key usage without any bit (RFC 5280, 4.2.1.3, forbids it) is no restriction.
+    extensions.key_usage = frozenset(number for number in range(9) if bits & 0x8000 >> number) or None
 
 
 def _read_extended_key_usage(extensions: Extensions, value: bytes) -> None:
