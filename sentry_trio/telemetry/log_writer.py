@@ -143,7 +143,20 @@ class LogWriter:
 
     def _write(self, data: bytes) -> None:
         # What is left of a line that was cut short must not run into the next.
-        rest = memoryview(b"\n" + data if self._is_torn else data)
+        text = b"\n" + data if self._is_torn else data
+        written = self._put(text)
+        if written < len(text):
+            self._is_torn = text[written - 1 : written] != b"\n" if written else self._is_torn
+            self._lines_failed += text.count(b"\n", max(written, len(text) - len(data)))
+            return
+        self._is_torn = False
+        if (dropped := self.dropped) > self._lines_reported:
+            count, self._lines_reported = dropped - self._lines_reported, dropped
+            self._on_dropped(count)
+
+    def _put(self, text: bytes) -> int:
+        """Writes until everything is written or a write fails; returns the number of bytes written."""
+        rest = memoryview(text)
         with self.alone:
             while rest:
                 try:
@@ -152,14 +165,7 @@ class LogWriter:
                     select.select([], [self._descriptor], [])
                 except OSError:
                     break
-        if rest:
-            self._is_torn = len(rest) < len(data) and data[-len(rest) - 1 : -len(rest)] != b"\n"
-            self._lines_failed += bytes(rest).count(b"\n")
-            return
-        self._is_torn = False
-        if (dropped := self.dropped) > self._lines_reported:
-            count, self._lines_reported = dropped - self._lines_reported, dropped
-            self._on_dropped(count)
+        return len(text) - len(rest)
 
     def _reopen(self) -> bool:
         if self._path is not None:

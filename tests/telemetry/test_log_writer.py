@@ -122,10 +122,9 @@ def test_a_pipe_that_does_not_block_is_waited_for() -> None:
         assert made.writer.dropped == 0
 
 
-def test_what_cannot_be_written_is_counted_and_a_torn_line_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    room = [7]
+def with_room(monkeypatch: pytest.MonkeyPatch, size: int) -> list[int]:
+    """Makes writes fail as on a full disk; returns the number of bytes that fit, to be changed by the test."""
+    room = [size]
     written = os.write
 
     def short(descriptor: int, data: bytes | memoryview) -> int:
@@ -136,6 +135,13 @@ def test_what_cannot_be_written_is_counted_and_a_torn_line_ends(
         return taken
 
     monkeypatch.setattr(os, "write", short)
+    return room
+
+
+def test_what_cannot_be_written_is_counted_and_a_torn_line_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = with_room(monkeypatch, 7)
     path = tmp_path / "log"
     with watched(path=path) as made:
         made.writer.write("one\ntwo\nthree\n")
@@ -147,6 +153,24 @@ def test_what_cannot_be_written_is_counted_and_a_torn_line_ends(
         assert made.writer.drain(PATIENCE)
         assert made.dropped == [2]
     assert path.read_text() == "one\ntwo\nfour\n"
+
+
+def test_a_line_that_was_torn_ends_after_further_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = with_room(monkeypatch, 2)
+    path = tmp_path / "log"
+    with watched(path=path) as made:
+        for number, line in enumerate(("torn\n", "lost\n"), start=1):
+            made.writer.write(line)
+            assert made.writer.drain(PATIENCE)
+            assert made.writer.dropped == number
+        room[0] = 1  # the line break alone
+        made.writer.write("lost too\n")
+        assert made.writer.drain(PATIENCE)
+        room[0] = 1000
+        made.writer.write("whole\n")
+        assert made.writer.drain(PATIENCE)
+        assert made.dropped == [3]
+    assert path.read_text() == "to\nwhole\n"
 
 
 def test_a_renamed_file_is_reopened(tmp_path: Path) -> None:
