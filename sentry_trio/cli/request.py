@@ -61,9 +61,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("--id", required=True, help="app ID, the last segment of the SPIFFE ID")
-    add("--namespace", default="default", help="namespace of the workload (default: %(default)s)")
-    add("--trust-domain", default="", help="trust domain to ask for (default: the authority's choice, 'public')")
+    add("--id", type=_text, required=True, help="app ID, the last segment of the SPIFFE ID")
+    add("--namespace", type=_text, default="default", help="namespace of the workload (default: %(default)s)")
+    add(
+        "--trust-domain",
+        type=_text,
+        default="",
+        help="trust domain to ask for (default: the authority's choice, 'public')",
+    )
     add("--address", default="127.0.0.1:50001", help="host:port of the authority (default: %(default)s)")
     add(
         "--trust-anchors",
@@ -81,7 +86,14 @@ def parser() -> argparse.ArgumentParser:
         default="unknown",
         help="who checks the request (default: the authority's choice)",
     )
-    add("--jwt-audience", action="append", default=[], metavar="AUDIENCE", help="audience of a JWT; may be repeated")
+    add(
+        "--jwt-audience",
+        type=_text,
+        action="append",
+        default=[],
+        metavar="AUDIENCE",
+        help="audience of a JWT; may be repeated",
+    )
     add("--print-jwts", action="store_true", help="print the JWTs themselves too; they are secrets")
     add(
         "--key-type",
@@ -136,6 +148,17 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
         return 1
     _show(obtained, asked.out, jwts, print_jwts=asked.print_jwts)
     return 0
+
+
+def _text(value: str) -> str:
+    """Returns an argument that is part of the request, and so must be UTF-8.
+
+    Raises:
+        argparse.ArgumentTypeError: it has bytes that are not; Python hands these on as surrogates.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise argparse.ArgumentTypeError(f"{value!r} is not valid UTF-8")
+    return value
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -174,8 +174,11 @@ def test_a_trust_domain_may_be_written_as_a_spiffe_id(running: tuple[str, ...], 
             ["--id=x", f"--address={address}"]
             for address in ("x:0", "x:65536", f"{'a' * 300}:1", "a:b:1", f"x:{'9' * 5000}")
         ),
+        # Bytes that are not UTF-8, as Python hands them on.
+        ["--id=\udcff"],
+        *(["--id=x", f"{flag}=\udcff"] for flag in ("--namespace", "--trust-domain", "--jwt-audience")),
     ],
-    ids=lambda arguments: " ".join(arguments)[:40],
+    ids=lambda arguments: ascii(" ".join(arguments)[:40]),
 )
 def test_a_command_line_that_is_not_understood(arguments: list[str]) -> None:
     result = request(*arguments)
