@@ -143,7 +143,7 @@ async def serve(
         )
 
         async def restart(*causes: ReloadCause) -> None:
-            # The ledger has recorded the failure; the run that asked continues.
+            # The ledger has recorded the failure; the current run continues.
             with suppress(SentryError):
                 await authority.restart(*causes)
 
@@ -228,7 +228,7 @@ async def _oidc(options: Options, metrics: Metrics, health: Health) -> AsyncIter
     if not (options.oidc_enabled and options.jwt_enabled):
         _log.info("OIDC HTTP server is disabled")
         if options.oidc_enabled:
-            _log.warning("--oidc-enabled has no effect without --jwt-enabled: there are no keys to tell of")
+            _log.warning("--oidc-enabled has no effect without --jwt-enabled: there are no keys to publish")
         yield _to_nobody, None
         return
     from sentry_trio.oidc.server import OidcServer
@@ -287,10 +287,10 @@ class _Ledger:
     def serving(self, run: Run, number: int, reload: Reload | None) -> None:
         former, fingerprint = self.present, run.bundle.fingerprint
         if former is not None and former.bundle.fingerprint != fingerprint:
-            self.tell(Notice.REPLACED, f"a trust bundle that was changed is in use: {fingerprint}")
+            self.tell(Notice.REPLACED, f"a changed trust bundle is in use: {fingerprint}")
         keys = run.published and run.published.fingerprint
         if former is not None and keys != (former.published and former.published.fingerprint):
-            self.tell(Notice.JWT_KEYS_REPLACED, f"JWT keys that were changed are in use: {keys or 'none'}")
+            self.tell(Notice.JWT_KEYS_REPLACED, f"changed JWT keys are in use: {keys or 'none'}")
         if former is not None and reload is not None:
             _log.info(
                 "reload succeeded",

@@ -170,7 +170,7 @@ def _client_context(trust_anchors: bytes) -> ssl.SSLContext:
 
 
 def _misfit(trust_anchors: bytes) -> str:
-    """Why OpenSSL cannot read them; its own texts name its files and lines."""
+    """Returns the reason why OpenSSL cannot read them; its own texts name its source files."""
     if not trust_anchors.strip():
         return "the file is empty"
     if b"-----BEGIN CERTIFICATE-----" not in trust_anchors:
@@ -213,7 +213,7 @@ async def _ask(
 
 
 def _reason(error: OSError) -> str:
-    """Why a connection could not be made; asyncio's errors name the call and not the cause."""
+    """Returns the reason why a connection failed; asyncio's errors name the call and not the cause."""
     # With several addresses asyncio joins the texts of all errors into one that has no number.
     if error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error):
         return "connection refused: is the CA running?"

@@ -148,9 +148,9 @@ class NotPermittedError(SentryError):
 
 
 class MalformedRequestError(NotPermittedError):
-    """A validator refuses a request that no caller may make, such as one without an app ID.
+    """A validator rejects a request that no caller may make, such as one without an app ID.
 
-    Dapr Sentry answers it as it answers callers that are not permitted.
+    Dapr Sentry answers PermissionDenied, as to callers that are not permitted.
     """
 
 
@@ -193,7 +193,7 @@ class ApiUnavailableError(SentryError):
 
 
 class ApiUnreachableError(ApiUnavailableError):
-    """No answer has come from the Kubernetes API server: no connection, or none in time."""
+    """The Kubernetes API server did not answer: no connection, or no answer in time."""
 
 
 class ApiRefusedError(SentryError):

@@ -68,7 +68,7 @@ class ServingIdentity:
         return self._certificate
 
     def is_valid(self) -> bool:
-        """Returns true if clients with the right time accept the certificate now shown."""
+        """Returns whether the current certificate is valid at the present time."""
         return self._certificate.not_before <= self._now() <= self._certificate.not_after
 
     def _renew(self) -> None:
@@ -97,8 +97,8 @@ class ServingIdentity:
 
         Dapr Sentry 1.18 takes half the time from notBefore to notAfter, 11 h 52 min 30 s after issue by default.
 
-        The certificate is also renewed if the clock was set back to before its notBefore. Its half life may be far off
-        then, and no client accepts it before.
+        The certificate is also renewed if the clock was set back to before its notBefore: no client accepts it then,
+        and its half life may be far off.
         """
         _log.info(f"Starting workload identity expiry watcher; {self._expiry}, {self._renewal}")
         try:

@@ -63,8 +63,8 @@ class ServerObserver(Observer):
         _log.error("connection ended by an unexpected error", peer=_address(peer), exc_info=error)
 
     def accept_failed(self, error: OSError) -> None:
-        """For the operator, who can raise the limit. It goes on ten times a second as long as that lasts."""
-        self._not_accepted.warning(f"cannot accept connections for the moment: {error}; raise the limit of open files")
+        """Logs the failure, throttled: the server retries ten times a second. The operator can raise the limit."""
+        self._not_accepted.warning(f"cannot accept connections: {error}; raise the limit of open files")
 
     def call_queued(self) -> None:
         """Counts it."""

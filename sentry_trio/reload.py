@@ -1,4 +1,4 @@
-"""Reloads: why the authority starts a new run, and how long that took."""
+"""Reloads of the authority: their causes and their duration."""
 
 import enum
 from dataclasses import dataclass

@@ -73,8 +73,8 @@ class Run:
         bundle: the trust bundle that it signs with.
         configuration: its settings.
         loaded_at: when that was read.
-        targets: what else has to be ready, besides that it serves: a serving certificate that is valid now, and the
-            targets of its `Ingredients`.
+        targets: further readiness targets: a serving certificate that is valid now, and the targets of its
+            `Ingredients`.
     """
 
     def __init__(self, surroundings: Surroundings, ingredients: Ingredients, changed: Changed) -> None:
@@ -239,7 +239,7 @@ def _own_identity(options: Options) -> SpiffeId:
 
 
 def _warn_of_settings(configuration: Configuration, options: Options) -> None:
-    """Warns of settings that have no effect, or one that nobody wants."""
+    """Warns of settings that have no effect, and of lifetimes up to the clock skew."""
     for warning in configuration.warnings:
         _log.warning(f"{options.config or 'Configuration'}: {warning}")
     named = configuration.control_plane_trust_domain

@@ -49,8 +49,8 @@ class _Answer(NamedTuple):
     Attributes:
         status: of gRPC.
         reason: counted.
-        text: for the caller, if the error's own text is not for strangers.
-        is_fault: True if the operator has to act; the error is logged as such, any other at debug.
+        text: sent to the caller in place of the error's own text, which may hold internals.
+        is_fault: True if the operator has to act: the error is logged as an error, any other at debug.
     """
 
     status: Status
@@ -135,7 +135,7 @@ class CertificateService:
     def __mapping__(self) -> Mapping[str, Handler]:
         """Maps the path to the handler, as the generated base class does; its module imports asyncio.
 
-        The request type is one that refuses a request beyond its bounds before it is parsed.
+        The request type rejects a request out of bounds before it is parsed.
         """
         return {
             "/dapr.proto.sentry.v1.CA/SignCertificate": Handler(
@@ -234,7 +234,7 @@ class CertificateService:
     ) -> None:
         """Adds one JWT for the trust domain and all requested audiences, and one for each of these alone.
 
-        daprd looks the trust domain's own token up by its name, as Dapr Sentry's map has it.
+        daprd looks up the trust domain's own token by its name, as in Dapr Sentry's map.
         """
         audiences = [vouched.trust_domain, *request.jwt_audiences]
         issue = partial(jwts.issue, identity.spiffe_id, now=self._now(), not_after=issued.not_after)

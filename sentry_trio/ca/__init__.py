@@ -26,10 +26,10 @@ JWTs beside certificates, imported only where they are issued:
     jwts published  what others need to know of them, at no cost
 
 What these stand on:
-    certificates    certificates, read from DER; questions asked of one or two of them
+    certificates    certificates, read from DER, and checks on them
     extensions      extensions of certificates; general_names and distinguished_names: the names in them
     signatures      signature algorithms: verifying and signing; public_keys: the keys that verify
     compose         certificates, written in DER
     asn1            reader and writer of DER
-    parsing         the boundary around parsers: whatever they raise is an error about the input
+    parsing         error boundary around parsers of untrusted bytes
 """

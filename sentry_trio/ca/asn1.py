@@ -1,8 +1,8 @@
 """DER: a bounded reader and a writer for the structures of X.509 (X.690).
 
-The reader accepts what Go's cryptobyte accepts, because Go's crypto/x509 reads every certificate of the mesh with it:
-tags below 31, and definite lengths of at most four octets in their shortest form. Nothing is read beyond the bytes at
-hand, and nesting is as deep as the caller's code, so no input can exhaust stack or memory.
+The reader accepts what Go's cryptobyte accepts, with which Go's crypto/x509 reads every certificate of the mesh: tags
+below 31, and definite lengths of at most four octets in their shortest form. It reads no bytes beyond the input and
+nests only as deep as the caller's code, so no input can exhaust stack or memory.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ _GENERALIZED_TIME = re.compile(rb"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:Z|([+-
 
 
 class MalformedError(ValueError):
-    """Bytes are not what a field of a certificate or request must be; the text names the field."""
+    """A field of a certificate or request is malformed; the text names the field."""
 
 
 class Tag(IntEnum):
@@ -112,7 +112,7 @@ class Reader:
         return content == b"\xff"
 
     def object_identifier(self, field: str) -> str:
-        """Reads an object identifier in dotted form; each arc is below 2^31, as Go has it."""
+        """Reads an object identifier in dotted form; each arc is below 2^31, as in Go."""
         return dotted(self.content(field, Tag.OBJECT_IDENTIFIER), field)
 
     def bit_string(self, field: str) -> tuple[bytes, int]:
@@ -143,7 +143,7 @@ class Reader:
         if len(text) == 13 and tag is Tag.UTC_TIME and text[:12].isdigit() and text[12:] == b"Z":
             century = b"20" if text < b"5" else b"19"
             with suppress(ValueError):
-                # The form that nearly all have, read in C.
+                # Fast path for the usual form, parsed in C.
                 return dt.datetime.fromisoformat((century + text[:6] + b"T" + text[6:]).decode())
         found = pattern.fullmatch(text)
         if found is None:
@@ -205,7 +205,7 @@ def dotted(content: bytes, field: str = "object identifier") -> str:
 
 
 def _offset(sign: bytes, hours: bytes, minutes: bytes) -> dt.timedelta:
-    """Returns an offset from UTC; zero is written as Z, and Go knows no more than 24 hours and 59 minutes."""
+    """Returns an offset from UTC; Go accepts zero only as Z, and no more than 24 hours and 59 minutes."""
     offset = dt.timedelta(hours=int(hours), minutes=int(minutes))
     if not offset or int(hours) > 24 or int(minutes) > 59:
         raise ValueError("its offset from UTC is not valid")

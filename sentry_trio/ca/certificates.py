@@ -1,8 +1,8 @@
-"""Certificates: read from DER field by field, and asked as Go's crypto/x509 asks them.
+"""Certificates: read from DER field by field, and checked by the rules of Go's crypto/x509.
 
-Only fields that decide something are read, and only by the rules of Go's parser: every component of Dapr uses it, so a
-certificate that it refuses would stop the mesh, and one that it accepts must work here. Parts that nobody reads stay
-bytes; no oddity in them is a reason to refuse a certificate.
+Only fields that affect a decision are read, by the rules of Go's parser, which every component of Dapr uses. A
+certificate that it rejects would stop the mesh; one that it accepts must work here. All other parts stay bytes, and
+oddities in them are ignored.
 """
 
 import datetime as dt
@@ -68,7 +68,7 @@ def read_certificate(der: bytes) -> Certificate:
     """Reads a certificate.
 
     Raises:
-        MalformedError: Go's crypto/x509 refuses it, so no component of Dapr can read it; the text names the field.
+        MalformedError: Go's crypto/x509 rejects it, so no component of Dapr can read it; the text names the field.
     """
     outer = Reader(der)
     certificate = outer.inside("the certificate")
@@ -109,17 +109,17 @@ def read_certificate(der: bytes) -> Certificate:
 
 
 def read_certificates(pem: bytes, *, role: str = "certificates") -> list[Certificate]:
-    """Reads certificates from PEM, in their order; see `tidy` for what is put right first.
+    """Reads certificates from PEM in order, after `tidy` has corrected the text.
 
-    Dapr Sentry 1.18 silently stops reading at the first block that is no certificate, and silently passes over blocks
-    that are damaged; here both are refused.
+    Dapr Sentry 1.18 silently stops at the first block of another type and silently skips damaged blocks. Here both are
+    errors.
 
     Args:
         pem: the text.
-        role: what the text is, for messages, e.g. `trust anchors`.
+        role: name of the text in messages, e.g. `trust anchors`.
 
     Raises:
-        InvalidBundleError: no certificate is there, one cannot be read, a block is damaged or of another type.
+        InvalidBundleError: there is no certificate, one cannot be read, a block is damaged or of another type.
     """
     text = tidy(pem)
     certificates = []
@@ -147,7 +147,7 @@ def _unreadable(what: str, why: str) -> InvalidBundleError:
 
 
 def write_certificates(certificates: Iterable[Certificate]) -> bytes:
-    """Returns certificates as PEM one after another; comments and headers once read are gone."""
+    """Returns certificates as concatenated PEM, without comments and headers."""
     return b"".join(write_block("CERTIFICATE", each.der) for each in certificates)
 
 
@@ -180,9 +180,9 @@ def _read_extensions(fields: Reader, version: int) -> Extensions:
 
 
 def why_no_issuer(certificate: Certificate) -> str | None:
-    """Returns why a certificate may not sign others, or None if it may (RFC 5280, 4.2.1.9 and 4.2.1.3).
+    """Returns the reason why a certificate may not sign others, or None if it may (RFC 5280, 4.2.1.9 and 4.2.1.3).
 
-    Certificates of version 1 have no extensions to say so; they are left to whoever trusts them.
+    Certificates of version 1 have no extensions, so they may sign: the operator decides to trust them.
     """
     constraints = certificate.extensions.basic_constraints
     if constraints is None and certificate.version == 3:
@@ -196,7 +196,7 @@ def why_no_issuer(certificate: Certificate) -> str | None:
 
 
 def check_signed_by(child: Certificate, parent: Certificate) -> None:
-    """Checks that `parent` may sign and has signed `child`; names and dates are not looked at.
+    """Checks that `parent` may sign and has signed `child`; names and dates are not checked.
 
     Raises:
         InvalidSignature: with the reason.

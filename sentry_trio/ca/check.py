@@ -1,8 +1,7 @@
-"""Checks of what was just signed, before it leaves.
+"""Checks of signed certificates, before they are sent.
 
-A certificate cannot be taken back. Each one is read back from the bytes that leave, not remembered from the request: a
-fault in a library, in memory or in a bundle put together by hand ends here. The composer itself is proven once per run,
-by a second implementation.
+A certificate cannot be recalled. Each one is read from the bytes that will be sent, so a fault in a library, in memory
+or in a bundle made by hand is found here. The composer is verified once per run with a second implementation.
 """
 
 import datetime as dt
@@ -55,10 +54,10 @@ _VERSION, _EXTENSIONS = context(0, constructed=True), context(3, constructed=Tru
 
 
 def check(der: bytes, expected: Expected) -> None:
-    """Checks a signed certificate: every field as its bytes have it, and its signature over exactly these bytes.
+    """Checks a signed certificate: every field as encoded, and the signature over exactly these bytes.
 
     Raises:
-        SigningError: a field is not what it should be, or the signature does not verify.
+        SigningError: a field is wrong, or the signature does not verify.
     """
     try:
         wrong, tbs, algorithm, signature = _compare(der, expected)
@@ -106,7 +105,7 @@ def _alternative_names(extensions: bytes) -> list[tuple[int, str]]:
     """Returns tags and texts of the names in the first extension, which must be critical alternative names."""
     extension = Reader(extensions).inside("an extension")
     if extension.object_identifier("an extension") != SUBJECT_ALTERNATIVE_NAME or not extension.boolean("critical"):
-        raise MalformedError("the names are not where they should be")
+        raise MalformedError("the first extension is not critical alternative names")
     names = Reader(extension.content("subjectAltName", Tag.OCTET_STRING)).inside("subjectAltName")
     found = []
     while names:
@@ -116,17 +115,17 @@ def _alternative_names(extensions: bytes) -> list[tuple[int, str]]:
 
 
 def prove(key: PrivateKey, constant: bytes) -> None:
-    """Proves the composer with a key: `cryptography`, a second implementation, reads and verifies a trial certificate.
+    """Verifies the composer with a key: `cryptography`, another implementation, reads and verifies a trial certificate.
 
-    The trial is for the key itself, has expired, and goes nowhere. Its issuer is a plain name: that of the real issuer
-    may have an encoding that `cryptography` refuses, and `check` compares it byte by byte.
+    The trial certificate is for the key itself, has expired, and is discarded. Its issuer is a plain name, because
+    `cryptography` may reject the encoding of the real one, which `check` compares byte by byte.
 
     Args:
         key: the key that will sign.
         constant: encoded extensions that every certificate begins with.
 
     Raises:
-        SigningError: the trial cannot be read, has other fields than asked for, or its signature does not verify.
+        SigningError: the trial certificate cannot be read, has a wrong field, or its signature does not verify.
     """
     moment = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
     serial_number, uri, dns_name, issuer = new_serial_number(), "spiffe://trial/ns/trial/trial", "trial.svc", "trial"

@@ -39,7 +39,7 @@ _DNS, _URI = context(2), context(6)
 
 
 class CertificateComposer:
-    """Composes certificates that one key signs; what is the same for all of them is encoded once.
+    """Composes certificates that one key signs; encodes common parts once.
 
     Args:
         issuer: the signer's subject, with tag and length.
@@ -95,7 +95,7 @@ def new_serial_number() -> int:
 
 
 def organization(text: str) -> bytes:
-    """Returns a name that is an organization only; PrintableString if the text allows it, else UTF8String, as Go."""
+    """Returns a name that is one organization: a PrintableString if the text allows it, else a UTF8String, as Go."""
     kind = Tag.PRINTABLE_STRING if _PRINTABLE.fullmatch(text) else Tag.UTF8_STRING
     attribute = encode(Tag.SEQUENCE, encode_object_identifier(ORGANIZATION), encode(kind, text.encode()))
     return encode(Tag.SEQUENCE, encode(Tag.SET, attribute))

@@ -16,10 +16,9 @@ _LABELS = frozenset({"CERTIFICATE REQUEST", "CERTIFICATE"})
 def read_csr(pem: bytes) -> bytes:
     """Reads the first PEM block as a request and verifies its signature with its own key (RFC 2986, 4).
 
-    Nothing but the public key is used, so nothing else can be a reason to refuse: subject and attributes are not
-    looked at, and Dapr Sentry 1.18 refuses some that are accepted here. RSA from 1024 bits, ECDSA on P-224 to P-521
-    and Ed25519 are accepted, SHA-1 too: Dapr Sentry 1.18 does so, and what is signed for the client does not depend on
-    it.
+    Only the public key is used, so subject and attributes are not checked: some requests that Dapr Sentry 1.18 rejects
+    are accepted. Keys may be RSA from 1024 bits, ECDSA on P-224 to P-521, and Ed25519. SHA-1 is accepted, as by Dapr
+    Sentry 1.18: the signed certificate does not depend on it.
 
     Returns:
         The SubjectPublicKeyInfo of the request, in the one encoding that DER has for it.

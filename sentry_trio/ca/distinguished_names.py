@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag
 
-# Beyond X.680, Go's crypto/x509 accepts the asterisk and the ampersand, which certificates in use have.
+# Beyond X.680, Go's crypto/x509 accepts the asterisk and the ampersand, which occur in practice.
 _PRINTABLE = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?*&]*")
 _NUMERIC = re.compile(rb"[0-9 ]*")
 _BMP_RESERVED = re.compile("[\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -44,7 +44,7 @@ def read_name(der: bytes, field: str) -> Name:
         field: the name of the field for messages, e.g. `subject`.
 
     Raises:
-        MalformedError: it is no name that Go's crypto/x509 reads, e.g. because a value is a UniversalString.
+        MalformedError: Go's crypto/x509 rejects the name, e.g. because a value is a UniversalString.
     """
     sets = []
     names = Reader(der).inside(field)
@@ -90,7 +90,7 @@ def _text(tag: int, value: bytes, field: str) -> str:
     """Returns the text of a string type; T61String is read as Latin-1, as Go and BoringSSL do.
 
     Raises:
-        MalformedError: the type is no string type that Go reads, or the value is not of that type.
+        MalformedError: Go does not read this string type, or the value is not of that type.
     """
     match tag:
         case Tag.UTF8_STRING:

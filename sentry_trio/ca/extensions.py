@@ -1,7 +1,7 @@
-"""Extensions of certificates: those that decide whether a certificate may sign, and whether Go can read the others.
+"""Extensions of certificates, read and checked as Go's crypto/x509 does.
 
-Every component of Dapr reads certificates with Go's crypto/x509, which refuses a certificate if an extension that it
-knows is malformed. Such a certificate is refused here too. Extensions that Go does not know stay opaque.
+Every component of Dapr reads certificates with Go's crypto/x509, which rejects a certificate if an extension that it
+knows is malformed. This module rejects it, too. Extensions that Go does not know stay opaque.
 """
 
 import dataclasses
@@ -43,11 +43,11 @@ _NEVER_CRITICAL = frozenset({SUBJECT_KEY_IDENTIFIER, AUTHORITY_KEY_IDENTIFIER, A
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BasicConstraints:
-    """Whether a certificate is one of a CA (RFC 5280, 4.2.1.9).
+    """Basic constraints of a certificate (RFC 5280, 4.2.1.9).
 
     Attributes:
         is_ca: the value of cA.
-        path_length: how many CA certificates may follow below, or None if there is no bound.
+        path_length: maximum number of CA certificates below it, or None if there is no bound.
     """
 
     is_ca: bool
@@ -81,8 +81,8 @@ class Extensions:
         authority_key_identifier: the identifier; None also if the extension has only issuer and serial number.
         alternative_names: see `AlternativeNames`.
         name_constraints: see `NameConstraints`.
-        unhandled_critical: object identifiers of critical extensions that Go does not process; no path may contain the
-            certificate if there is one.
+        unhandled_critical: object identifiers of critical extensions that Go does not process; if there are any, no
+            path may contain the certificate.
     """
 
     basic_constraints: BasicConstraints | None = None
@@ -96,7 +96,7 @@ class Extensions:
 
 
 def split_extensions(reader: Reader) -> list[Extension]:
-    """Reads a sequence of extensions without looking into their values.
+    """Reads a sequence of extensions without reading their values.
 
     Raises:
         MalformedError: it cannot be read, or an extension occurs twice.
@@ -114,10 +114,10 @@ def split_extensions(reader: Reader) -> list[Extension]:
 
 
 def read_extensions(reader: Reader) -> Extensions:
-    """Reads a sequence of extensions and those values that Go reads.
+    """Reads a sequence of extensions, and the values that Go reads.
 
     Raises:
-        MalformedError: Go refuses the certificate because of an extension; the text names it.
+        MalformedError: Go rejects the certificate because of an extension; the text names it.
     """
     extensions = Extensions()
     unhandled = []
@@ -194,7 +194,7 @@ def _check_crl_distribution_points(_: Extensions, value: bytes) -> None:
     while points:
         point = points.inside(f"a point of {field}")
         if point.next_is(context(0, constructed=True)):
-            # The name is a choice, so its own tag stands within that of the field.
+            # The name is a CHOICE, so its own tag is nested in the field's tag.
             names = point.inside(f"a point of {field}", context(0, constructed=True))
             name = names.inside(f"a point of {field}", context(0, constructed=True))
             while name.next_is(context(6)):

@@ -13,10 +13,10 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _USER_INFO = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@%]*")
-# Escapes of ASCII characters are not valid in a host, and those of others are no domain name; %25 stands for itself.
+# net/url rejects escaped ASCII characters in a host, except %25; other escapes never make a domain name.
 _HOST = re.compile(r"""(?:[A-Za-z0-9\-._~!$&'()*+,;=:<>"\]]|%25)*""")
 _PORT = re.compile(r"(?::[0-9]*)?")
-# Go's reading of RFC 2821, 4.1.2: a quoted local part, or atoms in which a backslash stands before any character.
+# RFC 2821, 4.1.2, as Go implements it: a quoted local part, or atoms in which a backslash may precede any character.
 _MAILBOX = re.compile(
     r"""(?:"(?:[\x01-\x08\x0b\x0c\x0e-!#-\[\]-\x7f]|\\[\x01-\x09\x0b\x0c\x0e-\x7f])*"|"""
     r"""((?:\\.|[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.])+))@(.*)""",
@@ -26,12 +26,12 @@ _MAILBOX = re.compile(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlternativeNames:
-    """Names of a subject, as far as Go reads them; directory names and others are left out.
+    """Alternative names of the kinds that Go reads; directory names and others are left out.
 
     Attributes:
         dns_names: DNS names.
         uris: URIs.
-        is_empty: whether there is no name of a kind that Go reads.
+        is_empty: true if there is no name of a kind that Go reads.
     """
 
     dns_names: tuple[str, ...] = ()
@@ -41,14 +41,14 @@ class AlternativeNames:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NameConstraints:
-    """Domains in which certificates below a CA may have names; other kinds than these two never occur in ours.
+    """Name constraints on DNS names and URIs, the only kinds of names that this authority signs.
 
     Attributes:
         permitted_dns: domains; names must be within one of them if there is any.
         excluded_dns: domains; names must not be within any of them.
         permitted_uris: the same for the hosts of URIs.
         excluded_uris: the same for the hosts of URIs.
-        has_unknown_kinds: whether there is a constraint on a kind of name that Go does not know; it then refuses the
+        has_unknown_kinds: true if there is a constraint on a kind of name that Go does not know. Go then rejects the
             certificate if the extension is critical.
     """
 
@@ -197,7 +197,7 @@ def _why_outside(name: str, permitted: Sequence[str], excluded: Sequence[str]) -
 
 
 def _is_within(name: str, domain: str) -> bool:
-    """Returns whether a name is a domain or below it; a domain that begins with a dot stands for what is below it."""
+    """Returns whether a name is a domain or below it; a domain that begins with a dot does not include itself."""
     name, domain = name.lower(), domain.lower()
     if not domain:
         return True
@@ -205,7 +205,7 @@ def _is_within(name: str, domain: str) -> bool:
 
 
 def _is_domain(text: str, *, may_begin_with_dot: bool = False) -> bool:
-    """Returns whether Go takes a text for a domain name: non-empty labels of visible ASCII, or nothing at all."""
+    """Returns whether Go accepts a text as a domain name: non-empty labels of visible ASCII, or an empty text."""
     labels = text[1:] if may_begin_with_dot and text.startswith(".") else text
     if not text:
         return True

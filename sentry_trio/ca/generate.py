@@ -54,7 +54,7 @@ def generate(
         lifetime: how long after `now` they expire.
 
     Raises:
-        ClockError: `now` is before `EARLIEST`: nobody would accept the certificates once the clock is right.
+        ClockError: `now` is before `EARLIEST`: no client would accept the certificates once the clock is right.
         InvalidIdentityError: trust domain or namespace are no parts of a SPIFFE ID.
     """
     if now < EARLIEST:

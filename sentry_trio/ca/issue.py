@@ -62,13 +62,13 @@ class IssuedCertificate:
 
 
 class Issuer:
-    """Signs with one trust bundle. Everything that is the same for all certificates is encoded once.
+    """Signs workload certificates with one trust bundle; encodes common parts once.
 
     Args:
         bundle: verified credentials.
 
     Raises:
-        SigningError: a trial certificate is not what it should be, or does not verify.
+        SigningError: a trial certificate has a wrong field or does not verify.
     """
 
     def __init__(self, bundle: TrustBundle) -> None:
@@ -116,14 +116,14 @@ class Issuer:
 
         Args:
             public_key_info: the requester's key, as `read_csr` returns it.
-            identity: who the certificate is for.
+            identity: identity of the certificate's holder.
             lifetime: how long it is valid.
             allowed_clock_skew: by how much the requester's clock may be behind.
             now: an aware datetime.
 
         Raises:
             IssuerNotValidError: nothing that is signed now would verify.
-            SigningError: the certificate cannot be made as asked for, or is not what it should be.
+            SigningError: the certificate cannot be made, or `check` found a fault in it.
         """
         self._check_issuer(now)
         try:
@@ -162,7 +162,7 @@ class Issuer:
         if not_after <= now:
             raise SigningError(f"a certificate with a lifetime of {lifetime} would have expired when it is signed")
         if not_before > not_after:
-            raise ValueError("it would end before it begins")
+            raise ValueError("its validity would end before it begins")
         return not_before, not_after
 
     def _check_issuer(self, now: dt.datetime) -> None:

@@ -72,7 +72,7 @@ def read_jwks(text: bytes) -> list[Jwk]:
     """
     with parsing(_unreadable):
         document = msgspec.json.decode(text, type=dict[str, Any])
-        # Some have null members and padding; what is published has neither, as strict verifiers need it.
+        # Null members and padding are removed before publication: strict verifiers reject them.
         keys = [normalized(each) for each in msgspec.convert(document.get("keys", [document]), list[Jwk])]
     if not keys:
         raise InvalidBundleError("failed to verify JWKS: JWKS doesn't contain any keys")

@@ -66,7 +66,7 @@ def serving_key_type(issuer_key: PrivateKey) -> KeyType:
 def read_private_key(pem: bytes) -> PrivateKey:
     """Reads the issuer's private key from the first PEM block: SEC 1, PKCS#1 or PKCS#8, not encrypted.
 
-    EC PARAMETERS before it, as `openssl ecparam -genkey` writes them, are passed over: the key names its curve itself.
+    EC PARAMETERS before it, as `openssl ecparam -genkey` writes them, are skipped: the key names its curve itself.
 
     Raises:
         InvalidBundleError: there is no PEM block, it is of another type, or it holds no key on P-224, P-256, P-384 or
@@ -79,7 +79,7 @@ def read_private_key(pem: bytes) -> PrivateKey:
 
 
 def read_private_keys(pem: bytes) -> list[PrivateKey]:
-    """Read the first private key and up to two more; a later block that is no such key is passed over.
+    """Read the first private key and up to two more; later blocks of other kinds are skipped.
 
     Raises:
         InvalidBundleError: the first block is none; as `read_private_key`.
@@ -92,7 +92,7 @@ def read_private_keys(pem: bytes) -> list[PrivateKey]:
 
 
 def _key_blocks(pem: bytes) -> Iterator[Block]:
-    """Yields the blocks of a text in which keys are looked for.
+    """Yields the blocks of a text that may hold keys.
 
     Raises:
         InvalidBundleError: the text holds an encrypted key.

@@ -1,4 +1,4 @@
-"""The boundary around parsers of bytes that strangers choose."""
+"""Error boundary around parsers of untrusted bytes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,20 +7,20 @@ from sentry_trio.errors import SentryError
 
 
 def reason(error: BaseException) -> str:
-    """Why something could not be read, on one line and never empty."""
+    """Returns the text of a parser's exception, on one line and never empty."""
     text = " ".join(str(error).split())
-    if isinstance(error, KeyError) or not text:
+    if isinstance(error, KeyError):
         # A KeyError's text is the key alone.
-        return f"{type(error).__name__} {text}".rstrip()
-    return text
+        return f"unknown value {text}"
+    return text or "the parser failed without a reason"
 
 
 @contextmanager
 def parsing(refuse: Callable[[str], SentryError]) -> Iterator[None]:
-    """Boundary around a parser: whatever the parser raises becomes the error that `refuse` makes of the reason.
+    """Converts whatever a parser raises in the block into the error that `refuse` makes of the reason.
 
-    Strangers choose the bytes, and the libraries raise more than they document: TLS feature 23 (RFC 7633) is a KeyError
-    in cryptography. An input must never end the process.
+    The bytes are untrusted, and the libraries raise more than they document: TLS feature 23 (RFC 7633) is a KeyError in
+    cryptography. An input must never end the process.
     """
     try:
         yield

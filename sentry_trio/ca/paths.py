@@ -4,8 +4,8 @@ Go's rules, since what verifies our certificates is written in Go; with one diff
 signing certificate as if it were the end of a path. Here it is what it will be, a CA with a certificate below it: path
 length constraints that leave no room for that certificate are found now and not by every sidecar later.
 
-Name constraints are evaluated for names that certificates below will have, so an issuer that may not sign them is found
-now, too. Certificate policies are not evaluated.
+Name constraints are evaluated for names that certificates below will have, so an issuer that may not sign them is
+rejected when it is loaded. Certificate policies are not evaluated.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""PEM as people have it: what is put right, and what is recognized as another encoding.
+"""Corrections of PEM text, and detection of other encodings.
 
-Go's encoding/pem passes over a block that does not begin at the start of a line, silently: behind a byte order mark,
-behind spaces, or behind another block whose last newline is missing. Such blocks mean one thing only, so they are put
-right. What is no PEM is named, with the command that converts it.
+Go's encoding/pem silently skips a block that does not begin at the start of a line: behind a byte order mark, behind
+spaces, or behind another block whose last newline is missing. The meaning of these blocks is clear, so they are
+corrected. For text that is not PEM, the error names the encoding and the command that converts it.
 """
 
 import re
@@ -19,9 +19,9 @@ _ENCRYPTED: Final = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,EN
 
 
 def tidy(text: bytes) -> bytes:
-    """Returns PEM text in which each block begins and ends at the start of a line, as Go asks for.
+    """Returns PEM text in which each block begins and ends at the start of a line, as Go requires.
 
-    Text in which that is so already is returned as it is. Takes time in proportion to the text.
+    Text that needs no correction is returned unchanged. Takes time in proportion to the text.
     """
     if b"-----BEGIN " not in text:
         return text
@@ -39,7 +39,7 @@ def begin_lines(text: bytes) -> list[int]:
 
 
 def explain(text: bytes, *, convert: str) -> str:
-    """Returns what a text without any PEM block looks like and how to convert it: one line, nothing of the text in it.
+    """Returns the likely encoding of a text without PEM blocks and how to convert it, without parts of the text.
 
     Args:
         text: the text; may hold a private key.
@@ -60,7 +60,7 @@ def explain(text: bytes, *, convert: str) -> str:
         return "its line breaks are written as \\n; convert it with `printf '%b'`"
     if b"-----BEGIN " in text:
         return "its BEGIN and END lines, or what is between them, are damaged"
-    return "it is something else than PEM text"
+    return "it is not PEM text"
 
 
 def is_encrypted(text: bytes) -> bool:

@@ -36,8 +36,8 @@ class ReadKey(NamedTuple):
 
     Attributes:
         key: the key, or None if it is of a kind that Go does not verify with: DSA, X25519, RSA bound to PSS and others.
-        info: the structure with tag and length. Go passes over what follows the fields of a sequence; copied into a
-            certificate, it would carry a stranger's bytes, so it is left out.
+        info: the structure with tag and length. Go ignores bytes behind the fields of a sequence. They are left out, as
+            a certificate must not carry arbitrary bytes of a client.
     """
 
     key: PublicKey | None
@@ -51,12 +51,12 @@ def read_public_key(info: bytes) -> ReadKey:
         info: the structure with tag and length.
 
     Raises:
-        MalformedError: it cannot be read, or is a key that Go refuses: on another curve, as a compressed point, RSA
+        MalformedError: it cannot be read, or is a key that Go rejects: on another curve, as a compressed point, RSA
             without the NULL parameter.
     """
     try:
         if info.startswith(_P256) and len(info) == _P256_LENGTH:
-            # What nearly all clients send, and canonical as it is.
+            # Fast path for the form that nearly all clients send, which is canonical.
             point = info[len(_P256) - 1 :]
             return ReadKey(ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[_P256_CURVE](), point), info)
         key, is_exact = _read(info)
@@ -68,7 +68,7 @@ def read_public_key(info: bytes) -> ReadKey:
 
 
 def _read(info: bytes) -> tuple[PublicKey | None, bool]:
-    """Returns the key, and whether nothing in its structure was passed over."""
+    """Returns the key, and whether its structure holds nothing else."""
     reader = Reader(info).inside("subjectPublicKeyInfo")
     algorithm = reader.inside("the algorithm of the public key")
     kind = algorithm.object_identifier("the algorithm of the public key")

@@ -25,5 +25,5 @@ class PublishedKeys:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the key set in hex: replicas that agree have the same."""
+        """SHA-256 of the key set in hex; equal on replicas that agree."""
         return hashlib.sha256(self.jwks).hexdigest()

@@ -48,15 +48,15 @@ def verify_signature(
 ) -> None:
     """Verifies a signature.
 
-    RSA keys must have 1024 bits or more and a public exponent below 2^31; PSS counts only with one hash throughout and
-    a salt as long as it. MD5 never counts.
+    RSA keys must have 1024 bits or more and a public exponent below 2^31. PSS is accepted only with one hash throughout
+    and a salt of its length. MD5 is never accepted.
 
     Args:
         signed: the bytes that were signed.
         algorithm: the algorithm identifier with tag and length.
         signature: the signature.
         key: the signer's public key.
-        allow_sha1: whether SHA-1 counts. Go, and so Dapr Sentry, lets it count in requests only.
+        allow_sha1: whether SHA-1 is accepted. Go, and so Dapr Sentry, accepts it in requests only.
 
     Raises:
         InvalidSignature: it is not valid; the text says why.
@@ -75,7 +75,7 @@ def verify_signature(
             _check_ed25519(kind, parameters)
             key.verify(signature, signed)
     except KeyError as error:
-        raise InvalidSignature(f"signature algorithm {error.args[0]} is not one for the signer's key") from error
+        raise InvalidSignature(f"signature algorithm {error.args[0]} does not fit the signer's key") from error
     except InvalidSignature as error:
         raise InvalidSignature(str(error) or "the signature does not fit the signer's key") from error
     except ValueError as error:
@@ -115,7 +115,7 @@ def _read_algorithm(identifier: bytes) -> tuple[str, bytes]:
 
 def _check_ed25519(kind: str, parameters: bytes) -> None:
     if kind != _ED25519 or parameters:
-        raise InvalidSignature(f"signature algorithm {kind} is not one for the signer's key")
+        raise InvalidSignature(f"signature algorithm {kind} does not fit the signer's key")
 
 
 def _check_strength(key: rsa.RSAPublicKey) -> None:
@@ -137,7 +137,7 @@ def _rsa_scheme(kind: str, parameters: bytes) -> tuple[padding.AsymmetricPadding
         hashing = _PSS_HASHES[_read_pss_parameters(parameters)]
     except (KeyError, MalformedError) as error:
         raise InvalidSignature(
-            "PSS is supported with one of SHA-256, SHA-384 and SHA-512 throughout and a salt as long as it only"
+            "PSS is supported only with one of SHA-256, SHA-384 and SHA-512 throughout and a salt of its length"
         ) from error
     return padding.PSS(padding.MGF1(hashing), hashing.digest_size), hashing
 
@@ -146,7 +146,7 @@ def _read_pss_parameters(der: bytes) -> str:
     """Returns the hash's object identifier if the mask has the same hash and the salt its length (RFC 4055, 3.1).
 
     Raises:
-        MalformedError: the parameters are others, or leave one of these to its default, SHA-1.
+        MalformedError: the parameters differ, or leave one of these to its default, SHA-1.
     """
     parameters = Reader(der).inside("the PSS parameters")
     hashing = _read_hash(parameters.inside("the PSS hash", context(0, constructed=True)).element("the PSS hash"))

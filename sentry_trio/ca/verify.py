@@ -91,7 +91,7 @@ def _paths(
 
 @contextmanager
 def _blaming(*parts: BundlePart, step: str = "") -> Iterator[None]:
-    """Adds to an error in the block which parts are at fault: `parts`, unless the error names them more closely."""
+    """Adds the faulty parts of the bundle to an error in the block, unless the error names them already."""
     try:
         with parsing(InvalidBundleError):
             yield

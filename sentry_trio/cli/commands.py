@@ -34,7 +34,7 @@ class Command:
         return cast("CommandModule", importlib.import_module(f"sentry_trio.cli.{self.name}"))
 
 
-SERVE: Final = Command("serve", "run the certificate authority; this is what happens without a command")
+SERVE: Final = Command("serve", "run the certificate authority; the default command")
 COMMANDS: Final = (
     SERVE,
     Command("request", "obtain a workload certificate, and JWTs, from a running authority"),

@@ -1,4 +1,4 @@
-"""`sentry-trio completion`: scripts by which shells complete commands, flags and their values.
+"""`sentry-trio completion`: scripts with which shells complete commands, flags and their values.
 
 A script is static: pressing Tab starts no Python.
 """
@@ -29,8 +29,8 @@ class Option:
     Attributes:
         name: with its dashes.
         summary: one line of plain text.
-        takes_value: a value follows it.
-        choices: the values that there are; empty for any, which are completed as files.
+        takes_value: True if a value follows it.
+        choices: the possible values; empty if any is, which is completed as a file name.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class CommandWords:
-    """A command, as far as it can be completed.
+    """A command, with the words that complete it.
 
     Attributes:
         name: its name.
         summary: one line of plain text.
-        words: that may follow it.
+        words: possible arguments that are no flags.
         options: its flags.
     """
 
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the command's arguments."""
     made = argparse.ArgumentParser(
         prog="sentry-trio completion",
-        description="Print a script by which a shell completes commands, flags and their values.",
+        description="Print a script with which a shell completes commands, flags and their values.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -26,13 +26,13 @@ class FileContent:
 
 
 def replace_files(directory: Path, files: Mapping[str, FileContent], *, stale: re.Pattern[str]) -> None:
-    """Writes files, and removes others that belonged to a former set. The directory is made if it is not there.
+    """Writes a set of files and removes stale files of a former set; creates the directory if it is missing.
 
-    Nothing of the former set is touched before all files are on the medium under temporary names.
+    The former set stays unchanged until all new files are on the disk under temporary names.
 
     Args:
-        directory: where they are.
-        files: by their names; they are put in place in this order.
+        directory: directory of the files.
+        files: contents by name; the files are replaced in this order.
         stale: names of files that are removed if they are not among `files`.
 
     Raises:
@@ -46,7 +46,7 @@ def replace_files(directory: Path, files: Mapping[str, FileContent], *, stale: r
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
             staged[target] = _stage(target, file)
-        # First, so that at no time a credential of one identity lies beside those of another.
+        # First, so that credentials of two identities are never in the directory at once.
         for path in list(directory.iterdir()):
             if stale.fullmatch(path.name) and path not in staged:
                 path.unlink()

@@ -46,8 +46,8 @@ examples:
 
 Writes to the directory of --out: tls.key (the private key), tls.crt (certificate and issuer chain) and ca.crt (trust
 anchors); where the authority issues JWTs, jwt.txt (for the trust domain and all audiences) and jwt-1.txt, jwt-2.txt ...
-(for each --jwt-audience alone, in that order). Key and JWTs have mode 0600: whoever has them is this workload. All
-files are replaced or none, and JWTs of an earlier request are removed.
+(for each --jwt-audience alone, in that order). Key and JWTs have mode 0600: they prove the identity. All files are
+replaced or none, and JWTs of an earlier request are removed.
 Exit codes: 0 obtained, 1 not obtained, 2 the command line is wrong.
 """
 
@@ -176,7 +176,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _write(directory: Path, obtained: Obtained, jwts: Sequence[ObtainedJwt]) -> None:
-    """Replaces all files, or none; JWTs that an earlier request has left may name another identity, and go."""
+    """Replaces all files or none, and removes JWTs of an earlier request, which may name another identity."""
     files = {
         "tls.key": FileContent(obtained.key, 0o600),
         "tls.crt": FileContent(obtained.chain, 0o644),

@@ -33,7 +33,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Serves until a signal ends it; returns the exit code."""
     capture_warnings()
     with ExitStack() as logs:
-        # Until the options are read, and if they never are: text on standard output.
+        # Text on standard output until the options are read.
         log = logs.enter_context(open_log(None))
         _configure_logging(log, environ, level="info", as_json=False)
         try:
@@ -73,7 +73,7 @@ def _run(options: Options, environ: Mapping[str, str], log: LogWriter) -> int:
     try:
         trio.run(_serve, options, environ, log)
     except BaseExceptionGroup as group:
-        # A full queue must not drop the lines that say why.
+        # A full queue must not drop the lines with the reason.
         log.drain(_DRAIN_TIMEOUT)
         return _failed(group)
     _log.info("Sentry shut down gracefully")
@@ -136,7 +136,7 @@ class _SignalHandler:
 
 
 def _failed(group: BaseExceptionGroup[BaseException]) -> int:
-    """Logs in one line each what ended the process; returns the exit code."""
+    """Logs each error that ended the process on one line; returns the exit code."""
     code = _FAILED
     for error in _leaves(group):
         if isinstance(error, StoreError | InvalidBundleError):

@@ -152,7 +152,7 @@ def _show(report: Report, *, as_json: bool) -> int:
 
 @contextmanager
 def _screen() -> Iterator[Callable[[Report], None]]:
-    """Shows each report in the place of the one before, and leaves the last verdict; without a terminal, below it."""
+    """Shows each report in place of the previous one (without a terminal, below it), and leaves the last verdict."""
     console = _console()
     if not console.is_terminal or console.is_dumb_terminal:
         yield lambda report: console.print(_drawing(report), Text())

@@ -102,10 +102,10 @@ def report_changes(metrics: Metrics, *causes: ReloadCause) -> None:
 
 
 def names_to_sign(options: Options, app_ids: Sequence[str] = ()) -> AlternativeNames:
-    """Returns names of certificates that this authority will sign, which name constraints of its own must permit.
+    """Returns the names that certificates of this authority will have, so that its own name constraints are checked.
 
     Args:
-        options: give trust domain and namespace.
+        options: the trust domain and the namespace.
         app_ids: control-plane services whose DNS names are checked as well.
     """
     namespace = options.namespace

@@ -80,7 +80,7 @@ async def open_kubernetes(
 ) -> AsyncIterator["Kubernetes"]:
     """Opens the session with the API server and begins to follow the cluster, once per process.
 
-    Nothing waits for the first listing of pods but readiness: callers are told to ask again until then.
+    Only readiness waits for the first listing of pods; until then, calls are answered Unavailable.
 
     Args:
         options: the command line.
@@ -133,7 +133,7 @@ async def open_kubernetes(
 
 
 def _instance(environ: Mapping[str, str]) -> str:
-    """The name of this pod, which Kubernetes makes its host name."""
+    """The name of this pod, which is its host name."""
     return environ.get("HOSTNAME") or socket.gethostname()
 
 

@@ -28,7 +28,7 @@ What bounds peers:
     limits.py       what a peer may take
     shared.py       what all connections of a server share: handlers, and the next four
     gate.py         handlers at once, and who waits for a turn
-    fair_share.py   handlers that stream, which last
+    fair_share.py   limit on streaming handlers
     peers.py        connections by peer
     holdings.py     bytes held for calls that are under way
     allowance.py    a budget that refills with time

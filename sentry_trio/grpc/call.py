@@ -51,9 +51,8 @@ class Deadline:
 class Call:
     """A call on a connection: offers to its handler what `grpclib.server.Stream` offers.
 
-    So a service that was written for grpclib is served without a change, and one that is written for this package runs
-    under grpclib; the CA itself needs only `peer`, `recv_message` and `send_message`. `peer` is an address here, and
-    there are no status details.
+    Services written for grpclib run here without a change, and the other way round. The CA itself needs only `peer`,
+    `recv_message` and `send_message`. `peer` is an address here, and there are no status details.
 
     The answer to a method with one reply is written at once, headers, message and trailers together, when the handler
     returns; a streaming method's messages leave as they are sent.
@@ -268,7 +267,7 @@ class Call:
         )
 
     def admit(self, shared: Shared) -> Limiter | None:
-        """Takes a place for the handler; a call that cannot reach its handler any more needs none."""
+        """Takes a place for the handler; returns None if the call cannot reach its handler any more."""
         if self._aborted:
             return None
         limiter = shared.streaming if self._handler.cardinality.server_streaming else shared.gate
@@ -284,7 +283,7 @@ class Call:
         outcome = self._verdict
         if limiter is not None:
             if self._reset or self._aborted or self._is_late():
-                limiter.renounce(self)  # no handler need hear of it
+                limiter.renounce(self)  # its handler need not start
             else:
                 outcome = await self._handled(limiter)
         if self._reset:

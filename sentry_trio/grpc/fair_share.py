@@ -1,4 +1,4 @@
-"""Places for calls that last: shared fairly among peers, and among the connections of one peer."""
+"""Limit on streaming calls, shared fairly among peers, and among the connections of one peer."""
 
 from typing import Protocol
 
@@ -12,7 +12,7 @@ _FULL = "the server is overloaded: as many streaming calls are open as may be"
 
 
 class Source(Protocol):
-    """The connection that a call came by.
+    """Connection that carries a call.
 
     Attributes:
         network: of its peer.
@@ -26,25 +26,25 @@ class StreamingCall(Protocol):
 
     Attributes:
         peer: the caller's address.
-        carrier: the connection that it came by.
+        carrier: the connection that carries it.
     """
 
     peer: object
 
     @property
     def carrier(self) -> Source:
-        """The connection that it came by."""
+        """The connection that carries it."""
 
     def abort(self, status: Status, message: str) -> None:
         """Ends the call with the status given."""
 
 
 class FairShare:
-    """Limits streaming calls; once all places are taken, whoever holds most of them gives one up.
+    """Limits streaming calls; if all places are taken, a new call takes one from the peer with the most calls.
 
-    These calls last as long as their callers like, so waiting for one to end would be in vain. A caller that comes late
-    takes a place from the peer with the most calls, or within its own peer from the connection with the most, unless
-    that would only reverse the roles. So nobody can keep others out by coming first.
+    Streaming calls last as long as their callers like, so new ones are not queued. If the caller's own peer has the
+    most calls, the connection with the most loses one. A call is rejected if it would only reverse the roles. So no
+    peer can exclude others by connecting first.
 
     Args:
         places: calls at once.
@@ -60,10 +60,10 @@ class FairShare:
         self._calls: dict[Network, dict[Source, dict[StreamingCall, None]]] = {}
 
     def admit(self, call: StreamingCall) -> None:
-        """Takes a place, if need be one that another call gives up.
+        """Takes a place, if necessary from another call, which is aborted.
 
         Raises:
-            GRPCError: ResourceExhausted: no peer and no connection holds more than this one would.
+            GRPCError: ResourceExhausted: no peer and no connection has more places than this one would.
         """
         if self._count >= self._places:
             self._evict_for(call)
@@ -90,7 +90,7 @@ class FairShare:
         """Returns at once: the place that `admit` took is the call's own."""
 
     def leave(self, call: StreamingCall) -> None:
-        """Gives the place up, unless it was taken from the call before."""
+        """Releases the place, unless another call has taken it."""
         source = call.carrier
         connections = self._calls.get(source.network, {})
         calls = connections.get(source, {})

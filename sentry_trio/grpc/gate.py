@@ -18,7 +18,7 @@ class QueuedCall(Protocol):
 
     Attributes:
         peer: the caller's address.
-        due_at: when the caller gives up, on Trio's clock; None if it has set no deadline.
+        due_at: the caller's deadline, on Trio's clock; None if it has set none.
     """
 
     peer: object

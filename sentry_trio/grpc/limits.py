@@ -11,31 +11,31 @@ _LARGEST_MESSAGE: Final = 2**32 - 1
 # Bounds that no service has a reason to change.
 
 HEADER_FRAMES: Final = 32
-"""Frames that a header block may come in; an honest one takes two under the usual limit on its size."""
+"""Most frames of a header block; under the usual limit on its size, a normal one has two at most."""
 REMEMBERED_STREAMS: Final = 1024
-"""Closed streams of one connection of which it is remembered how they were closed."""
+"""Most closed streams of a connection for which the way of closing is remembered."""
 CONTROL_FRAMES_REFILL: Final = 60.0
-"""Seconds in which all of `control_frames` come back."""
+"""Seconds in which the whole budget `control_frames` is refilled."""
 FRAMES_EARNED_BY_CALL: Final = 4
-"""Of `control_frames`, those that come back with each request that is answered."""
+"""Control frames that each answered request adds to the budget."""
 FRAMES_EARNED_BY_DATA: Final = 2
-"""Those that come back with each frame of data that is sent, if it is the last of an answer or has `MUCH_DATA`."""
+"""Control frames that each sent data frame adds, if it is the last of an answer or has `MUCH_DATA` bytes."""
 MUCH_DATA: Final = 1024
-"""Bytes; for fewer, a peer that opens its window byte by byte would earn what it costs."""
+"""Bytes; with a lower bound, a peer that opens its window byte by byte would earn all that it costs."""
 CALL_BYTES: Final = 4096
-"""What a call takes of `unread_bytes_in_all` beside what its caller has sent, roughly."""
+"""Approximate bytes of `unread_bytes_in_all` that a call takes in addition to the caller's data."""
 JITTER: Final = 0.1
-"""Of idle_timeout and age: as much earlier, at most, so that peers do not come back all at once."""
+"""Largest part by which idle_timeout and age are shortened at random, so that peers do not all reconnect at once."""
 TEND_INTERVAL: Final = 1.0
-"""Seconds from one look at all connections to the next."""
+"""Seconds between two checks of all connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds on peers and on how long they are waited for. Durations are in seconds, sizes in bytes.
 
-    Connections are looked at every `TEND_INTERVAL`: idle_timeout, age, the keepalive, receive_timeout, send_timeout and
-    deadlines of calls that are not whole take effect so much later.
+    Connections are checked every `TEND_INTERVAL`: idle_timeout, age, the keepalive, receive_timeout, send_timeout and
+    deadlines of incomplete calls take effect up to one interval late.
 
     Attributes:
         handshake_timeout: from accepting a connection to the end of its TLS handshake, and from there to the peer's

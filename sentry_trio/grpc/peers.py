@@ -1,4 +1,4 @@
-"""Connections by peer: an IPv4 address, or an IPv6 network of 64 bits, of which one host has all addresses."""
+"""Connections by peer: an IPv4 address, or an IPv6 /64 network, in which one host can use all addresses."""
 
 from ipaddress import IPv6Address
 from typing import Protocol, TypeAlias
@@ -8,7 +8,7 @@ Network: TypeAlias = str | bytes
 
 
 def network_of(peer: object) -> Network:
-    """Returns what counts as one peer, from an address as a socket names it."""
+    """Returns the network that identifies a peer, from a socket's address."""
     host = peer[0] if isinstance(peer, tuple) else str(peer)
     if ":" not in host:
         return str(host)
@@ -17,7 +17,7 @@ def network_of(peer: object) -> Network:
 
 
 class IdleConnection(Protocol):
-    """A connection without calls, as far as it can be asked to make room.
+    """A connection without calls, which can be closed to make room.
 
     Attributes:
         network: of its peer.

@@ -50,7 +50,7 @@ class Exchange(Protocol):
         """Whether enough of the request is there for `run`."""
 
     def admit(self, shared: Shared) -> Limiter | None:
-        """Takes a place where its work is limited; None if it needs none, or was refused one and answers so."""
+        """Takes a place from the limiter of its work; returns None if it needs none, or was rejected and answers so."""
 
     def feed(self, data: bytes) -> None:
         """Takes data that arrived for it."""

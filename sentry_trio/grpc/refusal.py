@@ -65,7 +65,7 @@ class Refusal:
         self._scope = trio.CancelScope()
 
     def admit(self, shared: Shared) -> Limiter | None:  # noqa: ARG002  # what calls need
-        """It takes nothing that is limited."""
+        """Returns None: this answer needs no place."""
         return None
 
     def feed(self, data: bytes) -> None:

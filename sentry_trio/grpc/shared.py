@@ -34,7 +34,7 @@ class Shared:
     Attributes:
         handlers: path to handler.
         gate: for calls that are answered once.
-        streaming: for calls whose answers are streamed, for as long as their callers stay.
+        streaming: limiter of calls whose answers are streamed.
         holdings: of all connections.
         idle: connections without calls.
     """

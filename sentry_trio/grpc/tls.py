@@ -196,10 +196,10 @@ class TLSTransport:
         return not self._unsent
 
     async def _received_early(self) -> bytes:
-        """What the peer has sent for the handshake, empty if it has closed; no checkpoint if that is here already.
+        """Returns the peer's next bytes of the handshake, empty if it has closed; no checkpoint if they are buffered.
 
         Raises:
-            OSError: the peer is gone.
+            OSError: the connection is broken.
         """
         try:
             return self._socket.recv(_RECEIVE_BYTES)

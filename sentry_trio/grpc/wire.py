@@ -21,7 +21,7 @@ from .fields import Header
 
 Metadata = MultiDict[str | bytes]
 Outcome = tuple[Status, str | None]
-"""How a call ends: its status, and the text that goes with it."""
+"""Result of a call: its status and its message."""
 
 PREFIX_BYTES: Final = 5
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -191,8 +191,8 @@ class MessageReader:
 
     Attributes:
         failure: why nothing more can be read: ResourceExhausted for a message over the limit, as soon as its length is
-            known; Internal for one that cannot be read. The messages before it are whole. It is no exception: one that
-            is kept keeps its traceback, and with it the data that it was raised over.
+            known; Internal for one that cannot be read. The messages before it are complete. Not an exception, because
+                a stored exception keeps its traceback, and with it the call's data.
     """
 
     __slots__ = ("_buffer", "_gzip", "_limit", "failure")

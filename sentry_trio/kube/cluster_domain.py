@@ -91,7 +91,7 @@ def _domain_of(canonical_name: str) -> str:
     """The domain in a canonical name, by Dapr's rule: without the Service's name in front and without outer dots.
 
     Raises:
-        ValueError: nothing remains, or what remains cannot end a DNS name in a certificate.
+        ValueError: the rest is empty, or cannot end a DNS name in a certificate.
     """
     domain = canonical_name.removeprefix(API_SERVER).strip(".")
     if not _DOMAIN.fullmatch(domain):
@@ -102,8 +102,8 @@ def _domain_of(canonical_name: str) -> str:
 class _Resolver:
     """The C library's resolver, which follows search domains and CNAME records like Go's.
 
-    It cannot be cancelled, so a lookup that is given up leaves its thread behind until the C library's own timeout;
-    hence one thread at most, and none of those that files are read in.
+    A lookup cannot be cancelled: after a timeout its thread remains until the C library's own timeout. So the resolver
+    has one thread of its own, and never takes those that read files.
     """
 
     def __init__(self) -> None:

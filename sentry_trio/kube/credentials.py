@@ -172,7 +172,7 @@ async def _load_kubeconfig(library: Library, configuration: Configuration, path:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Why a kubeconfig cannot be used; what the library says of a document of another form is about its own code."""
+    """Returns the reason why a kubeconfig cannot be used; the library's own texts describe its code."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename in {None, str(path)} else f"{error.filename}: {error.strerror}"
     if isinstance(error, UnicodeDecodeError):

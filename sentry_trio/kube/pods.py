@@ -43,7 +43,7 @@ class Pod:
         service_account: the name of the one it runs under.
         annotations: those that begin with `dapr.io/`.
         containers: init containers that go on running first, then the others, each in the order of the spec; empty if
-            the reader was not asked for them.
+            the reader does not read them.
     """
 
     namespace: str
@@ -159,7 +159,7 @@ def _read(containers: list[_Container], statuses: list[_ContainerStatus] | None,
 def digest_of(image_id: str) -> str:
     """The digest in a container status's imageID, whose form is the container runtime's choice.
 
-    What follows the last `@`, or all of it if it is a digest alone, or nothing: as Dapr's development branch reads it.
+    As in Dapr's development branch: the part after the last `@`, or all of it if it is a digest alone, else nothing.
     """
     _, at, digest = image_id.rpartition("@")
     if at:

@@ -11,7 +11,7 @@ from sentry_trio.kube.retrying import PATIENCE, persist
 from sentry_trio.telemetry.logs import get_logger
 
 GRACE: Final = 5.0
-"""Seconds without an answer after which a request that fails begins an outage: one lost connection is none."""
+"""Seconds without an answer after which a failed request counts as an outage; one lost connection does not."""
 
 FIRST: Final = 2.0
 """Seconds that `wait_reachable` waits for an answer before it logs that there is none."""
@@ -22,7 +22,7 @@ _log: Final = get_logger("dapr.sentry.kubernetes")
 class Reachability:
     """Finds out from the requests of a session if the API server answers.
 
-    The first answer of all is `wait_reachable`'s to report.
+    The very first answer is reported by `wait_reachable`.
 
     Args:
         condition: set during an outage.
@@ -33,7 +33,7 @@ class Reachability:
         self._answered_at: float | None = None
 
     def answered(self) -> None:
-        """Records an answer, whatever it says."""
+        """Records an answer of any kind."""
         now = trio.current_time()
         if self._condition.clear() and self._answered_at is not None:
             _log.info(f"the Kubernetes API server answers again after {now - self._answered_at:.0f} s")
@@ -49,7 +49,7 @@ class Reachability:
 
 
 class Server(Protocol):
-    """What is asked of the API server here."""
+    """Session with the API server."""
 
     @property
     def server(self) -> str:
@@ -60,7 +60,7 @@ class Server(Protocol):
 
 
 async def wait_reachable(session: Server, *, patience: float = PATIENCE) -> None:
-    """Returns when the API server has answered. Logs at once if it does not, and for how long it is tried.
+    """Returns when the API server has answered. If it does not, logs that at once, and for how long it is tried.
 
     Args:
         session: the session with it.

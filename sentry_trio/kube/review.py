@@ -93,7 +93,7 @@ class TokenReviewer:
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Reviews an invalid token whenever no other was reviewed for a while; runs until cancelled.
 
-        So it is noticed that reviews fail, or succeed again, before a pod asks.
+        So a failure or a recovery of reviews is noticed before a pod asks.
 
         Args:
             task_status: started at once.

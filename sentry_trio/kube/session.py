@@ -37,8 +37,8 @@ class Session:
 
     All of them, and watches, raise alike:
 
-    - ApiUnavailableError: overload (429), a fault of the server (5xx), an answer that is cut, too long or not what was
-      asked for; ApiUnreachableError, one of these: there is no connection, or no answer in time.
+    - ApiUnavailableError: overload (429), a fault of the server (5xx), an answer that is cut, too long or of another
+      form; its subclass ApiUnreachableError: there is no connection, or no answer in time.
     - ApiRefusedError: every other answer that is not a success, e.g. 401, 403, 404, 409, 410, 422.
 
     The texts name the request and carry the server's own words, which for missing rights name verb and resource.
@@ -47,7 +47,7 @@ class Session:
     Args:
         loop: where asyncio runs.
         transport: of that loop.
-        reachability: told if requests are answered.
+        reachability: notified of each answer and each failure to get one.
     """
 
     def __init__(self, loop: Loop, transport: Transport, reachability: Reachability) -> None:

@@ -11,7 +11,7 @@ from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreacha
 from sentry_trio.telemetry.logs import get_logger
 
 FAILURES: Final = 3
-"""Failures in a row after which a watch is reported: watches are cut in ordinary operation, too."""
+"""Consecutive failures after which a watch is reported: watches are also cut in normal operation."""
 
 STEADY: Final = 10.0
 """Seconds that a watch has to last to end a series of failures."""
@@ -22,12 +22,12 @@ _log: Final = get_logger("dapr.sentry.kubernetes")
 class WatchHealth:
     """Counts the failures of one watch.
 
-    A refusal is reported at once. An API server that does not answer at all is the session's to report.
+    A refusal is reported at once. The session reports an API server that does not answer at all.
 
     Args:
-        failing: what is logged and reported of a watch that fails, without the cause.
-        recovered: what is logged when it lasts again.
-        nursery: runs a timer while the watch stands after a failure.
+        failing: text that is logged and reported when the watch fails, without the cause.
+        recovered: text that is logged when it lasts again.
+        nursery: runs a timer while the watch is open after a failure.
         condition: set while the watch fails.
     """
 
@@ -53,7 +53,7 @@ class WatchHealth:
 
     @contextmanager
     def established(self) -> Iterator[None]:
-        """The watch stands while the block runs."""
+        """Marks the watch as open while the block runs."""
         timer = trio.CancelScope()
         if self._failures:
             self._nursery.start_soon(self._confirm, timer)

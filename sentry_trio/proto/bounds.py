@@ -1,7 +1,7 @@
 """Bounds on a SignCertificateRequest, checked on its bytes before they are parsed.
 
-A parsed request is held while a validator waits, and it can take many times its size on the wire: 4 MiB are two million
-empty audiences. A scan over the fields that stops at the first one out of bounds costs next to nothing.
+A parsed request is in memory while a validator waits, and can take many times its size on the wire: 4 MiB hold two
+million empty audiences. A scan of the fields that stops at the first one out of bounds is cheap.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sentry_trio.errors import InvalidRequestError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 
 REQUEST_BYTES: Final = 64 * 1024
-"""The whole request, with fields that this version does not know."""
+"""Bytes of the whole request, unknown fields included."""
 REQUEST_FIELDS: Final = 64
 """Fields in the request, each value of a repeated one counted."""
 
@@ -31,7 +31,7 @@ class Bound:
     most_values: int = REQUEST_FIELDS
 
 
-# Validators reject less than these let pass, in Dapr's words: an app ID of more than 64 bytes, for one.
+# Validators have tighter bounds, with Dapr's texts: at most 64 bytes for an app ID, for example.
 BOUNDS: Final = (
     Bound("id", 256),
     Bound("token", 16 * 1024),
@@ -50,7 +50,7 @@ _LONGEST_VARINT: Final = 10
 
 
 class BoundedRequest:
-    """Request type of the SignCertificate handler: parses what is within bounds."""
+    """Request type of the SignCertificate handler: parses requests that are within bounds."""
 
     @staticmethod
     def FromString(data: bytes) -> SignCertificateRequest:  # noqa: N802  # protobuf's name

@@ -35,7 +35,7 @@ class Configuration:
         allowed_clock_skew: how far clocks may be apart; not negative.
         control_plane_trust_domain: what it says, which has no effect: `--trust-domain` decides.
         jwks: the options of the validator of that name; None if there is none.
-        warnings: what has no effect, one line each; not part of the comparison.
+        warnings: settings without effect, one line each; not part of the comparison.
     """
 
     workload_cert_ttl: timedelta = timedelta(hours=24)

@@ -28,7 +28,7 @@ def _own(name: str, kind: Kind, default: Value, usage: str, choices: tuple[str, 
 FLAGS: Final = (
     *_group(
         "General",
-        Flag("mode", _STRING, "auto", "Where it runs (auto: kubernetes if KUBERNETES_SERVICE_HOST is set)", _MODES),
+        Flag("mode", _STRING, "auto", "Environment (auto: kubernetes if KUBERNETES_SERVICE_HOST is set)", _MODES),
         Flag("config", _STRING, "daprsystem", "Path of the configuration file, or name of the Configuration object"),
         Flag("trust-domain", _STRING, "localhost", "Trust domain of the certificate authority"),
         Flag("kubeconfig", _STRING, "", "Path of the kubeconfig file, for use outside a cluster", (), _KUBERNETES),
@@ -54,12 +54,23 @@ FLAGS: Final = (
         _own(
             "max-connections-per-peer", _INT, 500, "gRPC connections at once from one address (IPv6: one /64 network)"
         ),
-        _own("max-calls", _INT, 500, "Calls answered at once; more wait, or are rejected if that would be in vain"),
         _own(
-            "connection-idle-timeout", _DURATION, timedelta(minutes=5), "gRPC connections without calls are closed then"
+            "max-calls",
+            _INT,
+            500,
+            "Calls answered at once; more wait, or are rejected if they would miss their deadline",
         ),
         _own(
-            "connection-age", _DURATION, timedelta(minutes=30), "gRPC connections are closed then, once their calls end"
+            "connection-idle-timeout",
+            _DURATION,
+            timedelta(minutes=5),
+            "Time after which gRPC connections without calls are closed",
+        ),
+        _own(
+            "connection-age",
+            _DURATION,
+            timedelta(minutes=30),
+            "Time after which gRPC connections are closed, once their calls end",
         ),
     ),
     *_group(
@@ -76,7 +87,7 @@ FLAGS: Final = (
             "token-keys-refresh",
             _DURATION,
             timedelta(minutes=5),
-            "With local, how often the cluster's keys are read: a withdrawn key is accepted that long",
+            "With local, interval at which the cluster's keys are read: a withdrawn key is accepted that long",
             needs=_KUBERNETES,
         ),
         _own(
@@ -104,7 +115,7 @@ FLAGS: Final = (
             "jwt-key-rotation",
             _DURATION,
             timedelta(),
-            "How long a JWT signing key signs until the next takes over; 0 for ever",
+            "Time after which the JWT signing key is rotated; 0: never",
             (),
             _JWT,
         ),
@@ -124,7 +135,7 @@ FLAGS: Final = (
             "oidc-trusted-proxies",
             _STRINGS,
             (),
-            "Networks (CIDR) whose X-Forwarded-Host alone counts",
+            "Networks (CIDR) from which alone X-Forwarded-Host is used",
             (),
             _OIDC,
         ),
@@ -153,7 +164,7 @@ FLAGS: Final = (
                 "trust-anchor-propagation-grace",
                 _DURATION,
                 timedelta(hours=24),
-                "How long a new trust anchor is published before it is used",
+                "Time for which a new trust anchor is published before it is used",
             ),
         )
     ),

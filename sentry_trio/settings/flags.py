@@ -61,7 +61,7 @@ class Flag:
         default: its value when not given; `None` for a string flag that knows "not given" from "given empty".
         usage: one line of plain text.
         choices: the values that are accepted; empty if any is. The parser does not check them.
-        needs: what has to be on for the flag to have an effect: a switch by its name, or "kubernetes mode"; else empty.
+        needs: condition for the flag to have an effect: the name of a switch, or "kubernetes mode"; else empty.
         group: title of the section of the help text that lists it.
         is_own: Dapr Sentry has no such flag.
         is_inert: the flag is accepted for compatibility and has no effect.

@@ -264,12 +264,12 @@ def audit_required(flags: ParsedFlags) -> bool:
 
 
 def warnings(flags: ParsedFlags, table: Iterable[Flag], mode: Mode) -> tuple[str, ...]:
-    """Sentences on arguments that have no effect, for the log.
+    """Returns log texts on arguments that have no effect.
 
     Args:
         flags: the command line.
         table: all flags.
-        mode: in which the process runs.
+        mode: environment in which the process runs.
     """
     table = [flag for flag in table if flag.name in flags.given]
     found = []

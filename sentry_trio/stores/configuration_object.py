@@ -100,7 +100,7 @@ async def _read(api: Api, namespace: str, name: str) -> Configuration:
 
 
 def _parse(document: bytes, namespace: str, name: str) -> Configuration:
-    # The one line is this module's own; people who edit the object see many.
+    # The API server's document is one line, so "(line 1)" does not help people, who edit the object in many lines.
     try:
         configuration = parse_configuration(document, {}, name=name)
     except InvalidConfigurationError as error:

@@ -19,7 +19,7 @@ REPAIR_WINDOW: Final = 60.0
 the pauses between repairs grow from 0.25 s to 2 s."""
 
 REFUSALS: Final = 3
-"""Reads of the Secret in a row that are forbidden before that is reported: a new API server forbids for a moment."""
+"""Consecutive forbidden reads of the Secret before that is reported: a new API server forbids for a moment."""
 
 _log: Final = get_logger("dapr.sentry.ca")
 
@@ -73,7 +73,7 @@ class Guard:
         self._backoff = Backoff(first=0.25, longest=2)
 
     async def look(self) -> str:
-        """What the Secret holds. If the ConfigMap cannot be repaired, that is logged once and reported.
+        """Returns the Secret's content. If the ConfigMap cannot be repaired, that is logged once and reported.
 
         Raises:
             ApiUnavailableError: the API server could not be asked.

@@ -1,4 +1,4 @@
-"""Writes log lines in a thread of its own, so that no log call waits for whoever reads the log."""
+"""Writes log lines in a thread of its own, so that no log call waits for the log's reader."""
 
 import os
 import select

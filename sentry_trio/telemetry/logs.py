@@ -104,7 +104,7 @@ class Logger:
 
 
 def shown_time(moment: datetime) -> str:
-    """A time as Go's `time.Time.String` formats it in UTC, which is how it stands in Dapr's lines."""
+    """A time as Go's `time.Time.String` formats it in UTC, as in Dapr's lines."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} +0000 UTC"
 
 
@@ -137,7 +137,7 @@ def configure_logging(
     Args:
         level: the lowest level that is written: debug, info, warn (or warning), error, fatal, in any case.
         as_json: whether to write JSON.
-        stream: where to; it stays the caller's, who closes it after the last line. With a `LogWriter` no log call
+        stream: receives the lines; the caller closes it after the last one. With a `LogWriter` no log call
             waits for the stream.
         instance: this machine's name, in every line.
         version: in every line as `ver`.
@@ -159,7 +159,7 @@ def configure_logging(
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Keeps every line from being written for the block, for code that writes to the same stream in another way.
+    """Holds log lines back during the block, for code that writes to the same stream directly.
 
     With a `LogWriter` log calls do not wait meanwhile.
     """
@@ -205,9 +205,9 @@ def _report_reopen_failed(error: LogFileError) -> None:
 
 
 def capture_warnings() -> None:
-    """Turns Python's warnings, of this process from now on, into log lines: each text once.
+    """Logs Python's warnings from now on, each text once.
 
-    What libraries remark on certificates and on their own future is at debug level; faults of programming are warnings.
+    Libraries' warnings of certificates and of deprecations are logged at debug, programming errors at warning.
     """
     warnings.showwarning = _Warnings()
 

@@ -1,4 +1,4 @@
-"""Warnings of which one a minute is enough."""
+"""Throttled warnings: at most one a minute of each kind."""
 
 import math
 from typing import Final

@@ -1,4 +1,4 @@
-"""JSON Web Keys as people have them, put into the form of RFC 7517 and RFC 7518."""
+"""Normalization of JSON Web Keys to the form of RFC 7517 and RFC 7518."""
 
 from collections.abc import Mapping
 from typing import Any, Final

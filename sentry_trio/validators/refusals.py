@@ -1,4 +1,4 @@
-"""Refusals in the log, where support engineers search for them; one caller cannot fill it."""
+"""Log of refusals, in which support engineers search; throttled, so that no caller can fill it."""
 
 import math
 from collections import OrderedDict

@@ -22,8 +22,8 @@ _BRACKETED: Final = re.compile(r"\[([^\[\]%]+)\](?::[0-9]*)?")
 class Hosts:
     """Finds the host of a request and decides if it is served.
 
-    X-Forwarded-Host counts if the list of hosts bounds what a caller can choose by it, as in Dapr Sentry 1.18, or if it
-    comes from a trusted proxy. If proxies are given, it counts from them only.
+    X-Forwarded-Host is used if the list of hosts limits a caller's choice, as in Dapr Sentry 1.18, or if it comes from
+    a trusted proxy. If proxies are given, it is used from them only.
 
     Args:
         allowed: hosts, with a port or without; compared as they are written; `*` or no host at all: every host.
@@ -41,7 +41,7 @@ class Hosts:
 
     @property
     def may_be_forwarded(self) -> bool:
-        """Whether X-Forwarded-Host of some callers counts."""
+        """True if X-Forwarded-Host of some callers is used."""
         return bool(self._proxies) or not self.is_open
 
     def host_of(self, scope: Scope, target: Target) -> str:

@@ -74,19 +74,19 @@ class Http11Connection(TCPServer):
 
 
 class _LastRequestAware(h11.Connection):
-    """Disregards what follows the last request of a connection (RFC 9112, 9.6).
+    """Ignores bytes after the last request of a connection (RFC 9112, 9.6).
 
-    h11 takes it for an error of the peer's, and hypercorn then sends an answer to that, or closes, in the midst of the
-    answer to the request.
+    h11 reports them as an error of the peer, and hypercorn then answers that, or closes, before the answer to the
+    request is complete.
     """
 
     def receive_data(self, data: bytes) -> None:
-        """Takes data, unless nothing more is expected."""
+        """Buffers data, unless no request is expected any more."""
         if not data or self.their_state is not h11.MUST_CLOSE:
             super().receive_data(data)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Returns what comes next; nothing does after the last request."""
+        """Returns the next event; there is none after the last request."""
         return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
 
 
@@ -98,10 +98,10 @@ class _Http11(H11Protocol):
         self.connection = _LastRequestAware(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Ignores proposals to change the protocol (RFC 9110, 7.8); has a request of two lengths be the last.
+        """Ignores proposals to change the protocol (RFC 9110, 7.8); closes after a request with two lengths.
 
-        RFC 9112, 6.3: where Content-Length and Transfer-Encoding meet, a proxy in front may have taken the other one,
-        and what follows may be meant as another caller's request.
+        RFC 9112, 6.3: if Content-Length and Transfer-Encoding are both present, a proxy in front may have used the
+        other one, and the following bytes may be another caller's request.
         """
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
             self.keep_alive_requests = self.config.keep_alive_max_requests

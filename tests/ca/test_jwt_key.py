@@ -83,8 +83,7 @@ def test_what_is_no_key() -> None:
     with pytest.raises(InvalidBundleError) as caught:
         verify_jwt_key(StoredJwtKey(b"none", STORED.jwks), "ES256", None)
     assert str(caught.value) == (
-        "failed to load JWT signing key: failed to decode JWT signing key: key is not PEM encoded: "
-        "it is something else than PEM text"
+        "failed to load JWT signing key: failed to decode JWT signing key: key is not PEM encoded: it is not PEM text"
     )
 
 

@@ -94,7 +94,7 @@ def test_der_is_recognized(tmp_path: Path) -> None:
         (PEM.replace(b"\n", b"\\n"), "its line breaks are written as \\n"),
         (b'"' + PEM.replace(b"\n", b"\\n") + b'"', "its line breaks are written as \\n"),
         (PEM.replace(b"CERTIFICATE-----\n", b"CERTIFICATE----\n"), "its BEGIN and END lines"),
-        (b"<!DOCTYPE html>", "it is something else than PEM text"),
+        (b"<!DOCTYPE html>", "it is not PEM text"),
     ],
 )
 def test_other_texts_are_recognized(text: bytes, looks_like: str) -> None:

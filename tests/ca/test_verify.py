@@ -162,7 +162,7 @@ def changed(**parts: bytes) -> Callable[[], StoredBundle]:
         (lambda: with_root(ca=None), f"{NOT_SELF_SIGNED}the signer may not sign certificates: it has no basicCons"),
         (lambda: with_root(usage=["crl_sign"]), f"{NOT_SELF_SIGNED}the signer may not sign certificates: its keyUsage"),
         (weak_anchor("sha1"), f"{NOT_SELF_SIGNED}signatures over SHA-1 are insecure"),
-        (weak_anchor("md5"), f"{NOT_SELF_SIGNED}signature algorithm 1.2.840.113549.1.1.4 is not one for"),
+        (weak_anchor("md5"), f"{NOT_SELF_SIGNED}signature algorithm 1.2.840.113549.1.1.4 does not fit"),
         (unsupported_anchor, f"{NOT_SELF_SIGNED}the signer's key is of a kind that Go does not verify with"),
         # 4: the chain is certificates, each signed by the next
         (changed(chain=b"words"), "no certificates found"),

@@ -105,5 +105,5 @@ def test_zsh_offers_flags_with_their_choices(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     specs = done.stdout.splitlines()
     assert len(specs) == len(FLAGS) + 2
-    assert specs[0].startswith("--mode=[Where it runs (auto\\: kubernetes if ")
+    assert specs[0].startswith("--mode=[Environment (auto\\: kubernetes if ")
     assert specs[0].endswith("]:value:(auto standalone kubernetes)")

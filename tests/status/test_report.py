@@ -60,7 +60,7 @@ def test_published_anchors() -> None:
     [
         (None, "it has no trust anchors"),
         ("", "it has no trust anchors"),
-        ("\ud800", "no certificates found: it is something else than PEM text"),
+        ("\ud800", "no certificates found: it is not PEM text"),
     ],
 )
 def test_no_published_anchors(anchors: str | None, problem: str) -> None:

@@ -112,7 +112,7 @@ class AuthoritySeries:
         self._last_restart.labels("success").set(self._now().timestamp())
 
     def degraded(self, degraded: bool) -> None:  # noqa: FBT001  # the value that is set
-        """Records if the authority has a problem that it serves in spite of."""
+        """Records whether the authority serves with a problem."""
         self._degraded.set(degraded)
 
     def bundle_in_use(self, digest: str) -> None:

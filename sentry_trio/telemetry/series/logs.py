@@ -1,4 +1,4 @@
-"""The log: lines that are missing in it."""
+"""Series of the log: dropped lines."""
 
 from collections.abc import Iterable
 

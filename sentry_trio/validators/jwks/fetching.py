@@ -183,7 +183,7 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
     try:
         content = inflater.decompress(body, MOST_BYTES + 1)
     except zlib.error as error:
-        raise SourceError("failed to fetch JWKS: the answer is not the gzip that it claims to be") from error
+        raise SourceError("failed to fetch JWKS: the answer is not valid gzip") from error
     if len(content) > MOST_BYTES:
         raise SourceError(f"failed to fetch JWKS: more than {MOST_BYTES} bytes")
     if not inflater.eof:

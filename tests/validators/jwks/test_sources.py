@@ -193,7 +193,7 @@ async def test_an_answer_in_gzip_is_read() -> None:
 @pytest.mark.parametrize(
     ("body", "encoding", "error"),
     [
-        (SET.encode(), "gzip", "the answer is not the gzip that it claims to be"),
+        (SET.encode(), "gzip", "the answer is not valid gzip"),
         (GZIPPED[:-9], "gzip", "the answer is cut short"),
         (gzip.compress(b" " * (MOST_BYTES + 1)), "gzip", f"more than {MOST_BYTES} bytes"),
         (gzip.compress(b" " * (300 * MOST_BYTES)), "gzip", f"more than {MOST_BYTES} bytes"),
