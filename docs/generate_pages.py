@@ -55,7 +55,7 @@ def flags_page() -> str:
         "Durations are Go's: `90s`, `1h30m`, `250ms`. Lists are parted by commas, and a list flag may be given again.",
         "## Commands",
         "The first argument names a command, unless it is a flag. `sentry-trio help COMMAND` describes each.",
-        _table(("command", "what it does"), (f"| `{each.name}` | {_cell(each.summary)} |" for each in COMMANDS)),
+        _table(("command", "purpose"), (f"| `{each.name}` | {_cell(each.summary)} |" for each in COMMANDS)),
         "## Environment",
         _table(
             ("variable", "meaning"),
@@ -110,7 +110,7 @@ def configuration_page() -> str:
         f"The document has at most {MOST_BYTES:,} bytes. "
         "`$NAME` and `${NAME}` in a file stand for variables of the environment. Unknown fields below `spec.mtls` "
         "are logged as warnings with the nearest known name. `spec.mtls.enabled` and `spec.mtls.sentryAddress` are "
-        "checked and have no effect, as in Dapr Sentry. A bad `spec.secrets` is refused; other sections are ignored.",
+        "checked and have no effect, as in Dapr Sentry. A bad `spec.secrets` is rejected; other sections are ignored.",
         f"```yaml\n{_EXAMPLE}```",
         "Without `--config` a missing file is no error, and the defaults hold. An edit takes effect by a hot "
         "restart, as told in [restart and shutdown](restart-and-shutdown.md); one that cannot be read changes nothing.",

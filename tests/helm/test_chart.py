@@ -87,7 +87,7 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ),
         ({"jwt": {"enabled": True}, "oidc": {"enabled": True}}, "oidc.tls: certFile and keyFile are needed"),
         ({"auditLog": {"path": "audit.log"}}, "/auditLog/path"),
-        ({"auditLog": {"required": True}}, "auditLog.required: set auditLog.path to where the log is kept"),
+        ({"auditLog": {"required": True}}, "auditLog.required: set auditLog.path to the place of the log"),
         (
             {"auditLog": {"path": "/audit/a.log"}},
             "/audit/a.log is not on a volume, and the root file system is read-only",

@@ -8,8 +8,8 @@ key: {{ $given.key | default (ternary "tls.key" "issuer.key" $issued) | quote }}
 {{- end -}}
 
 {{/*
-"true" if image.name names Dapr's own image, as every values file for Dapr does: `sentry` in whatever registry, or any
-name in a registry of Dapr's. That is another program, which these probes and flags do not fit.
+"true" if image.name names Dapr's own image, as every values file for Dapr does: `sentry` in any registry, or any
+name in a registry of Dapr's. These probes and flags do not fit that program.
 */}}
 {{- define "sentry.isDaprImage" -}}
 {{- $name := .Values.image.name -}}

@@ -1,6 +1,6 @@
 {{/*
 Merges the sections of a values file for Dapr into the keys that they have here, and rejects values that cannot work.
-Every template begins with it; a second time changes nothing.
+Every template begins with it; it is idempotent.
 */}}
 {{- define "sentry.values" -}}
 {{- $_ := include "sentry.unknown" . -}}
@@ -9,8 +9,8 @@ Every template begins with it; a second time changes nothing.
 
 {{/*
 Merges those sections and prints the path of each key that this chart does not have, one per line. Dapr's chart has no
-schema, so a newer one, or a typing error in a file that worked with it, must not keep this chart from installing: such
-keys are dropped here and listed in NOTES.
+schema: keys of a newer one, or typing errors in a file that works with it, must not prevent the installation. These
+keys are dropped and listed in NOTES.
 */}}
 {{- define "sentry.unknown" -}}
 {{- include "sentry.overlay" (list .Values (.Values.dapr_sentry | default dict) "dapr_sentry") -}}
@@ -25,7 +25,7 @@ keys are dropped here and listed in NOTES.
 {{- end -}}
 
 {{/*
-Lays one map over another, in place. Not mergeOverwrite: that keeps `true` where `false` is laid over it. A key that the
+Merges one map into another, in place. Not mergeOverwrite: that does not replace `true` by `false`. A key that the
 lower map lacks is printed instead of merged.
 */}}
 {{- define "sentry.overlay" -}}
@@ -95,13 +95,13 @@ true
 {{- end -}}
 {{- $drain := include "sentry.extraArg" (list . "drain-timeout") | default $v.drainTimeout | default "10s" -}}
 {{- if le (mul (int64 $v.terminationGracePeriodSeconds) 1000000000) (int64 (include "sentry.nanoseconds" $drain)) -}}
-{{- fail (printf "terminationGracePeriodSeconds: after %d seconds the kubelet kills the process, which needs more than its drain timeout of %s to finish open calls; raise the one or lower drainTimeout" (int64 $v.terminationGracePeriodSeconds) $drain) -}}
+{{- fail (printf "terminationGracePeriodSeconds: after %d seconds the kubelet kills the process, which needs more than its drain timeout of %s to finish open calls; raise it or lower drainTimeout" (int64 $v.terminationGracePeriodSeconds) $drain) -}}
 {{- end -}}
 {{- if and $v.jwt.enabled (hasPrefix "HS" $v.jwt.signingAlgorithm) -}}
 {{- fail (printf "jwt.signingAlgorithm: %s signs and verifies with the same key, and the key set is public; use RS256, ES256 or another asymmetric algorithm" $v.jwt.signingAlgorithm) -}}
 {{- end -}}
 {{- if and $v.jwt.enabled $v.jwt.keyRotation $v.jwt.keyID -}}
-{{- fail "jwt.keyRotation: keys that follow one another need an ID each; remove jwt.keyID or jwt.keyRotation" -}}
+{{- fail "jwt.keyRotation: rotated keys need different IDs; remove jwt.keyID or jwt.keyRotation" -}}
 {{- end -}}
 {{- if $v.autoscaling.enabled -}}
 {{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) -}}
@@ -119,7 +119,7 @@ true
 {{- end -}}
 {{- $audit := include "sentry.extraArg" (list . "audit-log") | default $v.auditLog.path -}}
 {{- if and $v.auditLog.required (not $audit) -}}
-{{- fail "auditLog.required: set auditLog.path to where the log is kept: stdout, or a path on a volume" -}}
+{{- fail "auditLog.required: set auditLog.path to the place of the log: stdout, or a path on a volume" -}}
 {{- end -}}
 {{- if and (hasPrefix "/" $audit) (not (include "sentry.isWritable" (list . $audit))) -}}
 {{- fail (printf "auditLog.path: %s is not on a volume, and the root file system is read-only; mount a writable volume above it with global.extraVolumes.sentry and global.extraVolumeMounts.sentry, or use stdout" $audit) -}}

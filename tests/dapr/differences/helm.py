@@ -23,7 +23,7 @@ ENTRIES: Final = (
         id="chart-namespaced-rbac",
         dapr="`global.rbac.namespaced` leaves the validator without permissions",
         ours="rejected, unless they are granted by name",
-        reason="no CA that refuses everyone",
+        reason="no CA that rejects every request",
         shown="tests/helm/test_chart.py::test_what_cannot_be_is_said",
     ),
     Difference(
@@ -42,7 +42,7 @@ ENTRIES: Final = (
     ),
     Difference(
         id="chart-probes",
-        dapr="liveness waits 180 s",
+        dapr="the liveness probe starts after 180 s",
         ours="a startup probe",
         reason="a dead process is restarted soon",
         shown="tests/helm/test_chart.py::test_all_objects_are_valid",
@@ -51,7 +51,7 @@ ENTRIES: Final = (
         id="chart-uninstall",
         dapr="uninstalling deletes the CA",
         ours="it stays",
-        reason="no mesh loses its trust to a slip",
+        reason="no mesh loses its CA by mistake",
         shown="tests/cluster/test_chart.py::test_a_release_from_install_to_uninstall",
     ),
     Difference(

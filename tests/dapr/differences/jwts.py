@@ -7,8 +7,8 @@ from .entry import NOT_SIGNED, REFUSED, TOLERATED, Difference
 ENTRIES: Final = (
     Difference(
         id="jwt-new-key",
-        dapr="key or key set missing: both are made anew, and the trust bundle is written again",
-        ours="the set of a key is composed; a set without a key is an error; the trust bundle is not touched",
+        dapr="key or key set missing: both are generated, and the trust bundle is written again",
+        ours="a missing key set is made from the key; a set without a key is an error; the trust bundle is unchanged",
         reason="tokens in use stay valid",
         seen=REFUSED,
     ),
@@ -51,7 +51,7 @@ ENTRIES: Final = (
         id="jwt-lifetime",
         dapr="tokens outlive their certificates",
         ours="they end with them",
-        reason="one identity, one end",
+        reason="both prove the same identity",
         seen={"JWT .*: claims": (".+", ".+")},
     ),
     Difference(
@@ -65,13 +65,13 @@ ENTRIES: Final = (
         id="jwt-rotation",
         dapr="keys are never rotated",
         ours="with `--jwt-key-rotation`, without a moment in which a token fails to verify",
-        reason="a key that leaks has an end",
+        reason="a leaked key expires",
         shown="tests/ca/test_jwt_rotation.py::test_no_token_fails_at_any_moment",
     ),
     Difference(
         id="jwt-published-set",
         dapr="the key set is put into the ConfigMap when something is generated",
-        ours="always, and edits of it there are undone",
+        ours="always, and edits of it are reverted",
         reason="verifiers never see a stale set",
         shown="tests/stores/test_jwt_secret.py::test_a_foreign_edit_of_the_published_set_is_undone",
     ),

@@ -8,14 +8,14 @@ ENTRIES: Final = (
     Difference(
         id="hot-restart",
         dapr="a change of credentials closes all listeners, waits for all connections and starts over",
-        ours="the next run takes over the same socket; nothing is refused",
+        ours="the next run takes over the same socket; no connection is refused",
         reason="rotation costs no call",
         shown="tests/dapr/test_daprd.py::test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts",
     ),
     Difference(
         id="bad-edits",
         dapr="a bad file ends the process",
-        ours="the run in use goes on; `degraded` in `/readyz?verbose` names the cause",
+        ours="the current run continues; `degraded` in `/readyz?verbose` names the cause",
         reason="an edit never takes the CA down",
         shown="tests/test_bad_edits.py::test_a_bad_edit_changes_nothing",
     ),
@@ -72,7 +72,7 @@ ENTRIES: Final = (
         id="failure-reasons",
         dapr="failures are counted under one reason",
         ours="by cause, and by gRPC code",
-        reason="alerts can tell causes apart",
+        reason="alerts distinguish causes",
         seen={"dapr_sentry_cert_sign_failure: label values": ("sign", ".+")},
     ),
     Difference(

@@ -14,7 +14,7 @@ ENTRIES: Final = (
     ),
     Difference(
         id="expired-issuer",
-        dapr="an expired issuer goes on signing",
+        dapr="an expired issuer continues to sign",
         ours="FailedPrecondition",
         reason="the certificates would be useless",
         shown="tests/test_service.py::test_an_expired_issuer_signs_nothing",
@@ -23,7 +23,7 @@ ENTRIES: Final = (
         id="invalid-identity",
         dapr="a bad app ID, namespace or trust domain is Internal",
         ours="InvalidArgument, and the text names the field",
-        reason="the caller's mistake is told apart from a fault of the CA",
+        reason="a caller's mistake is distinguished from a fault of the CA",
         seen={
             "status": ("INTERNAL", "INVALID_ARGUMENT"),
             "text": ("failed to sign certificate", "(app ID|namespace|trust domain).*"),
@@ -32,8 +32,8 @@ ENTRIES: Final = (
     Difference(
         id="bounded-fields",
         dapr="fields of a request are bounded by its 4 MiB alone",
-        ours="each field is [bounded](limits.md#requests) before a validator is asked, else InvalidArgument",
-        reason="no request makes a validator work for nothing",
+        ours="each field is [bounded](limits.md#requests) before validation, else InvalidArgument",
+        reason="no invalid request costs a validator any work",
         seen={"status": ("OK|PERMISSION_DENIED|INTERNAL", "INVALID_ARGUMENT"), "text": (".*", ".+")},
     ),
     Difference(
@@ -65,7 +65,7 @@ ENTRIES: Final = (
     Difference(
         id="checked-before-it-leaves",
         dapr="a signed certificate is only parsed again",
-        ours="names, usages, validity, key and signature are checked before it leaves",
+        ours="names, usages, validity, key and signature are checked before it is sent",
         reason="a fault in software or hardware never reaches a workload",
         shown="tests/ca/test_check.py::test_each_difference_is_named",
     ),

@@ -58,7 +58,7 @@ ENTRIES: Final = (
         id="mistyped-command",
         dapr="a mistyped first argument is ignored, and a CA starts",
         ours="`unknown command`, exit code 2; later arguments that are no flags are ignored with a warning",
-        reason="a typo must not open a CA",
+        reason="a typo must not start a CA",
         seen={
             "status": ("exit code 1", "exit code 2"),
             "text": (".+", ""),
@@ -69,7 +69,7 @@ ENTRIES: Final = (
         id="invalid-values",
         dapr="impossible values (`--mode foo`, a port out of range, flags that exclude each other) are exit code 1",
         ours="exit code 2, with the choices or the range",
-        reason="the same code as for every other mistake on the command line",
+        reason="one exit code for all mistakes on the command line",
         seen={
             "status": ("exit code 1", "exit code 2"),
             "text": (".+", "Invalid options: .+"),
@@ -80,7 +80,7 @@ ENTRIES: Final = (
         id="help",
         dapr="`--help` is a usage text on standard error, exit code 2",
         ours="commands, examples and flags by group on standard output, exit code 0",
-        reason="help that was requested is no error",
+        reason="requested help is no error",
         seen={"status": ("exit code 2", "exit code 0")},
     ),
     Difference(
@@ -94,7 +94,7 @@ ENTRIES: Final = (
         id="flags-without-effect",
         dapr="flags of features that are off are ignored silently",
         ours="ignored with a warning",
-        reason="a forgotten switch is noticed",
+        reason="a forgotten switch is visible",
         shown="tests/settings/test_options.py::test_flags_of_features_that_are_off_are_accepted_with_a_warning",
     ),
     Difference(
@@ -108,14 +108,14 @@ ENTRIES: Final = (
         id="empty-namespace",
         dapr="an empty NAMESPACE is taken literally and fails later",
         ours="rejected at once",
-        reason="the cause is named",
+        reason="the error names the cause",
         shown="tests/settings/test_options.py::test_namespace",
     ),
     Difference(
         id="health-from-the-start",
         dapr="health answers only once the CA is loaded",
         ours="health answers from the start, with 503 until it serves",
-        reason="probes can tell a slow start from a dead process",
+        reason="probes distinguish a slow start from a dead process",
         shown="tests/cluster/test_process.py::test_not_ready_before_the_first_listing_of_pods",
     ),
     Difference(
