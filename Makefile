@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run image image-tree test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile dashboard h2spec test-cluster test-dapr docs docs-links picture clean
+.PHONY: help run image image-tree test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,8 @@ lock: $(VENV)/.lock ## Pin the dependencies anew, with hashes, for every support
 	  --no-emit-index-url -c requirements.txt pyproject.toml --group dev -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	  --no-emit-index-url -c requirements.txt -c requirements-dev.txt --group docs -o requirements-docs.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	  --no-emit-index-url --group fuzz -o requirements-fuzz.txt
 
 test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is installed
 	@ran=; for version in 3.11 3.12 3.13; do \
@@ -82,6 +84,9 @@ soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes
 
 hostile: $(VENV)/.run ## Set a thousand hostile connections of each kind on a process (about 8 minutes; needs Go); ARGS="--kinds idle" for one
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## Fuzz every parser of foreign bytes, a minute each; ARGS="--seconds 600 --only certificate"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 dashboard: $(VENV)/.dev ## Draw the chart's dashboard from a real run of three minutes, into docs/images/ (needs Go); ARGS="--seconds 60" for less
 	@$(BIN)/python -m benchmarks.dashboard $(ARGS)
@@ -120,6 +125,10 @@ $(VENV)/.run: $(BIN)/python requirements.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.txt
+	$(PIP) install --require-hashes -r requirements-fuzz.txt
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.run requirements-docs.txt
