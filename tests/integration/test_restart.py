@@ -72,7 +72,7 @@ def test_files_renamed_one_by_one(load_client: Path, tmp_path: Path) -> None:
         target.process.log_until(FAILED)
         after = target.state()
         assert "key" in after["degraded"]
-        forgotten = dict.fromkeys(("degraded", "last_restart", "last_restart_at"))
+        forgotten = dict.fromkeys(("degraded", "conditions", "last_restart", "last_restart_at"))
         assert {**after, **forgotten} == {**before, **forgotten}
         nonlocal refusals
         refusals += 1
