@@ -257,7 +257,7 @@ def _grpc_listener(options: Options) -> socket.socket:
     try:
         return open_listener(options.listen_address, options.port)
     except OSError as error:
-        raise ListenError(f"port {options.port}", error.strerror or str(error)) from error
+        raise ListenError.from_os_error(f"port {options.port}", error) from error
 
 
 class _Ledger:

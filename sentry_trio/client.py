@@ -32,6 +32,8 @@ _ATTEMPTS: Final = 5
 _ATTEMPT_TIMEOUT: Final = 3.0
 _PAUSE: Final = 0.05
 _AGAIN: Final = frozenset({Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED})
+# OpenSSL's X509_V_ERR_*: no certificate in the store signed the one that was shown.
+_UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
 
 
 class RequestFailedError(SentryError):
@@ -45,7 +47,7 @@ class Authority:
     Attributes:
         host: name or address.
         port: its gRPC port.
-        trust_anchors: PEM; its serving certificate must verify against them.
+        trust_anchors: PEM as OpenSSL reads it; its serving certificate must verify against them.
         spiffe_id: the one URI that certificate must carry. Names are not compared, as daprd does not.
     """
 
@@ -165,17 +167,9 @@ def _client_context(trust_anchors: bytes) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cadata=trust_anchors.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
-        raise RequestFailedError(f"the trust anchors are not PEM certificates: {_misfit(trust_anchors)}") from error
+        # OpenSSL's own texts name its files and lines.
+        raise RequestFailedError("the trust anchors are no certificates in PEM that OpenSSL can read") from error
     return context
-
-
-def _misfit(trust_anchors: bytes) -> str:
-    """Returns the reason why OpenSSL cannot read them; its own texts name its source files."""
-    if not trust_anchors.strip():
-        return "the file is empty"
-    if b"-----BEGIN CERTIFICATE-----" not in trust_anchors:
-        return "the file holds none"
-    return "the file holds other bytes than ASCII" if not trust_anchors.isascii() else "one of them cannot be read"
 
 
 def _csr(key: PrivateKey, app_id: str) -> bytes:
@@ -202,6 +196,7 @@ async def _ask(
         except ssl.SSLCertVerificationError as error:
             raise RequestFailedError(
                 f"the certificate of {where} does not verify against the trust anchors: {error.verify_message}"
+                f"{_hint(error)}"
             ) from error
         except TimeoutError:
             failure = RequestFailedError(f"{where} did not answer within {_ATTEMPT_TIMEOUT:g} s")
@@ -212,11 +207,18 @@ async def _ask(
     raise failure
 
 
+def _hint(error: ssl.SSLCertVerificationError) -> str:
+    of_another = error.verify_code in _UNKNOWN_ISSUER
+    return "; are they those of another certificate authority?" if of_another else ""
+
+
 def _reason(error: OSError) -> str:
     """Returns the reason why a connection failed; asyncio's errors name the call and not the cause."""
     # With several addresses asyncio joins the texts of all errors into one that has no number.
     if error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error):
         return "connection refused: is the CA running?"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"the TLS handshake failed ({error.reason.lower().replace('_', ' ')}): is this the gRPC port of the CA?"
     if isinstance(error, socket.gaierror | ssl.SSLError) or error.errno is None:
         return error.strerror or str(error) or "the connection was closed"
     return os.strerror(error.errno)

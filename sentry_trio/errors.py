@@ -5,6 +5,8 @@ translate it: `service.py` into status codes, `cli` into exit codes. The text is
 """
 
 import enum
+import errno
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -33,6 +35,16 @@ class ListenError(SentryError):
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"could not listen on {address}: {reason}")
+
+    @classmethod
+    def from_os_error(cls, address: str, error: OSError) -> "ListenError":
+        """Returns the error with the system's reason and, for a taken port, the remedy."""
+        # Python's socket module adds to `strerror`. The numbers of resolvers' errors are negative.
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            reason += "; stop the process that listens there, or choose another port"
+        return cls(address, reason)
 
 
 class ServerTLSError(SentryError):

@@ -320,7 +320,9 @@ async def test_a_configuration_that_was_named_must_be_there(tmp_path: Path) -> N
 async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        await refuses(tmp_path, ListenError, f"could not listen on port {port}", "--port", port)
+        await refuses(
+            tmp_path, ListenError, f"could not listen on port {port}: Address already in use; ", "--port", port
+        )
         await refuses(tmp_path, ListenError, f"could not listen on 127.0.0.1:{port}", "--healthz-port", port)
 
 

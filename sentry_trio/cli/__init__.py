@@ -28,17 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(SERVE, words, os.environ)
     command = BY_NAME.get(first)
     if command is None:
-        print(f"sentry-trio: unknown command {first!r}{_suggestion(first)}", file=sys.stderr)
+        from sentry_trio.settings.suggestions import suggestion
+
+        print(f"sentry-trio: unknown command {first!r}{suggestion(first, BY_NAME)}", file=sys.stderr)
         print("'sentry-trio --help' lists the commands", file=sys.stderr)
         return _USAGE
     return _run(command, words[1:], os.environ)
-
-
-def _suggestion(word: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, BY_NAME, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _run(command: Command, arguments: Sequence[str], environ: Mapping[str, str]) -> int:

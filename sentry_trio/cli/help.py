@@ -9,6 +9,7 @@ from typing import Final
 
 from sentry_trio.cli.commands import BY_NAME, COMMANDS, SERVE
 from sentry_trio.settings.flag_table import flag_set
+from sentry_trio.settings.suggestions import suggestion
 
 _NARROWEST: Final = 80  # columns
 _SYNOPSIS = """\
@@ -42,7 +43,11 @@ def parser() -> ArgumentParser:
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Prints a help text; returns the exit code."""
-    name = parser().parse_args(arguments).command
+    parsing = parser()
+    for word in arguments[:1]:
+        if not word.startswith("-") and word not in BY_NAME:
+            parsing.error(f"unknown command {word!r}{suggestion(word, BY_NAME)}")
+    name = parsing.parse_args(arguments).command
     if name in {None, SERVE.name}:
         print(overview(environ), end="")
     else:

@@ -12,12 +12,13 @@ from cryptography import x509
 from rich.console import Console
 from rich.table import Table
 
+from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.cli.files import FileContent, replace_files
 from sentry_trio.cli.jwts import ObtainedJwt, brief, jwts_of
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, fingerprint, obtain
-from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError
+from sentry_trio.errors import InvalidBundleError, InvalidIdentityError, InvalidOptionsError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.addresses import listen_host
 from sentry_trio.telemetry.logs import capture_warnings
@@ -128,7 +129,7 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
             Authority(
                 host=host,
                 port=port,
-                trust_anchors=_read(asked.trust_anchors, "trust anchors"),
+                trust_anchors=_read_anchors(asked.trust_anchors),
                 spiffe_id=f"spiffe://{sentry_trust_domain}/ns/{asked.sentry_namespace}/dapr-sentry",
             ),
             Workload(
@@ -173,6 +174,14 @@ def _read(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RequestFailedError(f"cannot read the {what} from {path}: {error.strerror}") from error
+
+
+def _read_anchors(path: Path) -> bytes:
+    """Reads trust anchors by the authority's own rules, so that a file that it accepts works here, too."""
+    try:
+        return write_certificates(read_certificates(_read(path, "trust anchors"), role="trust anchors"))
+    except InvalidBundleError as error:
+        raise RequestFailedError(f"cannot use the trust anchors from {path}: {error}") from error
 
 
 def _write(directory: Path, obtained: Obtained, jwts: Sequence[ObtainedJwt]) -> None:

@@ -14,6 +14,7 @@ from sentry_trio.errors import SentryError
 from sentry_trio.settings.durations import format_duration, parse_duration
 from sentry_trio.settings.lists import parse_list
 from sentry_trio.settings.scalars import InvalidValueError, encode, parse_bool, parse_float, parse_int, quote
+from sentry_trio.settings.suggestions import suggestion
 
 Value: TypeAlias = str | bool | int | float | timedelta | tuple[str, ...]
 _T = TypeVar("_T", bound=Value)
@@ -198,7 +199,10 @@ class FlagSet:
             raise UsageError(f"bad flag syntax: {argument}", self.usage())
         flag = self._flags.get(name)
         if flag is None:
-            raise HelpRequested if name == "help" else UsageError(f"unknown flag: --{name}", self.usage())
+            if name == "help":
+                raise HelpRequested
+            near = suggestion(name, self._flags, prefix="--")
+            raise UsageError(f"unknown flag: --{name}{near}", self.usage())
         if equals:
             return flag, text
         if flag.kind is Kind.BOOL:

@@ -53,7 +53,7 @@ async def open_listener(host: str, port: int) -> tuple[trio.SocketListener, Addr
     try:
         sock = await _listening(bare, port) if bare else _listening_everywhere(port)
     except OSError as error:
-        raise ListenError(str(wanted), error.strerror or str(error)) from error
+        raise ListenError.from_os_error(str(wanted), error) from error
     except ValueError as error:
         # What no resolver is even asked for: an embedded zero byte, a label that IDNA cannot encode.
         raise ListenError(str(wanted), f"not a host name: {error}") from error

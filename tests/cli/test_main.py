@@ -65,6 +65,12 @@ def test_the_help_text_of_a_command(name: str) -> None:
     assert run("help", name).stdout == result.stdout
 
 
+def test_help_for_a_mistyped_command() -> None:
+    result = run("help", "stauts")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.endswith("error: unknown command 'stauts'; did you mean status?\n")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mistyped_flag_of_a_command(name: str) -> None:
     result = run(name, "--hlep")

@@ -77,6 +77,7 @@ def test_another_authority_is_not_believed(running: tuple[str, ...], tmp_path: P
     (tmp_path / "other.crt").write_bytes(made_bundle().anchors_pem)
     line = fails(*running, "--id=myapp", "--trust-anchors", str(tmp_path / "other.crt"))
     assert "does not verify against the trust anchors" in line
+    assert line.endswith("; are they those of another certificate authority?")
 
 
 def test_another_identity_is_not_believed(running: tuple[str, ...], tmp_path: Path) -> None:
@@ -120,19 +121,47 @@ def test_somebody_who_speaks_no_grpc(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (None, "No such file or directory"),
-        (b"", "are not PEM certificates: the file is empty"),
-        (b" \n", "are not PEM certificates: the file is empty"),
-        (b"junk", "are not PEM certificates: the file holds none"),
-        ("ü".encode(), "are not PEM certificates: the file holds none"),
-        (_PEM % "ü".encode(), "are not PEM certificates: the file holds other bytes than ASCII"),
-        (_PEM % b"AAAA", "are not PEM certificates: one of them cannot be read"),
+        (b"", "no certificates found: it is empty"),
+        (b" \n", "no certificates found: it is empty"),
+        (b"junk", "no certificates found: it is something else than PEM text"),
+        (b"\x30\x82", "it is DER, not PEM; convert it with `openssl x509 -inform DER`"),
+        (_PEM % "ü".encode(), "no certificates found: its BEGIN and END lines, or what is between them, are damaged"),
+        (_PEM % b"AAAA", "certificate 1 of the trust anchors cannot be read"),
     ],
 )
 def test_anchors_that_cannot_be_read(tmp_path: Path, content: bytes | None, reason: str) -> None:
     anchors = tmp_path / "anchors.crt"
     if content is not None:
         anchors.write_bytes(content)
-    assert reason in fails("--id=myapp", f"--trust-anchors={anchors}")
+    line = fails("--id=myapp", f"--trust-anchors={anchors}")
+    assert reason in line
+    assert str(anchors) in line
+
+
+def test_anchors_are_read_by_the_rules_of_the_authority(running: tuple[str, ...], tmp_path: Path) -> None:
+    anchors = tmp_path / "anchors.crt"
+    anchors.write_bytes(b"\xef\xbb\xbf" + (tmp_path / "ca.crt").read_bytes() + "# über alle\n".encode())
+    result = request(*running, "--id=myapp", f"--trust-anchors={anchors}", f"--out={tmp_path / 'out'}")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_port_without_tls(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            for _ in range(5):
+                connection, _address = listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = listener.getsockname()[1]
+        line = fails("--id=myapp", f"--address=127.0.0.1:{port}", f"--trust-anchors={tmp_path / 'ca.crt'}")
+    assert "the TLS handshake failed (" in line
+    assert line.endswith("): is this the gRPC port of the CA?")
+    assert "_ssl.c" not in line
 
 
 def test_a_directory_that_cannot_be_written_to(running: tuple[str, ...], tmp_path: Path) -> None:

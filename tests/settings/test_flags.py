@@ -89,8 +89,10 @@ def test_what_is_no_flag_is_left_over() -> None:
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
-        ("--nope", "unknown flag: --nope"),
-        ("-nope=1", "unknown flag: --nope"),
+        ("--nope", "unknown flag: --nope; did you mean --none?"),
+        ("-nope=1", "unknown flag: --nope; did you mean --none?"),
+        ("--zzz", "unknown flag: --zzz"),
+        ("--prot=1", "unknown flag: --prot; did you mean --port?"),
         ("-é", "unknown flag: --é"),  # two letters, three bytes
         ("-x", "unknown shorthand flag: 'x' in -x"),
         ("-'", r"unknown shorthand flag: '\'' in -'"),

@@ -84,13 +84,16 @@ async def test_all_interfaces_of_a_machine_without_ipv6(missing: int, monkeypatc
         assert await reaches(listener, "127.0.0.1", address.port)
 
 
+REMEDY = "; stop the process that listens there, or choose another port"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
 async def test_a_port_that_is_taken(host: str) -> None:
     first, address = await open_listener(host, 0)
     async with first:
         with pytest.raises(ListenError) as caught:
             await open_listener(host, address.port)
-    assert str(caught.value) == f"could not listen on {host}:{address.port}: Address already in use"
+    assert str(caught.value) == f"could not listen on {host}:{address.port}: Address already in use{REMEDY}"
     assert isinstance(caught.value.__cause__, OSError)
 
 
