@@ -11,6 +11,7 @@ from . import (
     test_configuration,
     test_credentials,
     test_csr,
+    test_foreign_certificates,
     test_generated,
     test_health_and_metrics,
     test_jwt,
@@ -31,6 +32,10 @@ TABLES: dict[str, tuple[Seen, set[str]]] = {
     "configuration": (test_configuration.SEEN, {*test_configuration.CASES}),
     "credentials": (test_credentials.SEEN, {*test_credentials.ALL}),
     "csr": (test_csr.SEEN, {*test_csr.ALL}),
+    "foreign certificates": (
+        test_foreign_certificates.SEEN,
+        {*test_foreign_certificates.CERTIFICATES, *test_foreign_certificates.REQUESTS},
+    ),
     "health": (test_health_and_metrics.SEEN, {*test_health_and_metrics.HEALTH}),
     "jwt": (test_jwt.SEEN, {*test_jwt.AUDIENCES, *test_jwt.SIGNINGS}),
     "oidc": (
