@@ -14,6 +14,8 @@ from functools import lru_cache
 _UTC_TIME = re.compile(rb"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d|)(?:Z|([+-])(\d\d)(\d\d))")
 _GENERALIZED_TIME = re.compile(rb"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:Z|([+-])(\d\d)(\d\d))")
 
+_LONGEST_REMEMBERED = 32  # octets of an object identifier
+
 
 class MalformedError(ValueError):
     """A field of a certificate or request is malformed; the text names the field."""
@@ -182,13 +184,17 @@ class Reader:
         return start, end
 
 
-@lru_cache(maxsize=256)
 def dotted(content: bytes, field: str = "object identifier") -> str:
     """Returns the dotted form of an object identifier's content.
 
     Raises:
         MalformedError: an arc is not in its shortest form, is 2^31 or more, or is cut short.
     """
+    # Strangers choose the bytes, so nothing longer than the identifiers in use is kept in memory.
+    return _remembered_dotted(content, field) if len(content) <= _LONGEST_REMEMBERED else _dotted(content, field)
+
+
+def _dotted(content: bytes, field: str) -> str:
     arcs: list[int] = []
     value = octets = 0
     for octet in content:
@@ -202,6 +208,9 @@ def dotted(content: bytes, field: str = "object identifier") -> str:
     if octets or not arcs:
         raise MalformedError(f"{field} is not an object identifier")
     return ".".join(map(str, arcs))
+
+
+_remembered_dotted = lru_cache(maxsize=256)(_dotted)
 
 
 def _offset(sign: bytes, hours: bytes, minutes: bytes) -> dt.timedelta:

@@ -41,6 +41,7 @@ _PSS_HASHES: dict[str, Hash] = {
 }
 _NULL = encode(Tag.NULL)
 _FIELD = "the signature algorithm"
+_LONGEST_REMEMBERED = 128  # octets of an algorithm identifier; with PSS it has about 70
 
 
 def verify_signature(
@@ -106,11 +107,18 @@ def _ecdsa_algorithm(key: ec.EllipticCurvePrivateKey) -> str:
     return "1.2.840.10045.4.3.3" if key.curve.key_size == 384 else "1.2.840.10045.4.3.4"
 
 
-@lru_cache(maxsize=64)
 def _read_algorithm(identifier: bytes) -> tuple[str, bytes]:
     """Returns object identifier and parameters; the latter are empty if there are none."""
+    # Strangers choose the bytes, so nothing longer than the identifiers in use is kept in memory.
+    return _remembered(identifier) if len(identifier) <= _LONGEST_REMEMBERED else _split(identifier)
+
+
+def _split(identifier: bytes) -> tuple[str, bytes]:
     reader = Reader(identifier).inside(_FIELD)
     return reader.object_identifier(_FIELD), reader.element(_FIELD) if reader else b""
+
+
+_remembered = lru_cache(maxsize=64)(_split)
 
 
 def _check_ed25519(kind: str, parameters: bytes) -> None:

@@ -1,14 +1,17 @@
 """Certificate signing requests: accepted and refused as by Dapr Sentry."""
 
 import base64
+import gc
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from sentry_trio.ca.asn1 import Tag, encode, encode_bit_string, encode_integer
 from sentry_trio.ca.csr import read_csr
-from sentry_trio.ca.pem import first_block
+from sentry_trio.ca.pem import first_block, write_block
 from sentry_trio.errors import InvalidCSRError
 
 from .making import csr_pem, new_key, openssl
@@ -178,3 +181,28 @@ def test_nothing_but_the_key_is_looked_at(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="parsing"):
         _ = x509.load_pem_x509_csr(pem).extensions
     assert read_csr(pem)
+
+
+def test_identifiers_that_a_stranger_chooses_are_not_kept_in_memory() -> None:
+    block = first_block(csr_pem())
+    assert block is not None
+    info = (
+        x509.load_der_x509_csr(block.der)
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    fields = encode(Tag.SEQUENCE, encode_integer(0), encode(Tag.SEQUENCE), info)
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            # Two thousand arcs, other ones in each request.
+            oid = encode(Tag.OBJECT_IDENTIFIER, bytes((1, number)) + b"\x7f" * 2_000)
+            algorithm = encode(Tag.SEQUENCE, oid)
+            der = encode(Tag.SEQUENCE, fields, algorithm, encode_bit_string(b"\0"))
+            with pytest.raises(InvalidCSRError, match="invalid signature"):
+                read_csr(write_block("CERTIFICATE REQUEST", der))
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100 * 1024
