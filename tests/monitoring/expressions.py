@@ -61,7 +61,7 @@ class NotUnderstoodError(ValueError):
 
 @dataclass(frozen=True)
 class Selector:
-    """A series with what its labels must be: label, `=` or `=~`, value."""
+    """A series with what its labels must be: label, operator (`=`, `!=` or `=~`), value."""
 
     name: str
     matchers: tuple[tuple[str, str, str], ...]
@@ -123,6 +123,6 @@ def _tokens(expression: str) -> Iterator[tuple[str, str]]:
 
 def _matchers(tokens: list[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
     for label, operator, value in zip(tokens[::4], tokens[1::4], tokens[2::4], strict=True):
-        if label[0] != "name" or operator[1] not in {"=", "=~"} or value[0] != "text":
+        if label[0] != "name" or operator[1] not in {"=", "!=", "=~"} or value[0] != "text":
             raise NotUnderstoodError(f"{label[1]}{operator[1]}{value[1]} is no matcher that is known here")
         yield label[1], operator[1], value[1].strip('"')
