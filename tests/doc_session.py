@@ -52,7 +52,7 @@ def run(directory: Path, steps: Iterable[Block | str], *, namespaces: bool, envi
         environ: beside PATH, HOME and the like.
 
     Returns:
-        What was printed.
+        The output.
 
     Raises:
         AssertionError: a command failed; with the output up to there.

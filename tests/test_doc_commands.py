@@ -92,7 +92,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(PAGES) if _local(name) and name != _TRUST_BUNDLE])
-def test_commands_do_what_the_page_says(place: Path, name: str) -> None:
+def test_commands_have_the_documented_result(place: Path, name: str) -> None:
     authority = trustme.CA()
     pair = authority.issue_cert("issuer.example")
     authority.cert_pem.write_to_path(str(place / "ca.pem"))
@@ -103,7 +103,7 @@ def test_commands_do_what_the_page_says(place: Path, name: str) -> None:
 
 
 def test_the_trust_bundle_is_replaced_as_its_page_says(place: Path) -> None:
-    """What is in use is overwritten by no command but those that replace it, pasted twice or in the wrong order."""
+    """Only the commands that replace files overwrite them, even if pasted twice or in the wrong order."""
     made, anchors, issuer, done = shell(_TRUST_BUNDLE)
     unchanged = "if diff -r . ../before | grep -v '^Only in .: new$'; then exit 1; fi"
     steps: list[Block | str] = [
@@ -138,7 +138,7 @@ def test_every_block_has_a_language(name: str) -> None:
     assert indented(name) == []
 
 
-def test_what_is_not_run_is_on_a_page() -> None:
+def test_blocks_that_are_not_run_are_on_a_page() -> None:
     first = {(name, block.first) for name in PAGES for block in shell(name)}
     for page, beginning in NOT_RUN:
         assert any(page == name and each.startswith(beginning) for name, each in first), (page, beginning)

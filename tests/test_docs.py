@@ -1,4 +1,4 @@
-"""The pages keep to the project: tests that they name exist and state something, links lead somewhere, values agree."""
+"""Pages agree with the project: tests that they name exist and can fail, links have a target, values agree."""
 
 import ast
 import importlib.util
@@ -100,20 +100,20 @@ def _generator() -> ModuleType:
 
 @pytest.mark.parametrize("name", ["flags.md", "configuration.md"])
 def test_generated_pages_are_what_the_code_says(name: str) -> None:
-    """`make drift` says how they differ; here it is that somebody looks."""
+    """`make drift` shows the differences."""
     assert (DOCS / name).read_text() == _generator().PAGES[name](), "run `make docs` and commit what it writes"
 
 
 @pytest.mark.parametrize("row", _requirements(), ids=lambda row: row.split("|")[0].strip())
 def test_the_tests_of_a_requirement_can_fail(row: str) -> None:
-    """Each states something: by itself, or by helpers of its file that do."""
+    """Each asserts something, itself or in a helper of its file."""
     for path, name in TEST.findall(row):
         assert name in _stating(ROOT / path), f"{path}::{name} states nothing"
 
 
 @cache
 def _stating(path: Path) -> frozenset[str]:
-    """The functions of a file that state something, or call one that does."""
+    """The functions of a file that assert something, or call one that does."""
     functions = {
         node.name: node
         for node in ast.walk(ast.parse(path.read_text()))

@@ -150,7 +150,7 @@ async def test_after_its_issuer_s_end_it_keeps_what_it_has(autojump_clock: trio.
 async def test_it_is_renewed_once_the_clock_has_been_set_back(
     ahead: timedelta, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """As on a machine whose clock is wrong until it hears of the time."""
+    """As on a machine whose clock is wrong until NTP sets it."""
     clock, metrics = Clock(), Metrics()
     bundle = made_bundle(now=clock(), lifetime=timedelta(days=500))
     clock.set_by(ahead)
@@ -166,7 +166,7 @@ async def test_it_is_renewed_once_the_clock_has_been_set_back(
         assert serving.certificate.not_before < clock() < serving.certificate.not_after
         renewed = serving.certificate
         assert renewed is not first
-        # Its half life is that of the right time.
+        # Its half life is computed from the correct time.
         await trio.sleep(timedelta(hours=11, minutes=52).total_seconds() - 60)
         assert serving.certificate is renewed
         await trio.sleep(120)

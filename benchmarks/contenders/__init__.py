@@ -9,7 +9,7 @@
     floor.py                  no server: the handshake and the signing core alone
 
 Each is a program that takes the directory of the credentials as its last argument and prints its port once it accepts
-connections. Those in this package import no more than they need.
+connections. Those in this package import only necessary modules.
 """
 
 import sys

@@ -41,7 +41,7 @@ class Certificate:
         not_before: first second of validity, UTC.
         not_after: last second of validity, UTC.
         public_key_info: SubjectPublicKeyInfo with tag and length.
-        public_key: the holder's key, or None if it is of a kind that Go does not verify with.
+        public_key: the holder's key, or None if Go does not verify with keys of its kind.
         extensions: see `Extensions`.
     """
 
@@ -143,7 +143,7 @@ def read_certificates(pem: bytes, *, role: str = "certificates") -> list[Certifi
 
 
 def _unreadable(what: str, why: str) -> InvalidBundleError:
-    return InvalidBundleError(f"{what} cannot be read, nor could Dapr's components read it: {why}")
+    return InvalidBundleError(f"{what} cannot be read here or by Dapr's components: {why}")
 
 
 def write_certificates(certificates: Iterable[Certificate]) -> bytes:
@@ -158,7 +158,7 @@ def _read_version(fields: Reader) -> int:
     explicit = fields.inside("version", tag)
     version = explicit.integer("version")
     if explicit or not 0 <= version <= 2:
-        raise MalformedError("version is not one of X.509")
+        raise MalformedError("version is not 1, 2 or 3")
     return version + 1
 
 
@@ -204,7 +204,7 @@ def check_signed_by(child: Certificate, parent: Certificate) -> None:
     if (why := why_no_issuer(parent)) is not None:
         raise InvalidSignature(f"the signer may not sign certificates: {why}")
     if parent.public_key is None:
-        raise InvalidSignature("the signer's key is of a kind that Go does not verify with")
+        raise InvalidSignature("Go does not verify with the signer's kind of key")
     verify_signature(child.tbs, child.signature_algorithm, child.signature, parent.public_key)
 
 

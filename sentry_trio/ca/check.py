@@ -63,9 +63,9 @@ def check(der: bytes, expected: Expected) -> None:
         wrong, tbs, algorithm, signature = _compare(der, expected)
         verify_signature(tbs, algorithm, signature, expected.issuer_key)
     except (InvalidSignature, MalformedError) as error:
-        raise SigningError(f"the certificate that was signed does not verify: {error}") from error
+        raise SigningError(f"the signed certificate does not verify: {error}") from error
     if wrong:
-        raise SigningError(f"the certificate that was signed is not what was asked for: wrong {', '.join(wrong)}")
+        raise SigningError(f"the signed certificate differs from the request: wrong {', '.join(wrong)}")
 
 
 def _compare(der: bytes, expected: Expected) -> tuple[list[str], bytes, bytes, bytes]:
@@ -154,7 +154,7 @@ def prove(key: PrivateKey, constant: bytes) -> None:
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
         raise SigningError(f"a trial certificate does not verify: {error}") from error
     if found != expected:
-        raise SigningError("a trial certificate is not what was asked for")
+        raise SigningError("a trial certificate has a wrong field")
 
 
 def _read_trial(der: bytes) -> tuple[tuple[object, ...], x509.Certificate]:

@@ -59,8 +59,8 @@ def generate(
     """
     if now < EARLIEST:
         raise ClockError(
-            f"no certificate authority is generated: the clock says {now.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}, which "
-            "is before this program was released; set the clock and start again"
+            f"cannot generate a certificate authority: the clock is at {now.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}, "
+            "before this program was released; set the clock and start again"
         )
     identity = SpiffeId.make(parse_trust_domain(trust_domain), namespace, "dapr-sentry")
     window = _Window(

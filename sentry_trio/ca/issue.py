@@ -74,7 +74,7 @@ class Issuer:
     def __init__(self, bundle: TrustBundle) -> None:
         self._bundle = bundle
         if bundle.issuer.public_key is None:
-            raise SigningError("the issuer's key is of a kind that signs no certificates")
+            raise SigningError("the issuer's key cannot sign certificates")
         self._issuer_key = bundle.issuer.public_key
         self._constant = key_usage(DIGITAL_SIGNATURE) + extended_key_usage(SERVER_AUTH, CLIENT_AUTH)
         identifier = bundle.issuer.extensions.subject_key_identifier

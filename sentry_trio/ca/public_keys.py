@@ -35,7 +35,7 @@ class ReadKey(NamedTuple):
     """A key, and its SubjectPublicKeyInfo in the one encoding that DER has for it.
 
     Attributes:
-        key: the key, or None if it is of a kind that Go does not verify with: DSA, X25519, RSA bound to PSS and others.
+        key: the key, or None if Go does not verify with keys of its kind: DSA, X25519, RSA bound to PSS and others.
         info: the structure with tag and length. Go ignores bytes behind the fields of a sequence. They are left out, as
             a certificate must not carry arbitrary bytes of a client.
     """

@@ -178,7 +178,7 @@ def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not text in UTF-8"
     if isinstance(error, AttributeError | KeyError | TypeError) or not str(error):
-        return "it has not the form of a kubeconfig"
+        return "it is not a kubeconfig"
     return _sentence(error)
 
 

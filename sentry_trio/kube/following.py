@@ -121,7 +121,7 @@ async def _hear(
         "timeoutSeconds": str(WATCH_SECONDS),
     }
     health = WatchHealth(
-        f"the watch of {followed.path} fails again and again, changes are seen late",
+        f"the watch of {followed.path} keeps failing, changes are noticed late",
         f"watching {followed.path} again",
         nursery,
     )

@@ -45,7 +45,7 @@ class Reachability:
             return
         text = f"cannot reach the Kubernetes API server: {error}"
         if self._condition.set(text):
-            _log.warning(f"{text}; trying again until it answers, pods that are known still get certificates")
+            _log.warning(f"{text}; retrying, known pods still get certificates")
 
 
 class Server(Protocol):

@@ -1,4 +1,4 @@
-"""State of a watch: one that fails again and again is logged and reported once, and so is its recovery."""
+"""State of a watch: repeated failure and recovery are each logged and reported once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -92,14 +92,14 @@ class Guard:
         except ForbiddenError as error:
             self._refusals += 1
             if self._refusals >= REFUSALS:
-                self._report(self._secret, f"cannot look for changes of Secret {self._place}: {error}")
-            # It says nothing of what the object holds, so that nothing has changed.
+                self._report(self._secret, f"cannot check Secret {self._place} for changes: {error}")
+            # The refusal says nothing about the object's content, so it counts as unchanged.
             raise ApiUnavailableError(str(error)) from error
         except StoreError as error:
             seen = str(error)
         self._refusals = 0
         if self._secret.clear():
-            _log.info(f"looking for changes of Secret {self._place} again")
+            _log.info(f"checking Secret {self._place} for changes again")
         return seen
 
     async def _repaired(self) -> None:
@@ -111,11 +111,11 @@ class Guard:
         if now - self._logged_at >= REPAIR_WINDOW:
             self._log_repairs(now - self._logged_at)
             self._logged_at, self._repairs = now, 0
-        # Somebody may undo each repair at once, and would be answered as fast.
+        # Another writer may undo each repair at once; without a pause both would write in a loop.
         await trio.sleep(self._backoff.next())
 
     def _log_repairs(self, seconds: float) -> None:
-        text = f"ConfigMap {self._place} did not have {self._part} of the Secret any more: they were put back"
+        text = f"ConfigMap {self._place} no longer had {self._part} of the Secret: restored"
         if self._repairs > 1:
             text += f", {self._repairs} times in {seconds:.0f} s; find out what else writes the ConfigMap"
         _log.warning(text)

@@ -157,7 +157,7 @@ def _verification_key(jwk: _Jwk, accepted: frozenset[str]) -> VerificationKey:
     """
     algorithms = _algorithms(jwk)
     if not algorithms & accepted:
-        raise _UnusableError("tokens may not be signed with a key of its kind here")
+        raise _UnusableError("no accepted algorithm uses a key of its kind")
     if jwk.alg:
         algorithms &= {jwk.alg}
     if not algorithms & accepted:

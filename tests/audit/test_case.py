@@ -141,7 +141,7 @@ async def test_nothing_is_kept_where_no_log_is() -> None:
     recorder.record(case)
     recorder.shed("queue_full")
     recorder.follow()
-    # A certificate waits for nothing then.
+    # The certificate is sent without waiting.
     with trio.testing.assert_no_checkpoints():
         await recorder.commit(case)
     assert case == before

@@ -107,7 +107,7 @@ def test_a_file_system_without_locks_is_taken(path: Path, monkeypatch: pytest.Mo
     opened = open_file(path)
     with closing(opened.sink):
         written(opened, opening())
-        # Nothing tells that another process appends to it.
+        # Appends by another process cannot be detected.
         open_file(path).sink.close()
     report = verified(path.read_bytes())
     assert (report.is_intact, report.lines) == (True, 1)

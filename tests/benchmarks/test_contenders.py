@@ -18,7 +18,7 @@ from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificate
 from tests.authorities import made_csr
 
 
-# Programs that take minutes to build are tested where they are compared.
+# Programs that take minutes to build are tested in tests/dapr, next to their comparison.
 @pytest.mark.parametrize(
     "contender", [each for each in SERVERS if each.build is None], ids=lambda contender: contender.name
 )

@@ -1,4 +1,4 @@
-"""What tests of the core share: Go's crypto/x509, as a running program."""
+"""Fixtures of the core's tests: Go's crypto/x509, as a running program."""
 
 from collections.abc import Iterator
 

@@ -129,7 +129,7 @@ def mutants(seeds: list[bytes], chance: random.Random, count: int) -> Iterator[b
 
 
 def signed_again(request: bytes, chance: random.Random) -> bytes:
-    """Returns a mutant of a request whose signature is right again."""
+    """Returns a mutant of a request, with a valid signature."""
     _, (start, head, length), *_ = elements(request)
     signed = mutate(request[start : start + head + length], chance)
     signature = _EC_KEY.sign(signed, ec.ECDSA(hashes.SHA256()))
@@ -157,7 +157,7 @@ def elements(der: bytes, start: int = 0, end: int | None = None) -> list[Element
 
 
 def replaced(der: bytes, element: Element, new: bytes) -> bytes:
-    """Returns the DER with an element replaced, and the lengths of all around it put right."""
+    """Returns the DER with an element replaced, and the lengths around it corrected."""
     start, head, length = element
     end = start + head + length
     around = [each for each in elements(der) if each[0] < start and sum(each) >= end]

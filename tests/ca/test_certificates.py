@@ -44,7 +44,7 @@ def test_without_a_name_there_is_the_number() -> None:
         (certificate("a", KEY, usage=["crl_sign"]), "its keyUsage lacks keyCertSign"),
     ],
 )
-def test_who_may_sign(made: Certificate, why: str | None) -> None:
+def test_certificates_that_may_sign(made: Certificate, why: str | None) -> None:
     assert why_no_issuer(made) == why
     assert is_self_signed(made) == (why is None)
 

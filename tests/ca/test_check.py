@@ -1,4 +1,4 @@
-"""The check of a certificate before it leaves: it notices every difference."""
+"""Tests of the check of signed certificates: it finds every difference."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -97,7 +97,7 @@ def test_each_difference_is_named(make: Callable[[], bytes], wrong: str | None) 
     with pytest.raises(SigningError) as refused:
         check(make(), EXPECTED)
     if wrong:
-        assert str(refused.value) == f"the certificate that was signed is not what was asked for: wrong {wrong}"
+        assert str(refused.value) == f"the signed certificate differs from the request: wrong {wrong}"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def flipped(der: bytes, needle: bytes) -> bytes:
 
 @pytest.mark.parametrize("needle", [b"spiffe://td/ns/ns/app", b"a.svc", LEAF[-60:], EXPECTED.public_key_info])
 def test_a_turned_bit_is_noticed(needle: bytes) -> None:
-    with pytest.raises(SigningError, match="the certificate that was signed "):
+    with pytest.raises(SigningError, match="the signed certificate "):
         check(flipped(LEAF, needle), EXPECTED)
 
 
@@ -140,7 +140,7 @@ def test_the_composer_is_proven(key_type: KeyType) -> None:
 
 def test_a_composer_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "alternative_names", lambda _dns_names, uri: alternative_names([], uri))
-    with pytest.raises(SigningError, match="a trial certificate is not what was asked for"):
+    with pytest.raises(SigningError, match="a trial certificate has a wrong field"):
         prove(BUNDLE.key, EXPECTED.constant)
 
 

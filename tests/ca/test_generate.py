@@ -142,5 +142,5 @@ def test_serial_numbers_differ() -> None:
 
 def test_nothing_is_generated_by_a_clock_before_the_release() -> None:
     start_of_unix = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    with pytest.raises(ClockError, match="the clock says 1970-01-01T00:00:00Z, which is before this program was rel"):
+    with pytest.raises(ClockError, match="the clock is at 1970-01-01T00:00:00Z, before this program was released"):
         generate("td", "ns", KeyType.P256, now=start_of_unix, allowed_clock_skew=SKEW)

@@ -95,7 +95,7 @@ def test_certificates(go: GoX509) -> None:
 
 
 def test_requests(go: GoX509) -> None:
-    """Whatever Go accepts is accepted, with the same key; subject and attributes, which nobody reads, may be odd."""
+    """Requests that Go accepts are accepted, with the same key; subject and attributes may be malformed."""
     chance, accepted, refused_by_go = random.Random(2), 0, 0
     for seed in requests():
         for _ in range(REQUESTS):

@@ -235,7 +235,7 @@ def test_names_that_a_certificate_cannot_carry(identity: WorkloadIdentity) -> No
 @pytest.mark.parametrize("kind", [KeyType.P256, KeyType.ED25519, KeyType.RSA2048])
 def test_a_key_that_is_not_the_issuers_is_noticed(kind: KeyType) -> None:
     bundle = dataclasses.replace(BUNDLE, key=generate_key(kind))
-    with pytest.raises(SigningError, match="the certificate that was signed does not verify: "):
+    with pytest.raises(SigningError, match="the signed certificate does not verify: "):
         issue(bundle)
 
 

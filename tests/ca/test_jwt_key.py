@@ -170,8 +170,8 @@ def test_what_follows_the_first_key_counts_by_what_the_set_says() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_a_key_set_as_people_have_it_is_read_and_published_as_it_should_be(algorithm: str) -> None:
-    """Padding and null members, which Go reads: those who get the set may be stricter."""
+def test_an_untidy_key_set_is_read_and_published_in_normal_form(algorithm: str) -> None:
+    """Go reads padding and null members; stricter verifiers do not."""
     stored = generate_jwt_key(algorithm, None)
     numbers = {name: f"{value}==" for name, value in member(stored).items() if name in ("n", "e", "x", "y")}
     untidy = json.dumps({"keys": [{**member(stored), **numbers, "x5c": None, "key_ops": None}]}).encode()

@@ -1,4 +1,4 @@
-"""Name constraints of issuers and anchors: what would keep our certificates from verifying is found before that."""
+"""Name constraints of issuers and anchors: constraints that our certificates would violate are an error at load."""
 
 import dataclasses
 
@@ -65,7 +65,7 @@ def test_the_verdict_is_gos_on_a_leaf(go: GoX509, name: str, place: str) -> None
     middle = certificate("middle", MIDDLE_KEY, "root", ROOT_KEY, more=more["middle"])
     issuer = certificate("issuer", KEY, "middle", MIDDLE_KEY, more=more["issuer"])
     bundle = stored([root], [issuer, middle], KEY)
-    # The issuer signs whatever it is asked to; Go then judges the leaf as a peer would.
+    # The issuer signs without checks; Go then verifies the leaf as a peer would.
     leaf = Issuer(verify(bundle, NOW)).issue(
         public_key_info(LEAF_KEY.public_key()), IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW
     )

@@ -1,4 +1,4 @@
-"""The boundary around parsers: whatever a parser raises is an error about its input."""
+"""The error boundary around parsers: exceptions of a parser become errors about its input."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -48,12 +48,12 @@ def test_a_certificate_that_its_parser_fails_on_is_refused(monkeypatch: pytest.M
         verify(StoredBundle(ANCHORS, CHAIN, KEY), NOW)
     assert str(caught.value) == (
         "failed to verify CA bundle: failed to decode trust anchors: certificate 1 of the trust anchors cannot be "
-        "read, nor could Dapr's components read it: unknown value 23"
+        "read here or by Dapr's components: unknown value 23"
     )
     assert caught.value.parts == (BundlePart.ANCHORS,)
 
 
-def test_so_is_a_bundle_whose_parts_fail_only_when_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_whose_parts_fail_only_when_they_are_compared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sentry_trio.ca.verify.check_signed_by", raising(LookupError("no such curve")))
     with pytest.raises(InvalidBundleError) as caught:
         verify(StoredBundle(ANCHORS, ANCHORS, KEY), NOW)

@@ -1,4 +1,4 @@
-"""PEM as people have it: read if it can mean one thing only, otherwise recognized."""
+"""Untidy PEM: read if its meaning is clear, else the error names its encoding."""
 
 import base64
 from collections.abc import Callable

@@ -150,7 +150,7 @@ def changed(**parts: bytes) -> Callable[[], StoredBundle]:
         (changed(anchors=b""), "failed to decode trust anchors: no certificates found"),
         (
             changed(anchors=b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"),
-            "failed to decode trust anchors: certificate 1 of the trust anchors cannot be read, nor could ",
+            "failed to decode trust anchors: certificate 1 of the trust anchors cannot be read here or by ",
         ),
         (
             changed(anchors=GOOD.anchors + GOOD.key),
@@ -163,13 +163,13 @@ def changed(**parts: bytes) -> Callable[[], StoredBundle]:
         (lambda: with_root(usage=["crl_sign"]), f"{NOT_SELF_SIGNED}the signer may not sign certificates: its keyUsage"),
         (weak_anchor("sha1"), f"{NOT_SELF_SIGNED}signatures over SHA-1 are insecure"),
         (weak_anchor("md5"), f"{NOT_SELF_SIGNED}signature algorithm 1.2.840.113549.1.1.4 does not fit"),
-        (unsupported_anchor, f"{NOT_SELF_SIGNED}the signer's key is of a kind that Go does not verify with"),
+        (unsupported_anchor, f"{NOT_SELF_SIGNED}Go does not verify with the signer's kind of key"),
         # 4: the chain is certificates, each signed by the next
         (changed(chain=b"words"), "no certificates found"),
         (changed(chain=GOOD.key), 'PEM block 1 of the issuer chain is of type "PRIVATE KEY"; remove it'),
         (
             unreadable_issuer,
-            "certificate 1 of the issuer chain cannot be read, nor could Dapr's components read it: basicConstr",
+            "certificate 1 of the issuer chain cannot be read here or by Dapr's components: basicConstr",
         ),
         (
             lambda: stored([ROOT], [ISSUER, OTHER_ROOT], KEY),

@@ -10,7 +10,7 @@ import pytest
 from sentry_trio.cli.commands import COMMANDS
 from sentry_trio.settings.flag_table import FLAGS
 
-# Presses Tab behind the last word: what bash does between reading the line and showing what there is.
+# Presses Tab behind the last word: runs the completion function as bash does.
 PRESS = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))

@@ -141,7 +141,7 @@ def test_what_keeps_it_from_starting_is_one_line(arguments: list[str], environ: 
         ),
     ],
 )
-def test_a_value_that_cannot_be_is_a_mistake_of_the_command_line(
+def test_an_invalid_value_is_a_mistake_of_the_command_line(
     arguments: list[str], environ: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     result = run(f"--issuer-credentials={tmp_path}", "--listen-address=127.0.0.1", "--port=0", *arguments, **environ)
@@ -152,7 +152,7 @@ def test_a_value_that_cannot_be_is_a_mistake_of_the_command_line(
 
 
 def test_a_trust_domain_may_be_written_as_a_spiffe_id(start: Start, tmp_path: Path) -> None:
-    """Seen of Dapr Sentry 1.18: its identity is spiffe://cluster.local/ns/default/dapr-sentry then."""
+    """Observed with Dapr Sentry 1.18: its identity is then spiffe://cluster.local/ns/default/dapr-sentry."""
     port = start("--trust-domain", "spiffe://cluster.local").log_until("Running gRPC server on port ")
     anchors = ("--trust-anchors", str(tmp_path / "ca.crt"), "--sentry-trust-domain", "cluster.local")
     obtained = run("request", "--id=myapp", f"--address=127.0.0.1:{port}", *anchors, f"--out={tmp_path / 'out'}")
@@ -160,7 +160,7 @@ def test_a_trust_domain_may_be_written_as_a_spiffe_id(start: Start, tmp_path: Pa
     assert "O=spiffe://cluster.local/ns/default/dapr-sentry" in obtained.stdout
 
 
-def test_what_has_no_effect_is_a_warning(start: Start) -> None:
+def test_arguments_without_effect_are_a_warning(start: Start) -> None:
     process = start("--ca-renewal-threshold=0.9", "--ca-ttl=1h", "--jwt-key-rotation=720h", "--log-as-json", "true")
     process.log_until("Running gRPC server on port ")
     warnings = [record["msg"] for record in process.records if record["level"] == "warning"]

@@ -76,7 +76,7 @@ def test_a_reader_that_stops_blocks_neither_health_nor_shutdown(flags: list[str]
         assert process.popen.wait(PATIENCE) == 0
 
 
-def test_a_second_signal_ends_it_though_nobody_reads(tmp_path: Path) -> None:
+def test_a_second_signal_ends_it_without_a_reader(tmp_path: Path) -> None:
     with unread(tmp_path, "--audit-log=stdout") as process:
         process.popen.send_signal(signal.SIGTERM)
         process.popen.send_signal(signal.SIGINT)
@@ -100,7 +100,7 @@ def test_hangup_reopens_the_log_file(start: Start, tmp_path: Path) -> None:
 
 
 def _until(log: Path, text: str) -> None:
-    """Waits until a file has a text, by `tail`, which is told of changes."""
+    """Waits until a file has a text, by `tail`, which is notified of changes."""
     command = ["timeout", str(PATIENCE), "tail", "--retry", "-n", "+1", "-F", str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tail:
         assert tail.stdout is not None

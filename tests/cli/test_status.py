@@ -211,7 +211,7 @@ def test_interrupted_while_it_waits() -> None:
     ("content", "reason"),
     [
         (None, "No such file or directory"),
-        (b"", "it has not the form of a kubeconfig"),
+        (b"", "it is not a kubeconfig"),
         (b"\xff\xfe", "it is not text in UTF-8"),
         (b"a: [", "while parsing a flow node"),
     ],

@@ -77,7 +77,7 @@ class ControlPlane:
         )
 
     async def kubeconfig_through(self, url: str) -> Path:
-        """A kubeconfig with the same rights, for what stands between the authority and the API server."""
+        """A kubeconfig with the same rights, for a proxy between the authority and the API server."""
         token = await self.cluster.create_token(self.namespace, ACCOUNT)
         path = self.kubeconfig.with_name("kubeconfig-through")
         return self.cluster.write_kubeconfig(path, {"token": token}, url=url)
@@ -89,7 +89,7 @@ class ControlPlane:
 
 
 def state(process: Process) -> dict[str, Any]:
-    """What a process that serves reports of itself."""
+    """Returns the health document of a serving process."""
     try:
         with urlopen(f"http://127.0.0.1:{process.health_port()}/readyz?verbose", timeout=10) as answer:
             found: dict[str, Any] = json.loads(answer.read())

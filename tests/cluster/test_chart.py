@@ -202,7 +202,7 @@ async def test_a_namespace_that_ends_takes_the_authority_with_it(release: Releas
 
 
 async def test_the_values_may_switch_mtls_off(release: Release) -> None:
-    """The policy is against those who do not know that they do."""
+    """The policy is only against switching mTLS off by accident."""
     await release.run("install")
     path = f"/apis/dapr.io/v1alpha1/namespaces/{release.namespace}/configurations/daprsystem"
     off = {"spec": {"mtls": {"enabled": False}}}

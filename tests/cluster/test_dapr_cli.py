@@ -69,7 +69,7 @@ class Cli:
         return process.returncode, output
 
     async def until(self, holds: Callable[[], Any], *arguments: str) -> None:
-        """Starts a command and kills it when something holds: it would wait for pods that nobody starts."""
+        """Starts a command and kills it when a condition is met: it would wait for pods that no controller starts."""
         process = self.start(*arguments)
         try:
             with trio.fail_after(60):
@@ -128,7 +128,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def cli(program: Path, release: Release, tmp_path: Path) -> AsyncIterator[Cli]:
-    """Dapr's chart is installed, and its pods are there as far as the CLI looks at them."""
+    """Installs Dapr's chart, and creates its pods with the fields that the CLI reads."""
     dapr_chart = find_chart()
     if dapr_chart is None:
         pytest.skip("Dapr's chart cannot be had")
@@ -148,7 +148,7 @@ async def cli(program: Path, release: Release, tmp_path: Path) -> AsyncIterator[
         await made.helm("uninstall")
 
 
-async def test_what_only_reads(cli: Cli, tmp_path: Path) -> None:
+async def test_commands_that_only_read(cli: Cli, tmp_path: Path) -> None:
     await cli.ours.run("install", "--take-ownership")
     assert await cli.run("expiry") == (1, "root certificate not loaded yet, please try again in few minutes\n")
     made = await cli.fill()
@@ -213,7 +213,7 @@ async def test_with_cert_manager_the_harmful_commands_fail(cli: Cli) -> None:
 
 
 async def test_mtls_is_not_switched_off(cli: Cli) -> None:
-    """Unless somebody says so, in the Configuration or in the values of this chart."""
+    """Unless the Configuration or the values of this chart request it."""
     await cli.ours.run("install", "--take-ownership")
     await cli.fill()
     await eventually(cli.is_protected)

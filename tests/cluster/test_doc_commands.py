@@ -1,6 +1,6 @@
 """The commands of README and docs/ that need a cluster, by a real kubectl and a real helm on the real API server.
 
-No kubelet runs here, so what asks a running pod is in a list of the tests beside README's other commands.
+No kubelet runs here, so commands that need a running pod are in a list of their own.
 """
 
 import os
@@ -113,7 +113,7 @@ def _blocks(name: str) -> list[Block]:
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(PAGES) if _blocks(name) and name != "docs/audit-log.md"])
-async def test_commands_do_what_the_page_says(
+async def test_commands_have_the_documented_result(
     cluster: Cluster, tools: Path, environ: dict[str, str], tmp_path: Path, name: str
 ) -> None:
     await cluster.define_configurations()

@@ -1,4 +1,4 @@
-"""An API server on an etcd that cannot report the progress of watches: changes are seen at once all the same."""
+"""An API server on an etcd that cannot report the progress of watches: changes are still noticed at once."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -29,7 +29,7 @@ def old_cluster() -> Iterator[Cluster]:
         yield started
 
 
-async def test_a_cluster_without_daprs_definitions_is_told(old_cluster: Cluster, tmp_path: Path) -> None:
+async def test_a_cluster_without_daprs_definitions_is_an_error(old_cluster: Cluster, tmp_path: Path) -> None:
     """No test defines them in this cluster."""
     namespace = await old_cluster.create_namespace()
     installation = await install(old_cluster, namespace, tmp_path)
@@ -47,7 +47,7 @@ async def test_watches_last_and_changes_are_seen_at_once(old_cluster: Cluster, t
     namespace = await old_cluster.create_namespace()
     installation = await install(old_cluster, namespace, tmp_path)
     await installation.write(parts_of(OLD))
-    # Something else is written, and nothing that is watched: the caches of these cannot catch up with it.
+    # Another object is written and no watched one, so the caches of the watched ones cannot catch up.
     await old_cluster.create_service_account(namespace, "another")
     async with faulty(old_cluster) as faults, installation.session(url=faults.url) as session:
         store = store_over(session, installation)

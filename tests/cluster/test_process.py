@@ -175,7 +175,7 @@ async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
             await _port(process)
         assert (await trio.to_thread.run_sync(state, process))["conditions"] == {}
         outage = [message for message in process.messages() if "the Kubernetes API server" in message]
-        # Where it is, that it has gone, that it is back.
+        # Its address, the outage, the recovery.
         assert len(outage) == 3
         assert outage[2].startswith("the Kubernetes API server answers again after ")
 

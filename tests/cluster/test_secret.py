@@ -119,7 +119,7 @@ async def test_a_missing_object_is_told_with_its_remedy(
 
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
-async def test_an_immutable_object_is_told_with_its_remedy(
+async def test_the_error_for_an_immutable_object_has_its_remedy(
     installation: Installation, store: SecretStore, kind: str
 ) -> None:
     if kind == "ConfigMap":
@@ -184,7 +184,7 @@ async def test_a_foreign_edit_of_the_config_map_is_undone(installation: Installa
             await trio.sleep(0.7)  # longer than events are merged for
     assert told.times == 0
     (warning,) = (line["event"] for line in lines if line["log_level"] == "warning")
-    assert warning.endswith(" did not have the trust anchors of the Secret any more: they were put back")
+    assert warning.endswith(" no longer had the trust anchors of the Secret: restored")
 
 
 async def test_watches_survive_cuts_and_an_overloaded_api_server(installation: Installation) -> None:

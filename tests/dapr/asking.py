@@ -89,6 +89,16 @@ def clients(servers: tuple[Started, Started]) -> Iterator[tuple[Client, Client]]
         yield dapr, ours
 
 
+def replies_or_outcomes(
+    servers: tuple[Started, Started], request: SignCertificateRequest, skew: timedelta
+) -> tuple[Fields, Fields]:
+    """Returns everything observable of both answers, or the outcomes of both starts if one does not serve."""
+    if not all(server.serving for server in servers):
+        return servers[0].outcome(), servers[1].outcome()
+    with clients(servers) as (dapr, ours):
+        return reply_fields(dapr.ask(request), skew), reply_fields(ours.ask(request), skew)
+
+
 def reply_fields(reply: Reply, skew: timedelta) -> Fields:
     """Everything observable of an answer.
 

@@ -4,7 +4,7 @@ go.mod pins the release. The scheduler is left out: it needs a module that canno
 
 daprd is built from daprd/main.go, which links Dapr's runtime, security and flags with one name resolver and no other
 component. Dapr's own main package panics unless all stable components or all components are compiled in. The components
-have no part in what a CA is asked, so the small program shows the same. Measured one after the other, with an empty
+do not affect requests to a CA, so the small program behaves the same. Measured one after the other, with an empty
 build cache at first:
 
     sentry                          236 s of processor time     78 MB

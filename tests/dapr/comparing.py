@@ -1,4 +1,4 @@
-"""The comparison of what Dapr Sentry and sentry-trio did with the same input.
+"""Comparison of the behaviour of Dapr Sentry and sentry-trio with the same input.
 
 An observation is a set of named texts. Each text that differs must be explained by an entry of the list of differences
 that the case names, and each entry named must explain one: a difference that is gone fails as well.

@@ -42,7 +42,7 @@ async def define_webhook(cluster: Cluster) -> None:
 
 
 async def webhook_authority(cluster: Cluster) -> bytes:
-    """Returns the certificates that the injector has told API servers to verify its own with; PEM."""
+    """Returns the trust anchors that the injector has registered with API servers for its own certificate; PEM."""
     found = await cluster.ask("GET", f"{_WEBHOOKS}/{_WEBHOOK}")
     return base64.b64decode(found["webhooks"][0]["clientConfig"]["caBundle"])
 

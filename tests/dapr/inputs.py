@@ -24,7 +24,7 @@ def credentials(bundle: StoredBundle) -> dict[str, bytes]:
 
 @cache
 def good_bundle() -> StoredBundle:
-    """A trust bundle that both programs take."""
+    """A trust bundle that both programs accept."""
     return generate(TRUST_DOMAIN, NAMESPACE, KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
 
 

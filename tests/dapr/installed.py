@@ -29,7 +29,7 @@ _LOOPBACK: Final = ("--listen-address=127.0.0.1", "--healthz-listen-address=127.
 
 @dataclass(frozen=True)
 class Mesh:
-    """What the chart installs in a namespace, with the trust domain above.
+    """A control plane in a namespace, as the chart installs it, with the trust domain above.
 
     Attributes:
         plane: the namespace, and the rights of the CA.
@@ -148,7 +148,7 @@ class Program:
 
 
 async def install(cluster: Cluster, directory: Path, command: tuple[str, ...], **mtls: str) -> Mesh:
-    """Installs what the chart of a CA does."""
+    """Installs the objects of a CA's chart."""
     port = free_port()
     spec = {
         "enabled": True,

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from tests.ports import free_ports
 
 _PATIENCE: Final = 60.0  # seconds until a process counts as hanging
 _SERVING: Final = "Running gRPC server on port"
@@ -122,7 +123,7 @@ def pair(dapr_sentry: Path, setting: Setting, directory: Path) -> Iterator[tuple
 
 @contextmanager
 def _spawned(program: Program, setting: Setting, directory: Path) -> Iterator[Started]:
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     inherited = {name: value for name, value in os.environ.items() if name != "NAMESPACE"}
     popen = subprocess.Popen(
         [*program.command, *_flags(setting, directory, ports)],
@@ -193,12 +194,3 @@ def fatal_text(output: str) -> str:
         elif match := _FATAL.search(line):
             found = str(json.loads(match[1])) if match[1].startswith('"') else match[1]
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now: Dapr Sentry does not report the ones it chose itself."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in sockets]

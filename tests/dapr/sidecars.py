@@ -23,7 +23,7 @@ _TIMEOUT: Final = 10.0  # seconds for one call
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The ports of a sidecar, chosen before it starts so that others can be told."""
+    """The ports of a sidecar, chosen before it starts so that others can be configured with them."""
 
     app_id: str
     namespace: str = "default"
@@ -47,7 +47,7 @@ def name_resolution(addresses: Sequence[Address]) -> dict[str, Any]:
 
 
 class _Application(BaseHTTPRequestHandler):
-    """Answers a call with what daprd says about its caller."""
+    """Answers a call with daprd's information on its caller."""
 
     protocol_version = "HTTP/1.1"
 
@@ -89,7 +89,7 @@ class Sidecar:
         """Calls another sidecar's application once.
 
         Returns:
-            An empty text if the answer named this sidecar as the caller, else what went wrong.
+            An empty text if the answer named this sidecar as the caller, else the failure.
         """
         with closing(HTTPConnection("127.0.0.1", self.address.http, timeout=_TIMEOUT)) as connection:
             try:

@@ -1,4 +1,4 @@
-"""Configuration files: which are accepted, and the certificates that come of them."""
+"""Configuration files: acceptance, and the effect on certificates."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,8 +8,8 @@ import pytest
 
 from tests.authorities import SKEW
 
-from .asking import clients, reply_fields
-from .comparing import Fields, Seen, compare, shown_by
+from .asking import replies_or_outcomes
+from .comparing import Seen, compare, shown_by
 from .inputs import credentials, good_bundle, request
 from .servers import Setting, pair
 
@@ -116,10 +116,5 @@ def test_configurations(dapr_sentry: Path, tmp_path: Path, name: str) -> None:
         environment={"SENTRY_TEST_TTL": "2h"},
     )
     with pair(dapr_sentry, setting, tmp_path) as servers:
-        dapr: Fields
-        ours: Fields
-        dapr, ours = (server.outcome() for server in servers)
-        if all(server.serving for server in servers):
-            with clients(servers) as connected:
-                dapr, ours = (reply_fields(client.ask(request()), case.skew) for client in connected)
+        dapr, ours = replies_or_outcomes(servers, request(), case.skew)
         compare(dapr, ours, differs=shown_by(SEEN, name), may_differ=("start-error-texts",))

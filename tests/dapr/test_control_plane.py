@@ -32,7 +32,7 @@ SERVICES: Final[tuple[Program, ...]] = ("operator", "injector", "placement")
 
 @pytest.fixture
 async def shops(dapr_cluster: Cluster) -> list[Address]:
-    """Two applications in namespaces and trust domains of their own; each lets in the other and nobody else."""
+    """Two applications in namespaces and trust domains of their own; each admits only the other."""
     cart, stock = shops = [Address(name, await dapr_cluster.create_namespace()) for name in ("cart", "stock")]
     for each, other in ((cart, stock), (stock, cart)):
         allowed = {
@@ -66,7 +66,7 @@ async def deployed(stack: ExitStack, mesh: Mesh, addresses: Iterable[Address]) -
 
 
 async def conversion(cluster: Cluster) -> Manifest:
-    """How the API server reaches the operator to convert subscriptions."""
+    """Returns the webhook by which the API server converts subscriptions."""
     definition = await cluster.ask("GET", f"{CRDS}/subscriptions.dapr.io")
     found: Manifest = definition["spec"]["conversion"]["webhook"]["clientConfig"]
     return found
@@ -163,7 +163,7 @@ async def test_the_schedulers_names_end_in_the_dns_domain(
 
 
 def with_hosts(hosts: Path, command: tuple[str, ...]) -> tuple[str, ...]:
-    """Puts a file in the place of /etc/hosts for one program, which stands for the cluster's DNS."""
+    """Replaces /etc/hosts for one program, as a substitute for the cluster's DNS."""
     namespace = ("unshare", "--map-root-user", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"')
     if subprocess.run([*namespace, hosts, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("a mount namespace cannot be made here")

@@ -1,4 +1,4 @@
-"""Credential files: with which both programs start, and what they serve then."""
+"""Credential files: the start of both programs with them, and the answers."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from sentry_trio.ca.keys import PrivateKey, write_private_key
 from tests.authorities import SKEW, wall_clock
 from tests.ca.making import CA_USAGE, CLIENT_AUTH, DAY, HOUR, SERVER_AUTH, unread_certificate
 
-from .asking import clients, reply_fields
-from .comparing import Fields, Seen, compare, shown_by
+from .asking import replies_or_outcomes
+from .comparing import Seen, compare, shown_by
 from .inputs import credentials, good_bundle, jwt_files, request
 from .servers import Setting, pair
 
@@ -34,7 +34,7 @@ def fixed(files: Files, flags: tuple[str, ...] = ()) -> Case:
 
 
 def stored(name: str) -> Files:
-    """The files of a directory of cases, from before a fault is brought in."""
+    """The files of a directory of cases, before a fault is added."""
     return {path.name: path.read_bytes() for path in (BUNDLES / name).iterdir() if path.is_file()}
 
 
@@ -186,10 +186,5 @@ def test_credentials(dapr_sentry: Path, tmp_path: Path, name: str) -> None:
     case = ALL[name]
     setting = Setting(files=case.make(), flags=("--enable-metrics=false", *case.flags))
     with pair(dapr_sentry, setting, tmp_path) as servers:
-        dapr: Fields
-        ours: Fields
-        dapr, ours = (server.outcome() for server in servers)
-        if all(server.serving for server in servers):
-            with clients(servers) as connected:
-                dapr, ours = (reply_fields(client.ask(request()), SKEW) for client in connected)
+        dapr, ours = replies_or_outcomes(servers, request(), SKEW)
         compare(dapr, ours, differs=shown_by(SEEN, name), may_differ=("start-error-texts",))

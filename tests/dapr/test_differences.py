@@ -89,7 +89,7 @@ def test_a_difference_that_is_gone_fails() -> None:
         compare({"status": "OK"}, {"status": "OK"}, differs=["invalid-identity"])
 
 
-def test_what_is_missing_on_either_side_is_a_difference() -> None:
+def test_a_field_missing_on_either_side_is_a_difference() -> None:
     with pytest.raises(AssertionError, match="absent"):
         compare({"status": "OK", "jwt": "a"}, {"status": "OK"})
 

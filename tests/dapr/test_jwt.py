@@ -9,8 +9,8 @@ import pytest
 
 from tests.authorities import SKEW
 
-from .asking import Client, clients, reply_fields
-from .comparing import Fields, Seen, compare, shown_by
+from .asking import Client, clients, replies_or_outcomes, reply_fields
+from .comparing import Seen, compare, shown_by
 from .inputs import NAMESPACE, credentials, good_bundle, jwt_files, request
 from .servers import Setting, pair
 
@@ -98,10 +98,5 @@ def test_signing(dapr_sentry: Path, tmp_path: Path, name: str) -> None:
         flags=("--enable-metrics=false", "--jwt-enabled", "--jwt-signing-algorithm", case.algorithm, *case.flags),
     )
     with pair(dapr_sentry, setting, tmp_path) as servers:
-        dapr: Fields
-        ours: Fields
-        dapr, ours = (server.outcome() for server in servers)
-        if all(server.serving for server in servers):
-            with clients(servers) as connected:
-                dapr, ours = (reply_fields(client.ask(request(jwt_audiences=["a"])), SKEW) for client in connected)
+        dapr, ours = replies_or_outcomes(servers, request(jwt_audiences=["a"]), SKEW)
         compare(dapr, ours, differs=shown_by(SEEN, name))

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import trustme
 
 from sentry_trio.client import Authority, Workload, obtain
 from tests.oidc.served import write_pair
+from tests.ports import free_port
 from tests.processes import Process
 
 Record = tuple[str, str, str]
@@ -24,8 +24,8 @@ Record = tuple[str, str, str]
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "log-lines.md").read_text()
 NAMES: Final = ("ca.crt", "issuer.crt", "issuer.key")
-# Lines that no program writes here: there is no cluster, no certificate grows old, and Dapr ends at the first reload
-# with a key ID of its own choice.
+# Lines that no program writes here: there is no cluster, no certificate is renewed, and Dapr exits at the first reload
+# with a generated key ID.
 ELSEWHERE: Final = (
     *("Adding validator 'kubernetes'", "Using kubernetes", "Using JWT kid from configuration"),
     *("Renewing ", "Successfully renewed", "Error "),
@@ -70,7 +70,7 @@ def not_written() -> list[str]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What both programs are started with."""
+    """Flags, configuration and files with which both programs start."""
 
     flags: tuple[str, ...]
     configuration: str = ""
@@ -149,11 +149,6 @@ def run(command: Sequence[str], scenario: Scenario, directory: Path) -> set[Reco
     finally:
         process.close()
     return {(str(each["msg"]), str(each["level"]), str(each["scope"])) for each in process.records}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 ROWS: Final = rows()

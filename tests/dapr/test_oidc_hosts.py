@@ -1,7 +1,6 @@
-"""Dapr Sentry and sentry-trio are asked the same over OIDC, with Host and X-Forwarded-Host of all kinds."""
+"""The same OIDC requests to Dapr Sentry and sentry-trio, with Host and X-Forwarded-Host of all kinds."""
 
 import json
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +14,7 @@ import pytest
 import trio
 
 from tests.oidc.served import made_key, published, serving, write_pair
+from tests.ports import free_ports
 
 PATHS: Final = ("/.well-known/openid-configuration", "/jwks.json")
 ADDRESS: Final = "127.0.0.1"
@@ -71,7 +71,7 @@ REQUESTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 # The list of hosts, Host, X-Forwarded-Host, and the issuer that Dapr derives, which is refused here with 400.
 DIFFERENT: Final = (
-    # Dapr compares what is before the colon and puts all of it into the issuer: a caller chooses the place of keys.
+    # Dapr compares the part before the colon but uses the whole value as issuer: a caller chooses the keys' address.
     ("good", "bad", ("good:80@evil.example",), "https://good:80@evil.example"),
     ("good", "bad", ("good:80/path",), "https://good:80/path"),
     ("good", "bad", ("good:?query",), "https://good:?query"),
@@ -106,14 +106,6 @@ def _ask(port: int, path: str, host: str, forwarded: tuple[str, ...]) -> Answer:
     return Answer(response.status, found.get("issuer"))
 
 
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("", 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @contextmanager
 def _dapr(program: Path, directory: Path, awaited: str, allowed: str) -> Iterator[int]:
     """Runs Dapr Sentry with the files of a directory; yields its OIDC port when it has logged what is awaited."""
@@ -121,7 +113,7 @@ def _dapr(program: Path, directory: Path, awaited: str, allowed: str) -> Iterato
         "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: daprsystem}\nspec: {}\n"
     )
     (directory / "credentials").mkdir(exist_ok=True)
-    grpc, health, oidc = _free_ports(3)
+    grpc, health, oidc = free_ports(3)
     command = [
         str(program),
         "--config=config.yaml",
@@ -195,7 +187,7 @@ async def test_the_same_hosts_are_served_and_become_the_same_issuer(
 
 
 @pytest.mark.parametrize(("allowed", "host", "forwarded", "issuer"), DIFFERENT)
-async def test_what_makes_no_good_issuer_is_refused(
+async def test_hosts_that_make_no_good_issuer_are_rejected(
     dapr_sentry: Path, files: Path, allowed: str, host: str, forwarded: tuple[str, ...], issuer: str
 ) -> None:
     async with _both(dapr_sentry, files, allowed) as ports:

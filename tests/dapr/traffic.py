@@ -23,7 +23,7 @@ class Traffic:
 
     Attributes:
         calls: their number.
-        failures: what went wrong.
+        failures: texts of failed calls.
     """
 
     def __init__(self, first: Sidecar, second: Sidecar) -> None:

@@ -1,4 +1,4 @@
-"""What Kubernetes mode checks before it asks the API server."""
+"""Checks of Kubernetes mode before its first request to the API server."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Go's crypto/x509, asked how it reads certificates and requests: what Dapr's components make of them."""
+"""Go's crypto/x509 as a running program, which reads certificates and requests as Dapr's components do."""
 
 import base64
 import json

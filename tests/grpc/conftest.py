@@ -120,7 +120,7 @@ class Toys:
         await call.send_trailing_metadata(metadata={"last": "yes"})
 
     async def watch(self, call: Call) -> None:
-        """Sends what it was sent, and has nothing more to say for as long as the caller stays."""
+        """Echoes the message, and then waits for as long as the caller stays."""
         message = await call.recv_message()
         await call.send_message(StringValue(value=message.value))
         await trio.sleep_forever()

@@ -66,8 +66,8 @@ async def test_too_many_calls_that_wait_are_refused(autojump_clock: MockClock) -
 
 
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
-async def test_replies_without_end_keep_no_other_caller_out(autojump_clock: MockClock, source: str) -> None:
-    """Be they of the same peer or of another one, and asked for earlier or later."""
+async def test_endless_replies_exclude_no_other_caller(autojump_clock: MockClock, source: str) -> None:
+    """From the same peer or from another one, opened earlier or later."""
     limits = Limits(streaming_calls=50)
     async with serving(limits) as server, peering(server.port) as early, peering(server.port) as late:
         await early.call(1, "Watch", "early")

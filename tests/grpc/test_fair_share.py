@@ -1,4 +1,4 @@
-"""Places of streaming calls."""
+"""The limit on streaming calls and its shares."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ def _ended(calls: list[Call]) -> list[int]:
     return [number for number, call in enumerate(calls) if call.ended]
 
 
-def test_who_holds_most_gives_up_the_latest() -> None:
+def test_the_peer_with_most_calls_loses_its_latest() -> None:
     share = FairShare(4)
     many, few = Connection("a"), Connection("b")
     calls = _fill(share, many, many, many, few)
@@ -57,7 +57,7 @@ def test_who_holds_most_gives_up_the_latest() -> None:
 
 
 def test_peers_are_compared_before_connections() -> None:
-    """Many connections with a call each are as many calls of one peer."""
+    """Calls of a peer count together, on one connection or many."""
     share = FairShare(4)
     double = Connection("b")
     calls = _fill(share, Connection("a"), Connection("a"), double, double)
@@ -74,7 +74,7 @@ def test_within_one_peer_connections_are_compared() -> None:
     assert _ended(calls) == [2]
 
 
-def test_who_holds_as_much_as_anybody_is_refused() -> None:
+def test_a_call_that_would_only_reverse_the_shares_is_rejected() -> None:
     told = Told()
     share = FairShare(2, told)
     calls = _fill(share, Connection("a"), Connection("b"))
@@ -101,7 +101,7 @@ def test_a_place_is_given_up_once() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=60), st.integers(1, 8))
-def test_nobody_holds_much_more_than_another_who_wants_it(asked: list[tuple[int, int]], places: int) -> None:
+def test_shares_of_peers_that_want_more_differ_by_one(asked: list[tuple[int, int]], places: int) -> None:
     share = FairShare(places)
     connections = {(peer, number): Connection(str(peer)) for peer in range(4) for number in range(3)}
     open_calls: list[Call] = []

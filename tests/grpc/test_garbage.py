@@ -1,4 +1,4 @@
-"""What a peer has sent is freed as soon as its call has ended: without the garbage collector, which runs late."""
+"""A call's data is freed as soon as the call has ended, without the garbage collector, which runs late."""
 
 import gc
 import gzip
@@ -25,7 +25,7 @@ LIMITS = Limits(message_bytes=LIMIT, unread_bytes=2 * LIMIT, unread_bytes_in_all
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Switches the collector off, having it collect what others have left."""
+    """Collects the garbage of other tests, and switches the collector off for the test."""
     gc.collect()
     gc.disable()
     try:
@@ -123,7 +123,7 @@ async def test_a_call_that_is_reset_is_freed(living: "weakref.WeakSet[object]") 
 async def test_calls_of_a_connection_that_breaks_the_protocol_are_freed(
     living: "weakref.WeakSet[object]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once, while the peer has its time to read why."""
+    """At once, while the connection still waits for the peer to read the reason."""
     async with serving(LIMITS) as server, peering(server.port) as peer:
         with uncollected():
             peer.compose(1, request_head(), text("x" * 1000)[:-1], end=False)

@@ -106,10 +106,10 @@ async def test_who_would_wait_in_vain_is_refused_at_once(autojump_clock: MockClo
 
 
 @pytest.mark.parametrize("due_in", [None, 1000.0])
-async def test_who_would_wait_longer_than_anybody_may_is_refused_at_once(
+async def test_a_call_that_would_wait_too_long_is_rejected_at_once(
     autojump_clock: MockClock, due_in: float | None
 ) -> None:
-    """With a late deadline, too: a caller that is told at once can ask another replica."""
+    """With a late deadline, too: a caller that is rejected at once can try another replica."""
     callers = Callers(_gate(running=1, waiting=1000, patience=4.5))
     async with trio.open_nursery() as nursery:
         for number in range(104):  # one leaves each second, and one comes: four are waiting or have their turn

@@ -133,7 +133,7 @@ async def test_plain_text_is_no_handshake(served: Served, said: bytes) -> None:
         (b"\x16\x03\x01\0", "the peer closed during the TLS handshake"),
     ],
 )
-async def test_who_hangs_up_has_not_shaken_hands(served: Served, said: bytes, reason: str) -> None:
+async def test_a_connection_that_closes_has_no_handshake(served: Served, said: bytes, reason: str) -> None:
     async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         await stream.send_all(said)
     await wait_all_tasks_blocked()

@@ -30,7 +30,7 @@ def find_chart() -> Path | None:
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_request(self, *arguments: object) -> None:
-        """Nothing: the tests' output is for failures."""
+        """Logs nothing: the tests' output is for failures."""
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def test_what_cannot_be_is_said(helm: Helm, given: dict[str, Any], said: str) ->
         {"extraArgs": ["--issuer-credentials=/ca"], "mode": "standalone", "confirmStandalone": True},
     ],
 )
-def test_what_works_is_accepted(helm: Helm, given: dict[str, Any]) -> None:
+def test_valid_values_are_accepted(helm: Helm, given: dict[str, Any]) -> None:
     assert helm.rendered(given).arguments
 
 
@@ -212,19 +212,19 @@ def test_the_key_is_mounted_only_if_the_process_reads_it(helm: Helm) -> None:
         assert [item["key"].rpartition(".")[2] for item in volume["secret"]["items"]] == ["crt", "crt"]
 
 
-def test_standalone_mode_reads_files_that_are_nobody_elses(helm: Helm) -> None:
+def test_only_the_process_can_read_the_files_of_standalone_mode(helm: Helm) -> None:
     rendered = helm.rendered(values.ALL["standalone"])
     (volume,) = rendered.pod["spec"]["volumes"]
     assert volume["secret"] == {"secretName": "dapr-trust-bundle", "defaultMode": 0o400}
     (mount,) = rendered.container["volumeMounts"]
     assert str(parse_options(rendered.arguments, {"NAMESPACE": NAMESPACE}).issuer_credentials) == mount["mountPath"]
-    # Of the image's user: without a group files of mode 0400 are root's alone.
+    # For the image's user: without a group only root could read files of mode 0400.
     assert rendered.pod["spec"]["securityContext"] == {"fsGroup": 65532}
     dockerfile = (CHART.parents[1] / "Dockerfile").read_text()
     assert "USER 65532:65532" in dockerfile
 
 
-def test_every_pod_of_the_cluster_and_nobody_else(helm: Helm) -> None:
+def test_only_pods_of_the_cluster_are_admitted(helm: Helm) -> None:
     """A rule without `from` admits every source. Probes have none, as they come from nodes, and the public key set."""
     given = values.ALL["oidc, tls"] | {"networkPolicy": {"enabled": True}}
     rules = helm.rendered(given).named("NetworkPolicy")["spec"]["ingress"]
@@ -405,7 +405,7 @@ def test_versions_are_the_packages() -> None:
 
 
 def test_the_dapr_cli_does_not_take_this_chart_for_daprs() -> None:
-    """It looks for the release that it upgrades by this word in the chart's name."""
+    """The CLI finds the release to upgrade by this word in the chart's name."""
     assert "dapr" not in yaml.safe_load((CHART / "Chart.yaml").read_text())["name"]
 
 

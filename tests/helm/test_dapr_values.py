@@ -15,7 +15,7 @@ _PEM: Final = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 # Another value than the default for each key that the chart of Dapr has and Sentry reads. Keys of other components are
 # changed by their kind.
 _OTHER: Final[dict[str, Any]] = {
-    "global.actors.serviceName": "scheduler",  # of two names that there are
+    "global.actors.serviceName": "scheduler",  # the only other valid name
     "global.daprControlPlaneArch": "arm64",
     "global.dnsSuffix": "k8s.example",
     "global.extraContainers": {"sentry": [{"name": "beside", "image": "registry.example/beside:1"}]},
@@ -51,7 +51,7 @@ _OTHER: Final[dict[str, Any]] = {
     "dapr_sentry.service.type": "LoadBalancer",
 }
 
-# Rendered by Dapr's chart, and refused here: each with what the error says.
+# Values that Dapr's chart renders and this one rejects, each with a part of the error.
 _REFUSED: Final = {
     "global.daprControlPlaneOs": "the image is for Linux nodes",
     "global.rbac.namespaced": "which no Role can grant",  # Dapr's Sentry then has no right to review tokens
@@ -116,7 +116,7 @@ def theirs() -> Path:
 
 
 def test_the_defaults_of_daprs_chart(helm: Helm, theirs: Path) -> None:
-    """Its whole values file installs, and says nothing that has no effect but the name of Dapr's own image."""
+    """The whole values file installs, and NOTES list only the name of Dapr's own image as without effect."""
     defaults = _defaults(theirs)
     assert helm.rendered(defaults).container["image"] == "sentry-trio:0.1.0"
     _, _, listed = helm.notes(defaults).partition("Values without effect:\n")
@@ -135,6 +135,6 @@ def test_another_value_of_a_key(helm: Helm, theirs: Path, path: str) -> None:
         assert helm.rendered(given).objects
 
 
-def test_what_is_refused_is_in_daprs_chart(theirs: Path) -> None:
+def test_rejected_values_are_in_daprs_chart(theirs: Path) -> None:
     assert _REFUSED.keys() <= _KEYS.keys()
     assert len(_KEYS) > 80

@@ -1,4 +1,4 @@
-"""Runs a command where a small DNS server is the only one: in network and mount namespaces of its own.
+"""Runs a command with a small DNS server as the only one, in network and mount namespaces of its own.
 
 Run by `unshare --map-root-user --mount --net` with a JSON document: `resolv_conf`, the `records` to serve, and the
 `commands`, each of which is run with its output printed as one JSON list.
@@ -43,7 +43,7 @@ def _wire(name: str) -> bytes:
 
 
 def _question(query: bytes) -> tuple[str, int, bytes]:
-    """The name and the type that a query asks for, and the question as it stands in the query."""
+    """The name and the type that a query asks for, and the question's bytes."""
     labels, position = [], 12
     while size := query[position]:
         labels.append(query[position + 1 : position + 1 + size].decode())

@@ -61,7 +61,7 @@ class FakeApi(Api):
         faults: the first that fits a request is used up by it.
         pause: seconds that each request takes before it is looked at.
         before: called with verb and path when a request is looked at; what it changes comes just before the request.
-        versions: what each watch was to begin at.
+        versions: version at which each watch was to begin.
         allowed: answers access reviews, given the resource attributes.
     """
 

@@ -1,4 +1,4 @@
-"""The cluster's DNS domain: looked up as Go looks it up, kept while lookups fail, and never waited for but once."""
+"""The cluster's DNS domain: looked up as in Go, kept while lookups fail, and waited for only once."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ Answer = str | Exception | None
 
 
 class Resolver:
-    """Answers with what is set; never, if that is None."""
+    """Resolver with a fixed answer; it never answers if that is None."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -91,7 +91,7 @@ async def test_the_domain_follows_the_name_of_the_service(
     ],
     ids=["none", "silence", "no domain", "no DNS name"],
 )
-async def test_without_an_answer_the_trust_domain_is_taken_until_there_is_one(
+async def test_the_trust_domain_is_used_until_there_is_an_answer(
     answer: Answer,
     why: str,
     nursery: trio.Nursery,

@@ -97,7 +97,7 @@ def test_digests(image_id: str, digest: str) -> None:
 
 def test_containers_are_read_only_if_asked_for() -> None:
     spec = {"serviceAccountName": "cart", "containers": [{"name": "app", "image": "app:1"}]}
-    # Not looked at, so that no form of theirs can refuse the pod.
+    # Not parsed, so malformed containers cannot make the pod unreadable.
     spec["initContainers"] = 1  # type: ignore[assignment]
     pod = PodReader().read(json.dumps(document(spec=spec, status=[])).encode())
     assert (pod.service_account, pod.containers) == ("cart", ())

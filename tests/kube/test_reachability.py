@@ -12,7 +12,7 @@ from sentry_trio.kube.reachability import Reachability, wait_reachable
 from tests.logged import Line, capture_logs
 
 AWAY = ApiUnreachableError("GET /api: cannot connect to 10.0.0.1:443: Connection refused")
-MEANWHILE = "trying again until it answers, pods that are known still get certificates"
+MEANWHILE = "retrying, known pods still get certificates"
 URL = "https://10.0.0.1:443"
 
 

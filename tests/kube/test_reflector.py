@@ -198,7 +198,7 @@ async def test_what_cannot_be_read_is_left_out(autojump_clock: MockClock, object
         assert objects.watches == 1 + 1  # the first of them was given up by its reader
 
 
-async def test_what_cannot_be_read_is_named(autojump_clock: MockClock, objects: Objects) -> None:
+async def test_the_log_names_objects_that_cannot_be_read(autojump_clock: MockClock, objects: Objects) -> None:
     odd = pod("odd", namespace="shop")
     odd["spec"]["serviceAccountName"] = 7
     objects.put(odd)
@@ -213,7 +213,7 @@ async def test_what_cannot_be_read_is_named(autojump_clock: MockClock, objects: 
 
 
 @pytest.mark.parametrize("failure", [forbidden, busy])
-async def test_what_cannot_be_followed_is_a_condition(
+async def test_a_collection_that_cannot_be_followed_is_a_condition(
     autojump_clock: MockClock, objects: Objects, failure: Failure
 ) -> None:
     conditions = Conditions()

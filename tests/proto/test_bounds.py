@@ -1,4 +1,4 @@
-"""Bounds on requests: every field, in number and in bytes, before anything is parsed."""
+"""Bounds on requests: number and bytes of every field, checked before parsing."""
 
 from typing import Any
 
@@ -84,7 +84,7 @@ def test_a_group_hides_nothing() -> None:
         st.binary(max_size=200), st.lists(st.sampled_from([b"\x3a\x02aa", b"\x0a\x80\x02", b"\xff"])).map(b"".join)
     )
 )
-def test_whatever_is_parsed_is_within_bounds(data: bytes) -> None:
+def test_parsed_requests_are_within_bounds(data: bytes) -> None:
     try:
         request = BoundedRequest.FromString(data)
     except (InvalidRequestError, DecodeError):

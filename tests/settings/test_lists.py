@@ -75,7 +75,7 @@ def test_any_text_is_a_list_or_refused(text: str) -> None:
     "text", ["," * 1_000_000, '"",' * 300_000, '"' + '""' * 500_000 + '"'], ids=["plain", "quoted", "marks"]
 )
 def test_time_is_linear(text: str) -> None:
-    """The square of these lengths takes a minute or more; the limit is of CPU time, which no other process takes."""
+    """Quadratic time would take a minute or more; the limit is on CPU time, independent of other processes."""
     former = signal.signal(signal.SIGVTALRM, _too_slow)
     signal.setitimer(signal.ITIMER_VIRTUAL, 20)
     try:

@@ -135,7 +135,7 @@ def test_files_lie_in_the_directory_unless_absolute() -> None:
     ] == ["/d/ca.crt", "/d/issuer.crt", "/k/issuer.key", "/d/jwt.key", "/d/sub/keys.json"]
 
 
-def test_required_directories_stand_once_each() -> None:
+def test_required_directories_are_listed_once_each() -> None:
     assert parse().required_directories == (Path(DIRECTORY),)
     tls = ("--oidc-server-tls-cert-file=/tls/c", "--oidc-server-tls-key-file=/tls/k")
     flags = ("--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=s/k.json", *tls)

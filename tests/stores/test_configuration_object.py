@@ -135,7 +135,7 @@ async def test_mistakes(spec: object, error: str) -> None:
     ],
     ids=["object", "kind"],
 )
-async def test_a_missing_object_is_told_in_daprs_words_and_then_the_fact(answer: str, fact: str) -> None:
+async def test_the_error_for_a_missing_object_has_daprs_text_and_the_cause(answer: str, fact: str) -> None:
     api = FakeApi()
     api.faults.append(Fault("get", "configurations", refused(404, answer)))
     with pytest.raises(InvalidConfigurationError) as caught:

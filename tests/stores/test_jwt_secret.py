@@ -215,9 +215,7 @@ async def test_a_foreign_edit_of_the_published_set_is_undone(autojump_clock: Moc
         await trio.sleep(10)
         assert published(api) == FIRST.jwks.decode()
         assert watcher.calls == []
-    assert warnings_in(lines) == [
-        f"ConfigMap {PLACE} did not have the public keys of the Secret any more: they were put back"
-    ]
+    assert warnings_in(lines) == [f"ConfigMap {PLACE} no longer had the public keys of the Secret: restored"]
 
 
 async def test_a_value_that_is_no_base64_is_told_of(autojump_clock: MockClock) -> None:

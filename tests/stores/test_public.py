@@ -34,7 +34,7 @@ async def test_leftovers_of_a_crash_are_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "directory", b"x" * (1024 * 1024 + 1)], ids=["gone", "directory", "large"])
-async def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | str | None) -> None:
+async def test_the_error_names_files_that_cannot_be_read(tmp_path: Path, content: bytes | str | None) -> None:
     anchors = tmp_path / "ca.crt"
     if isinstance(content, bytes):
         anchors.write_bytes(content)

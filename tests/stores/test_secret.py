@@ -255,7 +255,7 @@ async def test_nothing_is_generated_beside_other_certificates_and_keys(name: str
     assert api.objects == before
 
 
-async def test_a_secret_of_cert_manager_is_told_with_the_setting_that_uses_it() -> None:
+async def test_the_error_for_a_secret_of_cert_manager_names_the_flags() -> None:
     api = installed()
     api.edit(SECRET, data=encoded({"ca.crt": b"anchors", "tls.crt": b"chain", "tls.key": b"key"}))
     with pytest.raises(IncompleteBundleError) as caught:
@@ -279,7 +279,7 @@ async def test_the_keys_of_jwts_are_nothing_foreign() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
-async def test_an_immutable_object_is_told_with_its_remedy(kind: str) -> None:
+async def test_the_error_for_an_immutable_object_has_its_remedy(kind: str) -> None:
     api = installed()
     write(api, NEW)
     if kind == "Secret":
@@ -605,9 +605,7 @@ async def test_a_foreign_edit_of_the_config_map_is_undone_and_logged(
         await trio.sleep(100)
         assert watcher.calls == []
         assert api.count("replace") == 1
-    assert warnings_in(lines) == [
-        f"ConfigMap {PLACE} did not have the trust anchors of the Secret any more: they were put back"
-    ]
+    assert warnings_in(lines) == [f"ConfigMap {PLACE} no longer had the trust anchors of the Secret: restored"]
 
 
 async def test_repeated_repairs_are_one_warning_a_minute_with_their_number(
@@ -626,9 +624,9 @@ async def test_repeated_repairs_are_one_warning_a_minute_with_their_number(
     repairs = api.count("replace")
     assert 50 <= repairs <= 210
     first, *others = warnings_in(lines)
-    assert first == f"ConfigMap {PLACE} did not have the trust anchors of the Secret any more: they were put back"
+    assert first == f"ConfigMap {PLACE} no longer had the trust anchors of the Secret: restored"
     assert len(others) == 3
-    counts = [int(re.findall(r"put back, (\d+) times in 6\d s; find out what else writes", text)[0]) for text in others]
+    counts = [int(re.findall(r"restored, (\d+) times in 6\d s; find out what else writes", text)[0]) for text in others]
     assert repairs - 70 <= 1 + sum(counts) <= repairs
 
 
@@ -692,7 +690,7 @@ async def test_a_secret_that_may_not_be_read_is_a_condition(autojump_clock: Mock
         api.faults.append(fault)
         write(api, NEW)
         await trio.sleep(100)
-        assert conditions.active["secret"].startswith(f"cannot look for changes of Secret {PLACE}: failed to get ")
+        assert conditions.active["secret"].startswith(f"cannot check Secret {PLACE} for changes: failed to get ")
         assert watcher.calls == []
         fault.left = 0
         await trio.sleep(10)

@@ -14,7 +14,7 @@ from sentry_trio.telemetry.logs import configure_logging, dropped_lines, get_log
 from sentry_trio.telemetry.metrics import Metrics
 from tests.logged import logging_as_before
 
-PATIENCE = 20.0  # seconds for what takes a moment
+PATIENCE = 20.0  # seconds; far more than any wait needs
 
 
 class Watched:
@@ -84,7 +84,7 @@ def test_lines_are_written_in_order() -> None:
         assert made.writer.dropped == 0
 
 
-def test_a_reader_that_stops_holds_up_nobody_and_the_loss_is_reported() -> None:
+def test_a_stopped_reader_blocks_no_call_and_the_loss_is_reported() -> None:
     with watched() as made:
         filled = made.fill()
         for number in range(1000):
@@ -138,7 +138,7 @@ def with_room(monkeypatch: pytest.MonkeyPatch, size: int) -> list[int]:
     return room
 
 
-def test_what_cannot_be_written_is_counted_and_a_torn_line_ends(
+def test_lines_that_cannot_be_written_are_counted_and_a_torn_line_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = with_room(monkeypatch, 7)

@@ -287,7 +287,7 @@ async def test_what_is_no_configuration(access: object) -> None:
 async def test_refusals_that_people_search_for_are_logged(
     caller: Caller, pods: tuple[Pod, ...], asked: dict[str, Any], text: str
 ) -> None:
-    """With Dapr's texts; the expected app ID is told to the log alone."""
+    """With Dapr's texts; the expected app ID is only in the log."""
     checked = validator(caller, Known(pods=pods))
     with capture_logs() as logs:
         for _ in range(3):

@@ -68,7 +68,7 @@ def test_proxies_are_believed_and_nobody_else(client: str | None, believed: bool
 
 
 @pytest.mark.parametrize("allowed", [(), ("*",), ("a", "*")])
-def test_without_proxies_and_a_list_of_hosts_nobody_is_believed(allowed: tuple[str, ...]) -> None:
+def test_without_proxies_and_a_list_of_hosts_no_header_is_used(allowed: tuple[str, ...]) -> None:
     hosts = Hosts(allowed, ())
     assert not hosts.may_be_forwarded
     assert hosts.host_of(scope("direct", "a"), Target("/")) == "direct"
@@ -85,14 +85,14 @@ def test_without_proxies_and_a_list_of_hosts_nobody_is_believed(allowed: tuple[s
         (("b, c",), "b, c"),
     ],
 )
-def test_with_a_list_of_hosts_anybody_chooses_among_them(forwarded: tuple[str, ...], host: str) -> None:
+def test_with_a_list_of_hosts_any_caller_chooses_among_them(forwarded: tuple[str, ...], host: str) -> None:
     """As Dapr Sentry does; see tests/dapr/test_oidc_hosts.py."""
     hosts = Hosts(("a",), ())
     assert hosts.may_be_forwarded
     assert hosts.host_of(scope("direct", *forwarded), Target("/", "http", "")) == host
 
 
-def test_with_a_list_of_hosts_and_proxies_only_the_proxies_are_believed() -> None:
+def test_with_a_list_of_hosts_and_proxies_only_headers_of_proxies_are_used() -> None:
     hosts = Hosts(("direct", "a"), [ip_network("10.0.0.1")])
     assert hosts.host_of(scope("direct", "a", client="10.0.0.2"), Target("/")) == "direct"
     assert hosts.host_of(scope("direct", "a", client="10.0.0.1"), Target("/")) == "a"

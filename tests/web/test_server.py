@@ -274,7 +274,7 @@ async def test_a_request_with_two_lengths_is_the_last_of_its_connection() -> Non
 
 
 @pytest.mark.parametrize("more", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 100, b"\0" * 1000])
-async def test_what_follows_the_last_request_is_disregarded(log: io.StringIO, more: bytes) -> None:
+async def test_bytes_after_the_last_request_are_ignored(log: io.StringIO, more: bytes) -> None:
     for _ in range(10):  # tasks run in any order
         answer = await _answer_to(b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" + more)
         assert answer.startswith(b"HTTP/1.1 200 ")

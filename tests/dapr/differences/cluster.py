@@ -10,7 +10,7 @@ ENTRIES: Final = (
         dapr="the cluster's DNS domain is looked up once a run, and a failure lasts as long as the run",
         ours="the last answer is kept, and a failed first lookup is repeated every minute",
         reason="a short DNS outage does not stop Dapr's scheduler",
-        shown="tests/kube/test_cluster_domain.py::test_without_an_answer_the_trust_domain_is_taken_until_there_is_one",
+        shown="tests/kube/test_cluster_domain.py::test_the_trust_domain_is_used_until_there_is_an_answer",
     ),
     Difference(
         id="config-map-drift",

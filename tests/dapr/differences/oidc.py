@@ -45,7 +45,7 @@ ENTRIES: Final = (
         dapr="a derived issuer may hold a path, a query or another host (`X-Forwarded-Host: good:80@elsewhere`)",
         ours="rejected with 400",
         reason="no caller can name another issuer",
-        shown="tests/dapr/test_oidc_hosts.py::test_what_makes_no_good_issuer_is_refused",
+        shown="tests/dapr/test_oidc_hosts.py::test_hosts_that_make_no_good_issuer_are_rejected",
     ),
     Difference(
         id="oidc-empty-host",

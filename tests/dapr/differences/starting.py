@@ -102,7 +102,7 @@ ENTRIES: Final = (
         dapr="the directories of the JWT files (with JWTs off) and of the OIDC server's files have to exist at start",
         ours="only those of files that are read at start; OIDC files are waited for",
         reason="features that are off need no directories",
-        shown="tests/settings/test_options.py::test_required_directories_stand_once_each",
+        shown="tests/settings/test_options.py::test_required_directories_are_listed_once_each",
     ),
     Difference(
         id="empty-namespace",

@@ -250,7 +250,7 @@ async def test_size_is_bounded() -> None:
     assert await refusal("\u00fc" * 9000) == f"{FAILED}longer than 16384 bytes"
 
 
-async def test_a_token_whose_key_was_dropped_is_told_why() -> None:
+async def test_the_error_for_a_dropped_key_has_the_reason() -> None:
     keys = Keys(jwk("ES256", use="enc"))
     with pytest.raises(NotPermittedError) as refused:
         await validate(token(), keys=keys)
