@@ -68,3 +68,13 @@ def test_both_verdicts_are_frequent(go: GoX509) -> None:
 def test_errors_are_of_one_line() -> None:
     errors = [found["error"] for der in CERTIFICATES.values() if "error" in (found := fields_or_error(der))]
     assert {len(each.splitlines()) for each in errors} == {1}
+
+
+def test_lengths_of_explicit_tags(go: GoX509) -> None:
+    """Go passes over the length of PSS's explicit tags, which no tool writes wrong; here it must be right."""
+    good = REQUESTS["openssl: request signature pss sha384 salt 48"]
+    bad = good.replace(bytes.fromhex("0500a11c301a"), bytes.fromhex("0500a14a301a"))
+    assert bad != good
+    assert "error" not in go.request(good)
+    assert "error" not in go.request(bad)
+    assert key_or_error(bad) == {"error": "invalid signature"}

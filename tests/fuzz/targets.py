@@ -84,6 +84,11 @@ def _bundle(data: bytes, _: GoX509 | None) -> None:
         verify(StoredBundle(anchors=anchors, chain=chain, key=key), NOW, _NAMES)
 
 
+def _is_pss(data: bytes) -> bool:
+    """Returns True for parameters of which Go passes over some lengths; see `test_lengths_of_explicit_tags`."""
+    return bytes.fromhex("2a864886f70d01010a") in data
+
+
 def _certificate(data: bytes, go: GoX509 | None) -> None:
     with only(MalformedError):
         read_certificate(data)
@@ -97,6 +102,9 @@ def _certificate(data: bytes, go: GoX509 | None) -> None:
         # Go reads keys that it verifies nothing with.
         if not ours.get("has_key"):
             theirs.pop("has_key", None)
+        if _is_pss(data):
+            theirs.pop("self_signed", None)
+            ours.pop("self_signed", None)
         assert ours == theirs
 
 
@@ -104,7 +112,7 @@ def _request(data: bytes, go: GoX509 | None) -> None:
     with only(InvalidCSRError):
         read_csr(write_block("CERTIFICATE REQUEST", data))
     ours = key_or_error(data)
-    if go is not None:
+    if go is not None and not _is_pss(data):
         theirs = go.request(data)
         assert "error" in theirs or ours == theirs, (ours, theirs)
 
