@@ -22,7 +22,7 @@ from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.verify import verify
 from tests.go_x509 import GoX509
 
-from .making import DAY, HOUR, SKEW, certificate, stored
+from .making import DAY, HOUR, SKEW, certificate, openssl, stored
 from .test_foreign import AUTHORITIES, IDENTITY, KEY, NOW, OTHER
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +48,16 @@ def authority_of_p521() -> tuple[TrustBundle, IssuedCertificate]:
 
 ISSUED = {**{each.value: made for each, made in AUTHORITIES.items()}, "p521": authority_of_p521()}
 every_kind = pytest.mark.parametrize("kind", ISSUED)
+
+
+@pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
+def test_openssl_with_p521(tmp_path: Path, purpose: str) -> None:
+    """The other types are those of keys that are generated, in `test_foreign.py`."""
+    bundle, issued = ISSUED["p521"]
+    for name, pem in (("anchors", bundle.anchors_pem), ("leaf", issued.pem), ("chain", bundle.chain_pem)):
+        (tmp_path / name).write_bytes(pem)
+    files = ("-CAfile", tmp_path / "anchors", "-untrusted", tmp_path / "chain", tmp_path / "leaf")
+    assert openssl("verify", "-x509_strict", "-purpose", purpose, *files).endswith(b": OK\n")
 
 
 @every_kind
