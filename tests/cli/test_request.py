@@ -123,7 +123,7 @@ def test_somebody_who_speaks_no_grpc(tmp_path: Path) -> None:
         (None, "No such file or directory"),
         (b"", "no certificates found: it is empty"),
         (b" \n", "no certificates found: it is empty"),
-        (b"junk", "no certificates found: it is something else than PEM text"),
+        (b"junk", "no certificates found: it is not PEM text"),
         (b"\x30\x82", "it is DER, not PEM; convert it with `openssl x509 -inform DER`"),
         (_PEM % "ü".encode(), "no certificates found: its BEGIN and END lines, or what is between them, are damaged"),
         (_PEM % b"AAAA", "certificate 1 of the trust anchors cannot be read"),
