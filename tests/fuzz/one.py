@@ -2,17 +2,22 @@
 
 import random
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["sentry_trio", "yaml"]):
     # Whatever imports the package is imported here: modules that are loaded already stay as they are.
-    from tests.ca.mutants import mutate
+    from tests.ca.mutants import mutate, requests, signed_again
     from tests.fuzz.targets import TARGETS, inputs
     from tests.go_modules import UnavailableError
     from tests.go_x509 import GoX509, go_x509
+
+_DER = {"certificate": mutate, "request": signed_again}
+"""Targets that Go's reader judges, and how their inputs are changed."""
 
 
 def main() -> None:
@@ -20,26 +25,26 @@ def main() -> None:
     name, directory, *options = sys.argv[1:]
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
-    for number, data in enumerate(inputs(name)):
+    for number, data in enumerate(inputs(name) + (requests() if name == "request" else [])):
         (path / f"seed-{number:03d}").write_bytes(data)
     with ExitStack() as stack:
-        go = _go(stack) if name in ("certificate", "request") else None
+        go = _go(stack) if name in _DER else None
         run = TARGETS[name].run
-        mutator = {"custom_mutator": _mutated} if name == "certificate" else {}
+        mutator = {"custom_mutator": partial(_mutated, _DER[name])} if name in _DER else {}
         atheris.Setup([sys.argv[0], directory, *options], lambda data: run(data, go), **mutator)
         atheris.Fuzz()
 
 
-def _mutated(data: bytes, most: int, seed: int) -> bytes:
+def _mutated(change: Callable[[bytes, random.Random], bytes], data: bytes, most: int, seed: int) -> bytes:
     """Changes an element of DER and the lengths around it, or any bytes."""
     chance = random.Random(seed)
     if chance.random() < 0.5:
         changed: bytes = atheris.Mutate(data, most)
         return changed
     try:
-        return mutate(data, chance)[:most]
-    except OverflowError:
-        return data  # an element became longer than its length can say
+        return change(data, chance)[:most]
+    except (OverflowError, ValueError):
+        return data  # an element became longer than its length can say, or it was no request
 
 
 def _go(stack: ExitStack) -> GoX509 | None:
