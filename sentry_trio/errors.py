@@ -181,6 +181,10 @@ class SigningError(SentryError):
     """A certificate could not be made, or is not what was to be made; it has not left the process."""
 
 
+class UnservableIssuerError(SigningError):
+    """TLS libraries refuse to serve a certificate of the issuer, e.g. because its RSA key is too short."""
+
+
 class JwtError(SentryError):
     """A JWT could not be made."""
 

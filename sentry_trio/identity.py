@@ -12,7 +12,7 @@ from sentry_trio.ca.keys import generate_key, serving_key_type, write_private_ke
 from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Condition
-from sentry_trio.errors import IssuerNotValidError, SigningError
+from sentry_trio.errors import IssuerNotValidError, SigningError, UnservableIssuerError
 from sentry_trio.grpc import server_context
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
@@ -86,7 +86,7 @@ class ServingIdentity:
         except ssl.SSLError as error:
             # TLS libraries ask more of keys than certificates do, 2048 bits of RSA for one.
             why = (error.reason or str(error)).replace("_", " ").lower()
-            raise SigningError(f"the certificate cannot be served over TLS: {why}") from error
+            raise UnservableIssuerError(f"the certificate cannot be served over TLS: {why}") from error
         self._certificate = certificate
         self._due = _half_life(certificate, now)
 

@@ -19,7 +19,13 @@ from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, Ingredients, Notice
-from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError, IssuerNotValidError, SigningError
+from sentry_trio.errors import (
+    InvalidIdentityError,
+    InvalidOptionsError,
+    IssuerNotValidError,
+    SigningError,
+    UnservableIssuerError,
+)
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.identity import APP_ID, ServingIdentity
@@ -260,8 +266,14 @@ def _warn_of_settings(configuration: Configuration, options: Options) -> None:
 
 @contextmanager
 def _trying(ingredients: Ingredients) -> Iterator[None]:
-    """Names what a serving certificate that could not be made was made from."""
+    """Names what a serving certificate that could not be made was made from.
+
+    The configuration is named only if its lifetimes can be the reason.
+    """
     try:
         yield
     except (IssuerNotValidError, SigningError) as error:
-        raise type(error)(f"failed to make the serving certificate: {error} ({ingredients.origin})") from error
+        sources = [ingredients.chain_source]
+        if not isinstance(error, IssuerNotValidError | UnservableIssuerError):
+            sources.append(ingredients.configuration_source)
+        raise type(error)(f"failed to make the serving certificate: {error} ({', '.join(sources)})") from error

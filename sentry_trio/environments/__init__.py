@@ -35,7 +35,8 @@ class Ingredients:
         bundle: the trust bundle.
         validators: who may vouch.
         watch: tells of changes of all these until cancelled; those since they were read are among them.
-        origin: names where they are from, for errors that show only when they are used.
+        chain_source: names where the issuer chain is from, for errors that show only when it is used.
+        configuration_source: the same for the configuration.
         cluster_domain: returns the DNS domain that names of control-plane services end in.
         jwts: makes JWTs; None where they are off.
         targets: what else has to be ready for the process to be ready, by the names that health tells.
@@ -45,7 +46,8 @@ class Ingredients:
     bundle: TrustBundle
     validators: Validators
     watch: Callable[[Changed], Awaitable[None]]
-    origin: str
+    chain_source: str
+    configuration_source: str
     cluster_domain: Callable[[], str]
     jwts: Jwts | None = None
     targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)

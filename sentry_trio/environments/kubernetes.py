@@ -259,8 +259,8 @@ class Kubernetes:
             ),
             targets={TARGET: lambda: self._cluster.index.ready, **made.targets},
             watch=partial(self._watch, stored, configuration, jwts),
-            origin=f"issuer chain {self._keys.chain} in Secret {self._store.place}, "
-            f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}",
+            chain_source=f"issuer chain {self._keys.chain} in Secret {self._store.place}",
+            configuration_source=f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}",
         )
 
     async def _generated(self, configuration: Configuration) -> StoredBundle:

@@ -122,7 +122,8 @@ class Standalone:
             validators=_validators(made),
             targets=made.targets,
             watch=partial(self._watch, tracker, configuration, jwts),
-            origin=f"issuer chain {options.issuer_certificate_path}, configuration {options.config}",
+            chain_source=f"issuer chain {options.issuer_certificate_path}",
+            configuration_source=f"configuration {options.config}",
         )
 
     async def _generated(self, configuration: Configuration, tracker: ContentTracker) -> TrustBundle:

@@ -14,7 +14,7 @@ from sentry_trio.telemetry.metrics import RestartFailure
 from tests.authorities import made_csr
 from tests.ca.making import CLIENT_AUTH, HOUR, small_rsa, stored
 from tests.edits.bundles import GOOD, ISSUER_KEY, LONG_AGO, NOW, OTHER_KEY, OTHER_ROOT_KEY, ROOT_KEY, issuer, root
-from tests.edits.place import ANCHORS, BINARY, CHAIN, CONFIG, CREDENTIALS, KEY, BadEdit, Edit, Place, put_better, write
+from tests.edits.place import ANCHORS, BINARY, CHAIN, CREDENTIALS, KEY, BadEdit, Edit, Place, put_better, write
 
 
 def _bundle(bundle: StoredBundle) -> Edit:
@@ -173,7 +173,7 @@ _NOT_TOGETHER = [
         "issuer too weak for TLS",
         _bundle(stored([root()], [issuer(_WEAK_KEY)], _WEAK_KEY)),
         "failed to make the serving certificate: the certificate cannot be served over TLS: ca key too small",
-        (CHAIN, CONFIG),
+        (CHAIN,),
         RestartFailure.SERVER_CERTIFICATE,
     ),
 ]
