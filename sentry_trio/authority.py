@@ -182,7 +182,7 @@ class CertificateAuthority(Generic[AnyRun]):
         await request.answered()
 
     async def _wait_for_request(self) -> None:
-        """Waits for a request, or makes one when a certificate that was refused before its time becomes valid."""
+        """Waits for a request, or makes one when a certificate that was rejected as not yet valid becomes valid."""
         while self._retry_at is not None and not self._next.asked.is_set():
             remaining = (self._retry_at - self._now()).total_seconds()
             if remaining <= 0:

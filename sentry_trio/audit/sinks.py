@@ -99,7 +99,7 @@ class StandardOutput:
             while taken < len(data):
                 try:
                     taken += os.write(self._descriptor, data[taken:])
-                except BlockingIOError:  # whoever has started the process made it so
+                except BlockingIOError:  # the parent process has made it non-blocking
                     select.select([], [self._descriptor], [])
                 except OSError:
                     if taken:

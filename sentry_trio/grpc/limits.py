@@ -59,9 +59,9 @@ class Limits:
         calls_waiting: how many wait; more are answered ResourceExhausted at once.
         waiting_timeout: how long a call waits; then it is answered Unavailable. A call that would wait longer, or
             past its deadline, is answered so at once.
-        streaming_calls: handlers of methods that stream their replies, at once on all connections together. None waits:
-            one more takes a place from the peer, or the connection, that has most of them; if that is its own, it is
-            answered ResourceExhausted.
+        streaming_calls: handlers of methods that stream their replies, at once on all connections together. Not
+            queued: one more ends a call of the peer, or of the connection, that has most of them; if that is its own,
+            it is answered ResourceExhausted.
         receive_timeout: from the head of a call that takes one message to its end; a call that takes longer is
             answered DeadlineExceeded.
         send_timeout: how long a peer may take nothing of what waits for it: one that does not empty its socket loses

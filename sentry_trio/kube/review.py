@@ -189,7 +189,7 @@ class TokenReviewer:
             raise NotPermittedError("authentication failed")
         found = _texts(status.get("audiences"))
         if not found:
-            # The API server, or the authenticator behind it, has ignored spec.audiences: the token may be anybody's.
+            # The API server or its authenticator has ignored spec.audiences: the token may be for any audience.
             raise NotPermittedError(
                 "invalid token: the TokenReview answer names no audiences, so it is unknown if the token is for "
                 f"{' or '.join(self._audiences)}"

@@ -66,7 +66,7 @@ def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -
 
     Raises:
         InvalidConfigurationError: `cannot parse configuration "<name>": ` and what is wrong. Dapr says of such a file
-            that it could not be found. The options of a validator are refused without the prefix, as in Dapr.
+            that it could not be found. Errors in a validator's options have no prefix, as in Dapr.
     """
     try:
         configuration, validators = _read(text, environ)

@@ -15,7 +15,7 @@ from sentry_trio.stores.secret_object import ForbiddenError
 from sentry_trio.telemetry.logs import get_logger
 
 REPAIR_WINDOW: Final = 60.0
-"""Seconds within which another repair of the ConfigMap belongs to the same series: it is counted instead of logged, and
+"""Seconds within which another repair of the ConfigMap belongs to the same series. It is counted instead of logged, and
 the pauses between repairs grow from 0.25 s to 2 s."""
 
 REFUSALS: Final = 3
@@ -48,7 +48,7 @@ class Guard:
         publish: puts the ConfigMap right, if that is wrong, in one attempt; returns whether it was.
         seen: what the Secret holds, told apart by a text; what it raises as StoreError is what is seen instead.
         config_map: set while the ConfigMap cannot be repaired.
-        secret: set while the Secret cannot be read for want of the permission.
+        secret: set while the permission to read the Secret is missing.
     """
 
     def __init__(

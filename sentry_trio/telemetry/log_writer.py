@@ -161,7 +161,7 @@ class LogWriter:
             while rest:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
-                except BlockingIOError:  # whoever has started the process made it so
+                except BlockingIOError:  # the parent process has made it non-blocking
                     select.select([], [self._descriptor], [])
                 except OSError:
                     break

@@ -75,7 +75,7 @@ class DroppedKey:
 
 @dataclass(frozen=True, slots=True)
 class ReadKeys:
-    """What a set holds.
+    """Keys of a set.
 
     Attributes:
         usable: keys by ID; of several with one ID, the first.

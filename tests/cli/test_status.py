@@ -121,9 +121,10 @@ def test_after_a_bad_edit(start: Start, tmp_path: Path) -> None:
     assert "! degraded: " in done.stdout
 
 
-async def test_an_expired_issuer(tmp_path: Path) -> None:
-    """The authority's clock stands where all was well; the one of who looks does not."""
+async def test_an_expired_issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authority's clock is at a time when all was valid; the clock of `status` is right."""
     past = wall_clock() - timedelta(days=500)
+    monkeypatch.setattr("sentry_trio.ca.generate.EARLIEST", past)
     async with serving(tmp_path, now=lambda: past) as served:
         ports = f"127.0.0.1:{served.application.health_port}:{served.application.metrics_port}"
         look = partial(document, "--replica", ports, "--issuer-credentials", str(tmp_path))
