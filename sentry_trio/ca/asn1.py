@@ -190,7 +190,7 @@ def dotted(content: bytes, field: str = "object identifier") -> str:
     Raises:
         MalformedError: an arc is not in its shortest form, is 2^31 or more, or is cut short.
     """
-    # Strangers choose the bytes, so nothing longer than the identifiers in use is kept in memory.
+    # The bytes are untrusted, so nothing longer than the identifiers in use is kept in memory.
     return _remembered_dotted(content, field) if len(content) <= _LONGEST_REMEMBERED else _dotted(content, field)
 
 

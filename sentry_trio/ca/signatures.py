@@ -109,7 +109,7 @@ def _ecdsa_algorithm(key: ec.EllipticCurvePrivateKey) -> str:
 
 def _read_algorithm(identifier: bytes) -> tuple[str, bytes]:
     """Returns object identifier and parameters; the latter are empty if there are none."""
-    # Strangers choose the bytes, so nothing longer than the identifiers in use is kept in memory.
+    # The bytes are untrusted, so nothing longer than the identifiers in use is kept in memory.
     return _remembered(identifier) if len(identifier) <= _LONGEST_REMEMBERED else _split(identifier)
 
 

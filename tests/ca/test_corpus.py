@@ -1,4 +1,4 @@
-"""What other tools make, read by Go's crypto/x509 and by us: the same verdict and the same fields.
+"""Certificates and requests of other tools, read by Go's crypto/x509 and by us: the same verdict and the same fields.
 
 `tests/ca/foreign` documents how the files came to be.
 """

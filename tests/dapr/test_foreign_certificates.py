@@ -1,4 +1,4 @@
-"""Certificates and requests of other tools: with which Dapr Sentry starts, and which it signs.
+"""Certificates and requests of other tools: the start of Dapr Sentry with them, and its signatures.
 
 sentry-trio's part is the function that verifies a bundle at start, without a process for each: Dapr Sentry starts in
 some 30 ms, Python does not. `test_credentials.py` has whole processes of both.

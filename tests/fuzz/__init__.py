@@ -1,1 +1,1 @@
-"""Fuzzing of every parser that reads bytes which strangers or operators choose; see `make fuzz`."""
+"""Fuzzing of every parser of bytes from clients or operators; see `make fuzz`."""

@@ -402,7 +402,7 @@ def odd(openssl: OpenSSL, fields: dict[str, str], sections: dict[str, str], *, k
 
 
 def compressed(openssl: OpenSSL, make: Callable[[str], str]) -> str:
-    """What is made with a key whose point is compressed."""
+    """Objects with a key whose point is compressed."""
     key = openssl.key("ec prime256v1")
     openssl.run("ec", "-in", key, "-conv_form", "compressed", "-out", "compressed.key")
     return make("compressed")
