@@ -7,6 +7,7 @@ exits with 3: something needs attention.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Command, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    if command is SERVE:
+        # Nothing is read yet that a reload could replace. Until `serve` handles the signal, it would end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     module = command.load()
     try:
         try:

@@ -105,3 +105,22 @@ def test_closed_standard_streams_are_no_failure(arguments: str) -> None:
     result = shell(f'"$0" {arguments} >&- <&-')
     assert "Traceback" not in result.stderr
     assert result.returncode == {"--help": 0, "version": 0, "status --replica=127.0.0.1:1": 1}.get(arguments, 2)
+
+
+def test_a_hangup_while_the_server_starts_does_not_end_it() -> None:
+    script = """\
+import os, signal
+from sentry_trio.cli import main
+from sentry_trio.cli.commands import Command
+
+load = Command.load
+
+def hang_up(command):
+    os.kill(os.getpid(), signal.SIGHUP)
+    return load(command)
+
+Command.load = hang_up
+raise SystemExit(main(["serve", "--help"]))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
