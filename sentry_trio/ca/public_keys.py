@@ -73,7 +73,10 @@ def _read(info: bytes) -> tuple[PublicKey | None, bool]:
     algorithm = reader.inside("the algorithm of the public key")
     kind = algorithm.object_identifier("the algorithm of the public key")
     parameters = algorithm.element("the parameters of the public key") if algorithm else b""
-    bits = reader.octets_of_bits("the public key")
+    bits, unused = reader.bit_string("the public key")
+    if unused and kind in (_EC, _RSA, _ED25519):
+        # Go shifts such a key to the right, which no tool has ever meant.
+        raise MalformedError("the public key has unused bits")
     is_exact = not (algorithm or reader)
     if kind == _EC:
         return _read_ec(parameters, bits), is_exact

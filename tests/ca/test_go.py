@@ -20,8 +20,8 @@ from .mutants import certificates, mutants, requests, signed_again
 
 CERTIFICATES = 4_000
 REQUESTS = 400
-# Both are errors of a key or signature that Go finds later, when it verifies.
-FOUND_LATER = ("signatureValue has unused bits", "the public key is not valid: ")
+# Errors of a key or signature that Go finds later, when it verifies; keys with unused bits it shifts to the right.
+FOUND_LATER = ("signatureValue has unused bits", "the public key is not valid: ", "the public key has unused bits")
 
 
 def _text(content: bytes) -> str:
@@ -118,3 +118,15 @@ def test_a_wrong_signature_is_no_request(go: GoX509) -> None:
         assert "error" in go.request(bad)
         with pytest.raises(InvalidCSRError, match=r"^invalid signature$"):
             read_csr(write_block("CERTIFICATE REQUEST", bad))
+
+
+def test_a_key_of_an_unknown_kind_is_not_read(go: GoX509) -> None:
+    """Not even its unused bits matter; found by fuzzing."""
+    der = next(each for each in certificates() if b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01" in each)
+    info = read_certificate(der).public_key_info
+    odd = info.replace(bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0209"))
+    odd = odd.replace(bytes.fromhex("03420004"), bytes.fromhex("03420104"))[:-1] + b"\0"
+    changed = der.replace(info, odd)
+    assert changed != der
+    assert "error" not in go.certificate(changed)
+    assert read_certificate(changed).public_key is None
