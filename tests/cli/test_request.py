@@ -226,7 +226,13 @@ def test_an_interrupt_is_no_traceback(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = f"127.0.0.1:{listener.getsockname()[1]}"
         command = [sys.executable, "-m", "sentry_trio", "request", "--id=x", f"--trust-anchors={tmp_path / 'ca.crt'}"]
-        popen = subprocess.Popen([*command, f"--address={where}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        popen = subprocess.Popen(
+            [*command, f"--address={where}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A shell ignores this signal in what it runs in the background, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  # one call
+        )
         connection, _ = listener.accept()
         with connection:
             popen.send_signal(signal.SIGINT)
