@@ -23,13 +23,14 @@ class ThrottledLog:
         self._logged_at = -math.inf
         self._suppressed = 0
 
-    def warning(self, text: str, **fields: object) -> None:
-        """Logs a warning, unless one was logged within the interval, on Trio's clock."""
+    def warning(self, text: str, **fields: object) -> bool:
+        """Logs a warning, unless one was logged within the interval, on Trio's clock; returns True if it did."""
         now = trio.current_time()
         if now < self._logged_at + INTERVAL:
             self._suppressed += 1
-            return
+            return False
         if self._suppressed:
             fields["suppressed"] = self._suppressed
         self._log.warning(text, **fields)
         self._logged_at, self._suppressed = now, 0
+        return True
