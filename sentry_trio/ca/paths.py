@@ -94,10 +94,10 @@ def _permitting(paths: list[Path], names: AlternativeNames | None) -> list[Path]
 def _why_forbidden(path: Path, names: AlternativeNames | None) -> str | None:
     below = [names] if names else []
     for certificate in path.certificates:
-        constraints = certificate.extensions.name_constraints
-        for each in below if constraints else ():
-            if why := constraints and constraints.why_forbidden(each.dns_names, each.uris):
-                return f'{why} (name constraints of "{shown(certificate)}")'
+        if constraints := certificate.extensions.name_constraints:
+            for each in below:
+                if why := constraints.why_forbidden(each.dns_names, each.uris):
+                    return f'{why} (name constraints of "{shown(certificate)}")'
         if certificate.extensions.alternative_names:
             below.append(certificate.extensions.alternative_names)
     return None
