@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from sentry_trio.audit.case import Recorder, Unrecorded
+from sentry_trio.audit.decision import Recorder
 from sentry_trio.audit.log import open_log
 from sentry_trio.audit.verify import Verifier
 from sentry_trio.ca.generate import generate
@@ -114,7 +114,7 @@ async def _call_often(service: CertificateService, calls: int, at_once: int) -> 
 
 
 async def _without(calls: int, at_once: int) -> Cost:
-    return await _call_often(_service(Unrecorded()), calls, at_once)
+    return await _call_often(_service(Recorder()), calls, at_once)
 
 
 async def _with(path: Path, calls: int, at_once: int, *, required: bool) -> Cost:
@@ -133,7 +133,7 @@ def _verified(path: Path) -> tuple[int, float]:
     verifier.feed(path.read_bytes())
     report = verifier.finish()
     if not report.is_intact:
-        raise AssertionError(report.faults.told)
+        raise AssertionError(report.faults.texts)
     return report.lines, (time.perf_counter() - begun) / report.lines * 1e6
 
 

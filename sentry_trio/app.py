@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from sentry_trio import __version__
-from sentry_trio.audit.case import Recorder, Unrecorded
+from sentry_trio.audit.decision import Recorder
 from sentry_trio.authority import CertificateAuthority
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import parse_trust_domain
@@ -244,7 +244,7 @@ async def _audit_log(
 ) -> AsyncIterator[Recorder]:
     """Keeps the audit log beside the block, if it is on."""
     if options.audit_log is None:
-        yield Unrecorded()
+        yield Recorder()
         return
     from sentry_trio.audit.log import open_log
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from sentry_trio.audit.case import Recorder, Unrecorded
+from sentry_trio.audit.decision import Recorder
 from sentry_trio.ca.certificates import read_certificate
 from sentry_trio.ca.expiry import ExpiryState, State
 from sentry_trio.ca.issue import Issuer
@@ -68,7 +68,7 @@ class Surroundings:
     metrics: Metrics
     now: Callable[[], datetime]
     authority_serves: Callable[[], bool]
-    recorder: Recorder = field(default_factory=Unrecorded)
+    recorder: Recorder = field(default_factory=Recorder)
     conditions: Conditions = field(default_factory=Conditions)
 
 

@@ -11,7 +11,7 @@ import trio
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from sentry_trio.audit.case import Case, Recorder, Unrecorded
+from sentry_trio.audit.decision import Decision, Recorder
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.dns import dns_names
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
@@ -129,7 +129,7 @@ class CertificateService:
         self._metrics = metrics
         self._now = now
         self._jwts = jwts
-        self._recorder = recorder or Unrecorded()
+        self._recorder = recorder or Recorder()
         self._one_by_one = trio.Lock() if issuer.is_slow else None
 
     def __mapping__(self) -> Mapping[str, Handler]:
@@ -154,38 +154,38 @@ class CertificateService:
             GRPCError: the request is refused.
         """
         self._metrics.csr_received()
-        case = Case(stream.peer)
-        with self._deciding(case):
-            response = await self._decide(stream, case)
-            await self._recorder.commit(case)
+        decision = Decision(stream.peer)
+        with self._deciding(decision):
+            response = await self._decide(stream, decision)
+            await self._recorder.commit(decision)
         await stream.send_message(response)
         self._metrics.sign_succeeded()
-        holder = case.spiffe_id
-        if case.issued is not None and holder is not None:
+        holder = decision.spiffe_id
+        if decision.issued is not None and holder is not None:
             _log.debug(
                 f"Successfully signed certificate for {holder.namespace}/{holder.app_id}",
                 id=str(holder),
-                not_after=case.issued.not_after.isoformat(),
-                request=case.request,
+                not_after=decision.issued.not_after.isoformat(),
+                request=decision.request_id,
             )
 
     async def _decide(
-        self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse], case: Case
+        self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse], decision: Decision
     ) -> SignCertificateResponse:
         with self._metrics.stage("parse"):
-            request = case.asked = cast("SignCertificateRequest", await stream.recv_message())
+            request = decision.request = cast("SignCertificateRequest", await stream.recv_message())
         with self._metrics.stage("validate"):
             validator = self._validators.choose(request.token_validator)
-            case.validator = self._validators.kind_for(request.token_validator)
+            decision.validator = self._validators.kind_for(request.token_validator)
             vouched = await validator.validate(request)
-        case.pod_uid = vouched.pod_uid
+        decision.pod_uid = vouched.pod_uid
         issued, identity = await self._sign(request, vouched)
-        case.issued, case.spiffe_id = issued, identity.spiffe_id
+        decision.issued, decision.spiffe_id = issued, identity.spiffe_id
         with self._metrics.stage("encode"):
             response = self._response(issued)
         if self._jwts is not None:
             await self._add_jwts(self._jwts, response, request, vouched, issued, identity)
-            case.jwts = 1 + len(response.per_audience_jwts)
+            decision.jwts = 1 + len(response.per_audience_jwts)
         return response
 
     async def _sign(
@@ -247,43 +247,43 @@ class CertificateService:
                 response.per_audience_jwts[audience].value = issue([audience])
 
     @contextmanager
-    def _deciding(self, case: Case) -> Iterator[None]:
+    def _deciding(self, decision: Decision) -> Iterator[None]:
         """Turns the domain's errors into a status; whatever fails is counted, recorded and logged."""
         try:
             yield
         except tuple(_ANSWERS) as error:
-            raise self._refusal(error, case) from error
+            raise self._refusal(error, decision) from error
         except GRPCError as error:
             # The request could not be read.
-            self._failed(case, SignFailure.INVALID_REQUEST, error.status)
+            self._failed(decision, SignFailure.INVALID_REQUEST, error.status)
             raise
         except Exception:
-            self._record(case, SignFailure.INTERNAL)
+            self._record(decision, SignFailure.INTERNAL)
             raise
         except BaseException:
             # trio.Cancelled, alone or in a group.
-            self._record(case, SignFailure.CANCELLED)
+            self._record(decision, SignFailure.CANCELLED)
             raise
 
-    def _refusal(self, error: SentryError, case: Case) -> GRPCError:
+    def _refusal(self, error: SentryError, decision: Decision) -> GRPCError:
         answer = _ANSWERS[type(error)]
         if isinstance(error, NotPermittedError):
-            case.pod_uid = error.pod_uid
-        self._failed(case, answer.reason, answer.status)
+            decision.pod_uid = error.pod_uid
+        self._failed(decision, answer.reason, answer.status)
         if answer.is_fault:
-            _log.error(f"failed to sign certificate: {error}", request=case.request)
+            _log.error(f"failed to sign certificate: {error}", request=decision.request_id)
         else:
-            _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value, request=case.request)
+            _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value, request=decision.request_id)
         return GRPCError(answer.status, answer.text or str(error))
 
-    def _failed(self, case: Case, cause: SignFailure, status: Status) -> None:
+    def _failed(self, decision: Decision, cause: SignFailure, status: Status) -> None:
         self._metrics.sign_failed(cause, status)
-        self._record(case, cause)
+        self._record(decision, cause)
 
-    def _record(self, case: Case, cause: SignFailure) -> None:
+    def _record(self, decision: Decision, cause: SignFailure) -> None:
         """What was given up, or failed by a defect, is counted where calls end, before a handler as well as in one."""
-        case.cause = cause
-        self._recorder.record(case)
+        decision.cause = cause
+        self._recorder.record(decision)
 
 
 @contextmanager

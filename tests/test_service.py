@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sentry_trio.audit.case import Recorder
+from sentry_trio.audit.decision import Recorder
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.jwts import Jwts
 from sentry_trio.ca.keys import KeyType, generate_key, write_private_key

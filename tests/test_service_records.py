@@ -9,7 +9,7 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from sentry_trio.audit.case import Case, Unrecorded
+from sentry_trio.audit.decision import Decision, Recorder
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.errors import AuditUnavailableError, NotPermittedError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
@@ -30,29 +30,29 @@ from tests.test_service import (
 )
 
 
-class Book(Unrecorded):
-    """Keeps cases as they were when they were told.
+class Book(Recorder):
+    """Keeps decisions as they were when they were told.
 
     Attributes:
-        cases: in their order.
+        decisions: in their order.
         refuses: to take down that a certificate is issued.
         hangs: while it does.
     """
 
     def __init__(self, *, refuses: bool = False, hangs: bool = False) -> None:
-        self.cases: list[Case] = []
+        self.decisions: list[Decision] = []
         self._refuses = refuses
         self._hangs = hangs
 
-    def record(self, case: Case) -> None:
-        self.cases.append(replace(case))
+    def record(self, decision: Decision) -> None:
+        self.decisions.append(replace(decision))
 
-    async def commit(self, case: Case) -> None:
+    async def commit(self, decision: Decision) -> None:
         if self._hangs:
             await trio.sleep_forever()
         if self._refuses:
             raise AuditUnavailableError
-        self.record(case)
+        self.record(decision)
 
 
 class Stream(InMemory):
@@ -72,7 +72,7 @@ def request_with(**fields: Any) -> SignCertificateRequest:
     return SignCertificateRequest(**{"id": "myapp", "namespace": "shop", "certificate_signing_request": CSR} | fields)
 
 
-async def decided(found: SignCertificateRequest | Exception, *, book: Book | None = None, **made: Any) -> Case:
+async def decided(found: SignCertificateRequest | Exception, *, book: Book | None = None, **made: Any) -> Decision:
     """What is recorded of the one request, which has no answer unless it is issued."""
     book = book or Book()
     metrics = Metrics()
@@ -80,24 +80,24 @@ async def decided(found: SignCertificateRequest | Exception, *, book: Book | Non
     stream = Stream(found)
     with suppress(GRPCError, RuntimeError):
         await service.SignCertificate(stream)
-    (case,) = book.cases
-    assert case.is_issued == (stream.answer is not None)
+    (decision,) = book.decisions
+    assert (decision.cause is None) == (stream.answer is not None)
     counted = Oracle(0, b"", metrics).counted
-    if case.cause is None:
+    if decision.cause is None:
         assert counted("dapr_sentry_cert_sign_success_total") == 1
     else:
         # Defects are counted where the server sees calls end.
-        expected = 0 if case.cause is SignFailure.INTERNAL else 1
-        assert counted(f'dapr_sentry_cert_sign_failure_total{{reason="{case.cause.value}"}}') == expected
-    return case
+        expected = 0 if decision.cause is SignFailure.INTERNAL else 1
+        assert counted(f'dapr_sentry_cert_sign_failure_total{{reason="{decision.cause.value}"}}') == expected
+    return decision
 
 
 async def test_what_is_issued_is_recorded() -> None:
-    case = await decided(request_with(trust_domain="example.org"))
-    assert case.issued is not None
-    assert (case.caller, case.validator, case.cause) == (("192.0.2.1", 4711), INSECURE, None)
-    assert str(case.spiffe_id) == "spiffe://example.org/ns/shop/myapp"
-    assert case.asked == request_with(trust_domain="example.org")
+    decision = await decided(request_with(trust_domain="example.org"))
+    assert decision.issued is not None
+    assert (decision.caller, decision.validator, decision.cause) == (("192.0.2.1", 4711), INSECURE, None)
+    assert str(decision.spiffe_id) == "spiffe://example.org/ns/shop/myapp"
+    assert decision.request == request_with(trust_domain="example.org")
 
 
 class PodValidator:
@@ -118,12 +118,16 @@ def of_pods(error: Exception | None = None) -> Validators:
 
 
 async def test_the_pod_is_recorded_whether_it_is_vouched_for_or_not() -> None:
-    case = await decided(request_with(), validators=of_pods())
-    assert (case.is_issued, case.pod_uid, case.validator) == (True, "uid-1", SignCertificateRequest.KUBERNETES)
+    decision = await decided(request_with(), validators=of_pods())
+    assert (decision.cause is None, decision.pod_uid, decision.validator) == (
+        True,
+        "uid-1",
+        SignCertificateRequest.KUBERNETES,
+    )
     error = NotPermittedError("app-id mismatch")
     error.pod_uid = "uid-2"
-    case = await decided(request_with(), validators=of_pods(error))
-    assert (case.cause, case.pod_uid) == (SignFailure.NOT_PERMITTED, "uid-2")
+    decision = await decided(request_with(), validators=of_pods(error))
+    assert (decision.cause, decision.pod_uid) == (SignFailure.NOT_PERMITTED, "uid-2")
 
 
 @pytest.mark.parametrize(
@@ -142,11 +146,13 @@ async def test_the_pod_is_recorded_whether_it_is_vouched_for_or_not() -> None:
     ids=lambda value: getattr(value, "value", ""),
 )
 async def test_what_is_refused_is_recorded(found: SignCertificateRequest | Exception, cause: SignFailure) -> None:
-    case = await decided(found)
-    assert case.cause is cause
-    assert case.issued is None
-    assert (case.asked is None) == isinstance(found, Exception)
-    assert case.validator == (None if cause is SignFailure.VALIDATOR_NOT_ENABLED or case.asked is None else INSECURE)
+    decision = await decided(found)
+    assert decision.cause is cause
+    assert decision.issued is None
+    assert (decision.request is None) == isinstance(found, Exception)
+    assert decision.validator == (
+        None if cause is SignFailure.VALIDATOR_NOT_ENABLED or decision.request is None else INSECURE
+    )
 
 
 async def test_a_failure_to_sign_and_to_choose_are_recorded() -> None:
@@ -170,7 +176,7 @@ async def test_what_cannot_be_recorded_does_not_leave() -> None:
     assert caught.value.status is Status.UNAVAILABLE
     assert caught.value.message == "the audit log cannot be written now, try again"
     assert stream.answer is None
-    assert [case.cause for case in book.cases] == [SignFailure.AUDIT_UNAVAILABLE]
+    assert [decision.cause for decision in book.decisions] == [SignFailure.AUDIT_UNAVAILABLE]
 
 
 async def test_who_leaves_while_it_is_recorded_is_recorded_so(autojump_clock: trio.abc.Clock) -> None:
@@ -180,9 +186,9 @@ async def test_who_leaves_while_it_is_recorded_is_recorded_so(autojump_clock: tr
     with trio.move_on_after(3):
         await service.SignCertificate(stream)
     assert stream.answer is None
-    (case,) = book.cases
-    assert case.cause is SignFailure.CANCELLED
-    assert case.issued is not None
+    (decision,) = book.decisions
+    assert decision.cause is SignFailure.CANCELLED
+    assert decision.issued is not None
 
 
 async def test_each_call_has_a_name_of_its_own() -> None:
@@ -193,5 +199,5 @@ async def test_each_call_has_a_name_of_its_own() -> None:
             await service.SignCertificate(Stream(request_with()))
         with suppress(GRPCError):
             await service.SignCertificate(Stream(request_with(id="")))
-    assert [line["request"] for line in logged] == [case.request for case in book.cases]
-    assert len({case.request for case in book.cases}) == 3
+    assert [line["request"] for line in logged] == [decision.request_id for decision in book.decisions]
+    assert len({decision.request_id for decision in book.decisions}) == 3

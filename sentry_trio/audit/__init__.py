@@ -1,13 +1,11 @@
-"""What was decided of every request for a certificate, in lines that are chained by their hashes.
+"""Audit log: one line of JSON for every decision on a certificate request, chained by hashes.
 
-case.py     what is known of one call, and the line that it becomes
-moments.py  moments as lines tell them
-chain.py    lines that carry the hash of the one before; pure
-batch.py    lines for one write, and what of them is in the file when it was cut short; pure
-verify.py   finds what was altered, taken out, put in or moved; pure
-tail.py     where the chain of a file ends
-sinks.py    where lines go: a file, standard output
-log.py      the audit log of a process: queue, writer, losses
+decision.py  a decision, and the members of its line
+chain.py     the format: chained lines, and batches whose write was cut short; pure
+sinks.py     the file or standard output that lines are appended to, and the end of its chain
+writer.py    writes batches and reports lines that could not be written
+log.py       the queue between decisions and writer
+verify.py    finds altered, removed, inserted and moved lines; pure
 
 The log outlives the runs: one that drains and its successor write to one chain.
 """

@@ -1,21 +1,28 @@
-"""Lines that carry the hash of the one before, and their own.
+"""Format of an audit log: lines that carry the hash of the one before and their own. No IO.
 
 A line is one JSON object in ASCII. It begins with `{"audit":1,` and ends with its place in the chain: `seq`, one more
-than the line before; `prev`, that line's hash; and `hash`, the SHA-256 of everything that stands before `,"hash":`.
+than the line before; `prev`, that line's hash; and `hash`, the SHA-256 of everything before `,"hash":`.
+
+A full disk or a crash may leave a partial line. It is never overwritten or truncated, since the file is only appended
+to: it is ended with a newline, and the next line has its length and hash in `cut`.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 BEGINNING: Final = b'{"audit":1,'
-"""How every line begins, and no line of a log; 1 is the version of the form."""
+"""How every line begins, and no log line does; 1 is the version of the format."""
 
-LONGEST: Final = 16 * 1024
-"""Bytes of a line, its newline included. All that is written into one is bounded well below."""
+MAX_LINE: Final = 16 * 1024
+"""Bytes of a line, including its newline. The bounds on its texts keep it well below."""
 
 _ANY_VERSION: Final = re.compile(rb'\{"audit":\d+,')
 _END: Final = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
@@ -26,20 +33,20 @@ _encode: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).enco
 
 
 class InvalidLineError(Exception):
-    """This is no line of a chain; the text says why, as the end of a sentence that begins with the line."""
+    """This is no line of a chain; the text is the end of a sentence that begins with the line."""
 
 
 class LaterVersionError(Exception):
-    """This is a line, in a form that a later release has introduced."""
+    """This is a line in the format of a later release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where a chain has come to.
+    """Place of a line in its chain.
 
     Attributes:
-        seq: the number of its last line; 0 for a chain without lines.
-        hash: of that line, in hexadecimal.
+        seq: the number of the line; 0 before the first.
+        hash: of the line, in hexadecimal.
     """
 
     seq: int
@@ -52,13 +59,13 @@ START: Final = Link(0, "0" * 64)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that is as it was written, or was made anew with its hash.
+    """A valid line: it has the form of one, and its hash is right.
 
     Attributes:
-        link: where the chain is with it.
+        link: its place in the chain.
         prev: the hash of the line that it was written after.
         time: when, in RFC 3339.
-        members: all that it says.
+        members: the whole JSON object but its hash.
     """
 
     link: Link
@@ -67,14 +74,19 @@ class Line:
     members: Mapping[str, Any]
 
 
+def timestamp(moment: datetime) -> str:
+    """A time in RFC 3339, in UTC, to the microsecond."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def encode_members(members: Mapping[str, Any]) -> bytes:
-    """The members of a line, without what makes it one: ASCII in which every control character is an escape."""
+    """The JSON members of a line, without its place in the chain: ASCII in which control characters are escaped."""
     # DEL is the one control character that JSON leaves alone; it can only stand inside strings.
     return _encode(members)[1:-1].replace("\x7f", "\\u007f").encode("ascii")
 
 
 def make_line(members: bytes, after: Link) -> tuple[bytes, Link]:
-    """The line with these members that follows another, newline included, and where the chain is with it."""
+    """Makes the line with these members that follows another; returns it, newline included, and its place."""
     seq = after.seq + 1
     body = b'%b%b,"seq":%d,"prev":"%b"' % (BEGINNING, members, seq, after.hash.encode("ascii"))
     link = Link(seq, hashlib.sha256(body).hexdigest())
@@ -85,12 +97,12 @@ def read_line(line: bytes) -> Line:
     """Reads a line, given without its newline.
 
     Raises:
-        InvalidLineError: it is none, or not as it was written.
-        LaterVersionError: its form is not known here.
+        InvalidLineError: it is none, or was altered.
+        LaterVersionError: its format is not known here.
     """
     if not _ANY_VERSION.match(line):
         raise InvalidLineError("is no line of an audit log")
-    end = _END.fullmatch(line, max(0, len(line) - _END_BYTES)) if len(line) < LONGEST else None
+    end = _END.fullmatch(line, max(0, len(line) - _END_BYTES)) if len(line) < MAX_LINE else None
     if end is None:
         raise InvalidLineError("is not whole: it does not end with a hash")
     body, found = line[: end.start()], end[1].decode("ascii")
@@ -110,3 +122,100 @@ def read_line(line: bytes) -> Line:
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+# --- writes that were cut short
+
+
+class PartialLine:
+    """Length and hash of bytes that are no whole line; the bytes are not kept.
+
+    Args:
+        data: the bytes.
+        after: the partial line that they extend.
+
+    Attributes:
+        length: number of bytes.
+        hash: over all of them.
+    """
+
+    def __init__(self, data: bytes, after: "PartialLine | None" = None) -> None:
+        self.length: int = len(data) + (0 if after is None else after.length)
+        self.hash: HASH = hashlib.sha256() if after is None else after.hash.copy()
+        self.hash.update(data)
+
+    @property
+    def cut(self) -> dict[str, object]:
+        """The member `cut` of the line after it."""
+        return {"bytes": self.length, "sha256": self.hash.hexdigest()}
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """End of what was written so far.
+
+    Attributes:
+        link: the last whole line.
+        partial: the bytes after it.
+        newline_due: the last byte is not a newline.
+        is_damaged: there is a last line, and it is not as it was written. No crash leaves a file so, and the chain
+            cannot continue: another one begins.
+    """
+
+    link: Link = START
+    partial: PartialLine | None = None
+    newline_due: bool = False
+    is_damaged: bool = False
+
+    def extended(self, data: bytes, *, newline_due: bool) -> "ChainEnd":
+        """This end with more bytes that are no whole line."""
+        return ChainEnd(self.link, PartialLine(data, self.partial), newline_due)
+
+
+class Batches:
+    """Composes batches of lines; after each, `settle` records how much of it was written.
+
+    Args:
+        end: of what is there already.
+
+    Attributes:
+        end: the same, after what was written since.
+    """
+
+    def __init__(self, end: ChainEnd) -> None:
+        self.end = end
+        self._newline = b""
+        self._lines: list[tuple[bytes, Link]] = []
+
+    def compose(self, members: Sequence[bytes]) -> bytes:
+        """The bytes of lines with these members."""
+        end = self.end
+        self._newline = b"\n" if end.newline_due else b""
+        self._lines = []
+        link, cut = end.link, b""
+        if end.partial is not None:
+            cut = b"," + encode_members({"cut": PartialLine(self._newline, end.partial).cut})
+        for each in members:
+            line, link = make_line(each + cut, link)
+            cut = b""
+            self._lines.append((line, link))
+        return self._newline + b"".join(line for line, _ in self._lines)
+
+    def settle(self, taken: int) -> int:
+        """Records that `taken` bytes of the batch were written; returns how many of its lines are in the file."""
+        newline, rest = self._newline[:taken], taken - len(self._newline)
+        end = self.end
+        if newline:
+            end = ChainEnd(end.link) if end.partial is None else end.extended(newline, newline_due=False)
+        whole = 0
+        for line, link in self._lines:
+            if rest < len(line) - 1:
+                break
+            # All but the newline is enough: the next write begins with that.
+            end = ChainEnd(link, newline_due=rest < len(line))
+            rest -= len(line)
+            whole += 1
+        if rest > 0:
+            end = end.extended(self._lines[whole][0][:rest], newline_due=True)
+        self.end, self._lines = end, []
+        return whole

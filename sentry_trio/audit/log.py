@@ -1,4 +1,4 @@
-"""The audit log of a process: decisions wait in a queue for a task that writes them, many at once."""
+"""The audit log of a process: decisions wait in a queue for a task that writes them in batches."""
 
 import socket
 import sys
@@ -12,10 +12,9 @@ from typing import Final, NoReturn, Self
 import trio
 
 from sentry_trio import __version__
-from sentry_trio.audit.case import Case
-from sentry_trio.audit.chain import encode_members
-from sentry_trio.audit.moments import timestamp
-from sentry_trio.audit.sinks import STDOUT, Opened, open_file, open_stdout
+from sentry_trio.audit.chain import ChainEnd, encode_members, timestamp
+from sentry_trio.audit.decision import Decision, Recorder
+from sentry_trio.audit.sinks import Sink, open_file
 from sentry_trio.audit.writer import AuditOptions, Entry, InThread, Writer
 from sentry_trio.errors import AuditLogError, AuditUnavailableError
 from sentry_trio.telemetry.logs import get_logger, held_back
@@ -23,30 +22,30 @@ from sentry_trio.telemetry.metrics import Metrics, Shed
 
 _log: Final = get_logger("dapr.sentry.audit")
 
-_MOST_WAITING: Final = 8 * 1024 * 1024  # bytes in the queue, some ten thousand decisions
-_MOST_AT_ONCE: Final = 256 * 1024  # bytes of decisions in one write
-_GATHERED: Final = 0.02  # seconds that decisions are gathered where nobody waits: a thread costs more than a line
-_FIRST_WORDS: Final = 30.0  # seconds for opening, and for the first line
-_LAST_WORDS: Final = 5.0  # seconds for what is in the queue when the process ends
-_BEHIND: Final = "decisions come faster than they are written"
+_MAX_QUEUED: Final = 8 * 1024 * 1024  # bytes in the queue, some ten thousand decisions
+_MAX_BATCH: Final = 256 * 1024  # bytes of decisions in one write
+_GATHER: Final = 0.02  # seconds that decisions are gathered if nobody waits: a thread costs more than a line
+_OPEN_TIMEOUT: Final = 30.0  # for opening, and for the first line
+_CLOSE_TIMEOUT: Final = 5.0  # for what is in the queue when the process ends
+_STDOUT: Final = "stdout"
 
 
-class AuditLog:
-    """Takes decisions down, in the order in which they are told, and chains them. Come by one with `open_log`.
+class AuditLog(Recorder):
+    """Records decisions in the order in which they come, and chains them. Open one with `open_log`.
 
-    Lines are written in a worker thread, many at once. Where the log is required, whoever commits waits for the write
-    and for the medium (fsync), which all that have come since the last write share. Else nobody waits: what comes
-    within some milliseconds is written together, and the medium is waited for once a second.
+    Lines are written in a worker thread, many at once. If the log is required, a call that commits waits for the write
+    and for the medium (fsync), shared by all decisions since the last write. Otherwise nobody waits: decisions are
+    gathered for some milliseconds, and the medium is waited for once a second.
 
     Args:
-        open_sink: opens what is written to.
-        writer: writes to that.
-        options: what the log is to be.
+        open_sink: opens what is written to; blocks.
+        writer: writes to it.
+        options: of the log.
         now: the wall clock, aware.
     """
 
     def __init__(
-        self, open_sink: Callable[[], Opened], writer: Writer, options: AuditOptions, now: Callable[[], datetime]
+        self, open_sink: Callable[[], Sink], writer: Writer, options: AuditOptions, now: Callable[[], datetime]
     ) -> None:
         self._open_sink = open_sink
         self._writer = writer
@@ -55,12 +54,12 @@ class AuditLog:
         self._queue: deque[Entry] = deque()
         self._queued_bytes = 0
         self._wake = trio.Event()
-        self._to_follow = self._is_leaving = False
+        self._must_follow = self._is_closing = False
 
     @classmethod
     async def open(
         cls,
-        open_sink: Callable[[], Opened],
+        open_sink: Callable[[], Sink],
         options: AuditOptions,
         *,
         metrics: Metrics,
@@ -71,83 +70,84 @@ class AuditLog:
 
         Args:
             open_sink: opens it; blocks, and raises AuditLogError.
-            options: what the log is to be.
-            metrics: told of losses.
+            options: of the log.
+            metrics: counts lost decisions.
             now: the wall clock, aware.
-            in_thread: calls what blocks; in a worker thread if not given.
+            in_thread: calls what blocks; in a worker thread by default.
 
         Raises:
-            AuditLogError: it cannot be opened, the line cannot be written and the log is required, or neither comes to
-                an end within half a minute.
+            AuditLogError: it cannot be opened, the line cannot be written and the log is required, or half a minute was
+                not enough for both.
 
-        Cancellation: once it has come to its end.
+        Cancellation: only after it has ended.
         """
-        # One thread at a time and no more, so that a medium that hangs takes none of those that others wait for.
+        # One thread at a time, so that a medium that hangs takes none of those that others wait for.
         in_thread = in_thread or partial(
             trio.to_thread.run_sync, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
-        # Not cancelled half way: what was opened, and is locked, has to be given up again.
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _FIRST_WORDS) as scope:
+        # Not cancelled half way: what was opened, and is locked, has to be closed again.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _OPEN_TIMEOUT) as scope:
             try:
-                opened: Opened = await in_thread(open_sink)
+                sink: Sink = await in_thread(open_sink)
             except AuditLogError as error:
                 raise AuditLogError(f"the audit log cannot be opened: {error}") from error
-            writer = Writer(opened, options, in_thread=in_thread, metrics=metrics, now=now)
+            writer = Writer(sink, options, in_thread=in_thread, metrics=metrics, now=now)
             if not await writer.write(sync=True) and options.required:
-                writer.give_up()
+                sink.close()
                 raise AuditLogError(f"the audit log {options.name} cannot be written, and is required")
         if scope.cancelled_caught:
-            raise AuditLogError(f"the audit log {options.name} did not answer within {_FIRST_WORDS:g} s")
+            raise AuditLogError(f"the audit log {options.name} did not answer within {_OPEN_TIMEOUT:g} s")
         return cls(open_sink, writer, options, now)
 
-    # --- what is told
+    # --- what is recorded
 
-    def record(self, case: Case) -> None:
-        """Takes a decision down; neither waits nor fails. With the queue full it is lost, and counted."""
-        entry = Entry(self._members(case), is_issued=case.is_issued)
+    def record(self, decision: Decision) -> None:
+        """Records a decision; neither waits nor fails. If the queue is full the decision is lost, and counted."""
+        entry = self._entry(decision)
         if not self._enqueue(entry):
             self._writer.lose(entry)
 
-    async def commit(self, case: Case) -> None:
-        """Takes down that a certificate is issued; where the log is required, returns once that will last.
+    async def commit(self, decision: Decision) -> None:
+        """Records that a certificate is issued; if the log is required, returns once the line will survive.
 
         Raises:
             AuditUnavailableError: the log is required, and cannot be written.
 
-        Cancellation: at once, where the log is required; the line may be written all the same, so what became of the
+        Cancellation: immediate, if the log is required; the line may be written all the same, so the outcome of the
         call has to be recorded then.
         """
         if not self._options.required:
-            self.record(case)
+            self.record(decision)
             return
         done = trio.Event()
-        entry = Entry(self._members(case), is_issued=True, done=done)
+        entry = self._entry(decision, done)
         if not self._enqueue(entry):
             raise AuditUnavailableError
         try:
             await done.wait()
         except trio.Cancelled:
-            entry.is_dropped = True
+            entry.is_cancelled = True
             raise
         if entry.failed:
             raise AuditUnavailableError
 
     def shed(self, reason: Shed) -> None:
-        """Counts a call that was refused unread; a line a second at most says how many there were."""
+        """Counts a call that was rejected unread; a line a second at most reports how many there were."""
         self._writer.shed(reason)
         self._wake.set()
 
     def follow(self) -> None:
-        """Goes on in a new file soon, if the present one has another name by now; else nothing happens."""
-        self._to_follow = True
+        """Continues in a new file soon, if the present one was renamed; else nothing happens."""
+        self._must_follow = True
         self._wake.set()
 
-    def _members(self, case: Case) -> bytes:
-        return encode_members({"time": timestamp(self._now()), **case.members()})
+    def _entry(self, decision: Decision, done: trio.Event | None = None) -> Entry:
+        members = encode_members({"time": timestamp(self._now()), **decision.members()})
+        return Entry(members, is_issued=decision.cause is None, done=done)
 
     def _enqueue(self, entry: Entry) -> bool:
-        if self._queued_bytes + len(entry.members) > _MOST_WAITING:
-            self._writer.complain(_BEHIND)
+        if self._queued_bytes + len(entry.members) > _MAX_QUEUED:
+            self._writer.complain("decisions come faster than they are written")
             return False
         self._queue.append(entry)
         self._queued_bytes += len(entry.members)
@@ -157,7 +157,7 @@ class AuditLog:
     # --- writing
 
     async def serve(self, *, task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Writes until cancelled; then what is left, and a last line, for five seconds at most.
+        """Writes until cancelled; then the rest of the queue and a last line, for five seconds at most.
 
         Args:
             task_status: started, with this log, at once.
@@ -169,40 +169,41 @@ class AuditLog:
                 task_status.started(self)
                 await trio.sleep_forever()
             finally:
-                scope.deadline = trio.current_time() + _LAST_WORDS
-                self._is_leaving = True
+                scope.deadline = trio.current_time() + _CLOSE_TIMEOUT
+                self._is_closing = True
                 self._wake.set()
         raise AssertionError("it ends by cancellation only")  # pragma: no cover  # for the type checker
 
     async def _write_all(self, scope: trio.CancelScope) -> None:
         with scope:
-            while not (self._is_leaving and not self._queue):
-                await self._something_to_do()
+            while not (self._is_closing and not self._queue):
+                await self._wait()
                 await self._writer.write(self._take())
-                if self._to_follow and not self._queue:
-                    self._to_follow = False
+                if self._must_follow and not self._queue:
+                    self._must_follow = False
                     await self._writer.follow(self._open_sink)
             await self._writer.close()
         if scope.cancelled_caught:
             # The thread that writes is stuck, and ends with the process.
-            _log.error(f"the audit log {self._options.name} did not take its last lines within {_LAST_WORDS:g} s")
+            _log.error(f"the audit log {self._options.name} did not take its last lines within {_CLOSE_TIMEOUT:g} s")
 
-    async def _something_to_do(self) -> None:
-        if not (self._queue or self._to_follow or self._is_leaving):
+    async def _wait(self) -> None:
+        """Waits until there is something to write."""
+        if not (self._queue or self._must_follow or self._is_closing):
             with trio.move_on_at(self._writer.due):
                 await self._wake.wait()
-        if not (self._options.required or self._is_leaving):
-            await trio.sleep(_GATHERED)
+        if not (self._options.required or self._is_closing):
+            await trio.sleep(_GATHER)
         self._wake = trio.Event()
 
     def _take(self) -> list[Entry]:
-        """The first decisions of the queue, as many as are written at once."""
+        """Takes the decisions of the next batch out of the queue."""
         taken = []
         size = 0
-        while self._queue and size < _MOST_AT_ONCE:
+        while self._queue and size < _MAX_BATCH:
             entry = self._queue.popleft()
             self._queued_bytes -= len(entry.members)
-            if not entry.is_dropped:
+            if not entry.is_cancelled:
                 taken.append(entry)
                 size += len(entry.members)
         return taken
@@ -214,24 +215,26 @@ async def open_log(
     """Opens the audit log of a process.
 
     Args:
-        name: a path, or `stdout`.
-        required: whether a certificate may leave only once its line will outlast a loss of power.
-        environ: the environment; HOSTNAME is looked at.
-        metrics: told of losses.
+        name: a path; `stdout` or `-` for standard output.
+        required: a certificate may be sent only once its line will survive a power failure.
+        environ: the environment; HOSTNAME is read.
+        metrics: counts lost decisions.
         now: the wall clock, aware.
 
     Raises:
         AuditLogError: it cannot be opened, or cannot be written and is required.
     """
+    name = _STDOUT if name == "-" else name
     options = AuditOptions(
         name=name,
         required=required,
         instance=environ.get("HOSTNAME") or socket.gethostname(),
         version=__version__,
     )
-    if name == STDOUT and sys.__stdout__ is None:
-        raise AuditLogError("the audit log cannot be opened: standard output is closed")
-    open_sink = (
-        partial(open_stdout, sys.stdout.fileno(), held_back) if name == STDOUT else partial(open_file, Path(name))
-    )
+    open_sink = partial(open_file, Path(name))
+    if name == _STDOUT:
+        if sys.__stdout__ is None:
+            raise AuditLogError("the audit log cannot be opened: standard output is closed")
+        # Every process begins a chain of its own there.
+        open_sink = partial(Sink, sys.stdout.fileno(), ChainEnd(), exclusive=held_back)
     return await AuditLog.open(open_sink, options, metrics=metrics, now=now)

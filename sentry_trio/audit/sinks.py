@@ -1,4 +1,4 @@
-"""Where the lines of an audit log go. Everything here blocks, and is called in a worker thread."""
+"""What the lines of an audit log are appended to, and the end of its chain. All of it blocks: call it in a thread."""
 
 import errno
 import fcntl
@@ -6,69 +6,71 @@ import os
 import select
 import stat
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from sentry_trio.audit.batch import End
-from sentry_trio.audit.chain import START
-from sentry_trio.audit.tail import Found, find_end
+from sentry_trio.audit.chain import BEGINNING, ChainEnd, InvalidLineError, LaterVersionError, Link, read_line
 from sentry_trio.errors import AuditLogError
 
-STDOUT: Final = "stdout"
-"""What names standard output in place of a path."""
+MAX_TAIL: Final = 1024 * 1024
+"""Bytes at the end of a file among which there has to be a whole line for the chain to continue."""
 
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_NO_LOCKS: Final = {errno.EINVAL, errno.ENOLCK, errno.ENOTSUP}  # file systems that have none
+_NO_LOCKS: Final = {errno.EINVAL, errno.ENOLCK, errno.ENOTSUP}  # file systems without locks
 
 
-class Sink(Protocol):
-    """What lines are written to, and only ever appended to."""
+class Sink:
+    """A file that only this process appends to, or standard output.
 
-    def write(self, data: bytes) -> int:
-        """Takes bytes; returns how many. Raises OSError where it can take none."""
-
-    def sync(self) -> None:
-        """Returns when all that was taken will outlast a loss of power, where that can be had. Raises OSError."""
-
-    def moved(self) -> bool:
-        """Whether what was opened is found under its name no more."""
-
-    def close(self) -> None:
-        """Gives it up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A sink that is ready to be appended to.
-
-    Attributes:
-        sink: the sink.
-        found: how what is there ends.
+    Args:
+        descriptor: of the file or of standard output.
+        end: end of the chain in it.
+        path: of the file; None for standard output, which stays open.
+        exclusive: returns a context that keeps out other writers to the descriptor.
     """
 
-    sink: Sink
-    found: Found
-
-
-class FileSink:
-    """A file that only this process appends to; see `open_file`."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self._path = path
+    def __init__(
+        self,
+        descriptor: int,
+        end: ChainEnd,
+        *,
+        path: Path | None = None,
+        exclusive: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.end = end
         self._descriptor = descriptor
+        self._path = path
+        self._exclusive = exclusive
 
-    def write(self, data: bytes) -> int:
-        """Appends bytes; returns how many."""
-        return os.write(self._descriptor, data)
+    def append(self, data: bytes, *, sync: bool) -> tuple[int, OSError | None]:
+        """Appends bytes, and waits until they are on the medium if asked to.
 
-    def sync(self) -> None:
-        """Waits until the file is on the medium."""
-        os.fsync(self._descriptor)
+        Returns:
+            How many bytes were written, and the error if not all were, or if they may not survive a power failure.
+        """
+        taken = 0
+        try:
+            with self._exclusive():
+                while taken < len(data):
+                    taken += self._write(data[taken:])
+            if sync and self._path is not None:  # a pipe has no medium
+                os.fsync(self._descriptor)
+        except OSError as error:
+            return taken, error
+        return taken, None
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:  # the parent process has made standard output non-blocking
+            select.select([], [self._descriptor], [])
+            return 0
 
     def moved(self) -> bool:
-        """Whether the path names another file by now, or none."""
+        """Returns True if the path names another file by now, or none."""
+        if self._path is None:
+            return False
         try:
             found = self._path.lstat()
         except OSError:
@@ -76,60 +78,18 @@ class FileSink:
         return not os.path.samestat(found, os.fstat(self._descriptor))
 
     def close(self) -> None:
-        """Closes it, which gives the lock back."""
-        os.close(self._descriptor)
+        """Closes the file, which releases its lock."""
+        if self._path is not None:
+            os.close(self._descriptor)
 
 
-class StandardOutput:
-    """Standard output, between whose log lines audit lines stand whole.
-
-    Args:
-        descriptor: of standard output.
-        alone: holds back, for a block, whoever else writes there.
-    """
-
-    def __init__(self, descriptor: int, alone: Callable[[], AbstractContextManager[None]]) -> None:
-        self._descriptor = descriptor
-        self._alone = alone
-
-    def write(self, data: bytes) -> int:
-        """Writes all bytes; fewer where that fails on the way."""
-        taken = 0
-        with self._alone():
-            while taken < len(data):
-                try:
-                    taken += os.write(self._descriptor, data[taken:])
-                except BlockingIOError:  # the parent process has made it non-blocking
-                    select.select([], [self._descriptor], [])
-                except OSError:
-                    if taken:
-                        return taken
-                    raise
-        return taken
-
-    def sync(self) -> None:
-        """A pipe has no medium: what was written is its reader's."""
-
-    def moved(self) -> bool:
-        """It is always there."""
-        return False
-
-    def close(self) -> None:
-        """It stays open, for the log."""
-
-
-def open_stdout(descriptor: int, alone: Callable[[], AbstractContextManager[None]]) -> Opened:
-    """Standard output, where every process begins a chain of its own."""
-    return Opened(StandardOutput(descriptor, alone), Found(End(START)))
-
-
-def open_file(path: Path) -> Opened:
-    """Opens a file to append to, made with mode 0600 if it is not there, and finds out where its chain ends.
+def open_file(path: Path) -> Sink:
+    """Opens a file to append to, created with mode 0600 if absent, and finds the end of its chain.
 
     A symbolic link is not followed, so that nobody who may write to the directory can have another file appended to.
 
     Raises:
-        AuditLogError: it cannot be opened, another process appends to it, or it is something else.
+        AuditLogError: it cannot be opened, another process appends to it, or it is no audit log.
     """
     try:
         descriptor = os.open(path, _FLAGS, 0o600)
@@ -138,14 +98,14 @@ def open_file(path: Path) -> Opened:
         reason = "it is a symbolic link, which is not followed" if link else error.strerror or str(error)
         raise AuditLogError(f"{path}: {reason}") from error
     try:
-        return _opened(path, descriptor)
+        return Sink(descriptor, _lock(path, descriptor), path=path)
     except (AuditLogError, OSError) as error:
         os.close(descriptor)
         reason = str(error) if isinstance(error, AuditLogError) else str(error.strerror)
         raise AuditLogError(f"{path}: {reason}") from error
 
 
-def _opened(path: Path, descriptor: int) -> Opened:
+def _lock(path: Path, descriptor: int) -> ChainEnd:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise AuditLogError("it is not a regular file")
@@ -158,14 +118,60 @@ def _opened(path: Path, descriptor: int) -> Opened:
             raise
     if found.st_size == 0:
         _sync_directory(path.parent)
-    return Opened(FileSink(path, descriptor), find_end(descriptor))
+    return find_end(descriptor)
 
 
 def _sync_directory(path: Path) -> None:
-    """Has the name of a new file outlast a loss of power, where the file system can."""
+    """Makes the name of a new file survive a power failure, if the file system can."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def find_end(descriptor: int) -> ChainEnd:
+    """Finds the end of the chain in a file; reads at most 1 MiB, from the last line backwards.
+
+    A crash leaves whole lines followed by a partial one, or by several if a later write failed too. Anything else is
+    damage.
+
+    Raises:
+        AuditLogError: the file is no audit log.
+        OSError: it cannot be read.
+    """
+    size = os.fstat(descriptor).st_size
+    head = os.pread(descriptor, len(BEGINNING), 0)
+    if not BEGINNING.startswith(head):
+        raise AuditLogError("it is something else than an audit log")
+    lines = _read(descriptor, max(0, size - MAX_TAIL), size).split(b"\n")
+    partial = lines.pop()
+    if (whole := _read_link(partial)) is not None:
+        return ChainEnd(whole, newline_due=True)
+    pieces = [partial]
+    last = None
+    while lines and (last := _read_link(lines[-1])) is None:
+        pieces.append(lines.pop())
+    if last is None and size > MAX_TAIL:
+        return ChainEnd(newline_due=bool(partial), is_damaged=True)
+    if not partial and len(pieces) > 1:
+        return ChainEnd(is_damaged=True)
+    left = b"\n".join(reversed(pieces))
+    end = ChainEnd() if last is None else ChainEnd(last)
+    return end.extended(left, newline_due=True) if left else end
+
+
+def _read(descriptor: int, start: int, end: int) -> bytes:
+    chunks = []
+    while start < end and (chunk := os.pread(descriptor, end - start, start)):
+        chunks.append(chunk)
+        start += len(chunk)
+    return b"".join(chunks)
+
+
+def _read_link(line: bytes) -> Link | None:
+    try:
+        return read_line(line).link
+    except (InvalidLineError, LaterVersionError):
+        return None

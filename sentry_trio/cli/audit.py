@@ -63,7 +63,7 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     report = verifier.finish()
     if report.is_foreign:
         return _not_understood(f"{name} has no line of an audit log")
-    _tell(report)
+    _print_report(report)
     return _INTACT if report.is_intact else _BROKEN
 
 
@@ -78,9 +78,9 @@ def _not_understood(text: str) -> int:
     return _NOT_UNDERSTOOD
 
 
-def _tell(report: Report) -> None:
-    _tell_each("broken", report.faults)
-    _tell_each("note", report.notes)
+def _print_report(report: Report) -> None:
+    _print_findings("broken", report.faults)
+    _print_findings("note", report.notes)
     if report.others:
         print(f"note: {report.others} other lines were passed over")
     if report.first is None or report.last is None:
@@ -94,8 +94,8 @@ def _tell(report: Report) -> None:
     )
 
 
-def _tell_each(kind: str, findings: Findings) -> None:
-    for text in findings.told:
+def _print_findings(kind: str, findings: Findings) -> None:
+    for text in findings.texts:
         print(f"{kind}: {text}")
-    if more := findings.count - len(findings.told):
+    if more := findings.count - len(findings.texts):
         print(f"{kind}: and {more} more")

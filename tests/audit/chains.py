@@ -8,11 +8,8 @@ from typing import Any
 
 import trio
 
-from sentry_trio.audit.batch import Batches, End
-from sentry_trio.audit.chain import START, encode_members
-from sentry_trio.audit.moments import timestamp
-from sentry_trio.audit.sinks import Opened
-from sentry_trio.audit.tail import Found
+from sentry_trio.audit.chain import Batches, ChainEnd, encode_members, timestamp
+from sentry_trio.audit.sinks import Sink
 from sentry_trio.audit.verify import Report, Verifier
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -29,7 +26,7 @@ def opening(begins: str = "anew") -> bytes:
 def chain(decisions: int = 3) -> list[bytes]:
     """The lines of a process that was started, has decided so often, and was stopped; each with its newline."""
     decided = (members(number=number) for number in range(decisions))
-    data = Batches(End(START)).compose([opening(), *decided, members("closed", reason="stopped")])
+    data = Batches(ChainEnd()).compose([opening(), *decided, members("closed", reason="stopped")])
     return data.splitlines(keepends=True)
 
 
@@ -40,8 +37,11 @@ def verified(data: bytes | Sequence[bytes], **options: Any) -> Report:
     return verifier.finish()
 
 
-class Paper:
+class Paper(Sink):
     """A sink in memory.
+
+    Args:
+        end: of what is there already.
 
     Attributes:
         data: what was written.
@@ -53,7 +53,8 @@ class Paper:
         is_closed: whether it was given up.
     """
 
-    def __init__(self, room: int | None = None) -> None:
+    def __init__(self, room: int | None = None, end: ChainEnd | None = None) -> None:
+        super().__init__(-1, end or ChainEnd())
         self.data = b""
         self.writes = 0
         self.room = room
@@ -61,20 +62,17 @@ class Paper:
         self.syncs = 0
         self.has_moved = self.is_closed = False
 
-    def write(self, data: bytes) -> int:
-        self.writes += 1
+    def append(self, data: bytes, *, sync: bool) -> tuple[int, OSError | None]:
+        self.writes += bool(data)
         taken = data if self.room is None else data[: self.room]
-        if data and not taken:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.data += taken
         if self.room is not None:
             self.room -= len(taken)
-        return len(taken)
-
-    def sync(self) -> None:
-        self.syncs += 1
-        if self.sync_fails:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if len(taken) < len(data):
+            return len(taken), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.syncs += sync
+        fails = sync and self.sync_fails
+        return len(taken), OSError(errno.EIO, os.strerror(errno.EIO)) if fails else None
 
     def moved(self) -> bool:
         return self.has_moved
@@ -82,8 +80,8 @@ class Paper:
     def close(self) -> None:
         self.is_closed = True
 
-    def opened(self) -> Opened:
-        return Opened(self, Found(End(START)))
+    def opened(self) -> Sink:
+        return self
 
 
 class Worker:

@@ -7,24 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentry_trio.audit.batch import Batches, End, Torn
-from sentry_trio.audit.chain import START
-from sentry_trio.audit.tail import find_end
+from sentry_trio.audit.chain import Batches, ChainEnd, PartialLine
+from sentry_trio.audit.sinks import find_end
 from tests.audit.chains import members, opening, verified
 
 
-def ends(data: bytes) -> tuple[End, bool]:
+def ends(data: bytes) -> ChainEnd:
     """What the next process finds in a file with these bytes."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "audit.log")
         path.write_bytes(data)
         with path.open("rb") as file:
-            found = find_end(file.fileno())
-    return found.end, found.is_damaged
+            return find_end(file.fileno())
 
 
-def told(end: End) -> tuple[object, ...]:
-    return end.link, None if end.torn is None else end.torn.told, end.newline_due
+def told(end: ChainEnd) -> tuple[object, ...]:
+    return end.link, None if end.partial is None else end.partial.cut, end.newline_due
 
 
 WRITES = st.lists(st.tuples(st.integers(1, 4), st.floats(0, 1), st.sampled_from([-1, 0, 1, 2, None])), max_size=8)
@@ -33,7 +31,7 @@ WRITES = st.lists(st.tuples(st.integers(1, 4), st.floats(0, 1), st.sampled_from(
 @given(WRITES, st.booleans())
 def test_writes_that_are_cut_short_anywhere(writes: list[tuple[int, float, int | None]], crash: bool) -> None:
     """Each write is cut at any byte, or within two bytes of the end of a line; or is whole."""
-    batches = Batches(End(START))
+    batches = Batches(ChainEnd())
     data = batches.compose([opening()])
     assert batches.settle(len(data)) == 1
     lines = 1
@@ -45,21 +43,21 @@ def test_writes_that_are_cut_short_anywhere(writes: list[tuple[int, float, int |
         lines += batches.settle(taken)
         if crash and not data.endswith(b"\n"):
             # The process dies here, and the next one finds what this one knows.
-            found, is_damaged = ends(data)
-            assert not is_damaged
+            found = ends(data)
+            assert not found.is_damaged
             assert told(found)[:2] == told(batches.end)[:2]
             batches = Batches(found)
     last = batches.compose([members("closed")])
     batches.settle(len(last))
     report = verified(data + last)
-    assert report.faults.told == []
+    assert report.faults.texts == []
     assert report.lines == lines + 1
     assert report.last is not None
     assert report.last.link == batches.end.link
 
 
 def test_a_line_that_lacks_only_its_newline_is_there() -> None:
-    batches = Batches(End(START))
+    batches = Batches(ChainEnd())
     data = batches.compose([opening(), members()])
     assert batches.settle(len(data) - 1) == 2
     after = batches.compose([members()])
@@ -69,28 +67,19 @@ def test_a_line_that_lacks_only_its_newline_is_there() -> None:
 
 
 def test_nothing_taken_changes_nothing() -> None:
-    batches = Batches(End(START))
+    batches = Batches(ChainEnd())
     first = batches.compose([opening()])
     assert batches.settle(0) == 0
     assert batches.compose([opening()]) == first
-
-
-def test_what_is_torn_stays_behind_in_another_file() -> None:
-    batches = Batches(End(START))
-    batches.settle(len(batches.compose([opening()])))
-    batches.compose([members()])
-    batches.settle(20)
-    batches.elsewhere()
-    assert b'"cut"' not in batches.compose([opening("moved")])
 
 
 @pytest.mark.parametrize("parts", [[b"abc"], [b"a", b"", b"bc"]])
 def test_torn_bytes_are_told_by_number_and_hash(parts: list[bytes]) -> None:
     torn = None
     for part in parts:
-        torn = Torn(part, torn)
+        torn = PartialLine(part, torn)
     assert torn is not None
-    assert torn.told == {
+    assert torn.cut == {
         "bytes": 3,
         "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",  # NIST's example
     }

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sentry_trio.audit.chain import (
-    LONGEST,
+    MAX_LINE,
     START,
     InvalidLineError,
     LaterVersionError,
@@ -17,8 +17,8 @@ from sentry_trio.audit.chain import (
     encode_members,
     make_line,
     read_line,
+    timestamp,
 )
-from sentry_trio.audit.moments import timestamp
 from tests.audit.chains import members
 
 
@@ -39,7 +39,7 @@ def test_whatever_is_said_is_one_line_of_printable_ascii(said: dict[str, object]
     line, link = make_line(encode_members({"time": timestamp(datetime.now(UTC)), "said": said}), START)
     assert line.count(b"\n") == 1
     assert all(0x20 <= byte < 0x7F for byte in line[:-1])
-    if len(line) <= LONGEST:
+    if len(line) <= MAX_LINE:
         found = read_line(line[:-1])
         assert found.link == link
         assert found.members["said"] == said
@@ -68,7 +68,7 @@ PLACE = b'"seq":1,"prev":"%b"' % START.hash.encode()
         (b"", "no line of an audit log"),
         (b'time="2026" level=info', "no line of an audit log"),
         (b'{"audit":1,"time":"x"}', "is not whole"),
-        (hashed(b'{"audit":1,"x":"' + b"x" * LONGEST + b'"'), "is not whole"),
+        (hashed(b'{"audit":1,"x":"' + b"x" * MAX_LINE + b'"'), "is not whole"),
         (hashed(b'{"audit":1,"time":"2026-03-01T12:00:00Z",'), "is no JSON"),
         (hashed(b'{"audit":1,"x":' + b"[" * 10_000), "is no JSON"),
         (hashed(b'{"audit":1,"time":"yesterday",' + PLACE), "has no seq, prev or time"),
@@ -86,3 +86,8 @@ def test_what_is_no_line(line: bytes, why: str) -> None:
 def test_a_form_that_is_not_known_is_no_fault() -> None:
     with pytest.raises(LaterVersionError):
         read_line(hashed(b'{"audit":2,"anything":true'))
+
+
+def test_times_are_in_utc() -> None:
+    moment = datetime(2026, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert timestamp(moment) == "2026-02-28T23:30:00.000000Z"

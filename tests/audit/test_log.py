@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,20 +12,18 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.audit import log as log_module
-from sentry_trio.audit.batch import End
-from sentry_trio.audit.case import Case
-from sentry_trio.audit.chain import START, Link
-from sentry_trio.audit.log import AuditLog
-from sentry_trio.audit.sinks import Opened
-from sentry_trio.audit.tail import Found
+from sentry_trio.audit.chain import ChainEnd, Link
+from sentry_trio.audit.decision import Decision
+from sentry_trio.audit.log import AuditLog, open_log
+from sentry_trio.audit.sinks import Sink
 from sentry_trio.audit.writer import AuditOptions
 from sentry_trio.errors import AuditLogError, AuditUnavailableError
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from tests.audit.chains import NOON, Paper, Worker, verified
 from tests.logged import capture_logs
 
-ISSUED = Case(("10.0.0.7", 1))
-REFUSED = Case(("10.0.0.7", 2), cause=SignFailure.NOT_PERMITTED)
+ISSUED = Decision(("10.0.0.7", 1))
+REFUSED = Decision(("10.0.0.7", 2), cause=SignFailure.NOT_PERMITTED)
 
 
 async def settled() -> None:
@@ -47,7 +46,7 @@ def lost(metrics: Metrics) -> float:
 
 @asynccontextmanager
 async def logging_to(
-    open_sink: Callable[[], Opened],
+    open_sink: Callable[[], Sink],
     *,
     required: bool = False,
     metrics: Metrics | None = None,
@@ -198,7 +197,7 @@ async def test_lines_of_which_nobody_knows_whether_they_last_are_told(autojump_c
     unsynced = [line["unsynced"] for line in lines(paper) if line["event"] == "resumed"]
     doubtful = [line["seq"] for line in lines(paper) if line["event"] == "decision"][:2]
     assert unsynced[-1] == doubtful
-    assert verified(paper.data).notes.told[-1].endswith(f"{doubtful} was refused instead")
+    assert verified(paper.data).notes.texts[-1].endswith(f"{doubtful} was refused instead")
 
 
 async def test_it_tries_again_by_itself(autojump_clock: MockClock) -> None:
@@ -245,7 +244,7 @@ async def test_what_comes_and_goes_is_told_once_a_minute(autojump_clock: MockClo
 async def test_a_queue_that_is_full_takes_no_more(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, required: bool
 ) -> None:
-    monkeypatch.setattr(log_module, "_MOST_WAITING", 2000)
+    monkeypatch.setattr(log_module, "_MAX_QUEUED", 2000)
     paper, worker, metrics = Paper(), Worker(), Metrics()
     with capture_logs() as logged:
         async with logging_to(paper.opened, worker=worker, required=required, metrics=metrics) as log:
@@ -296,29 +295,25 @@ async def test_calls_that_were_shed_are_told_once_a_second(autojump_clock: MockC
 # --- its beginning and its end
 
 
-def opened_with(paper: Paper, found: Found) -> Callable[[], Opened]:
-    return lambda: Opened(paper, found)
-
-
 async def test_it_goes_on_from_what_is_there(autojump_clock: MockClock) -> None:
-    paper = Paper()
-    async with logging_to(opened_with(paper, Found(End(Link(7, "ab" * 32))))):
+    paper = Paper(end=ChainEnd(Link(7, "ab" * 32)))
+    async with logging_to(paper.opened):
         pass
     first = lines(paper)[0]
     assert (first["begins"], first["seq"], first["prev"]) == ("continued", 8, "ab" * 32)
 
 
 async def test_what_was_altered_is_told_and_not_continued(autojump_clock: MockClock) -> None:
-    paper = Paper()
+    paper = Paper(end=ChainEnd(is_damaged=True))
     with capture_logs() as logged:
-        async with logging_to(opened_with(paper, Found(End(START), is_damaged=True))):
+        async with logging_to(paper.opened):
             pass
     assert lines(paper)[0]["begins"] == "after_damage"
     assert [line["log_level"] for line in logged] == ["error"]
     assert "find out who has changed it" in logged[0]["event"]
 
 
-def cannot_open() -> Opened:
+def cannot_open() -> Sink:
     raise AuditLogError("/audit.log: Permission denied")
 
 
@@ -410,11 +405,11 @@ async def test_a_medium_that_hangs_holds_up_the_end_for_five_seconds(autojump_cl
 class Papers:
     """Sinks that are opened one after the other."""
 
-    def __init__(self, *rest: Opened | AuditLogError) -> None:
+    def __init__(self, *rest: Sink | AuditLogError) -> None:
         self.first = Paper()
         self._rest = [self.first.opened(), *rest]
 
-    def open(self) -> Opened:
+    def open(self) -> Sink:
         found = self._rest.pop(0)
         if isinstance(found, AuditLogError):
             raise found
@@ -461,12 +456,12 @@ async def test_what_could_not_be_written_is_told_in_the_new_file(autojump_clock:
     ("new", "told"),
     [
         (AuditLogError("audit.log: Permission denied"), "no new one can be opened: audit.log: Permission denied"),
-        (Opened(Paper(), Found(End(Link(3, "ab" * 32)))), "the new one is not empty"),
+        (Paper(end=ChainEnd(Link(3, "ab" * 32))), "the new one is not empty"),
     ],
     ids=["not opened", "not empty"],
 )
 async def test_where_there_is_no_new_file_it_goes_on_in_the_old(
-    autojump_clock: MockClock, new: Opened | AuditLogError, told: str
+    autojump_clock: MockClock, new: Sink | AuditLogError, told: str
 ) -> None:
     papers = Papers(new)
     with capture_logs() as logged:
@@ -478,10 +473,9 @@ async def test_where_there_is_no_new_file_it_goes_on_in_the_old(
             log.record(REFUSED)
     assert logged[0]["event"].endswith(told)
     assert events(papers.first) == ["opened", "decision", "closed"]
-    if isinstance(new, Opened):
-        assert isinstance(new.sink, Paper)
-        assert new.sink.is_closed
-        assert new.sink.data == b""
+    if isinstance(new, Paper):
+        assert new.is_closed
+        assert new.data == b""
 
 
 async def test_it_serves_as_what_outlives_a_block(autojump_clock: MockClock) -> None:
@@ -492,3 +486,17 @@ async def test_it_serves_as_what_outlives_a_block(autojump_clock: MockClock) -> 
         assert await nursery.start(partial(log.serve)) is log
         nursery.cancel_scope.cancel()
     assert events(paper) == ["opened", "closed"]
+
+
+@pytest.mark.parametrize("name", ["stdout", "-"])
+async def test_standard_output_has_two_names(
+    name: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = await open_log(name, required=False, environ={"HOSTNAME": "here"}, metrics=Metrics(), now=lambda: NOON)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(log.serve)
+        nursery.cancel_scope.cancel()
+    written = capfd.readouterr().out.encode()
+    assert verified(written).is_closed
+    assert list(tmp_path.iterdir()) == []

@@ -5,14 +5,13 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sentry_trio.audit.batch import Batches, End
-from sentry_trio.audit.chain import START
-from sentry_trio.audit.sinks import Opened, open_file, open_stdout
+from sentry_trio.audit.chain import Batches, ChainEnd
+from sentry_trio.audit.sinks import Sink, open_file
 from sentry_trio.errors import AuditLogError
 from tests.audit.chains import chain, opening, verified
 
@@ -22,9 +21,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "audit.log"
 
 
-def written(opened: Opened, *lines: bytes) -> None:
-    data = Batches(opened.found.end).compose(lines)
-    assert opened.sink.write(data) == len(data)
+def written(sink: Sink, *lines: bytes) -> None:
+    data = Batches(sink.end).compose(lines)
+    assert sink.append(data, sync=False) == (len(data), None)
+
+
+def stdout(descriptor: int) -> Sink:
+    return Sink(descriptor, ChainEnd())
 
 
 def refusal(path: Path) -> str:
@@ -36,9 +39,8 @@ def refusal(path: Path) -> str:
 def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
     before = os.umask(0)
     try:
-        with closing(open_file(path).sink) as sink:
-            sink.write(b"x")
-            sink.sync()
+        with closing(open_file(path)) as sink:
+            assert sink.append(b"x", sync=True) == (1, None)
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -47,9 +49,8 @@ def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
 def test_what_is_there_is_added_to_and_keeps_its_mode(path: Path) -> None:
     path.write_bytes(b"".join(chain()))
     path.chmod(0o640)
-    opened = open_file(path)
-    with closing(opened.sink):
-        written(opened, opening("continued"))
+    with closing(open_file(path)) as sink:
+        written(sink, opening("continued"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     report = verified(path.read_bytes())
     assert report.is_intact
@@ -57,11 +58,11 @@ def test_what_is_there_is_added_to_and_keeps_its_mode(path: Path) -> None:
 
 
 def test_it_is_appended_to_whoever_else_writes(path: Path) -> None:
-    with closing(open_file(path).sink) as sink:
-        sink.write(b"one ")
+    with closing(open_file(path)) as sink:
+        sink.append(b"one ", sync=False)
         with path.open("ab") as other:
             other.write(b"two ")
-        sink.write(b"three")
+        sink.append(b"three", sync=False)
     assert path.read_bytes() == b"one two three"
 
 
@@ -95,8 +96,8 @@ def test_the_directory_has_to_be_there(path: Path) -> None:
 def test_one_process_at_a_time(path: Path) -> None:
     first = open_file(path)
     assert refusal(path) == "another process appends to it; every process needs a file of its own"
-    first.sink.close()
-    open_file(path).sink.close()
+    first.close()
+    open_file(path).close()
 
 
 def test_a_file_system_without_locks_is_taken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,17 +105,16 @@ def test_a_file_system_without_locks_is_taken(path: Path, monkeypatch: pytest.Mo
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    opened = open_file(path)
-    with closing(opened.sink):
-        written(opened, opening())
+    with closing(open_file(path)) as sink:
+        written(sink, opening())
         # Appends by another process cannot be detected.
-        open_file(path).sink.close()
+        open_file(path).close()
     report = verified(path.read_bytes())
     assert (report.is_intact, report.lines) == (True, 1)
 
 
 def test_it_is_known_whether_it_has_another_name_by_now(path: Path) -> None:
-    with closing(open_file(path).sink) as sink:
+    with closing(open_file(path)) as sink:
         assert not sink.moved()
         path.rename(path.with_name("audit.log.1"))
         assert sink.moved()
@@ -139,13 +139,12 @@ def pipe() -> Iterator[tuple[int, int]]:
             continue
 
 
-def test_standard_output_begins_a_chain(pipe: tuple[int, int]) -> None:
-    opened = open_stdout(pipe[1], nullcontext)
-    assert opened.found.end == End(START)
-    written(opened, opening())
-    opened.sink.sync()
-    opened.sink.close()
-    assert not opened.sink.moved()
+def test_standard_output_stays_open(pipe: tuple[int, int]) -> None:
+    sink = stdout(pipe[1])
+    written(sink, opening())
+    assert sink.append(b"", sync=True) == (0, None)
+    sink.close()
+    assert not sink.moved()
     os.write(pipe[1], b"still open\n")
     assert os.read(pipe[0], 9999).endswith(b'"}\nstill open\n')
 
@@ -162,7 +161,7 @@ def test_a_write_larger_than_the_pipe_is_one(pipe: tuple[int, int], blocking: bo
     reader = threading.Thread(target=drain)
     reader.start()
     data = os.urandom(1024) * 300
-    assert open_stdout(pipe[1], nullcontext).sink.write(data) == len(data)
+    assert stdout(pipe[1]).append(data, sync=True) == (len(data), None)
     os.close(pipe[1])
     reader.join()
     assert read == data
@@ -170,8 +169,9 @@ def test_a_write_larger_than_the_pipe_is_one(pipe: tuple[int, int], blocking: bo
 
 def test_nobody_reads(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
-    with pytest.raises(BrokenPipeError):
-        open_stdout(pipe[1], nullcontext).sink.write(b"x")
+    taken, error = stdout(pipe[1]).append(b"x", sync=False)
+    assert taken == 0
+    assert isinstance(error, BrokenPipeError)
 
 
 def test_a_reader_that_leaves_half_way(pipe: tuple[int, int]) -> None:
@@ -184,6 +184,7 @@ def test_a_reader_that_leaves_half_way(pipe: tuple[int, int]) -> None:
 
     reader = threading.Thread(target=leave)
     reader.start()
-    sink = open_stdout(pipe[1], nullcontext).sink
-    assert 0 < sink.write(bytes(300_000)) < 300_000
+    taken, error = stdout(pipe[1]).append(bytes(300_000), sync=False)
+    assert 0 < taken < 300_000
+    assert isinstance(error, BrokenPipeError)
     reader.join()

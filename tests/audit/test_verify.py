@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentry_trio.audit.batch import Batches, End
-from sentry_trio.audit.chain import LONGEST, START, Link, make_line, read_line
+from sentry_trio.audit.chain import MAX_LINE, START, Batches, ChainEnd, Link, make_line, read_line
 from sentry_trio.audit.verify import Report
 from tests.audit.chains import chain, members, opening, verified
 
@@ -20,13 +19,13 @@ POSITION = st.integers(0, len(LINES) - 1)
 
 
 def faults(lines: list[bytes], **options: Any) -> list[str]:
-    return verified(b"".join(lines), **options).faults.told
+    return verified(b"".join(lines), **options).faults.texts
 
 
 def test_what_was_not_touched_is_intact() -> None:
     report = verified(WHOLE)
     assert report.is_intact
-    assert report.notes.told == []
+    assert report.notes.texts == []
     assert (report.lines, report.is_closed) == (8, True)
     assert report.first is not None
     assert report.last is not None
@@ -52,7 +51,7 @@ def test_any_edit_is_found(data: st.DataObject) -> None:
         assert report.notes.count == 1
     else:
         number = WHOLE[:at].count(b"\n") + 1
-        assert report.faults.told[0].startswith(f"line {number} ")
+        assert report.faults.texts[0].startswith(f"line {number} ")
 
 
 @given(POSITION)
@@ -125,16 +124,16 @@ def test_after_a_fault_what_follows_is_verified() -> None:
 def test_faults_are_counted_and_the_first_are_told() -> None:
     report = verified(b"".join(line + line for line in chain(decisions=40)))
     assert report.faults.count == 42
-    assert len(report.faults.told) == 20
+    assert len(report.faults.texts) == 20
 
 
 def test_no_line_takes_more_memory_than_a_line_may() -> None:
-    long = b"x" * (5 * LONGEST)
+    long = b"x" * (5 * MAX_LINE)
     found = verified([*LINES[:2], *([long] * 20), b"\n", *LINES[2:]])
-    assert found.faults.told == ["line 3 is no line of an audit log"]
+    assert found.faults.texts == ["line 3 is no line of an audit log"]
     unfinished = verified([*LINES, *([long] * 20)])
     assert unfinished.is_intact
-    assert unfinished.notes.told == ["line 9 is not whole: it is being written, or was cut short by a crash"]
+    assert unfinished.notes.texts == ["line 9 is not whole: it is being written, or was cut short by a crash"]
 
 
 # --- the joints of a chain
@@ -142,8 +141,8 @@ def test_no_line_takes_more_memory_than_a_line_may() -> None:
 
 def goes_on(torn: bytes = b"", begins: str = "continued", after: Link | None = None) -> list[bytes]:
     """What the next process writes behind the last line, or behind what is torn there."""
-    end = End(after or read_line(LINES[-1].rstrip(b"\n")).link)
-    batches = Batches(end.and_torn(torn, newline_due=True) if torn else end)
+    end = ChainEnd(after or read_line(LINES[-1].rstrip(b"\n")).link)
+    batches = Batches(end.extended(torn, newline_due=True) if torn else end)
     return batches.compose([opening(begins), members(), members("closed")]).splitlines(keepends=True)
 
 
@@ -155,7 +154,7 @@ def test_what_a_crash_has_cut_short_is_said_by_the_line_after_it() -> None:
     torn = LINES[3][:40]
     report = verified(b"".join([*LINES, torn, *goes_on(torn)]))
     assert report.is_intact
-    assert report.notes.told == ["line 10 says that line 9 was cut short by a crash or a full disk"]
+    assert report.notes.texts == ["line 10 says that line 9 was cut short by a crash or a full disk"]
 
 
 @pytest.mark.parametrize("otherwise", [b"", LINES[3][:39], LINES[3][:41], b"\n" + LINES[3][:40]])
@@ -171,7 +170,7 @@ def test_a_file_that_goes_on_from_another() -> None:
     moved = goes_on(begins="moved")
     report = verified(b"".join(moved))
     assert report.is_intact
-    assert report.notes.told == [f"the chain goes on from another file, whose last hash is {LAST}"]
+    assert report.notes.texts == [f"the chain goes on from another file, whose last hash is {LAST}"]
     assert faults([*LINES, *moved]) == []
     assert faults([*LINES[:-1], *moved])[0].startswith("line 8 does not follow the line before: 1 missing")
 
@@ -195,9 +194,9 @@ def test_damage_that_is_said_and_not_there_is_a_fault() -> None:
 
 
 def test_lines_before_one_that_has_not_ended_are_blamed_all_the_same() -> None:
-    report = verified([*LINES, b"garbage\n", b"x" * (2 * LONGEST)])
-    assert report.faults.told == ["line 9 and those to line 10 is no line of an audit log"]
-    assert report.notes.told == ["line 10 is not whole: it is being written, or was cut short by a crash"]
+    report = verified([*LINES, b"garbage\n", b"x" * (2 * MAX_LINE)])
+    assert report.faults.texts == ["line 9 and those to line 10 is no line of an audit log"]
+    assert report.notes.texts == ["line 10 is not whole: it is being written, or was cut short by a crash"]
 
 
 def report_among_logs(data: list[bytes]) -> Report:
@@ -210,16 +209,16 @@ def test_among_log_lines_every_process_has_its_chain() -> None:
     report = report_among_logs(mixed)
     assert report.is_intact
     assert (report.lines, report.others) == (16, 9)
-    assert report.notes.told == ["line 18 begins another chain: another process was started"]
+    assert report.notes.texts == ["line 18 begins another chain: another process was started"]
     assert not verified(b"".join(mixed)).is_intact
     del mixed[3]
-    assert "1 missing" in report_among_logs(mixed).faults.told[0]
+    assert "1 missing" in report_among_logs(mixed).faults.texts[0]
 
 
 def test_losses_are_told() -> None:
     resumed = members("resumed", lost={"issued": 3, "not_issued": 4}, unsynced=[2, 5])
-    data = Batches(End(START)).compose([opening(), resumed])
-    assert verified(data).notes.told == [
+    data = Batches(ChainEnd()).compose([opening(), resumed])
+    assert verified(data).notes.texts == [
         'line 2 says that decisions before it were lost: {"issued": 3, "not_issued": 4}',
         "line 2 says that what is issued in lines with seq [2, 5] was refused instead",
     ]
@@ -228,7 +227,7 @@ def test_losses_are_told() -> None:
 @pytest.mark.parametrize("odd", [[], {}, 1, "\x1b[2J", [["x"] * 900]])
 def test_odd_values_in_a_line_do_no_harm(odd: object) -> None:
     strange = members("resumed", lost=odd, unsynced=odd, cut=odd)
-    data = Batches(End(START)).compose([members("opened", begins=odd), strange])
+    data = Batches(ChainEnd()).compose([members("opened", begins=odd), strange])
     report = verified(data)
     assert not report.is_intact
-    assert all(text.isprintable() and len(text) < 300 for text in (*report.notes.told, *report.faults.told))
+    assert all(text.isprintable() and len(text) < 300 for text in (*report.notes.texts, *report.faults.texts))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.audit.chain import LONGEST, START, make_line, read_line
+from sentry_trio.audit.chain import MAX_LINE, START, make_line, read_line
 from sentry_trio.cli import main
 from tests.audit.chains import chain, members
 
@@ -80,7 +80,7 @@ def test_among_logs(verify: Verify) -> None:
     verify(log + log.join(LINES), code=1)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello\nworld\n", bytes(3 * LONGEST)])
+@pytest.mark.parametrize("data", [b"", b"hello\nworld\n", bytes(3 * MAX_LINE)])
 def test_what_is_no_audit_log_is_not_understood(verify: Verify, data: bytes) -> None:
     assert verify(data, code=2) == ""
     assert verify.stderr.endswith("audit.log has no line of an audit log\n")

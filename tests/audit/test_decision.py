@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentry_trio.audit.case import Case, Unrecorded, bounded, new_request_id, shown_address
-from sentry_trio.audit.chain import LONGEST, START, encode_members, make_line, read_line
+from sentry_trio.audit.chain import MAX_LINE, START, encode_members, make_line, read_line
+from sentry_trio.audit.decision import Decision, Recorder, bounded, format_address
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.spiffe import SpiffeId
@@ -43,18 +43,17 @@ def test_a_certificate_that_was_issued() -> None:
         allowed_clock_skew=SKEW,
         now=NOON,
     )
-    case = Case(
+    decision = Decision(
         PEER,
-        request="0123456789abcdef",
-        asked=ASKED,
+        request_id="0123456789abcdef",
+        request=ASKED,
         validator=SignCertificateRequest.KUBERNETES,
         pod_uid="uid-1",
         spiffe_id=identity,
         issued=issued,
         jwts=3,
     )
-    assert case.is_issued
-    assert case.members() == {
+    assert decision.members() == {
         "event": "decision",
         "request": "0123456789abcdef",
         "caller": "10.0.0.7:41234",
@@ -75,11 +74,11 @@ def test_a_certificate_that_was_issued() -> None:
         "not_after": "2026-03-01T13:00:00.000000Z",
         "jwts": 3,
     }
-    assert "secret" not in json.dumps(case.members())
+    assert "secret" not in json.dumps(decision.members())
 
 
 def test_a_request_that_could_not_be_read() -> None:
-    said = Case(PEER, cause=SignFailure.INVALID_REQUEST).members()
+    said = Decision(PEER, cause=SignFailure.INVALID_REQUEST).members()
     assert (said["outcome"], said["cause"], said["asked"]) == ("not_issued", "invalid_request", None)
     given_nothing = {"validator", "pod_uid", "spiffe_id", "serial", "sha256", "not_after", "jwts"}
     assert {name for name, value in said.items() if value is None} == given_nothing | {"asked"}
@@ -97,9 +96,9 @@ def test_no_line_is_longer_than_a_line_may_be(
     )
     asked.token_validator = kind  # type: ignore[assignment]  # any number may come over the wire
     spiffe_id = SpiffeId(trust_domain, namespace, app_id)
-    case = Case((uid, 1), asked=asked, validator=asked.token_validator, pod_uid=uid, spiffe_id=spiffe_id)
-    line, _ = make_line(encode_members({"time": "2026-03-01T12:00:00Z", **case.members()}), START)
-    assert len(line) < LONGEST
+    decision = Decision((uid, 1), request=asked, validator=asked.token_validator, pod_uid=uid, spiffe_id=spiffe_id)
+    line, _ = make_line(encode_members({"time": "2026-03-01T12:00:00Z", **decision.members()}), START)
+    assert len(line) < MAX_LINE
     assert read_line(line[:-1]).members["asked"]["app_id"] == bounded(app_id)
 
 
@@ -125,23 +124,23 @@ def test_a_long_text_is_cut_and_named_by_its_hash() -> None:
     ids=str,
 )
 def test_addresses(peer: object, shown: str) -> None:
-    assert shown_address(peer) == shown
+    assert format_address(peer) == shown
 
 
 def test_calls_are_told_apart() -> None:
-    ids = {new_request_id() for _ in range(1000)}
+    ids = {Decision(PEER).request_id for _ in range(1000)}
     assert len(ids) == 1000
     assert {len(each) for each in ids} == {16}
 
 
 async def test_nothing_is_kept_where_no_log_is() -> None:
-    recorder = Unrecorded()
-    case = Case(PEER)
-    before = replace(case)
-    recorder.record(case)
+    recorder = Recorder()
+    decision = Decision(PEER)
+    before = replace(decision)
+    recorder.record(decision)
     recorder.shed("queue_full")
     recorder.follow()
     # The certificate is sent without waiting.
     with trio.testing.assert_no_checkpoints():
-        await recorder.commit(case)
-    assert case == before
+        await recorder.commit(decision)
+    assert decision == before

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.audit.batch import End, Torn
-from sentry_trio.audit.chain import START, read_line
-from sentry_trio.audit.tail import MOST, Found, find_end
+from sentry_trio.audit.chain import START, ChainEnd, PartialLine, read_line
+from sentry_trio.audit.sinks import MAX_TAIL, find_end
 from sentry_trio.errors import AuditLogError
 from tests.audit.chains import chain
 
@@ -16,24 +15,24 @@ LAST = read_line(LINES[-1].rstrip(b"\n")).link
 BEFORE = read_line(LINES[-2].rstrip(b"\n")).link
 
 
-def found(directory: Path, data: bytes) -> Found:
+def found(directory: Path, data: bytes) -> ChainEnd:
     path = directory / "audit.log"
     path.write_bytes(data)
     with path.open("rb") as file:
         return find_end(file.fileno())
 
 
-def torn_of(end: End) -> dict[str, object] | None:
-    return None if end.torn is None else end.torn.told
+def torn_of(end: ChainEnd) -> dict[str, object] | None:
+    return None if end.partial is None else end.partial.cut
 
 
 def test_an_empty_file_begins_a_chain(tmp_path: Path) -> None:
-    assert found(tmp_path, b"") == Found(End(START))
+    assert found(tmp_path, b"") == ChainEnd()
 
 
 def test_a_chain_goes_on_from_its_last_line(tmp_path: Path) -> None:
-    assert found(tmp_path, WHOLE) == Found(End(LAST))
-    assert found(tmp_path, WHOLE[:-1]) == Found(End(LAST, newline_due=True))
+    assert found(tmp_path, WHOLE) == ChainEnd(LAST)
+    assert found(tmp_path, WHOLE[:-1]) == ChainEnd(LAST, newline_due=True)
 
 
 @pytest.mark.parametrize("left", [1, 30, len(LINES[-1]) - 2])
@@ -41,20 +40,20 @@ def test_a_chain_goes_on_from_its_last_line(tmp_path: Path) -> None:
 def test_what_a_crash_leaves_is_torn(tmp_path: Path, left: int, pieces: int) -> None:
     torn = b"\n".join([LINES[-1][:left]] * pieces)
     end = found(tmp_path, b"".join(LINES[:-1]) + torn)
-    assert (end.end.link, end.end.newline_due, end.is_damaged) == (BEFORE, True, False)
-    assert torn_of(end.end) == Torn(torn).told
+    assert (end.link, end.newline_due, end.is_damaged) == (BEFORE, True, False)
+    assert torn_of(end) == PartialLine(torn).cut
 
 
 @pytest.mark.parametrize("left", [1, 5, 100])
 def test_the_first_line_of_all_may_be_torn(tmp_path: Path, left: int) -> None:
     end = found(tmp_path, LINES[0][:left])
-    assert (end.end.link, end.is_damaged) == (START, False)
-    assert torn_of(end.end) == Torn(LINES[0][:left]).told
+    assert (end.link, end.is_damaged) == (START, False)
+    assert torn_of(end) == PartialLine(LINES[0][:left]).cut
 
 
 def test_zeros_that_a_loss_of_power_leaves_are_torn(tmp_path: Path) -> None:
     end = found(tmp_path, WHOLE + bytes(5000))
-    assert (end.end.link, torn_of(end.end)) == (LAST, Torn(bytes(5000)).told)
+    assert (end.link, torn_of(end)) == (LAST, PartialLine(bytes(5000)).cut)
 
 
 @pytest.mark.parametrize(
@@ -64,15 +63,14 @@ def test_zeros_that_a_loss_of_power_leaves_are_torn(tmp_path: Path) -> None:
         WHOLE + b"\n",
         WHOLE + b"hello\n",
         WHOLE.replace(b'"event"', b'"EVENT"'),
-        LINES[0] * 2 + b"x" * MOST,
-        LINES[0] + b"x" * MOST + b"\n",
+        LINES[0] * 2 + b"x" * MAX_TAIL,
+        LINES[0] + b"x" * MAX_TAIL + b"\n",
     ],
     ids=["altered", "empty line", "added to", "all altered", "far behind", "far behind, ended"],
 )
 def test_what_no_crash_leaves_is_damage(tmp_path: Path, data: bytes) -> None:
     end = found(tmp_path, data)
-    assert end.is_damaged
-    assert end.end == End(START, newline_due=not data.endswith(b"\n"))
+    assert end == ChainEnd(START, newline_due=not data.endswith(b"\n"), is_damaged=True)
 
 
 @pytest.mark.parametrize("data", [b"root:x:0:0\n", b"\n", b"{}\n", b'{"audit":2,', b"\0" * 20])
@@ -84,5 +82,5 @@ def test_something_else_is_left_alone(tmp_path: Path, data: bytes) -> None:
 
 def test_a_long_file_is_read_from_its_end(tmp_path: Path) -> None:
     lines = chain(decisions=8000)
-    assert sum(map(len, lines)) > MOST
-    assert found(tmp_path, b"".join(lines)) == Found(End(read_line(lines[-1][:-1]).link))
+    assert sum(map(len, lines)) > MAX_TAIL
+    assert found(tmp_path, b"".join(lines)) == ChainEnd(read_line(lines[-1][:-1]).link)
