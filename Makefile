@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run image image-tree test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
+.PHONY: help run image image-tree test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile demo fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes
 
 hostile: $(VENV)/.run ## Set a thousand hostile connections of each kind on a process (about 8 minutes; needs Go); ARGS="--kinds idle" for one
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
+
+demo: $(VENV)/.run ## Edit, replace and break a CA's files while callers request certificates, live on the screen (one minute)
+	@$(BIN)/python -m benchmarks.demo $(ARGS)
 
 fuzz: $(VENV)/.fuzz ## Fuzz every parser of foreign bytes, a minute each; ARGS="--seconds 600 --only certificate"
 	@$(BIN)/python -m tests.fuzz $(ARGS)

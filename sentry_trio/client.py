@@ -107,10 +107,19 @@ class Obtained:
         return f"Obtained(spiffe_id={self.spiffe_id!r}, valid_until={self.valid_until:%Y-%m-%dT%H:%M:%SZ})"
 
 
-def obtain(authority: Authority, workload: Workload, *, key_type: KeyType = KeyType.P256) -> Obtained:
-    """Makes a key and a CSR, asks, and checks the answer. Blocks, for at most about 16 s.
+def obtain(
+    authority: Authority, workload: Workload, *, key_type: KeyType = KeyType.P256, attempts: int = _ATTEMPTS
+) -> Obtained:
+    """Makes a key and a CSR, requests a certificate, and checks the response. Blocks, for at most about 16 s.
 
-    Five attempts of 3 s, repeated only where the authority is away or busy; a refusal is final, as it is for daprd.
+    An attempt ends after 3 s. The next one is made only if the authority is away or busy; a rejection is final, as it
+    is for daprd.
+
+    Args:
+        authority: where to ask, and whom to expect there.
+        workload: the identity that is requested.
+        key_type: of the new key.
+        attempts: how often to try; daprd's number by default.
 
     Raises:
         RequestFailedError: the authority cannot be reached, is not the one expected, refuses, or answers with something
@@ -128,7 +137,7 @@ def obtain(authority: Authority, workload: Workload, *, key_type: KeyType = KeyT
         certificate_signing_request=_csr(key, workload.app_id),
     )
     with asyncio.Runner(loop_factory=_TidyLoop) as runner:
-        response = runner.run(_ask(authority, context, request))
+        response = runner.run(_ask(authority, context, request, attempts))
     return _checked(response, key)
 
 
@@ -180,15 +189,15 @@ def _csr(key: PrivateKey, app_id: str) -> bytes:
 
 
 async def _ask(
-    authority: Authority, context: ssl.SSLContext, request: SignCertificateRequest
+    authority: Authority, context: ssl.SSLContext, request: SignCertificateRequest, attempts: int
 ) -> SignCertificateResponse:
     where = f"{authority.host}:{authority.port}"
     failure: Exception = RequestFailedError(f"{where} did not answer")
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(attempts):
         await asyncio.sleep(_PAUSE * attempt)
         try:
             async with asyncio.timeout(_ATTEMPT_TIMEOUT):
-                return await _ask_once(authority, context, request)
+                return await _ask_and_follow(authority, context, request)
         except GRPCError as error:
             failure = RequestFailedError(f"{where} answered {_spelling(error.status)}: {error.message}")
             if error.status not in _AGAIN:
@@ -222,6 +231,20 @@ def _reason(error: OSError) -> str:
     if isinstance(error, socket.gaierror | ssl.SSLError) or error.errno is None:
         return error.strerror or str(error) or "the connection was closed"
     return os.strerror(error.errno)
+
+
+async def _ask_and_follow(
+    authority: Authority, context: ssl.SSLContext, request: SignCertificateRequest
+) -> SignCertificateResponse:
+    """Makes one attempt, on a second connection if the server closes the first one.
+
+    A server that restarts sends GOAWAY, and clients have to go on elsewhere (RFC 9113, section 6.8); grpclib leaves
+    that to its caller. Signing twice does no harm.
+    """
+    try:
+        return await _ask_once(authority, context, request)
+    except (StreamTerminatedError, ProtocolError):
+        return await _ask_once(authority, context, request)
 
 
 async def _ask_once(

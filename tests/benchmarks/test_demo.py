@@ -1,0 +1,61 @@
+"""The demonstration, without its waits."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.demo.callers import Callers
+from benchmarks.demo.figures import Result, StepResult, p99, recorded
+from benchmarks.demo.screen import Screen, summary
+from benchmarks.demo.server import OURS, Server
+from benchmarks.demo.steps import treatment
+from benchmarks.demo.trust import make_authorities
+
+
+def until(holds: Callable[[], bool], callers: Callers) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert not callers.failed, callers.reason
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # between two looks
+
+
+def test_no_call_fails_while_files_are_replaced_broken_and_repaired(tmp_path: Path) -> None:
+    authorities = make_authorities()
+    server = Server(OURS, tmp_path, authorities.files(authorities.first))
+    callers = Callers(server.port, authorities.anchors, 2)
+    with server.running():
+        callers.wait_for_answer(60)
+        with callers.running():
+            steps = {step.title: step for step in treatment(server, authorities)}
+            steps["another root takes over"].act()
+            until(lambda: callers.issuers["issuer 3"] > 0, callers)
+            steps["the issuer key is broken"].act()
+            until(lambda: "reload failed" in server.last_lines(), callers)
+            answered = callers.answered
+            until(lambda: callers.answered > answered + 4, callers)
+    assert (callers.failed, server.exits) == (0, 0)
+
+
+def test_the_display_fits_a_terminal_of_80_columns() -> None:
+    other = recorded()
+    titles = [step.title for step in other.steps]
+    screen = Screen(titles, Callers(1, b"", 1), other)
+    for _ in range(100):
+        screen.sample()
+    screen.done.append(StepResult(titles[0], 100, 0))
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(screen)
+        console.print(summary(Result("sentry-trio", list(other.steps), 0, 1.0), other))
+    text = captured.get()
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(title in text for title in titles)
+    assert f"{other.failed:,} of {other.answered + other.failed:,}" in text
+
+
+def test_the_99th_percentile_is_in_milliseconds() -> None:
+    assert p99([n / 1000 for n in range(1, 101)]) == 99.0
+    assert p99([]) == 0.0
