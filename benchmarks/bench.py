@@ -34,8 +34,8 @@ from benchmarks.report import disturbance, tables
 from benchmarks.startup import measure_starts
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from tests.clients import grpc_go
-from tests.go_modules import UnavailableError
+from testkit.clients import grpc_go
+from testkit.go_modules import UnavailableError
 
 _NAMES: Final = (*(each.name for each in SERVERS), FLOOR)
 _USUAL: Final = (*(each.name for each in SERVERS if each.usual), FLOOR)

@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import usage
-from tests.clients import grpc_go
-from tests.cluster import binaries, manifests
-from tests.cluster.admin import Manifest
-from tests.cluster.cluster import Cluster, running
-from tests.cluster.control_plane import TRUST_DOMAIN, ControlPlane, install
-from tests.go_modules import UnavailableError
+from testkit.clients import grpc_go
+from testkit.cluster import binaries, manifests
+from testkit.cluster.admin import Manifest
+from testkit.cluster.cluster import Cluster, running
+from testkit.cluster.control_plane import TRUST_DOMAIN, ControlPlane, install
+from testkit.go_modules import UnavailableError
 
 _MODES: Final = ("review", "local")
 _AT_ONCE: Final = 8  # requests of the administrator's

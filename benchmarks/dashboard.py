@@ -22,13 +22,13 @@ from typing import Final
 from benchmarks.dashboard_picture import Span, draw
 from sentry_trio.client import Authority, RequestFailedError, Workload, obtain
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from tests.clients import grpc_go
-from tests.go_modules import UnavailableError
-from tests.integration.credentials import ANCHORS, KubeletVolume, two_issuers
-from tests.integration.subject import SPIFFE_ID, Subject, subject
-from tests.monitoring import binaries
-from tests.monitoring.expressions import DASHBOARD
-from tests.monitoring.server import prometheus
+from testkit.clients import grpc_go
+from testkit.credentials import ANCHORS, KubeletVolume, two_issuers
+from testkit.go_modules import UnavailableError
+from testkit.monitoring import binaries
+from testkit.monitoring.expressions import DASHBOARD
+from testkit.monitoring.server import prometheus
+from testkit.subject import SPIFFE_ID, Subject, subject
 
 _PICTURE: Final = Path(__file__).parents[1] / "docs" / "images" / "dashboard.png"
 _PODS: Final = ("dapr-sentry-5d9c7-2xkqv", "dapr-sentry-5d9c7-9hw4m")

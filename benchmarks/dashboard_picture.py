@@ -14,8 +14,8 @@ from matplotlib.dates import DateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from tests.monitoring.expressions import filled
-from tests.monitoring.server import Server
+from testkit.monitoring.expressions import filled
+from testkit.monitoring.server import Server
 
 _COLUMNS: Final = 24
 _INCHES: Final = (0.80, 0.36)  # of one place in the grid

@@ -25,13 +25,13 @@ from rich.progress import track
 from rich.table import Table
 
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from tests.attackers import KINDS
-from tests.attackers.band import Report
-from tests.attackers.process import Attackers, attackers
-from tests.authorities import made_csr
-from tests.clients import grpc_go
-from tests.integration.credentials import ANCHORS
-from tests.integration.subject import SPIFFE_ID, Subject, subject
+from testkit.attackers import KINDS
+from testkit.attackers.band import Report
+from testkit.attackers.process import Attackers, attackers
+from testkit.authorities import made_csr
+from testkit.clients import grpc_go
+from testkit.credentials import ANCHORS
+from testkit.subject import SPIFFE_ID, Subject, subject
 
 _METHOD: Final = "/dapr.proto.sentry.v1.CA/SignCertificate"
 _STREAMING_METHOD: Final = "/grpc.health.v1.Health/Watch"

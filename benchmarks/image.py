@@ -19,9 +19,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 
-from tests.image.container import Contained, missing, serving
-from tests.image.dockerfile import Stage
-from tests.processes import Process, sentry_process
+from testkit.image.container import Contained, missing, serving
+from testkit.image.dockerfile import Stage
+from testkit.processes import Process, sentry_process
 
 _PROJECT: Final = Path(__file__).parents[1]
 _TREE: Final = _PROJECT / "build" / "image"

@@ -13,8 +13,8 @@ import msgspec
 from benchmarks.contenders import FLOOR
 from benchmarks.findings import Kind, Pass
 from benchmarks.processes import ROOT
-from tests.clients import grpc_go
-from tests.integration.subject import SPIFFE_ID
+from testkit.clients import grpc_go
+from testkit.subject import SPIFFE_ID
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _SETTLING: Final = 0.3  # seconds of load before counting begins

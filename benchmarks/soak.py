@@ -21,9 +21,9 @@ from rich.progress import track
 from rich.table import Table
 
 from sentry_trio.ca.bundle import StoredBundle
-from tests.clients import grpc_go
-from tests.integration.credentials import ANCHORS, KubeletVolume, two_issuers
-from tests.integration.subject import SPIFFE_ID, Subject, subject
+from testkit.clients import grpc_go
+from testkit.credentials import ANCHORS, KubeletVolume, two_issuers
+from testkit.subject import SPIFFE_ID, Subject, subject
 
 _SETTLING = 20.0  # seconds for connections to end once the callers are gone
 _console = Console(stderr=True)

@@ -31,10 +31,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sentry_trio.ca.certificates import write_certificates
 from sentry_trio.ca.keys import write_private_key
 from sentry_trio.client import Authority, RequestFailedError, Workload, obtain
-from tests.authorities import LOOPBACK
-from tests.ca.making import DAY, certificate
-from tests.edits.bundles import new_key
-from tests.processes import Process
+from testkit.authorities import LOOPBACK
+from testkit.ca.making import DAY, certificate, new_key
+from testkit.processes import Process
 
 PICTURE: Final = Path(__file__).parent / "images" / "status.png"
 COLUMNS: Final = 100

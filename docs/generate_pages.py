@@ -22,7 +22,7 @@ from sentry_trio.settings.flags import Flag, Kind
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.dapr.differences import AREAS
+from testkit.dapr.differences import AREAS
 
 DOCS = Path(__file__).parent
 _NAMES: Final = {

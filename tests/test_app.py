@@ -27,8 +27,8 @@ from sentry_trio.errors import (
     SentryError,
     StoreError,
 )
-from tests.authorities import LOOPBACK, SKEW, Served, serving, wall_clock
-from tests.logged import capture_logs
+from testkit.authorities import LOOPBACK, SKEW, Served, serving, wall_clock
+from testkit.log_capture import capture_logs
 
 NAMES = ("ca.crt", "issuer.crt", "issuer.key")
 

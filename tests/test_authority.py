@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from sentry_trio.authority import AlreadyRunningError, AuthorityStoppedError, CertificateAuthority
 from sentry_trio.errors import InvalidBundleError, NotYetValidError, SentryError
 from sentry_trio.reload import Reload, ReloadCause, Trigger
-from tests.logged import capture_logs
+from testkit.log_capture import capture_logs
 
 
 @dataclass

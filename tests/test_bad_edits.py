@@ -24,12 +24,12 @@ import sentry_trio.environments.standalone
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.client import Authority, Obtained, Workload, obtain
 from sentry_trio.watchers.content import ContentTracker
-from tests.authorities import Served, serving, wall_clock
+from testkit.authorities import Served, serving, wall_clock
+from testkit.log_capture import Line, hear_logs
 from tests.edits import configurations, credentials, files
 from tests.edits.bundles import BETTER, GOOD, GOOD_FINGERPRINT
 from tests.edits.configurations import ENVIRON
 from tests.edits.place import BETTER_TTL, CONFIG, CREDENTIALS, GOOD_TTL, BadEdit, Place, put_back, put_better
-from tests.logged import Line, hear_logs
 
 BAD_EDITS: list[BadEdit] = [*files.EDITS, *credentials.EDITS, *configurations.EDITS]
 

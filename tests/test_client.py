@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.ca.keys import write_private_key
 from sentry_trio.client import Authority, RequestFailedError, Workload, obtain
-from tests.authorities import wall_clock
-from tests.ca.making import CA_USAGE, DAY, HOUR, unread_certificate
+from testkit.authorities import wall_clock
+from testkit.ca.making import CA_USAGE, DAY, HOUR, unread_certificate
 
 SPIFFE_ID = "spiffe://localhost/ns/default/dapr-sentry"
 # SETTINGS without entries, and GOAWAY for streams from 0 on, without an error (RFC 9113, sections 6.5 and 6.8).

@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 import trustme
 
-from . import doc_session
-from .pages import LANGUAGES, PAGES, Block, blocks, commands, indented, shell
+from testkit import doc_session
+from testkit.doc_pages import LANGUAGES, PAGES, Block, blocks, commands, indented, shell
 
 # Blocks that no test runs, by how they begin.
 NOT_RUN: Final = {

@@ -84,3 +84,35 @@ def test_asyncio_stays_in_its_rooms() -> None:
         )
     }
     assert users <= {"kube", "client"}
+
+
+ROOT = PACKAGE.parent
+FORBIDDEN = {"testkit": {"tests", "benchmarks"}, "benchmarks": {"tests"}, "docs": {"tests"}, "tests": {"benchmarks"}}
+"""What the helpers' side of the repository may not import, by directory."""
+MEASURED_BY = {"tests/benchmarks", "tests/dapr/test_benchmark.py"}
+"""Tests of the benchmarks, which import them."""
+
+
+def imported_packages(path: Path) -> set[str]:
+    """The top-level packages that a module imports by an absolute name."""
+    return {
+        name.partition(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""] * (not node.level)
+        )
+    }
+
+
+@pytest.mark.parametrize("directory", FORBIDDEN)
+def test_tests_and_benchmarks_share_testkit_and_nothing_else(directory: str) -> None:
+    found = {
+        f"{path.relative_to(ROOT)} imports {package}"
+        for path in sorted((ROOT / directory).rglob("*.py"))
+        for package in imported_packages(path) & FORBIDDEN[directory]
+        if not any(path.relative_to(ROOT).is_relative_to(allowed) for allowed in MEASURED_BY)
+    }
+    assert found == set()

@@ -14,10 +14,10 @@ from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import SigningError
 from sentry_trio.identity import ServingIdentity
 from sentry_trio.telemetry.metrics import Metrics
-from tests.authorities import SKEW, made_bundle, wall_clock
-from tests.ca.making import parsed
-from tests.logged import capture_logs
-from tests.telemetry.scraping import value
+from testkit.authorities import SKEW, made_bundle, wall_clock
+from testkit.ca.making import parsed
+from testkit.log_capture import capture_logs
+from testkit.scraping import value
 
 ID = SpiffeId.make("localhost", "default", "dapr-sentry")
 

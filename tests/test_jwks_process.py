@@ -14,8 +14,8 @@ import trustme
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, obtain
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.validators import Kind
-from tests.processes import FAILED, Process, sentry_process
-from tests.validators.jwks.serving import answer, served
+from testkit.jwks_server import answer, served
+from testkit.processes import FAILED, Process, sentry_process
 from tests.validators.jwks.test_validator import jwk, token
 
 SET = json.dumps({"keys": [jwk("ES256")]})

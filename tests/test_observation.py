@@ -8,7 +8,7 @@ from trio.testing import MockClock
 from sentry_trio.observation import SIGN_CERTIFICATE, ServerObserver
 from sentry_trio.proto.sentry_pb2 import DESCRIPTOR
 from sentry_trio.telemetry.metrics import Metrics
-from tests.telemetry.scraping import value
+from testkit.scraping import value
 
 FAILURES = "sentry_sign_failures_total"
 PEER = ("192.0.2.1", 4000)

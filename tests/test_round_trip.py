@@ -8,9 +8,9 @@ from subprocess import CompletedProcess
 
 import trustme
 
+from testkit.oidc.served import write_pair
+from testkit.processes import Process, sentry_process
 from tests.cli.test_request import request
-from tests.oidc.served import write_pair
-from tests.processes import Process, sentry_process
 
 SECOND = "spiffe://second.example/ns/default/dapr-sentry"
 

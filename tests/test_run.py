@@ -35,9 +35,9 @@ from sentry_trio.stores.files import FileStore
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators, Vouched
 from sentry_trio.validators.request import check_request
-from tests.authorities import LOOPBACK, SKEW, made_csr, serving, wall_clock
-from tests.grpc.raw import Answer, peering, request_head
-from tests.leftovers import Cut, nothing_left
+from testkit.authorities import LOOPBACK, SKEW, made_csr, serving, wall_clock
+from testkit.grpc.raw import Answer, peering, request_head
+from testkit.leftovers import Cut, nothing_left
 
 OK, UNAVAILABLE = Status.OK.value, Status.UNAVAILABLE.value
 NAMES = ("ca.crt", "issuer.crt", "issuer.key")

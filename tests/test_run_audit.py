@@ -8,8 +8,8 @@ import trio
 
 from sentry_trio.observation import ServerObserver
 from sentry_trio.telemetry.metrics import Metrics
-from tests.audit.chains import verified
-from tests.authorities import Served, serving
+from testkit.audit_chains import verified
+from testkit.authorities import Served, serving
 from tests.test_run import QUICK, SLOW, Caller, Hesitant, hesitant
 
 __all__ = ["hesitant"]  # a fixture

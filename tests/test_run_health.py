@@ -17,8 +17,8 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from h2.events import ConnectionTerminated, DataReceived, PingReceived
 
 from sentry_trio.grpc.wire import frame_message
-from tests.authorities import Served, serving
-from tests.grpc.raw import Peer, peering, request_head
+from testkit.authorities import Served, serving
+from testkit.grpc.raw import Peer, peering, request_head
 
 SERVING, NOT_SERVING = 1, 2
 CA = "dapr.proto.sentry.v1.CA"

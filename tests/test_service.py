@@ -31,7 +31,7 @@ from sentry_trio.service import CertificateService, Policy
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators, Vouched
 from sentry_trio.validators.insecure import InsecureValidator
-from tests.authorities import SKEW, made_bundle, made_csr, wall_clock
+from testkit.authorities import SKEW, made_bundle, made_csr, wall_clock
 
 INSECURE = SignCertificateRequest.INSECURE
 STANDALONE = Validators(present={INSECURE: InsecureValidator()}, default=INSECURE)

@@ -15,8 +15,8 @@ from sentry_trio.errors import AuditUnavailableError, NotPermittedError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from sentry_trio.validators import Validators, Vouched
-from tests.authorities import made_bundle
-from tests.logged import capture_logs
+from testkit.authorities import made_bundle
+from testkit.log_capture import capture_logs
 from tests.test_service import (
     CSR,
     INSECURE,

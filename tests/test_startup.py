@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import sentry_trio
-from tests.authorities import LOOPBACK
+from testkit.authorities import LOOPBACK
 
 PACKAGE = Path(sentry_trio.__file__).parent
 

@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.authorities import LOOPBACK
-from tests.dapr import binaries
-from tests.ports import free_port
+from testkit.authorities import LOOPBACK
+from testkit.dapr import binaries
+from testkit.ports import free_port
 
 _PRINTED_PORT: Final = r"^(\d+)$"
 

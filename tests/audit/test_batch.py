@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sentry_trio.audit.chain import Batches, ChainEnd, PartialLine
 from sentry_trio.audit.sinks import find_end
-from tests.audit.chains import members, opening, verified
+from testkit.audit_chains import members, opening, verified
 
 
 def ends(data: bytes) -> ChainEnd:

@@ -19,7 +19,7 @@ from sentry_trio.audit.chain import (
     read_line,
     timestamp,
 )
-from tests.audit.chains import members
+from testkit.audit_chains import members
 
 
 def test_a_line_is_one_object_with_its_place_at_the_end() -> None:

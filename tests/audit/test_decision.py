@@ -19,8 +19,8 @@ from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.telemetry.metrics import SignFailure
-from tests.audit.chains import NOON
-from tests.authorities import SKEW, made_bundle, made_csr
+from testkit.audit_chains import NOON
+from testkit.authorities import SKEW, made_bundle, made_csr
 
 PEER = ("10.0.0.7", 41234)
 ASKED = SignCertificateRequest(

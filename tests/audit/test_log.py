@@ -19,8 +19,8 @@ from sentry_trio.audit.sinks import Sink
 from sentry_trio.audit.writer import AuditOptions
 from sentry_trio.errors import AuditLogError, AuditUnavailableError
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
-from tests.audit.chains import NOON, Paper, Worker, verified
-from tests.logged import capture_logs
+from testkit.audit_chains import NOON, Paper, Worker, verified
+from testkit.log_capture import capture_logs
 
 ISSUED = Decision(("10.0.0.7", 1))
 REFUSED = Decision(("10.0.0.7", 2), cause=SignFailure.NOT_PERMITTED)

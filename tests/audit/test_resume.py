@@ -7,7 +7,7 @@ import pytest
 from sentry_trio.audit.chain import START, ChainEnd, PartialLine, read_line
 from sentry_trio.audit.sinks import MAX_TAIL, find_end
 from sentry_trio.errors import AuditLogError
-from tests.audit.chains import chain
+from testkit.audit_chains import chain
 
 LINES = chain()
 WHOLE = b"".join(LINES)

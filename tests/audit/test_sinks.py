@@ -13,7 +13,7 @@ import pytest
 from sentry_trio.audit.chain import Batches, ChainEnd
 from sentry_trio.audit.sinks import Sink, open_file
 from sentry_trio.errors import AuditLogError
-from tests.audit.chains import chain, opening, verified
+from testkit.audit_chains import chain, opening, verified
 
 
 @pytest.fixture

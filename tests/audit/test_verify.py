@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sentry_trio.audit.chain import MAX_LINE, START, Batches, ChainEnd, Link, make_line, read_line
 from sentry_trio.audit.verify import Report
-from tests.audit.chains import chain, members, opening, verified
+from testkit.audit_chains import chain, members, opening, verified
 
 LINES = chain(decisions=6)
 WHOLE = b"".join(LINES)

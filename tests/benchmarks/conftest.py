@@ -1,13 +1,10 @@
-"""The load client and the credentials that contenders share."""
+"""The credentials that contenders share."""
 
 from pathlib import Path
 
 import pytest
 
 from benchmarks.bench import write_credentials
-from tests.integration.conftest import load_client
-
-__all__ = ["credentials", "load_client"]
 
 
 @pytest.fixture

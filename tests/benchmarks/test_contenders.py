@@ -15,7 +15,7 @@ from benchmarks.processes import StartError, started
 from benchmarks.startup import measure_starts
 from sentry_trio.grpc import ServerStream
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
-from tests.authorities import made_csr
+from testkit.authorities import made_csr
 
 
 # Programs that take minutes to build are tested in tests/dapr, next to their comparison.

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.go_modules import UnavailableError
-from tests.go_x509 import GoX509, go_x509
+from testkit.go_modules import UnavailableError
+from testkit.go_x509 import GoX509, go_x509
 
 
 @pytest.fixture(scope="package")

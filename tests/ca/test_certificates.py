@@ -6,8 +6,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
 from sentry_trio.ca.certificates import Certificate, check_signed_by, is_self_signed, shown, why_no_issuer
-
-from .making import certificate, new_key
+from testkit.ca.making import certificate, new_key
 
 KEY, OTHER_KEY = new_key(), new_key()
 

@@ -22,8 +22,7 @@ from sentry_trio.ca.extensions import CLIENT_AUTH, CRL_SIGN, DIGITAL_SIGNATURE, 
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
 from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.errors import SigningError
-
-from .making import DAY, NOW, SKEW, generated, new_key
+from testkit.ca.making import DAY, NOW, SKEW, generated, new_key
 
 BUNDLE = generated()
 ISSUER_KEY = BUNDLE.issuer.public_key

@@ -18,8 +18,18 @@ from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
-
-from .making import NOW, SKEW, certificate, extension, generated, key_usage, new_key, parsed, signature_hash, stored
+from testkit.ca.making import (
+    NOW,
+    SKEW,
+    certificate,
+    extension,
+    generated,
+    key_usage,
+    new_key,
+    parsed,
+    signature_hash,
+    stored,
+)
 
 KEYS = [ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP521R1()), new_key()]
 ISSUER_KEYS = {

@@ -1,13 +1,13 @@
 """Certificates and requests of other tools, read by Go's crypto/x509 and by us: the same verdict and the same fields.
 
-`tests/ca/foreign` documents how the files came to be.
+`testkit/ca/foreign` documents how the files came to be.
 """
 
 import pytest
 
-from tests.go_x509 import GoX509
+from testkit.ca.foreign import corpus
+from testkit.go_x509 import GoX509
 
-from .foreign import corpus
 from .test_go import fields_or_error, key_or_error
 
 CERTIFICATES = corpus("CERTIFICATE")

@@ -13,8 +13,7 @@ from sentry_trio.ca.asn1 import Tag, encode, encode_bit_string, encode_integer
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.pem import first_block, write_block
 from sentry_trio.errors import InvalidCSRError
-
-from .making import csr_pem, new_key, openssl
+from testkit.ca.making import csr_pem, new_key, openssl
 
 PARSE = "failed to parse certificate signing request: "
 PSS = ("-sigopt", "rsa_padding_mode:pss")

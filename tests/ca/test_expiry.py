@@ -6,8 +6,7 @@ import pytest
 
 from sentry_trio.ca.expiry import WARNING_PERIOD, ExpiryState, State, report
 from sentry_trio.ca.verify import verify
-
-from .making import DAY, HOUR, NOW, certificate, new_key, sha256, stored
+from testkit.ca.making import DAY, HOUR, NOW, certificate, new_key, sha256, stored
 
 TICK = dt.timedelta(microseconds=1)
 

@@ -17,8 +17,7 @@ from sentry_trio.ca.keys import KeyType, write_private_key
 from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
-
-from .making import DAY, SKEW, certificate, new_key, openssl, parsed, stored
+from testkit.ca.making import DAY, SKEW, certificate, new_key, openssl, parsed, stored
 
 # Python's ssl and OpenSSL have clocks of their own.
 NOW = dt.datetime.now(dt.UTC)

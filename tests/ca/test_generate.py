@@ -15,8 +15,7 @@ from sentry_trio.ca.keys import KeyType, read_private_key
 from sentry_trio.ca.public_keys import PublicKey, key_identifier, public_key_info
 from sentry_trio.ca.verify import verify
 from sentry_trio.errors import ClockError, InvalidIdentityError
-
-from .making import DAY, NOW, SKEW, extension, generated, key_usage, parsed
+from testkit.ca.making import DAY, NOW, SKEW, extension, generated, key_usage, parsed
 
 ORDER = [
     (ExtensionOID.KEY_USAGE, True),

@@ -14,9 +14,8 @@ from sentry_trio.ca.certificates import Certificate, is_self_signed, read_certif
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.pem import write_block
 from sentry_trio.errors import InvalidCSRError
-from tests.go_x509 import GoX509
-
-from .mutants import certificates, mutants, requests, signed_again
+from testkit.ca.mutants import certificates, mutants, requests, signed_again
+from testkit.go_x509 import GoX509
 
 CERTIFICATES = 4_000
 REQUESTS = 400

@@ -20,8 +20,7 @@ from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError, InvalidCSRError, SigningError
-
-from .making import DAY, NOW, SKEW, certificate, csr_pem, generated, new_key, small_rsa
+from testkit.ca.making import DAY, NOW, SKEW, certificate, csr_pem, generated, new_key, small_rsa
 
 # cryptography warns of what it reads against its taste (serial number 0, names too long); that is no failure.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

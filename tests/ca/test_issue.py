@@ -20,8 +20,7 @@ from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
 from sentry_trio.errors import IssuerNotValidError, SigningError
-
-from .making import (
+from testkit.ca.making import (
     CLIENT_AUTH,
     DAY,
     HOUR,

@@ -17,8 +17,7 @@ from sentry_trio.ca.keys import (
 )
 from sentry_trio.ca.public_keys import key_identifier
 from sentry_trio.errors import InvalidBundleError
-
-from .making import openssl, sha256, small_rsa
+from testkit.ca.making import openssl, sha256, small_rsa
 
 PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
 

@@ -2,8 +2,7 @@
 
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.lineage import lineage, serving_link
-
-from .making import DAY, HOUR, NOW, certificate, generated, new_key
+from testkit.ca.making import DAY, HOUR, NOW, certificate, generated, new_key
 
 ROOT_KEY, MIDDLE_KEY, KEY, OTHER_KEY = new_key(), new_key(), new_key(), new_key()
 ROOT = certificate("root", ROOT_KEY)

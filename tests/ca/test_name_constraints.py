@@ -11,9 +11,8 @@ from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError
-from tests.go_x509 import GoX509
-
-from .making import DAY, NOW, SKEW, certificate, new_key, stored
+from testkit.ca.making import DAY, NOW, SKEW, certificate, new_key, stored
+from testkit.go_x509 import GoX509
 
 ROOT_KEY, MIDDLE_KEY, KEY, LEAF_KEY = new_key(), new_key(), new_key(), new_key()
 IDENTITY = WorkloadIdentity(SpiffeId.make("mesh.example", "dapr-system", "dapr-sentry"), ("a.dapr-system.svc",))

@@ -17,8 +17,7 @@ from sentry_trio.ca.verify import verify, verify_public
 from sentry_trio.client import RequestFailedError, _checked
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidCSRError, SentryError
 from sentry_trio.proto.sentry_pb2 import SignCertificateResponse
-
-from .making import NOW, csr_pem, new_key
+from testkit.ca.making import NOW, csr_pem, new_key
 
 # An issuer with TLS feature 23 (RFC 7633), which few parsers know, and the root that has signed it.
 DATA = Path(__file__).parent / "data" / "tls-feature"

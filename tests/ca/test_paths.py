@@ -10,8 +10,7 @@ from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS, find_paths
 from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError
-
-from .making import ANY_USAGE, CLIENT_AUTH, DAY, HOUR, NOW, SERVER_AUTH, certificate, new_key, stored
+from testkit.ca.making import ANY_USAGE, CLIENT_AUTH, DAY, HOUR, NOW, SERVER_AUTH, certificate, new_key, stored
 
 A_KEY, B_KEY, MIDDLE_KEY, UPPER_KEY, KEY = (new_key() for _ in range(5))
 A = certificate("a", A_KEY)

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.ca.pem import Block, blocks, first_block
 from sentry_trio.errors import InvalidBundleError
-
-from .making import certificate, new_key, parsed, unread_certificate
+from testkit.ca.making import certificate, new_key, parsed, unread_certificate
 
 GOOD = b"-----BEGIN X-----\nAAEC\n-----END X-----\n"
 READ = Block("X", b"\0\1\2")

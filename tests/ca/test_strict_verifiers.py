@@ -20,9 +20,9 @@ from sentry_trio.ca.issue import IssuedCertificate, Issuer
 from sentry_trio.ca.keys import write_private_key
 from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.verify import verify
-from tests.go_x509 import GoX509
+from testkit.ca.making import DAY, HOUR, SKEW, certificate, openssl, stored
+from testkit.go_x509 import GoX509
 
-from .making import DAY, HOUR, SKEW, certificate, openssl, stored
 from .test_foreign import AUTHORITIES, IDENTITY, KEY, NOW, OTHER
 
 ROOT = Path(__file__).parents[2]

@@ -18,8 +18,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType, write_private_key
 from sentry_trio.ca.verify import verify, verify_public
 from sentry_trio.errors import InvalidBundleError, NotYetValidError
-
-from .making import (
+from testkit.ca.making import (
     ANY_USAGE,
     CLIENT_AUTH,
     DAY,

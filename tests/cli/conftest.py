@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Process, sentry_process
+from testkit.processes import Process, sentry_process
 
 Start = Callable[..., Process]
 

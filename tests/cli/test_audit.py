@@ -10,7 +10,7 @@ import pytest
 
 from sentry_trio.audit.chain import MAX_LINE, START, make_line, read_line
 from sentry_trio.cli import main
-from tests.audit.chains import chain, members
+from testkit.audit_chains import chain, members
 
 LINES = chain()
 LAST = read_line(LINES[-1].rstrip(b"\n")).link.hash

@@ -10,9 +10,9 @@ import jwt
 import pytest
 
 from sentry_trio.cli.jwts import ObtainedJwt, brief
+from testkit.hostile_tokens import encoded
 from tests.cli.conftest import Start
 from tests.cli.test_request import fails, request
-from tests.tokens.hostile import encoded
 
 FIRST, SECOND = "https://orders.example/a", "spiffe://td/ns/x/y"
 

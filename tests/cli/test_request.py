@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.authorities import made_bundle
+from testkit.authorities import made_bundle
 from tests.cli.conftest import Start
 
 _PEM = b"-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.authorities import LOOPBACK, wall_clock
+from testkit.authorities import LOOPBACK, wall_clock
 from tests.cli.conftest import Start
 
 PATIENCE = 30.0  # seconds for an exit that takes a few

@@ -23,9 +23,9 @@ import trio
 from sentry_trio.cli.status import _sight
 from sentry_trio.cli.status_flags import parse
 from sentry_trio.errors import InvalidConfigurationError
-from tests.authorities import serving, wall_clock
+from testkit.authorities import serving, wall_clock
+from testkit.processes import Process, sentry_process
 from tests.cli.conftest import Start
-from tests.processes import Process, sentry_process
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())

@@ -19,17 +19,16 @@ from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.client import Obtained, Workload, obtain
-from tests.authorities import LOOPBACK, SKEW, wall_clock
-from tests.go_modules import UnavailableError
-from tests.helm import chart, values
-from tests.helm.chart import CHART, Helm, HelmError, Values
-from tests.processes import Process
-
-from . import manifests
-from .admin import Manifest, RefusedError
-from .cluster import _ADMIN_TOKEN, Cluster
-from .control_plane import ACCOUNT, TRUST_DOMAIN, ControlPlane
-from .installing import NAME, Installation, eventually
+from testkit.authorities import LOOPBACK, SKEW, wall_clock
+from testkit.cluster import manifests
+from testkit.cluster.admin import Manifest, RefusedError
+from testkit.cluster.cluster import _ADMIN_TOKEN, Cluster
+from testkit.cluster.control_plane import ACCOUNT, TRUST_DOMAIN, ControlPlane
+from testkit.cluster.installing import NAME, Installation, eventually
+from testkit.go_modules import UnavailableError
+from testkit.helm import chart, values
+from testkit.helm.chart import CHART, Helm, HelmError, Values
+from testkit.processes import Process
 
 _SECRET = f"/api/v1/namespaces/{{}}/secrets/{NAME}"
 DEPLOYMENT = "/apis/apps/v1/namespaces/{}/deployments/dapr-sentry"

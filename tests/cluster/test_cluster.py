@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.go_modules import UnavailableError
-
-from . import binaries, manifests
-from .admin import Admin, RefusedError
-from .cluster import ISSUER, Cluster
+from testkit.cluster import binaries, manifests
+from testkit.cluster.admin import Admin, RefusedError
+from testkit.cluster.cluster import ISSUER, Cluster
+from testkit.go_modules import UnavailableError
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 

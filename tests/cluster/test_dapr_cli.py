@@ -17,16 +17,16 @@ from cryptography import x509
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from tests.authorities import SKEW, wall_clock
-from tests.dapr_cli import binary
-from tests.go_modules import UnavailableError
-from tests.helm.chart import HelmError
-from tests.helm.dapr_chart import VERSION, find_chart, served_chart
+from testkit.authorities import SKEW, wall_clock
+from testkit.cluster import manifests
+from testkit.cluster.admin import RefusedError
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.installing import NAME, eventually
+from testkit.dapr_cli import binary
+from testkit.go_modules import UnavailableError
+from testkit.helm.chart import HelmError
+from testkit.helm.dapr_chart import VERSION, find_chart, served_chart
 
-from . import manifests
-from .admin import RefusedError
-from .cluster import Cluster
-from .installing import NAME, eventually
 from .test_chart import Release, release
 
 __all__ = ["release"]  # the fixture

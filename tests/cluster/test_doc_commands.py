@@ -14,16 +14,15 @@ from typing import Final
 import pytest
 import trio
 
-from tests import doc_session
-from tests.go_modules import UnavailableError
-from tests.helm import chart
-from tests.helm.chart import Helm
-from tests.helm.dapr_chart import find_chart, served_chart
-from tests.pages import PAGES, Block, commands, shell
+from testkit import doc_session
+from testkit.cluster import binaries
+from testkit.cluster.cluster import _ADMIN_TOKEN, Cluster
+from testkit.doc_pages import PAGES, Block, commands, shell
+from testkit.go_modules import UnavailableError
+from testkit.helm import chart
+from testkit.helm.chart import Helm
+from testkit.helm.dapr_chart import find_chart, served_chart
 from tests.test_doc_commands import IN_CLUSTER, is_run
-
-from . import binaries
-from .cluster import _ADMIN_TOKEN, Cluster
 
 _NAMESPACE: Final = "dapr-system"  # as the pages have it
 _KINDS: Final = """kubectl apply -f - << 'END'

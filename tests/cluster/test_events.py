@@ -8,12 +8,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from sentry_trio.kube.events import EventRecorder, Involved, Reason
-from tests.authorities import wall_clock
-from tests.logged import Line, hear_logs
-
-from .admin import Manifest
-from .cluster import Cluster
-from .installing import DAPR_ROLE, NAME, ROLE, Installation, eventually, install
+from testkit.authorities import wall_clock
+from testkit.cluster.admin import Manifest
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.installing import DAPR_ROLE, NAME, ROLE, Installation, eventually, install
+from testkit.log_capture import Line, hear_logs
 
 
 @asynccontextmanager

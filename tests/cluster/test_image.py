@@ -13,16 +13,15 @@ import pytest
 import trio
 
 from sentry_trio.client import Authority, Workload, obtain
-from tests.authorities import LOOPBACK
-from tests.helm import dapr
-from tests.image import made
-from tests.image.container import CREDENTIALS, Contained, Mount, started
-from tests.image.dockerfile import Stage, UnavailableError
-
-from . import control_plane, manifests
-from .cluster import Cluster
-from .control_plane import ACCOUNT, ControlPlane
-from .installing import DAPR_ROLE
+from testkit.authorities import LOOPBACK
+from testkit.cluster import control_plane, manifests
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.control_plane import ACCOUNT, ControlPlane
+from testkit.cluster.installing import DAPR_ROLE
+from testkit.helm import dapr
+from testkit.image import made
+from testkit.image.container import CREDENTIALS, Contained, Mount, started
+from testkit.image.dockerfile import Stage, UnavailableError
 
 # Written last, and so in place of the chart's: what this machine needs.
 ELSEWHERE = (*LOOPBACK, "--log-as-json", "--log-level=info")

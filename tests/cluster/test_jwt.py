@@ -17,12 +17,11 @@ import trio
 from jwt.types import Options
 
 from sentry_trio.client import Authority, Workload, obtain
-from tests.processes import FAILED, Process
-
-from . import manifests
-from .cluster import Cluster
-from .control_plane import ControlPlane, install, state
-from .installing import eventually
+from testkit.cluster import manifests
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.control_plane import ControlPlane, install, state
+from testkit.cluster.installing import eventually
+from testkit.processes import FAILED, Process
 
 SERVING = "Running gRPC server on port "
 OIDC = "Starting OIDC HTTP server (insecure) on "

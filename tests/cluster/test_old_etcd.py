@@ -8,13 +8,13 @@ import pytest
 
 from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError
 from sentry_trio.stores.configuration_object import read_configuration_object
-from tests.go_modules import UnavailableError
-from tests.stores.crashing import NEW, OLD
+from testkit.cluster import binaries
+from testkit.cluster.cluster import Cluster, running
+from testkit.cluster.faults import faulty
+from testkit.cluster.installing import install
+from testkit.crashing import NEW, OLD
+from testkit.go_modules import UnavailableError
 
-from . import binaries
-from .cluster import Cluster, running
-from .faults import faulty
-from .installing import install
 from .test_secret import beside, parts_of, store_over
 
 

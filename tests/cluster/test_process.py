@@ -15,15 +15,14 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.images import OID
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.client import Obtained, RequestFailedError, Workload, obtain
-from tests.authorities import SKEW, wall_clock
-from tests.processes import FAILED, Process
-
-from . import manifests
-from .admin import Manifest
-from .cluster import Cluster
-from .control_plane import TRUST_DOMAIN, ControlPlane, install, state
-from .faults import SILENCE, faulty
-from .installing import NAME, eventually
+from testkit.authorities import SKEW, wall_clock
+from testkit.cluster import manifests
+from testkit.cluster.admin import Manifest
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.control_plane import TRUST_DOMAIN, ControlPlane, install, state
+from testkit.cluster.faults import SILENCE, faulty
+from testkit.cluster.installing import NAME, eventually
+from testkit.processes import FAILED, Process
 
 SERVING = "Running gRPC server on port "
 

@@ -15,11 +15,10 @@ from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
-from tests.authorities import SKEW, wall_clock
-from tests.ca.making import parsed
-
-from .cluster import Cluster
-from .control_plane import TRUST_DOMAIN, ControlPlane, install
+from testkit.authorities import SKEW, wall_clock
+from testkit.ca.making import parsed
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.control_plane import TRUST_DOMAIN, ControlPlane, install
 
 TIMES = 50
 REPLICAS = 3

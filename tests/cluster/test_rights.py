@@ -8,11 +8,10 @@ import pytest
 
 from sentry_trio.errors import ApiRefusedError
 from sentry_trio.kube.rights import PATH, MissingRightsError, check_rights, missing_rights, needed_rights, useful_rights
-from tests.logged import capture_logs
-
-from .admin import Manifest
-from .cluster import Cluster
-from .installing import CLUSTER_ROLE, DAPR_ROLE, NAME, ROLE, eventually, install
+from testkit.cluster.admin import Manifest
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.installing import CLUSTER_ROLE, DAPR_ROLE, NAME, ROLE, eventually, install
+from testkit.log_capture import capture_logs
 
 
 async def missing(

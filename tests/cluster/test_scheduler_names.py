@@ -14,11 +14,10 @@ from sentry_trio.kube import cluster_domain
 from sentry_trio.run import Surroundings, prepare_run
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
-from tests.authorities import wall_clock
-
-from . import manifests
-from .cluster import Cluster
-from .control_plane import TRUST_DOMAIN, install
+from testkit.authorities import wall_clock
+from testkit.cluster import manifests
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.control_plane import TRUST_DOMAIN, install
 
 
 async def test_the_names_end_in_the_dns_domain(

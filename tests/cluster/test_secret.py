@@ -16,12 +16,11 @@ from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.configuration_object import read_configuration_object, watch_configuration
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import Keys
-from tests.logged import capture_logs
-from tests.stores.crashing import NEW, NEXT, OLD
-
-from .cluster import Cluster
-from .faults import Fault, faulty
-from .installing import CLUSTER_ROLE, DAPR_ROLE, ROLE, Installation, eventually, install
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.faults import Fault, faulty
+from testkit.cluster.installing import CLUSTER_ROLE, DAPR_ROLE, ROLE, Installation, eventually, install
+from testkit.crashing import NEW, NEXT, OLD
+from testkit.log_capture import capture_logs
 
 NAMES = ("ca.crt", "issuer.crt", "issuer.key")
 

@@ -15,11 +15,10 @@ from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube import session as session_module
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.session import Session, open_session
-from tests.leftovers import nothing_left
-
-from . import manifests
-from .cluster import Cluster
-from .faults import SILENCE, Fault, Faults, answering, faulty
+from testkit.cluster import manifests
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.faults import SILENCE, Fault, Faults, answering, faulty
+from testkit.leftovers import nothing_left
 
 EVERYTHING = [manifests.rule(["*"], ["*"], group="*")]
 

@@ -19,15 +19,14 @@ from sentry_trio.status.look import Sight, look
 from sentry_trio.status.replicas import Place
 from sentry_trio.status.report import NotShown, Report, Stored
 from sentry_trio.stores.secret_content import Keys
-from tests.authorities import wall_clock
-from tests.processes import Process
+from testkit.authorities import wall_clock
+from testkit.cluster import manifests
+from testkit.cluster.admin import Manifest
+from testkit.cluster.cluster import _ADMIN_TOKEN, Cluster
+from testkit.cluster.control_plane import ControlPlane, install
+from testkit.cluster.installing import NAME
+from testkit.processes import Process
 from tests.status.test_replicas import answering
-
-from . import manifests
-from .admin import Manifest
-from .cluster import _ADMIN_TOKEN, Cluster
-from .control_plane import ControlPlane, install
-from .installing import NAME
 
 HERE: Place = answering(port1=None, port2=None)
 

@@ -14,11 +14,10 @@ from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.review import TokenReviewer
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.kube.verifier import LocalVerifier
-from tests.authorities import wall_clock
-
-from . import manifests
-from .checking import AUDIENCES, Checkers, Shop, checkers_over, resigned, session_of
-from .cluster import ISSUER, Cluster
+from testkit.authorities import wall_clock
+from testkit.cluster import manifests
+from testkit.cluster.checking import AUDIENCES, Checkers, Shop, checkers_over, resigned, session_of
+from testkit.cluster.cluster import ISSUER, Cluster
 
 MODES = pytest.mark.parametrize("mode", ["review", "local"])
 

@@ -14,11 +14,10 @@ from sentry_trio.errors import NotPermittedError
 from sentry_trio.kube.index import Index
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.validators.kubernetes import KubernetesValidator
-
-from . import manifests
-from .admin import Manifest, RefusedError
-from .checking import AUDIENCES, REVIEWS, checkers_over, resigned, session_of
-from .cluster import Cluster
+from testkit.cluster import manifests
+from testkit.cluster.admin import Manifest, RefusedError
+from testkit.cluster.checking import AUDIENCES, REVIEWS, checkers_over, resigned, session_of
+from testkit.cluster.cluster import Cluster
 
 READS = manifests.rule(["get", "list", "watch"], ["pods"])
 CONFIGURATIONS = manifests.rule(["get", "list", "watch"], ["configurations"], group="dapr.io")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.child import Child
-from tests.ports import free_port
+from testkit.cluster.child import Child
+from testkit.ports import free_port
 
 from .sidecars import is_healthy
 

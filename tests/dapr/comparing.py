@@ -7,7 +7,7 @@ that the case names, and each entry named must explain one: a difference that is
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from .differences import BY_ID
+from testkit.dapr.differences import BY_ID
 
 Fields = Mapping[str, str]
 

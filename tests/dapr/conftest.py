@@ -6,16 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.admin import Manifest
-from tests.cluster.cluster import CRDS, Cluster
-from tests.cluster.conftest import cluster
-from tests.go_modules import UnavailableError
+from testkit.cluster.admin import Manifest
+from testkit.cluster.cluster import CRDS, Cluster
+from testkit.dapr import binaries
+from testkit.dapr.binaries import Program
+from testkit.go_modules import UnavailableError
 
-from . import binaries
-from .binaries import Program
 from .ca_process import OURS
-
-__all__ = ["cluster"]
 
 
 def built(program: Program) -> Path:

@@ -13,9 +13,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 
-from tests.cluster import manifests
-from tests.cluster.admin import Manifest, RefusedError
-from tests.cluster.cluster import Cluster
+from testkit.cluster import manifests
+from testkit.cluster.admin import Manifest, RefusedError
+from testkit.cluster.cluster import Cluster
 
 from .conftest import built
 from .installed import Mesh

@@ -10,8 +10,8 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.jwt_key import generate_jwt_key
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from tests.authorities import SKEW, wall_clock
-from tests.ca.making import csr_pem
+from testkit.authorities import SKEW, wall_clock
+from testkit.ca.making import csr_pem
 
 TRUST_DOMAIN = "cluster.local"
 NAMESPACE = "dapr-system"

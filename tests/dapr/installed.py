@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.cluster import control_plane, manifests
-from tests.cluster.admin import Manifest
-from tests.cluster.child import Child
-from tests.cluster.cluster import Cluster
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.installing import DAPR_ROLE, ROLE
-from tests.ports import free_port
+from testkit.cluster import control_plane, manifests
+from testkit.cluster.admin import Manifest
+from testkit.cluster.child import Child
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.control_plane import ControlPlane
+from testkit.cluster.installing import DAPR_ROLE, ROLE
+from testkit.dapr import binaries
+from testkit.ports import free_port
 
-from . import binaries
 from .ca_process import OURS, RunningCA, running_ca
 from .conftest import built
 from .sidecars import is_healthy

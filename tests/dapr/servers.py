@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.ports import free_ports
+from testkit.ports import free_ports
 
 _PATIENCE: Final = 60.0  # seconds until a process counts as hanging
 _SERVING: Final = "Running gRPC server on port"

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from tests.cluster.child import Child
-from tests.ports import free_port
+from testkit.cluster.child import Child
+from testkit.ports import free_port
 
 _TIMEOUT: Final = 10.0  # seconds for one call
 

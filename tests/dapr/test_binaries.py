@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from . import binaries
+from testkit.dapr import binaries
+
 from .conftest import built
 
 PROGRAMS: list[binaries.Program] = ["daprd", "injector", "operator", "placement", "sentry"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.authorities import SKEW
+from testkit.authorities import SKEW
 
 from .asking import replies_or_outcomes
 from .comparing import Seen, compare, shown_by

@@ -14,13 +14,13 @@ import pytest
 import trio
 
 from sentry_trio.client import Authority, Workload, obtain
-from tests.cluster.admin import Manifest
-from tests.cluster.cluster import CRDS, Cluster
-from tests.integration.credentials import contents, two_issuers
-from tests.integration.subject import Subject
+from testkit.cluster.admin import Manifest
+from testkit.cluster.cluster import CRDS, Cluster
+from testkit.credentials import contents, two_issuers
+from testkit.dapr.binaries import Program
+from testkit.subject import Subject
 
 from . import injection
-from .binaries import Program
 from .ca_process import OURS
 from .injection import Application
 from .installed import TRUST_DOMAIN, Mesh, install

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
 from sentry_trio.ca.keys import PrivateKey, write_private_key
-from tests.authorities import SKEW, wall_clock
-from tests.ca.making import CA_USAGE, CLIENT_AUTH, DAY, HOUR, SERVER_AUTH, unread_certificate
+from testkit.authorities import SKEW, wall_clock
+from testkit.ca.making import CA_USAGE, CLIENT_AUTH, DAY, HOUR, SERVER_AUTH, unread_certificate
 
 from .asking import replies_or_outcomes
 from .comparing import Seen, compare, shown_by

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.authorities import SKEW
-from tests.ca.making import csr_pem, new_key, openssl
+from testkit.authorities import SKEW
+from testkit.ca.making import csr_pem, new_key, openssl
 from tests.ca.test_csr import request as openssl_request
 
 from .asking import Client, clients, reply_fields

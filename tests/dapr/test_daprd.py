@@ -13,8 +13,8 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.integration.credentials import KubeletVolume, two_issuers
-from tests.integration.subject import subject
+from testkit.credentials import KubeletVolume, two_issuers
+from testkit.subject import subject
 
 from .ca_process import running_ca
 from .sidecars import Address, identity, name_resolution, sidecar

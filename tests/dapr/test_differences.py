@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from testkit.dapr.differences import BY_ID, DIFFERENCES
+from testkit.dapr.differences.entry import Difference
+
 from . import (
     test_command_line,
     test_configuration,
@@ -19,8 +22,6 @@ from . import (
     test_sign,
 )
 from .comparing import Seen, compare
-from .differences import BY_ID, DIFFERENCES
-from .differences.entry import Difference
 
 ROOT = Path(__file__).parents[2]
 ALWAYS_SEEN: dict[str, tuple[str, ...]] = {

@@ -13,8 +13,8 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.pem import write_block
 from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError
-from tests.authorities import wall_clock
-from tests.ca.foreign import DATA, corpus
+from testkit.authorities import wall_clock
+from testkit.ca.foreign import DATA, corpus
 from tests.ca.test_corpus import LENIENT
 
 from .comparing import Fields, Seen, compare, shown_by

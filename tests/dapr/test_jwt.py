@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.authorities import SKEW
+from testkit.authorities import SKEW
 
 from .asking import Client, clients, replies_or_outcomes, reply_fields
 from .comparing import Seen, compare, shown_by

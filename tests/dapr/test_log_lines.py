@@ -15,9 +15,9 @@ import pytest
 import trustme
 
 from sentry_trio.client import Authority, Workload, obtain
-from tests.oidc.served import write_pair
-from tests.ports import free_port
-from tests.processes import Process
+from testkit.oidc.served import write_pair
+from testkit.ports import free_port
+from testkit.processes import Process
 
 Record = tuple[str, str, str]
 """Message, level and scope."""

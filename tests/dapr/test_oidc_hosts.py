@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 import trio
 
-from tests.oidc.served import made_key, published, serving, write_pair
-from tests.ports import free_ports
+from testkit.oidc.served import made_key, published, serving, write_pair
+from testkit.ports import free_ports
 
 PATHS: Final = ("/.well-known/openid-configuration", "/jwks.json")
 ADDRESS: Final = "127.0.0.1"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.authorities import SKEW
+from testkit.authorities import SKEW
 
 from .asking import Client, clients, reply_fields
 from .comparing import Seen, compare, shown_by

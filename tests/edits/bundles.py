@@ -5,8 +5,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.verify import verify
-from tests.authorities import wall_clock
-from tests.ca.making import DAY, HOUR, certificate, stored
+from testkit.authorities import wall_clock
+from testkit.ca.making import DAY, HOUR, certificate, stored
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:

@@ -11,8 +11,8 @@ from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.certificates import Certificate, write_certificates
 from sentry_trio.ca.keys import write_private_key
 from sentry_trio.telemetry.metrics import RestartFailure
-from tests.authorities import made_csr
-from tests.ca.making import CLIENT_AUTH, HOUR, small_rsa, stored
+from testkit.authorities import made_csr
+from testkit.ca.making import CLIENT_AUTH, HOUR, small_rsa, stored
 from tests.edits.bundles import GOOD, ISSUER_KEY, LONG_AGO, NOW, OTHER_KEY, OTHER_ROOT_KEY, ROOT_KEY, issuer, root
 from tests.edits.place import ANCHORS, BINARY, CHAIN, CREDENTIALS, KEY, BadEdit, Edit, Place, put_better, write
 

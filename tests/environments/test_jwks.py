@@ -12,7 +12,7 @@ from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators.jwks.keyset import KeySet
-from tests.logged import Line, capture_logs, hear_logs
+from testkit.log_capture import Line, capture_logs, hear_logs
 from tests.validators.jwks.test_validator import jwk
 
 NOT_ANY = (

@@ -23,9 +23,9 @@ from sentry_trio.errors import InvalidBundleError, StoreError
 from sentry_trio.grpc.wire import frame_message
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.settings.options import Options, parse_options
-from tests.authorities import LOOPBACK, made_csr
-from tests.grpc.raw import peering, request_head
-from tests.oidc.relying_party import verified
+from testkit.authorities import LOOPBACK, made_csr
+from testkit.grpc.raw import peering, request_head
+from testkit.oidc.relying_party import verified
 
 CSR = made_csr()
 

@@ -18,7 +18,7 @@ from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
-from tests.logged import Line, capture_logs
+from testkit.log_capture import Line, capture_logs
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = 86400.0

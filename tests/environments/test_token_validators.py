@@ -16,7 +16,7 @@ from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Vouched
 from sentry_trio.validators.jwks.keyset import PAUSE, KeySet
-from tests.logged import capture_logs
+from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_keyset import Remote
 from tests.validators.jwks.test_validator import NOW, request, token
 

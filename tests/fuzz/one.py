@@ -11,10 +11,10 @@ import atheris
 
 with atheris.instrument_imports(include=["sentry_trio", "yaml"]):
     # Whatever imports the package is imported here: modules that are loaded already stay as they are.
-    from tests.ca.mutants import mutate, requests, signed_again
+    from testkit.ca.mutants import mutate, requests, signed_again
+    from testkit.go_modules import UnavailableError
+    from testkit.go_x509 import GoX509, go_x509
     from tests.fuzz.targets import TARGETS, inputs
-    from tests.go_modules import UnavailableError
-    from tests.go_x509 import GoX509, go_x509
 
 _DER = {"certificate": mutate, "request": signed_again}
 """Targets that Go's reader judges, and how their inputs are changed."""

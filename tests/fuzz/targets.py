@@ -31,9 +31,9 @@ from sentry_trio.validators.jwks.claims import check_claims
 from sentry_trio.validators.jwks.keyset import SourceError
 from sentry_trio.validators.jwks.sources import _decoded, _read
 from sentry_trio.validators.jwks.validator import JwksValidator
-from tests.ca.foreign import DATA, corpus
+from testkit.ca.foreign import DATA, corpus
+from testkit.go_x509 import GoX509
 from tests.ca.test_go import FOUND_LATER, fields_or_error, key_or_error
-from tests.go_x509 import GoX509
 
 NOW: Final = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 _NAMES: Final = AlternativeNames(("a.dapr-system.svc",), ("spiffe://cluster.local/ns/dapr-system/dapr-sentry",))

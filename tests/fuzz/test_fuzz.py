@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 
 from sentry_trio.errors import InvalidBundleError
-from tests.ca.foreign import corpus
-from tests.ca.mutants import elements, mutate
-from tests.go_modules import UnavailableError
-from tests.go_x509 import GoX509, go_x509
+from testkit.ca.foreign import corpus
+from testkit.ca.mutants import elements, mutate
+from testkit.go_modules import UnavailableError
+from testkit.go_x509 import GoX509, go_x509
 
 from .targets import TARGETS, inputs, only
 

@@ -9,10 +9,9 @@ import trio
 from google.protobuf.wrappers_pb2 import StringValue
 
 from sentry_trio.grpc import Limits
-from tests.attackers import KINDS, Course, Target, attacking
-
-from .conftest import Served, serving
-from .raw import peering
+from testkit.attackers import KINDS, Course, Target, attacking
+from testkit.grpc.raw import peering
+from testkit.grpc.toys import Served, serving
 
 MOMENT = 0.5  # virtual seconds, for what is to be at once
 

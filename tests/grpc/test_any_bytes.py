@@ -8,8 +8,8 @@ from hyperframe.frame import DataFrame, HeadersFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .conftest import Served
-from .raw import Peer, peering, request_head, text
+from testkit.grpc.raw import Peer, peering, request_head, text
+from testkit.grpc.toys import Served
 
 T = TypeVar("T")
 

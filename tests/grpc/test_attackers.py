@@ -7,10 +7,10 @@ from h2.errors import ErrorCodes
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
-from tests.attackers import KINDS, attacking
+from testkit.attackers import KINDS, attacking
+from testkit.grpc.toys import serving
 
 from .besieged import answers_at_once, besieged, over, target_of
-from .conftest import serving
 
 # --- handshakes
 

@@ -8,10 +8,10 @@ from h2.errors import ErrorCodes
 from trio.testing import MockClock
 
 from sentry_trio.grpc import Limits
-from tests.attackers import KINDS, Course, Pace, again
+from testkit.attackers import KINDS, Course, Pace, again
+from testkit.grpc.toys import open_descriptors, serving
 
 from .besieged import answers_at_once, besieged, message, target_of
-from .conftest import open_descriptors, serving
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from hyperframe.frame import DataFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
-from tests.attackers import KINDS, Pace, attacking
+from testkit.attackers import KINDS, Pace, attacking
+from testkit.grpc.raw import peering, request_head, text
+from testkit.grpc.toys import serving
 
 from .besieged import MOMENT, answers_at_once, besieged, message, over, target_of
-from .conftest import serving
-from .raw import peering, request_head, text
 
 # --- calls
 

@@ -16,9 +16,8 @@ from trio.testing import MockClock
 
 from sentry_trio.grpc import Call
 from sentry_trio.grpc.connection import Connection
-
-from .conftest import Served, serving, unary
-from .raw import peering, request_head, text
+from testkit.grpc.raw import peering, request_head, text
+from testkit.grpc.toys import Served, serving, unary
 
 
 async def test_a_call_is_answered(served: Served) -> None:

@@ -14,9 +14,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from sentry_trio.grpc import Limits
-
-from .conftest import Served, serving, unary
-from .raw import client_context
+from testkit.grpc.raw import client_context
+from testkit.grpc.toys import Served, serving, unary
 
 T = TypeVar("T")
 

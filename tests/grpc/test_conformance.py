@@ -9,8 +9,8 @@ from h2.events import ResponseReceived, StreamReset
 from hyperframe.frame import DataFrame
 from trio.testing import wait_all_tasks_blocked
 
-from .conftest import Served
-from .raw import Headers, Peer, peering, request_head, text
+from testkit.grpc.raw import Headers, Peer, peering, request_head, text
+from testkit.grpc.toys import Served
 
 
 async def _answered(peer: Peer, head: Headers, body: bytes) -> tuple[int, str]:

@@ -32,9 +32,8 @@ from hyperframe.frame import (
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
-
-from .conftest import Served, serving
-from .raw import Peer, peering, request_head, text
+from testkit.grpc.raw import Peer, peering, request_head, text
+from testkit.grpc.toys import Served, serving
 
 Misdeed = Callable[[Peer], list[Frame | bytes]]
 # hyperframe would not make it.

@@ -15,9 +15,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits, open_listener
 from sentry_trio.grpc.connection import Connection
+from testkit.grpc.raw import Peer, Recorder, peering, request_head, text
+from testkit.grpc.toys import Served, open_descriptors, serving, unary
 
-from .conftest import Served, open_descriptors, serving, unary
-from .raw import Peer, Recorder, peering, request_head, text
 from .test_connection import DATA_ON_STREAM_0
 
 LIMITS = Limits(handshake_timeout=5, drain_timeout=10, goodbye_timeout=1)

@@ -15,9 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 from sentry_trio.grpc import Limits
 from sentry_trio.grpc.call import Call
 from sentry_trio.grpc.refusal import Refusal
-
-from .conftest import serving
-from .raw import peering, request_head, text
+from testkit.grpc.raw import peering, request_head, text
+from testkit.grpc.toys import serving
 
 LIMIT = 256 * 1024
 LIMITS = Limits(message_bytes=LIMIT, unread_bytes=2 * LIMIT, unread_bytes_in_all=4 * LIMIT)

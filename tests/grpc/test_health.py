@@ -17,9 +17,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from sentry_trio.grpc import Limits, open_listener, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.grpc.wire import frame_message
-
-from .conftest import ANCHORS, CONTEXT, Toys
-from .raw import Peer, peering, request_head
+from testkit.grpc.raw import Peer, peering, request_head
+from testkit.grpc.toys import ANCHORS, CONTEXT, Toys
 
 UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = range(4)
 T = TypeVar("T")

@@ -9,9 +9,8 @@ from hyperframe.frame import DataFrame, RstStreamFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
-
-from .conftest import Served, serving
-from .raw import Peer, peering, request_head
+from testkit.grpc.raw import Peer, peering, request_head
+from testkit.grpc.toys import Served, serving
 
 WHY = b"gRPC is called with POST\n"
 

@@ -11,9 +11,8 @@ from grpclib.const import Handler
 from trio.testing import MockClock
 
 from sentry_trio.grpc import Limits, Observer, open_listener, serve_grpc
-
-from .conftest import CONTEXT, Toys, open_descriptors, serving
-from .raw import peering
+from testkit.grpc.raw import peering
+from testkit.grpc.toys import CONTEXT, Toys, open_descriptors, serving
 
 IPV6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no IPv6")
 

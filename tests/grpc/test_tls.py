@@ -12,9 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits, server_context
 from sentry_trio.grpc.tls import HandshakeFailedError, TLSTransport
-
-from .conftest import AUTHORITY, CONTEXT, IDENTITY, Served, open_descriptors, serving
-from .raw import client_context, connect, peering
+from testkit.grpc.raw import client_context, connect, peering
+from testkit.grpc.toys import AUTHORITY, CONTEXT, IDENTITY, Served, open_descriptors, serving
 
 Client = trio.SSLStream[trio.SocketStream]
 

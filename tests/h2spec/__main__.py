@@ -6,8 +6,8 @@ from pathlib import Path
 
 import trio
 
-from tests.go_modules import UnavailableError
-from tests.grpc.conftest import serving
+from testkit.go_modules import UnavailableError
+from testkit.grpc.toys import serving
 
 from .conformance import EXCEPTIONS, build, examine
 

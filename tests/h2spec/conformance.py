@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import trio
 
-from tests.go_modules import GoModule
+from testkit.go_modules import GoModule
 
 _CASES: Final = 146  # of the version that go.mod pins: fewer were not run, whatever the report says
 _SECONDS: Final = 2  # that a server may take to react

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.go_modules import UnavailableError
-from tests.grpc.conftest import serving
+from testkit.go_modules import UnavailableError
+from testkit.grpc.toys import serving
 
 from .conformance import Report, build, examine, read_report
 

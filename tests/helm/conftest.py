@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.go_modules import UnavailableError
-
-from . import chart
-from .chart import Helm
+from testkit.go_modules import UnavailableError
+from testkit.helm import chart
+from testkit.helm.chart import Helm
 
 
 @pytest.fixture(scope="session")

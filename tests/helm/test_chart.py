@@ -8,9 +8,8 @@ import yaml
 
 from sentry_trio.kube.rights import Right, needed_rights, useful_rights
 from sentry_trio.settings.options import Mode, parse_options
-
-from . import schemas, values
-from .chart import CHART, NAMESPACE, Helm, HelmError, Manifest, Rendered
+from testkit.helm import schemas, values
+from testkit.helm.chart import CHART, NAMESPACE, Helm, HelmError, Manifest, Rendered
 
 
 def test_lint(helm: Helm) -> None:

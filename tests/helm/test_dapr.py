@@ -3,9 +3,8 @@
 import pytest
 
 from sentry_trio.settings.options import parse_options
-
-from . import dapr
-from .chart import NAMESPACE, Helm
+from testkit.helm import dapr
+from testkit.helm.chart import NAMESPACE, Helm
 
 
 @pytest.mark.parametrize("name", dapr.ROWS)

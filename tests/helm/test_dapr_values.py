@@ -7,8 +7,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from .chart import Helm, HelmError, Values
-from .dapr_chart import find_chart
+from testkit.helm.chart import Helm, HelmError, Values
+from testkit.helm.dapr_chart import find_chart
 
 _PEM: Final = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from . import made
-from .dockerfile import Stage, UnavailableError
+from testkit.image import made
+from testkit.image.dockerfile import Stage, UnavailableError
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,9 @@ from sentry_trio import __version__
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.client import Authority, Obtained, Workload, obtain
-from tests.authorities import SKEW, wall_clock
-
-from .container import CREDENTIALS, Contained, Mount, run, serving, started
-from .dockerfile import Stage
+from testkit.authorities import SKEW, wall_clock
+from testkit.image.container import CREDENTIALS, Contained, Mount, run, serving, started
+from testkit.image.dockerfile import Stage
 
 SERVING = "Running gRPC server on port "
 

@@ -11,11 +11,10 @@ import pytest
 import trustme
 
 from sentry_trio.client import Authority, Workload, obtain
-from tests.authorities import LOOPBACK
-from tests.helm import dapr
-
-from .container import CREDENTIALS, Contained, Mount, started
-from .dockerfile import Stage
+from testkit.authorities import LOOPBACK
+from testkit.helm import dapr
+from testkit.image.container import CREDENTIALS, Contained, Mount, started
+from testkit.image.dockerfile import Stage
 
 # Written last, and so in place of the chart's: what this machine needs, and no cluster.
 ELSEWHERE = ("--mode=standalone", *LOOPBACK, "--log-as-json")

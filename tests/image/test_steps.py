@@ -8,8 +8,7 @@ import pytest
 
 from image import libraries, packages
 from image.errors import ImageError, run
-
-from .dockerfile import PROJECT
+from testkit.image.dockerfile import PROJECT
 
 
 def _image(*arguments: str) -> subprocess.CompletedProcess[str]:

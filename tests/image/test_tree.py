@@ -12,8 +12,8 @@ from types import CodeType
 
 import yaml
 
-from .dockerfile import PROJECT, Stage, instructions
-from .made import EPOCH
+from testkit.image.dockerfile import PROJECT, Stage, instructions
+from testkit.image.made import EPOCH
 
 SHELLS = {"sh", "ash", "bash", "dash", "zsh", "busybox", "env"}
 TOOLS = {

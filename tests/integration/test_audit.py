@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import hashes
 
 from sentry_trio.cli import main
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, obtain
-from tests.authorities import LOOPBACK
-from tests.integration.subject import SERVING, SPIFFE_ID, Subject, subject
-from tests.processes import sentry_process
+from testkit.authorities import LOOPBACK
+from testkit.processes import sentry_process
+from testkit.subject import SERVING, SPIFFE_ID, Subject, subject
 
 Line = dict[str, Any]
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.c2VjcmV0LWNsYWltcw.c2VjcmV0LXNpZ25hdHVyZQ"

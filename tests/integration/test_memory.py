@@ -3,10 +3,9 @@
 import time
 from pathlib import Path
 
-from tests.clients import grpc_go
-
-from .credentials import ANCHORS, KubeletVolume, two_issuers
-from .subject import SPIFFE_ID, Subject, subject
+from testkit.clients import grpc_go
+from testkit.credentials import ANCHORS, KubeletVolume, two_issuers
+from testkit.subject import SPIFFE_ID, Subject, subject
 
 WARM, MORE = 4_000, 8_000  # calls
 GROWTH = 4 * 1024  # KiB: half a KiB for each call, less than anything that a call could leave behind

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from sentry_trio.ca.bundle import StoredBundle
-from tests.clients import grpc_go
-from tests.integration.credentials import ANCHORS, KubeletVolume, PlainFiles, Put, issuer_digest, two_issuers
-from tests.integration.subject import SPIFFE_ID, Subject, subject
-from tests.processes import FAILED
+from testkit.clients import grpc_go
+from testkit.credentials import ANCHORS, KubeletVolume, PlainFiles, Put, issuer_digest, two_issuers
+from testkit.processes import FAILED
+from testkit.subject import SPIFFE_ID, Subject, subject
 
 # A swap takes 0.4 s, most of it the watcher's quiet time, and twice that on two busy cores: the number is what a test
 # run can afford. `SWAPS=100 make unit` for more, `make soak` for a thousand restarts.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sentry_trio.errors import NotPermittedError
 from sentry_trio.kube.claims import Header, encode_token, is_name, read_claims, read_header
 from sentry_trio.tokens.compact import LONGEST
-from tests.kube.fake_review import AUDIENCES, BORN, ISSUER, UID, Signer, claims
+from testkit.kube.fake_review import AUDIENCES, BORN, ISSUER, UID, Signer, claims
 
 
 def encoded(document: bytes) -> bytes:

@@ -13,8 +13,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.kube.cluster_domain import API_SERVER, ClusterDomain
-from tests.go_modules import GoModule, UnavailableError
-from tests.logged import Line, hear_logs
+from testkit.go_modules import GoModule, UnavailableError
+from testkit.log_capture import Line, hear_logs
 
 HERE = Path(__file__).parent
 NAME = f"{API_SERVER}.cluster.example"

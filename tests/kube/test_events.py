@@ -10,8 +10,8 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.kube.events import WAITING, EventRecorder, Involved, Reason
-from tests.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
-from tests.logged import capture_logs
+from testkit.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
+from testkit.log_capture import capture_logs
 
 BUNDLE = Involved("Secret", "dapr-trust-bundle")
 START = datetime(2026, 11, 22, 19, 41, 15, tzinfo=UTC)

@@ -5,8 +5,8 @@ from trio.testing import MockClock
 
 from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.following import Followed, follow
-from tests.kube.fakes import SECRET, FakeApi, Fault, installed
-from tests.logged import capture_logs
+from testkit.kube.fakes import SECRET, FakeApi, Fault, installed
+from testkit.log_capture import capture_logs
 
 FOLLOWED = Followed(SECRET.rpartition("/")[0], "dapr-trust-bundle")
 TOO_LARGE = "504 Timeout: Too large resource version"

@@ -7,8 +7,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from sentry_trio.errors import ApiUnavailableError
 from sentry_trio.kube import live
 from sentry_trio.kube.index import REMEMBERED, Index
-
-from .objects import CONFIGURATIONS, Failure, Objects, away, forbidden, pod
+from testkit.kube.objects import CONFIGURATIONS, Failure, Objects, away, forbidden, pod
 
 ONE = "/api/v1/namespaces/default/pods"
 

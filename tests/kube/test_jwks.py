@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentry_trio.kube.jwks import InvalidKeysError, read_issuer, read_keys
-from tests.kube.fake_review import P256_KEY, RSA_KEY, Signer
+from testkit.kube.fake_review import P256_KEY, RSA_KEY, Signer
 
 RSA = {"RS256", "RS384", "RS512"}
 

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.keys import DISCOVERY, JWKS, ClusterKeys
-from tests.kube.fake_review import ISSUER, FakeApi, Signer
-from tests.logged import capture_logs
+from testkit.kube.fake_review import ISSUER, FakeApi, Signer
+from testkit.log_capture import capture_logs
 
 READ = [DISCOVERY, JWKS]
 SECOND = Signer(kid="second").jwk()

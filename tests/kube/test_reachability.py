@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.reachability import Reachability, wait_reachable
-from tests.logged import Line, capture_logs
+from testkit.log_capture import Line, capture_logs
 
 AWAY = ApiUnreachableError("GET /api: cannot connect to 10.0.0.1:443: Connection refused")
 MEANWHILE = "retrying, known pods still get certificates"

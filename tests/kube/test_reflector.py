@@ -12,10 +12,9 @@ from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError
 from sentry_trio.kube.pods import PODS, Pod, PodReader
 from sentry_trio.kube.reflector import LONGEST_PAUSE, Kind, Reflector
-from tests.logged import capture_logs
-
-from .objects import PODS as PATH
-from .objects import Failure, Objects, away, busy, expired, forbidden, pod
+from testkit.kube.objects import PODS as PATH
+from testkit.kube.objects import Failure, Objects, away, busy, expired, forbidden, pod
+from testkit.log_capture import capture_logs
 
 
 @pytest.fixture

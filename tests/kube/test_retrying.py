@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.retrying import persist
-from tests.kube.fakes import refused, unavailable
+from testkit.kube.fakes import refused, unavailable
 
 
 async def test_an_answer_is_handed_on(autojump_clock: MockClock) -> None:

@@ -12,8 +12,8 @@ from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
 from sentry_trio.kube.review import TokenReviewer
 from sentry_trio.kube.tokens import Caller
-from tests.kube.fake_review import AUDIENCES, UID, FakeApi, Signer, Status, good, wall
-from tests.logged import capture_logs
+from testkit.kube.fake_review import AUDIENCES, UID, FakeApi, Signer, Status, good, wall
+from testkit.log_capture import capture_logs
 
 SIGNER = Signer()
 TOKEN = SIGNER.token()

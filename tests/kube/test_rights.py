@@ -16,8 +16,8 @@ from sentry_trio.kube.rights import (
     needed_rights,
     useful_rights,
 )
-from tests.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
-from tests.logged import Line, capture_logs
+from testkit.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
+from testkit.log_capture import Line, capture_logs
 
 NEEDED = needed_rights(NAMESPACE, bundle="dapr-trust-bundle", configuration="daprsystem")
 USEFUL = useful_rights(NAMESPACE, bundle="dapr-trust-bundle")

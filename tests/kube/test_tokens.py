@@ -7,7 +7,7 @@ import pytest
 from sentry_trio.errors import NotPermittedError
 from sentry_trio.kube.claims import Claims, read_claims
 from sentry_trio.kube.tokens import Caller, audiences, caller_of, read_subject
-from tests.kube.fake_review import UID, Signer
+from testkit.kube.fake_review import UID, Signer
 
 CLAIMS = read_claims(Signer().token().encode())
 UNSTRUCTURED = "provided token is not a properly structured service account token"

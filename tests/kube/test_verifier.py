@@ -20,7 +20,7 @@ from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.kube.verifier import LocalVerifier
 from sentry_trio.tokens.compact import LONGEST
-from tests.kube.fake_review import AUDIENCES, BORN, ISSUER, P256_KEY, RSA_KEY, UID, FakeApi, Signer, claims, wall
+from testkit.kube.fake_review import AUDIENCES, BORN, ISSUER, P256_KEY, RSA_KEY, UID, FakeApi, Signer, claims, wall
 
 SIGNER = Signer()
 TOKEN = SIGNER.token()

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.watch_health import STEADY, WatchHealth
-from tests.logged import capture_logs
+from testkit.log_capture import capture_logs
 
 CUT = ApiUnavailableError("cut")
 FORBIDDEN = ApiRefusedError("403", status=403, reason="Forbidden")

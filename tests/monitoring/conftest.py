@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.go_modules import UnavailableError
-
-from . import binaries
-from .binaries import Binaries
+from testkit.go_modules import UnavailableError
+from testkit.monitoring import binaries
+from testkit.monitoring.binaries import Binaries
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from .binaries import Binaries
+from testkit.monitoring.binaries import Binaries
+
 from .cases import CASES, Case
 
 ROOT = Path(__file__).parents[2]

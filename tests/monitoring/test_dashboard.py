@@ -12,11 +12,10 @@ import pytest
 
 from sentry_trio.client import Authority, RequestFailedError, Workload, obtain
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from tests.integration.subject import SPIFFE_ID, Subject, subject
-
-from .binaries import Binaries
-from .expressions import DASHBOARD, FILES, PANELS, all_expressions
-from .server import QueryError, Server, prometheus
+from testkit.monitoring.binaries import Binaries
+from testkit.monitoring.expressions import DASHBOARD, FILES, PANELS, all_expressions
+from testkit.monitoring.server import QueryError, Server, prometheus
+from testkit.subject import SPIFFE_ID, Subject, subject
 
 UNITS = {"short", "s", "percentunit", "reqps", "cps", "bytes"}
 WINDOW = "15s"

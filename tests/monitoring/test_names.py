@@ -11,10 +11,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sentry_trio.telemetry.metrics import SignFailure
-from tests.processes import sentry_process
+from testkit.monitoring.expressions import (
+    OWN_SERIES,
+    TARGET_LABELS,
+    NotUnderstoodError,
+    Selector,
+    all_expressions,
+    names_in,
+)
+from testkit.processes import sentry_process
 from tests.telemetry.test_metrics_page import TOLD
-
-from .expressions import OWN_SERIES, TARGET_LABELS, NotUnderstoodError, Selector, all_expressions, names_in
 
 EXPRESSIONS = all_expressions()
 # There once they have happened: what the page of metrics says of them, which is held to the code, has to do.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.oidc.served import write_pair
-from tests.processes import sentry_process
+from testkit.oidc.served import write_pair
+from testkit.processes import sentry_process
 
 ON = ("--jwt-enabled", "--jwt-signing-algorithm=ES256", "--oidc-enabled", "--oidc-server-listen-address=127.0.0.1")
 PLAIN = "--oidc-server-tls-enabled=false"

@@ -15,10 +15,10 @@ import trio
 import trustme
 
 from sentry_trio.client import Workload, obtain
-from tests.authorities import serving as authority
-from tests.oidc.relying_party import verified
-from tests.oidc.served import AUTHORITY, made_key, made_token, published, serving, write_pair
-from tests.tokens.hostile import sealed
+from testkit.authorities import serving as authority
+from testkit.hostile_tokens import sealed
+from testkit.oidc.relying_party import verified
+from testkit.oidc.served import AUTHORITY, made_key, made_token, published, serving, write_pair
 from tests.web.test_discovery import ALGORITHMS
 
 
@@ -167,7 +167,7 @@ async def test_an_authority_of_every_algorithm(
 async def test_as_a_process(tmp_path: Path, ca_file: str, port: int) -> None:
     issuer = f"https://localhost:{port}"
     key = made_key("ES256")
-    command = [sys.executable, "-m", "tests.oidc.relying_party", issuer, ca_file, "public"]
+    command = [sys.executable, "-m", "testkit.oidc.relying_party", issuer, ca_file, "public"]
     async with serving(tmp_path, "--oidc-server-listen-port", str(port), jwt_issuer=issuer) as served:
         served.server.publish(published(key, "ES256", "one"))
         token = made_token(key, "ES256", "one", issuer).encode()

@@ -20,10 +20,10 @@ from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Target
 from sentry_trio.web.listen import Address
-from tests.authorities import LOOPBACK
-from tests.logged import capture_logs
-from tests.oidc.served import AUTHORITY, Served, serving, write_pair
-from tests.web.client import ask
+from testkit.authorities import LOOPBACK
+from testkit.http_client import ask
+from testkit.log_capture import capture_logs
+from testkit.oidc.served import AUTHORITY, Served, serving, write_pair
 
 KEYS = PublishedKeys(jwks=b'{"keys":[]}', algorithm="RS256")
 REQUEST = b"HEAD /jwks.json HTTP/1.1\r\nhost: x\r\n\r\n"

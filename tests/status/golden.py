@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from sentry_trio.status.report import NotShown, Report
-from tests.ca.making import DAY, HOUR, NOW
+from testkit.ca.making import DAY, HOUR, NOW
 
 from .making import (
     ANCHOR,

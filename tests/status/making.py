@@ -8,7 +8,7 @@ from sentry_trio.ca.lineage import Link
 from sentry_trio.status.figures import Figures
 from sentry_trio.status.health import Health
 from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
-from tests.ca.making import DAY, HOUR, NOW
+from testkit.ca.making import DAY, HOUR, NOW
 
 YEAR = 365 * DAY
 ANCHOR, MIDDLE, ISSUER, SERVING = (letter * 64 for letter in "abcd")

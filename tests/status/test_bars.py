@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from sentry_trio.status.bars import bar, duration, part_left, words
-from tests.ca.making import DAY, HOUR, NOW
+from testkit.ca.making import DAY, HOUR, NOW
 
 from .making import ANCHOR, link
 

@@ -9,8 +9,7 @@ from sentry_trio.status.http import MOST_BYTES, NotAnsweredError
 from sentry_trio.status.replicas import Absent, Place
 from sentry_trio.status.report import HiddenError
 from sentry_trio.stores.secret_content import Keys
-
-from .cluster_api import AWAY, BUNDLE, FORBIDDEN, NOT_FOUND, SECRET_KEY, PodsApi
+from testkit.kube.pods_api import AWAY, BUNDLE, FORBIDDEN, NOT_FOUND, SECRET_KEY, PodsApi
 
 
 def cluster(api: PodsApi, *, own_pod: str | None = None) -> Cluster:

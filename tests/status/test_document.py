@@ -10,7 +10,7 @@ import pytest
 from sentry_trio.status.document import document
 from sentry_trio.status.judging import Cause, judge
 from sentry_trio.status.report import NotShown, Report
-from tests.ca.making import HOUR, NOW
+from testkit.ca.making import HOUR, NOW
 
 from .making import ANCHOR, figures, published, replica, report, stored, unreachable
 

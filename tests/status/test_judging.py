@@ -7,7 +7,7 @@ import pytest
 
 from sentry_trio.status.judging import Agreement, Verdict, judge
 from sentry_trio.status.report import NotShown, Report
-from tests.ca.making import DAY, HOUR, NOW
+from testkit.ca.making import DAY, HOUR, NOW
 
 from .making import (
     ANCHOR,

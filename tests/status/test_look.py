@@ -14,9 +14,9 @@ from sentry_trio.status.replicas import Place
 from sentry_trio.status.report import NotShown, Published, Report, Stored
 from sentry_trio.stores.disk import Disk
 from sentry_trio.stores.secret_content import Keys
-from tests.ca.making import NOW
+from testkit.ca.making import NOW
+from testkit.kube.pods_api import FORBIDDEN, PodsApi
 
-from .cluster_api import FORBIDDEN, PodsApi
 from .test_replicas import HEALTH, METRICS, answering
 
 HERE = answering(port1=HEALTH, port2=METRICS)

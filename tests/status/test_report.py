@@ -8,7 +8,7 @@ from sentry_trio.ca.certificates import fingerprint, write_certificates
 from sentry_trio.ca.verify import verify
 from sentry_trio.status.report import read_published, read_stored
 from sentry_trio.stores.public import PublicParts
-from tests.ca.making import DAY, NOW, certificate, new_key, stored
+from testkit.ca.making import DAY, NOW, certificate, new_key, stored
 
 ROOT_KEY, KEY, OTHER_KEY = new_key(), new_key(), new_key()
 ROOT = certificate("root", ROOT_KEY)

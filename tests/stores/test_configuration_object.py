@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError, StoreError
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.configuration_object import read_configuration_object, watch_configuration
-from tests.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
+from testkit.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
 
 PATH = f"/apis/dapr.io/v1alpha1/namespaces/{NAMESPACE}/configurations"
 PREFIX = 'loading default config. couldn\'t find config name "daprsystem": '

@@ -8,14 +8,14 @@ import pytest
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.stores.files import FileStore
-from tests.stores.crashing import NEW, NEXT, OLD, paths
+from testkit.crashing import NEW, NEXT, OLD, paths
 
 ROOT = Path(__file__).parents[2]
 
 
 def crash_everywhere(directory: Path, before: str) -> list[Path]:
     """The directories that killed saves have left, in the order of the crash points; in the last one the save ended."""
-    subprocess.run([sys.executable, "-m", "tests.stores.crashing", str(directory), before], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "testkit.crashing", str(directory), before], cwd=ROOT, check=True)
     return sorted(directory.iterdir(), key=lambda path: int(path.name))
 
 

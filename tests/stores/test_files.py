@@ -16,7 +16,7 @@ from sentry_trio.stores import disk as disk_module
 from sentry_trio.stores import exchange
 from sentry_trio.stores.disk import Content, Disk, Trouble
 from sentry_trio.stores.files import FileStore
-from tests.stores.crashing import NEW, NEXT, OLD, ObservedDisk
+from testkit.crashing import NEW, NEXT, OLD, ObservedDisk
 
 NAMES = ("ca.crt", "issuer.crt", "issuer.key")
 

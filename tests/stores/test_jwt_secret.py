@@ -14,10 +14,10 @@ from sentry_trio.ca.jwt_key import StoredJwtKey
 from sentry_trio.errors import ApiUnavailableError, InvalidOptionsError, StoreError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.stores.jwt_secret import JwtSecretStore, keys_of_paths
-from tests.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, unavailable
-from tests.logged import Line, capture_logs
+from testkit.crashing import OLD
+from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, unavailable
+from testkit.log_capture import Line, capture_logs
 
-from .crashing import OLD
 from .test_secret import PARTS, PLACE, encoded, filled, held, store_of, warnings_in
 
 BUNDLE = ("ca.crt", "issuer.crt", "issuer.key")

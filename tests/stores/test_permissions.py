@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sentry_trio.stores.permissions import KeyPermissions
-from tests.logged import capture_logs
+from testkit.log_capture import capture_logs
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.stores.disk import Disk
 from sentry_trio.stores.exchange import Exchange
-from tests.stores.crashing import NEW, NEXT, OLD, ObservedDisk, paths
+from testkit.crashing import NEW, NEXT, OLD, ObservedDisk, paths
 
 
 @dataclass

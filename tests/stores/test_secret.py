@@ -26,9 +26,9 @@ from sentry_trio.errors import (
 from sentry_trio.reload import ReloadCause
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import Keys
-from tests.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused, unavailable
-from tests.logged import Line, capture_logs
-from tests.stores.crashing import NEW, NEXT, OLD
+from testkit.crashing import NEW, NEXT, OLD
+from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused, unavailable
+from testkit.log_capture import Line, capture_logs
 
 KEYS = Keys()
 PLACE = f"{NAMESPACE}/dapr-trust-bundle"

@@ -12,7 +12,7 @@ import pytest
 from sentry_trio.telemetry.log_writer import LogFileError, LogWriter, open_append
 from sentry_trio.telemetry.logs import configure_logging, dropped_lines, get_logger, held_back, open_log
 from sentry_trio.telemetry.metrics import Metrics
-from tests.logged import logging_as_before
+from testkit.log_capture import logging_as_before
 
 PATIENCE = 20.0  # seconds; far more than any wait needs
 

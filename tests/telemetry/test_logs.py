@@ -25,7 +25,7 @@ from sentry_trio.telemetry.logs import (
     held_back,
     open_log,
 )
-from tests.logged import logging_as_before
+from testkit.log_capture import logging_as_before
 
 # At import, before anything is configured: as every module of the package does it.
 LOG = get_logger("dapr.sentry.server")

@@ -16,7 +16,7 @@ from sentry_trio.telemetry.metrics import (
     ServerCertificateFailure,
     SignFailure,
 )
-from tests.telemetry.scraping import scrape, value
+from testkit.scraping import scrape, value
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from sentry_trio.tokens.compact import LONGEST, InvalidTokenError, encode_token, read_object, split_token
 from sentry_trio.tokens.keys import read_keys
-from tests.tokens.hostile import PATIENT, Forger
+from testkit.hostile_tokens import PATIENT, Forger
 from tests.tokens.test_keys import ALL, SIGNED, jwk, private
 
 KINDS = {algorithm: kind for kind, algorithm in SIGNED}

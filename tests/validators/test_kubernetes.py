@@ -15,7 +15,7 @@ from sentry_trio.kube.tokens import Caller
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.validators import Vouched
 from sentry_trio.validators.kubernetes import KubernetesValidator
-from tests.logged import capture_logs
+from testkit.log_capture import capture_logs
 
 CALLER = Caller("shop", "cart", "cart-0", "uid-1", None)
 POD = Pod("shop", "cart-0", "uid-1", "cart", {"dapr.io/app-id": "cart"}, ())

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.validators.refusals import MOST, RefusalLog
-from tests.logged import Line, capture_logs
+from testkit.log_capture import Line, capture_logs
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sentry_trio.watchers import events as events_module
 from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
 from sentry_trio.watchers.events import EventSource, file_events, watched_directories
-from tests.logged import capture_logs
+from testkit.log_capture import capture_logs
 
 PATIENCE = 5  # s; no test waits that long unless it fails
 

@@ -13,8 +13,8 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.verify import verify
 from sentry_trio.watchers.expiry import watch_expiry
-from tests.ca.making import parsed
-from tests.logged import capture_logs
+from testkit.ca.making import parsed
+from testkit.log_capture import capture_logs
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 SKEW = timedelta(minutes=15)

@@ -15,8 +15,8 @@ from sentry_trio.telemetry.logs import configure_logging
 from sentry_trio.web.health import Health
 from sentry_trio.web.listen import Address
 from sentry_trio.web.server import serve_http
-from tests.logged import logging_as_before
-from tests.web.client import ask
+from testkit.http_client import ask
+from testkit.log_capture import logging_as_before
 
 
 @asynccontextmanager

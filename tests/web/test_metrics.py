@@ -13,7 +13,7 @@ from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.listen import Address
 from sentry_trio.web.metrics import metrics_app
 from sentry_trio.web.server import serve_http
-from tests.web.client import ask
+from testkit.http_client import ask
 
 RECEIVED = "dapr_sentry_cert_sign_request_received"
 

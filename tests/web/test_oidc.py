@@ -19,7 +19,7 @@ from sentry_trio.web.hosts import Hosts
 from sentry_trio.web.listen import Address
 from sentry_trio.web.oidc import OidcApp, OidcRules
 from sentry_trio.web.server import serve_http
-from tests.web.client import Answer, ask, connect
+from testkit.http_client import Answer, ask, connect
 
 KEYS = PublishedKeys(jwks=b'{"keys":[{"kid":"1"}]}', algorithm="ES256")
 DISCOVERY, JWKS = "/.well-known/openid-configuration", "/jwks.json"

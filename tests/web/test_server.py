@@ -29,8 +29,8 @@ from sentry_trio.web.asgi import ASGIApp, Receive, Scope, Send, answer
 from sentry_trio.web.http11 import Http11Connection
 from sentry_trio.web.listen import Address
 from sentry_trio.web.server import TLSProvider, serve_http
-from tests.logged import logging_as_before
-from tests.web.client import ask, connect
+from testkit.http_client import ask, connect
+from testkit.log_capture import logging_as_before
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:

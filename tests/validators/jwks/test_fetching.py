@@ -18,7 +18,7 @@ from sentry_trio.validators.jwks.fetching import (
     without_credentials,
 )
 from sentry_trio.validators.jwks.keyset import SourceError
-from tests.validators.jwks.serving import Respond, answer, served
+from testkit.jwks_server import Respond, answer, served
 
 CA = trustme.CA()
 PEM = CA.cert_pem.bytes().decode()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sentry_trio.errors import NotPermittedError
 from sentry_trio.tokens.compact import LONGEST
 from sentry_trio.tokens.keys import VerificationKey
-from tests.tokens.hostile import PATIENT, Forger
+from testkit.hostile_tokens import PATIENT, Forger
 from tests.validators.jwks.test_validator import AUDIENCE, FAILED, KEYS, PRIVATE, Keys, claims, validate
 
 FORGER = Forger(PRIVATE, claims(aud=AUDIENCE))

@@ -13,7 +13,7 @@ from sentry_trio.errors import ValidatorNotReadyError
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.tokens.keys import ECDSA, read_keys
 from sentry_trio.validators.jwks.keyset import LONGEST, PATIENCE, PAUSE, KeySet, Loaded, SourceError
-from tests.logged import capture_logs
+from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_validator import jwk
 
 

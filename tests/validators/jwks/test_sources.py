@@ -15,8 +15,8 @@ from sentry_trio.tokens.keys import EDDSA, HMAC, PKCS1, PSS
 from sentry_trio.validators.jwks.fetching import MOST_BYTES
 from sentry_trio.validators.jwks.keyset import Loaded, SourceError
 from sentry_trio.validators.jwks.sources import MOST_KEYS, FileSource, InlineSource, UrlSource
-from tests.logged import capture_logs
-from tests.validators.jwks.serving import answer, served
+from testkit.jwks_server import answer, served
+from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_validator import jwk
 
 ONE = jwk("EdDSA", kid="one")

@@ -17,7 +17,7 @@ from sentry_trio.errors import NotPermittedError, ValidatorNotReadyError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, VerificationKey, read_keys
 from sentry_trio.validators.jwks.validator import JwksValidator
-from tests.tokens.hostile import encoded, sealed
+from testkit.hostile_tokens import encoded, sealed
 
 NOW = 1_800_000_000
 AUDIENCE = "spiffe://example.org/ns/dapr-system/dapr-sentry"

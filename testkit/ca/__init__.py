@@ -1,0 +1,1 @@
+"""Certificates, mutants of them, and certificates that other programs have made."""

@@ -1,0 +1,1 @@
+"""A foreign client: grpc-go, under load."""

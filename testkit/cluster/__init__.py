@@ -1,0 +1,1 @@
+"""A real kube-apiserver and etcd: built, started, filled with objects, and made to fail."""

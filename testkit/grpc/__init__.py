@@ -1,0 +1,1 @@
+"""A toy service under real TLS, and a raw HTTP/2 client."""

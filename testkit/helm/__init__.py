@@ -1,0 +1,1 @@
+"""Helm: the chart and Dapr's, rendered, and Kubernetes' own schemas to check them."""

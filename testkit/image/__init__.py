@@ -1,0 +1,1 @@
+"""The container image: its Dockerfile and its containers without a container engine."""

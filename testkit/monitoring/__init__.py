@@ -1,0 +1,1 @@
+"""A real Prometheus, and the expressions of rules and dashboard."""

@@ -1,0 +1,1 @@
+"""An OIDC server over TLS, and a relying party."""
