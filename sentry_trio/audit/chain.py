@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -72,11 +71,6 @@ class Line:
     prev: str
     time: str
     members: Mapping[str, Any]
-
-
-def timestamp(moment: datetime) -> str:
-    """A time in RFC 3339, in UTC, to the microsecond."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def encode_members(members: Mapping[str, Any]) -> bytes:

@@ -4,9 +4,9 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from sentry_trio.audit.chain import timestamp
 from sentry_trio.ca.issue import IssuedCertificate
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
@@ -77,6 +77,11 @@ class Recorder:
 
     def follow(self) -> None:
         """Continues in a new file if the present one was renamed."""
+
+
+def timestamp(moment: datetime) -> str:
+    """A time in RFC 3339, in UTC, to the microsecond."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def bounded(text: str) -> str:

@@ -12,8 +12,8 @@ from typing import Final, NoReturn, Self
 import trio
 
 from sentry_trio import __version__
-from sentry_trio.audit.chain import ChainEnd, encode_members, timestamp
-from sentry_trio.audit.decision import Decision, Recorder
+from sentry_trio.audit.chain import ChainEnd, encode_members
+from sentry_trio.audit.decision import Decision, Recorder, timestamp
 from sentry_trio.audit.sinks import Sink, open_file
 from sentry_trio.audit.writer import AuditOptions, Entry, InThread, Writer
 from sentry_trio.errors import AuditLogError, AuditUnavailableError

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import trio
 
-from sentry_trio.audit.chain import START, Batches, ChainEnd, encode_members, timestamp
+from sentry_trio.audit.chain import START, Batches, ChainEnd, encode_members
+from sentry_trio.audit.decision import timestamp
 from sentry_trio.audit.sinks import Sink
 from sentry_trio.errors import AuditLogError
 from sentry_trio.telemetry.logs import get_logger

@@ -1,4 +1,4 @@
-"""`sentry-trio status`: what running authorities say of themselves, shown to people and to scripts."""
+"""`sentry-trio status`: state of running authorities, for people and scripts."""
 
 import json
 import os
@@ -21,13 +21,11 @@ from rich.text import Text
 from sentry_trio import __version__
 from sentry_trio.cli.status_flags import Asked, parse, parser
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.status.document import document
-from sentry_trio.status.drawing import Drawing
-from sentry_trio.status.fitting import Fitted
-from sentry_trio.status.judging import Verdict, judge
-from sentry_trio.status.look import Files, Sight, look
+from sentry_trio.status.assess import Verdict, assess
+from sentry_trio.status.collect import Files, Sources, collect, watch
+from sentry_trio.status.json_report import json_report
+from sentry_trio.status.render import Rendering
 from sentry_trio.status.report import NotShown, Report
-from sentry_trio.status.watching import watch
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["parser", "run"]
@@ -38,13 +36,13 @@ _OWN_FILES: Final = Path(".sentry")  # where `make run` keeps them
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Looks, once or again and again; returns the exit code."""
+    """Shows the state once, or repeatedly; returns the exit code."""
     asked = parse(arguments, environ)
     capture_warnings()
     if isinstance(sys.stdout, TextIOWrapper):
-        # A subject may hold what a terminal's encoding does not.
+        # A subject may hold characters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
-    # What else the Kubernetes client has to tell would stand in the midst of what is shown.
+    # Less severe lines of the Kubernetes client would disturb the display.
     configure_logging(level="error", as_json=False, stream=sys.stderr, instance="status", version=__version__)
     try:
         found = trio.run(_run, asked, environ)
@@ -52,26 +50,26 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         print(f"sentry-trio status: {error}", file=sys.stderr)
         return _EXIT_CODES[Verdict.UNREACHABLE]
     if found is None:
-        # Who watches is done when interrupted.
+        # A watch ends by an interrupt.
         return _INTERRUPTED if asked.every is None else 0
     return _show(found, as_json=asked.as_json)
 
 
 async def _run(asked: Asked, environ: Mapping[str, str]) -> Report | None:
-    """One look, or many that are shown here; None when it was interrupted."""
+    """One report, or many that are shown here; None if interrupted."""
     found: Report | None = None
     failure: InvalidConfigurationError | SystemExit | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
             try:
-                async with _sight(asked, environ) as sight:
-                    once = partial(look, sight, lambda: datetime.now(UTC))
+                async with _sources(asked, environ) as sources:
+                    once = partial(collect, sources, lambda: datetime.now(UTC))
                     if asked.every is None:
                         found = await once()
                     else:
                         with _screen() as show:
-                            await watch(once, show, every=asked.every)
+                            await watch(once, show, interval=asked.every)
             except (InvalidConfigurationError, SystemExit) as error:  # the latter is rich's, of a pipe that is closed
                 failure = error
             nursery.cancel_scope.cancel()
@@ -86,19 +84,19 @@ async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope
         scope.cancel()
 
 
-# --- where to look
+# --- what to ask
 
 
 @asynccontextmanager
-async def _sight(asked: Asked, environ: Mapping[str, str]) -> AsyncIterator[Sight]:
-    """Where to look; with a session of the Kubernetes API server for as long as the block runs, if there is to be one.
+async def _sources(asked: Asked, environ: Mapping[str, str]) -> AsyncIterator[Sources]:
+    """What to ask; if Kubernetes is asked, its session lasts as long as the block.
 
     Raises:
-        InvalidConfigurationError: Kubernetes was asked for, and there is no way to it.
+        InvalidConfigurationError: Kubernetes was asked for, and no configuration leads to it.
     """
-    sight = Sight(replicas=asked.replicas, here=asked.here, files=_files(asked), timeout=asked.timeout)
+    sources = Sources(replicas=asked.replicas, here=asked.here, files=_files(asked), timeout=asked.timeout)
     if not (asked.kubernetes or asked.in_pod):
-        yield sight
+        yield sources
         return
     from sentry_trio.kube.session import open_session
     from sentry_trio.status.cluster import Cluster
@@ -113,7 +111,7 @@ async def _sight(asked: Asked, environ: Mapping[str, str]) -> AsyncIterator[Sigh
         except InvalidConfigurationError as error:
             if asked.kubernetes:
                 raise
-            yield replace(sight, cluster_missing=NotShown(str(error), asked=False))
+            yield replace(sources, cluster_missing=NotShown(str(error), asked=False))
             return
         cluster = Cluster(
             session,
@@ -122,7 +120,7 @@ async def _sight(asked: Asked, environ: Mapping[str, str]) -> AsyncIterator[Sigh
             own_pod=environ.get("HOSTNAME", "") if asked.in_pod else None,
             timeout=asked.timeout,
         )
-        yield replace(sight, cluster=cluster, files=None)
+        yield replace(sources, cluster=cluster, files=None)
 
 
 def _files(asked: Asked) -> Files | None:
@@ -142,12 +140,12 @@ def _console() -> Console:
 
 
 def _show(report: Report, *, as_json: bool) -> int:
-    judgement = judge(report)
+    assessment = assess(report)
     if as_json:
-        _console().out(json.dumps(document(report, judgement), indent=2))
+        _console().out(json.dumps(json_report(report, assessment), indent=2))
     else:
-        _console().print(Drawing(report, judgement))
-    return _EXIT_CODES[judgement.verdict]
+        _console().print(Rendering(report, assessment))
+    return _EXIT_CODES[assessment.verdict]
 
 
 @contextmanager
@@ -155,13 +153,13 @@ def _screen() -> Iterator[Callable[[Report], None]]:
     """Shows each report in place of the previous one (without a terminal, below it), and leaves the last verdict."""
     console = _console()
     if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda report: console.print(_drawing(report), Text())
+        yield lambda report: console.print(Rendering(report, assess(report)), Text())
         return
-    last: list[Drawing] = []
+    last: list[Rendering] = []
 
     def show(report: Report) -> None:
-        last[:] = [_drawing(report)]
-        live.update(Fitted(last[0]), refresh=True)
+        last[:] = [Rendering(report, assess(report), fit=True)]
+        live.update(last[0], refresh=True)
 
     try:
         # A screen of its own: drawn over in place, more lines than there are rows would scroll the verdict away.
@@ -170,9 +168,5 @@ def _screen() -> Iterator[Callable[[Report], None]]:
         ) as live:
             yield show
     finally:
-        for drawing in last:
-            console.print(Group(*drawing.head()))
-
-
-def _drawing(report: Report) -> Drawing:
-    return Drawing(report, judge(report))
+        for rendering in last:
+            console.print(Group(*rendering.head()))

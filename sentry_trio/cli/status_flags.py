@@ -12,8 +12,8 @@ from typing import Final
 
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings.addresses import listen_host
+from sentry_trio.status.collect import Place
 from sentry_trio.status.http import fetch, place
-from sentry_trio.status.replicas import Place
 
 _NAMESPACE: Final = "dapr-system"
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -1,20 +1,10 @@
-"""What an operator is shown of a certificate authority that runs elsewhere; the authority itself has no use for it.
+"""Status of running certificate authorities, for `sentry-trio status`; the authority itself does not use it.
 
-How it is told:
-    report      all that one look has found
-    health      of it, what `/livez?verbose` says of one replica
-    figures     and what its metrics say
-    judging     what of it needs attention, and what agrees
-    drawing     all of it for a terminal
-    bars        time left, in drawing
-    document    all of it as JSON
-
-How it is found out:
-    http        one GET, in bounds
-    replicas    one replica, over HTTP
-    store       the public parts of the trust bundle
-    cluster     pods, Secret and ConfigMap, as far as the rights at hand go
-    look        one look at everything
-
-The first seven are pure.
+collect      asks replicas, store and Kubernetes for everything at once
+cluster      pods, Secret and ConfigMap, as far as the permissions at hand go
+http         one GET, with limits
+report       what was collected, and parsers for what replicas answer; pure
+assess       items that need attention, and what agrees; pure
+render       a report for a terminal; pure
+json_report  a report as JSON; pure
 """

@@ -1,8 +1,8 @@
-"""What a cluster shows: the replicas' pods, the Secret and the ConfigMap, as far as the rights at hand go.
+"""The replicas' pods, the Secret and the ConfigMap of a cluster, as far as the permissions at hand go.
 
-The chart grants the authority's own service account all of it but `pods/proxy`, which a pod does not need: it reaches
-other pods by their addresses. From outside the cluster addresses lead nowhere, so there the API server is the way to
-a pod, with the rights of whoever asks.
+The chart grants all of it to the authority's own service account but `pods/proxy`, which a pod does not need: it
+reaches other pods by their addresses. From outside the cluster these addresses are unreachable, so pods are asked
+through the API server, with the user's permissions.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, StoreError
 from sentry_trio.kube.rights import Right
+from sentry_trio.status.collect import Absent, Place
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
-from sentry_trio.status.replicas import Absent, Place
 from sentry_trio.status.report import HiddenError
 from sentry_trio.stores.public import PublicParts, public_parts
 from sentry_trio.stores.secret_content import Keys
@@ -25,8 +25,8 @@ from sentry_trio.stores.secret_object import NAME
 LABEL: Final = "app=dapr-sentry"
 """The pods of the authority, in Dapr's chart and in ours."""
 
-MOST_PODS: Final = 50
-"""As many are asked at most."""
+MAX_PODS: Final = 50
+"""Number of pods that are asked at most."""
 
 _CONTAINER: Final = "dapr-sentry"
 _PORTS: Final = {"healthz": 8080, "metrics": 9090}
@@ -36,7 +36,7 @@ _NOT_FOUND: Final = 404
 
 
 class _Port(msgspec.Struct):
-    containerPort: int  # noqa: N815  # the field's name in JSON
+    number: int = msgspec.field(name="containerPort")
     name: str = ""
 
 
@@ -51,12 +51,12 @@ class _Spec(msgspec.Struct):
 
 class _Status(msgspec.Struct):
     phase: str = "Unknown"
-    podIP: str = ""  # noqa: N815  # the field's name in JSON
+    address: str = msgspec.field(default="", name="podIP")
 
 
 class _Metadata(msgspec.Struct):
     name: str
-    deletionTimestamp: str | None = None  # noqa: N815  # the field's name in JSON
+    deleted_at: str | None = msgspec.field(default=None, name="deletionTimestamp")
 
 
 class _Pod(msgspec.Struct):
@@ -65,37 +65,37 @@ class _Pod(msgspec.Struct):
     status: _Status
 
 
-class _More(msgspec.Struct):
+class _ListMetadata(msgspec.Struct):
     more: str = msgspec.field(default="", name="continue")
 
 
 class _Pods(msgspec.Struct):
     items: list[_Pod]
-    metadata: _More = msgspec.field(default_factory=_More)
+    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
 
 
 class PodApi(Protocol):
-    """What is asked of the API server; a Session, and raises as one."""
+    """The part of `kube.session.Session` that is used here; raises as it does."""
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Reads an object or a list."""
         ...
 
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """Reads what a pod answers, through its proxy."""
+        """Reads the answer of a pod, through its proxy."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A namespace in which an authority runs.
+    """Namespace in which an authority runs.
 
     Attributes:
         api: the API server.
         namespace: the authority's.
-        keys: under which keys the Secret has its parts.
-        own_pod: the pod that this process is in, which it asks by loopback; None outside the cluster, where pods are
-            asked through the API server.
+        keys: keys of the Secret's parts.
+        own_pod: the pod of this process, which is asked by loopback; None outside the cluster, where pods are asked
+            through the API server.
         timeout: seconds for an answer of a pod.
     """
 
@@ -106,13 +106,13 @@ class Cluster:
     timeout: float
 
     async def replicas(self) -> list[Place | Absent]:
-        """The pods that run or are to run, by name. Those that end are left out.
+        """Lists the pods that run or will run, by name; pods that end are left out.
 
         Raises:
             HiddenError: they cannot be listed, or there are none.
         """
         right = Right("list", "", "pods", self.namespace)
-        answer = await self._get(right, "pods", {"labelSelector": LABEL, "limit": str(MOST_PODS)})
+        answer = await self._get(right, "pods", {"labelSelector": LABEL, "limit": str(MAX_PODS)})
         try:
             pods = msgspec.convert(answer, _Pods)
         except msgspec.ValidationError as error:
@@ -120,17 +120,17 @@ class Cluster:
         places = [
             self._place(pod)
             for pod in pods.items
-            if pod.status.phase not in {"Succeeded", "Failed"} and pod.metadata.deletionTimestamp is None
+            if pod.status.phase not in {"Succeeded", "Failed"} and pod.metadata.deleted_at is None
         ]
         if not places:
             raise HiddenError(f"there are no pods {LABEL} in {self.namespace}")
         places.sort(key=lambda place: place.name)
         if pods.metadata.more:
-            places.append(Absent("further pods", f"no more than {MOST_PODS} are asked"))
+            places.append(Absent("further pods", f"no more than {MAX_PODS} are asked"))
         return places
 
     def _place(self, pod: _Pod) -> Place | Absent:
-        name, address = pod.metadata.name, pod.status.podIP
+        name, address = pod.metadata.name, pod.status.address
         if not address:
             return Absent(name, f"no address yet (phase {pod.status.phase})")
         ports = _ports(pod)
@@ -139,7 +139,7 @@ class Cluster:
         else:
             host = _LOOPBACK if name == self.own_pod else address
             get = partial(fetch, host, timeout=self.timeout)
-        # Metrics may be off, or closed to all but those who scrape: then that is no fault.
+        # Metrics may be off, or closed to all but scrapers, which is no fault.
         return Place(name, get, ports["healthz"], ports["metrics"], metrics_asked=False)
 
     async def _get_through_api_server(self, pod: str, port: int, path: str) -> bytes:
@@ -172,10 +172,10 @@ class Cluster:
         return f"ConfigMap {self.namespace}/{NAME}"
 
     async def stored(self) -> PublicParts:
-        """The public parts of the Secret. What else the API server sends with them, the key, is dropped at once.
+        """Reads the public parts of the Secret; the key, which the API server sends with them, is dropped at once.
 
         Raises:
-            HiddenError: there is no right to read it, no Secret, or nothing of use in it.
+            HiddenError: a permission is missing, there is no Secret, or nothing of use is in it.
         """
         secret = await self._get(Right("get", "", "secrets", self.namespace, NAME), f"secrets/{NAME}")
         try:
@@ -184,10 +184,10 @@ class Cluster:
             raise HiddenError(str(error)) from error
 
     async def published(self) -> str | None:
-        """The trust anchors in the ConfigMap, PEM; None where it has none.
+        """Reads the trust anchors in the ConfigMap, PEM; None if it has none.
 
         Raises:
-            HiddenError: there is no right to read it, or no ConfigMap.
+            HiddenError: a permission is missing, or there is no ConfigMap.
         """
         config_map = await self._get(Right("get", "", "configmaps", self.namespace, NAME), f"configmaps/{NAME}")
         anchors = (config_map.get("data") or {}).get(self.keys.anchors)
@@ -211,9 +211,9 @@ def _collection(namespace: str, what: str) -> str:
 
 
 def _ports(pod: _Pod) -> dict[str, int]:
-    """By their names in our chart; Dapr's names metrics only, and both charts' defaults are the same."""
+    """Ports by their names in our chart. Dapr's chart names metrics only; the defaults of both are the same."""
     ports = dict(_PORTS)
     for container in pod.spec.containers:
         if container.name == _CONTAINER:
-            ports |= {port.name: port.containerPort for port in container.ports if port.name in ports}
+            ports |= {port.name: port.number for port in container.ports if port.name in ports}
     return ports

@@ -20,7 +20,7 @@ import jsonschema
 import pytest
 import trio
 
-from sentry_trio.cli.status import _sight
+from sentry_trio.cli.status import _sources
 from sentry_trio.cli.status_flags import parse
 from sentry_trio.errors import InvalidConfigurationError
 from testkit.authorities import serving, wall_clock
@@ -223,7 +223,7 @@ async def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, content: bytes |
         path.write_bytes(content)
     asked = parse(["--kubeconfig", str(path)], {})
     with pytest.raises(InvalidConfigurationError, match=f"^cannot use the kubeconfig {path}: {reason}"):
-        async with _sight(asked, {}):
+        async with _sources(asked, {}):
             pass
 
 
@@ -346,7 +346,7 @@ def test_help() -> None:
 async def test_a_pod_without_a_way_to_its_cluster_shows_the_rest(tmp_path: Path) -> None:
     """Kubernetes was looked for, and not asked for."""
     asked = replace(parse([f"--kubeconfig={tmp_path / 'none'}"], {}), kubernetes=False, in_pod=True)
-    async with _sight(asked, {}) as sight:
+    async with _sources(asked, {}) as sight:
         assert sight.cluster is None
         assert sight.cluster_missing is not None
         assert not sight.cluster_missing.asked

@@ -12,11 +12,10 @@ from typing import Any
 import trio
 
 from sentry_trio.kube.session import open_session
+from sentry_trio.status.assess import assess
 from sentry_trio.status.cluster import Cluster as Shown
-from sentry_trio.status.document import document
-from sentry_trio.status.judging import judge
-from sentry_trio.status.look import Sight, look
-from sentry_trio.status.replicas import Place
+from sentry_trio.status.collect import Place, Sources, collect
+from sentry_trio.status.json_report import json_report
 from sentry_trio.status.report import NotShown, Report, Stored
 from sentry_trio.stores.secret_content import Keys
 from testkit.authorities import wall_clock
@@ -26,7 +25,7 @@ from testkit.cluster.cluster import _ADMIN_TOKEN, Cluster
 from testkit.cluster.control_plane import ControlPlane, install
 from testkit.cluster.installing import NAME
 from testkit.processes import Process
-from tests.status.test_replicas import answering
+from tests.status.test_collect import answering
 
 HERE: Place = answering(port1=None, port2=None)
 
@@ -49,7 +48,7 @@ def pod(name: str, health: int, metrics: int) -> Manifest:
 async def look_with(plane: ControlPlane, kubeconfig: Path, *, own_pod: str | None) -> Report:
     async with open_session(kubeconfig=kubeconfig, environ={}, service_account=plane.installation.directory) as session:
         shown = Shown(session, plane.namespace, Keys(), own_pod=own_pod, timeout=30)
-        return await look(Sight(replicas=(), here=HERE, cluster=shown, timeout=30), wall_clock)
+        return await collect(Sources(replicas=(), here=HERE, cluster=shown, timeout=30), wall_clock)
 
 
 async def test_replicas_are_found_and_compared_with_the_rights_of_the_chart(cluster: Cluster, tmp_path: Path) -> None:
@@ -61,9 +60,9 @@ async def test_replicas_are_found_and_compared_with_the_rights_of_the_chart(clus
             running = {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
             await cluster.create_pod(plane.namespace, pod(name, health, metrics), status=running)
         report = await look_with(plane, plane.kubeconfig, own_pod="dapr-sentry-1")
-        judgement = judge(report)
+        judgement = assess(report)
         assert judgement.findings == ()
-        told = json.loads(json.dumps(document(report, judgement)))
+        told = json.loads(json.dumps(json_report(report, judgement)))
         assert [replica["name"] for replica in told["replicas"]] == ["dapr-sentry-1", "dapr-sentry-2"]
         assert [replica["health"]["mode"] for replica in told["replicas"]] == ["kubernetes"] * 2
         assert all(replica["metrics"] for replica in told["replicas"])
@@ -73,7 +72,7 @@ async def test_replicas_are_found_and_compared_with_the_rights_of_the_chart(clus
 
     await plane.installation.edit("configmaps", data={"ca.crt": None})
     report = await look_with(plane, plane.kubeconfig, own_pod="")
-    assert [finding.cause.value for finding in judge(report).findings][-1] == "config_map_invalid"
+    assert [finding.cause.value for finding in assess(report).findings][-1] == "config_map_invalid"
     assert all(isinstance(replica.health, NotShown) for replica in report.replicas)
     assert isinstance(report.stored, Stored)
     assert report.stored.problem is None

@@ -31,11 +31,11 @@ REPORTS: Final[dict[str, Report]] = {
     "well": report(
         replica(
             counts=figures(
-                received=1_234,
-                signed=1_200,
-                refused=(("invalid_csr", "PermissionDenied", 4), ("not_permitted", "PermissionDenied", 30)),
-                calls=(("OK", 1_200), ("PermissionDenied", 34)),
-                restarts=(("success", 2),),
+                signing_requests=1_234,
+                certificates=1_200,
+                refused={("invalid_csr", "PermissionDenied"): 4, ("not_permitted", "PermissionDenied"): 30},
+                calls={"OK": 1_200, "PermissionDenied": 34},
+                restarts={"success": 2},
                 connections=7,
             ),
             run=3,
@@ -48,12 +48,12 @@ REPORTS: Final[dict[str, Report]] = {
         replica(
             "dapr-sentry-6d5f-x2x9q",
             counts=figures(
-                received=20,
-                signed=20,
-                restarts=(("failure", 2), ("success", 1)),
-                restart_failures=(("bundle", 2),),
-                waiting=4,
-                shed=(("in_vain", 3), ("queue_full", 12)),
+                signing_requests=20,
+                certificates=20,
+                restarts={"failure": 2, "success": 1},
+                restart_failures={"bundle": 2},
+                calls_waiting=4,
+                calls_shed={"in_vain": 3, "queue_full": 12},
                 connections_refused=5,
                 handshakes_failed=6,
             ),

@@ -5,9 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from sentry_trio.ca.lineage import Link
-from sentry_trio.status.figures import Figures
-from sentry_trio.status.health import Health
-from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
+from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
 from testkit.ca.making import DAY, HOUR, NOW
 
 YEAR = 365 * DAY
@@ -54,7 +52,7 @@ def health(**changes: Any) -> Health:
 
 
 def figures(**changes: Any) -> Figures:
-    return dataclasses.replace(Figures(received=0, signed=0), **changes)
+    return dataclasses.replace(Figures(signing_requests=0, certificates=0), **changes)
 
 
 def replica(name: str = "127.0.0.1:8080", *, counts: Figures | NotShown | None = None, **changes: Any) -> Replica:

@@ -5,8 +5,8 @@ import trio
 
 from sentry_trio.errors import SentryError
 from sentry_trio.status.cluster import Cluster
+from sentry_trio.status.collect import Absent, Place
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError
-from sentry_trio.status.replicas import Absent, Place
 from sentry_trio.status.report import HiddenError
 from sentry_trio.stores.secret_content import Keys
 from testkit.kube.pods_api import AWAY, BUNDLE, FORBIDDEN, NOT_FOUND, SECRET_KEY, PodsApi

@@ -7,8 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from sentry_trio.status.document import document
-from sentry_trio.status.judging import Cause, judge
+from sentry_trio.status.assess import Cause, assess
+from sentry_trio.status.json_report import json_report
 from sentry_trio.status.report import NotShown, Report
 from testkit.ca.making import HOUR, NOW
 
@@ -19,13 +19,13 @@ FULL = report(
     replica(
         "a",
         counts=figures(
-            received=9,
-            signed=8,
-            refused=(("invalid_csr", "PermissionDenied", 1),),
-            calls=(("OK", 8), ("PermissionDenied", 1)),
-            restarts=(("failure", 1), ("success", 1)),
-            restart_failures=(("bundle", 1),),
-            shed=(("in_vain", 2),),
+            signing_requests=9,
+            certificates=8,
+            refused={("invalid_csr", "PermissionDenied"): 1},
+            calls={"OK": 8, "PermissionDenied": 1},
+            restarts={"failure": 1, "success": 1},
+            restart_failures={"bundle": 1},
+            calls_shed={"in_vain": 2},
         ),
         last_restart="failed",
         last_restart_at=NOW - HOUR,
@@ -39,7 +39,7 @@ FULL = report(
 
 def documented(given: Report) -> Any:
     """Through JSON, as a script gets it."""
-    found = json.loads(json.dumps(document(given, judge(given))))
+    found = json.loads(json.dumps(json_report(given, assess(given))))
     jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker()).validate(found)
     return found
 

@@ -1,22 +1,25 @@
 """What people see: whole pictures in tests/status/golden/, and what nobody may make of them.
 
-`python -m tests.status.test_drawing` draws the pictures anew; look at what has changed before it is committed.
+`python -m tests.status.test_render` draws the pictures anew; look at what has changed before it is committed.
 """
 
 import io
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.live import Live
 
-from sentry_trio.status.drawing import Drawing, plain
-from sentry_trio.status.judging import judge
+from sentry_trio.status.assess import assess
+from sentry_trio.status.render import Rendering, bar, duration, part_left, plain, validity
 from sentry_trio.status.report import Report
+from testkit.ca.making import DAY, HOUR, NOW
 
 from .golden import REPORTS
-from .making import CERTIFICATES, SERVING, link, replica, report
+from .making import ANCHOR, CERTIFICATES, SERVING, link, replica, report
 
 PICTURES = Path(__file__).with_name("golden")
 STYLES = {"wide": (100, "utf-8"), "narrow": (46, "ascii")}
@@ -35,7 +38,7 @@ def drawn(given: Report, *, width: int = 80, encoding: str = "utf-8", terminal: 
         color_system="standard" if terminal else None,
         _environ={},
     )
-    console.print(Drawing(given, judge(given)))
+    console.print(Rendering(given, assess(given)))
     file.seek(0)
     return file.read()
 
@@ -107,6 +110,96 @@ def test_less_is_told_by_a_release_that_tells_less() -> None:
     picture = drawn(report(replica(certificates=(), version=None, started_at=None, mode=None, loaded_at=None)))
     assert "Certificates" not in picture
     assert "127.0.0.1:8080  ready, run 1\n" in picture
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (timedelta(0), "0 s"),
+        (timedelta(seconds=59, milliseconds=999), "59 s"),
+        (timedelta(seconds=60), "1 min"),
+        (timedelta(minutes=59, seconds=8), "59 min 8 s"),
+        (timedelta(hours=23, minutes=59, seconds=59), "23 h 59 min"),
+        (timedelta(days=1, minutes=59), "1 d"),
+        (timedelta(days=364, hours=23), "364 d 23 h"),
+        (-timedelta(hours=3), "3 h"),
+        (timedelta.max, "999999999 d 23 h"),
+    ],
+)
+def test_two_units_are_enough(length: timedelta, said: str) -> None:
+    assert duration(length) == said
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "said", "left"),
+    [
+        (-3 * DAY, DAY, "1 d left", 0.25),
+        (-DAY, timedelta(0), "0 s left", 0.0),
+        (-DAY, -HOUR, "expired 1 h ago", 0.0),
+        (HOUR, DAY, "not valid for another 1 h", 1.0),
+        (timedelta(0), DAY, "1 d left", 1.0),
+        (DAY, HOUR, "not valid for another 1 d", 0.0),
+        (timedelta(0), timedelta(0), "0 s left", 0.0),
+    ],
+)
+def test_where_a_certificate_stands(begin: timedelta, end: timedelta, said: str, left: float) -> None:
+    certificate = link("anchor", ANCHOR, not_before=NOW + begin, not_after=NOW + end)
+    assert validity(certificate, NOW) == said
+    assert part_left(certificate, NOW) == left
+
+
+@pytest.mark.parametrize(
+    ("part", "drawn"),
+    [(0, "----"), (0.001, "#---"), (0.5, "##--"), (0.999, "###-"), (1, "####")],
+)
+def test_full_and_empty_mean_all_and_nothing(part: float, drawn: str) -> None:
+    assert bar(part, 4, unicode=False) == drawn
+    assert bar(part, 4, unicode=True) == drawn.replace("#", "█").replace("-", "░")
+
+
+def test_a_bar_of_one_cell() -> None:
+    assert [bar(part, 1, unicode=False) for part in (0, 0.4, 0.6, 1)] == ["-", "-", "#", "#"]
+
+
+def fitted(name: str, *, height: int, width: int = 80, screen: bool = False) -> str:
+    file = io.StringIO()
+    console = Console(
+        file=file, width=width, height=height, highlight=False, force_terminal=screen, color_system=None, _environ={}
+    )
+    drawing = Rendering(REPORTS[name], assess(REPORTS[name]), fit=True)
+    if screen:
+        with Live(drawing, console=console, screen=True, auto_refresh=False) as live:
+            live.refresh()
+    else:
+        console.print(drawing)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("height", [1, 2, 10, 24])
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_verdict_is_the_first_line_at_any_height(name: str, height: int) -> None:
+    whole = drawn(REPORTS[name]).splitlines()
+    lines = fitted(name, height=height).splitlines()
+    if len(whole) <= height:
+        assert lines == whole
+        return
+    assert lines[:-1] == whole[: height - 1]
+    assert len(lines) == height
+    hidden = len(whole) - height + 1
+    assert lines[-1] == f"... {hidden} more lines: enlarge the terminal, or look once without --watch"
+    assert height == 1 or lines[0].startswith("sentry-trio ")
+
+
+def test_some_drawing_is_higher_than_a_usual_terminal() -> None:
+    assert max(len(drawn(each).splitlines()) for each in REPORTS.values()) > 24
+
+
+def test_a_screen_takes_no_more_than_its_rows() -> None:
+    for name in REPORTS:
+        shown = fitted(name, height=24, screen=True)
+        last = shown.rpartition("\x1b[H")[2]
+        assert last.startswith("sentry-trio ")
+        assert last.partition("\x1b")[0].count("\n") <= 23
 
 
 if __name__ == "__main__":

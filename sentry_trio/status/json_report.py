@@ -1,40 +1,39 @@
-"""A report as one JSON document; pure. Its form is told in docs/status.md and held by docs/status.schema.json.
+"""A report as one JSON document; pure. docs/status.md and docs/status.schema.json describe its format.
 
 Times are RFC 3339 in UTC, durations are seconds. What could not be found out is `null`, with the reason beside it.
 """
 
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Final
 
 from sentry_trio.ca.lineage import Link
-from sentry_trio.status.figures import Figures
-from sentry_trio.status.health import Health
-from sentry_trio.status.judging import Judgement
-from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
+from sentry_trio.status.assess import Assessment
+from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
 
 SCHEMA: Final = 1
-"""Raised when something that was there is gone or means something else; what is added changes nothing."""
+"""Raised if a member is removed or changes its meaning; additions do not change it."""
 
 Json = dict[str, object]
 
 
-def document(report: Report, judgement: Judgement) -> Json:
-    """The document.
+def json_report(report: Report, assessment: Assessment) -> Json:
+    """Returns the document.
 
     Args:
-        report: what was found.
-        judgement: what is to be thought of it.
+        report: what was collected.
+        assessment: of that report.
     """
     return {
         "schema": SCHEMA,
         "time": _time(report.at),
-        "verdict": judgement.verdict.value,
-        "findings": [{"cause": finding.cause.value, "text": finding.text} for finding in judgement.findings],
+        "verdict": assessment.verdict.value,
+        "findings": [{"cause": finding.cause.value, "text": finding.text} for finding in assessment.findings],
         "agreement": {
-            "replicas": judgement.replicas.value,
-            "store": judgement.store.value,
-            "config_map": judgement.config_map.value,
+            "replicas": assessment.replicas.value,
+            "store": assessment.store.value,
+            "config_map": assessment.config_map.value,
         },
         "replicas": [_replica(replica, report.at) for replica in report.replicas],
         "replicas_not_shown": _reason(report.not_found),
@@ -56,20 +55,15 @@ def _replica(replica: Replica, now: datetime) -> Json:
 
 
 def _health(health: Health, now: datetime) -> Json:
-    return {
-        "ready": health.ready,
-        "targets": dict(health.targets),
-        "version": health.version,
-        "mode": health.mode,
-        "started_at": _time(health.started_at),
-        "run": health.run,
-        "loaded_at": _time(health.loaded_at),
-        "last_restart": health.last_restart,
-        "last_restart_at": _time(health.last_restart_at),
-        "degraded": health.degraded,
-        "bundle": health.bundle,
-        "certificates": _certificates(health.certificates, now),
-    }
+    members = {each.name: getattr(health, each.name) for each in fields(health)}
+    times = {name: _time(value) for name, value in members.items() if isinstance(value, datetime)}
+    return members | times | {"certificates": _certificates(health.certificates, now)}
+
+
+def _figures(figures: Figures) -> Json:
+    members = {each.name: getattr(figures, each.name) for each in fields(figures)}
+    refused = [{"cause": cause, "status": status, "count": count} for (cause, status), count in figures.refused.items()]
+    return members | {"refused": refused}
 
 
 def _certificates(links: Iterable[Link], now: datetime) -> list[Json]:
@@ -85,22 +79,6 @@ def _certificates(links: Iterable[Link], now: datetime) -> list[Json]:
         }
         for link in links
     ]
-
-
-def _figures(figures: Figures) -> Json:
-    return {
-        "signing_requests": figures.received,
-        "certificates": figures.signed,
-        "refused": [{"cause": cause, "status": status, "count": count} for cause, status, count in figures.refused],
-        "calls": dict(figures.calls),
-        "restarts": dict(figures.restarts),
-        "restart_failures": dict(figures.restart_failures),
-        "connections": figures.connections,
-        "connections_refused": figures.connections_refused,
-        "handshakes_failed": figures.handshakes_failed,
-        "calls_waiting": figures.waiting,
-        "calls_shed": dict(figures.shed),
-    }
 
 
 def _stored(stored: Stored, now: datetime) -> Json:
@@ -120,5 +98,5 @@ def _reason(found: object) -> str | None:
     return found.reason if isinstance(found, NotShown) else None
 
 
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

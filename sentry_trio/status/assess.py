@@ -1,4 +1,4 @@
-"""What of a report needs attention, and what agrees; pure."""
+"""Items of a report that need attention, and what agrees; pure."""
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ _RENEWED_BY: Final = 4
 
 
 class Verdict(enum.Enum):
-    """The whole in a word."""
+    """Overall result."""
 
     WELL = "well"
     ATTENTION = "attention"
@@ -23,7 +23,7 @@ class Verdict(enum.Enum):
 
 
 class Cause(enum.StrEnum):
-    """What needs attention, for scripts."""
+    """Kind of an item that needs attention, for scripts."""
 
     UNREACHABLE = "unreachable"
     NOT_SHOWN = "not_shown"
@@ -41,7 +41,7 @@ class Cause(enum.StrEnum):
 
 
 class Agreement(enum.Enum):
-    """Whether several say the same."""
+    """Result of comparing what several report."""
 
     AGREE = "agree"
     DIFFER = "differ"
@@ -50,7 +50,7 @@ class Agreement(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that needs attention.
+    """Item that needs attention.
 
     Attributes:
         cause: for scripts.
@@ -62,15 +62,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """What is to be thought of a report.
+class Assessment:
+    """Assessment of a report.
 
     Attributes:
-        verdict: in a word.
-        findings: what needs attention; each is told once, however many replicas say it.
-        replicas: whether all that were reached use one trust bundle; unknown where fewer than two were.
-        store: whether the store holds the trust bundle that all of them use.
-        config_map: whether the ConfigMap has the trust anchors that all of them use.
+        verdict: the overall result.
+        findings: items that need attention, each once, however many replicas report it.
+        replicas: all that were reached use one trust bundle; unknown if fewer than two were.
+        store: the store holds the trust bundle that all of them use.
+        config_map: the ConfigMap has the trust anchors that all of them use.
     """
 
     verdict: Verdict
@@ -80,11 +80,11 @@ class Judgement:
     config_map: Agreement
 
 
-def judge(report: Report) -> Judgement:
-    """Judges a report by its own clock."""
+def assess(report: Report) -> Assessment:
+    """Assesses a report by its own clock."""
     findings = tuple(dict.fromkeys(_findings(report)))
     shown = Verdict.ATTENTION if findings else Verdict.WELL
-    return Judgement(
+    return Assessment(
         verdict=shown if report.reached else Verdict.UNREACHABLE,
         findings=findings,
         replicas=_replicas_agree(report),
@@ -94,7 +94,7 @@ def judge(report: Report) -> Judgement:
 
 
 def short(fingerprint: str | None) -> str:
-    """The beginning of a fingerprint, by which people compare."""
+    """Beginning of a fingerprint, enough for people to compare."""
     return fingerprint[:16] if fingerprint else "none"
 
 
@@ -114,7 +114,7 @@ def _of_replicas(report: Report) -> Iterator[Finding]:
         for cause, text in _of_replica(replica):
             said.setdefault((cause, text), []).append(replica.name)
     for (cause, text), names in said.items():
-        # Where nobody was reached the text names the place already.
+        # If none was reached the text names the place already.
         named = cause is Cause.UNREACHABLE and any(name in text for name in names)
         yield Finding(cause, text if named or len(report.replicas) == 1 else f"{', '.join(names)}: {text}")
     if report.not_found is not None and report.not_found.asked:
@@ -157,7 +157,7 @@ def _of_certificates(links: Iterable[Link], now: datetime) -> Iterator[Finding]:
 
 
 def _outlasted(serving: Link, known: Mapping[str, Link]) -> bool:
-    """Whether the issuer could sign one that lasts longer."""
+    """Returns True if the issuer could sign one that lasts longer."""
     issuer = known.get(serving.signed_by or "")
     return issuer is not None and issuer.not_after > serving.not_after
 

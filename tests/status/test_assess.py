@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sentry_trio.status.judging import Agreement, Verdict, judge
+from sentry_trio.status.assess import Agreement, Verdict, assess
 from sentry_trio.status.report import NotShown, Report
 from testkit.ca.making import DAY, HOUR, NOW
 
@@ -29,7 +29,7 @@ NO_RIGHT = NotShown("no right to get secrets dapr-trust-bundle in dapr-system", 
 
 
 def found(given: Report) -> list[tuple[str, str]]:
-    return [(finding.cause.value, finding.text) for finding in judge(given).findings]
+    return [(finding.cause.value, finding.text) for finding in assess(given).findings]
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def found(given: Report) -> list[tuple[str, str]]:
         report(stored=NO_RIGHT, published=NO_RIGHT, not_found=NO_RIGHT),
         report(replica("a"), replica("b"), stored=stored()),
         report(replica(counts=NotShown("metrics are off in this process", asked=False))),
-        report(replica(counts=figures(received=9, refused=(("invalid_csr", "PermissionDenied", 9),)))),
+        report(replica(counts=figures(signing_requests=9, refused={("invalid_csr", "PermissionDenied"): 9}))),
         report(replica(run=7, last_restart="failed", last_restart_at=NOW)),
     ],
 )
 def test_what_is_well(given: Report) -> None:
-    assert (judge(given).verdict, found(given)) == (Verdict.WELL, [])
+    assert (assess(given).verdict, found(given)) == (Verdict.WELL, [])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_needs_attention(given: Report, cause: str, says: str) -> None:
     ((its_cause, text),) = found(given)
     assert its_cause == cause
     assert says in text
-    assert judge(given).verdict is Verdict.ATTENTION
+    assert assess(given).verdict is Verdict.ATTENTION
 
 
 def with_certificate(role: str, **changes: Any) -> Report:
@@ -117,7 +117,7 @@ def test_what_several_replicas_say_alike_is_told_once() -> None:
 
 
 def test_nobody_reached() -> None:
-    assert judge(report(unreachable(), stored=stored())).verdict is Verdict.UNREACHABLE
+    assert assess(report(unreachable(), stored=stored())).verdict is Verdict.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_nobody_reached() -> None:
     ],
 )
 def test_whether_they_agree(given: Report, replicas: str, store: str, config_map: str) -> None:
-    judgement = judge(given)
+    judgement = assess(given)
     assert (judgement.replicas, judgement.store, judgement.config_map) == (
         Agreement(replicas),
         Agreement(store),
@@ -151,4 +151,4 @@ def test_replicas_that_differ_are_named() -> None:
 
 
 def test_the_clock_is_the_reports() -> None:
-    assert judge(report(at=NOW + timedelta(days=700))).verdict is Verdict.ATTENTION
+    assert assess(report(at=NOW + timedelta(days=700))).verdict is Verdict.ATTENTION

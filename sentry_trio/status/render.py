@@ -1,12 +1,12 @@
 """A report for a terminal, by rich; pure.
 
-Everything that others have said is put on one line each, without what would steer a terminal, and never read as
-markup. Nothing is told by colour alone.
+Texts of others take one line each, without control characters, and are never read as markup. Colour only repeats what
+the text says.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -16,17 +16,15 @@ from rich.tree import Tree
 
 from sentry_trio.ca.expiry import WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
-from sentry_trio.status.bars import bar, duration, part_left, words
-from sentry_trio.status.figures import Figures
-from sentry_trio.status.health import Health
-from sentry_trio.status.judging import Agreement, Judgement, Verdict, short
-from sentry_trio.status.report import NotShown, Replica, Report, Stored
+from sentry_trio.status.assess import Agreement, Assessment, Verdict, short
+from sentry_trio.status.report import Figures, Health, NotShown, Replica, Report, Stored
 
-_LONGEST: Final = 1000  # characters of a text that somebody else has written
-_INDENT: Final = 4  # columns, by which rich's trees grow
-_WIDEST_BAR: Final = 52  # at depth 0, so that all end below one another
-_SHORTEST_BAR: Final = 5
-_DEEPEST: Final = 20  # certificates below one another
+_MAX_TEXT: Final = 1000  # characters of a text that somebody else has written
+_INDENT: Final = 4  # columns of each level of rich's trees
+_MAX_BAR: Final = 52  # cells at depth 0, so that all end below one another
+_MIN_BAR: Final = 5
+_MAX_DEPTH: Final = 20  # certificates below one another
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _VERDICTS: Final = {
     Verdict.WELL: ("all is well", "bold green"),
     Verdict.ATTENTION: ("needs attention", "bold yellow"),
@@ -35,22 +33,33 @@ _VERDICTS: Final = {
 _AGREEMENTS: Final = {Agreement.AGREE: "green", Agreement.DIFFER: "bold yellow", Agreement.UNKNOWN: "dim"}
 
 
-class Drawing:
-    """A report, for rich to print: as wide as there is room, in ASCII where the terminal has nothing else.
+class Rendering:
+    """A report for rich to print: as wide as the terminal, in ASCII if the terminal has nothing else.
 
     Args:
-        report: what was found.
-        judgement: what is to be thought of it.
+        report: what was collected.
+        assessment: of the report.
+        fit: cut at the bottom of the terminal, so that the first line, the verdict, is always visible.
     """
 
-    def __init__(self, report: Report, judgement: Judgement) -> None:
+    def __init__(self, report: Report, assessment: Assessment, *, fit: bool = False) -> None:
         self._report = report
-        self._judgement = judgement
+        self._assessment = assessment
+        self._fit = fit
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """All parts, one below the other; nothing follows a line's end."""
-        for line in console.render_lines(Group(*self._parts(options)), options, pad=False):
-            yield from _stripped(line)
+        """All parts, one below the other, without spaces at the ends of lines."""
+        height = options.height or console.height
+        options = options.update(height=None) if self._fit else options
+        lines = [_stripped(line) for line in console.render_lines(Group(*self._parts(options)), options, pad=False)]
+        if self._fit and len(lines) > height:
+            note = f"... {len(lines) - height + 1} more lines: enlarge the terminal, or look once without --watch"
+            lines = [*lines[: height - 1], [Segment(note[: options.max_width], console.get_style("dim"))]]
+        for number, line in enumerate(lines):
+            if number:
+                yield Segment.line()
+            yield from line
+        if not self._fit:
             yield Segment.line()
 
     def _parts(self, options: ConsoleOptions) -> Iterator[RenderableType]:
@@ -65,9 +74,9 @@ class Drawing:
 
     def head(self) -> Iterator[RenderableType]:
         """The verdict and its findings."""
-        words, style = _VERDICTS[self._judgement.verdict]
-        yield Text.assemble(("sentry-trio ", "bold"), (words, style), f"  {self._report.at:%Y-%m-%d %H:%M:%S} UTC")
-        for finding in self._judgement.findings:
+        text, style = _VERDICTS[self._assessment.verdict]
+        yield Text.assemble(("sentry-trio ", "bold"), (text, style), f"  {self._report.at:%Y-%m-%d %H:%M:%S} UTC")
+        for finding in self._assessment.findings:
             yield _Indented(Text(plain(finding.text), style="yellow", overflow="fold"), "! ", style="yellow")
 
     def _replicas(self) -> Iterator[RenderableType]:
@@ -77,17 +86,17 @@ class Drawing:
             yield _not_shown("other replicas", self._report.not_found)
 
     def _agreements(self) -> Iterator[RenderableType]:
-        report, judgement = self._report, self._judgement
+        report, assessment = self._report, self._assessment
         if len(report.replicas) > 1:
             each = ", ".join(f"{plain(replica.name)} {short(health.bundle)}" for replica, health in report.reached)
-            yield _agreement("replicas", judgement.replicas, each or "none was reached")
+            yield _agreement("replicas", assessment.replicas, each or "none was reached")
         match report.stored:
             case NotShown() as hidden:
                 yield _not_shown("store", hidden)
             case Stored(place=place, fingerprint=fingerprint):
                 in_use = ", ".join(dict.fromkeys(short(health.bundle) for _, health in report.reached))
                 where = f"{short(fingerprint)} in {plain(place)}" + (f", {in_use} in use" if in_use else "")
-                yield _agreement("store", judgement.store, where)
+                yield _agreement("store", assessment.store, where)
         match report.published:
             case None:
                 pass
@@ -96,13 +105,13 @@ class Drawing:
             case published:
                 anchors = ", ".join(map(short, published.anchors)) or "none"
                 where = f"{anchors} in {plain(published.place)}"
-                yield _agreement("trust anchors for the mesh", judgement.config_map, where)
+                yield _agreement("trust anchors for the mesh", assessment.config_map, where)
 
 
 def plain(text: str) -> str:
-    """A text of others on one line, in bounds, and with nothing in it that a terminal would obey."""
-    shown = "".join(each if each.isprintable() else "?" for each in " ".join(text[: 2 * _LONGEST].split()))
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    """A text of others on one line, of bounded length and without control characters."""
+    shown = "".join(each if each.isprintable() else "?" for each in " ".join(text[: 2 * _MAX_TEXT].split()))
+    return shown if len(shown) <= _MAX_TEXT else f"{shown[:_MAX_TEXT]}..."
 
 
 def _section(title: str, rows: Iterable[RenderableType]) -> Iterator[RenderableType]:
@@ -114,14 +123,14 @@ def _section(title: str, rows: Iterable[RenderableType]) -> Iterator[RenderableT
 
 
 def _stripped(line: list[Segment]) -> list[Segment]:
-    """Without the spaces that wrapping has left at its end."""
+    """A line without the spaces that wrapping has left at its end."""
     while line and not line[-1].text.rstrip():
         line = line[:-1]
     return [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)] if line else line
 
 
 class _Indented:
-    """Something with a mark before its first line, and as much room before the others."""
+    """Content with a mark before its first line, and an indent before the others."""
 
     def __init__(self, content: RenderableType, mark: str = "  ", *, style: str = "") -> None:
         self._content = content
@@ -142,7 +151,7 @@ class _Indented:
 
 
 def _trees(report: Report) -> Iterator[tuple[str, list[tuple[Link, str]]]]:
-    """A title and the certificates for each trust bundle: those in use, and that in the store where it is another."""
+    """A title and the certificates for each trust bundle: those in use, and the stored one if it differs."""
     several = len(report.reached) > 1
     by_bundle: dict[str | None, list[tuple[Replica, Health]]] = {}
     for replica, health in report.reached:
@@ -170,9 +179,9 @@ def _tree(
 
     def grow(branch: Tree, depth: int, above: str | None) -> None:
         for link, whose in certificates:
-            # What nobody at hand has signed stands at the top, rather than nowhere.
+            # A certificate whose signer is unknown is shown at the top.
             parent = link.signed_by if link.signed_by in known and link.signed_by != link.fingerprint else None
-            if parent == above and depth <= _DEEPEST:
+            if parent == above and depth <= _MAX_DEPTH:
                 room = width - _INDENT * depth
                 leaf = branch.add(_certificate(link, whose, report, unicode=unicode, width=room, depth=depth))
                 grow(leaf, depth + 1, link.fingerprint)
@@ -194,12 +203,12 @@ def _certificate(link: Link, whose: str, report: Report, *, unicode: bool, width
     text.append(plain(link.subject) or "no name")
     if whose:
         text.append(f"  of {whose}", style="dim")
-    said, date = words(link, now), f", {link.not_before if now < link.not_before else link.not_after:%Y-%m-%d}"
-    # What does not fit goes: first the date, then cells of the bar.
-    room = width - len(said) - 1
-    date = date if room - len(date) >= _SHORTEST_BAR else ""
-    cells = max(_SHORTEST_BAR, min(_WIDEST_BAR - _INDENT * depth, room - len(date)))
-    text.append(f"\n{bar(part, cells, unicode=unicode)} {said}", style=style)
+    left_text, date = validity(link, now), f", {link.not_before if now < link.not_before else link.not_after:%Y-%m-%d}"
+    # If the terminal is too narrow the date is left out first, then cells of the bar.
+    room = width - len(left_text) - 1
+    date = date if room - len(date) >= _MIN_BAR else ""
+    cells = max(_MIN_BAR, min(_MAX_BAR - _INDENT * depth, room - len(date)))
+    text.append(f"\n{bar(part, cells, unicode=unicode)} {left_text}", style=style)
     text.append(date, style="dim")
     return text
 
@@ -211,7 +220,7 @@ def _replica(replica: Replica, report: Report) -> Iterator[RenderableType]:
     name = Text.assemble((plain(replica.name), "bold"), "  ", overflow="fold")
     health = replica.health
     if isinstance(health, NotShown):
-        # Why is among the findings, and so is why it is degraded.
+        # The findings say why, and why it is degraded.
         yield name.append("not reachable", style="bold red")
         return
     name.append(*("ready", "green") if health.ready else ("not ready", "bold yellow"))
@@ -232,7 +241,7 @@ def _replica(replica: Replica, report: Report) -> Iterator[RenderableType]:
 
 
 def _restarts(replica: Replica, health: Health, report: Report) -> Text:
-    counted = dict(replica.figures.restarts) if isinstance(replica.figures, Figures) else {}
+    counted = replica.figures.restarts if isinstance(replica.figures, Figures) else {}
     text = Text(overflow="fold")
     if counted:
         text.append(f"restarts: {counted.get('success', 0)} succeeded, {counted.get('failure', 0)} failed")
@@ -250,9 +259,9 @@ def _load(figures: Figures) -> Text:
     text = Text(f"connections: {figures.connections:,}", overflow="fold")
     if figures.connections_refused:
         text.append(f" ({figures.connections_refused:,} refused)")
-    text.append(f", calls waiting: {figures.waiting:,}")
-    if figures.shed:
-        text.append(f", shed: {_counts(figures.shed)}")
+    text.append(f", calls waiting: {figures.calls_waiting:,}")
+    if figures.calls_shed:
+        text.append(f", shed: {_counts(figures.calls_shed)}")
     if figures.handshakes_failed:
         text.append(f", failed TLS handshakes: {figures.handshakes_failed:,}")
     return text
@@ -267,14 +276,14 @@ def _calls(report: Report) -> Iterator[RenderableType]:
         return
     if len(report.replicas) > 1:
         yield Text(f"of {len(figures)} of {len(report.replicas)} replicas, since each began", style="dim")
-    refused = Counter({(reason, code): 0 for each in figures for reason, code, _ in each.refused})
+    refused: Counter[tuple[str, str]] = Counter()
     calls: Counter[str] = Counter()
     for each in figures:
-        refused.update({(reason, code): count for reason, code, count in each.refused})
-        calls.update(dict(each.calls))
+        refused.update(each.refused)
+        calls.update(each.calls)
     rows = [
-        (sum(each.received for each in figures), "signing requests", ""),
-        (sum(each.signed for each in figures), "certificates handed out", ""),
+        (sum(each.signing_requests for each in figures), "signing requests", ""),
+        (sum(each.certificates for each in figures), "certificates handed out", ""),
     ]
     for (reason, code), count in sorted(refused.items(), key=lambda item: (-item[1], item[0])):
         rows.append((count, f"refused: {plain(reason)} ({plain(code)})", "yellow"))
@@ -282,11 +291,11 @@ def _calls(report: Report) -> Iterator[RenderableType]:
     for count, what, style in rows:
         yield _Indented(Text(what, style=style, overflow="fold"), f"{count:>{width},} ", style=style)
     if calls:
-        yield Text(f"gRPC calls by status: {_counts(sorted(calls.items()))}", overflow="fold")
+        yield Text(f"gRPC calls by status: {_counts(dict(sorted(calls.items())))}", overflow="fold")
 
 
-def _counts(counts: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{plain(name)} {count:,}" for name, count in counts)
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{plain(name)} {count:,}" for name, count in counts.items())
 
 
 # --- agreement
@@ -299,3 +308,42 @@ def _agreement(what: str, agreement: Agreement, where: str) -> Text:
 def _not_shown(what: str, hidden: NotShown) -> Text:
     style = "yellow" if hidden.asked else "dim"
     return Text(f"{what}: not shown: {plain(hidden.reason)}", style=style, overflow="fold")
+
+
+# --- time
+
+
+def duration(length: timedelta) -> str:
+    """The two largest units, e.g. `3 d 4 h`, `59 min 8 s`, `0 s`; without a sign."""
+    left = abs(length) // timedelta(seconds=1)
+    sizes = iter(_UNITS)
+    size, unit = next((size, unit) for size, unit in sizes if left >= size or size == 1)
+    smaller, smaller_unit = next(sizes, (1, ""))
+    count, rest = left // size, left % size // smaller
+    return f"{count} {unit} {rest} {smaller_unit}" if rest else f"{count} {unit}"
+
+
+def validity(link: Link, now: datetime) -> str:
+    """Time left of a certificate, e.g. `3 d 4 h left`, `expired 2 h ago`."""
+    if now > link.not_after:
+        return f"expired {duration(now - link.not_after)} ago"
+    if now < link.not_before:
+        return f"not valid for another {duration(link.not_before - now)}"
+    return f"{duration(link.not_after - now)} left"
+
+
+def part_left(link: Link, now: datetime) -> float:
+    """Part of a certificate's lifetime that is left, from 0 to 1; 1 before it has begun."""
+    lifetime = link.not_after - link.not_before
+    if lifetime <= timedelta(0):
+        return 0.0
+    return min(1.0, max(0.0, (link.not_after - now) / lifetime))
+
+
+def bar(part: float, width: int, *, unicode: bool) -> str:
+    """A bar of `width` cells; full only if all is left, and empty only if nothing is."""
+    full, empty = ("█", "░") if unicode else ("#", "-")
+    filled = round(part * width)
+    if 0 < part < 1 and width > 1:
+        filled = min(max(filled, 1), width - 1)
+    return full * filled + empty * (width - filled)
