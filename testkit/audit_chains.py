@@ -8,7 +8,8 @@ from typing import Any
 
 import trio
 
-from sentry_trio.audit.chain import Batches, ChainEnd, encode_members, timestamp
+from sentry_trio.audit.chain import Batches, ChainEnd, encode_members
+from sentry_trio.audit.decision import timestamp
 from sentry_trio.audit.sinks import Sink
 from sentry_trio.audit.verify import Report, Verifier
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentry_trio.audit.chain import MAX_LINE, START, encode_members, make_line, read_line
-from sentry_trio.audit.decision import Decision, Recorder, bounded, format_address
+from sentry_trio.audit.decision import Decision, Recorder, bounded, format_address, timestamp
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.spiffe import SpiffeId
@@ -144,3 +144,8 @@ async def test_nothing_is_kept_where_no_log_is() -> None:
     with trio.testing.assert_no_checkpoints():
         await recorder.commit(decision)
     assert decision == before
+
+
+def test_times_are_in_utc() -> None:
+    moment = datetime(2026, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert timestamp(moment) == "2026-02-28T23:30:00.000000Z"
