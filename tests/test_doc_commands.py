@@ -59,11 +59,13 @@ make run ARGS="--config=configuration.yaml"
 # What is there before the first command of a page.
 _BEFORE: Final = {
     "docs/audit-log.md": _AUDITED,
+    "docs/backup.md": "make run",
     "docs/jwks-validator.md": _TWO_AUTHORITIES,
     "docs/jwt.md": 'make run ARGS="--jwt-enabled --jwt-signing-algorithm=ES256"',
     "docs/oidc.md": _DISCOVERY,
     "docs/restart-and-shutdown.md": "make run",
     "docs/status.md": "make run",
+    "docs/troubleshooting.md": "make run",
 }
 _AFTER: Final = {
     "README.md": "test -s certs/tls.key; test -s .sentry/issuer.key",
