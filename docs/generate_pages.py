@@ -16,9 +16,9 @@ from typing import Final
 
 from sentry_trio.cli.commands import COMMANDS
 from sentry_trio.settings.configuration import MOST_BYTES, MOST_DURATION, Configuration, parse_configuration
-from sentry_trio.settings.durations import format_duration
-from sentry_trio.settings.flag_table import FLAGS
 from sentry_trio.settings.flags import Flag, Kind
+from sentry_trio.settings.options import FLAGS
+from sentry_trio.settings.values import format_duration
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -89,7 +89,7 @@ def _group(title: str, flags: Iterable[Flag]) -> Iterator[str]:
 
 def _meaning(flag: Flag) -> str:
     choices = f": {', '.join(f'`{choice}`' for choice in flag.choices)}" if flag.choices else ""
-    return f"{_cell(flag.usage)}{choices}"
+    return f"{_cell(flag.help)}{choices}"
 
 
 def configuration_page() -> str:
@@ -149,7 +149,7 @@ def _takes(flag: Flag) -> str:
 
 
 def _default(flag: Flag) -> str:
-    return "`~/.kube/config`" if flag.name == "kubeconfig" else _shown(flag.default)
+    return _shown(flag.default)
 
 
 def _shown(value: object) -> str:

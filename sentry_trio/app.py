@@ -37,8 +37,8 @@ from sentry_trio.grpc import open_listener
 from sentry_trio.lifetimes import outliving
 from sentry_trio.reload import Reload, ReloadCause
 from sentry_trio.run import Run, Surroundings, prepare_run
-from sentry_trio.settings.durations import format_duration
 from sentry_trio.settings.options import Mode, Options
+from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure
 from sentry_trio.web.asgi import ASGIApp

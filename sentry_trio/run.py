@@ -33,8 +33,8 @@ from sentry_trio.observation import ServerObserver
 from sentry_trio.reload import Changed
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.durations import format_duration
 from sentry_trio.settings.options import Options
+from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
 from sentry_trio.watchers.expiry import watch_expiry

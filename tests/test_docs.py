@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from sentry_trio.settings.flag_table import FLAGS
+from sentry_trio.settings.options import FLAGS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

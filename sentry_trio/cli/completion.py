@@ -10,8 +10,8 @@ from typing import Final
 
 from sentry_trio.cli.commands import COMMANDS, SERVE
 from sentry_trio.cli.completion_scripts import bash, fish, zsh
-from sentry_trio.settings.flag_table import FLAGS
 from sentry_trio.settings.flags import Kind
+from sentry_trio.settings.options import FLAGS
 
 _EXAMPLES: Final = """\
 examples:
@@ -81,7 +81,7 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
 def _commands() -> Iterator[CommandWords]:
     for command in COMMANDS:
         if command is SERVE:
-            options = [Option(f"--{flag.name}", flag.usage, flag.kind is not Kind.BOOL, flag.choices) for flag in FLAGS]
+            options = [Option(f"--{flag.name}", flag.help, flag.kind is not Kind.BOOL, flag.choices) for flag in FLAGS]
             more = (Option("--help", "print the help text", takes_value=False),)
             yield CommandWords(command.name, command.summary, (), (*options, *more))
         else:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from sentry_trio.cli.commands import BY_NAME, COMMANDS, SERVE
-from sentry_trio.settings.flag_table import flag_set
+from sentry_trio.settings.options import FLAGS
 from sentry_trio.settings.suggestions import suggestion
 
 _NARROWEST: Final = 80  # columns
@@ -41,7 +41,7 @@ def parser() -> ArgumentParser:
     return made
 
 
-def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Prints a help text; returns the exit code."""
     parsing = parser()
     for word in arguments[:1]:
@@ -49,29 +49,27 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             parsing.error(f"unknown command {word!r}{suggestion(word, BY_NAME)}")
     name = parsing.parse_args(arguments).command
     if name in {None, SERVE.name}:
-        print(overview(environ), end="")
+        print(overview(), end="")
     else:
         BY_NAME[name].load().parser().print_help()
     return 0
 
 
-def overview(environ: Mapping[str, str]) -> str:
+def overview() -> str:
     """Synopsis, commands, examples, and flags by group, ending with a line break."""
     width = max(len(command.name) for command in COMMANDS)
     commands = "".join(f"  {command.name:<{width}}  {command.summary}\n" for command in COMMANDS)
-    return "\n".join((_SYNOPSIS, f"Commands:\n{commands}", _EXAMPLES, *_flags(environ)))
+    return "\n".join((_SYNOPSIS, f"Commands:\n{commands}", _EXAMPLES, *_flags()))
 
 
-def _flags(environ: Mapping[str, str]) -> Iterator[str]:
-    flags = list(flag_set(environ))
-    indent = max(len(flag.head) for flag in flags) + 4
+def _flags() -> Iterator[str]:
+    indent = max(len(flag.head) for flag in FLAGS) + 4
     width = max(_NARROWEST, shutil.get_terminal_size().columns)
-    for title, members in groupby(flags, key=lambda flag: flag.group):
+    for title, members in groupby(FLAGS, key=lambda flag: flag.group):
         lines = [f"{title}:\n"]
         for flag in members:
-            choices = f": {', '.join(flag.choices)}" if flag.choices else ""
             text = textwrap.fill(
-                f"{flag.usage}{choices}{flag.shown_default}",
+                flag.summary,
                 width,
                 initial_indent=f"  {flag.head}".ljust(indent),
                 subsequent_indent=" " * indent,

@@ -20,7 +20,7 @@ from sentry_trio.cli.jwts import ObtainedJwt, brief, jwts_of
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, fingerprint, obtain
 from sentry_trio.errors import InvalidBundleError, InvalidIdentityError, InvalidOptionsError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from sentry_trio.settings.addresses import listen_host
+from sentry_trio.settings import checks
 from sentry_trio.telemetry.logs import capture_warnings
 
 _VALIDATORS: Final = {
@@ -166,7 +166,7 @@ def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and 0 < int(port[:_PORT_DIGITS]) <= _MOST_PORT):
         raise InvalidOptionsError(f"--address must be host:port with a port from 1 to {_MOST_PORT}, got {text!r}")
-    return listen_host("address", host) or "127.0.0.1", int(port)
+    return checks.host("address", host) or "127.0.0.1", int(port)
 
 
 def _read(path: Path, what: str) -> bytes:

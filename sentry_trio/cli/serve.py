@@ -43,11 +43,11 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         except HelpRequested:
             from sentry_trio.cli.help import overview
 
-            print(overview(environ), end="")
+            print(overview(), end="")
             return 0
         except UsageError as error:
-            print(error.usage, end="", file=sys.stderr)
-            print(error.line, file=sys.stderr)
+            print("usage: sentry-trio [serve] [FLAGS]", file=sys.stderr)
+            print(f"sentry-trio serve: {error}", file=sys.stderr)
             return _USAGE
         except LogFileError as error:
             _log.fatal(str(error))

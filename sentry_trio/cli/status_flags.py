@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.errors import InvalidOptionsError
-from sentry_trio.settings.addresses import listen_host
+from sentry_trio.settings import checks
 from sentry_trio.status.collect import Place
 from sentry_trio.status.http import fetch, place
 
@@ -179,7 +179,7 @@ def _replica(text: str, timeout: float, *, asked: bool) -> Place:
     ports = [int(port) for port in found.group("health", "metrics") if port] if found else []
     if found is None or not all(0 < port <= 65535 for port in ports):
         raise ValueError(f"--replica must be host:port or host:port:port (health, metrics), got {text!r}")
-    host = listen_host("replica", found["host"])
+    host = checks.host("replica", found["host"])
     return Place(
         name=place(host, ports[0]),
         get=partial(fetch, host, timeout=timeout),

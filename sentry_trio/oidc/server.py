@@ -11,7 +11,7 @@ from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidOptionsError, ServerTLSError
 from sentry_trio.oidc.tls_files import TLSFiles
 from sentry_trio.settings.options import Options
-from sentry_trio.settings.scalars import quote
+from sentry_trio.settings.values import quote
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.watchers.config import watch_config

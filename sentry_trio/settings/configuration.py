@@ -8,12 +8,11 @@ from typing import Final
 from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
 from sentry_trio.settings import jwks, token_validators
 from sentry_trio.settings.documents import read_document
-from sentry_trio.settings.durations import format_duration, parse_duration
 from sentry_trio.settings.jwks import JwksOptions, read_jwks_options
-from sentry_trio.settings.scalars import InvalidValueError, quote
 from sentry_trio.settings.sections import Section, make_section
 from sentry_trio.settings.substitution import substitute
 from sentry_trio.settings.token_validators import TokenValidator, read_token_validators
+from sentry_trio.settings.values import InvalidValueError, format_duration, parse_duration, quote
 
 __all__ = ["MOST_BYTES", "MOST_DURATION", "Configuration", "JwksOptions", "parse_configuration"]
 

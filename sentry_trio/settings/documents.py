@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import yaml
 
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.settings.scalars import quote
+from sentry_trio.settings.values import quote
 
 MOST_DEPTH: Final = 100
 _TAG_PREFIX = "tag:yaml.org,2002:"

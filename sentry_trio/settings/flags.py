@@ -1,37 +1,36 @@
-"""A parser of GNU-style command line flags that behaves as Go's pflag does, down to its usage text and error lines.
+"""Flags declared once: fields of a dataclass whose metadata make its parser, help text, documentation and completion.
 
-It knows flags as a table of `Flag` and nothing of what they are for.
+The syntax is that of Go's pflag, as Dapr's programs have it.
 """
 
+import dataclasses
 import enum
-import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TypeAlias, TypeVar, assert_never
+from typing import Any, Final, TypeVar
 
-from sentry_trio.errors import SentryError
-from sentry_trio.settings.durations import format_duration, parse_duration
-from sentry_trio.settings.lists import parse_list
-from sentry_trio.settings.scalars import InvalidValueError, encode, parse_bool, parse_float, parse_int, quote
+from sentry_trio.errors import InvalidOptionsError, SentryError
 from sentry_trio.settings.suggestions import suggestion
+from sentry_trio.settings.values import (
+    InvalidValueError,
+    encode,
+    format_duration,
+    parse_bool,
+    parse_duration,
+    parse_float,
+    parse_int,
+    parse_list,
+    quote,
+)
 
-Value: TypeAlias = str | bool | int | float | timedelta | tuple[str, ...]
-_T = TypeVar("_T", bound=Value)
+_T = TypeVar("_T")
+_METADATA: Final = "flag"
+REQUIRED: Final = object()
+"""Default of a flag that must be given."""
 
 
-class UsageError(SentryError):
-    """A command line that cannot be read; told by the usage text and then one line, on standard error.
-
-    Attributes:
-        line: what is wrong, as pflag says it; also the text of the error.
-        usage: the usage text, ending with a line break.
-    """
-
-    def __init__(self, line: str, usage: str) -> None:
-        self.line = line
-        self.usage = usage
-        super().__init__(line)
+class UsageError(InvalidOptionsError):
+    """A command line that cannot be parsed."""
 
 
 class HelpRequested(SentryError):  # noqa: N818 - asking for help is no error
@@ -42,7 +41,7 @@ class HelpRequested(SentryError):  # noqa: N818 - asking for help is no error
 
 
 class Kind(enum.Enum):
-    """What a flag takes. The value is the word in the usage text."""
+    """Syntax of a flag's value; the value of the member is the word in the help text."""
 
     STRING = "string"
     BOOL = ""
@@ -50,181 +49,145 @@ class Kind(enum.Enum):
     FLOAT = "float"
     DURATION = "duration"
     STRINGS = "strings"
+    """Comma-separated; values of several occurrences add up."""
+    REPEATED = "text"
+    """One text each; values of several occurrences add up."""
+
+
+_PARSERS: Final[Mapping[Kind, Callable[[str], Any]]] = {
+    Kind.STRING: str,
+    Kind.BOOL: parse_bool,
+    Kind.INT: parse_int,
+    Kind.FLOAT: parse_float,
+    Kind.DURATION: parse_duration,
+    Kind.STRINGS: parse_list,
+    Kind.REPEATED: lambda text: (text,),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag.
+    """Declaration of a flag, or of a positional argument.
 
     Attributes:
-        name: its name, without dashes.
-        kind: what it takes.
-        default: its value when not given; `None` for a string flag that knows "not given" from "given empty".
-        usage: one line of plain text.
-        choices: the values that are accepted; empty if any is. The parser does not check them.
+        kind: syntax of its value.
+        default: parsed value if it is not given; None if "not given" differs from any value.
+        help: one line of plain text.
+        choices: accepted values; empty if any is.
+        check: called with name and parsed value unless that is None; returns the value of the field, or raises
+            `InvalidOptionsError`. It replaces the check of `choices`.
         needs: condition for the flag to have an effect: the name of a switch, or "kubernetes mode"; else empty.
-        group: title of the section of the help text that lists it.
+        group: title of the section of the help text.
+        metavar: word for the value in the help text, if not that of its kind.
+        implied: text of the value if the flag is given without one; None if it needs one.
         is_own: Dapr Sentry has no such flag.
         is_inert: the flag is accepted for compatibility and has no effect.
+        is_positional: an argument without a name.
+        name: derived from the field's name; without dashes in front.
     """
 
-    name: str
     kind: Kind
-    default: Value | None
-    usage: str
+    default: Any
+    help: str
     choices: tuple[str, ...] = ()
+    check: Callable[[str, Any], Any] | None = None
     needs: str = ""
     group: str = ""
+    metavar: str = ""
+    implied: str | None = None
     is_own: bool = False
     is_inert: bool = False
+    is_positional: bool = False
+    name: str = ""
 
     @property
     def head(self) -> str:
-        """The flag and what it takes, as in pflag's usage text: `--port int`."""
-        return f"--{self.name} {self.kind.value}".rstrip()
+        """The flag and its value, as in the help text: `--port int`."""
+        metavar = self.metavar or self.kind.value
+        if self.is_positional:
+            return metavar
+        return f"--{self.name} {metavar if self.implied is None else f'[{metavar}]'}".rstrip()
 
     @property
-    def shown_default(self) -> str:
-        """The default as in pflag's usage text, ` (default 8080)`; empty if it is zero."""
-        match self.default:
-            case str(text) if text:
-                return f" (default {quote(text)})"
-            case timedelta() as duration if duration:
-                return f" (default {format_duration(duration)})"
-            case bool(switch) if switch:
-                return " (default true)"
-            case int(number) | float(number) if number:
-                return f" (default {number})"
-            case _:
-                return ""
+    def summary(self) -> str:
+        """Its help, choices and default unless that is zero."""
+        choices = f": {', '.join(self.choices)}" if self.choices else ""
+        return f"{self.help}{choices}{self._shown_default}"
+
+    @property
+    def _shown_default(self) -> str:
+        if not self.default or self.default is REQUIRED:
+            return ""
+        shown = self.default
+        if self.default is True:
+            shown = "true"
+        elif self.kind is Kind.DURATION:
+            shown = format_duration(self.default)
+        elif self.kind is Kind.STRING:
+            shown = quote(self.default)
+        elif isinstance(self.default, tuple):
+            shown = ",".join(self.default)
+        return f" (default {shown})"
+
+
+def declare(kind: Kind, default: object, help: str, **rest: Any) -> Any:  # noqa: A002 - typed by the field
+    """Declares a field of a dataclass as a flag; takes the attributes of `Flag`."""
+    return dataclasses.field(metadata={_METADATA: Flag(kind, default, help, **rest)})
+
+
+def flags_of(options: type) -> tuple[Flag, ...]:
+    """Returns the flags that the fields of a dataclass declare, in order."""
+    return tuple(
+        dataclasses.replace(field.metadata[_METADATA], name=field.name.replace("_", "-"))
+        for field in dataclasses.fields(options)
+        if _METADATA in field.metadata
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedFlags:
-    """The outcome of parsing: a value for every flag.
+class CommandLine:
+    """A parsed command line.
 
     Attributes:
-        values: by flag name.
-        given: names of the flags that were on the command line.
+        values: parsed value or default of every flag, by flag name.
+        given: names of the flags on the command line.
         positional: all other arguments, in order.
     """
 
-    values: Mapping[str, Value | None]
+    values: Mapping[str, Any]
     given: frozenset[str]
     positional: tuple[str, ...]
 
-    def get(self, name: str, kind: type[_T]) -> _T:
-        """The value of the flag `name`.
 
-        Raises:
-            TypeError: the flag is not of this kind (a mistake in the program).
-        """
-        value = self.values[name]
-        if not isinstance(value, kind):
-            raise TypeError(f"--{name} is {type(value).__name__}, not {kind.__name__}")
-        return value
+def parse_command_line(flags: Sequence[Flag], arguments: Sequence[str]) -> CommandLine:
+    """Parses a command line (without the program's name).
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        """The value of the list flag `name`."""
-        return tuple(str(item) for item in self.get(name, tuple))
+    Flags and positional arguments may be mixed; `--` ends the flags; the last of several occurrences wins, lists add
+    up. An argument of more than two bytes that starts with exactly one dash is read as if it had two. As in Dapr
+    Sentry this is blind: it changes values that are arguments of their own, too.
 
-    def text_if_given(self, name: str) -> str | None:
-        """The value of the string flag `name`, or its default, which may be `None`."""
-        return None if self.values[name] is None else self.get(name, str)
-
-
-class FlagSet:
-    """A set of flags under one program name.
-
-    Args:
-        name: the name after `Usage of `.
-        flags: the flags, in any order; the usage text sorts them by name.
+    Raises:
+        UsageError: the first mistake.
+        HelpRequested: help was requested before any mistake.
     """
-
-    def __init__(self, name: str, flags: Sequence[Flag]) -> None:
-        self._name = name
-        self._flags = {flag.name: flag for flag in flags}
-
-    def __iter__(self) -> Iterator[Flag]:
-        return iter(self._flags.values())
-
-    def usage(self) -> str:
-        """The usage text in pflag's layout: one line per flag, columns aligned, defaults unless zero."""
-        flags = sorted(self._flags.values(), key=lambda flag: flag.name)
-        width = max((len(flag.head) for flag in flags), default=0)
-        lines = [f"      {flag.head:<{width}}   {flag.usage}{flag.shown_default}" for flag in flags]
-        return "\n".join((f"Usage of {self._name}:", *lines, ""))
-
-    def parse(self, arguments: Sequence[str]) -> ParsedFlags:
-        """Read a command line (without the program's name).
-
-        Flags and positional arguments may be mixed; `--` ends the flags; the last of several occurrences wins, lists
-        add up. An argument of more than two bytes that starts with exactly one dash is read as if it had two. As in
-        Dapr Sentry this is blind: it changes values that stand as arguments of their own, too.
-
-        Raises:
-            UsageError: the first mistake, in pflag's words.
-            HelpRequested: help was asked for before any mistake.
-        """
-        values: dict[str, Value | None] = {name: flag.default for name, flag in self._flags.items()}
-        given: set[str] = set()
-        lists: dict[str, list[str]] = {}
-        positional: list[str] = []
-        rest = [_with_two_dashes(argument) for argument in arguments]
-        rest.reverse()  # as a stack: the next argument is its last
-        while rest:
-            argument = rest.pop()
-            if argument == "--":
-                positional += reversed(rest)
-                break
-            if len(argument) < 2 or not argument.startswith("-"):
-                positional.append(argument)
-                continue
-            flag, text = self._flag_and_text(argument, rest)
-            value = self._read(flag, text)
-            if isinstance(value, tuple):
-                lists.setdefault(flag.name, []).extend(value)
-            else:
-                values[flag.name] = value
-            given.add(flag.name)
-        values |= {name: tuple(items) for name, items in lists.items()}
-        return ParsedFlags(types.MappingProxyType(values), frozenset(given), tuple(positional))
-
-    def _flag_and_text(self, argument: str, rest: list[str]) -> tuple[Flag, str]:
-        """The flag that `argument` names and the text of its value, taken from `rest` if need be."""
-        if not argument.startswith("--"):
-            raise self._short(argument)
-        name, equals, text = argument[2:].partition("=")
-        if not name or name.startswith("-"):
-            raise UsageError(f"bad flag syntax: {argument}", self.usage())
-        flag = self._flags.get(name)
-        if flag is None:
-            if name == "help":
-                raise HelpRequested
-            near = suggestion(name, self._flags, prefix="--")
-            raise UsageError(f"unknown flag: --{name}{near}", self.usage())
-        if equals:
-            return flag, text
-        if flag.kind is Kind.BOOL:
-            return flag, "true"
-        if not rest:
-            raise UsageError(f"flag needs an argument: --{name}", self.usage())
-        return flag, rest.pop()
-
-    def _short(self, argument: str) -> SentryError:
-        """What to say to a one-letter flag: only `-h` is known."""
-        letter = argument[1]
-        if letter == "h":
-            return HelpRequested()
-        quoted = quote(letter, mark="'")
-        return UsageError(f"unknown shorthand flag: {quoted} in {argument}", self.usage())
-
-    def _read(self, flag: Flag, text: str) -> Value:
-        try:
-            return _parse_value(flag.kind, text)
-        except InvalidValueError as error:
-            line = f'invalid argument {quote(text)} for "--{flag.name}" flag: {error}'
-            raise UsageError(line, self.usage()) from error
+    by_name = {flag.name: flag for flag in flags if not flag.is_positional}
+    values: dict[str, Any] = {flag.name: flag.default for flag in flags}
+    given: set[str] = set()
+    positional: list[str] = []
+    rest = [_with_two_dashes(argument) for argument in reversed(arguments)]  # a stack
+    while rest:
+        argument = rest.pop()
+        if argument == "--":
+            positional += reversed(rest)
+            break
+        if len(argument) < 2 or not argument.startswith("-"):
+            positional.append(argument)
+            continue
+        flag, text = _flag_and_text(argument, by_name, rest)
+        value = _parse_value(flag, text)
+        values[flag.name] = (*values[flag.name], *value) if flag.name in given and isinstance(value, tuple) else value
+        given.add(flag.name)
+    return CommandLine(values, frozenset(given), tuple(positional))
 
 
 def _with_two_dashes(argument: str) -> str:
@@ -232,19 +195,87 @@ def _with_two_dashes(argument: str) -> str:
     return f"-{argument}" if one_dash and len(encode(argument)) > 2 else argument
 
 
-def _parse_value(kind: Kind, text: str) -> Value:
-    match kind:
-        case Kind.STRING:
-            return text
-        case Kind.BOOL:
-            return parse_bool(text)
-        case Kind.INT:
-            return parse_int(text)
-        case Kind.FLOAT:
-            return parse_float(text)
-        case Kind.DURATION:
-            return parse_duration(text)
-        case Kind.STRINGS:
-            return parse_list(text)
-        case _:
-            assert_never(kind)
+def _flag_and_text(argument: str, flags: Mapping[str, Flag], rest: list[str]) -> tuple[Flag, str]:
+    """Returns the flag that `argument` names and the text of its value, taken from `rest` if need be."""
+    if argument == "-h":
+        raise HelpRequested
+    if not argument.startswith("--"):
+        raise UsageError(f"unknown flag: {argument}")
+    name, equals, text = argument[2:].partition("=")
+    if not name or name.startswith("-"):
+        raise UsageError(f"bad flag syntax: {argument}")
+    flag = flags.get(name)
+    if flag is None:
+        if name == "help":
+            raise HelpRequested
+        raise UsageError(f"unknown flag: --{name}{suggestion(name, flags, prefix='--')}")
+    if equals:
+        return flag, text
+    if flag.kind is Kind.BOOL:
+        return flag, "true"
+    if flag.implied is not None and (not rest or rest[-1].startswith("-")):
+        return flag, flag.implied
+    if not rest:
+        raise UsageError(f"flag needs an argument: --{name}")
+    return flag, rest.pop()
+
+
+def _parse_value(flag: Flag, text: str) -> Any:
+    try:
+        return _PARSERS[flag.kind](text)
+    except InvalidValueError as error:
+        raise UsageError(f"invalid --{flag.name}: {error}") from error
+
+
+def checked(flags: Sequence[Flag], values: Mapping[str, Any], *, except_for: Container[str] = ()) -> dict[str, Any]:
+    """Returns the checked value of each flag, by the name of its field.
+
+    Args:
+        flags: the flags.
+        values: their parsed values by flag name.
+        except_for: names of flags whose values are not checked.
+
+    Raises:
+        InvalidOptionsError: the first value, in the order of the flags, that is not accepted.
+    """
+    return {
+        flag.name.replace("-", "_"): values[flag.name] if flag.name in except_for else check(flag, values[flag.name])
+        for flag in flags
+    }
+
+
+def check(flag: Flag, value: Any) -> Any:
+    """Returns the checked value of a flag.
+
+    Raises:
+        InvalidOptionsError: the value is not accepted.
+    """
+    if value is REQUIRED:
+        raise UsageError(f"{flag.metavar if flag.is_positional else f'--{flag.name}'} is required")
+    if value is None:
+        return None
+    if flag.check is not None:
+        return flag.check(flag.name, value)
+    if flag.choices and value not in flag.choices:
+        raise InvalidOptionsError(f"invalid --{flag.name} {quote(value)}: {expected(flag.choices)}")
+    return value
+
+
+def expected(choices: Iterable[str]) -> str:
+    """Returns the part of an error text that lists the accepted values."""
+    return f"expected one of {', '.join(choices)}"
+
+
+def parse_flags(options: type[_T], arguments: Sequence[str]) -> _T:
+    """Parses and checks the command line of a command into the dataclass that declares its flags.
+
+    Raises:
+        InvalidOptionsError: the first mistake.
+        HelpRequested: help was requested before any mistake.
+    """
+    flags = flags_of(options)
+    line = parse_command_line(flags, arguments)
+    names = [flag.name for flag in flags if flag.is_positional]
+    if len(line.positional) > len(names):
+        raise UsageError(f"unexpected arguments: {' '.join(line.positional[len(names) :])}")
+    return options(**checked(flags, {**line.values, **dict(zip(names, line.positional, strict=False))}))

@@ -6,8 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from sentry_trio.errors import InvalidValidatorError
-from sentry_trio.settings.durations import parse_duration
-from sentry_trio.settings.scalars import InvalidValueError, parse_bool, parse_decimal
+from sentry_trio.settings.values import InvalidValueError, parse_bool, parse_decimal, parse_duration
 
 # What is not above these is as good as not said, in Dapr Sentry 1.18.
 _LEAST_INTERVAL: Final = timedelta(seconds=1)

@@ -1,99 +1,275 @@
-"""The options of a process: its command line and environment, read and checked once."""
+"""Options of the certificate authority: its flags and what they and the environment say."""
 
-from collections.abc import Mapping, Sequence
+import enum
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from sentry_trio.settings import option_rules as rules
-from sentry_trio.settings.addresses import listen_host, listen_port
-from sentry_trio.settings.flag_table import flag_set
-from sentry_trio.settings.flags import ParsedFlags
-from sentry_trio.settings.option_rules import Mode, TokenVerification
+from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.settings import checks
+from sentry_trio.settings.flags import (
+    CommandLine,
+    Flag,
+    Kind,
+    check,
+    checked,
+    declare,
+    expected,
+    flags_of,
+    parse_command_line,
+)
+from sentry_trio.settings.values import InvalidValueError, format_duration, parse_decimal, quote
 
-__all__ = ["Mode", "Options", "TokenVerification", "parse_options"]
+__all__ = ["FLAGS", "JWT_ALGORITHMS", "LOG_LEVELS", "Mode", "Options", "TokenVerification", "parse_options"]
+
+LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
+CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
+JWT_ALGORITHMS: Final = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+SHORTEST_ROTATION: Final = timedelta(seconds=10)
+"""Shortest time for which a JWT signing key signs before the next replaces it: each takes three restarts."""
+MOST_RETIRED_KEYS: Final = 20
+"""Most keys that may have to be published until their last tokens have expired."""
+_KUBERNETES: Final = "kubernetes mode"
+_MOST_SHOWN: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
+class Mode(enum.Enum):
+    """Environment of the process: the source of credentials and identities."""
+
+    AUTO = "auto"
+    STANDALONE = "standalone"
+    KUBERNETES = "kubernetes"
+
+    def resolve(self, environ: Mapping[str, str]) -> "Mode":
+        """Returns the mode itself; for `AUTO`, `KUBERNETES` if KUBERNETES_SERVICE_HOST is not empty."""
+        if self is not Mode.AUTO:
+            return self
+        return Mode.KUBERNETES if environ.get("KUBERNETES_SERVICE_HOST") else Mode.STANDALONE
+
+
+class TokenVerification(enum.Enum):
+    """Method by which service account tokens are verified."""
+
+    REVIEW = "review"
+    """The API server reviews each."""
+    LOCAL = "local"
+    """By the cluster's public keys, or by the API server if they cannot decide."""
+
+
+def _mode(_flag: str, text: str) -> Mode:
+    try:
+        return Mode(text)
+    except ValueError as error:
+        raise InvalidOptionsError(f"invalid mode: {text}: {expected(mode.value for mode in Mode)}") from error
+
+
+def _token_verification(name: str, text: str) -> TokenVerification:
+    try:
+        return TokenVerification(text)
+    except ValueError as error:
+        choices = expected(each.value for each in TokenVerification)
+        raise InvalidOptionsError(f"invalid --{name} {quote(text)}: {choices}") from error
+
+
+def _log_level(_flag: str, text: str) -> str:
+    level = text.lower()
+    if level not in LOG_LEVELS:
+        raise InvalidOptionsError(f"invalid value for --log-level: {text}: {expected(LOG_LEVELS)}")
+    return level
+
+
+def _metrics_port(name: str, text: str) -> int:
+    try:
+        return checks.port(name, parse_decimal(text))
+    except InvalidValueError as error:
+        raise InvalidOptionsError(f"failed to parse metrics port: {error}") from error
+
+
+def _share(name: str, number: float) -> float:
+    if not 0 < number < 1:
+        raise InvalidOptionsError(f"--{name} must be between 0 and 1, got {number:g}")
+    return number
+
+
+def _path_or_none(_flag: str, text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+_STRING, _BOOL, _INT, _DURATION, _STRINGS = Kind.STRING, Kind.BOOL, Kind.INT, Kind.DURATION, Kind.STRINGS
+_ON, _OFF = True, False
+_general = partial(declare, group="General")
+_bundle = partial(declare, group="Trust bundle")
+_grpc = partial(declare, group="gRPC server")
+_limit = partial(_grpc, is_own=True, check=checks.positive)
+_tokens = partial(declare, group="Token checks", is_own=True, needs=_KUBERNETES)
+_jwt_switch = partial(declare, group="JWT")
+_jwt = partial(_jwt_switch, needs="jwt-enabled")
+_oidc_switch = partial(declare, group="OIDC server")
+_oidc = partial(_oidc_switch, needs="oidc-enabled")
+_server = partial(declare, group="Health, metrics, logs")
+_metrics = partial(_server, needs="enable-metrics")
+_audit = partial(_server, is_own=True)
+# Newer versions of Dapr's chart set these.
+_later = partial(declare, group="Accepted for compatibility, without effect yet", is_inert=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the flags say; a field is named as its flag, with `_` for `-`.
+    """Values of the flags; a field is named as its flag, with `_` for `-`.
 
     Listen addresses are bare hosts (no brackets), empty for all interfaces. Ports are 0 to 65535, 0 for any free one.
-    `None` means "not given" where Dapr Sentry tells that from "given empty".
+    `None` means "not given" if Dapr Sentry distinguishes that from "given empty".
 
     Attributes:
-        config: path of the configuration file, or name of the Configuration object.
-        config_given: whether `--config` was on the command line.
         mode: standalone or kubernetes; `auto` is resolved.
-        log_level: one of debug, info, warn, error, fatal.
-        log_file: where to append logs; `None` for standard output.
-        oidc_trusted_proxies: whose X-Forwarded-Host the OIDC server believes.
-        metrics_port: 0 where metrics are off, whatever was given.
-        ca_key_type: keys of a generated certificate authority: p256, p384, ed25519, rsa2048.
-        drain_timeout: time for open calls to end at a restart or shutdown; not negative.
-        token_verification: who decides, in kubernetes mode, whether a service account's token is good.
-        token_keys_refresh: interval at which the cluster's keys are read for local verification; positive.
-        image_extension: whether a pod's container images are named in its certificate.
-        max_connections: gRPC connections at once; this and the following are positive.
-        max_connections_per_peer: the same, from one address.
-        max_calls: calls answered at once.
-        connection_idle_timeout: gRPC connections without calls are closed then.
-        connection_age: gRPC connections are closed then, once their calls have ended.
-        audit_log: path of the audit log, or `stdout`; `None` where none is kept.
-        audit_required: whether nothing is issued that cannot be recorded there.
+        log_file: None for standard output.
+        metrics_port: 0 if metrics are off, whatever was given.
+        audit_log: path, or `stdout`; None if no audit log is kept.
+        config_given: True if `--config` was on the command line.
         namespace: the process's own namespace, from NAMESPACE; not empty.
         warnings: sentences on arguments that have no effect.
     """
 
-    config: str
+    mode: Mode = _general(
+        _STRING,
+        "auto",
+        "Environment (auto: kubernetes if KUBERNETES_SERVICE_HOST is set)",
+        choices=tuple(mode.value for mode in Mode),
+        check=_mode,
+    )
+    config: str = _general(_STRING, "daprsystem", "Path of the configuration file, or name of the Configuration object")
+    trust_domain: str = _general(_STRING, "localhost", "Trust domain of the certificate authority")
+    kubeconfig: str = _general(
+        _STRING, "~/.kube/config", "Path of the kubeconfig file, for use outside a cluster", needs=_KUBERNETES
+    )
+
+    issuer_credentials: Path = _bundle(
+        _STRING, "/var/run/secrets/dapr.io/credentials", "Directory of the credential files", check=checks.path
+    )
+    issuer_ca_filename: str = _bundle(_STRING, "ca.crt", "File of the trust anchors; relative to the directory")
+    issuer_certificate_filename: str = _bundle(
+        _STRING, "issuer.crt", "File of the issuer chain; relative to the directory"
+    )
+    issuer_key_filename: str = _bundle(_STRING, "issuer.key", "File of the issuer key; relative to the directory")
+    ca_key_type: str = _bundle(
+        _STRING, "p256", "Keys of a generated certificate authority", choices=CA_KEY_TYPES, is_own=True
+    )
+
+    port: int = _grpc(_INT, 50001, "Port of the gRPC server", check=checks.port)
+    listen_address: str = _grpc(_STRING, "", "Address of the gRPC server; empty for all interfaces", check=checks.host)
+    drain_timeout: timedelta = _grpc(
+        _DURATION,
+        timedelta(seconds=10),
+        "Time for open calls to end at a restart or shutdown",
+        check=checks.not_negative,
+        is_own=True,
+    )
+    max_connections: int = _limit(_INT, 2000, "gRPC connections at once; one more takes the place of the longest idle")
+    max_connections_per_peer: int = _limit(
+        _INT, 500, "gRPC connections at once from one address (IPv6: one /64 network)"
+    )
+    max_calls: int = _limit(
+        _INT, 500, "Calls answered at once; more wait, or are rejected if they would miss their deadline"
+    )
+    connection_idle_timeout: timedelta = _limit(
+        _DURATION, timedelta(minutes=5), "Time after which gRPC connections without calls are closed"
+    )
+    connection_age: timedelta = _limit(
+        _DURATION, timedelta(minutes=30), "Time after which gRPC connections are closed, once their calls end"
+    )
+
+    token_verification: TokenVerification = _tokens(
+        _STRING,
+        "review",
+        "Service account tokens are checked by the API server (review) or here (local)",
+        choices=tuple(each.value for each in TokenVerification),
+        check=_token_verification,
+    )
+    token_keys_refresh: timedelta = _tokens(
+        _DURATION,
+        timedelta(minutes=5),
+        "With local, interval at which the cluster's keys are read: a withdrawn key is accepted that long",
+        check=checks.positive,
+    )
+    image_extension: bool = _tokens(
+        _BOOL, _OFF, "Name a pod's container images in its certificate, where all its peers can read them"
+    )
+
+    jwt_enabled: bool = _jwt_switch(_BOOL, _OFF, "Issue JWTs beside certificates")
+    jwt_key_filename: str = _jwt(_STRING, "jwt.key", "File of the JWT signing key; relative to the directory")
+    jwks_filename: str = _jwt(_STRING, "jwks.json", "File of the JSON Web Key Set; relative to the directory")
+    jwt_issuer: str | None = _jwt(_STRING, None, "Issuer named in JWTs")
+    jwt_signing_algorithm: str = _jwt(_STRING, "RS256", "Algorithm by which JWTs are signed", choices=JWT_ALGORITHMS)
+    jwt_key_id: str | None = _jwt(_STRING, None, "Key ID named in JWTs; derived from the key if not given")
+    jwt_ttl: timedelta = _jwt(_DURATION, timedelta(hours=24), "Lifetime of JWTs", check=checks.positive)
+    jwt_key_rotation: timedelta = _jwt(
+        _DURATION, timedelta(), "Time after which the JWT signing key is rotated; 0: never", is_own=True
+    )
+
+    oidc_enabled: bool = _oidc_switch(_BOOL, _OFF, "Serve OIDC discovery and the key set over HTTP")
+    oidc_server_listen_port: int = _oidc(_INT, 9080, "Port of the OIDC server", check=checks.port)
+    oidc_server_listen_address: str = _oidc(_STRING, "localhost", "Address of the OIDC server", check=checks.host)
+    oidc_server_tls_enabled: bool = _oidc(_BOOL, _ON, "Serve OIDC with TLS")
+    oidc_server_tls_cert_file: Path | None = _oidc(
+        _STRING, None, "File of the OIDC server's certificate", check=checks.path
+    )
+    oidc_server_tls_key_file: Path | None = _oidc(_STRING, None, "File of the OIDC server's key", check=checks.path)
+    oidc_jwks_uri: str | None = _oidc(_STRING, None, "URI of the key set that OIDC discovery names")
+    oidc_path_prefix: str | None = _oidc(_STRING, None, "Prefix of the OIDC server's paths")
+    oidc_allowed_hosts: tuple[str, ...] = _oidc(
+        _STRINGS, (), "Hosts that the OIDC server answers for; all if not given"
+    )
+    oidc_trusted_proxies: tuple[checks.Network, ...] = _oidc(
+        _STRINGS, (), "Networks (CIDR) from which alone X-Forwarded-Host is used", check=checks.networks, is_own=True
+    )
+
+    healthz_port: int = _server(_INT, 8080, "Port of the health server", check=checks.port)
+    healthz_listen_address: str = _server(
+        _STRING, "", "Address of the health server; empty for all interfaces", check=checks.host
+    )
+    enable_metrics: bool = _server(_BOOL, _ON, "Serve Prometheus metrics")
+    metrics_port: int = _metrics(_STRING, "9090", "Port of the metrics server", check=_metrics_port)
+    metrics_listen_address: str = _metrics(
+        _STRING,
+        "0.0.0.0",  # noqa: S104 - Dapr's default
+        "Address of the metrics server",
+        check=checks.host,
+    )
+    log_level: str = _server(_STRING, "info", "Lowest level that is logged", choices=LOG_LEVELS, check=_log_level)
+    log_file: Path | None = _server(
+        _STRING, "", "File to append logs to; empty for standard output", check=_path_or_none
+    )
+    log_as_json: bool = _server(_BOOL, _OFF, "Log JSON objects instead of text")
+    audit_log: str | None = _audit(
+        _STRING,
+        "",
+        "File to which decisions on requests are recorded, or stdout; empty for none",
+        check=lambda _flag, text: text or None,
+    )
+    audit_required: bool = _audit(_BOOL, _OFF, "Issue nothing that cannot be recorded in the audit log")
+
+    ca_ttl: timedelta = _later(
+        _DURATION, timedelta(hours=8760), "Lifetime of a generated certificate authority", check=checks.positive
+    )
+    ca_renewal_enabled: bool = _later(_BOOL, _ON, "Renew the certificate authority before it expires")
+    ca_renewal_threshold: float = _later(
+        Kind.FLOAT, 0.5, "Share of the issuer's lifetime after which renewal begins", check=_share
+    )
+    trust_anchor_propagation_grace: timedelta = _later(
+        _DURATION,
+        timedelta(hours=24),
+        "Time for which a new trust anchor is published before it is used",
+        check=checks.not_negative,
+    )
+
     config_given: bool
-    issuer_credentials: Path
-    issuer_ca_filename: str
-    issuer_certificate_filename: str
-    issuer_key_filename: str
-    trust_domain: str
-    port: int
-    listen_address: str
-    healthz_port: int
-    healthz_listen_address: str
-    mode: Mode
-    jwt_enabled: bool
-    jwt_key_filename: str
-    jwks_filename: str
-    jwt_issuer: str | None
-    jwt_signing_algorithm: str
-    jwt_key_id: str | None
-    jwt_ttl: timedelta
-    jwt_key_rotation: timedelta
-    oidc_enabled: bool
-    oidc_server_listen_port: int
-    oidc_server_listen_address: str
-    oidc_server_tls_enabled: bool
-    oidc_server_tls_cert_file: Path | None
-    oidc_server_tls_key_file: Path | None
-    oidc_jwks_uri: str | None
-    oidc_path_prefix: str | None
-    oidc_allowed_hosts: tuple[str, ...]
-    oidc_trusted_proxies: tuple[rules.Network, ...]
-    kubeconfig: str
-    log_level: str
-    log_file: Path | None
-    log_as_json: bool
-    enable_metrics: bool
-    metrics_port: int
-    metrics_listen_address: str
-    ca_key_type: str
-    drain_timeout: timedelta
-    token_verification: TokenVerification
-    token_keys_refresh: timedelta
-    image_extension: bool
-    max_connections: int
-    max_connections_per_peer: int
-    max_calls: int
-    connection_idle_timeout: timedelta
-    connection_age: timedelta
-    audit_log: str | None
-    audit_required: bool
     namespace: str
     warnings: tuple[str, ...]
 
@@ -124,7 +300,7 @@ class Options:
 
     @property
     def required_directories(self) -> tuple[Path, ...]:
-        """The directories that have to exist at start, each once: those of the files that are read or generated then.
+        """Directories of the files that are read or generated at start, each once.
 
         Dapr Sentry requires those of the JWT files with JWT off, and those of the OIDC server's files, too.
         """
@@ -133,99 +309,119 @@ class Options:
         return tuple(dict.fromkeys(file.parent for file in (*bundle, *jwt)))
 
 
-def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
-    """Read and check a command line.
+FLAGS: Final = flags_of(Options)
 
-    The rules that Dapr Sentry has come first and in its order: mode, flags that need each other, log level, OIDC
+
+def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
+    """Parses and checks a command line.
+
+    The checks that Dapr Sentry has come first and in its order: mode, flags that need each other, log level, OIDC
     files. Then ours.
 
     Args:
         arguments: the command line without the program's name.
-        environ: the environment; HOME, KUBERNETES_SERVICE_HOST and NAMESPACE are looked at.
+        environ: the environment; HOME, KUBERNETES_SERVICE_HOST and NAMESPACE are read.
 
     Raises:
-        UsageError: the command line cannot be read.
-        HelpRequested: help was asked for.
-        InvalidOptionsError: the first rule that is broken.
+        UsageError: the command line cannot be parsed.
+        HelpRequested: help was requested.
+        InvalidOptionsError: the first check that fails.
     """
-    table = flag_set(environ)
-    flags = table.parse(arguments)
-    mode = rules.mode_named(flags.get("mode", str)).resolve(environ)
-    rules.check_together(flags)
-    level = rules.log_level(flags.get("log-level", str))
-    rules.check_oidc_files(flags)
-    rules.check_inert(flags)
-    return Options(
-        config=flags.get("config", str),
-        config_given="config" in flags.given,
-        issuer_credentials=Path(flags.get("issuer-credentials", str)),
-        issuer_ca_filename=flags.get("issuer-ca-filename", str),
-        issuer_certificate_filename=flags.get("issuer-certificate-filename", str),
-        issuer_key_filename=flags.get("issuer-key-filename", str),
-        trust_domain=flags.get("trust-domain", str),
-        port=_port(flags, "port"),
-        listen_address=_host(flags, "listen-address"),
-        healthz_port=_port(flags, "healthz-port"),
-        healthz_listen_address=_host(flags, "healthz-listen-address"),
-        mode=mode,
-        jwt_enabled=flags.get("jwt-enabled", bool),
-        jwt_key_filename=flags.get("jwt-key-filename", str),
-        jwks_filename=flags.get("jwks-filename", str),
-        jwt_issuer=flags.text_if_given("jwt-issuer"),
-        jwt_signing_algorithm=rules.jwt_signing_algorithm(flags),
-        jwt_key_id=flags.text_if_given("jwt-key-id"),
-        jwt_ttl=rules.jwt_ttl(flags),
-        jwt_key_rotation=rules.jwt_key_rotation(flags),
-        oidc_enabled=flags.get("oidc-enabled", bool),
-        oidc_server_listen_port=_port(flags, "oidc-server-listen-port"),
-        oidc_server_listen_address=_host(flags, "oidc-server-listen-address"),
-        oidc_server_tls_enabled=flags.get("oidc-server-tls-enabled", bool),
-        oidc_server_tls_cert_file=_file(flags, "oidc-server-tls-cert-file"),
-        oidc_server_tls_key_file=_file(flags, "oidc-server-tls-key-file"),
-        oidc_jwks_uri=flags.text_if_given("oidc-jwks-uri"),
-        oidc_path_prefix=flags.text_if_given("oidc-path-prefix"),
-        oidc_allowed_hosts=flags.texts("oidc-allowed-hosts"),
-        oidc_trusted_proxies=rules.networks("oidc-trusted-proxies", flags.texts("oidc-trusted-proxies")),
-        kubeconfig=flags.get("kubeconfig", str),
-        log_level=level,
-        log_file=Path(text) if (text := flags.get("log-file", str)) else None,
-        log_as_json=flags.get("log-as-json", bool),
-        enable_metrics=flags.get("enable-metrics", bool),
-        metrics_port=rules.metrics_port(flags),
-        metrics_listen_address=_host(flags, "metrics-listen-address"),
-        ca_key_type=rules.one_of("ca-key-type", flags.get("ca-key-type", str), rules.CA_KEY_TYPES),
-        drain_timeout=rules.not_negative("drain-timeout", flags.get("drain-timeout", timedelta)),
-        token_verification=rules.token_verification(flags.get("token-verification", str)),
-        token_keys_refresh=_positive_duration(flags, "token-keys-refresh"),
-        image_extension=flags.get("image-extension", bool),
-        max_connections=_positive(flags, "max-connections"),
-        max_connections_per_peer=_positive(flags, "max-connections-per-peer"),
-        max_calls=_positive(flags, "max-calls"),
-        connection_idle_timeout=_positive_duration(flags, "connection-idle-timeout"),
-        connection_age=_positive_duration(flags, "connection-age"),
-        audit_log=flags.get("audit-log", str) or None,
-        audit_required=rules.audit_required(flags),
-        namespace=rules.own_namespace(environ),
-        warnings=rules.warnings(flags, table, mode),
-    )
+    line = parse_command_line(FLAGS, arguments)
+    by_name = {flag.name: flag for flag in FLAGS}
+    mode = check(by_name["mode"], line.values["mode"]).resolve(environ)
+    _check_needs(line)
+    check(by_name["log-level"], line.values["log-level"])
+    if ("oidc-server-tls-cert-file" in line.given) != ("oidc-server-tls-key-file" in line.given):
+        raise InvalidOptionsError("both OIDC TLS certificate and key must be provided if one is specified")
+    values = checked(FLAGS, line.values, except_for=_not_checked(line))
+    _check_rotation(line)
+    if values["audit_required"] and not values["audit_log"]:
+        raise InvalidOptionsError("--audit-required needs --audit-log: a path, or stdout")
+    values["mode"] = mode
+    values["config_given"] = "config" in line.given
+    values["namespace"] = _namespace(environ)
+    values["warnings"] = _warnings(line, mode)
+    if "kubeconfig" not in line.given:
+        home = environ.get("HOME", "")
+        values["kubeconfig"] = posixpath.normpath(posixpath.join(home, ".kube", "config")) if home else ""
+    if not values["enable_metrics"]:
+        values["metrics_port"] = 0
+    return Options(**values)
 
 
-def _port(flags: ParsedFlags, name: str) -> int:
-    return listen_port(name, flags.get(name, int))
+def _check_needs(line: CommandLine) -> None:
+    """Checks flags that need each other, in the order and words of Dapr Sentry."""
+    if line.values["oidc-enabled"] and line.values["oidc-server-tls-enabled"]:
+        for name in ("oidc-server-tls-cert-file", "oidc-server-tls-key-file"):
+            if name not in line.given:
+                raise InvalidOptionsError(
+                    f"{name} is required when OIDC HTTP server is enabled (unless oidc-server-tls-enabled is false)"
+                )
+    if "jwt-issuer" in line.given and not line.values["jwt-enabled"]:
+        raise InvalidOptionsError("jwt-issuer cannot be set when jwt-enabled is false")
 
 
-def _host(flags: ParsedFlags, name: str) -> str:
-    return listen_host(name, flags.get(name, str))
+def _not_checked(line: CommandLine) -> frozenset[str]:
+    """Returns the flags whose values Dapr Sentry does not check while the feature is off.
+
+    With JWTs on, Dapr Sentry 1.18 accepts lifetimes of zero and less, and issues expired tokens.
+    """
+    jwt = () if line.values["jwt-enabled"] else ("jwt-ttl", "jwt-signing-algorithm")
+    metrics = () if line.values["enable-metrics"] else ("metrics-port",)
+    return frozenset((*jwt, *metrics))
 
 
-def _positive(flags: ParsedFlags, name: str) -> int:
-    return rules.positive(name, flags.get(name, int))
+def _check_rotation(line: CommandLine) -> None:
+    """Checks that JWT signing keys do not pile up, and that they have different names."""
+    interval, lifetime = line.values["jwt-key-rotation"], line.values["jwt-ttl"]
+    if not interval:
+        return
+    shortest = max(SHORTEST_ROTATION, lifetime / MOST_RETIRED_KEYS)
+    if interval < shortest:
+        raise InvalidOptionsError(
+            f"--jwt-key-rotation must be 0 or at least {format_duration(shortest)} where --jwt-ttl is "
+            f"{format_duration(lifetime)}, got {format_duration(interval)}: each key stays in the key set until its "
+            "last token has ended"
+        )
+    if "jwt-key-id" in line.given:
+        raise InvalidOptionsError(
+            "--jwt-key-rotation and --jwt-key-id exclude each other: keys that follow one another need a name each"
+        )
 
 
-def _positive_duration(flags: ParsedFlags, name: str) -> timedelta:
-    return rules.positive_duration(name, flags.get(name, timedelta))
+def _namespace(environ: Mapping[str, str]) -> str:
+    """Returns the namespace of this process: NAMESPACE, or `default` if that is not set.
+
+    Dapr Sentry uses a NAMESPACE that is set but empty literally, and fails later, when it makes its own identity.
+    """
+    namespace = environ.get("NAMESPACE", "default")
+    if not namespace:
+        raise InvalidOptionsError(
+            "the environment variable NAMESPACE is empty: "
+            'set it to the namespace of this process, or unset it for "default"'
+        )
+    return namespace
 
 
-def _file(flags: ParsedFlags, name: str) -> Path | None:
-    text = flags.text_if_given(name)
-    return None if text is None else Path(text)
+def _warnings(line: CommandLine, mode: Mode) -> tuple[str, ...]:
+    """Returns log texts on arguments that have no effect."""
+    given = [flag for flag in FLAGS if flag.name in line.given]
+    found = []
+    for need in dict.fromkeys(flag.needs for flag in given if flag.needs):
+        is_met = mode is Mode.KUBERNETES if need == _KUBERNETES else line.values[need]
+        if not is_met:
+            names = _named(flag for flag in given if flag.needs == need)
+            found.append(
+                f"no effect {f'in {mode.value} mode' if need == _KUBERNETES else f'without --{need}'}: {names}"
+            )
+    if names := _named(flag for flag in given if flag.is_inert):
+        found.append(f"no effect yet, accepted for compatibility: {names}")
+    if line.positional:
+        shown = ", ".join(map(quote, line.positional[:_MOST_SHOWN]))
+        found.append(f"arguments without effect: {shown} (the value of a switch follows '=': --jwt-enabled=false)")
+    return tuple(found)
+
+
+def _named(flags: Iterable[Flag]) -> str:
+    return ", ".join(f"--{flag.name}" for flag in flags)

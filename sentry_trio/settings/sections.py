@@ -7,7 +7,7 @@ from typing import Final
 
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.documents import Mapping, Node, Scalar, Sequence
-from sentry_trio.settings.scalars import quote
+from sentry_trio.settings.values import quote
 
 _LONGEST_NAME: Final = 100  # characters that are compared; the time of a comparison grows with their square
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.settings.scalars import encode
+from sentry_trio.settings.values import encode
 
 # An opening brace, a special variable of one character, or a name. A dollar sign before anything else stays.
 _REFERENCE = re.compile(rb"\$(?:(\{)|([*#$@!?0-9-]|[A-Za-z_][A-Za-z0-9_]*))")

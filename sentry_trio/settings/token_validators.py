@@ -10,8 +10,8 @@ from typing import Final
 
 from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.settings.documents import Scalar
-from sentry_trio.settings.scalars import InvalidValueError, parse_int
 from sentry_trio.settings.sections import Section
+from sentry_trio.settings.values import InvalidValueError, parse_int
 
 FIELDS: Final = ("name", "options")
 """The fields of an entry."""

@@ -14,7 +14,7 @@ from sentry_trio.kube.claims import is_name
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.tokens import Caller, TokenChecker
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from sentry_trio.settings.scalars import quote
+from sentry_trio.settings.values import quote
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.validators import Vouched
 from sentry_trio.validators.refusals import RefusalLog

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from sentry_trio.settings.option_rules import Network
+from sentry_trio.settings.checks import Network
 from sentry_trio.web.asgi import Scope, first_header_of, header_of
 from sentry_trio.web.target import Target
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sentry_trio.cli.commands import COMMANDS
-from sentry_trio.settings.flag_table import FLAGS
+from sentry_trio.settings.options import FLAGS
 
 # Presses Tab behind the last word: runs the completion function as bash does.
 PRESS = """

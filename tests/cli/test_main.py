@@ -8,7 +8,7 @@ import pytest
 
 from sentry_trio import __version__
 from sentry_trio.cli.commands import COMMANDS
-from sentry_trio.settings.flag_table import FLAGS
+from sentry_trio.settings.options import FLAGS
 
 NAMES = [command.name for command in COMMANDS]
 

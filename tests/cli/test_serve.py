@@ -88,17 +88,15 @@ def test_a_log_file_that_cannot_be_opened_is_named(start: Start, tmp_path: Path)
     [
         (["--nope"], "unknown flag: --nope"),
         (["--port"], "flag needs an argument: --port"),
-        (["-x"], "unknown shorthand flag: 'x' in -x"),
-        (["-port=abc"], 'invalid argument "abc" for "--port" flag: strconv.ParseInt: parsing "abc": invalid syntax'),
+        (["-x"], "unknown flag: -x"),
+        (["-port=abc"], 'invalid --port: expected an integer, got "abc"'),
     ],
 )
 def test_a_command_line_that_is_not_understood(arguments: list[str], line: str) -> None:
     result = run(*arguments)
     assert result.returncode == 2
     assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert lines[0] == "Usage of sentry:"
-    assert lines[-1] == line
+    assert result.stderr == f"usage: sentry-trio [serve] [FLAGS]\nsentry-trio serve: {line}\n"
 
 
 @pytest.mark.parametrize(
@@ -174,4 +172,4 @@ def test_arguments_without_effect_are_a_warning(start: Start) -> None:
 def test_the_console_script_is_the_module(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("sentry-trio")
     result = subprocess.run([script, "serve", "--nope"], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert (result.returncode, result.stderr.splitlines()[-1]) == (2, "unknown flag: --nope")
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (2, "sentry-trio serve: unknown flag: --nope")

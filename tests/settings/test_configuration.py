@@ -86,9 +86,18 @@ def test_zero_skew_is_fine() -> None:
 @pytest.mark.parametrize(
     ("mtls", "error"),
     [
-        ("workloadCertTTL: 1d", 'error parsing WorkloadCertTTL duration: time: unknown unit "d" in duration "1d"'),
-        ("workloadCertTTL: 24", 'error parsing WorkloadCertTTL duration: time: missing unit in duration "24"'),
-        ("allowedClockSkew: x", 'error parsing AllowedClockSkew duration: time: invalid duration "x"'),
+        (
+            "workloadCertTTL: 1d",
+            'error parsing WorkloadCertTTL duration: expected a duration such as 1h30m, got "1d"',
+        ),
+        (
+            "workloadCertTTL: 24",
+            'error parsing WorkloadCertTTL duration: expected a duration such as 1h30m, got "24"',
+        ),
+        (
+            "allowedClockSkew: x",
+            'error parsing AllowedClockSkew duration: expected a duration such as 1h30m, got "x"',
+        ),
         ("workloadCertTTL: 0", "spec.mtls.workloadCertTTL must be positive, got 0s"),
         ("workloadCertTTL: 1ns", "spec.mtls.workloadCertTTL must be positive, got 0s"),
         ("workloadCertTTL: -1h", "spec.mtls.workloadCertTTL must be positive, got -1h0m0s"),
@@ -149,7 +158,7 @@ def test_mistakes_in_options_have_no_prefix() -> None:
     with pytest.raises(InvalidConfigurationError) as caught:
         parse("spec: {mtls: {tokenValidators: [{name: jwks, options: {minRefreshInterval: 1d}}]}}")
     assert str(caught.value) == (
-        'failed to decode validator options: minRefreshInterval: time: unknown unit "d" in duration "1d" '
+        'failed to decode validator options: minRefreshInterval: expected a duration such as 1h30m, got "1d" '
         "(token validator 'jwks' in c.yaml)"
     )
 

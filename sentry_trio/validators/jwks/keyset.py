@@ -8,7 +8,7 @@ import trio
 
 from sentry_trio.backoff import CHANCE, Backoff
 from sentry_trio.errors import SentryError, ValidatorNotReadyError
-from sentry_trio.settings.scalars import quote
+from sentry_trio.settings.values import quote
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.tokens.keys import DroppedKey, VerificationKey

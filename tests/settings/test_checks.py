@@ -1,13 +1,13 @@
-"""Hosts and ports to listen on."""
+"""Checks of values."""
 
 import pytest
 
 from sentry_trio.errors import InvalidOptionsError
-from sentry_trio.settings.addresses import listen_host, listen_port
+from sentry_trio.settings.checks import host, port
 
 
 @pytest.mark.parametrize(
-    ("text", "host"),
+    ("text", "bare"),
     [
         ("", ""),
         ("0.0.0.0", "0.0.0.0"),
@@ -23,8 +23,8 @@ from sentry_trio.settings.addresses import listen_host, listen_port
         ("1e100.net", "1e100.net"),
     ],
 )
-def test_hosts(text: str, host: str) -> None:
-    assert listen_host("listen-address", text) == host
+def test_hosts(text: str, bare: str) -> None:
+    assert host("listen-address", text) == bare
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_hosts_refused(text: str) -> None:
     with pytest.raises(
         InvalidOptionsError, match=r"^invalid --listen-address \".*\": expected an IP address or a host"
     ):
-        listen_host("listen-address", text)
+        host("listen-address", text)
 
 
 @pytest.mark.parametrize("number", [0, 1, 65535])
 def test_ports(number: int) -> None:
-    assert listen_port("port", number) == number
+    assert port("port", number) == number
 
 
 @pytest.mark.parametrize("number", [-1, 65536, 2**63 - 1])
 def test_ports_refused(number: int) -> None:
     with pytest.raises(InvalidOptionsError, match=f"^invalid --port {number}: expected a port from 0 to 65535$"):
-        listen_port("port", number)
+        port("port", number)
