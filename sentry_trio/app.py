@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,7 +35,7 @@ from sentry_trio.errors import (
 )
 from sentry_trio.grpc import open_listener
 from sentry_trio.lifetimes import outliving
-from sentry_trio.reload import Reload, ReloadCause
+from sentry_trio.reload import Reload
 from sentry_trio.run import Run, Surroundings, prepare_run
 from sentry_trio.settings.options import Mode, Options
 from sentry_trio.settings.values import format_duration
@@ -108,7 +108,8 @@ async def serve(
         options: see `sentry_trio.settings.options.parse_options`.
         environ: stands for `$NAME` in the configuration file; the process's environment if not given.
         now: the wall clock, aware.
-        task_status: started when the first run serves, with what can be asked of it.
+        task_status: started when the first run serves, with what can be asked of it; also while the first run waits
+            for a certificate to become valid, when `/readyz` answers 503.
 
     Raises:
         SentryError: in an exception group; what kept it from starting.
@@ -142,16 +143,9 @@ async def serve(
             conditions=ledger.conditions,
         )
 
-        async def restart(*causes: ReloadCause) -> None:
-            # The ledger has recorded the failure; the current run continues.
-            with suppress(SentryError):
-                await authority.restart(*causes)
-
-        async def prepare() -> Run:
-            recorder.follow()
-            return await prepare_run(surroundings, restart, may_generate=ledger.present is None)
-
-        authority = CertificateAuthority(prepare, ledger, now=now)
+        authority = CertificateAuthority(
+            partial(prepare_run, surroundings), ledger, watch_rejected=environment.watch_rejected, now=now
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(authority.serve)
             task_status.started(
@@ -278,11 +272,23 @@ class _Ledger:
         self._number = 0
         self._last_restart: str | None = None
         self._last_restart_at: datetime | None = None
+        self._start = self.conditions.condition("start")
         self._restart = self.conditions.condition("restart")
 
     @property
     def serves(self) -> bool:
         return all(self.health.target(target).is_ready for target in _TARGETS)
+
+    def waiting(self, error: SentryError, valid_from: datetime) -> None:
+        self._delayed(error)
+        _log.error(
+            f"cannot serve yet, waiting for a certificate to become valid: {error}", valid_from=valid_from.isoformat()
+        )
+
+    def _delayed(self, error: SentryError) -> None:
+        message = f"cannot serve yet: {error}"
+        self._start.set(message)
+        self.tell(Notice.RELOAD_FAILED, message)
 
     def serving(self, run: Run, number: int, reload: Reload | None) -> None:
         former, fingerprint = self.present, run.bundle.fingerprint
@@ -303,6 +309,7 @@ class _Ledger:
                 allowed_clock_skew=format_duration(run.configuration.allowed_clock_skew),
             )
         self.present, self._number = run, number
+        self._start.clear()
         self._restart.clear()
         self.publish(run.published)
         self._metrics.run_started(number)
@@ -314,6 +321,10 @@ class _Ledger:
             self.health.target(target).ready()
 
     def reload_failed(self, error: SentryError, reload: Reload) -> None:
+        if self.present is None:
+            self._delayed(error)
+            _log.error(f"still cannot serve: {error}", **_described(reload))
+            return
         _log.error(
             f"reload failed, still running the previous configuration: {error}", **_described(reload), run=self._number
         )

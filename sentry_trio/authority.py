@@ -5,14 +5,14 @@ Start, `restart` its Restart and `stop` its Stop. See docs/sentry-go.md.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 import trio
 
 from sentry_trio.errors import NotYetValidError, SentryError
-from sentry_trio.reload import Reload, ReloadCause, Trigger
+from sentry_trio.reload import Changed, Reload, ReloadCause, Trigger
 from sentry_trio.telemetry.logs import get_logger
 
 _LONGEST_SLEEP: Final = 60.0  # seconds
@@ -42,11 +42,30 @@ class Run(Protocol):
 
 
 AnyRun = TypeVar("AnyRun", bound=Run)
+AnyRun_co = TypeVar("AnyRun_co", bound=Run, covariant=True)
 AnyRun_contra = TypeVar("AnyRun_contra", bound=Run, contravariant=True)
+
+
+class Prepare(Protocol[AnyRun_co]):
+    """Function that makes a run."""
+
+    async def __call__(self, changed: Changed, *, may_generate: bool) -> AnyRun_co:
+        """Makes a run that calls `changed` when what it was made from has changed.
+
+        Args:
+            changed: requests a restart; returns when that has succeeded or failed.
+            may_generate: true only for the first attempt, which may fill an empty store.
+
+        Raises:
+            SentryError: no run can be made.
+        """
 
 
 class Ledger(Protocol[AnyRun_contra]):
     """Observer of the authority's runs, for log, health and metrics."""
+
+    def waiting(self, error: SentryError, valid_from: datetime) -> None:
+        """Records that the first run is delayed: a certificate becomes valid later."""
 
     def serving(self, run: AnyRun_contra, number: int, reload: Reload | None) -> None:
         """Records that a run serves: the first, without a reload, or a successor of the one that now drains."""
@@ -92,6 +111,10 @@ class _Request:
 class CertificateAuthority(Generic[AnyRun]):
     """Holds runs, one after the other, and replaces the present one when asked.
 
+    If the first run cannot be prepared because a certificate is not valid yet, the authority waits without a run. It
+    tries again when the certificate becomes valid, when the credentials change, or when asked. The wait has no limit:
+    the certificate seems to be years ahead on a machine whose clock has not been set yet.
+
     The order of a restart: the successor is prepared; if that fails the present run goes on untouched. The successor
     accepts connections on its own handle of the same listening sockets; only then is the present run cancelled. It
     gives up its listeners first, tells its connections to go elsewhere, finishes its calls, and at the drain timeout
@@ -103,20 +126,23 @@ class CertificateAuthority(Generic[AnyRun]):
     same thing.
 
     Args:
-        prepare: makes the next run; raises a SentryError if that is impossible.
+        prepare: makes the next run.
         ledger: told of what happens.
+        watch_rejected: watches what no first run could be made from, until cancelled; calls its argument on a change.
         now: the wall clock, aware.
     """
 
     def __init__(
         self,
-        prepare: Callable[[], Awaitable[AnyRun]],
+        prepare: Prepare[AnyRun],
         ledger: Ledger[AnyRun],
         *,
+        watch_rejected: Callable[[Changed], Awaitable[None]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._prepare = prepare
         self._ledger = ledger
+        self._watch_rejected = watch_rejected
         self._now = now
         self._retry_at: datetime | None = None
         self._scope = trio.CancelScope()
@@ -129,12 +155,13 @@ class CertificateAuthority(Generic[AnyRun]):
         """Prepares the first run, serves, and restarts when asked, until cancelled or stopped.
 
         Args:
-            task_status: started, with this authority, when the first run serves.
+            task_status: started, with this authority, when the first run serves or is waited for.
 
         Raises:
             AlreadyRunningError: it is running already.
             AuthorityStoppedError: it ran before and has stopped.
-            SentryError: the first run could not be prepared.
+            SentryError: the first run could not be prepared, for another reason than a certificate that is not valid
+                yet.
             BaseExceptionGroup: a run failed while it served; nothing but a defect or the system does that.
         """
         if self._is_running:
@@ -143,9 +170,9 @@ class CertificateAuthority(Generic[AnyRun]):
             raise AuthorityStoppedError
         self._is_running = True
         with self._scope, self._closing():
-            first = await self._prepare()
+            first = await self._prepare_first()
             async with trio.open_nursery() as runs:
-                present = await self._begin(runs, first)
+                present = await (self._wait(runs) if first is None else self._begin(runs, first))
                 try:
                     task_status.started(self)
                     while True:
@@ -155,7 +182,8 @@ class CertificateAuthority(Generic[AnyRun]):
                         request.begin()
                         _log.info("sentry certificate authority is restarting", cause=request.reload.cause)
                         with self._answering(request):
-                            successor = await self._begin(runs, await self._prepare(), request)
+                            prepared = await self._prepare(self._changed, may_generate=False)
+                            successor = await self._begin(runs, prepared, request)
                             present.cancel()
                             present = successor
                 finally:
@@ -181,6 +209,22 @@ class CertificateAuthority(Generic[AnyRun]):
         request.ask(*(causes or (ReloadCause(Trigger.CALLER),)))
         await request.answered()
 
+    async def _changed(self, *causes: ReloadCause) -> None:
+        # The ledger has recorded the failure; what there is continues.
+        with suppress(SentryError):
+            await self.restart(*causes)
+
+    async def _prepare_first(self) -> AnyRun | None:
+        """Prepares the first run; returns None if that has to wait for a certificate to become valid."""
+        try:
+            return await self._prepare(self._changed, may_generate=True)
+        except SentryError as error:
+            self._retry_at = _valid_from(error)
+            if self._retry_at is None:
+                raise
+            self._ledger.waiting(error, self._retry_at)
+            return None
+
     async def _wait_for_request(self) -> None:
         """Waits for a request, or makes one when a certificate that was rejected as not yet valid becomes valid."""
         while self._retry_at is not None and not self._next.asked.is_set():
@@ -198,16 +242,17 @@ class CertificateAuthority(Generic[AnyRun]):
         """Cancels `serve`."""
         self._scope.cancel()
 
+    async def _wait(self, runs: trio.Nursery) -> trio.CancelScope:
+        """Watches in place of a first run."""
+
+        async def watch(*, task_status: trio.TaskStatus[None]) -> None:
+            task_status.started()
+            await self._watch_rejected(self._changed)
+
+        return await _start(runs, watch)
+
     async def _begin(self, runs: trio.Nursery, run: AnyRun, request: _Request | None = None) -> trio.CancelScope:
-        scope = trio.CancelScope()
-
-        async def hold(*, task_status: trio.TaskStatus[None]) -> None:
-            with scope:
-                await run.serve(task_status=task_status)
-
-        await runs.start(hold)
-        # From here on it is ended by `serve` and not by what ends `serve`: so there is an order between the two.
-        scope.shield = True
+        scope = await _start(runs, run.serve)
         self._number += 1
         _log.info("sentry certificate authority is running, protecting y'all", run=self._number)
         self._ledger.serving(run, self._number, None if request is None else request.reload)
@@ -236,6 +281,20 @@ class CertificateAuthority(Generic[AnyRun]):
         finally:
             self._is_running, self._has_stopped = False, True
             self._next.answer(AuthorityStoppedError())
+
+
+async def _start(runs: trio.Nursery, serve: Callable[..., Awaitable[None]]) -> trio.CancelScope:
+    """Starts a task that ends when the returned scope is cancelled."""
+    scope = trio.CancelScope()
+
+    async def hold(*, task_status: trio.TaskStatus[None]) -> None:
+        with scope:
+            await serve(task_status=task_status)
+
+    await runs.start(hold)
+    # From here on it is ended by `serve` and not by what ends `serve`: so there is an order between the two.
+    scope.shield = True
+    return scope
 
 
 def _valid_from(error: BaseException | None) -> datetime | None:

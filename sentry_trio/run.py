@@ -210,6 +210,7 @@ async def prepare_run(surroundings: Surroundings, changed: Changed, *, may_gener
 
     Cancellation: at once, but for a write of generated credentials, which is finished.
     """
+    surroundings.recorder.follow()
     _own_identity(surroundings.options)
     ingredients = await surroundings.environment.ingredients(may_generate=may_generate)
     _warn_of_settings(ingredients.configuration, surroundings.options)

@@ -5,9 +5,10 @@ import os
 import shutil
 import socket
 import stat
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -44,19 +45,17 @@ def replace_bundle(directory: Path, *, lifetime: timedelta = timedelta(days=365)
         (directory / f"{name}.new").replace(directory / name)
 
 
-async def verbose(served: Served) -> dict[str, object]:
+async def verbose(served: Served, *, ready: bool = True) -> dict[str, Any]:
     status, body = await served.get("/readyz?verbose")
-    assert status == 200
-    answer = json.loads(body)
-    assert isinstance(answer, dict)
-    return answer
+    assert status == (200 if ready else 503)
+    return dict(json.loads(body))
 
 
-async def until(served: Served, **expected: object) -> dict[str, object]:
+async def until(served: Served, **expected: object) -> dict[str, Any]:
     """Waits, asking over HTTP, until health says what is expected."""
     with trio.fail_after(10):
         while True:
-            answer = await verbose(served)
+            answer = dict(json.loads((await served.get("/readyz?verbose"))[1]))
             if expected.items() <= answer.items():
                 return answer
             await trio.sleep(0.02)  # between two questions, not for something to have happened
@@ -291,6 +290,59 @@ async def test_a_bundle_that_does_not_verify_is_an_error(tmp_path: Path) -> None
     replace_bundle(tmp_path)
     shutil.copy(tmp_path / "issuer.crt", tmp_path / "ca.crt")
     await refuses(tmp_path, InvalidBundleError, "certificate in trust anchor is not self-signed")
+
+
+class Ahead:
+    """Wall clock that is set by hand."""
+
+    error = timedelta()
+
+    def __call__(self) -> datetime:
+        return wall_clock() + self.error
+
+
+async def test_an_issuer_that_becomes_valid_later_is_waited_for(tmp_path: Path) -> None:
+    replace_bundle(tmp_path)
+    clock = Ahead()
+    clock.error = timedelta(minutes=-30)
+    with capture_logs() as lines:
+        async with serving(tmp_path, now=clock) as served:
+            answer = await verbose(served, ready=False)
+            assert (answer["run"], answer["bundle"], list(answer["conditions"])) == (0, None, ["start"])
+            assert answer["degraded"].startswith("cannot serve yet: failed to verify CA bundle: ")
+            assert answer["degraded"].endswith(f"(issuer chain {tmp_path / 'issuer.crt'})")
+            assert await served.get("/livez") == (200, "")
+            with pytest.raises(InvalidBundleError, match=" is before "):
+                await served.application.authority.restart()
+            clock.error = timedelta()
+            await served.application.authority.restart()
+            await until(served, run=1, degraded=None, last_restart=None)
+            await served.obtain()
+    errors = [str(line["event"]) for line in lines if line["log_level"] == "error"]
+    assert [error.partition(":")[0] for error in errors] == [
+        "cannot serve yet, waiting for a certificate to become valid",
+        "still cannot serve",
+    ]
+
+
+async def test_an_edit_ends_the_wait_for_an_issuer(tmp_path: Path) -> None:
+    replace_bundle(tmp_path)
+    clock = Ahead()
+    clock.error = timedelta(minutes=-30)
+    async with serving(tmp_path, now=clock) as served:
+        for name in NAMES:
+            (tmp_path / name).rename(tmp_path / f"{name}.old")
+        # Nothing is generated in place of a bundle that was there.
+        gone = (
+            f"cannot serve yet: the trust bundle is gone from {tmp_path}: none is generated in its place while one is "
+            "in use; restore the files, or restart the process to begin with a new certificate authority"
+        )
+        await until(served, ready=False, degraded=gone)
+        assert not (tmp_path / "ca.crt").exists()
+        clock.error = timedelta()
+        replace_bundle(tmp_path)
+        await until(served, ready=True, run=1, degraded=None)
+        await served.obtain()
 
 
 async def test_credentials_need_a_directory(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from sentry_trio.authority import AlreadyRunningError, AuthorityStoppedError, CertificateAuthority
 from sentry_trio.errors import InvalidBundleError, NotYetValidError, SentryError
-from sentry_trio.reload import Reload, ReloadCause, Trigger
+from sentry_trio.reload import Changed, Reload, ReloadCause, Trigger
 from testkit.log_capture import capture_logs
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -24,8 +26,14 @@ class Script:
     events: list[str] = field(default_factory=list)
     made: int = 0
     reloads: list[Reload | None] = field(default_factory=list)
+    may_generate: list[bool] = field(default_factory=list)
+    edited: trio.Event = field(default_factory=trio.Event)
 
-    async def prepare(self) -> "ScriptedRun":
+    def authority(self, now: Callable[[], datetime] = lambda: START) -> CertificateAuthority["ScriptedRun"]:
+        return CertificateAuthority(self.prepare, self, watch_rejected=self.watch_rejected, now=now)
+
+    async def prepare(self, changed: Changed, *, may_generate: bool) -> "ScriptedRun":
+        self.may_generate.append(may_generate)
         self.made += 1
         number = self.made
         self.events.append(f"prepare {number}")
@@ -33,6 +41,18 @@ class Script:
         if self.failing is not None:
             raise self.failing
         return ScriptedRun(self, number)
+
+    async def watch_rejected(self, changed: Changed) -> None:
+        self.events.append("watch")
+        try:
+            await self.edited.wait()
+            await changed(KEY)
+            await trio.sleep_forever()
+        finally:
+            self.events.append("end of watch")
+
+    def waiting(self, error: SentryError, valid_from: datetime) -> None:
+        self.events.append(f"waiting for {valid_from - START}: {error}")
 
     def serving(self, run: "ScriptedRun", number: int, reload: Reload | None) -> None:
         self.events.append(f"run {number} is {run.number}")
@@ -67,8 +87,7 @@ Started = Callable[[], Awaitable[CertificateAuthority[ScriptedRun]]]
 
 
 async def started(nursery: trio.Nursery, script: Script) -> CertificateAuthority[ScriptedRun]:
-    authority = CertificateAuthority(script.prepare, script)
-    return await nursery.start(authority.serve)  # type: ignore[no-any-return]  # start() is not generic
+    return await nursery.start(script.authority().serve)  # type: ignore[no-any-return]  # start() is not generic
 
 
 async def test_the_first_run_serves_before_it_is_said_to(autojump_clock: trio.abc.Clock) -> None:
@@ -83,7 +102,7 @@ async def test_the_first_run_serves_before_it_is_said_to(autojump_clock: trio.ab
 
 async def test_a_first_run_that_cannot_be_prepared_ends_it() -> None:
     script = Script(failing=InvalidBundleError("no key"))
-    authority = CertificateAuthority(script.prepare, script)
+    authority = script.authority()
     with pytest.raises(InvalidBundleError, match="no key"):
         await authority.serve()
     with pytest.raises(AuthorityStoppedError):
@@ -165,7 +184,7 @@ async def test_a_request_that_is_no_longer_waited_for_is_still_served(autojump_c
 )
 async def test_cancellation_leaves_nothing(autojump_clock: trio.abc.Clock, at: float, expected: list[str]) -> None:
     script = Script(preparing=1, draining=3)
-    authority = CertificateAuthority(script.prepare, script)
+    authority = script.authority()
     failures: list[BaseException] = []
 
     async def restart() -> None:
@@ -186,7 +205,7 @@ async def test_cancellation_leaves_nothing(autojump_clock: trio.abc.Clock, at: f
 
 async def test_a_run_that_breaks_ends_the_authority() -> None:
     class Breaking(Script):
-        async def prepare(self) -> "ScriptedRun":
+        async def prepare(self, changed: Changed, *, may_generate: bool) -> "ScriptedRun":
             return BreakingRun(self, 1)
 
     class BreakingRun(ScriptedRun):
@@ -197,13 +216,13 @@ async def test_a_run_that_breaks_ends_the_authority() -> None:
 
     script = Breaking()
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a defect")):
-        await CertificateAuthority(script.prepare, script).serve()
+        await script.authority().serve()
     assert script.events[-1] == "stopping"
 
 
 async def test_a_request_made_before_it_serves_is_served() -> None:
     script = Script()
-    authority = CertificateAuthority(script.prepare, script)
+    authority = script.authority()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(authority.serve)
         await authority.restart()
@@ -272,7 +291,7 @@ async def test_a_second_start_is_an_error_and_the_first_goes_on() -> None:
 
 async def test_a_second_start_is_an_error_while_the_first_run_is_prepared(autojump_clock: trio.abc.Clock) -> None:
     script = Script(preparing=1)
-    authority = CertificateAuthority(script.prepare, script)
+    authority = script.authority()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(authority.serve)
         await trio.sleep(0.5)
@@ -281,9 +300,6 @@ async def test_a_second_start_is_an_error_while_the_first_run_is_prepared(autoju
         await trio.sleep(1)
         authority.stop()
     assert script.made == 1
-
-
-START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -296,10 +312,16 @@ class WallClock:
         return START + self.offset + timedelta(seconds=trio.current_time())
 
 
+def not_valid_yet(valid_from: datetime) -> InvalidBundleError:
+    """The error is wrapped, as it really is."""
+    error = InvalidBundleError("wrapped")
+    error.__cause__ = NotYetValidError("not yet", valid_from=valid_from)
+    return error
+
+
 async def refused(authority: CertificateAuthority[ScriptedRun], script: Script, valid_from: datetime) -> None:
-    """A reload is refused because of a certificate that is not valid yet; the error is wrapped, as it really is."""
-    script.failing = InvalidBundleError("wrapped")
-    script.failing.__cause__ = NotYetValidError("not yet", valid_from=valid_from)
+    """A reload is refused because of a certificate that is not valid yet."""
+    script.failing = not_valid_yet(valid_from)
     with pytest.raises(InvalidBundleError):
         await authority.restart(KEY)
     script.failing = None
@@ -307,7 +329,7 @@ async def refused(authority: CertificateAuthority[ScriptedRun], script: Script, 
 
 async def test_a_certificate_that_is_not_valid_yet_is_tried_again_when_it_is(autojump_clock: trio.abc.Clock) -> None:
     script = Script()
-    authority = CertificateAuthority(script.prepare, script, now=WallClock())
+    authority = script.authority(WallClock())
     async with trio.open_nursery() as nursery:
         await nursery.start(authority.serve)
         await refused(authority, script, START + timedelta(seconds=135))
@@ -323,7 +345,7 @@ async def test_a_certificate_that_is_not_valid_yet_is_tried_again_when_it_is(aut
 
 async def test_the_retry_follows_a_clock_that_is_set(autojump_clock: trio.abc.Clock) -> None:
     script, clock = Script(), WallClock()
-    authority = CertificateAuthority(script.prepare, script, now=clock)
+    authority = script.authority(clock)
     async with trio.open_nursery() as nursery:
         await nursery.start(authority.serve)
         await refused(authority, script, START + timedelta(days=1))
@@ -335,7 +357,7 @@ async def test_the_retry_follows_a_clock_that_is_set(autojump_clock: trio.abc.Cl
 
 async def test_a_later_reload_replaces_the_retry(autojump_clock: trio.abc.Clock) -> None:
     script = Script()
-    authority = CertificateAuthority(script.prepare, script, now=WallClock())
+    authority = script.authority(WallClock())
     async with trio.open_nursery() as nursery:
         await nursery.start(authority.serve)
         await refused(authority, script, START + timedelta(seconds=100))
@@ -343,3 +365,65 @@ async def test_a_later_reload_replaces_the_retry(autojump_clock: trio.abc.Clock)
         await trio.sleep(1000)
         assert script.made == 3
         authority.stop()
+
+
+WAITING = ["prepare 1", "waiting for 0:02:15: wrapped", "watch"]
+
+
+async def test_a_start_waits_for_a_certificate_to_become_valid(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(failing=not_valid_yet(START + timedelta(seconds=135)))
+    async with trio.open_nursery() as nursery:
+        authority = await nursery.start(script.authority(WallClock()).serve)
+        await wait_all_tasks_blocked()
+        assert script.events == WAITING
+        script.failing = None
+        await trio.sleep(134.9)
+        assert script.made == 1
+        await trio.sleep(0.2)
+        assert script.events[3:] == ["prepare 2", "serve 2", "run 1 is 2", "end of watch"]
+        # Only the first attempt may fill an empty store.
+        assert script.may_generate == [True, False]
+        assert script.reloads == [Reload((ReloadCause(Trigger.ISSUER_VALID),), 0)]
+        authority.stop()
+    assert script.events[-3:] == ["stopping", "drain 2", "end 2"]
+
+
+async def test_a_start_that_waits_follows_a_clock_that_is_set(autojump_clock: trio.abc.Clock) -> None:
+    """Decades ahead is what a certificate seems to be on a machine that boots in 1970."""
+    clock = WallClock(timedelta(days=-20_000))
+    script = Script(failing=not_valid_yet(START))
+    async with trio.open_nursery() as nursery:
+        authority = await nursery.start(script.authority(clock).serve)
+        await trio.sleep(3600)
+        assert script.made == 1
+        script.failing, clock.offset = None, timedelta()
+        await trio.sleep(61)
+        assert "run 1 is 2" in script.events
+        authority.stop()
+
+
+async def test_a_start_that_waits_is_tried_again_on_a_change_or_a_request(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(failing=not_valid_yet(START + timedelta(days=1)))
+    async with trio.open_nursery() as nursery:
+        authority = await nursery.start(script.authority(WallClock()).serve)
+        with pytest.raises(InvalidBundleError, match="wrapped"):
+            await authority.restart(HANGUP)
+        script.failing = InvalidBundleError("bad edit")
+        script.edited.set()
+        await wait_all_tasks_blocked()
+        assert script.events[3:] == ["prepare 2", "failed: wrapped", "prepare 3", "failed: bad edit"]
+        script.failing = None
+        await authority.restart(HANGUP)
+        assert script.events[7:10] == ["prepare 4", "serve 4", "run 1 is 4"]
+        authority.stop()
+
+
+async def test_a_start_that_waits_may_be_stopped(autojump_clock: trio.abc.Clock) -> None:
+    script = Script(failing=not_valid_yet(START + timedelta(seconds=135)))
+    async with trio.open_nursery() as nursery:
+        authority = await nursery.start(script.authority(WallClock()).serve)
+        await wait_all_tasks_blocked()
+        authority.stop()
+    assert script.events == [*WAITING, "stopping", "end of watch"]
+    with pytest.raises(AuthorityStoppedError):
+        await authority.restart()

@@ -82,6 +82,13 @@ class Environment(Protocol):
         Cancellation: at once, but for a write of generated credentials, which is finished.
         """
 
+    async def watch_rejected(self, changed: Changed) -> None:
+        """Watches what `ingredients` has read last, if it then refused the trust bundle; runs until cancelled.
+
+        Args:
+            changed: called when any of it has changed.
+        """
+
 
 def report_changes(metrics: Metrics, *causes: ReloadCause) -> None:
     """Logs what changed and counts new issuer credentials.

@@ -213,6 +213,7 @@ class Kubernetes:
         )
         self._jwt = _jwt_secret(options, cluster, keys, metrics, now)
         self._validators = validators
+        self._read: tuple[StoredBundle, Configuration] | None = None
         self._validator = KubernetesValidator(
             cluster.checker, cluster.index, trust_domain=options.trust_domain, namespace=options.namespace
         )
@@ -243,6 +244,7 @@ class Kubernetes:
                 f"the trust bundle is gone from Secret {self._store.place}: none is generated in its place while one "
                 "is in use; restore it, or restart the process to begin with a new certificate authority"
             )
+        self._read = stored, configuration
         bundle = self._verified(stored)
         if await self._store.publish(stored):
             _ca_log.info(f"Published the trust anchors in ConfigMap {self._store.place}")
@@ -262,6 +264,11 @@ class Kubernetes:
             chain_source=f"issuer chain {self._keys.chain} in Secret {self._store.place}",
             configuration_source=f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}",
         )
+
+    async def watch_rejected(self, changed: Changed) -> None:
+        """Watches the Secret and the Configuration that were read last, and leaves the ConfigMap; see `Environment`."""
+        if self._read is not None:
+            await self._watch(*self._read, None, changed, publish=False)
 
     async def _generated(self, configuration: Configuration) -> StoredBundle:
         _ca_log.info("Root and issuer certs not found: generating self signed CA")
@@ -307,7 +314,13 @@ class Kubernetes:
             raise InvalidBundleError(f"{error} ({at_fault} in Secret {self._store.place})", *error.parts) from error
 
     async def _watch(
-        self, stored: StoredBundle, configuration: Configuration, jwts: "OpenedInSecret | None", changed: Changed
+        self,
+        stored: StoredBundle,
+        configuration: Configuration,
+        jwts: "OpenedInSecret | None",
+        changed: Changed,
+        *,
+        publish: bool = True,
     ) -> None:
         options = self._options
 
@@ -322,7 +335,7 @@ class Kubernetes:
         async with trio.open_nursery() as watching:
             watching.start_soon(self._hold, configuration)
             beside = () if jwts is None else (jwts.guarded,)
-            watching.start_soon(partial(self._store.watch, stored, reload, beside=beside))
+            watching.start_soon(partial(self._store.watch, stored, reload, beside=beside, publish=publish))
             if jwts is not None:
                 watching.start_soon(jwts.rotate, changed)
             watching.start_soon(

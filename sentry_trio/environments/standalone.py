@@ -84,6 +84,7 @@ class Standalone:
         self._jwt = _jwt_files(options, metrics, now)
         self._permissions = KeyPermissions()
         self._jwt_paths = () if self._jwt is None else (options.jwt_key_path, options.jwks_path)
+        self._read: tuple[ContentTracker, Configuration] | None = None
 
     def tell(self, notice: Notice, message: str) -> None:
         """Nobody: the log is all that there is here."""
@@ -100,8 +101,9 @@ class Standalone:
         stored = await self._store.load()
         if stored is not None:
             _ca_log.info("Root and issuer certs found: using credentials from store")
-            bundle = self._verified(stored)
             tracker.accept(self._store.contents(stored))
+            self._read = tracker, configuration
+            bundle = self._verified(stored)
             await self._permissions.check(options.issuer_key_path, stored.key)
         elif may_generate:
             bundle = await self._generated(configuration, tracker)
@@ -125,6 +127,11 @@ class Standalone:
             chain_source=f"issuer chain {options.issuer_certificate_path}",
             configuration_source=f"configuration {options.config}",
         )
+
+    async def watch_rejected(self, changed: Changed) -> None:
+        """Watches the files that were read last; see `Environment`."""
+        if self._read is not None:
+            await self._watch(*self._read, None, changed)
 
     async def _generated(self, configuration: Configuration, tracker: ContentTracker) -> TrustBundle:
         _ca_log.info("Root and issuer certs not found: generating self signed CA")

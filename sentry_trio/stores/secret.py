@@ -176,6 +176,7 @@ class SecretStore:
         changed: Changed,
         *,
         beside: Sequence[Guarded] = (),
+        publish: bool = True,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> NoReturn:
         """Calls `changed` whenever the Secret holds another trust bundle than `accepted`; runs until cancelled.
@@ -189,6 +190,7 @@ class SecretStore:
             changed: called once per change with its causes, also if the bundle is incomplete or gone. May raise
                 ApiUnavailableError to be called again after a pause; anything else ends the watch.
             beside: what else of both objects is watched in the same way.
+            publish: false for a bundle that is not in use: the ConfigMap is left alone.
             task_status: started when both watches stand or were tried.
 
         Raises:
@@ -199,7 +201,7 @@ class SecretStore:
         guard = Guard(
             self.place,
             "the trust anchors",
-            publish=partial(self._try_to_publish, accepted),
+            publish=partial(self._try_to_publish, accepted) if publish else _publish_nothing,
             seen=self._seen,
             config_map=self._conditions.condition("config-map"),
             secret=self._conditions.condition("secret"),
@@ -245,6 +247,10 @@ class SecretStore:
 
     def _bundle(self, secret: Mapping[str, Any]) -> StoredBundle | None:
         return read_bundle(secret, self._keys, place=self.place)
+
+
+async def _publish_nothing() -> bool:
+    return False
 
 
 def _fingerprint(bundle: StoredBundle | None) -> str:

@@ -113,6 +113,24 @@ async def test_a_changed_secret_is_in_use_within_seconds(plane: ControlPlane) ->
         assert await plane.anchors() == other.anchors
 
 
+async def test_a_secret_that_is_not_valid_yet_is_waited_for(plane: ControlPlane) -> None:
+    hour = timedelta(hours=1)
+    later = generate(TRUST_DOMAIN, plane.namespace, KeyType.P256, now=wall_clock() + hour, allowed_clock_skew=SKEW)
+    await plane.installation.write(_parts(later))
+    with plane.process() as process:
+        said = await trio.to_thread.run_sync(process.log_until, "cannot serve yet, waiting for a certificate")
+        assert f"issuer.crt in Secret {plane.namespace}/{NAME}" in said
+        assert "start" in (await trio.to_thread.run_sync(state, process))["conditions"]
+        # Nobody signs with it, so nobody is to trust it yet.
+        assert await plane.anchors() == b""
+        other = _other_bundle(plane.namespace)
+        await plane.installation.write(_parts(other))
+        with trio.fail_after(10):
+            port = await _port(process)
+        obtained = await _ask(plane, port, await _pod(plane, app_id="shop"), "shop")
+        assert obtained.anchors == other.anchors == await plane.anchors()
+
+
 async def test_an_edit_of_the_configuration_is_a_hot_restart(plane: ControlPlane) -> None:
     with plane.process() as process:
         await _port(process)

@@ -16,6 +16,7 @@ from testkit.ports import free_ports
 
 _PATIENCE: Final = 60.0  # seconds until a process counts as hanging
 _SERVING: Final = "Running gRPC server on port"
+_WAITING: Final = "cannot serve yet, waiting for a certificate to become valid"
 _FATAL: Final = re.compile(r'level=fatal msg=("(?:[^"\\]|\\.)*"|\S+)')
 _PORTS: Final = ("port", "healthz-port", "metrics-port", "oidc-server-listen-port")
 
@@ -63,7 +64,7 @@ class Setting:
 
 @dataclass(slots=True)
 class Started:
-    """A process that serves, or has ended without serving.
+    """A process that serves, waits for a certificate to become valid, or has ended without serving.
 
     Attributes:
         program: the one that was started.
@@ -72,7 +73,8 @@ class Started:
         popen: the process.
         lines: its output up to now.
         serving: True once it accepted gRPC connections.
-        settled: set when it serves or has ended.
+        waiting: True once it waited for a certificate.
+        settled: set when it serves, waits or has ended.
     """
 
     program: Program
@@ -81,6 +83,7 @@ class Started:
     popen: subprocess.Popen[str]
     lines: list[str]
     serving: bool = False
+    waiting: bool = False
     settled: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -89,9 +92,11 @@ class Started:
         return self.directory / "credentials"
 
     def outcome(self) -> dict[str, str]:
-        """`serves`, or the exit code and the text of the fatal line."""
+        """`serves`, `waits`, or the exit code and the text of the fatal line."""
         if self.serving:
             return {"status": "serves"}
+        if self.waiting:
+            return {"status": "waits"}
         text = fatal_text(self.output()).replace(str(self.directory), "")
         return {"status": f"exit code {self.popen.returncode}", "text": text}
 
@@ -102,7 +107,7 @@ class Started:
 
 @contextmanager
 def started(program: Program, setting: Setting, directory: Path) -> Iterator[Started]:
-    """Starts a program and waits until it serves gRPC or has ended; it is killed in the end."""
+    """Starts a program and waits until it serves gRPC, waits or has ended; it is killed in the end."""
     with _spawned(program, setting, directory) as process:
         _wait(process)
         yield process
@@ -168,7 +173,7 @@ def _flags(setting: Setting, directory: Path, ports: Mapping[str, int]) -> list[
 
 def _wait(process: Started) -> None:
     assert process.settled.wait(_PATIENCE), f"{process.program.name} neither serves nor ends: {process.output()}"
-    if not process.serving:
+    if not (process.serving or process.waiting):
         process.popen.wait(_PATIENCE)
 
 
@@ -178,8 +183,9 @@ def _read(process: Started) -> None:
     with process.popen.stdout as lines:
         for line in lines:
             process.lines.append(line)
-            if _SERVING in line:
-                process.serving = True
+            process.serving |= _SERVING in line
+            process.waiting |= _WAITING in line
+            if process.serving or process.waiting:
                 process.settled.set()
     process.settled.set()
 

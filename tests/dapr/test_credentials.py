@@ -118,6 +118,7 @@ FILES = {
     "expired issuer": Case(lambda: made(not_after=NOW - HOUR / 2)),
     "expired root": Case(lambda: made(root={"not_after": NOW - HOUR / 2})),
     "issuer of the future": Case(lambda: made(not_before=NOW + HOUR)),
+    "root of the future": Case(lambda: made(root={"not_before": NOW + HOUR})),
     "issuer that expires soon": Case(lambda: made(not_after=NOW + HOUR)),
     "issuer without CA": Case(lambda: made(ca=False, usage=CA_USAGE)),
     "issuer without basic constraints": Case(lambda: made(ca=None, usage=CA_USAGE)),
@@ -176,6 +177,7 @@ SEEN: Seen = {
     "incomplete-files": ("no key", "no root"),
     "lifetime-within-the-issuer": ("issuer that expires soon",),
     "rsa-1024": ("rsa-1024-issuer",),
+    "waits-for-validity": ("issuer of the future", "root of the future"),
     "jwt-off": ("JWTs off, bad key",),
     "jwt-new-key": ("key set without key",),
 }

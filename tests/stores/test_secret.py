@@ -544,6 +544,21 @@ async def test_another_bundle_is_told_once_and_soon(autojump_clock: MockClock) -
         assert published(api) == OLD.anchors.decode()  # the next run's business, once it has verified
 
 
+async def test_a_watch_that_publishes_nothing_leaves_the_config_map(autojump_clock: MockClock) -> None:
+    api = filled(NEW)
+    watcher = Watcher(api)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(store_of(api).watch, NEW, watcher.changed, publish=False))
+        api.edit(CONFIG_MAP, data={"more": "edits"})
+        await trio.sleep(100)
+        assert published(api) is None
+        assert watcher.calls == []
+        write(api, NEXT)
+        await trio.sleep(10)
+        assert len(watcher.calls) == 1
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_changed_before_the_watch_is_told(autojump_clock: MockClock) -> None:
     async with watching(filled(NEW), OLD) as watcher:
         await trio.sleep(100)
