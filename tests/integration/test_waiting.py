@@ -12,9 +12,9 @@ from pathlib import Path
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from tests.authorities import SKEW, wall_clock
-from tests.integration.credentials import contents
-from tests.processes import sentry_process
+from testkit.authorities import SKEW, wall_clock
+from testkit.credentials import contents
+from testkit.processes import sentry_process
 
 HOUR = timedelta(hours=1)
 
