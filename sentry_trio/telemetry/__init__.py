@@ -1,8 +1,11 @@
-"""What operators see of the process: log lines and metrics.
+"""Log lines and metrics of the process.
 
-- `logs`: configure_logging, get_logger, open_log; `log_writer`: the thread that writes the lines
-- `render`: one record as one line: text, JSON, or the coloured form of a terminal
-- `go`: values and text in the forms that Go's fmt, strconv and time give them
-- `metrics`: everything that is counted, in the domain's words; `series`: its topics, a module each
-- `collectors`: what is computed at the moment of a scrape
+logs               configure_logging, get_logger, open_log
+log_writer         the thread that writes the lines
+log_format         one record as one line: text, JSON, or the coloured form of a terminal
+throttle           warnings at most once a minute
+metrics            Metrics: every series, and the scrape
+authority_metrics  its series of runs, restarts and the trust bundle
+call_metrics       its series of connections, calls and signing
+registry           metric families, and the labels of gRPC statuses
 """

@@ -1,4 +1,4 @@
-"""Logging: the standard library's, configured once per process, writing the lines that Dapr's operators know.
+"""Logging: the standard library's, configured once per process, in the format of Dapr's log lines.
 
 Modules write `log = get_logger("dapr.sentry.server")` at their top and then, say,
 `log.debug("healthz targets are not ready", targets=["sentry-server"])` or `log.error("reload failed", exc_info=error)`.
@@ -17,23 +17,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
+from sentry_trio.telemetry.log_format import Record, Renderer, coloured, json_text, text
 from sentry_trio.telemetry.log_writer import LogFileError, LogWriter, open_append
-from sentry_trio.telemetry.render import Record, Renderer, coloured, json_text, text
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
 
 # The words of Go and of the operators.
 _SPELLINGS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "fatal"}
 
-# Names that the record itself has. Dapr's logger moves a field of such a name aside in the same way.
+# Names of members of each line. Dapr's logger renames a field of such a name in the same way.
 _TAKEN: Final = frozenset({"time", "level", "msg", "instance", "type", "ver"})
 
-# Of every scope the first word, and so whose lines are written as configured.
+# The first word of every scope: the logger that is configured.
 _ROOT: Final = "dapr"
 _FIELDS: Final = "fields"
 
 
-_MOST_WARNINGS: Final = 100  # different texts of warnings that are remembered
+_MAX_WARNINGS: Final = 100  # different texts of warnings that are logged
 
 
 class Stream(Protocol):
@@ -54,14 +54,14 @@ class Stream(Protocol):
 
 
 class Logger:
-    """What get_logger returns: five levels, each taking a message and named fields.
+    """Logger with five levels, each taking a message and named fields.
 
     A log call never raises, whatever the fields hold and whatever state the stream is in. `exc_info` (an exception, or
     True for the one being handled) becomes one field `exception` that holds the traceback. `fatal` only logs;
     exiting is the caller's business.
 
     Args:
-        scope: the name of the standard library's logger that stands behind it; in every line.
+        scope: name of the standard library's logger behind it; in every line.
     """
 
     __slots__ = ("_behind",)
@@ -70,7 +70,7 @@ class Logger:
         self._behind = logging.getLogger(scope)
 
     def debug(self, event: str, /, **fields: object) -> None:
-        """Log what only someone who searches for a fault wants to see."""
+        """Log a detail that helps to find a fault."""
         self._log(10, event, fields)
 
     def info(self, event: str, /, **fields: object) -> None:
@@ -78,19 +78,19 @@ class Logger:
         self._log(20, event, fields)
 
     def warning(self, event: str, /, **fields: object) -> None:
-        """Log what needs an operator's eye, but not at once."""
+        """Log a problem that an operator should look at, but not at once."""
         self._log(30, event, fields)
 
     def error(self, event: str, /, **fields: object) -> None:
-        """Log what failed."""
+        """Log a failure."""
         self._log(40, event, fields)
 
     def exception(self, event: str, /, **fields: object) -> None:
-        """Log what failed, as error, with the exception that is being handled."""
+        """Log a failure with the exception that is being handled."""
         self._log(40, event, {"exc_info": True, **fields})
 
     def fatal(self, event: str, /, **fields: object) -> None:
-        """Log what ends the process."""
+        """Log a failure that ends the process."""
         self._log(50, event, fields)
 
     def _log(self, level: int, event: str, fields: dict[str, object]) -> None:
@@ -111,8 +111,8 @@ def shown_time(moment: datetime) -> str:
 def get_logger(scope: str) -> Logger:
     """A logger whose lines carry `scope`; may be called before logging is configured, e.g. when a module is imported.
 
-    Each line is made and filtered as configured when the line is logged. Where nothing is configured by
-    `configure_logging`, as in a program that embeds this one, lines go where the standard library's logging sends them.
+    Lines are formatted and filtered by the configuration at the time of the call. Without `configure_logging`, as in a
+    program that embeds this one, lines go where the standard library's logging sends them.
 
     Args:
         scope: `dapr.` and more.
@@ -180,7 +180,7 @@ def dropped_lines() -> int:
 
 
 def open_log(path: Path | None) -> LogWriter:
-    """Opens what the process logs to: a file, created with mode 0644 if absent, or standard output.
+    """Opens the log of the process: a file, created with mode 0644 if absent, or standard output.
 
     Raises:
         LogFileError: with Dapr Sentry's text, `failed to open log file "<path>": <reason>`.
@@ -209,26 +209,20 @@ def capture_warnings() -> None:
 
     Libraries' warnings of certificates and of deprecations are logged at debug, programming errors at warning.
     """
-    warnings.showwarning = _Warnings()
+    known: set[str] = set()
+    log = get_logger("dapr.sentry.warnings")
 
-
-class _Warnings:
-    """Takes the place of `warnings.showwarning`, which prints."""
-
-    def __init__(self) -> None:
-        self._known: set[str] = set()
-        self._log = get_logger("dapr.sentry.warnings")
-
-    def __call__(
-        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object
     ) -> None:
         text = str(message)
-        if text in self._known or len(self._known) >= _MOST_WARNINGS:
+        if text in known or len(known) >= _MAX_WARNINGS:
             return
-        self._known.add(text)
+        known.add(text)
         is_remark = issubclass(category, UserWarning | DeprecationWarning | FutureWarning)
-        log = self._log.debug if is_remark else self._log.warning
-        log(f"{category.__name__}: {text}", source=f"{filename}:{lineno}")
+        (log.debug if is_remark else log.warning)(f"{category.__name__}: {text}", source=f"{filename}:{lineno}")
+
+    warnings.showwarning = show
 
 
 def _renderer(*, as_json: bool, stream: Stream, now: Callable[[], datetime]) -> Renderer:
@@ -238,7 +232,7 @@ def _renderer(*, as_json: bool, stream: Stream, now: Callable[[], datetime]) -> 
 
 
 class _Lines(logging.Handler):
-    """Makes the lines and writes them. Worker threads log too: the handler's lock is held meanwhile."""
+    """Formats lines and writes them. Worker threads log too: the handler's lock is held meanwhile."""
 
     def __init__(
         self, render: Renderer, stream: Stream, instance: str, version: str, now: Callable[[], datetime]
@@ -258,7 +252,7 @@ class _Lines(logging.Handler):
                 fields={**_fields(record), "scope": record.name, **self._constant},
             )
         )
-        # ValueError is how Python says that a stream is closed. Nobody is left who could be told of either.
+        # Python raises ValueError if a stream is closed. Neither can be reported anywhere.
         try:
             self.stream.write(_encodable(line, self.stream.encoding) + "\n")
             self.stream.flush()

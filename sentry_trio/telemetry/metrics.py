@@ -1,29 +1,34 @@
-"""Everything that is counted, in the domain's words.
+"""Metrics of the process.
 
 The `dapr_sentry_*` series are those of Dapr Sentry 1.18 by name, type, labels and help, so that its dashboards and
-alerts work. The `sentry_*` series are new here. Labels take their values from the enums of `series`, so that no peer
-can make the number of series grow.
+alerts work. The `sentry_*` series are new here. Labels take their values from enums, so that no peer can make the
+number of series grow.
 """
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Literal, get_args
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
-from sentry_trio.telemetry.collectors import CertificateExpiry, CertificateRole, Registry
-from sentry_trio.telemetry.series.audit import AuditSeries
-from sentry_trio.telemetry.series.authority import AuthoritySeries, RestartFailure, ServerCertificateFailure
-from sentry_trio.telemetry.series.build import BuildSeries
-from sentry_trio.telemetry.series.grpc import GrpcSeries, Shed
-from sentry_trio.telemetry.series.jwks import JwksSeries
-from sentry_trio.telemetry.series.jwt import JwtKeyState, JwtSeries
-from sentry_trio.telemetry.series.logs import LogSeries
-from sentry_trio.telemetry.series.oidc import OidcPath, OidcSeries
-from sentry_trio.telemetry.series.signing import SignFailure, SigningSeries, Stage
+from sentry_trio import __version__
+from sentry_trio.telemetry.authority_metrics import (
+    AuthorityMetrics,
+    CertificateExpiry,
+    CertificateRole,
+    RestartFailure,
+    ServerCertificateFailure,
+)
+from sentry_trio.telemetry.call_metrics import CallMetrics, Shed, SignFailure, Stage
+from sentry_trio.telemetry.logs import dropped_lines
+from sentry_trio.telemetry.registry import Registry
 
 __all__ = [
     "CertificateExpiry",
@@ -38,11 +43,22 @@ __all__ = [
     "Stage",
 ]
 
+JwtKeyState = Literal["noted", "published", "signing", "gone"]
+"""State of a JWT signing key: it is rotated from now on, published, in use, or no longer published."""
 
-class Metrics(
-    BuildSeries, SigningSeries, AuthoritySeries, GrpcSeries, OidcSeries, JwksSeries, JwtSeries, AuditSeries, LogSeries
-):
-    """The metrics of one process, in a registry of their own: what can be told of each topic, and the scrape.
+_OUTCOMES = ("success", "failure")
+
+
+class OidcPath(enum.StrEnum):
+    """Resource of the OIDC server that was requested."""
+
+    DISCOVERY = "discovery"
+    JWKS = "jwks"
+    OTHER = "other"
+
+
+class Metrics(AuthorityMetrics, CallMetrics):
+    """The metrics of one process, in a registry of their own.
 
     Counters are kept across restarts of the certificate authority. Safe to use from any thread.
 
@@ -58,15 +74,47 @@ class Metrics(
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        BuildSeries.__init__(self, registry)
-        SigningSeries.__init__(self, registry, elapsed)
-        AuthoritySeries.__init__(self, registry, now)
-        GrpcSeries.__init__(self, registry)
-        OidcSeries.__init__(self, registry)
-        JwksSeries.__init__(self, registry)
-        JwtSeries.__init__(self, registry)
-        AuditSeries.__init__(self, registry)
-        LogSeries.__init__(self, registry)
+        registry.gauge("sentry_build_info", "1, labelled with the version of sentry-trio.", "version").labels(
+            __version__
+        ).set(1)
+        CallMetrics.__init__(self, registry, elapsed)
+        AuthorityMetrics.__init__(self, registry, now)
+        self._oidc_answers = registry.counter(
+            "sentry_oidc_requests_total",
+            "Requests that the OIDC server answered, by what was asked and HTTP status.",
+            "path",
+            "code",
+        )
+        self._oidc_tls = registry.counter(
+            "sentry_oidc_tls_reloads_total",
+            "Changes of the OIDC server's certificate and key, by whether they are in use.",
+            "outcome",
+            values=_OUTCOMES,
+        )
+        self._jwks_refreshes = registry.counter(
+            "sentry_jwks_refreshes_total",
+            "Readings of the key set of the jwks validator, by outcome.",
+            "outcome",
+            values=_OUTCOMES,
+        )
+        self._jwks_keys = registry.gauge(
+            "sentry_jwks_keys", "Usable keys in the present key set of the jwks validator."
+        )
+        self._jwt_key_steps = registry.counter(
+            "sentry_jwt_key_rotation_steps_total",
+            "Steps of the rotation of JWT signing keys that were stored, by the state that a key is in since.",
+            "state",
+            values=get_args(JwtKeyState),
+        )
+        self._jwt_rotation_failures = registry.counter(
+            "sentry_jwt_key_rotation_failures_total",
+            "Steps of the rotation of JWT signing keys that could not be stored.",
+        )
+        self._audit_lost = registry.counter(
+            "sentry_audit_decisions_lost_total",
+            "Decisions on signing requests that could not be written to the audit log.",
+        )
+        registry.register(_DroppedLines())
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything as it is now, in the Prometheus text format 0.0.4, and the content type to send it with.
@@ -74,3 +122,47 @@ class Metrics(
         OpenMetrics is not negotiated: Dapr Sentry does not speak it either, and scrapers get the same series under it.
         """
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def oidc_answered(self, path: OidcPath, status: int) -> None:
+        """Counts an answer of the OIDC server with an HTTP status; invalid HTTP is not counted."""
+        self._oidc_answers.labels(path, str(int(status))).inc()
+
+    def oidc_tls_reloaded(self) -> None:
+        """Counts a new certificate and key that new connections to the OIDC server get."""
+        self._oidc_tls.labels("success").inc()
+
+    def oidc_tls_failed(self) -> None:
+        """Counts a changed certificate and key of the OIDC server that cannot be used; it keeps the previous ones."""
+        self._oidc_tls.labels("failure").inc()
+
+    def jwks_refreshed(self, keys: int) -> None:
+        """Counts a key set that was read, and records the number of its usable keys."""
+        self._jwks_refreshes.labels("success").inc()
+        self._jwks_keys.set(keys)
+
+    def jwks_refresh_failed(self) -> None:
+        """Counts a key set that could not be read; the last good one, if any, is kept."""
+        self._jwks_refreshes.labels("failure").inc()
+
+    def jwt_rotated(self, state: JwtKeyState) -> None:
+        """Counts a JWT signing key whose new state is stored."""
+        self._jwt_key_steps.labels(state).inc()
+
+    def jwt_rotation_failed(self) -> None:
+        """Counts a step of the rotation that could not be stored; it is tried again."""
+        self._jwt_rotation_failures.inc()
+
+    def audit_lost(self, decisions: int) -> None:
+        """Counts decisions on signing requests that are not in the audit log."""
+        self._audit_lost.inc(decisions)
+
+
+class _DroppedLines(Collector):
+    """Reads the count at a scrape: a log call must not depend on metrics."""
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "sentry_log_lines_dropped",
+            "Log lines that were dropped because they could not be written, or not in time.",
+            value=dropped_lines(),
+        )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.telemetry import go
+from sentry_trio.telemetry.log_format import plain, quoted, timestamp, value_text
 from tests.telemetry.unquote import unquote
 
 CEST = timezone(timedelta(hours=2))
@@ -40,12 +40,12 @@ class Hostile:
     ],
 )  # fmt: skip
 def test_timestamps(moment: datetime, expected: str) -> None:
-    assert go.timestamp(moment) == expected
+    assert timestamp(moment) == expected
 
 
 def test_a_naive_timestamp_is_local_time() -> None:
     naive = datetime(2026, 3, 1, 12, 0, 5)  # noqa: DTZ001 - that is the case
-    assert go.timestamp(naive) == go.timestamp(naive.astimezone())
+    assert timestamp(naive) == timestamp(naive.astimezone())
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_a_naive_timestamp_is_local_time() -> None:
     ],
 )
 def test_values(text: str, expected: str) -> None:
-    assert go.value_text(text) == expected
+    assert value_text(text) == expected
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text())
 def test_go_reads_back_what_is_quoted(text: str) -> None:
-    line = go.quoted(text)
+    line = quoted(text)
     assert len(line.splitlines()) == 1
     assert line.isprintable()
     assert unquote(line) == text.encode()
@@ -85,7 +85,7 @@ def test_go_reads_back_what_is_quoted(text: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.binary())
 def test_go_reads_back_bytes_that_are_no_text(data: bytes) -> None:
-    assert unquote(go.quoted(data.decode("utf-8", "surrogateescape"))) == data
+    assert unquote(quoted(data.decode("utf-8", "surrogateescape"))) == data
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_go_reads_back_bytes_that_are_no_text(data: bytes) -> None:
     ],
 )
 def test_plain(value: object, expected: str) -> None:
-    shown = go.plain(value)
+    shown = plain(value)
     assert f"{shown}" == expected
 
 
 def test_a_list_that_holds_itself_ends() -> None:
     loop: list[object] = []
     loop.append(loop)
-    assert go.plain(loop) == "[[[[[[...]]]]]]"
+    assert plain(loop) == "[[[[[[...]]]]]]"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.telemetry.render import Record, coloured, json_text, text
+from sentry_trio.telemetry.log_format import Record, coloured, json_text, text
 from tests.telemetry.unquote import unquote
 
 NOON = datetime(2026, 3, 1, 12, 0, 5, 250000, tzinfo=UTC)

@@ -1,0 +1,208 @@
+"""Series of the certificate authority: its runs and restarts, and the trust bundle in use."""
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sentry_trio.telemetry.registry import Registry
+
+_OUTCOMES = ("success", "failure")
+
+
+class ServerCertificateFailure(enum.StrEnum):
+    """Reason why the server's own certificate could not be issued."""
+
+    ISSUER_NOT_VALID = "issuer_not_valid"
+    SIGNING = "signing"
+
+
+class RestartFailure(enum.StrEnum):
+    """Cause of a failure to prepare the next run."""
+
+    STORE = "store"
+    BUNDLE = "bundle"
+    CONFIGURATION = "configuration"
+    VALIDATOR = "validator"
+    SERVER_CERTIFICATE = "server_certificate"
+    INTERNAL = "internal"
+
+
+class CertificateRole(enum.StrEnum):
+    """Role of a certificate in the trust bundle."""
+
+    ANCHOR = "anchor"
+    INTERMEDIATE = "intermediate"
+    ISSUER = "issuer"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateExpiry:
+    """End of one certificate of the trust bundle.
+
+    Attributes:
+        role: in the trust bundle.
+        subject: its distinguished name, for people.
+        fingerprint: hex SHA-256 of its DER.
+        not_after: the end of its validity; aware.
+    """
+
+    role: CertificateRole
+    subject: str
+    fingerprint: str
+    not_after: datetime
+
+
+class AuthorityMetrics:
+    """Part of `Metrics`.
+
+    Args:
+        registry: where the series are registered.
+        now: the wall clock; aware.
+    """
+
+    def __init__(self, registry: Registry, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._expiry = ExpiryCollector(now)
+        registry.register(self._expiry)
+        self._server_certificate_failed = registry.counter(
+            "dapr_sentry_servercert_issue_failed_total",
+            "The number of server TLS certificate issuance failures.",
+            "reason",
+            values=ServerCertificateFailure,
+        )
+        self._issuer_changed = registry.counter(
+            "dapr_sentry_issuercert_changed_total",
+            "The number of issuer cert updates, when issuer cert or key is changed",
+        )
+        self._restarts = registry.counter(
+            "sentry_restarts_total",
+            "Restarts of the certificate authority within the process, by outcome.",
+            "outcome",
+            values=_OUTCOMES,
+        )
+        self._restart_failures = registry.counter(
+            "sentry_restart_failures_total",
+            "Restarts that were given up, the present run going on, by cause.",
+            "cause",
+            values=RestartFailure,
+        )
+        self._last_restart = registry.gauge(
+            "sentry_last_restart_timestamp_seconds",
+            "When the last restart was served or given up, by outcome; the first run counts as served.",
+            "outcome",
+        )
+        self._run_number = registry.gauge(
+            "sentry_run_number", "Which run of the certificate authority serves; the first is 1."
+        )
+        self._degraded = registry.gauge(
+            "sentry_degraded",
+            "1 while the authority serves with a problem that `/readyz?verbose` names under `degraded`, else 0.",
+        )
+        self._bundle = registry.gauge(
+            "sentry_trust_bundle_info",
+            "1, labelled with the SHA-256 over the certificates of the trust bundle in use.",
+            "digest",
+        )
+
+    def watch_certificates(self, certificates: Iterable[CertificateExpiry]) -> None:
+        """Reports from now on when these certificates expire, the present trust bundle, and no others.
+
+        Also sets `dapr_sentry_issuercert_expiry_timestamp`, from the one whose role is issuer.
+        """
+        self._expiry.watch(certificates)
+
+    def issuer_changed(self) -> None:
+        """Counts a trust bundle that was generated, or whose files changed."""
+        self._issuer_changed.inc()
+
+    def server_certificate_failed(self, reason: ServerCertificateFailure) -> None:
+        """Counts a failure to issue the server's own certificate."""
+        self._server_certificate_failed.labels(reason).inc()
+
+    def run_started(self, number: int) -> None:
+        """Records that run `number` serves from now on."""
+        self._run_number.set(number)
+        self._last_restart.labels("success").set(self._now().timestamp())
+
+    def degraded(self, degraded: bool) -> None:  # noqa: FBT001  # the value that is set
+        """Records whether the authority serves with a problem."""
+        self._degraded.set(degraded)
+
+    def bundle_in_use(self, digest: str) -> None:
+        """Records that this trust bundle signs from now on, and removes the previous one.
+
+        Args:
+            digest: names it in health and logs, too; replicas that agree have the same.
+        """
+        self._bundle.clear()
+        self._bundle.labels(digest).set(1)
+
+    def restart_succeeded(self) -> None:
+        """Counts a next run that has taken over."""
+        self._restarts.labels("success").inc()
+
+    def restart_failed(self, cause: RestartFailure) -> None:
+        """Counts a next run that could not be prepared; the present one continues."""
+        self._last_restart.labels("failure").set(self._now().timestamp())
+        self._restarts.labels("failure").inc()
+        self._restart_failures.labels(cause).inc()
+
+
+class ExpiryCollector(Collector):
+    """Gauges of the watched certificates, computed at a scrape; none while no certificate is watched.
+
+    A gauge that starts at 0 would read "expired in 1970" and fire every alert, so these appear only with a certificate.
+
+    Args:
+        now: the clock; aware.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._watched: tuple[CertificateExpiry, ...] = ()
+
+    def watch(self, certificates: Iterable[CertificateExpiry]) -> None:
+        """Reports these and no others from now on. One that is listed twice is reported once: a series is unique."""
+        self._watched = tuple(dict.fromkeys(certificates))
+
+    def describe(self) -> Iterable[Metric]:
+        """The families without samples, so that the registry knows the names."""
+        return self._families()
+
+    def collect(self) -> Iterable[Metric]:
+        """The families with their values now."""
+        watched, now = self._watched, self._now()
+        issuer_end, left, soonest = families = self._families()
+        for certificate in watched:
+            labels = (certificate.role.value, certificate.subject, certificate.fingerprint)
+            left.add_metric(labels, (certificate.not_after - now).total_seconds())
+        if watched:
+            soonest.add_metric((), (min(certificate.not_after for certificate in watched) - now).total_seconds())
+        issuers = [certificate for certificate in watched if certificate.role is CertificateRole.ISSUER]
+        if issuers:
+            issuer_end.add_metric((), min(certificate.not_after for certificate in issuers).timestamp())
+        return [family for family in families if family.samples]
+
+    @staticmethod
+    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            GaugeMetricFamily(
+                "dapr_sentry_issuercert_expiry_timestamp",
+                "The unix timestamp, in seconds, when issuer/root cert will expire.",
+                labels=(),
+            ),
+            GaugeMetricFamily(
+                "sentry_certificate_expiry_seconds",
+                "Seconds until a certificate of the trust bundle expires; negative once it has.",
+                labels=("role", "subject", "fingerprint"),
+            ),
+            GaugeMetricFamily(
+                "sentry_soonest_expiry_seconds",
+                "Seconds until the first certificate of the trust bundle expires; negative once it has.",
+                labels=(),
+            ),
+        )

@@ -1,0 +1,189 @@
+"""Series of the gRPC server and of signing: connections, calls, their outcomes and durations."""
+
+import enum
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final, Literal, get_args
+
+from grpclib.const import Status
+from prometheus_client import Histogram
+
+from sentry_trio.telemetry.registry import Registry, status_label
+
+Shed = Literal["queue_full", "in_vain", "no_turn"]
+"""Reason why a call was rejected: the queue is full, it would miss its deadline, or it waited too long."""
+
+Stage = Literal["parse", "validate", "sign", "encode"]
+"""A step of answering one signing request."""
+
+# From a P-256 signature (about 50 us) to a request that waits for the Kubernetes API server.
+_BUCKETS: Final = (
+    *(50e-6, 100e-6, 250e-6, 500e-6),
+    *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3),
+    *(1.0, 2.5, 5.0),
+)
+
+
+class SignFailure(enum.StrEnum):
+    """Cause of a signing request that was not answered with a certificate."""
+
+    INVALID_REQUEST = "invalid_request"
+    INVALID_CSR = "invalid_csr"
+    VALIDATOR_REQUIRED = "validator_required"
+    VALIDATOR_NOT_ENABLED = "validator_not_enabled"
+    VALIDATOR_UNAVAILABLE = "validator_unavailable"
+    NOT_PERMITTED = "not_permitted"
+    ISSUER_NOT_VALID = "issuer_not_valid"
+    SIGNING = "signing"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    CANCELLED = "cancelled"
+    INTERNAL = "internal"
+
+
+class CallMetrics:
+    """Part of `Metrics`.
+
+    Args:
+        registry: where the series are registered.
+        elapsed: the clock for durations, in seconds from any point; monotonic.
+    """
+
+    def __init__(self, registry: Registry, elapsed: Callable[[], float]) -> None:
+        self._elapsed = elapsed
+        self._received = registry.counter(
+            "dapr_sentry_cert_sign_request_received_total", "The number of CSRs received."
+        )
+        self._signed = registry.counter(
+            "dapr_sentry_cert_sign_success_total", "The number of certificates issuances that have succeeded."
+        )
+        self._failed = registry.counter(
+            "dapr_sentry_cert_sign_failure_total",
+            "The number of errors occurred when signing the CSR.",
+            "reason",
+            values=SignFailure,
+        )
+        self._failures = registry.counter(
+            "sentry_sign_failures_total",
+            "Signing requests that were refused or failed, by cause and gRPC status.",
+            "reason",
+            "code",
+        )
+        stages = registry.histogram(
+            "sentry_sign_stage_duration_seconds",
+            "How long each step of answering a signing request took.",
+            "stage",
+            buckets=_BUCKETS,
+        )
+        durations = registry.histogram(
+            "sentry_sign_call_duration_seconds",
+            "From the head of a signing call to the end of its answer, waiting for its turn included, by outcome.",
+            "outcome",
+            buckets=_BUCKETS,
+        )
+        self._connections = registry.gauge("sentry_grpc_connections", "Open gRPC connections.")
+        self._connections_max = registry.gauge("sentry_grpc_connections_max", "How many gRPC connections there may be.")
+        self._connections_opened = registry.counter(
+            "sentry_grpc_connections_opened_total", "gRPC connections that were let in, before their TLS handshake."
+        )
+        self._connections_refused = registry.counter(
+            "sentry_grpc_connections_refused_total",
+            "gRPC connections closed at once, because as many were open as there may be.",
+        )
+        self._handshakes_failed = registry.counter(
+            "sentry_grpc_handshakes_failed_total", "TLS handshakes that peers did not complete."
+        )
+        self._waiting = registry.gauge(
+            "sentry_grpc_calls_waiting", "gRPC calls that wait because as many are being answered as may be."
+        )
+        self._waiting_max = registry.gauge(
+            "sentry_grpc_calls_waiting_max", "How many gRPC calls may wait; one more is refused."
+        )
+        self._shed = registry.counter(
+            "sentry_grpc_calls_shed_total",
+            "gRPC calls refused because the server was overloaded, by reason.",
+            "reason",
+            values=get_args(Shed),
+        )
+        calls = registry.counter("sentry_grpc_calls_total", "Finished gRPC calls, by status.", "code")
+        # Kept, as looking them up takes longer than counting.
+        self._stage = {stage: stages.labels(stage) for stage in get_args(Stage)}
+        self._answered, self._not_answered = durations.labels("success"), durations.labels("failure")
+        self._call = {code: calls.labels(status_label(code)) for code in Status}
+
+    def csr_received(self) -> None:
+        """Counts a signing request that arrived, even if it is refused later."""
+        self._received.inc()
+
+    def sign_succeeded(self) -> None:
+        """Counts a certificate that was issued."""
+        self._signed.inc()
+
+    def sign_failed(self, reason: SignFailure, code: Status) -> None:
+        """Counts a signing request that was refused or failed, and was answered with `code`.
+
+        Dapr Sentry counts all of them under the one reason `sign`.
+        """
+        self._failed.labels(reason).inc()
+        self._failures.labels(reason, status_label(code)).inc()
+
+    def stage(self, stage: Stage) -> AbstractContextManager[None]:
+        """Measures one step of answering a signing request, even if it raises."""
+        return _Timer(self._stage[stage], self._elapsed)
+
+    def sign_call_finished(self, code: Status, seconds: float) -> None:
+        """Records the duration of a signing call; also of one that was refused before it was received."""
+        (self._answered if code is Status.OK else self._not_answered).observe(seconds)
+
+    def grpc_bounds(self, *, connections: int, calls_waiting: int) -> None:
+        """Records the limits of connections and of waiting calls."""
+        self._connections_max.set(connections)
+        self._waiting_max.set(calls_waiting)
+
+    def grpc_connection_opened(self) -> None:
+        """Counts a connection that was accepted."""
+        self._connections.inc()
+        self._connections_opened.inc()
+
+    def grpc_connection_closed(self) -> None:
+        """Records that a connection counted as opened is closed."""
+        self._connections.dec()
+
+    def grpc_connection_refused(self) -> None:
+        """Counts a connection that was closed at once, at the limit."""
+        self._connections_refused.inc()
+
+    def grpc_handshake_failed(self) -> None:
+        """Counts a TLS handshake that a peer did not complete."""
+        self._handshakes_failed.inc()
+
+    def grpc_call_queued(self) -> None:
+        """Records that a call waits."""
+        self._waiting.inc()
+
+    def grpc_call_dequeued(self) -> None:
+        """Records that a call counted as waiting does no longer."""
+        self._waiting.dec()
+
+    def grpc_call_shed(self, reason: Shed) -> None:
+        """Counts a call that was rejected because of overload."""
+        self._shed.labels(reason).inc()
+
+    def grpc_call_finished(self, code: Status) -> None:
+        """Counts a call of any method that ended with `code`."""
+        self._call[code].inc()
+
+
+class _Timer:
+    """Observes the duration of a block. A generator would take twice as long."""
+
+    __slots__ = ("_elapsed", "_histogram", "_start")
+
+    def __init__(self, histogram: Histogram, elapsed: Callable[[], float]) -> None:
+        self._histogram = histogram
+        self._elapsed = elapsed
+
+    def __enter__(self) -> None:
+        self._start = self._elapsed()
+
+    def __exit__(self, *_: object) -> None:
+        self._histogram.observe(self._elapsed() - self._start)

@@ -1,0 +1,202 @@
+"""One log record as one line, in Dapr's three forms: text, JSON, and the coloured short form of a terminal.
+
+Values are written as Go's fmt, strconv and time packages write them, since log readers parse those. Every form escapes
+line breaks and terminal controls, so that no text of a peer can forge a record.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+# Containers nested deeper than this are written by Python's own repr, which cannot recurse.
+_MAX_DEPTH: Final = 4
+
+_BARE: Final = re.compile(r"[A-Za-z0-9\-._/@^+]*")
+
+_SHORT_ESCAPES: Final = {
+    "\a": r"\a",
+    "\b": r"\b",
+    "\f": r"\f",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\v": r"\v",
+}
+
+# What Go's encoding/json escapes beyond what JSON demands; DEL and C1 controls too, since terminals obey them.
+_JSON_ESCAPES: Final = (
+    {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+    | {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+    | dict.fromkeys(range(0xD800, 0xE000), r"\ufffd")
+)
+
+_COLOURS: Final = {"debug": 37, "info": 36, "warning": 33, "error": 31, "fatal": 31}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Content of one log call.
+
+    Attributes:
+        time: aware.
+        level: `debug`, `info`, `warning`, `error` or `fatal`.
+        message: any text.
+        fields: everything else, by name; a name never equals `time`, `level` or `msg`.
+    """
+
+    time: datetime
+    level: str
+    message: str
+    fields: Mapping[str, object]
+
+
+Renderer = Callable[[Record], str]
+
+
+def text(record: Record) -> str:
+    """`time="..." level=... msg="..."` and then the fields in alphabetical order (Dapr Sentry 1.18 on a pipe or file).
+
+    An empty message leaves `msg` out, as Dapr's logger does.
+    """
+    head = [f"time={value_text(timestamp(record.time))}", f"level={value_text(record.level)}"]
+    if record.message:
+        head.append(f"msg={value_text(record.message)}")
+    tail = (f"{value_text(name)}={value_text(plain(value))}" for name, value in sorted(record.fields.items()))
+    return " ".join((*head, *tail))
+
+
+def json_text(record: Record) -> str:
+    """One JSON object, keys in alphabetical order, `<`, `>` and `&` escaped (Dapr Sentry 1.18 with --log-as-json)."""
+    members = {name: _json_value(value) for name, value in record.fields.items()}
+    members |= {"time": timestamp(record.time), "level": record.level, "msg": record.message}
+    line = json.dumps(members, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    # All of these can only stand inside strings, so that the whole line may be translated at once.
+    return line.translate(_JSON_ESCAPES)
+
+
+def coloured(since: datetime) -> Renderer:
+    """The short form for a terminal: `INFO[0012] message  name=value`, the level in colour.
+
+    Args:
+        since: when the process began to log; the number in brackets counts whole seconds from there.
+    """
+
+    def render(record: Record) -> str:
+        colour = _COLOURS[record.level]
+        seconds = max(0, int((record.time - since).total_seconds()))
+        tail = "".join(
+            f" \x1b[{colour}m{value_text(name)}\x1b[0m={value_text(plain(value))}"
+            for name, value in sorted(record.fields.items())
+        )
+        return f"\x1b[{colour}m{record.level[:4].upper()}\x1b[0m[{seconds:04}] {escaped(record.message):<44} {tail}"
+
+    return render
+
+
+def _json_value(value: object, depth: int = 0) -> object:
+    """`value` as JSON; values that JSON lacks become text."""
+    match value:
+        case bool() | None:
+            return value
+        case int():
+            return value if -(2**63) <= value < 2**64 else plain(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case Mapping() if depth < _MAX_DEPTH:
+            return {plain(key): _json_value(item, depth + 1) for key, item in value.items()}
+        case str() | bytes() | bytearray():
+            return plain(value)
+        case Sequence() if depth < _MAX_DEPTH:
+            return [_json_value(item, depth + 1) for item in value]
+        case Set() if depth < _MAX_DEPTH:
+            return sorted(plain(item) for item in value)
+        case _:
+            return plain(value)
+
+
+# --- values as Go writes them
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 with the fraction's trailing zeros dropped, in the zone of `moment` (Go's time.RFC3339Nano).
+
+    Args:
+        moment: aware; naive ones are taken as local time. Python knows microseconds, so at most six digits appear.
+    """
+    moment = moment.astimezone() if moment.tzinfo is None else moment
+    text = moment.replace(microsecond=0).isoformat()
+    seconds, zone = text[:19], text[19:]
+    fraction = f".{moment.microsecond:06}".rstrip("0") if moment.microsecond else ""
+    return f"{seconds}{fraction}{'Z' if zone == '+00:00' else zone}"
+
+
+def escaped(text: str) -> str:
+    """`text` with every character that is not printable written as a Go escape; the result is one line.
+
+    Printable is what Go's unicode.IsPrint says: letters, marks, numbers, punctuation, symbols and the ASCII space. That
+    leaves out line and paragraph separators, terminal controls and the marks that reorder text.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def quoted(text: str) -> str:
+    """`text` as Go's strconv.Quote writes it; bytes that came in by surrogateescape go out as hex escapes."""
+    return f'"{escaped(_with_escaped_quotes(text))}"'
+
+
+def value_text(text: str) -> str:
+    """`text` as a value of a log line: bare if it has only letters, digits and `-._/@^+` (or nothing), else quoted."""
+    return text if _BARE.fullmatch(text) else quoted(text)
+
+
+def plain(value: object, depth: int = 0) -> str:
+    """Any value as Go's fmt.Sprint shows it, as far as there is a counterpart; never raises."""
+    match value:
+        case str():
+            return str.__str__(value)  # an enum that is a string too has a __str__ of its own
+        case None:
+            return "<nil>"
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return timestamp(value)
+        case bytes() | bytearray():
+            return bytes(value).decode("utf-8", "surrogateescape")
+        case Mapping() if depth < _MAX_DEPTH:
+            pairs = sorted((plain(key, depth + 1), plain(item, depth + 1)) for key, item in value.items())
+            return f"map[{' '.join(f'{key}:{item}' for key, item in pairs)}]"
+        case Sequence() if depth < _MAX_DEPTH:
+            return f"[{' '.join(plain(item, depth + 1) for item in value)}]"
+        case Set() if depth < _MAX_DEPTH:
+            return f"[{' '.join(sorted(plain(item, depth + 1) for item in value))}]"
+        case _:
+            return _as_python_says(value)
+
+
+def _as_python_says(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - whatever a __str__ raises, a log call never raises; the line says what happened
+        return f"<unprintable {type(value).__name__}>"
+
+
+def _with_escaped_quotes(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _escape(character: str) -> str:
+    short = _SHORT_ESCAPES.get(character)
+    if short is not None:
+        return short
+    code = ord(character)
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"  # a byte that was not UTF-8, as PEP 383 carries it
+    if 0xD800 <= code <= 0xDFFF:
+        return r"\ufffd"  # half of a surrogate pair is no character to Go
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
