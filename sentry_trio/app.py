@@ -1,7 +1,6 @@
 """The composition root: what outlives a run, from the outside in."""
 
 import os
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -28,24 +27,21 @@ from sentry_trio.errors import (
     InvalidOptionsError,
     InvalidValidatorError,
     IssuerNotValidError,
-    ListenError,
     SentryError,
     SigningError,
     StoreError,
 )
-from sentry_trio.grpc import open_listener
 from sentry_trio.lifetimes import outliving
+from sentry_trio.listener import Address, open_listener
 from sentry_trio.reload import Reload
 from sentry_trio.run import Run, Surroundings, prepare_run
 from sentry_trio.settings.options import Mode, Options
 from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure
-from sentry_trio.web.asgi import ASGIApp
 from sentry_trio.web.health import Health
-from sentry_trio.web.listen import Address
-from sentry_trio.web.metrics import metrics_app
-from sentry_trio.web.server import serve_http
+from sentry_trio.web.metrics import metrics_handler
+from sentry_trio.web.server import Handler, serve_http
 
 Publish = Callable[[PublishedKeys | None], None]
 """Told what tokens verify with from now on."""
@@ -131,7 +127,7 @@ async def serve(
             _environment(options, os.environ if environ is None else environ, metrics, now, ledger.conditions)
         )
         ledger.tell = environment.tell
-        listener = outer.enter_context(_grpc_listener(options))
+        listener = outer.enter_context(open_listener(options.listen_address, options.port, name=f"port {options.port}"))
         surroundings = Surroundings(
             options=options,
             environment=environment,
@@ -186,7 +182,7 @@ def _environment(
 async def _health_server(options: Options, health: Health) -> AsyncIterator[int]:
     """Serves health beside the block; yields the port."""
     address = (options.healthz_listen_address, options.healthz_port)
-    async with _http(health, "healthz-server", health, *address) as bound:
+    async with _http(health, "healthz-server", health.answer, *address) as bound:
         _log.info(f"Healthz server is listening on {bound}")
         try:
             yield bound.port
@@ -201,7 +197,7 @@ async def _metrics_server(options: Options, metrics: Metrics, health: Health) ->
         yield None
         return
     address = (options.metrics_listen_address, options.metrics_port)
-    async with _http(health, "metrics-exporter", metrics_app(metrics), *address) as bound:
+    async with _http(health, "metrics-exporter", metrics_handler(metrics), *address) as bound:
         # Dapr Sentry binds every interface and logs no host.
         shown = Address("", bound.port) if bound.host in _EVERY_INTERFACE else bound
         _log.info(f"metrics server started on {shown}/")
@@ -209,9 +205,9 @@ async def _metrics_server(options: Options, metrics: Metrics, health: Health) ->
 
 
 @asynccontextmanager
-async def _http(health: Health, target: str, app: ASGIApp, host: str, port: int) -> AsyncIterator[Address]:
-    """Serves an application beside the block; yields the bound address."""
-    async with outliving(partial(serve_http, app, host=host, port=port)) as bound:
+async def _http(health: Health, target: str, handler: Handler, host: str, port: int) -> AsyncIterator[Address]:
+    """Serves HTTP beside the block; yields the bound address."""
+    async with outliving(partial(serve_http, handler, host=host, port=port)) as bound:
         with health.ready(target):
             yield bound
 
@@ -245,13 +241,6 @@ async def _audit_log(
     log = await open_log(options.audit_log, required=options.audit_required, environ=environ, metrics=metrics, now=now)
     async with outliving(log.serve):
         yield log
-
-
-def _grpc_listener(options: Options) -> socket.socket:
-    try:
-        return open_listener(options.listen_address, options.port)
-    except OSError as error:
-        raise ListenError.from_os_error(f"port {options.port}", error) from error
 
 
 class _Ledger:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import h11
 import trio
 
-from sentry_trio.web.listen import Address
+from sentry_trio.listener import Address
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,12 @@ class Answer:
 class Client:
     stream: trio.SocketStream
     machine: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT))
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stream.aclose()
 
     async def ask(self, target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
         await self.send(target, method, headers)

@@ -24,7 +24,8 @@ from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import ApiUnavailableError, JwtError, SigningError
-from sentry_trio.grpc import open_listener, serve_grpc, server_context
+from sentry_trio.grpc import serve_grpc, server_context
+from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_grpc import CABase
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.service import CertificateService, Policy

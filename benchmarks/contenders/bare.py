@@ -8,7 +8,8 @@ import trio
 
 from benchmarks.contenders import serving
 from sentry_trio.ca.issue import Issuer
-from sentry_trio.grpc import open_listener, serve_grpc, server_context
+from sentry_trio.grpc import serve_grpc, server_context
+from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.telemetry.logs import configure_logging

@@ -31,7 +31,7 @@ What bounds peers:
     fair_share.py   limit on streaming handlers
     peers.py        connections by peer
     holdings.py     bytes held for calls that are under way
-    allowance.py    a budget that refills with time
+    token_bucket.py limit on a rate
     observer.py     who is told what happens
 """
 
@@ -39,7 +39,7 @@ from .call import Call, Deadline
 from .limits import Limits
 from .observer import Observer
 from .ports import ServerStream
-from .server import open_listener, serve_grpc
+from .server import serve_grpc
 from .shared import Service
 from .tls import server_context
 
@@ -50,7 +50,6 @@ __all__ = [
     "Observer",
     "ServerStream",
     "Service",
-    "open_listener",
     "serve_grpc",
     "server_context",
 ]

@@ -5,7 +5,6 @@ from typing import Final
 import trio
 from grpclib.const import Status
 
-from .allowance import Allowance
 from .call import Call
 from .fields import Header
 from .frames import HIGHEST_STREAM, ErrorCode, ViolationError
@@ -19,6 +18,7 @@ from .ports import Exchange
 from .refusal import Refusal
 from .shared import Limiter, Shared
 from .tls import TLSTransport
+from .token_bucket import TokenBucket
 from .vigil import Verdict, Vigil
 from .wire import RefusedError, read_request
 
@@ -52,7 +52,7 @@ class Connection:
         self._transport = transport
         self._shared = shared
         self._limits = limits
-        self._control_frames = Allowance(limits.control_frames)
+        self._control_frames = TokenBucket(limits.control_frames)
         self._exchanges: dict[int, Exchange] = {}
         self._incomplete: dict[int, Exchange] = {}  # of these, the ones whose requests are not whole
         self._begun: list[int] = []  # and those that this read has brought

@@ -4,7 +4,6 @@ from contextlib import suppress
 
 import trio
 
-from .allowance import Allowance
 from .fields import Header
 from .frames import ErrorCode
 from .holdings import WHOLE_CONNECTION, Holder
@@ -12,6 +11,7 @@ from .limits import FRAMES_EARNED_BY_DATA, MUCH_DATA
 from .sender import Sender
 from .shared import Shared
 from .tls import TLSTransport
+from .token_bucket import TokenBucket
 
 
 class Outgoing:
@@ -47,7 +47,7 @@ class Outgoing:
         h2: Sender,
         transport: TLSTransport,
         shared: Shared,
-        control_frames: Allowance,
+        control_frames: TokenBucket,
         scope: trio.CancelScope,
     ) -> None:
         self.stalled: dict[int, float] = {}

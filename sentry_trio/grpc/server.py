@@ -16,37 +16,8 @@ from .peers import Network, network_of
 from .shared import Service, Shared
 from .tls import HandshakeFailedError, TLSTransport
 
-# The kernel's own bound (net.core.somaxconn) applies; during a restart, what arrives waits here.
-_BACKLOG: Final = 4096
 _ACCEPTED_AT_ONCE: Final = 16
 _ACCEPT_PAUSE: Final = 0.1  # seconds until accepting is tried again
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """Binds a TCP socket and listens.
-
-    Args:
-        host: an address or name; empty means all interfaces, IPv4 and IPv6 alike where the system can.
-        port: 0 lets the system choose; `getsockname()` tells.
-
-    Raises:
-        OSError: the address cannot be resolved or bound.
-    """
-    if host:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # As Go does for a name with addresses of both kinds: one is bound, and that is the IPv4 one.
-        family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
-    elif socket.has_dualstack_ipv6():
-        listener = socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
-    else:
-        listener = socket.create_server(("", port), backlog=_BACKLOG)
-    listener.setblocking(False)  # noqa: FBT003  # the standard library's signature
-    # Accepted sockets inherit both: an answer is one write and must not wait for the one before to be acknowledged; and
-    # a peer that has vanished without a word is found out in the end.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return listener
 
 
 async def serve_grpc(
@@ -207,6 +178,8 @@ class _Server:
                 self._shaking.enter(scope)
                 try:
                     await transport.handshake()
+                    if transport.protocol != "h2":
+                        raise HandshakeFailedError("the peer did not choose h2 by ALPN")
                 finally:
                     pushed_out = not self._shaking.leave(scope)
             except HandshakeFailedError as error:

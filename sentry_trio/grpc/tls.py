@@ -20,7 +20,7 @@ _TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class HandshakeFailedError(Exception):
-    """The peer did not complete a TLS handshake, or not for HTTP/2."""
+    """The peer did not complete a TLS handshake, or not for this protocol."""
 
 
 def server_context(chain_pem: bytes, key_pem: bytes, *, protocols: Sequence[str] = ("h2",)) -> ssl.SSLContext:
@@ -90,6 +90,11 @@ class TLSTransport:
         self.sent = 0
 
     @property
+    def protocol(self) -> str | None:
+        """The protocol that ALPN chose."""
+        return self._tls.selected_alpn_protocol()
+
+    @property
     def unsent(self) -> bool:
         """Whether something was written that the socket has not taken."""
         return bool(self._unsent or self._leaving.pending)
@@ -112,7 +117,7 @@ class TLSTransport:
         """Shakes hands; has no time limit of its own.
 
         Raises:
-            HandshakeFailedError: the peer closed, speaks no TLS that we do, or did not choose `h2` by ALPN.
+            HandshakeFailedError: the peer closed, or speaks no TLS that we do.
         """
         try:
             while True:
@@ -129,8 +134,6 @@ class TLSTransport:
         except (ssl.SSLError, OSError) as error:
             self.half_close()  # an alert may be waiting that tells the peer why
             raise HandshakeFailedError(str(error)) from error
-        if self._tls.selected_alpn_protocol() != "h2":
-            raise HandshakeFailedError("the peer did not choose h2 by ALPN")
 
     async def receive(self) -> bytes:
         """Waits for data and returns it; empty when the peer has closed or is gone.

@@ -7,7 +7,7 @@ import msgspec
 import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
-from sentry_trio.grpc.allowance import Allowance
+from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.kube.flights import SingleFlight
 from sentry_trio.kube.reflector import Kind, Named, RawApi
 
@@ -36,7 +36,7 @@ class Live(Generic[T]):
         self._api = api
         self._kind = kind
         self._turns = trio.CapacityLimiter(AT_ONCE)
-        self._allowance = Allowance(A_MINUTE)
+        self._bucket = TokenBucket(A_MINUTE)
         self._flights: SingleFlight[T | None] = SingleFlight()
 
     async def find(self, namespace: str, name: str) -> T | None:
@@ -53,7 +53,7 @@ class Live(Generic[T]):
         return await self._flights.run(path, partial(self._ask, path))
 
     async def _ask(self, path: str) -> T | None:
-        if not self._allowance.spend():
+        if not self._bucket.spend():
             raise ApiUnavailableError(
                 f"GET {path}: not asked, as {A_MINUTE} objects were asked for within a minute that were not listed"
             )

@@ -1,5 +1,8 @@
-"""The OIDC server as a part of the process; imported only where it is on.
+"""OIDC server: discovery and key set over HTTP; imported only if it is enabled.
 
-server.py       what listens, from the first run to the last, and what is published meanwhile
+server.py       listens from the first run to the last
 tls_files.py    its certificate and key, which may change
+pages.py        answers to requests
+hosts.py        host of a request, and the hosts that are served
+urls.py         issuer, URL of the key set, paths
 """

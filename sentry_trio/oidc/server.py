@@ -9,7 +9,11 @@ import trio
 
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidOptionsError, ServerTLSError
+from sentry_trio.listener import Address
+from sentry_trio.oidc.hosts import Hosts
+from sentry_trio.oidc.pages import OidcPages, OidcRules
 from sentry_trio.oidc.tls_files import TLSFiles
+from sentry_trio.oidc.urls import checked_issuer, checked_jwks_uri, keeps_discovery_rules, path_prefix
 from sentry_trio.settings.options import Options
 from sentry_trio.settings.values import quote
 from sentry_trio.telemetry.logs import get_logger
@@ -17,10 +21,6 @@ from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
 from sentry_trio.web.health import Target
-from sentry_trio.web.hosts import Hosts
-from sentry_trio.web.listen import Address
-from sentry_trio.web.oidc import OidcApp, OidcRules
-from sentry_trio.web.oidc_urls import checked_issuer, checked_jwks_uri, keeps_discovery_rules, path_prefix
 from sentry_trio.web.server import serve_http
 
 REMINDER: Final = 5.0
@@ -50,12 +50,12 @@ class OidcServer:
         self._options = options
         self._metrics = metrics
         self._ready = ready
-        self._app = OidcApp(_rules(options), metrics)
+        self._pages = OidcPages(_rules(options), metrics)
         self._files = _tls_files(options)
 
     def publish(self, keys: PublishedKeys | None) -> None:
         """Tells these keys from the next request on, also over connections that are open; None: there are none."""
-        self._app.keys = keys
+        self._pages.keys = keys
 
     async def serve(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled.
@@ -73,7 +73,7 @@ class OidcServer:
         options = self._options
         _sentry_log.info(f"Starting OIDC HTTP server on port {options.oidc_server_listen_port}")
         _log_hosts(options.oidc_allowed_hosts)
-        serve = partial(serve_http, self._app, host=options.oidc_server_listen_address)
+        serve = partial(serve_http, self._pages.answer, host=options.oidc_server_listen_address)
         files = self._files
         async with trio.open_nursery() as nursery:
             if files is not None:

@@ -1,22 +1,26 @@
-"""The HTTP app that tells the metrics, on every path (Dapr Sentry 1.18 mounts its exporter at `/`)."""
+"""Handler of the metrics, on every path (Dapr Sentry 1.18 mounts its exporter at `/`)."""
 
 import gzip
 
+import trio
 from prometheus_client.exposition import gzip_accepted
 
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.web.asgi import ASGIApp, Receive, Scope, Send, answer, header_of
+from sentry_trio.web.server import Handler, Request, Response
 
 
-def metrics_app(metrics: Metrics) -> ASGIApp:
-    """An app that answers every path and method with the Prometheus text format, by gzip if the peer accepts it."""
+def metrics_handler(metrics: Metrics) -> Handler:
+    """Returns a handler that answers with the Prometheus text format, compressed by gzip if the peer accepts it."""
+    # An exposition takes some milliseconds: one in each turn of the event loop, however many peers scrape.
+    turns = trio.Lock()
 
-    async def tell(scope: Scope, _receive: Receive, send: Send) -> None:
-        body, content_type = metrics.exposition()
-        headers = {"vary": "accept-encoding"}
-        if gzip_accepted(header_of(scope, "accept-encoding")):
+    async def expose(request: Request) -> Response:
+        async with turns:
+            body, content_type = metrics.exposition()
+        headers = {"content-type": content_type, "vary": "accept-encoding"}
+        if gzip_accepted(request.header("accept-encoding")):
             body = gzip.compress(body, compresslevel=1)
             headers["content-encoding"] = "gzip"
-        await answer(send, 200, body, content_type=content_type, headers=headers)
+        return Response(200, body, headers)
 
-    return tell
+    return expose

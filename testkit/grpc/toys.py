@@ -15,7 +15,8 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from sentry_trio.grpc import Call, Limits, Observer, open_listener, serve_grpc, server_context
+from sentry_trio.grpc import Call, Limits, Observer, serve_grpc, server_context
+from sentry_trio.listener import open_listener
 
 
 class Toys:

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
 from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.listener import Address
 from sentry_trio.oidc.server import OidcServer
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Health
-from sentry_trio.web.listen import Address
 
 AUTHORITY = trustme.CA()
 

@@ -9,8 +9,8 @@ from cryptography import x509
 from sentry_trio.client import Workload, obtain
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes
-from sentry_trio.grpc import open_listener
 from sentry_trio.kube import cluster_domain
+from sentry_trio.listener import open_listener
 from sentry_trio.run import Surroundings, prepare_run
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics

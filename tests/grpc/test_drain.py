@@ -13,8 +13,9 @@ from h2.events import ConnectionTerminated, DataReceived, PingReceived, Response
 from h2.settings import SettingCodes
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sentry_trio.grpc import Limits, open_listener
+from sentry_trio.grpc import Limits
 from sentry_trio.grpc.connection import Connection
+from sentry_trio.listener import open_listener
 from testkit.grpc.raw import Peer, Recorder, peering, request_head, text
 from testkit.grpc.toys import Served, open_descriptors, serving, unary
 

@@ -14,9 +14,10 @@ from h2.events import DataReceived
 from h2.settings import SettingCodes
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sentry_trio.grpc import Limits, open_listener, serve_grpc
+from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.grpc.wire import frame_message
+from sentry_trio.listener import open_listener
 from testkit.grpc.raw import Peer, peering, request_head
 from testkit.grpc.toys import ANCHORS, CONTEXT, Toys
 

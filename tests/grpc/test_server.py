@@ -3,64 +3,22 @@
 import errno
 import socket
 import ssl
-from contextlib import closing
 
 import pytest
 import trio
 from grpclib.const import Handler
 from trio.testing import MockClock
 
-from sentry_trio.grpc import Limits, Observer, open_listener, serve_grpc
+from sentry_trio.grpc import Limits, Observer, serve_grpc
+from sentry_trio.listener import open_listener
 from testkit.grpc.raw import peering
 from testkit.grpc.toys import CONTEXT, Toys, open_descriptors, serving
-
-IPV6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no IPv6")
 
 
 async def _answers(port: int) -> bool:
     async with peering(port) as peer:
         await peer.call(1)
         return (await peer.answer(1)).value == "hello"
-
-
-# --- open_listener
-
-
-@pytest.mark.parametrize(
-    ("host", "family"),
-    [
-        ("127.0.0.1", socket.AF_INET),
-        ("localhost", socket.AF_INET),
-        pytest.param("", socket.AF_INET6, marks=IPV6),
-        pytest.param("::1", socket.AF_INET6, marks=IPV6),
-    ],
-)
-def test_a_listener_listens(host: str, family: socket.AddressFamily) -> None:
-    with open_listener(host, 0) as listener:
-        assert listener.family is family
-        assert not listener.getblocking()
-        port = listener.getsockname()[1]
-        with socket.create_connection(("::1" if host == "::1" else "127.0.0.1", port)):
-            accepted, _ = listener.accept()
-            with closing(accepted):
-                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-
-
-def test_all_interfaces_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
-    with open_listener("", 0) as listener:
-        assert listener.family is socket.AF_INET
-
-
-def test_an_address_is_taken_once() -> None:
-    with open_listener("127.0.0.1", 0) as listener, pytest.raises(OSError, match="in use"):
-        open_listener("127.0.0.1", listener.getsockname()[1])
-
-
-def test_an_address_that_is_none() -> None:
-    with pytest.raises(socket.gaierror):
-        open_listener("256.256.256.256.invalid", 0)
 
 
 # --- serve_grpc

@@ -19,7 +19,7 @@ from testkit.authorities import serving as authority
 from testkit.hostile_tokens import sealed
 from testkit.oidc.relying_party import verified
 from testkit.oidc.served import AUTHORITY, made_key, made_token, published, serving, write_pair
-from tests.web.test_discovery import ALGORITHMS
+from tests.oidc.test_discovery import ALGORITHMS
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from trio.testing import MockClock
 from sentry_trio import app
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidOptionsError, ServerTLSError
+from sentry_trio.listener import Address
 from sentry_trio.oidc import server
 from sentry_trio.oidc.server import OidcServer
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Target
-from sentry_trio.web.listen import Address
 from testkit.authorities import LOOPBACK
 from testkit.http_client import ask
 from testkit.log_capture import capture_logs

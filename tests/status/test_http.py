@@ -48,7 +48,7 @@ async def refusal(port: int, *, seconds: float = 5) -> str:
 async def test_our_own_server() -> None:
     health = Health()
     async with trio.open_nursery() as nursery:
-        bound = await nursery.start(partial(serve_http, health, host="127.0.0.1", port=0))
+        bound = await nursery.start(partial(serve_http, health.answer, host="127.0.0.1", port=0))
         assert b'"ready": true' in await fetch("127.0.0.1", bound.port, "/livez?verbose", timeout=5)
         health.target("x").not_ready()
         with pytest.raises(NotAnsweredError, match="answered 503 to /readyz"):

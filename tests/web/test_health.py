@@ -11,9 +11,9 @@ from functools import partial
 import pytest
 import trio
 
+from sentry_trio.listener import Address
 from sentry_trio.telemetry.logs import configure_logging
 from sentry_trio.web.health import Health
-from sentry_trio.web.listen import Address
 from sentry_trio.web.server import serve_http
 from testkit.http_client import ask
 from testkit.log_capture import logging_as_before
@@ -22,7 +22,7 @@ from testkit.log_capture import logging_as_before
 @asynccontextmanager
 async def serving(health: Health) -> AsyncIterator[Address]:
     async with trio.open_nursery() as nursery:
-        yield await nursery.start(partial(serve_http, health, host="127.0.0.1", port=0))
+        yield await nursery.start(partial(serve_http, health.answer, host="127.0.0.1", port=0))
         nursery.cancel_scope.cancel()
 
 

@@ -9,9 +9,9 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from sentry_trio.listener import Address
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.web.listen import Address
-from sentry_trio.web.metrics import metrics_app
+from sentry_trio.web.metrics import metrics_handler
 from sentry_trio.web.server import serve_http
 from testkit.http_client import ask
 
@@ -21,7 +21,7 @@ RECEIVED = "dapr_sentry_cert_sign_request_received"
 @asynccontextmanager
 async def serving(metrics: Metrics) -> AsyncIterator[Address]:
     async with trio.open_nursery() as nursery:
-        yield await nursery.start(partial(serve_http, metrics_app(metrics), host="127.0.0.1", port=0))
+        yield await nursery.start(partial(serve_http, metrics_handler(metrics), host="127.0.0.1", port=0))
         nursery.cancel_scope.cancel()
 
 

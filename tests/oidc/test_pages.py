@@ -13,12 +13,12 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.listener import Address
+from sentry_trio.oidc import pages
+from sentry_trio.oidc.hosts import Hosts
+from sentry_trio.oidc.pages import OidcPages, OidcRules
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.web import oidc
-from sentry_trio.web.hosts import Hosts
-from sentry_trio.web.listen import Address
-from sentry_trio.web.oidc import OidcApp, OidcRules
-from sentry_trio.web.server import serve_http
+from sentry_trio.web.server import BODY_TIMEOUT, MAX_BODY_BYTES, serve_http
 from testkit.http_client import Answer, ask, connect
 
 KEYS = PublishedKeys(jwks=b'{"keys":[{"kid":"1"}]}', algorithm="ES256")
@@ -36,12 +36,12 @@ async def serving(
     prefix: str = "",
     hosts: Hosts | None = None,
     metrics: Metrics | None = None,
-) -> AsyncIterator[tuple[Address, OidcApp]]:
+) -> AsyncIterator[tuple[Address, OidcPages]]:
     rules = OidcRules(issuer=issuer, jwks_uri=jwks_uri, prefix=prefix, hosts=hosts or Hosts((), ()))
-    app = OidcApp(rules, metrics or Metrics())
+    app = OidcPages(rules, metrics or Metrics())
     app.keys = keys
     async with trio.open_nursery() as nursery:
-        yield await nursery.start(partial(serve_http, app, host="127.0.0.1", port=0)), app
+        yield await nursery.start(partial(serve_http, app.answer, host="127.0.0.1", port=0)), app
         nursery.cancel_scope.cancel()
 
 
@@ -97,7 +97,7 @@ async def test_a_foreign_client_uses_one_connection_for_all() -> None:
             ("GET", JWKS, None),
             ("HEAD", DISCOVERY, None),
             ("GET", "/nowhere", None),
-            ("POST", JWKS, b"x" * oidc.MAX_BODY_BYTES),
+            ("POST", JWKS, b"x" * MAX_BODY_BYTES),
             ("GET", JWKS, b"a body that nobody needs"),
         ):
             connection.request(method, path, body)
@@ -345,9 +345,9 @@ async def test_what_is_known_is_not_told_again(method: str, known: str, status: 
 
 async def test_a_body_that_is_too_long() -> None:
     async with serving() as (address, _):
-        head = f"POST {JWKS} HTTP/1.1\r\nhost: x\r\ncontent-length: {oidc.MAX_BODY_BYTES + 1}\r\n\r\n".encode()
+        head = f"POST {JWKS} HTTP/1.1\r\nhost: x\r\ncontent-length: {MAX_BODY_BYTES + 1}\r\n\r\n".encode()
         async with await trio.open_tcp_stream(address.host, address.port) as stream:
-            await stream.send_all(head + b"x" * (oidc.MAX_BODY_BYTES + 1))
+            await stream.send_all(head + b"x" * (MAX_BODY_BYTES + 1))
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 413 ")
 
 
@@ -367,7 +367,7 @@ async def test_a_body_that_takes_too_long(autojump_clock: MockClock) -> None:
                     await client.stream.send_all(b"1\r\nx\r\n")
 
             assert (await client.stream.receive_some()).startswith(b"HTTP/1.1 408 ")
-            assert trio.current_time() - start == pytest.approx(oidc.BODY_TIMEOUT)
+            assert trio.current_time() - start == pytest.approx(BODY_TIMEOUT)
             nursery.cancel_scope.cancel()
 
 
@@ -380,7 +380,7 @@ async def test_a_failure_of_its_own_is_answered_and_counted(
     def fail(**_given: object) -> bytes:
         raise RuntimeError("defect")
 
-    monkeypatch.setattr(oidc, "discovery_document", fail)
+    monkeypatch.setattr(pages, "discovery_document", fail)
     metrics = Metrics()
     async with serving(metrics=metrics) as (address, _):
         assert (await ask(address, DISCOVERY)).status == 500

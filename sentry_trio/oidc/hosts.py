@@ -1,4 +1,4 @@
-"""Which host a request is for, and which are answered for."""
+"""Host of a request, and the hosts that are served."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -6,13 +6,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from sentry_trio.settings.checks import Network
-from sentry_trio.web.asgi import Scope, first_header_of, header_of
-from sentry_trio.web.target import Target
+from sentry_trio.web.server import Request
 
 FORWARDED: Final = "x-forwarded-host"
 ANY: Final = "*"
 
-# Go's server, and so Dapr Sentry, lets these characters stand in a Host header.
+# Characters that Go's server, and so Dapr Sentry, accepts in a Host header.
 _HEADER: Final = re.compile(r"[A-Za-z0-9!$%&()*+,\-.:;=\[\]'_~]*")
 _WITH_PORT: Final = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):[^:\[\]]*")
 _NAME: Final = re.compile(r"[^:\[\]%]+(?::[0-9]*)?")
@@ -36,7 +35,7 @@ class Hosts:
 
     @property
     def is_open(self) -> bool:
-        """Whether every host is served, so that it is up to the client what a host is called."""
+        """True if every host is served, so that clients choose what the host is called."""
         return not self._allowed or ANY in self._allowed
 
     @property
@@ -44,39 +43,37 @@ class Hosts:
         """True if X-Forwarded-Host of some callers is used."""
         return bool(self._proxies) or not self.is_open
 
-    def host_of(self, scope: Scope, target: Target) -> str:
-        """The host, with its port if there is one, that a request is for; empty if it names none."""
-        return self._forwarded(scope) or target.authority or header_of(scope, "host")
+    def host_of(self, request: Request) -> str:
+        """Returns the host, with its port if there is one, that a request is for; empty if it names none."""
+        return self._forwarded(request) or request.authority or request.header("host")
 
-    def _forwarded(self, scope: Scope) -> str:
+    def _forwarded(self, request: Request) -> str:
         if self._proxies:
             # The last value is the proxy's own; those before it may be its client's.
-            values = header_of(scope, FORWARDED) if self._comes_from_proxy(scope) else ""
+            values = request.header(FORWARDED) if self._comes_from_proxy(request) else ""
             return values.rpartition(",")[2].strip()
         # As Go's Header.Get: the first line, whole. A list in it matches no host.
-        return "" if self.is_open else first_header_of(scope, FORWARDED)
+        return "" if self.is_open else request.first_header(FORWARDED)
 
     def allows(self, host: str) -> bool:
-        """Whether a host is served: all of it is allowed, or its part before the port."""
+        """Returns True if a host is served: all of it is allowed, or its part before the port."""
         return self.is_open or host in self._allowed or _without_port(host) in self._allowed
 
-    def _comes_from_proxy(self, scope: Scope) -> bool:
-        if scope["client"] is None:
-            return False
-        peer: IPv4Address | IPv6Address = ip_address(scope["client"][0])
-        # What IPv4 looks like to a socket of both families.
+    def _comes_from_proxy(self, request: Request) -> bool:
+        peer: IPv4Address | IPv6Address = ip_address(request.peer)
+        # IPv4 addresses of a socket of both families.
         if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
             peer = peer.ipv4_mapped
         return any(peer in network for network in self._proxies)
 
 
-def may_stand_in_header(host: str) -> bool:
-    """Whether a host has but the characters that a Host header may have."""
+def is_valid_header(host: str) -> bool:
+    """Returns True if a host has only characters that Go's server accepts in a Host header."""
     return _HEADER.fullmatch(host) is not None
 
 
-def makes_url(host: str) -> bool:
-    """Whether a host can stand in a URL: a name or an address, IPv6 in brackets, and a number as port or none."""
+def is_valid_in_url(host: str) -> bool:
+    """Returns True for a name or an address, IPv6 in brackets, with a number as port or without port."""
     bracketed = _BRACKETED.fullmatch(host)
     if bracketed is None:
         return _NAME.fullmatch(host) is not None
@@ -88,6 +85,6 @@ def makes_url(host: str) -> bool:
 
 
 def _without_port(host: str) -> str | None:
-    """The host before the port, without brackets, as Go's net.SplitHostPort finds it; None if there is no port."""
+    """Returns the host without port and brackets, as Go's net.SplitHostPort does; None if there is no port."""
     found = _WITH_PORT.fullmatch(host)
     return found and (found[1] if found[1] is not None else found[2])

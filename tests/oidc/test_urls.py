@@ -1,14 +1,18 @@
 """Prefix, issuer and jwks_uri, as tables."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sentry_trio.errors import InvalidOptionsError
-from sentry_trio.web.oidc_urls import (
+from sentry_trio.oidc.urls import (
     checked_issuer,
     checked_jwks_uri,
+    cleaned,
     jwks_uri_of,
     keeps_discovery_rules,
     path_prefix,
+    segments,
 )
 
 
@@ -109,3 +113,37 @@ def test_not_given() -> None:
 )
 def test_what_relying_parties_accept(issuer: str, keeps: bool) -> None:
     assert keeps_discovery_rules(issuer) is keeps
+
+
+@pytest.mark.parametrize(
+    ("path", "clean"),
+    [
+        ("/", "/"),
+        ("/a", "/a"),
+        ("/a/", "/a/"),
+        ("//a", "/a"),
+        ("/a//b/", "/a/b/"),
+        ("/a/./b", "/a/b"),
+        ("/a/../b", "/b"),
+        ("/../..", "/"),
+        ("//evil.example/..", "/"),
+        ("/.//evil.example", "/evil.example"),
+        (r"/./\evil.example", "/%5Cevil.example"),
+        ("/a%20b", "/a%20b"),
+    ],
+)
+def test_clean_paths(path: str, clean: str) -> None:
+    assert cleaned(path) == clean
+
+
+@given(st.text())
+def test_a_clean_path_is_clean_and_leads_nowhere_else(path: str) -> None:
+    clean = cleaned(path)
+    assert clean.startswith("/")
+    assert not clean.startswith(("//", "/\\"))
+    assert cleaned(clean) == clean
+
+
+def test_segments_are_decoded_one_by_one() -> None:
+    assert segments("/%6awks.json") == ("", "jwks.json")
+    assert segments("/a%2Fb") != segments("/a/b")

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sentry_trio.web.discovery import discovery_document
+from sentry_trio.oidc.pages import discovery_document
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 # Required by section 3. No `authorization_endpoint` can be named, as nobody logs in here; Dapr Sentry 1.18 has none.

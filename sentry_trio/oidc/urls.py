@@ -1,4 +1,4 @@
-"""The URLs of OpenID Connect: which are named in the discovery document, and where it and the key set are served."""
+"""URLs of OpenID Connect: those in the discovery document, and the paths of it and of the key set."""
 
 import posixpath
 import re
@@ -11,12 +11,14 @@ from sentry_trio.settings.values import quote as quoted
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 JWKS_PATH: Final = "/jwks.json"
 
+# Characters that a path may have (RFC 3986, 3.3), `%` included: it has been encoded once.
+_PATH_CHARACTERS: Final = "/%:@!$&'()*+,;="
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\\"<>^`{|}]")
 
 
 def path_prefix(text: str | None) -> str:
-    """What `--oidc-path-prefix` says, percent-encoded: with one slash in front and none at the end; empty for none.
+    """Returns `--oidc-path-prefix` percent-encoded, with one slash in front and none at the end; empty for none.
 
     Dapr Sentry 1.18 cannot be asked for a prefix without a slash in front, or with two, and ends for an empty one.
 
@@ -28,7 +30,7 @@ def path_prefix(text: str | None) -> str:
 
 
 def checked_issuer(text: str | None) -> str | None:
-    """`--jwt-issuer` as the issuer to tell; None where it is to be derived from each request.
+    """Returns `--jwt-issuer`, checked; None if the issuer is to be derived from each request.
 
     Raises:
         InvalidOptionsError: `invalid JWT issuer URI: ...`.
@@ -37,7 +39,7 @@ def checked_issuer(text: str | None) -> str | None:
 
 
 def checked_jwks_uri(text: str | None) -> str | None:
-    """`--oidc-jwks-uri`; None where it is to be derived from the issuer.
+    """Returns `--oidc-jwks-uri`, checked; None if it is to be derived from the issuer.
 
     Raises:
         InvalidOptionsError: `invalid JWKS URI: ...`.
@@ -46,13 +48,13 @@ def checked_jwks_uri(text: str | None) -> str | None:
 
 
 def _checked(text: str, complaint: str) -> str:
-    trouble = _trouble(text)
-    if trouble:
-        raise InvalidOptionsError(f"{complaint}: {quoted(text)}: {trouble}")
+    fault = _fault(text)
+    if fault:
+        raise InvalidOptionsError(f"{complaint}: {quoted(text)}: {fault}")
     return text
 
 
-def _trouble(text: str) -> str | None:
+def _fault(text: str) -> str | None:
     if found := _NOT_IN_URLS.search(text):
         return f"{found[0]!r} must be percent-encoded"
     if _BAD_ESCAPE.search(text):
@@ -68,17 +70,17 @@ def _trouble(text: str) -> str | None:
 
 
 def keeps_discovery_rules(issuer: str) -> bool:
-    """Whether relying parties may accept an issuer: an https URL with no query or fragment (Discovery 1.0, 3)."""
+    """Returns True for an https URL without query and fragment, as relying parties require (Discovery 1.0, 3)."""
     parts = urlsplit(issuer)
     return parts.scheme == "https" and bool(parts.hostname) and not (parts.query or parts.fragment)
 
 
 def jwks_uri_of(issuer: str, prefix: str) -> str:
-    """Where the key set of an issuer is.
+    """Returns the URL of an issuer's key set.
 
-    The issuer's path is kept, which Dapr Sentry 1.18 drops, and the prefix follows unless that path ends with it: who
-    serves `https://host/tenant` under the prefix `/tenant` has the key set at `https://host/tenant/jwks.json`. As in
-    Dapr Sentry an issuer that is no URL yields a path alone.
+    The issuer's path is kept, which Dapr Sentry 1.18 drops, and the prefix follows unless that path ends with it: with
+    the prefix `/tenant`, the key set of `https://host/tenant` is at `https://host/tenant/jwks.json`. As in Dapr Sentry,
+    an issuer that is no URL yields only a path.
     """
     parts = urlsplit(issuer)
     if not parts.netloc:
@@ -87,3 +89,20 @@ def jwks_uri_of(issuer: str, prefix: str) -> str:
     if not base.endswith(prefix):
         base += prefix
     return SplitResult(parts.scheme, parts.netloc, base + JWKS_PATH, parts.query, parts.fragment).geturl()
+
+
+def segments(path: str) -> tuple[str, ...]:
+    """Returns the decoded segments of a percent-encoded path, for comparison; an encoded slash separates nothing."""
+    return tuple(map(unquote, path.split("/")))
+
+
+def cleaned(path: str) -> str:
+    """Returns a path without empty segments, `.` and `..`, with one slash in front; a slash at the end is kept.
+
+    As Go's router does. Characters that no path may have are percent-encoded, e.g. a backslash, which browsers take for
+    a slash.
+    """
+    clean = posixpath.normpath("/" + path.lstrip("/"))
+    if path.endswith("/") and clean != "/":
+        clean += "/"
+    return quote(clean, safe=_PATH_CHARACTERS)

@@ -1,0 +1,36 @@
+"""Token bucket, on Trio's clock."""
+
+import trio
+
+from .limits import CONTROL_FRAMES_REFILL
+
+
+class TokenBucket:
+    """Limits a rate and allows bursts.
+
+    Args:
+        size: tokens of a full bucket, as which it begins: the largest burst.
+        refill: seconds in which an empty bucket fills up.
+    """
+
+    __slots__ = ("_left", "_refill", "_size", "_spent_at")
+
+    def __init__(self, size: int, *, refill: float = CONTROL_FRAMES_REFILL) -> None:
+        self._size = size
+        self._refill = refill
+        self._left = float(size)
+        self._spent_at = trio.current_time()
+
+    def spend(self) -> bool:
+        """Takes one token; returns False if there is none."""
+        now = trio.current_time()
+        self._left = min(self._left + (now - self._spent_at) * self._size / self._refill, self._size)
+        self._spent_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def earn(self, tokens: int) -> None:
+        """Puts tokens back; the bucket never holds more than its size."""
+        self._left = min(self._left + tokens, self._size)

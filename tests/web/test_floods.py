@@ -1,0 +1,208 @@
+"""Floods of a port: probes are answered in time, and peers that behave keep their connections.
+
+Time is virtual: an answer takes none of it unless the server waits for something.
+"""
+
+import contextlib
+import gc
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+import trustme
+from trio.testing import MockClock
+
+from sentry_trio.grpc import server_context
+from sentry_trio.listener import Address
+from sentry_trio.web import server
+from sentry_trio.web.health import Health
+from sentry_trio.web.server import Request, Response, serve_http
+from testkit.http_client import Client, ask, connect
+from testkit.log_capture import capture_logs
+
+IN_TIME = 0.25  # seconds
+AUTHORITY = trustme.CA()
+IDENTITY = AUTHORITY.issue_cert("localhost")
+SERVER_TLS = server_context(IDENTITY.cert_chain_pems[0].bytes(), IDENTITY.private_key_pem.bytes(), protocols=())
+
+
+@asynccontextmanager
+async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
+    provider = None if tls is None else lambda: tls
+    async with trio.open_nursery() as nursery:
+        serve = partial(serve_http, Health().answer, host="127.0.0.1", port=0, tls=provider)
+        yield await nursery.start(serve)
+        nursery.cancel_scope.cancel()
+
+
+async def connect_from(address: Address, host: str) -> Client:
+    """A connection of another peer: every address of 127.0.0.0/8 is this machine."""
+    return Client(await trio.open_tcp_stream(address.host, address.port, local_address=host))
+
+
+async def probe(address: Address) -> float:
+    """Seconds that a probe took by a connection of its own."""
+    start = trio.current_time()
+    for path in ("/livez", "/readyz"):
+        assert (await ask(address, path)).status == 200
+    return trio.current_time() - start
+
+
+async def flood(address: Address, sent: bytes, *, task_status: trio.TaskStatus[None]) -> None:
+    """Opens 2,000 connections a second, sends something on each and reads nothing; started when there are many."""
+    async with AsyncExitStack() as opened:
+        for number in range(10_000):
+            stream = await trio.open_tcp_stream(address.host, address.port)
+            opened.push_async_callback(trio.aclose_forcefully, stream)
+            with contextlib.suppress(trio.BrokenResourceError):
+                if sent:
+                    await stream.send_all(sent)
+            if number == server.MAX_CONNECTIONS:
+                task_status.started()
+            if number % 300 == 0:
+                await opened.aclose()  # the attacker, too, has only so many descriptors
+            await trio.sleep(1 / 2000)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"G", b"GET /readyz?verbose HTTP/1.1\r\nhost: x\r\n\r\n" * 5, b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 3000],
+    ids=["idle", "slow", "pipelined", "many headers"],
+)
+async def test_probes_are_answered_in_time_during_a_flood(autojump_clock: MockClock, sent: bytes) -> None:
+    with capture_logs() as lines:
+        async with serving() as address, trio.open_nursery() as nursery:
+            await nursery.start(partial(flood, address, sent))
+            for _ in range(20):
+                assert await probe(address) <= IN_TIME
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    warnings = [line for line in lines if line["log_level"] == "warning"]
+    assert 1 <= len(warnings) <= 2, "one a minute of each kind"
+    assert {line["peer"] for line in warnings} == {"127.0.0.1"}
+
+
+async def test_handshakes_that_never_end_keep_nobody_out(autojump_clock: MockClock) -> None:
+    tls = ssl.create_default_context()
+    AUTHORITY.configure_trust(tls)
+    async with serving(SERVER_TLS) as address, trio.open_nursery() as nursery:
+        await nursery.start(partial(flood, address, b"\x16\x03\x01"))
+        for _ in range(5):
+            start = trio.current_time()
+            tcp = await trio.open_tcp_stream(address.host, address.port)
+            async with trio.SSLStream(tcp, tls, server_hostname="localhost", https_compatible=True) as stream:
+                await stream.send_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+            assert trio.current_time() - start <= IN_TIME
+        nursery.cancel_scope.cancel()
+
+
+async def test_slow_readers_keep_nobody_out(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_PEER", 20)
+
+    async def long(request: Request) -> Response:
+        return Response(200, b"x" * (10_000_000 if request.path == "/long" else 0))
+
+    async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
+        address = await nursery.start(partial(serve_http, long, host="127.0.0.1", port=0))
+        for _ in range(server.MAX_CONNECTIONS_PER_PEER + 10):
+            client = await connect(address)
+            opened.push_async_callback(trio.aclose_forcefully, client.stream)
+            await client.send("/long")
+        assert await probe(address) <= IN_TIME
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_peer_with_most_connections_loses_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 5)
+    async with serving() as address, AsyncExitStack() as opened:
+
+        async def opened_from(host: str) -> Client:
+            client = await connect_from(address, host)
+            await opened.enter_async_context(client.stream)
+            assert (await client.ask("/livez")).status == 200
+            return client
+
+        modest = await opened_from("127.0.0.2")
+        greedy = [await opened_from("127.0.0.3") for _ in range(4)]
+        for newcomer in ("127.0.0.4", "127.0.0.5"):
+            await opened_from(newcomer)
+            assert await greedy.pop(0).is_closed_by_peer()
+        assert (await modest.ask("/livez")).status == 200
+        assert (await greedy[0].ask("/livez")).status == 200
+
+
+async def test_one_peer_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_PEER", 2)
+    async with serving() as address, await connect(address) as one, await connect(address) as two:
+        assert (await one.ask("/livez")).status == (await two.ask("/livez")).status == 200
+        async with await connect_from(address, "127.0.0.2") as other:
+            assert (await other.ask("/livez")).status == 200
+            assert (await one.ask("/livez")).status == 200
+            assert (await ask(address, "/livez")).status == 200
+            assert await one.is_closed_by_peer()
+            assert (await other.ask("/livez")).status == 200
+
+
+async def test_of_one_peer_newcomers_go_first_if_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_PEER", 4)
+    monkeypatch.setattr(server, "NEWCOMERS", 2)
+    async with serving() as address, AsyncExitStack() as opened:
+
+        async def another() -> Client:
+            return await opened.enter_async_context(await connect(address))
+
+        served = await another()
+        assert (await served.ask("/livez")).status == 200
+        newcomers = [await another() for _ in range(3)]
+        await trio.testing.wait_all_tasks_blocked()
+        await another()
+        assert await newcomers[0].is_closed_by_peer()
+        assert (await served.ask("/livez")).status == 200
+
+
+async def test_of_one_peer_newcomers_have_some_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe is not evicted by peers that came before it, used their connections once and stay."""
+    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_PEER", 4)
+    async with serving() as address, AsyncExitStack() as opened:
+        staying = [await opened.enter_async_context(await connect(address)) for _ in range(4)]
+        for client in staying:
+            assert (await client.ask("/livez")).status == 200
+        newcomers = [await opened.enter_async_context(await connect(address)) for _ in range(2)]
+        assert [await client.is_closed_by_peer() for client in staying[:2]] == [True, True]
+        for client in newcomers:
+            assert (await client.ask("/livez")).status == 200
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "TLS"])
+async def test_a_connection_leaves_no_cyclic_garbage(tls: ssl.SSLContext | None, no_collector: None) -> None:
+    requests = [b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", b"nonsense\r\n\r\n", b""]
+
+    async def visit(sent: bytes) -> None:
+        with contextlib.closing(trio.socket.socket()) as sock:
+            await sock.connect((address.host, address.port))
+            if sent:
+                await sock.send(sent)
+                await sock.recv(1000)
+
+    async with serving(tls) as address:
+        for sent in requests:
+            await visit(sent)
+        await trio.testing.wait_all_tasks_blocked()
+        gc.collect()
+        for _ in range(100):
+            for sent in requests:
+                await visit(sent)
+        await trio.testing.wait_all_tasks_blocked()
+        assert gc.collect() < 100
