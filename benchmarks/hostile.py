@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.health_probe import LIMIT_MS, Answers, probing
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from testkit.attackers import KINDS
+from testkit.attackers import HEALTH_KINDS, KINDS
 from testkit.attackers.band import Report
 from testkit.attackers.process import Attackers, attackers
 from testkit.authorities import made_csr
@@ -41,6 +42,7 @@ _RSS_MIB: Final = (
 )
 _SETTLING: Final = 10.0  # seconds for the server to be rid of them
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_ALL: Final = (*KINDS, *HEALTH_KINDS)
 _console = Console(stderr=True)
 if not _console.is_terminal:
     _console.width = 140
@@ -64,6 +66,7 @@ class Finding(msgspec.Struct):
     attacked: grpc_go.Report | None = None
     usage: Usage | None = None
     hostile: Report | None = None
+    health: Answers | None = None
 
     @property
     def failures(self) -> int:
@@ -117,7 +120,7 @@ class Siege:
         with self._load() as load:
             load.wait_ready()
             begin, cpu = time.monotonic(), self._cpu_seconds()
-            with self._attackers(kind) as band:
+            with probing(self._target.health_port) as health, self._attackers(kind) as band:
                 band.wait_ready()
                 time.sleep(self._given.seconds)
                 seconds, cpu = time.monotonic() - begin, self._cpu_seconds() - cpu
@@ -126,7 +129,7 @@ class Siege:
                 hostile = band.stop()
         self._settle()
         usage = Usage(cpu / seconds, before, self._mib("VmHWM"), self._mib("VmRSS"), connections)
-        return Finding(kind, calm, attacked, usage, hostile)
+        return Finding(kind, calm, attacked, usage, hostile, health)
 
     def _load(self) -> AbstractContextManager[grpc_go.Load]:
         flags: dict[str, int | str] = {name: getattr(self._given, name) for name in ("kept", "new", "pace")}
@@ -136,6 +139,7 @@ class Siege:
     def _attackers(self, kind: str) -> AbstractContextManager[Attackers]:
         flags = {
             "port": self._target.grpc_port,
+            "health-port": self._target.health_port,
             "path": _METHOD,
             "streaming-path": _STREAMING_METHOD,
             "message": self._message,
@@ -153,7 +157,11 @@ class Siege:
             time.sleep(0.1)
 
     def _connections(self) -> int:
-        return int(self._target.metric("sentry_grpc_connections "))
+        """The server's own count; -1 if it does not answer in time."""
+        try:
+            return int(self._target.metric("sentry_grpc_connections "))
+        except OSError:
+            return -1
 
     def _forget_peak(self) -> None:
         (self._process / "clear_refs").write_text("5")
@@ -169,8 +177,11 @@ class Siege:
 
 def _callers(findings: list[Finding]) -> Table:
     table = Table("", title="Well-behaved callers, ms: in calm, then under attack", caption_justify="left")
-    table.caption = f"Target: p99 within {_SLOWER:g} times of calm; ! where it is missed."
-    for name in ("kept, p50", "kept, p99", "new, p50", "new, p99", "failed"):
+    table.caption = (
+        f"Targets: p99 within {_SLOWER:g} times of calm, /readyz within {LIMIT_MS:g} ms; ! where one is missed. "
+        "Probes: /readyz requests under attack that failed or were late."
+    )
+    for name in ("kept, p50", "kept, p99", "new, p50", "new, p99", "failed", "probes", "/readyz max"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in findings:
         calm, attacked = each.calm, each.attacked or each.calm
@@ -181,8 +192,15 @@ def _callers(findings: list[Finding]) -> Table:
             f"{calm.new.p50_ms:.1f} {attacked.new.p50_ms:.1f}",
             _compared(calm.new.p99_ms, attacked.new.p99_ms),
             f"{each.failures}{'!' * bool(each.failures)}",
+            *_health(each.health),
         )
     return table
+
+
+def _health(answers: Answers | None) -> tuple[str, str]:
+    if answers is None:
+        return "", ""
+    return f"{answers.late}/{answers.count}{'!' * bool(answers.late)}", f"{answers.max_ms:.0f}"
 
 
 def _compared(calm_ms: float, attacked_ms: float) -> str:
@@ -214,12 +232,14 @@ def _costs(findings: list[Finding]) -> Table:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hostile", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of attackers (default all)")
+    parser.add_argument("--kinds", nargs="+", choices=_ALL, default=list(_ALL), help="of attackers (default all)")
     parser.add_argument("--connections", type=int, default=1000, help="of attackers at a time (default 1000)")
     parser.add_argument("--sources", type=int, default=4, help="addresses that they come from (default 4)")
-    parser.add_argument("--connects", type=float, default=200, help="connections a second, of all (default 200)")
-    parser.add_argument("--calls", type=float, default=300, help="whole calls a second, of all (default 300)")
-    parser.add_argument("--frames", type=float, default=2000, help="other frames a second, of all (default 2000)")
+    parser.add_argument(
+        "--connects", type=float, default=200, help="connections a second, all together (200; 0: no limit)"
+    )
+    parser.add_argument("--calls", type=float, default=300, help="whole calls a second, of all (300; 0: no limit)")
+    parser.add_argument("--frames", type=float, default=2000, help="other frames a second, of all (2000; 0: no limit)")
     parser.add_argument("--seconds", type=float, default=5, help="of calm, and of attack once all came (default 5)")
     parser.add_argument("--kept", type=int, default=8, help="callers that keep their connection (default 8)")
     parser.add_argument("--new", type=int, default=8, help="callers with a connection for each call (default 8)")

@@ -22,18 +22,19 @@ class Subject:
     Attributes:
         process: where its log is read and signals are sent.
         grpc_port: where CSRs are answered.
+        health_port: where health is answered.
         metrics_port: where Prometheus scrapes.
     """
 
     def __init__(self, process: Process) -> None:
         self.process = process
-        self._health_port = process.health_port()
+        self.health_port = process.health_port()
         self.metrics_port = process.metrics_port()
         self.grpc_port = int(process.log_until(SERVING))
 
     def state(self) -> dict[str, Any]:
         """What `/readyz?verbose` says, which must be ready."""
-        state: dict[str, Any] = json.loads(_get(self._health_port, "/readyz?verbose"))
+        state: dict[str, Any] = json.loads(_get(self.health_port, "/readyz?verbose"))
         assert state["ready"], state
         return state
 

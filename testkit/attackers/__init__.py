@@ -5,13 +5,14 @@ http2.py        HTTP/2 by someone who keeps no rule of it, frame by frame
 handshakes.py   kinds that never come to HTTP/2, or leave right after
 hoarding.py     kinds that hold what they have got: streams, memory, answers
 flooding.py     kinds that ask for work and have no use for it
+costly.py       kinds that are cheap on the wire and expensive for the server
 kinds.py        all kinds by name
 attack.py       one attack, an attack again and again, many at once
 __main__.py     a process full of them
 """
 
 from .attack import again, attack, attacking
-from .kinds import KINDS
+from .kinds import HEALTH_KINDS, KINDS
 from .target import Course, Kind, Pace, Target
 
-__all__ = ["KINDS", "Course", "Kind", "Pace", "Target", "again", "attack", "attacking"]
+__all__ = ["HEALTH_KINDS", "KINDS", "Course", "Kind", "Pace", "Target", "again", "attack", "attacking"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from . import flooding, handshakes, hoarding
+from . import costly, flooding, handshakes, hoarding
 from .target import Kind
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -37,4 +37,18 @@ KINDS: Final[Mapping[str, Kind]] = {
     "gzip bombs": flooding.gzip_bombs,
     "long heads": flooding.long_heads,
     "trickling window": flooding.trickling_window,
+    "heads of references": costly.reference_heads,
+    "heads on reset streams": costly.heads_on_reset_streams,
+    "repeated pseudo-headers": costly.pseudo_heads,
+    "table size updates": costly.table_sizes,
+    "bursts of calls": costly.call_bursts,
+    "tiny messages": costly.tiny_messages,
+    "sparse requests": costly.sparse_requests,
 }
+"""Kinds that attack the gRPC port."""
+
+HEALTH_KINDS: Final[Mapping[str, Kind]] = {
+    "health: connect and close": costly.health_connects,
+    "health: half a request": costly.health_holders,
+}
+"""Kinds that attack the health port."""

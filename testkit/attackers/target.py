@@ -37,6 +37,7 @@ class Target:
 
     Attributes:
         port: where the server listens.
+        health_port: where its health server listens.
         host: at which address.
         source: the address that the attack comes from, e.g. 127.0.0.2; None leaves it to the system.
         path: a method that takes one message and is there.
@@ -50,6 +51,7 @@ class Target:
     """
 
     port: int
+    health_port: int = 0
     host: str = "127.0.0.1"
     source: str | None = None
     path: str = "/toys.Toys/Echo"
