@@ -94,6 +94,13 @@ class Reader:
         start, end = self._bounds(field, None)
         return self._der[position], self._der[start:end]
 
+    def expect(self, field: str, der: bytes) -> None:
+        """Reads exactly these bytes: one or more elements whose encoding is known."""
+        end = self._position + len(der)
+        if end > self._end or not self._der.startswith(der, self._position):
+            raise MalformedError(f"wrong {field}")
+        self._position = end
+
     def skip_optional(self, field: str, tag: int) -> None:
         """Reads an element if it has this tag."""
         if self.next_is(tag):

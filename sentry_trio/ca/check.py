@@ -13,7 +13,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context, encode
-from sentry_trio.ca.compose import EMPTY_NAME, CertificateComposer, alternative_names, new_serial_number, organization
+from sentry_trio.ca.compose import (
+    CRITICAL_ALTERNATIVE_NAMES,
+    EMPTY_NAME,
+    VERSION_3,
+    CertificateComposer,
+    alternative_names,
+    new_serial_number,
+    organization,
+)
 from sentry_trio.ca.extensions import SUBJECT_ALTERNATIVE_NAME, split_extensions
 from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.public_keys import PublicKey, public_key_info
@@ -27,18 +35,20 @@ class Expected(NamedTuple):
     Attributes:
         issuer_name: the issuer's subject, with tag and length.
         issuer_key: the key in the issuer's certificate, not that of the private key at hand.
+        algorithm: the signature's algorithm identifier, with tag and length.
         public_key_info: the requester's SubjectPublicKeyInfo.
         serial_number: the serial number.
         not_before: first second of validity.
         not_after: last second of validity.
         dns_names: DNS names.
         uri: the SPIFFE ID.
-        constant: encoded extensions that every certificate begins with.
-        extensions: encoded extensions behind these; the alternative names come first.
+        constant: encoded extensions that every certificate begins with; the alternative names follow.
+        images: encoded extension behind these, or nothing.
     """
 
     issuer_name: bytes
     issuer_key: PublicKey
+    algorithm: bytes
     public_key_info: bytes
     serial_number: int
     not_before: dt.datetime
@@ -46,11 +56,11 @@ class Expected(NamedTuple):
     dns_names: tuple[str, ...]
     uri: str
     constant: bytes
-    extensions: bytes
+    images: bytes = b""
 
 
 _DNS, _URI = context(2), context(6)
-_VERSION, _EXTENSIONS = context(0, constructed=True), context(3, constructed=True)
+_EXTENSIONS = context(3, constructed=True)
 
 
 def check(der: bytes, expected: Expected) -> None:
@@ -60,58 +70,59 @@ def check(der: bytes, expected: Expected) -> None:
         SigningError: a field is wrong, or the signature does not verify.
     """
     try:
-        wrong, tbs, algorithm, signature = _compare(der, expected)
-        verify_signature(tbs, algorithm, signature, expected.issuer_key)
-    except (InvalidSignature, MalformedError) as error:
+        tbs, signature = _check_fields(der, expected)
+        verify_signature(tbs, expected.algorithm, signature, expected.issuer_key)
+    except MalformedError as error:
+        raise SigningError(f"the signed certificate differs from the request: {error}") from error
+    except InvalidSignature as error:
         raise SigningError(f"the signed certificate does not verify: {error}") from error
-    if wrong:
-        raise SigningError(f"the signed certificate differs from the request: wrong {', '.join(wrong)}")
 
 
-def _compare(der: bytes, expected: Expected) -> tuple[list[str], bytes, bytes, bytes]:
-    """Returns the names of wrong fields, then the signed part, the algorithm and the signature."""
+def _check_fields(der: bytes, expected: Expected) -> tuple[bytes, bytes]:
+    """Returns the signed part and the signature.
+
+    Numbers, times and names are read back; what is the same in all certificates, and the key, is compared in place.
+
+    Raises:
+        MalformedError: a field is wrong.
+    """
     outer = Reader(der)
     certificate = outer.inside("the certificate")
     tbs = certificate.element("tbsCertificate", Tag.SEQUENCE)
-    algorithm = certificate.element("signatureAlgorithm", Tag.SEQUENCE)
+    certificate.expect("signature algorithm", expected.algorithm)
     signature = certificate.octets_of_bits("signatureValue")
     fields = Reader(tbs).inside("tbsCertificate")
-    version = fields.inside("version", _VERSION).integer("version")
-    serial_number = fields.integer("serialNumber")
-    inner_algorithm = fields.element("signature", Tag.SEQUENCE)
-    issuer = fields.element("issuer", Tag.SEQUENCE)
+    fields.expect("version", VERSION_3)
+    _compare("serial number", fields.integer("serialNumber"), expected.serial_number)
+    fields.expect("signature algorithm", expected.algorithm)
+    fields.expect("issuer", expected.issuer_name)
     validity = fields.inside("validity")
-    period = (validity.time("notBefore"), validity.time("notAfter"))
-    subject = fields.element("subject", Tag.SEQUENCE)
-    public_key_info = fields.element("subjectPublicKeyInfo", Tag.SEQUENCE)
-    extensions = fields.inside("extensions", _EXTENSIONS).content("extensions", Tag.SEQUENCE)
-    names = _alternative_names(extensions[len(expected.constant) :])
-    verdicts = {
-        "end": not outer and not certificate and not fields and not validity,
-        "version": version == 2,
-        "serial number": serial_number == expected.serial_number,
-        "signature algorithm": inner_algorithm == algorithm,
-        "issuer": issuer == expected.issuer_name,
-        "validity": period == (expected.not_before, expected.not_after),
-        "subject": subject == EMPTY_NAME,
-        "public key": public_key_info == expected.public_key_info,
-        "names": names == [*((_DNS, name) for name in expected.dns_names), (_URI, expected.uri)],
-        "extensions": extensions == expected.constant + expected.extensions,
-    }
-    return [part for part, right in verdicts.items() if not right], tbs, algorithm, signature
+    _compare("validity", validity.time("notBefore"), expected.not_before)
+    _compare("validity", validity.time("notAfter"), expected.not_after)
+    fields.expect("subject", EMPTY_NAME)
+    fields.expect("public key", expected.public_key_info)
+    extensions = fields.inside("extensions", _EXTENSIONS).inside("extensions")
+    extensions.expect("extensions", expected.constant)
+    _check_names(extensions.inside("subjectAltName"), expected)
+    extensions.expect("extensions", expected.images)
+    if outer or certificate or fields or validity or extensions:
+        raise MalformedError("wrong end")
+    return tbs, signature
 
 
-def _alternative_names(extensions: bytes) -> list[tuple[int, str]]:
-    """Returns tags and texts of the names in the first extension, which must be critical alternative names."""
-    extension = Reader(extensions).inside("an extension")
-    if extension.object_identifier("an extension") != SUBJECT_ALTERNATIVE_NAME or not extension.boolean("critical"):
-        raise MalformedError("the first extension is not critical alternative names")
-    names = Reader(extension.content("subjectAltName", Tag.OCTET_STRING)).inside("subjectAltName")
-    found = []
-    while names:
-        tag, content = names.any_content("a name in subjectAltName")
-        found.append((tag, content.decode("latin-1")))
-    return found
+def _check_names(extension: Reader, expected: Expected) -> None:
+    extension.expect("names", CRITICAL_ALTERNATIVE_NAMES)
+    names = extension.inside("names", Tag.OCTET_STRING).inside("names")
+    for name in expected.dns_names:
+        _compare("names", names.content("names", _DNS), name.encode())
+    _compare("names", names.content("names", _URI), expected.uri.encode())
+    if names or extension:
+        raise MalformedError("wrong names")
+
+
+def _compare(field: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise MalformedError(f"wrong {field}")
 
 
 def prove(key: PrivateKey, constant: bytes) -> None:

@@ -31,9 +31,13 @@ EMPTY_NAME = encode(Tag.SEQUENCE)
 
 # The characters that Go puts into a PrintableString (X.680, 41.4, table 10).
 _PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,\-./:=?]*")
-_VERSION_3 = encode(context(0, constructed=True), encode_integer(2))
 _TRUE = encode(Tag.BOOLEAN, b"\xff")
-_ALTERNATIVE_NAMES = encode_object_identifier(SUBJECT_ALTERNATIVE_NAME) + _TRUE
+VERSION_3 = encode(context(0, constructed=True), encode_integer(2))
+"""The field version, with tag and length."""
+
+CRITICAL_ALTERNATIVE_NAMES = encode_object_identifier(SUBJECT_ALTERNATIVE_NAME) + _TRUE
+"""Type and criticality of the alternative names, as encoded."""
+
 _EXTENSIONS = context(3, constructed=True)
 _DNS, _URI = context(2), context(6)
 
@@ -45,12 +49,15 @@ class CertificateComposer:
         issuer: the signer's subject, with tag and length.
         key: the signer's key.
         extensions: encoded extensions that every certificate begins with.
+
+    Attributes:
+        algorithm: the signatures' algorithm identifier, with tag and length.
     """
 
     def __init__(self, issuer: bytes, key: PrivateKey, extensions: bytes = b"") -> None:
+        self.algorithm = algorithm_of(key)
         self._sign = signer_of(key)
-        self._algorithm = algorithm_of(key)
-        self._algorithm_and_issuer = self._algorithm + issuer
+        self._algorithm_and_issuer = self.algorithm + issuer
         self._extensions = extensions
 
     def compose(
@@ -78,7 +85,7 @@ class CertificateComposer:
         """
         tbs = encode(
             Tag.SEQUENCE,
-            _VERSION_3,
+            VERSION_3,
             encode_integer(serial_number),
             self._algorithm_and_issuer,
             encode(Tag.SEQUENCE, encode_time(not_before), encode_time(not_after)),
@@ -86,7 +93,7 @@ class CertificateComposer:
             public_key_info,
             encode(_EXTENSIONS, encode(Tag.SEQUENCE, self._extensions, extensions)),
         )
-        return encode(Tag.SEQUENCE, tbs, self._algorithm, encode_bit_string(self._sign(tbs)))
+        return encode(Tag.SEQUENCE, tbs, self.algorithm, encode_bit_string(self._sign(tbs)))
 
 
 def new_serial_number() -> int:
@@ -147,4 +154,4 @@ def alternative_names(dns_names: Iterable[str], uri: str) -> bytes:
     """
     names = [encode(_DNS, name.encode("ascii")) for name in dns_names]
     value = encode(Tag.SEQUENCE, *names, encode(_URI, uri.encode("ascii")))
-    return encode(Tag.SEQUENCE, _ALTERNATIVE_NAMES, encode(Tag.OCTET_STRING, value))
+    return encode(Tag.SEQUENCE, CRITICAL_ALTERNATIVE_NAMES, encode(Tag.OCTET_STRING, value))

@@ -131,6 +131,7 @@ class Issuer:
             expected = Expected(
                 issuer_name=self._bundle.issuer.subject,
                 issuer_key=self._issuer_key,
+                algorithm=self._composer.algorithm,
                 public_key_info=public_key_info,
                 serial_number=new_serial_number(),
                 not_before=not_before,
@@ -138,7 +139,7 @@ class Issuer:
                 dns_names=identity.dns_names,
                 uri=str(identity.spiffe_id),
                 constant=self._constant,
-                extensions=_extensions(identity),
+                images=images_extension(identity.images) if identity.images else b"",
             )
             der = self._composer.compose(
                 serial_number=expected.serial_number,
@@ -146,7 +147,7 @@ class Issuer:
                 not_after=not_after,
                 subject=EMPTY_NAME,
                 public_key_info=public_key_info,
-                extensions=expected.extensions,
+                extensions=alternative_names(expected.dns_names, expected.uri) + expected.images,
             )
         except (ValueError, OverflowError) as error:
             raise SigningError(f"the certificate cannot be made: {error}") from error
@@ -177,8 +178,3 @@ class Issuer:
                 f"the issuer certificate chain has expired at {bundle.not_after:%Y-%m-%dT%H:%M:%SZ}; "
                 "install credentials that are still valid"
             )
-
-
-def _extensions(identity: WorkloadIdentity) -> bytes:
-    names = alternative_names(identity.dns_names, str(identity.spiffe_id))
-    return names + images_extension(identity.images) if identity.images else names

@@ -1,7 +1,7 @@
 """Error boundary around parsers of untrusted bytes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 from sentry_trio.errors import SentryError
 
@@ -15,21 +15,27 @@ def reason(error: BaseException) -> str:
     return text or "the parser failed without a reason"
 
 
-@contextmanager
-def parsing(refuse: Callable[[str], SentryError]) -> Iterator[None]:
-    """Converts whatever a parser raises in the block into the error that `refuse` makes of the reason.
+class parsing:  # noqa: N801  # used as a function
+    """Context manager that converts whatever a parser raises into the error that `refuse` makes of the reason.
 
     The bytes are untrusted, and the libraries raise more than they document: TLS feature 23 (RFC 7633) is a KeyError in
-    cryptography. An input must never end the process.
+    cryptography. An input must never end the process. A class, because a generator costs 2 us more for each request.
     """
-    try:
-        yield
-    except SentryError:
-        raise
-    except Exception as error:
-        raise refuse(reason(error)) from error
-    except BaseException as error:
+
+    __slots__ = ("_refuse",)
+
+    def __init__(self, refuse: Callable[[str], SentryError]) -> None:
+        self._refuse = refuse
+
+    def __enter__(self) -> None:
+        """Begins the block."""
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Converts the error, if there is one."""
+        if error is None or isinstance(error, SentryError):
+            return
         # A panic of cryptography's Rust code is a BaseException, and its class cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise refuse(reason(error)) from error
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise self._refuse(reason(error)) from error

@@ -4,15 +4,15 @@ Text around blocks is passed over; a block begins at the start of a line; spaces
 within it, and so are headers, which are not looked at; a malformed block is passed over in favour of a later good one.
 """
 
-import base64
 import dataclasses
 import re
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
 
 _BEGIN = b"-----BEGIN "
 _END = b"\n-----END "
 _DASHES = b"-----"
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")  # with a length that is a multiple of four
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def blocks(data: bytes) -> Iterator[Block]:
 
 def write_block(label: str, der: bytes) -> bytes:
     """Returns a block as OpenSSL and Go write it: lines of 64 characters, each with a newline."""
-    text = base64.b64encode(der)
+    text = b2a_base64(der, newline=False)
     lines = b"\n".join(text[start : start + 64] for start in range(0, len(text), 64))
     name = label.encode()
     return b"-----BEGIN " + name + b"-----\n" + lines + b"\n-----END " + name + b"-----\n"
@@ -78,8 +78,8 @@ def _next_block(data: bytes, position: int) -> tuple[Block, int] | None:
         if ending != label + _DASHES:
             continue
         content = data[body:end].translate(None, b" \t\r\n")
-        if _BASE64.fullmatch(content):
-            return Block(label.decode("utf-8", "replace"), base64.b64decode(content)), following
+        if len(content) % 4 == 0 and _BASE64.fullmatch(content):
+            return Block(label.decode("utf-8", "replace"), a2b_base64(content)), following
     return None
 
 

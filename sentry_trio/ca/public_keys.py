@@ -13,15 +13,15 @@ PublicKey: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rs
 _RSA = "1.2.840.113549.1.1.1"
 _EC = "1.2.840.10045.2.1"
 _ED25519 = "1.3.101.112"
-_CURVES: dict[str, type[ec.EllipticCurve]] = {
-    "1.3.132.0.33": ec.SECP224R1,
-    "1.2.840.10045.3.1.7": ec.SECP256R1,
-    "1.3.132.0.34": ec.SECP384R1,
-    "1.3.132.0.35": ec.SECP521R1,
+_P256_CURVE = "1.2.840.10045.3.1.7"
+_CURVES: dict[str, ec.EllipticCurve] = {
+    "1.3.132.0.33": ec.SECP224R1(),
+    _P256_CURVE: ec.SECP256R1(),
+    "1.3.132.0.34": ec.SECP384R1(),
+    "1.3.132.0.35": ec.SECP521R1(),
 }
 _UNCOMPRESSED = 0x04
 _NULL = encode(Tag.NULL)
-_P256_CURVE = "1.2.840.10045.3.1.7"
 # The SubjectPublicKeyInfo of a key on P-256, up to the first octet of the point.
 _P256 = (
     b"\x30\x59"
@@ -58,7 +58,7 @@ def read_public_key(info: bytes) -> ReadKey:
         if info.startswith(_P256) and len(info) == _P256_LENGTH:
             # Fast path for the form that nearly all clients send, which is canonical.
             point = info[len(_P256) - 1 :]
-            return ReadKey(ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[_P256_CURVE](), point), info)
+            return ReadKey(ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[_P256_CURVE], point), info)
         key, is_exact = _read(info)
     except MalformedError:
         raise
@@ -104,7 +104,7 @@ def _read_ec(parameters: bytes, point: bytes) -> PublicKey:
         raise MalformedError("x509: unsupported elliptic curve")
     if not point or point[0] != _UNCOMPRESSED:
         raise MalformedError("the public key is not an uncompressed point")
-    return ec.EllipticCurvePublicKey.from_encoded_point(curve(), point)
+    return ec.EllipticCurvePublicKey.from_encoded_point(curve, point)
 
 
 def _read_rsa(parameters: bytes, content: bytes) -> PublicKey:

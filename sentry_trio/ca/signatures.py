@@ -25,11 +25,12 @@ _RSA: dict[str, Hash] = {
     "1.2.840.113549.1.1.12": _SHA384,
     "1.2.840.113549.1.1.13": _SHA512,
 }
-_ECDSA: dict[str, Hash] = {
-    "1.2.840.10045.4.1": _SHA1,
-    "1.2.840.10045.4.3.2": _SHA256,
-    "1.2.840.10045.4.3.3": _SHA384,
-    "1.2.840.10045.4.3.4": _SHA512,
+_ECDSA_SHA1 = ec.ECDSA(_SHA1)
+_ECDSA = {
+    "1.2.840.10045.4.1": _ECDSA_SHA1,
+    "1.2.840.10045.4.3.2": ec.ECDSA(_SHA256),
+    "1.2.840.10045.4.3.3": ec.ECDSA(_SHA384),
+    "1.2.840.10045.4.3.4": ec.ECDSA(_SHA512),
 }
 _ED25519 = "1.3.101.112"
 _RSA_PSS = "1.2.840.113549.1.1.10"
@@ -64,14 +65,15 @@ def verify_signature(
     """
     try:
         kind, parameters = _read_algorithm(algorithm)
-        if isinstance(key, rsa.RSAPublicKey):
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            ecdsa = _ECDSA[kind]
+            _check_hash(is_sha1=ecdsa is _ECDSA_SHA1, allow_sha1=allow_sha1)
+            key.verify(signature, signed, ecdsa)
+        elif isinstance(key, rsa.RSAPublicKey):
             _check_strength(key)
             scheme, hashing = _rsa_scheme(kind, parameters)
-            _check_hash(hashing, allow_sha1=allow_sha1)
+            _check_hash(is_sha1=hashing is _SHA1, allow_sha1=allow_sha1)
             key.verify(signature, signed, scheme, hashing)
-        elif isinstance(key, ec.EllipticCurvePublicKey):
-            _check_hash(_ECDSA[kind], allow_sha1=allow_sha1)
-            key.verify(signature, signed, ec.ECDSA(_ECDSA[kind]))
         else:
             _check_ed25519(kind, parameters)
             key.verify(signature, signed)
@@ -89,7 +91,7 @@ def signer_of(key: PrivateKey) -> Callable[[bytes], bytes]:
         return key.sign
     if isinstance(key, rsa.RSAPrivateKey):
         return partial(key.sign, padding=padding.PKCS1v15(), algorithm=_SHA256)
-    return partial(key.sign, signature_algorithm=ec.ECDSA(_ECDSA[_ecdsa_algorithm(key)]))
+    return partial(key.sign, signature_algorithm=_ECDSA[_ecdsa_algorithm(key)])
 
 
 def algorithm_of(key: PrivateKey) -> bytes:
@@ -133,8 +135,8 @@ def _check_strength(key: rsa.RSAPublicKey) -> None:
         raise InvalidSignature("the signer's RSA key has a public exponent out of bounds")
 
 
-def _check_hash(hashing: Hash, *, allow_sha1: bool) -> None:
-    if hashing is _SHA1 and not allow_sha1:
+def _check_hash(*, is_sha1: bool, allow_sha1: bool) -> None:
+    if is_sha1 and not allow_sha1:
         raise InvalidSignature("signatures over SHA-1 are insecure")
 
 

@@ -21,6 +21,7 @@ from sentry_trio.ca.compose import (
 from sentry_trio.ca.extensions import CLIENT_AUTH, CRL_SIGN, DIGITAL_SIGNATURE, SERVER_AUTH, SUBJECT_ALTERNATIVE_NAME
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
 from sentry_trio.ca.public_keys import public_key_info
+from sentry_trio.ca.signatures import algorithm_of
 from sentry_trio.errors import SigningError
 from testkit.ca.making import DAY, NOW, SKEW, generated, new_key
 
@@ -39,12 +40,16 @@ EXPECTED = Expected(
     dns_names=("a.svc",),
     uri="spiffe://td/ns/ns/app",
     constant=key_usage(DIGITAL_SIGNATURE) + extended_key_usage(SERVER_AUTH, CLIENT_AUTH),
-    extensions=NAMES,
+    algorithm=algorithm_of(BUNDLE.key),
 )
 
 
 def composed(
-    expected: Expected = EXPECTED, *, key: PrivateKey = BUNDLE.key, subject: bytes = EMPTY_NAME, more: bytes = b""
+    expected: Expected = EXPECTED,
+    *,
+    key: PrivateKey = BUNDLE.key,
+    subject: bytes = EMPTY_NAME,
+    extensions: bytes = NAMES,
 ) -> bytes:
     return CertificateComposer(expected.issuer_name, key, expected.constant).compose(
         serial_number=expected.serial_number,
@@ -52,12 +57,16 @@ def composed(
         not_after=expected.not_after,
         subject=subject,
         public_key_info=expected.public_key_info,
-        extensions=expected.extensions + more,
+        extensions=extensions,
     )
 
 
 def different(**changes: Any) -> Callable[[], bytes]:
     return lambda: composed(EXPECTED._replace(**changes))
+
+
+def with_extensions(extensions: bytes) -> Callable[[], bytes]:
+    return lambda: composed(extensions=extensions)
 
 
 def names(*dns_names: str, uri: str = EXPECTED.uri) -> bytes:
@@ -79,24 +88,24 @@ def test_a_certificate_as_asked_for_passes() -> None:
         (different(serial_number=1), "serial number"),
         (different(not_before=NOW - SKEW + SECOND), "validity"),
         (different(not_after=NOW + DAY + SECOND), "validity"),
-        (different(extensions=names("b.svc")), "names, extensions"),
-        (different(extensions=names()), "names, extensions"),
-        (different(extensions=names("a.svc", "a.svc")), "names, extensions"),
-        (different(extensions=names("a.svc", uri="spiffe://td/ns/ns/apq")), "names, extensions"),
-        (lambda: composed(more=extension("1.2.3", b"")), "extensions"),
+        (with_extensions(names("b.svc")), "names"),
+        (with_extensions(names()), "names"),
+        (with_extensions(names("a.svc", "a.svc")), "names"),
+        (with_extensions(names("a.svc", uri="spiffe://td/ns/ns/apq")), "names"),
+        (with_extensions(NAMES + extension("1.2.3", b"")), "end"),
         (lambda: composed(subject=organization("x")), "subject"),
-        (different(serial_number=1, not_after=NOW), "serial number, validity"),
+        (different(serial_number=1, not_after=NOW), "serial number"),
         (different(constant=EXPECTED.constant.replace(key_usage(DIGITAL_SIGNATURE), key_usage(CRL_SIGN))), None),
         (different(constant=extended_key_usage(SERVER_AUTH)), None),
-        (different(extensions=NAMES.replace(b"\x01\x01\xff", b"")), None),
-        (different(extensions=extension(SUBJECT_ALTERNATIVE_NAME, b"\x30\x00", critical=True)), "names, extensions"),
+        (with_extensions(NAMES.replace(b"\x01\x01\xff", b"")), None),
+        (with_extensions(extension(SUBJECT_ALTERNATIVE_NAME, b"\x30\x00", critical=True)), "names"),
     ],
 )
 def test_each_difference_is_named(make: Callable[[], bytes], wrong: str | None) -> None:
     with pytest.raises(SigningError) as refused:
         check(make(), EXPECTED)
-    if wrong:
-        assert str(refused.value) == f"the signed certificate differs from the request: wrong {wrong}"
+    assert str(refused.value).startswith("the signed certificate differs from the request: ")
+    assert not wrong or wrong in str(refused.value)
 
 
 @pytest.mark.parametrize(
