@@ -8,7 +8,6 @@ Nothing here does IO: arguments, environment and text come in, frozen values com
     options                      Options: the flags of the certificate authority
     substitution documents       environment variables in a text; YAML as a tree of nodes
     sections                     typed reading of that tree, with the path of each field in the errors
-    token_validators             the validators that a configuration asks for
-    jwks                         the options of the validator `jwks`
+    token_validators             the validator `jwks` and its options
     configuration                Configuration
 """

@@ -1,4 +1,4 @@
-"""The configuration document: what of it matters to a certificate authority, read and checked."""
+"""The configuration document: the parts that matter to a certificate authority, parsed and checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,12 +6,11 @@ from datetime import timedelta
 from typing import Final
 
 from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
-from sentry_trio.settings import jwks, token_validators
+from sentry_trio.settings import token_validators
 from sentry_trio.settings.documents import read_document
-from sentry_trio.settings.jwks import JwksOptions, read_jwks_options
 from sentry_trio.settings.sections import Section, make_section
 from sentry_trio.settings.substitution import substitute
-from sentry_trio.settings.token_validators import TokenValidator, read_token_validators
+from sentry_trio.settings.token_validators import JwksOptions, read_jwks_options, read_token_validators
 from sentry_trio.settings.values import InvalidValueError, format_duration, parse_duration, quote
 
 __all__ = ["MOST_BYTES", "MOST_DURATION", "Configuration", "JwksOptions", "parse_configuration"]
@@ -27,12 +26,12 @@ MOST_DURATION: Final = timedelta(days=36_500)
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a configuration says; without arguments, what holds where there is none.
+    """Settings of a configuration; without arguments, the defaults.
 
     Attributes:
         workload_cert_ttl: lifetime of workload certificates; positive. Up to the skew, sidecars renew it without pause.
         allowed_clock_skew: how far clocks may be apart; not negative.
-        control_plane_trust_domain: what it says, which has no effect: `--trust-domain` decides.
+        control_plane_trust_domain: its value, which has no effect: `--trust-domain` decides.
         jwks: the options of the validator of that name; None if there is none.
         warnings: settings without effect, one line each; not part of the comparison.
     """
@@ -53,39 +52,37 @@ class Configuration:
 
 
 def parse_configuration(text: bytes, environ: Mapping[str, str], *, name: str) -> Configuration:
-    """Read a configuration file's content.
+    """Parses a configuration file's content.
 
-    Environment variables are put in first. Of the document only `spec.mtls` matters; `spec.secrets` is checked as Dapr
-    does. Unknown fields below `spec.mtls` are warnings; other sections are Dapr's. An empty file is a valid one.
+    Environment variables are substituted first. Only `spec.mtls` matters; `spec.secrets` is checked as Dapr does.
+    Unknown fields below `spec.mtls` are warnings; other sections are Dapr's. An empty file is valid.
 
     Args:
-        text: the file, at most `MOST_BYTES`, before and after the environment variables are put in.
+        text: the file, at most `MOST_BYTES`, before and after the environment variables are substituted.
         environ: the variables.
-        name: what `--config` says, for the errors.
+        name: the value of `--config`, for the errors.
 
     Raises:
-        InvalidConfigurationError: `cannot parse configuration "<name>": ` and what is wrong. Dapr says of such a file
-            that it could not be found. Errors in a validator's options have no prefix, as in Dapr.
+        InvalidConfigurationError: `cannot parse configuration "<name>": ` and the reason. Dapr Sentry reports such a
+            file as not found. Errors in a validator's options have no prefix, as in Dapr.
     """
     try:
-        configuration, validators = _read(text, environ)
+        configuration, jwks = _read(text, environ)
     except InvalidConfigurationError as error:
         raise type(error)(f"cannot parse configuration {quote(name)}: {error}") from error
-    for validator in validators:  # one at the most, as there is no other yet
-        try:
-            configuration = replace(configuration, jwks=read_jwks_options(validator.options))
-        except InvalidConfigurationError as error:
-            raise InvalidValidatorError(f"{error} (token validator {validator.name!r} in {name})") from error
-    return configuration
+    try:
+        return configuration if jwks is None else replace(configuration, jwks=read_jwks_options(jwks))
+    except InvalidConfigurationError as error:
+        raise InvalidValidatorError(f"{error} (token validator 'jwks' in {name})") from error
 
 
-def _read(text: bytes, environ: Mapping[str, str]) -> tuple[Configuration, tuple[TokenValidator, ...]]:
+def _read(text: bytes, environ: Mapping[str, str]) -> tuple[Configuration, dict[str, str] | None]:
     if len(text) > MOST_BYTES:
         raise InvalidConfigurationError(f"more than {MOST_BYTES} bytes")
     spec = make_section("", read_document(substitute(text, environ, most=MOST_BYTES))).section("spec")
     _check_secrets(spec.section("secrets"))
     mtls = spec.section("mtls")
-    # Dapr reads these and acts on none of them; the flags decide. But a wrong type is an error there, too.
+    # Dapr Sentry ignores the values of these, too, but not a wrong type.
     mtls.switch("enabled")
     mtls.text("sentryAddress")
     trust_domain = mtls.text("controlPlaneTrustDomain") or None
@@ -100,16 +97,16 @@ def _read(text: bytes, environ: Mapping[str, str]) -> tuple[Configuration, tuple
         raise InvalidConfigurationError(
             f"{mtls.path}.allowedClockSkew must not be negative, got {format_duration(skew)}"
         )
-    validators = read_token_validators(mtls)
+    jwks = read_token_validators(mtls)
     warnings = _warnings(mtls)
-    return Configuration(lifetime, skew, control_plane_trust_domain=trust_domain, warnings=warnings), validators
+    return Configuration(lifetime, skew, control_plane_trust_domain=trust_domain, warnings=warnings), jwks
 
 
 def _warnings(mtls: Section) -> tuple[str, ...]:
     found = mtls.unknown(_MTLS_FIELDS)
     for entry in mtls.sections("tokenValidators"):
         found += entry.unknown(token_validators.FIELDS)
-        found += entry.section("options").unknown(jwks.OPTIONS, ignore_case=True)
+        found += entry.section("options").unknown(token_validators.JWKS_OPTIONS, ignore_case=True)
     if len(found) > _MOST_WARNINGS:
         found[_MOST_WARNINGS:] = [f"{len(found) - _MOST_WARNINGS} more unknown fields have no effect"]
     return tuple(found)
@@ -130,7 +127,7 @@ def _duration(mtls: Section, name: str, default: timedelta) -> timedelta:
 
 
 def _check_secrets(secrets: Section) -> None:
-    """Which secrets an application may read is no matter of ours, but Dapr Sentry does not start on a bad section."""
+    """Checks a section that has no effect here, because Dapr Sentry does not start if it is invalid."""
     stores: set[str] = set()
     for scope in secrets.sections("scopes"):
         store = scope.text("storeName")

@@ -1,12 +1,10 @@
-"""The first YAML document of a text as a tree of nodes, read with bounds.
+"""The first YAML document of a text as PyYAML's nodes, composed with bounds.
 
-Nodes and not Python values, because a field decides how its text is read: `24` is a fine duration, `"true"` is no
-boolean. An alias is the very node that its anchor names, so that no document becomes larger by being read.
+Nodes and not Python values, because a field decides how its text is read: `24` is a valid text of a duration, `"true"`
+is not a boolean. An alias is the node of its anchor itself, so that a document cannot grow while it is read.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 import yaml
 
@@ -14,78 +12,26 @@ from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.values import quote
 
 MOST_DEPTH: Final = 100
-_TAG_PREFIX = "tag:yaml.org,2002:"
-_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+_NULL_TAG: Final = "tag:yaml.org,2002:null"
+_NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """A text.
-
-    Attributes:
-        line: where it starts, from 1.
-        text: its content.
-        plain: written without quotation marks and not as a block.
-        tag: its explicit tag, such as `tag:yaml.org,2002:str`; empty for none.
-    """
-
-    line: int
-    text: str
-    plain: bool
-    tag: str
-
-    @property
-    def is_null(self) -> bool:
-        """Whether it stands for "nothing here"."""
-        return self.tag == f"{_TAG_PREFIX}null" or (self.plain and not self.tag and self.text in _NULLS)
-
-    @property
-    def is_merge_key(self) -> bool:
-        """Whether it is the key `<<`, whose value is another mapping to take entries from."""
-        return self.plain and self.text == "<<"
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """A list of nodes; `line` from 1."""
-
-    line: int
-    items: tuple["Node", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """Nodes by key, without duplicates; `line` from 1.
-
-    Attributes:
-        line: where it starts.
-        entries: by the text of the key; keys that are no texts are left out.
-        merged: the values of the key `<<`.
-    """
-
-    line: int
-    entries: dict[str, "Node"]
-    merged: tuple["Node", ...]
-
-
-Node: TypeAlias = Scalar | Sequence | Mapping
-
-
-def read_document(text: bytes) -> Node | None:
-    """Read the first YAML document; whatever comes behind it is not looked at.
+def read_document(text: bytes) -> yaml.Node | None:
+    """Reads the first YAML document; later ones are not read.
 
     Args:
         text: UTF-8, or UTF-16 with a byte order mark.
 
     Returns:
-        The root node; `None` where there is no document.
+        The root node; None if there is no document. The tag of a node is empty unless it is explicit.
 
     Raises:
-        InvalidConfigurationError: no YAML, a key that is in a mapping twice, an anchor that contains itself, or nodes
+        InvalidConfigurationError: not YAML, a key that is in a mapping twice, an anchor that contains itself, or nodes
             nested deeper than `MOST_DEPTH`.
     """
     try:
-        return _Builder().build(yaml.parse(text, Loader=yaml.SafeLoader))
+        loader = _Loader(text)
+        return loader.get_node() if loader.check_node() else None
     except yaml.reader.ReaderError as error:
         raise InvalidConfigurationError(f"yaml: {error.reason} at position {error.position}") from error
     except yaml.MarkedYAMLError as error:
@@ -96,95 +42,81 @@ def read_document(text: bytes) -> Node | None:
         raise InvalidConfigurationError("yaml: an escaped character or a version number is out of range") from error
 
 
-@dataclass(slots=True)
-class _Open:
-    """A sequence or mapping whose end has not come yet."""
-
-    line: int
-    anchor: str | None
-    is_mapping: bool
-    items: list[Node] = field(default_factory=list)
+def is_null(node: yaml.Node | None) -> bool:
+    """Returns True if a node stands for "nothing here"."""
+    if not isinstance(node, yaml.ScalarNode):
+        return False
+    return node.tag == _NULL_TAG or (is_untagged(node) and node.value in _NULLS)
 
 
-class _Builder:
-    """Makes nodes of parser events, without recursion; PyYAML's own composer recurses and refuses reused anchors."""
+def is_untagged(node: yaml.ScalarNode) -> bool:
+    """Returns True if a scalar has no explicit tag and is not quoted, so that its text decides on its type."""
+    return node.style is None and not node.tag
 
-    def __init__(self) -> None:
-        self._open: list[_Open] = []
-        self._anchors: dict[str, Node | None] = {}  # None: still open
 
-    def build(self, events: Iterator[yaml.Event]) -> Node | None:
-        for event in events:
-            node = self._node(event)
-            if node is None:
+def line_of(place: yaml.Node | yaml.Event) -> int:
+    """Returns the line where a node or event starts, from 1."""
+    return place.start_mark.line + 1 if place.start_mark else 0
+
+
+class _Loader(yaml.SafeLoader):
+    """Composer that limits depth, and that as Go's rejects duplicate keys and allows to use an anchor again."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._anchored: dict[str, yaml.Node | None] = {}  # None: not complete yet
+
+    def resolve(self, *_: object) -> str:
+        return ""
+
+    def compose_document(self) -> yaml.Node | None:
+        self.get_event()  # type: ignore[no-untyped-call]
+        node = self.compose_node(None, 0)
+        # To PyYAML, a line that starts with `%` ends a document: the lines after it would be ignored silently.
+        end = self.get_event()  # type: ignore[no-untyped-call]
+        mark = end.start_mark
+        if mark.buffer and mark.buffer[mark.pointer : mark.pointer + 1] == "%":
+            raise _error(end, "a directive inside the document")
+        return node
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            return self._aliased(self.get_event())  # type: ignore[no-untyped-call]
+        if self._depth > MOST_DEPTH or (self._depth == MOST_DEPTH and not isinstance(event, yaml.ScalarEvent)):
+            raise _error(event, f"nested deeper than {MOST_DEPTH} levels")
+        self.anchors.clear()  # PyYAML rejects an anchor that it finds here
+        if event.anchor is not None:
+            self._anchored[event.anchor] = None
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if event.anchor is not None:
+            self._anchored[event.anchor] = node
+        return node
+
+    def compose_mapping_node(self, anchor: dict[object, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        first_lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
                 continue
-            if not self._open:
-                _check_end(next(events))
-                return node
-            self._open[-1].items.append(node)
-        return None
-
-    def _node(self, event: yaml.Event) -> Node | None:
-        """The node that `event` completes, if any."""
-        line = 1 + (event.start_mark.line if event.start_mark else 0)
-        match event:
-            case yaml.ScalarEvent():
-                tag = "" if event.tag in {None, "!"} else event.tag
-                return self._named(event.anchor, Scalar(line, event.value, event.style is None, tag))
-            case yaml.AliasEvent():
-                return self._aliased(event.anchor or "", line)
-            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
-                self._begin(_Open(line, event.anchor, isinstance(event, yaml.MappingStartEvent)))
-            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
-                return self._end()
-        return None
-
-    def _begin(self, opened: _Open) -> None:
-        if len(self._open) >= MOST_DEPTH:
-            raise InvalidConfigurationError(f"yaml: line {opened.line}: nested deeper than {MOST_DEPTH} levels")
-        if opened.anchor is not None:
-            self._anchors[opened.anchor] = None
-        self._open.append(opened)
-
-    def _end(self) -> Node:
-        done = self._open.pop()
-        node = _mapping(done) if done.is_mapping else Sequence(done.line, tuple(done.items))
-        return self._named(done.anchor, node)
-
-    def _named(self, anchor: str | None, node: Node) -> Node:
-        if anchor is not None:
-            self._anchors[anchor] = node
+            if key.value in first_lines:
+                first = first_lines[key.value]
+                raise _error(key, f"the key {quote(key.value)} is already defined at line {first}")
+            first_lines[key.value] = line_of(key)
         return node
 
-    def _aliased(self, anchor: str, line: int) -> Node:
-        if anchor not in self._anchors:
-            raise InvalidConfigurationError(f"yaml: line {line}: unknown anchor {quote(anchor)}")
-        node = self._anchors[anchor]
+    def _aliased(self, event: yaml.AliasEvent) -> yaml.Node:
+        anchor = event.anchor or ""
+        if anchor not in self._anchored:
+            raise _error(event, f"unknown anchor {quote(anchor)}")
+        node = self._anchored[anchor]
         if node is None:
-            raise InvalidConfigurationError(f"yaml: line {line}: the anchor {quote(anchor)} contains itself")
+            raise _error(event, f"the anchor {quote(anchor)} contains itself")
         return node
 
 
-def _check_end(event: yaml.Event) -> None:
-    """A line that starts with `%` ends a document for PyYAML: what follows would be ignored without a word."""
-    mark = event.start_mark
-    if mark and mark.buffer and mark.buffer[mark.pointer : mark.pointer + 1] == "%":
-        raise InvalidConfigurationError(f"yaml: line {mark.line + 1}: a directive inside the document")
-
-
-def _mapping(done: _Open) -> Mapping:
-    first_lines: dict[str, int] = {}
-    entries: dict[str, Node] = {}
-    merged: list[Node] = []
-    for key, value in zip(done.items[::2], done.items[1::2], strict=True):
-        if not isinstance(key, Scalar):
-            continue
-        if key.text in first_lines:
-            place = f"line {key.line}: the key {quote(key.text)} is already defined at line {first_lines[key.text]}"
-            raise InvalidConfigurationError(f"yaml: {place}")
-        first_lines[key.text] = key.line
-        if key.is_merge_key:
-            merged += value.items if isinstance(value, Sequence) else (value,)
-        else:
-            entries[key.text] = value
-    return Mapping(done.line, entries, tuple(merged))
+def _error(place: yaml.Node | yaml.Event, problem: str) -> InvalidConfigurationError:
+    return InvalidConfigurationError(f"yaml: line {line_of(place)}: {problem}")

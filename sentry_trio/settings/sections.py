@@ -1,21 +1,22 @@
 """Typed reading of a configuration's nodes; errors name the field by its path (`spec.mtls.enabled`) and its line."""
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import yaml
+
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.settings.documents import Mapping, Node, Scalar, Sequence
+from sentry_trio.settings.documents import is_null, line_of
+from sentry_trio.settings.suggestions import suggestion
 from sentry_trio.settings.values import quote
 
-_LONGEST_NAME: Final = 100  # characters that are compared; the time of a comparison grows with their square
-
-# YAML 1.2 has only the first three of each; go-yaml takes the words of 1.1, too, where a boolean is asked for.
-_TRUE = frozenset(("true", "True", "TRUE"))
-_FALSE = frozenset(("false", "False", "FALSE"))
-_OLD_TRUE = frozenset(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON"))
-_OLD_FALSE = frozenset(("n", "N", "no", "No", "NO", "off", "Off", "OFF"))
+# go-yaml reads the words of YAML 1.1 as booleans even in quotation marks, those of YAML 1.2 only without.
+_BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_OLD_BOOLEANS: Final = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "off", "Off", "OFF"), False),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,116 +27,98 @@ class Section:
 
     Attributes:
         path: the place, such as `spec.mtls`; empty for the root.
-        layers: the mapping and those merged into it by `<<`, the one that wins first.
+        entries: the entries, those merged by `<<` included.
     """
 
     path: str
-    layers: tuple[Mapping, ...]
+    entries: Mapping[str, yaml.Node]
 
     def section(self, name: str) -> "Section":
-        """The mapping `name`, empty if missing."""
-        return make_section(self._path(name), self._node(name))
+        """Returns the mapping `name`, empty if missing."""
+        return make_section(self._path(name), self.entries.get(name))
 
     def sections(self, name: str) -> tuple["Section", ...]:
-        """The list `name` of mappings, without what is null in it."""
+        """Returns the list `name` of mappings, without its null items."""
         return tuple(make_section(path, item) for path, item in self._items(name))
 
     def text(self, name: str) -> str:
-        """The text `name`, empty if missing; any scalar is a text, as it is written."""
-        return _text(self._path(name), self._node(name))
+        """Returns the text `name`, empty if missing; any scalar is a text, as it is written."""
+        node = self.entries.get(name)
+        return "" if node is None or is_null(node) else _text(self._path(name), node)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """The list `name` of texts, without what is null in it."""
+        """Returns the list `name` of texts, without its null items."""
         return tuple(_text(path, item) for path, item in self._items(name))
 
     def switch(self, name: str) -> bool:
-        """The boolean `name`, false if missing."""
-        node = self._node(name)
-        if node is None:
+        """Returns the boolean `name`, False if missing."""
+        node = self.entries.get(name)
+        if node is None or is_null(node):
             return False
-        if isinstance(node, Scalar):
-            # go-yaml takes the old words even in quotation marks, the new ones only without.
-            if node.text in _OLD_TRUE or (node.plain and node.text in _TRUE):
-                return True
-            if node.text in _OLD_FALSE or (node.plain and node.text in _FALSE):
-                return False
+        if isinstance(node, yaml.ScalarNode):
+            words = _OLD_BOOLEANS if node.style is not None else _OLD_BOOLEANS | _BOOLEANS
+            if node.value in words:
+                return words[node.value]
         raise _unfit(self._path(name), node, "a plain true or false")
 
-    def scalars(self) -> dict[str, Scalar | None]:
-        """All entries, those merged in included; what is null or no scalar is `None`."""
-        found: dict[str, Scalar | None] = {}
-        for layer in self.layers:
-            for name, node in layer.entries.items():
-                found.setdefault(name, node if isinstance(node, Scalar) and not node.is_null else None)
-        return found
-
-    def unknown(self, known: Iterable[str], *, ignore_case: bool = False) -> list[str]:
-        """One warning for each field that is not known, with the nearest known name."""
-        names = {_folded(name): name for name in known}
-        fields = {name: node for layer in reversed(self.layers) for name, node in layer.entries.items()}
-        warnings = []
-        for name, node in fields.items():
-            if (_folded(name) in names) if ignore_case else (name in names.values()):
-                continue
-            near = difflib.get_close_matches(_folded(name), names, n=1)
-            hint = f"; did you mean {names[near[0]]}?" if near else ""
-            warnings.append(f"unknown field {quote(self._path(name))} has no effect (line {node.line}){hint}")
-        return warnings
+    def unknown(self, known: Collection[str], *, ignore_case: bool = False) -> list[str]:
+        """Returns one warning for each field that is not known, with the nearest known name."""
+        fold = str.lower if ignore_case else str
+        names = {fold(name) for name in known}
+        return [
+            f"unknown field {quote(self._path(name))} has no effect (line {line_of(node)}){suggestion(name, known)}"
+            for name, node in self.entries.items()
+            if fold(name) not in names
+        ]
 
     def _path(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name
 
-    def _node(self, name: str) -> Node | None:
-        node = next((layer.entries[name] for layer in self.layers if name in layer.entries), None)
-        return None if _is_null(node) else node
-
-    def _items(self, name: str) -> list[tuple[str, Node]]:
-        path, node = self._path(name), self._node(name)
-        if node is None:
+    def _items(self, name: str) -> list[tuple[str, yaml.Node]]:
+        path, node = self._path(name), self.entries.get(name)
+        if node is None or is_null(node):
             return []
-        if not isinstance(node, Sequence):
+        if not isinstance(node, yaml.SequenceNode):
             raise _unfit(path, node, "a list")
-        return [(f"{path}[{index}]", item) for index, item in enumerate(node.items) if not _is_null(item)]
+        return [(f"{path}[{index}]", item) for index, item in enumerate(node.value) if not is_null(item)]
 
 
-def make_section(path: str, node: Node | None) -> Section:
-    """The section at `path`, empty where there is no node or null.
+def make_section(path: str, node: yaml.Node | None) -> Section:
+    """Returns the section at `path`, empty if there is no node or null.
 
     Raises:
-        InvalidConfigurationError: `node`, or what is merged into it, is no mapping.
+        InvalidConfigurationError: `node`, or a node merged into it, is not a mapping.
     """
-    if node is None or _is_null(node):
-        return Section(path, ())
-    layers: dict[int, Mapping] = {}
+    if node is None or is_null(node):
+        return Section(path, {})
+    entries: dict[str, yaml.Node] = {}
+    seen: set[int] = set()
     waiting = [node]
     while waiting:
         layer = waiting.pop()
-        if not isinstance(layer, Mapping):
+        if not isinstance(layer, yaml.MappingNode):
             raise _unfit(path, layer, "a mapping")
-        # A mapping met again has nothing new to say; without this, merges of merges take exponential time.
-        if id(layer) not in layers:
-            layers[id(layer)] = layer
-            waiting += reversed(layer.merged)
-    return Section(path, tuple(layers.values()))
+        # A mapping met again adds nothing; without this, merges of merges take exponential time.
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        for key, value in layer.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.style is None and key.value == "<<":
+                waiting += reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]
+            else:
+                entries.setdefault(key.value, value)
+    return Section(path, entries)
 
 
-def _folded(name: str) -> str:
-    return name[:_LONGEST_NAME].lower()
-
-
-def _is_null(node: Node | None) -> bool:
-    return isinstance(node, Scalar) and node.is_null
-
-
-def _text(path: str, node: Node | None) -> str:
-    if node is None:
-        return ""
-    if not isinstance(node, Scalar):
+def _text(path: str, node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
         raise _unfit(path, node, "a text")
-    return node.text
+    return str(node.value)
 
 
-def _unfit(path: str, node: Node, wanted: str) -> InvalidConfigurationError:
-    shapes = {Scalar: "a text", Sequence: "a list", Mapping: "a mapping"}
-    got = quote(node.text) if isinstance(node, Scalar) and len(node.text) <= 40 else shapes[type(node)]
-    return InvalidConfigurationError(f"{path or 'the document'} must be {wanted}, got {got} (line {node.line})")
+def _unfit(path: str, node: yaml.Node, wanted: str) -> InvalidConfigurationError:
+    shapes = {yaml.ScalarNode: "a text", yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
+    got = quote(node.value) if isinstance(node, yaml.ScalarNode) and len(node.value) <= 40 else shapes[type(node)]
+    return InvalidConfigurationError(f"{path or 'the document'} must be {wanted}, got {got} (line {line_of(node)})")

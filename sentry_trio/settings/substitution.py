@@ -1,49 +1,50 @@
-"""Environment variables in a text, as Go's `os.ExpandEnv` puts them in: shell-like, but without defaults."""
+"""Environment variables in a text, replaced as by Go's `os.ExpandEnv`: as in a shell, but without defaults."""
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.values import encode
 
-# An opening brace, a special variable of one character, or a name. A dollar sign before anything else stays.
-_REFERENCE = re.compile(rb"\$(?:(\{)|([*#$@!?0-9-]|[A-Za-z_][A-Za-z0-9_]*))")
+# A dollar sign before anything else stays.
+_NAME: Final = rb"([*#$@!?0-9-]|[A-Za-z_][A-Za-z0-9_]*)"
+_REFERENCE: Final = re.compile(rb"\$(?:\{([^}]*)\}|" + _NAME + rb")")
+_UNTERMINATED: Final = re.compile(rb"\$(?:(\{)|" + _NAME + rb")")
 
 
 def substitute(text: bytes, environ: Mapping[str, str], *, most: int) -> bytes:
-    """Replace `$NAME` and `${NAME}` by the variable's value; a variable that is not set is empty.
+    """Replaces `$NAME` and `${NAME}` by the variable's value; a variable that is not set is empty.
 
-    `$` before one of `* # $ @ ! ? -` or a digit takes that one character as the name, so `$$` and `$1` vanish as a
-    rule. `${}` vanishes, an unterminated `${` loses these two characters only.
+    `$` before one of `* # $ @ ! ? -` or a digit takes that one character as the name, so `$$` and `$1` usually vanish.
+    `${}` vanishes, and an unterminated `${` loses these two characters only.
 
     Args:
         text: UTF-8, or any other bytes.
         environ: the variables.
-        most: how many bytes the outcome may have.
+        most: largest number of bytes of the outcome.
 
     Raises:
         InvalidConfigurationError: the outcome is larger.
     """
-    parts: list[bytes] = []
-    size = position = 0
-    last_brace = text.rfind(b"}")  # found once: to look for it behind each of many `${` takes quadratic time
-    while match := _REFERENCE.search(text, position):
-        name, end = (match[2], match.end()) if match[2] else _braced(text, match.end(), last_brace)
-        value = encode(environ.get(name.decode("utf-8", "surrogateescape"), ""))
-        parts += (text[position : match.start()], value)
-        size += match.start() - position + len(value)
-        position = end
+    size = 0
+
+    def value(match: re.Match[bytes]) -> bytes:
+        nonlocal size
+        name = match[2] or (b"" if match[1] == b"{" else match[1])
+        found = encode(environ.get(name.decode("utf-8", "surrogateescape"), ""))
+        size += len(found)
         if size > most:
-            break
-    parts.append(text[position:])
-    if size + len(text) - position > most:
-        raise InvalidConfigurationError(f"more than {most} bytes after environment variables were put in")
-    return b"".join(parts)
+            raise _too_large(most)
+        return found
+
+    # Behind the last brace no `${` can end: to search there for each of many takes quadratic time.
+    end = text.rfind(b"}") + 1
+    outcome = _REFERENCE.sub(value, text[:end]) + _UNTERMINATED.sub(value, text[end:])
+    if len(outcome) > most:
+        raise _too_large(most)
+    return outcome
 
 
-def _braced(text: bytes, start: int, last_brace: int) -> tuple[bytes, int]:
-    """The name that starts behind `${`, and where the text goes on; an empty name where there is no `}`."""
-    if start > last_brace:
-        return b"", start
-    end = text.index(b"}", start)
-    return text[start:end], end + 1
+def _too_large(most: int) -> InvalidConfigurationError:
+    return InvalidConfigurationError(f"more than {most} bytes after environment variables were put in")

@@ -21,7 +21,7 @@ def read_everything(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "~", "# nothing", "{}", "a: ~", "a:", "A: {}"])
 def test_what_is_missing_or_null_is_empty(text: str) -> None:
     root = read(text)
-    assert root.section("a").layers == ()
+    assert root.section("a").entries == {}
     assert root.sections("a") == ()
     assert root.texts("a") == ()
     assert root.section("a").section("b").text("c") == ""
@@ -82,16 +82,16 @@ def test_merges_give_way_to_what_stands_there_and_the_first_wins() -> None:
     root = read("x: &x {a: 1, b: 1, c: 1}\ny: &y {b: 2, c: 2, d: 2, <<: {d: 3, e: 3}}\nz: {c: ~, <<: [*x, *y]}\n")
     section = root.section("z")
     assert [section.text(name) for name in "abcde"] == ["1", "1", "", "2", "3"]
-    assert {key: node.text if node else None for key, node in section.scalars().items()} == {
-        "c": None,
-        "a": "1",
-        "b": "1",
-        "d": "2",
-        "e": "3",
-    }
+    assert list(section.entries) == ["c", "a", "b", "d", "e"]
 
 
 def test_merges_of_merges_take_no_exponential_time() -> None:
     lines = ["a0: &a0 {x: found}"]
     lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 500)]
     assert read("\n".join(lines)).section("a499").text("x") == "found"
+
+
+def test_merges_and_keys_that_are_not_texts() -> None:
+    root = read("<<: [{a: 1}, {b: 2}]\n? [x]\n: 1\n? {x: y}\n: 2\n'k': 3\n")
+    assert list(root.entries) == ["k", "a", "b"]
+    assert list(read("'<<': 1\n").entries) == ["<<"]
