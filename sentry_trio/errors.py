@@ -11,6 +11,18 @@ from datetime import datetime
 from pathlib import Path
 
 
+def reason_of(error: BaseException) -> str:
+    """Returns the innermost reason of an error that other libraries wrapped, e.g. `Connection refused`."""
+    inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+    inner = inner or next((each for each in error.args if isinstance(each, BaseException)), None)
+    if inner is not None:
+        return reason_of(inner)
+    # Texts of Trio and of Python's socket module repeat the address. Numbers of resolvers and of TLS mean other things.
+    if isinstance(error, OSError) and error.errno and type(error).__module__ == "builtins":
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 class SentryError(Exception):
     """Root of all errors that this package raises on purpose."""
 
@@ -39,9 +51,7 @@ class ListenError(SentryError):
     @classmethod
     def from_os_error(cls, address: str, error: OSError) -> "ListenError":
         """Returns the error with the system's reason and, for a taken port, the remedy."""
-        # Python's socket module adds to `strerror`. The numbers of resolvers' errors are negative.
-        number = error.errno or 0
-        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+        reason = reason_of(error)
         if error.errno == errno.EADDRINUSE:
             reason += "; stop the process that listens there, or choose another port"
         return cls(address, reason)

@@ -49,6 +49,7 @@ ELSEWHERE = (
     "ca.jwt_rotation",
     "client",
     "environments.jwks",
+    "http_client",
     "environments.jwt",
     "environments.jwt_files",
     "environments.jwt_secret",

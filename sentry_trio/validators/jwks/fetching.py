@@ -1,49 +1,41 @@
-"""One GET of a small document: in bounds of time, bytes and redirects."""
+"""Key sets over HTTP: TLS, redirects, compression and freshness."""
 
+import re
 import ssl
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-import httpcore
 import trio
 
 from sentry_trio.ca.pem import blocks
-from sentry_trio.errors import InvalidValidatorError
+from sentry_trio.errors import InvalidValidatorError, reason_of
+from sentry_trio.http_client import FAILURES, Answer, get
 from sentry_trio.validators.jwks.keyset import SourceError
 
 MOST_BYTES: Final = 1 << 20
-"""Bytes of the longest answer that is read: a key is about 400 bytes long."""
+"""Bytes of the longest accepted answer; a key has about 400."""
 
 REDIRECTS: Final = 10
-"""As many are followed as Go's client follows."""
+"""Most redirects that are followed, as by Go's client."""
 
+_OK: Final = 200
 _MOST_CERTIFICATES: Final = 1 << 20
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer with status 200.
-
-    Attributes:
-        body: at most `MOST_BYTES`.
-        headers: names in lower case; of several of one name, all, with commas between them.
-    """
-
-    body: bytes
-    headers: Mapping[str, str]
+_MAX_AGE: Final = re.compile(r'max-age="?([0-9]{1,12})"?')
 
 
 def make_context(ca_certificate: str) -> ssl.SSLContext:
-    """A TLS context for a client: TLS 1.2 or later. Blocks, as it reads files.
+    """Returns a client's TLS context: TLS 1.2 or later. Blocks, as it reads files.
 
     Args:
-        ca_certificate: PEM or the path of a file with it, and then nothing else is trusted; empty for the system's.
+        ca_certificate: PEM, or the path of a file with it, and then no other CA is trusted; empty for the system's.
 
     Raises:
         InvalidValidatorError: with Dapr's texts `failed to load CA certificate: ` and `failed to add root
@@ -55,7 +47,7 @@ def make_context(ca_certificate: str) -> ssl.SSLContext:
     if not ca_certificate:
         context.load_default_certs()
         return context
-    # What is named is trusted, be it a root or not.
+    # An intermediate CA is trusted, too, if it is given.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     found = [block.der for block in blocks(_pem(ca_certificate)) if block.label == "CERTIFICATE"]
     try:
@@ -79,7 +71,7 @@ def _pem(ca_certificate: str) -> bytes:
 
 
 def without_credentials(url: str) -> str:
-    """A URL as it may be logged: without a user's name and password."""
+    """Returns a URL for logs: without a user's name and password."""
     try:
         parts = urlsplit(url)
         return parts._replace(netloc=_host(parts)).geturl()
@@ -91,82 +83,55 @@ def _host(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]
 
 
-async def fetch(url: str, context: ssl.SSLContext, *, timeout: float) -> Answer:  # noqa: ASYNC109  # of the whole
-    """Gets a document; redirects are followed, but never from https to http. Proxies are not used.
+async def fetch(url: str, tls: ssl.SSLContext, *, timeout: float) -> Answer:  # noqa: ASYNC109  # of the whole
+    """Gets a document, decompressed; redirects are followed, but never from https to http. Proxies are not used.
 
     Args:
         url: of http or https.
-        context: see `make_context`.
-        timeout: seconds, from the look-up of the name to the last byte.
+        tls: see `make_context`.
+        timeout: seconds, from the lookup of the name to the last byte.
 
     Raises:
-        SourceError: `failed to fetch JWKS: ` and why.
+        SourceError: `failed to fetch JWKS: ` and the reason, also for any status but 200.
 
     Cancellation: at once.
     """
     try:
         with trio.fail_after(timeout):
-            return await _follow(url, context)
+            answer = await _follow(url, tls)
     except trio.TooSlowError:
         raise SourceError(f"failed to fetch JWKS: no answer within {timeout:g} s") from None
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, ValueError) as error:
-        raise SourceError(f"failed to fetch JWKS: {_reason(error)}") from error
+    except FAILURES as error:
+        raise SourceError(f"failed to fetch JWKS: {reason_of(error)}") from error
+    if answer.status != _OK:
+        raise SourceError(f"failed to fetch JWKS: status {answer.status}")
+    return replace(answer, body=_decompressed(answer.body, answer.headers.get("content-encoding", "identity")))
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost text: httpcore's errors hold Trio's, which have none, and those are caused by what has one."""
-    while not str(error):
-        inner = error.args[0] if error.args else error.__cause__
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return str(error) or type(error).__name__
-
-
-async def _follow(url: str, context: ssl.SSLContext) -> Answer:
+async def _follow(url: str, tls: ssl.SSLContext) -> Answer:
     for _ in range(REDIRECTS + 1):
-        answer = await _get(url, context)
-        if isinstance(answer, Answer):
+        parts = urlsplit(url)
+        headers = [("Accept", "application/jwk-set+json, application/json"), *_authorization(parts)]
+        # Bytes, as not everything in a URL has to be ASCII.
+        target = parts._replace(netloc=_host(parts), fragment="").geturl().encode("ascii")
+        answer = await get(target, most_bytes=MOST_BYTES, tls=tls, headers=headers)
+        if answer.status not in _MOVED or "location" not in answer.headers:
             return answer
-        target = urljoin(url, answer)
-        if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+        url = urljoin(url, answer.headers["location"])
+        if parts.scheme == "https" and urlsplit(url).scheme != "https":
             raise SourceError("failed to fetch JWKS: a redirect leads from https to another scheme")
-        url = target
     raise SourceError(f"failed to fetch JWKS: more than {REDIRECTS} redirects")
 
 
-async def _get(url: str, context: ssl.SSLContext) -> Answer | str:
-    """The answer, or where it says to look instead."""
-    parts = urlsplit(url)
-    # Bytes, as not everything in a URL has to be ASCII.
-    target = parts._replace(netloc=_host(parts), fragment="").geturl().encode("ascii")
-    headers = [("Accept", "application/jwk-set+json, application/json"), ("User-Agent", "sentry-trio")]
-    if parts.username is not None:
-        # As Go's client does; a redirect to another host names none, so they go no further.
-        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers.append(("Authorization", f"Basic {b64encode(credentials.encode()).decode()}"))
-    async with (
-        httpcore.AsyncConnectionPool(ssl_context=context, max_connections=1) as pool,
-        pool.stream("GET", target, headers=headers) as response,
-    ):
-        received: dict[str, str] = {}
-        for name, value in response.headers:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-            received[key] = f"{received[key]}, {text}" if key in received else text
-        if response.status in _MOVED and "location" in received:
-            return received["location"]
-        if response.status != 200:
-            raise SourceError(f"failed to fetch JWKS: status {response.status}")
-        body = bytearray()
-        with trio.CancelScope() as enough:
-            async for part in response.aiter_stream():
-                body += part
-                if len(body) > MOST_BYTES:
-                    # Cancelled, and not left: generators that are left half-way are ended some time later.
-                    enough.cancel()
-        if len(body) > MOST_BYTES:
-            raise SourceError(f"failed to fetch JWKS: more than {MOST_BYTES} bytes")
-        return Answer(_decompressed(bytes(body), received.get("content-encoding", "identity")), received)
+def _authorization(parts: SplitResult) -> list[tuple[str, str]]:
+    """Returns the header for the user's name and password of a URL, as Go's client does.
+
+    A redirect to another host has none, so they go no further.
+    """
+    if parts.username is None:
+        return []
+    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return [("Authorization", f"Basic {b64encode(credentials.encode()).decode()}")]
 
 
 def _decompressed(body: bytes, encoding: str) -> bytes:
@@ -189,3 +154,33 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
     if not inflater.eof:
         raise SourceError("failed to fetch JWKS: the answer is cut short")
     return content
+
+
+def fresh_for(headers: Mapping[str, str], now: datetime) -> float:
+    """Returns the seconds that an answer is fresh (RFC 9111, 4.2); 0 if it has no lifetime or must not be stored.
+
+    Args:
+        headers: of the answer, names in lower case.
+        now: the wall clock, aware; for answers without `Date`.
+    """
+    directives = [directive.strip().lower() for directive in headers.get("cache-control", "").split(",")]
+    if {"no-store", "no-cache"} & set(directives):
+        return 0
+    for directive in directives:
+        if match := _MAX_AGE.fullmatch(directive):
+            age = headers.get("age", "")
+            return max(0.0, int(match[1]) - (int(age) if age.isdecimal() and len(age) <= 12 else 0))
+    expires = _date(headers.get("expires"))
+    if expires is None:
+        return 0
+    return max(0.0, (expires - (_date(headers.get("date")) or now)).total_seconds())
+
+
+def _date(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+    return found if found.tzinfo else None

@@ -93,14 +93,14 @@ class UrlSource:
 
     def __init__(self, url: str, *, ca_certificate: str, timeout: float, now: Callable[[], datetime]) -> None:
         # With a URL only: what HTTP takes is not imported elsewhere.
-        from sentry_trio.validators.jwks import fetching, freshness
+        from sentry_trio.validators.jwks import fetching
 
         self.name = fetching.without_credentials(url)
         self._url = url
         self._ca_certificate = ca_certificate
         self._timeout = timeout
         self._now = now
-        self._fetching, self._freshness = fetching, freshness
+        self._fetching = fetching
         if url.startswith("http://"):
             _log.warning("Loading JWKS from an HTTP endpoint without TLS: this is not recommended on production")
         try:
@@ -122,7 +122,7 @@ class UrlSource:
             loaded = _read(answer.body, _PUBLIC)
         except SourceError as error:
             raise SourceError(f"failed to fetch JWKS: {error}") from error
-        return replace(loaded, fresh_for=self._freshness.fresh_for(answer.headers, self._now()))
+        return replace(loaded, fresh_for=self._fetching.fresh_for(answer.headers, self._now()))
 
 
 def _decoded(text: str) -> bytes:

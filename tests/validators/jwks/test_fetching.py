@@ -9,10 +9,10 @@ import pytest
 import trustme
 
 from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.http_client import Answer
 from sentry_trio.validators.jwks.fetching import (
     MOST_BYTES,
     REDIRECTS,
-    Answer,
     fetch,
     make_context,
     without_credentials,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sentry_trio.validators.jwks.freshness import fresh_for
+from sentry_trio.validators.jwks.fetching import fresh_for
 
 DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 LATER = "Thu, 01 Jan 2026 00:01:40 GMT"
