@@ -20,15 +20,15 @@ from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Ingredients, Notice, names_to_sign, report_changes
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidOptionsError, StoreError
+from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder, Involved, Reason
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.reachability import wait_reachable
-from sentry_trio.kube.review import TokenReviewer
-from sentry_trio.kube.rights import check_rights, needed_rights, useful_rights
 from sentry_trio.kube.session import open_session
+from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import TokenChecker, audiences
 from sentry_trio.kube.verifier import LocalVerifier
 from sentry_trio.lifetimes import outliving
@@ -103,10 +103,10 @@ async def open_kubernetes(
         )
         _log.info(f"Using the Kubernetes API server {session.server}")
         await wait_reachable(session)
-        await check_rights(
+        await check_permissions(
             session,
-            needed_rights(options.namespace, bundle=_BUNDLE, configuration=options.config or DEFAULT_NAME),
-            useful_rights(options.namespace, bundle=_BUNDLE),
+            required_permissions(options.namespace, bundle=_BUNDLE, configuration=options.config or DEFAULT_NAME),
+            optional_permissions(options.namespace, bundle=_BUNDLE),
         )
         events = EventRecorder(session, options.namespace, Involved("Secret", _BUNDLE), instance=_instance(environ))
         await outer.enter_async_context(outliving(events.keep))

@@ -9,7 +9,7 @@ from typing import Final
 import yaml
 
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.kube.library import Configuration, KubeconfigLoader, Library
+from sentry_trio.kube.client_config import Configuration, KubeconfigLoader, Library
 from sentry_trio.telemetry.logs import get_logger
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")

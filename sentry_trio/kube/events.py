@@ -14,7 +14,7 @@ import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.retrying import persist
+from sentry_trio.kube.retry import retry
 from sentry_trio.telemetry.logs import get_logger
 
 BURST: Final = 5
@@ -176,7 +176,7 @@ class EventRecorder:
     async def _try_to_send(self, record: _Record) -> None:
         event = self._event(record)
         try:
-            await persist(partial(self._create, event), patience=_PATIENCE)
+            await retry(partial(self._create, event), patience=_PATIENCE)
         except ApiUnavailableError as error:
             _log.debug(f"cannot send an Event, dropped {record.reason}: {error}")
         except ApiRefusedError as error:

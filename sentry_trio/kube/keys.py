@@ -8,8 +8,8 @@ import trio
 
 from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
-from sentry_trio.kube.flights import SingleFlight
 from sentry_trio.kube.jwks import InvalidKeysError, read_issuer, read_keys
+from sentry_trio.kube.single_flight import SingleFlight
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.tokens.keys import VerificationKey
 

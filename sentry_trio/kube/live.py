@@ -8,8 +8,8 @@ import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.grpc.token_bucket import TokenBucket
-from sentry_trio.kube.flights import SingleFlight
 from sentry_trio.kube.reflector import Kind, Named, RawApi
+from sentry_trio.kube.single_flight import SingleFlight
 
 AT_ONCE: Final = 8
 """Requests under way at most; others wait for their turn."""

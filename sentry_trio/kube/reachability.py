@@ -7,7 +7,7 @@ import trio
 
 from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
-from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.telemetry.logs import get_logger
 
 GRACE: Final = 5.0
@@ -86,7 +86,7 @@ async def wait_reachable(session: Server, *, patience: float = PATIENCE) -> None
     failed = f"cannot reach the Kubernetes API server {session.server}"
     _log.warning(f"{failed}, trying for {patience:g} s: {reason}")
     try:
-        await persist(ask, patience=patience)
+        await retry(ask, patience=patience)
     except ApiUnavailableError as error:
         raise ApiUnavailableError(f"{failed}, tried for {patience:g} s: {error}") from error
     _log.info(f"the Kubernetes API server {session.server} answers")

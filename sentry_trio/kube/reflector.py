@@ -14,7 +14,7 @@ from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.resources import Resource
 from sentry_trio.kube.watch_health import WatchHealth
-from sentry_trio.kube.watching import Event
+from sentry_trio.kube.watch_stream import Event
 from sentry_trio.telemetry.logs import get_logger
 
 PAGE: Final = 500

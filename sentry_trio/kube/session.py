@@ -14,13 +14,13 @@ import trio
 
 from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
-from sentry_trio.kube import library
-from sentry_trio.kube.answers import error_of_event
+from sentry_trio.kube import client_config
+from sentry_trio.kube.api_errors import error_of_event
 from sentry_trio.kube.asyncio_loop import Loop, open_loop
 from sentry_trio.kube.credentials import SERVICE_ACCOUNT, load_credentials
 from sentry_trio.kube.reachability import Reachability
 from sentry_trio.kube.transport import Query, Request, Stream, Transport
-from sentry_trio.kube.watching import Event, EventLines
+from sentry_trio.kube.watch_stream import Event, EventLines
 
 TIMEOUT: Final = 10.0
 """Seconds for a request and its answer, and for a watch to be agreed to."""
@@ -179,7 +179,7 @@ async def open_session(
 
     Cancellation: at once; connections are closed within 5 s.
     """
-    parts = library.load()
+    parts = client_config.load()
     present = os.environ if environ is None else environ
     failure: InvalidConfigurationError | None = None
     async with open_loop() as loop:

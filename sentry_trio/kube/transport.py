@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
-from sentry_trio.kube.answers import error_of
+from sentry_trio.kube.api_errors import error_of
 from sentry_trio.kube.credentials import Credentials
 from sentry_trio.kube.sockets import Sockets
 

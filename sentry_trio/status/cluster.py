@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, StoreError
-from sentry_trio.kube.rights import Right
+from sentry_trio.kube.access_review import Permission
 from sentry_trio.status.collect import Absent, Place
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
 from sentry_trio.status.report import HiddenError
@@ -111,7 +111,7 @@ class Cluster:
         Raises:
             HiddenError: they cannot be listed, or there are none.
         """
-        right = Right("list", "", "pods", self.namespace)
+        right = Permission("list", "", "pods", self.namespace)
         answer = await self._get(right, "pods", {"labelSelector": LABEL, "limit": str(MAX_PODS)})
         try:
             pods = msgspec.convert(answer, _Pods)
@@ -152,7 +152,7 @@ class Cluster:
             raise NotAnsweredError(f"port {port} of pod {pod} did not answer within {self.timeout:g} s") from None
         except ApiRefusedError as error:
             if error.status == _FORBIDDEN:
-                right = Right("get", "", "pods/proxy", self.namespace)
+                right = Permission("get", "", "pods/proxy", self.namespace)
                 raise NotAnsweredError(f"no right to {right}, by which a pod is asked from outside") from error
             raise NotAnsweredError(f"port {port} of pod {pod}: {error}") from error
         except ApiUnavailableError as error:
@@ -177,7 +177,7 @@ class Cluster:
         Raises:
             HiddenError: a permission is missing, there is no Secret, or nothing of use is in it.
         """
-        secret = await self._get(Right("get", "", "secrets", self.namespace, NAME), f"secrets/{NAME}")
+        secret = await self._get(Permission("get", "", "secrets", self.namespace, NAME), f"secrets/{NAME}")
         try:
             return public_parts(secret, self.keys, place=f"{self.namespace}/{NAME}")
         except StoreError as error:
@@ -189,11 +189,11 @@ class Cluster:
         Raises:
             HiddenError: a permission is missing, or there is no ConfigMap.
         """
-        config_map = await self._get(Right("get", "", "configmaps", self.namespace, NAME), f"configmaps/{NAME}")
+        config_map = await self._get(Permission("get", "", "configmaps", self.namespace, NAME), f"configmaps/{NAME}")
         anchors = (config_map.get("data") or {}).get(self.keys.anchors)
         return anchors if isinstance(anchors, str) else None
 
-    async def _get(self, right: Right, what: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def _get(self, right: Permission, what: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         try:
             return await self.api.get(_collection(self.namespace, what), query)
         except ApiRefusedError as error:

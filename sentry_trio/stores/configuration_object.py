@@ -12,8 +12,8 @@ import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, InvalidConfigurationError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.following import Followed, follow
-from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.kube.object_watch import WatchedObject, watch_objects
+from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.settings.configuration import Configuration, parse_configuration
 
 DEFAULT_NAME: Final = "daprsystem"
@@ -45,7 +45,7 @@ async def read_configuration_object(
     Cancellation: at once.
     """
     name = name or DEFAULT_NAME
-    return await persist(partial(_read, api, namespace, name), patience=patience)
+    return await retry(partial(_read, api, namespace, name), patience=patience)
 
 
 async def watch_configuration(
@@ -67,7 +67,7 @@ async def watch_configuration(
         namespace: this process's own.
         name: what `--config` says; empty for `daprsystem`.
         accepted: what was read; changes since then are told.
-        changed: as in `follow`.
+        changed: as in `watch_objects`.
         task_status: started when the watch stands or was tried.
 
     Raises:
@@ -84,8 +84,8 @@ async def watch_configuration(
             return str(error)
 
     known: Configuration | str = accepted
-    followed = Followed(_collection(namespace), name)
-    await follow(api, [followed], look=look, known=known, changed=changed, task_status=task_status)
+    followed = WatchedObject(_collection(namespace), name)
+    await watch_objects(api, [followed], look=look, known=known, changed=changed, task_status=task_status)
 
 
 async def _read(api: Api, namespace: str, name: str) -> Configuration:

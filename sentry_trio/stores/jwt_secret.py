@@ -10,7 +10,7 @@ from sentry_trio.ca.jwt_key import StoredJwtKey
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import InvalidOptionsError, StoreError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.reload import Trigger
 from sentry_trio.stores.secret_content import has_text, read_parts, with_parts, with_text
 from sentry_trio.stores.secret_guard import Guard, Guarded
@@ -72,7 +72,7 @@ class JwtSecretStore:
 
         Cancellation: at once.
         """
-        return await persist(partial(self._try_to_load, compose), patience=self._patience)
+        return await retry(partial(self._try_to_load, compose), patience=self._patience)
 
     async def _try_to_load(self, compose: Callable[[bytes], bytes]) -> StoredJwtKey | None:
         secret = await self._secret.get()
@@ -98,7 +98,7 @@ class JwtSecretStore:
 
         Cancellation: at once; the Secret then holds both or neither.
         """
-        return await persist(partial(self._try_to_create, stored), patience=self._patience)
+        return await retry(partial(self._try_to_create, stored), patience=self._patience)
 
     async def _try_to_create(self, stored: StoredJwtKey) -> StoredJwtKey:
         secret = await self._secret.get()
@@ -121,7 +121,7 @@ class JwtSecretStore:
 
         Cancellation: at once; the Secret then holds the old ones or the new.
         """
-        return await persist(partial(self._try_to_replace, stored, expected), patience=self._patience)
+        return await retry(partial(self._try_to_replace, stored, expected), patience=self._patience)
 
     async def _try_to_replace(self, stored: StoredJwtKey, expected: StoredJwtKey) -> bool:
         secret = await self._secret.get()
@@ -142,7 +142,7 @@ class JwtSecretStore:
 
         Cancellation: at once; the ConfigMap then has the key set or not.
         """
-        return await persist(partial(self._try_to_publish, stored), patience=self._patience)
+        return await retry(partial(self._try_to_publish, stored), patience=self._patience)
 
     async def _try_to_publish(self, stored: StoredJwtKey) -> bool:
         # In this order, for the reason given in `SecretStore`.

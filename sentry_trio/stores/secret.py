@@ -11,8 +11,8 @@ from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.pem_text import tidy
 from sentry_trio.conditions import Conditions
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.following import follow
-from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.kube.object_watch import watch_objects
+from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.stores.secret_content import (
     Keys,
@@ -90,7 +90,7 @@ class SecretStore:
 
         Cancellation: at once.
         """
-        return self._bundle_or_empty(await persist(self._secret.get, patience=self._patience))
+        return self._bundle_or_empty(await retry(self._secret.get, patience=self._patience))
 
     # --- writing
 
@@ -115,8 +115,8 @@ class SecretStore:
         Cancellation: at once; the Secret then holds all of the bundle or nothing of it.
         """
         # In this order, as in `_try_to_publish`: anchors found here beside an empty Secret are nobody's any more.
-        config_map = await persist(self._config_map.get, patience=self._patience)
-        stored = await persist(partial(self._try_to_create, bundle), patience=self._patience)
+        config_map = await retry(self._config_map.get, patience=self._patience)
+        stored = await retry(partial(self._try_to_create, bundle), patience=self._patience)
         if stored == bundle and publishes_anchors(config_map, self._keys):
             _log.warning(
                 f"Secret {self.place} was empty although the ConfigMap has trust anchors: these are given up for those "
@@ -155,7 +155,7 @@ class SecretStore:
 
         Cancellation: at once; the ConfigMap then has the anchors or not.
         """
-        return await persist(partial(self._try_to_publish, bundle), patience=self._patience)
+        return await retry(partial(self._try_to_publish, bundle), patience=self._patience)
 
     async def _try_to_publish(self, bundle: StoredBundle) -> bool:
         # In this order: a writer puts the Secret first. So a ConfigMap newer than the Secret read here is never seen,
@@ -183,7 +183,8 @@ class SecretStore:
 
         Both objects are watched by their names, and content decides: edits of other keys, labels and what this process
         wrote itself are none of its business. A ConfigMap that no longer has the anchors of `accepted` is put right
-        and that is logged, as long as the Secret holds `accepted`. See `follow` for what happens when watches are cut.
+        and that is logged, as long as the Secret holds `accepted`. `watch_objects`
+        says what happens when watches are cut.
 
         Args:
             accepted: the verified bundle that the run was made of; changes since it was loaded are told.
@@ -225,7 +226,7 @@ class SecretStore:
             await changed(*causes)
             reported = seen
 
-        await follow(
+        await watch_objects(
             self._api,
             (self._secret.followed, self._config_map.followed),
             look=look,

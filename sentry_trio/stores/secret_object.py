@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, StoreError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.following import Followed
+from sentry_trio.kube.object_watch import WatchedObject
 
 NAME: Final = "dapr-trust-bundle"
 """Dapr's name of both objects."""
@@ -31,7 +31,7 @@ class SecretObject:
 
     def __init__(self, api: Api, namespace: str, kind: str) -> None:
         self.place = f"{namespace}/{NAME}"
-        self.followed = Followed(f"/api/v1/namespaces/{namespace}/{kind.lower()}s", NAME)
+        self.followed = WatchedObject(f"/api/v1/namespaces/{namespace}/{kind.lower()}s", NAME)
         self._api = api
         self._namespace = namespace
         self._kind = kind

@@ -6,6 +6,7 @@ from typing import Final, NoReturn
 
 import trio
 
+from sentry_trio.debouncer import Debouncer
 from sentry_trio.watchers.content import ContentTracker
 from sentry_trio.watchers.events import EventSource, file_events
 
@@ -17,22 +18,6 @@ LONGEST: Final = 2.0
 
 POLL: Final = 60.0
 """Seconds between looks at the content when there are no events."""
-
-
-class _Bell:
-    """Remembers, once, that it was rung."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[None](1)
-
-    def ring(self) -> None:
-        try:
-            self._send.send_nowait(None)
-        except trio.WouldBlock:
-            return  # it is ringing already
-
-    async def rung(self) -> None:
-        await self._receive.receive()
 
 
 async def watch_config(
@@ -70,34 +55,24 @@ async def watch_config(
 
     Cancellation: at once, but for the native thread of the events (about 50 ms).
     """
-    bell = _Bell()
+    debouncer = Debouncer(quiet=quiet, longest=longest)
     async with trio.open_nursery() as nursery:
-        await nursery.start(events, tracker.paths, bell.ring)
+        await nursery.start(events, tracker.paths, debouncer.signal)
         task_status.started()
-        bell.ring()
+        debouncer.signal()
         while True:
-            await _hint(bell, tracker, poll)
-            await _calm(bell, quiet, longest)
+            await _wait_hint(debouncer, tracker, poll)
+            await debouncer.wait_quiet()
             if paths := await tracker.take_changed():
                 await changed(paths)
     raise AssertionError("the loop above never ends")  # for the type checker, which knows that nurseries may swallow
 
 
-async def _hint(bell: _Bell, tracker: ContentTracker, poll: float) -> None:
+async def _wait_hint(debouncer: Debouncer, tracker: ContentTracker, poll: float) -> None:
     """Wait for an event, or for content that changed without one."""
     while True:
         with trio.move_on_after(poll):
-            await bell.rung()
+            await debouncer.wait_signal()
             return
         if await tracker.changed():
             return
-
-
-async def _calm(bell: _Bell, quiet: float, longest: float) -> None:
-    """Wait until no event came for `quiet` seconds, `longest` seconds at most."""
-    with trio.move_on_after(longest):
-        while True:
-            with trio.move_on_after(quiet) as silence:
-                await bell.rung()
-            if silence.cancelled_caught:
-                return

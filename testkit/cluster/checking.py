@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 
 from sentry_trio.kube.keys import ClusterKeys
-from sentry_trio.kube.review import TokenReviewer
 from sentry_trio.kube.session import Session, open_session
+from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import TokenChecker, audiences
 from sentry_trio.kube.verifier import LocalVerifier
 from testkit.authorities import wall_clock

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
-from sentry_trio.kube.watching import Event
+from sentry_trio.kube.watch_stream import Event
 
 PODS = "/api/v1/pods"
 CONFIGURATIONS = "/apis/dapr.io/v1alpha1/configurations"

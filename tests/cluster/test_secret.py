@@ -222,7 +222,7 @@ async def test_watches_survive_a_restart_and_a_compaction(installation: Installa
 async def test_with_the_rights_of_daprs_own_chart_there_are_looks(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentry_trio.kube.following.POLL", 0.5)
+    monkeypatch.setattr("sentry_trio.kube.object_watch.POLL", 0.5)
     await installation.write(parts_of(OLD))
     async with installation.session(role=DAPR_ROLE) as session:
         store = store_over(session, installation)

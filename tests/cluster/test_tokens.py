@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError, NotPermittedError
 from sentry_trio.kube.keys import ClusterKeys
-from sentry_trio.kube.review import TokenReviewer
+from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.kube.verifier import LocalVerifier
 from testkit.authorities import wall_clock

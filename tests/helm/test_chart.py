@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sentry_trio.kube.rights import Right, needed_rights, useful_rights
+from sentry_trio.kube.access_review import Permission, optional_permissions, required_permissions
 from sentry_trio.settings.options import Mode, parse_options
 from testkit.helm import schemas, values
 from testkit.helm.chart import CHART, NAMESPACE, Helm, HelmError, Manifest, Rendered
@@ -158,16 +158,16 @@ def test_rights_are_those_that_the_process_asks_for(helm: Helm) -> None:
         *_granted(rendered.named("ClusterRole"), namespace=""),
     }
     wanted = {
-        *needed_rights(NAMESPACE, bundle="dapr-trust-bundle", configuration="daprsystem"),
-        *useful_rights(NAMESPACE, bundle="dapr-trust-bundle"),
+        *required_permissions(NAMESPACE, bundle="dapr-trust-bundle", configuration="daprsystem"),
+        *optional_permissions(NAMESPACE, bundle="dapr-trust-bundle"),
     }
     # What is granted everywhere need not be granted again in a namespace.
-    assert granted == wanted - {Right("get", "dapr.io", "configurations", NAMESPACE, "daprsystem")}
+    assert granted == wanted - {Permission("get", "dapr.io", "configurations", NAMESPACE, "daprsystem")}
 
 
-def _granted(role: Manifest, *, namespace: str) -> set[Right]:
+def _granted(role: Manifest, *, namespace: str) -> set[Permission]:
     return {
-        Right(verb, group, resource, namespace, name)
+        Permission(verb, group, resource, namespace, name)
         for rule in role["rules"]
         for verb in rule["verbs"]
         for group in rule["apiGroups"]

@@ -143,8 +143,8 @@ for module in pkgutil.walk_packages(sentry_trio.__path__, "sentry_trio."):
     if not module.name.endswith("__main__"):
         __import__(module.name)
         print(module.name)
-from sentry_trio.kube import library
-library.load()
+from sentry_trio.kube import client_config
+client_config.load()
 import ctypes, pathlib
 for path in sorted(pathlib.Path("/").rglob("*.so")):
     ctypes.CDLL(str(path))  # what a library needs is there, whether or not somebody imports it

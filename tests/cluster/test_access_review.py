@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from sentry_trio.errors import ApiRefusedError
-from sentry_trio.kube.rights import PATH, MissingRightsError, check_rights, missing_rights, needed_rights, useful_rights
+from sentry_trio.kube.access_review import (
+    PATH,
+    MissingPermissionsError,
+    check_permissions,
+    missing_permissions,
+    optional_permissions,
+    required_permissions,
+)
 from testkit.cluster.admin import Manifest
 from testkit.cluster.cluster import Cluster
 from testkit.cluster.installing import CLUSTER_ROLE, DAPR_ROLE, NAME, ROLE, eventually, install
@@ -23,11 +30,11 @@ async def missing(
 ) -> list[str]:
     installation = await install(cluster, namespace, directory)
     rights = (
-        *needed_rights(namespace, bundle=NAME, configuration="daprsystem"),
-        *useful_rights(namespace, bundle=NAME),
+        *required_permissions(namespace, bundle=NAME, configuration="daprsystem"),
+        *optional_permissions(namespace, bundle=NAME),
     )
     async with installation.session(role=role, cluster_role=cluster_role) as session:
-        return [str(right) for right in await missing_rights(session, rights)]
+        return [str(right) for right in await missing_permissions(session, rights)]
 
 
 async def test_the_chart_grants_all(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
@@ -65,7 +72,7 @@ async def test_a_cluster_that_forbids_the_check_is_one_warning(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     installation = await install(cluster, namespace, tmp_path)
-    needed = needed_rights(namespace, bundle=NAME, configuration="daprsystem")
+    needed = required_permissions(namespace, bundle=NAME, configuration="daprsystem")
     async with installation.session(role=ROLE, cluster_role=()) as session, without_basic_user(cluster):
 
         async def is_forbidden() -> bool:
@@ -76,7 +83,7 @@ async def test_a_cluster_that_forbids_the_check_is_one_warning(
 
         await eventually(is_forbidden)  # the API server takes a moment to notice
         with capture_logs() as lines:
-            await check_rights(session, needed, useful_rights(namespace, bundle=NAME))
+            await check_permissions(session, needed, optional_permissions(namespace, bundle=NAME))
     ((level, text),) = [(line["log_level"], line["event"]) for line in lines]
     assert level == "warning"
     assert text.startswith("cannot check 15 of 15 Kubernetes permissions, continuing without: ")
@@ -85,16 +92,18 @@ async def test_a_cluster_that_forbids_the_check_is_one_warning(
 
 async def test_what_is_missing_is_fatal_or_a_warning(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     installation = await install(cluster, namespace, tmp_path)
-    needed = needed_rights(namespace, bundle=NAME, configuration="daprsystem")
+    needed = required_permissions(namespace, bundle=NAME, configuration="daprsystem")
     async with installation.session(role=DAPR_ROLE, cluster_role=CLUSTER_ROLE[:2]) as session:
-        with pytest.raises(MissingRightsError, match=r"rights: get pods, list pods, watch pods \(ClusterRole dapr-se"):
-            await check_rights(session, needed, useful_rights(namespace, bundle=NAME))
+        with pytest.raises(
+            MissingPermissionsError, match=r"rights: get pods, list pods, watch pods \(ClusterRole dapr-se"
+        ):
+            await check_permissions(session, needed, optional_permissions(namespace, bundle=NAME))
         await cluster.grant(namespace, "dapr-sentry", CLUSTER_ROLE[2:], everywhere=True)
 
         async def are_granted() -> bool:
-            return not await missing_rights(session, needed)
+            return not await missing_permissions(session, needed)
 
         await eventually(are_granted)  # the API server takes a moment to notice
         with capture_logs() as lines:
-            await check_rights(session, needed, useful_rights(namespace, bundle=NAME))
+            await check_permissions(session, needed, optional_permissions(namespace, bundle=NAME))
     assert [line["log_level"] for line in lines] == ["warning"]

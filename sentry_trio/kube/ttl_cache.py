@@ -7,7 +7,7 @@ import trio
 V = TypeVar("V")
 
 
-class Recent(Generic[V]):
+class TtlCache(Generic[V]):
     """Keeps values for some seconds, by keys that tell nothing.
 
     Args:

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
-from sentry_trio.kube.review import TokenReviewer
+from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import Caller
 from testkit.kube.fake_review import AUDIENCES, UID, FakeApi, Signer, Status, good, wall
 from testkit.log_capture import capture_logs

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
-from sentry_trio.kube.retrying import persist
+from sentry_trio.kube.retry import retry
 from testkit.kube.fakes import refused, unavailable
 
 
@@ -20,7 +20,7 @@ async def test_an_answer_is_handed_on(autojump_clock: MockClock) -> None:
             raise failure
         return 7
 
-    assert await persist(attempt) == 7
+    assert await retry(attempt) == 7
     assert 3.15 <= trio.current_time() <= 3.3
 
 
@@ -32,7 +32,7 @@ async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock) -> 
         raise refused(403, "Forbidden")
 
     with pytest.raises(ApiRefusedError):
-        await persist(attempt)
+        await retry(attempt)
     assert times == [0]
 
 
@@ -45,7 +45,7 @@ async def test_patience_ends(autojump_clock: MockClock, retry_after: float | Non
         raise ApiUnavailableError(f"{len(times)}", retry_after=retry_after)
 
     with pytest.raises(ApiUnavailableError, match=str(attempts)):
-        await persist(attempt, patience=0.72)
+        await retry(attempt, patience=0.72)
     assert len(times) == attempts
     if retry_after is None:
         assert all(later - earlier >= 0.05 for earlier, later in itertools.pairwise(times))

@@ -1,13 +1,13 @@
 """Following single objects: tells when what they hold is no longer what is known."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn, TypeVar
 
 import trio
 
 from sentry_trio.backoff import Backoff
+from sentry_trio.debouncer import Debouncer
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.watch_health import WatchHealth
@@ -33,7 +33,7 @@ Content = TypeVar("Content")
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class WatchedObject:
     """One object.
 
     Attributes:
@@ -50,23 +50,9 @@ class Followed:
         return f"{self.collection}/{self.name}"
 
 
-class _Bell:
-    """Remembers, once, that it was rung."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[None](1)
-
-    def ring(self) -> None:
-        with suppress(trio.WouldBlock):  # it is ringing already
-            self._send.send_nowait(None)
-
-    async def rung(self) -> None:
-        await self._receive.receive()
-
-
-async def follow(
+async def watch_objects(
     api: Api,
-    objects: Sequence[Followed],
+    objects: Sequence[WatchedObject],
     *,
     look: Callable[[], Awaitable[Content]],
     known: Content,
@@ -98,31 +84,36 @@ async def follow(
 
     Cancellation: at once.
     """
-    bell = _Bell()
+    debouncer = Debouncer(quiet=QUIET, longest=LONGEST)
     async with trio.open_nursery() as nursery:
         for each in objects:
-            await nursery.start(_hear, api, each, bell, nursery)
+            await nursery.start(_hear, api, each, debouncer, nursery)
         task_status.started()
-        bell.ring()
-        await _report(bell, look, known, changed)
+        debouncer.signal()
+        await _report(debouncer, look, known, changed)
     raise AssertionError("reporting never ends")  # for the type checker, which knows that nurseries may swallow
 
 
 async def _hear(
-    api: Api, followed: Followed, bell: _Bell, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
+    api: Api,
+    watched: WatchedObject,
+    debouncer: Debouncer,
+    nursery: trio.Nursery,
+    *,
+    task_status: trio.TaskStatus[None],
 ) -> None:
     """Watches one object by its name and rings for whatever happens to it."""
     # Version 0 begins at whatever the API server has in its cache, and no version is too old. Without a version it
     # first waits until its cache has all that etcd has. With an etcd before 3.4.31 or 3.5.13 it cannot find that out
     # while nothing is written, and ends each watch with 504 after 3 s.
     query = {
-        "fieldSelector": f"metadata.name={followed.name}",
+        "fieldSelector": f"metadata.name={watched.name}",
         "resourceVersion": "0",
         "timeoutSeconds": str(WATCH_SECONDS),
     }
     health = WatchHealth(
-        f"the watch of {followed.path} keeps failing, changes are noticed late",
-        f"watching {followed.path} again",
+        f"the watch of {watched.path} keeps failing, changes are noticed late",
+        f"watching {watched.path} again",
         nursery,
     )
     backoff = Backoff(first=0.25)
@@ -133,25 +124,25 @@ async def _hear(
         pause = None
         try:
             with trio.move_on_after(WATCH_SECONDS + POLL):
-                async with api.watch(followed.collection, query) as events:
+                async with api.watch(watched.collection, query) as events:
                     if not started:
                         started = True
                         task_status.started()
                     refusal = None
-                    bell.ring()  # for what happened while nobody listened
+                    debouncer.signal()  # for what happened while nobody listened
                     with health.established():
                         async for _ in events:
-                            bell.ring()
+                            debouncer.signal()
         except ApiUnavailableError as error:
             health.failed(error)
         except ApiRefusedError as error:
-            bell.ring()
+            debouncer.signal()
             if error.status == 410:
-                _log.debug(f"the watch of {followed.path} came too late: {error}")
+                _log.debug(f"the watch of {watched.path} came too late: {error}")
             else:
                 # Soon at first: an API server that has just begun refuses for a moment what it grants from then on.
                 if refusal is None:
-                    _log.warning(f"cannot watch {followed.path}, looking every {POLL:.0f} s instead: {error}")
+                    _log.warning(f"cannot watch {watched.path}, looking every {POLL:.0f} s instead: {error}")
                 pause = refusal = min(1.0 if refusal is None else 2 * refusal, POLL)
         if not started:
             started = True
@@ -162,15 +153,15 @@ async def _hear(
 
 
 async def _report(
-    bell: _Bell,
+    debouncer: Debouncer,
     look: Callable[[], Awaitable[Content]],
     known: Content,
     changed: Callable[[], Awaitable[None]],
 ) -> NoReturn:
     backoff = Backoff()
     while True:
-        await bell.rung()
-        await _calm(bell)
+        await debouncer.wait_signal()
+        await debouncer.wait_quiet()
         try:
             present = await look()
             if present != known:
@@ -178,17 +169,7 @@ async def _report(
                 known = present
         except ApiUnavailableError as error:
             _log.debug(f"cannot tell yet what has changed: {error}")
-            bell.ring()
+            debouncer.signal()
             await trio.sleep(backoff.next())
         else:
             backoff.reset()
-
-
-async def _calm(bell: _Bell) -> None:
-    """Waits until no event came for `QUIET` seconds, `LONGEST` seconds at most."""
-    with trio.move_on_after(LONGEST):
-        while True:
-            with trio.move_on_after(QUIET) as silence:
-                await bell.rung()
-            if silence.cancelled_caught:
-                return

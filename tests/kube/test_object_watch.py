@@ -4,11 +4,11 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError
-from sentry_trio.kube.following import Followed, follow
+from sentry_trio.kube.object_watch import WatchedObject, watch_objects
 from testkit.kube.fakes import SECRET, FakeApi, Fault, installed
 from testkit.log_capture import capture_logs
 
-FOLLOWED = Followed(SECRET.rpartition("/")[0], "dapr-trust-bundle")
+FOLLOWED = WatchedObject(SECRET.rpartition("/")[0], "dapr-trust-bundle")
 TOO_LARGE = "504 Timeout: Too large resource version"
 
 
@@ -21,7 +21,7 @@ async def follow_for(api: FakeApi, seconds: float) -> list[tuple[str, str]]:
         raise AssertionError("nothing changes")
 
     with capture_logs() as lines, trio.move_on_after(seconds):
-        await follow(api, [FOLLOWED], look=look, known="the same", changed=changed)
+        await watch_objects(api, [FOLLOWED], look=look, known="the same", changed=changed)
     return [(str(line["log_level"]), str(line["event"])) for line in lines if line["log_level"] != "debug"]
 
 

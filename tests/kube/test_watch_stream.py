@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentry_trio.errors import ApiUnavailableError
-from sentry_trio.kube import watching
-from sentry_trio.kube.watching import EventLines
+from sentry_trio.kube import watch_stream
+from sentry_trio.kube.watch_stream import EventLines
 
 
 @given(st.lists(st.text()), st.lists(st.integers(0, 200)))
@@ -35,7 +35,7 @@ def test_what_is_no_event(line: bytes) -> None:
 
 
 def test_events_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LONGEST_EVENT", 100)
+    monkeypatch.setattr(watch_stream, "LONGEST_EVENT", 100)
     lines = EventLines()
     assert lines.feed(b" " * 100) == []
     with pytest.raises(ApiUnavailableError, match="more than 100 bytes"):

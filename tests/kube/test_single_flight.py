@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.errors import ApiUnavailableError
-from sentry_trio.kube.flights import SingleFlight
+from sentry_trio.kube.single_flight import SingleFlight
 
 
 class Question:

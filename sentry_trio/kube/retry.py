@@ -14,7 +14,7 @@ PATIENCE: Final = 30.0
 """Seconds after which the next failure is final: longer than an API server takes to be restarted."""
 
 
-async def persist(attempt: Callable[[], Awaitable[T]], *, patience: float = PATIENCE) -> T:
+async def retry(attempt: Callable[[], Awaitable[T]], *, patience: float = PATIENCE) -> T:
     """The answer of the first attempt that does not fail with ApiUnavailableError.
 
     What failed may have been done all the same, e.g. when its answer was lost: an attempt that changes something has

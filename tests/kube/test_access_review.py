@@ -8,26 +8,26 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
-from sentry_trio.kube.rights import (
-    MissingRightsError,
-    Right,
-    check_rights,
-    missing_rights,
-    needed_rights,
-    useful_rights,
+from sentry_trio.kube.access_review import (
+    MissingPermissionsError,
+    Permission,
+    check_permissions,
+    missing_permissions,
+    optional_permissions,
+    required_permissions,
 )
 from testkit.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
 from testkit.log_capture import Line, capture_logs
 
-NEEDED = needed_rights(NAMESPACE, bundle="dapr-trust-bundle", configuration="daprsystem")
-USEFUL = useful_rights(NAMESPACE, bundle="dapr-trust-bundle")
-UPDATE = Right("update", "", "secrets", NAMESPACE, "dapr-trust-bundle")
-PODS = Right("list", "", "pods")
-REVIEWS = Right("create", "authentication.k8s.io", "tokenreviews")
-EVENTS = Right("create", "", "events", NAMESPACE)
+NEEDED = required_permissions(NAMESPACE, bundle="dapr-trust-bundle", configuration="daprsystem")
+USEFUL = optional_permissions(NAMESPACE, bundle="dapr-trust-bundle")
+UPDATE = Permission("update", "", "secrets", NAMESPACE, "dapr-trust-bundle")
+PODS = Permission("list", "", "pods")
+REVIEWS = Permission("create", "authentication.k8s.io", "tokenreviews")
+EVENTS = Permission("create", "", "events", NAMESPACE)
 
 
-def server_without(*rights: Right) -> FakeApi:
+def server_without(*rights: Permission) -> FakeApi:
     api = FakeApi(pause=1)
     denied = [
         {
@@ -62,7 +62,7 @@ def lines() -> Iterator[list[Line]]:
         (EVENTS, "create events in dapr-system", "Role dapr-sentry in dapr-system"),
     ],
 )
-def test_a_right_in_words(right: Right, text: str, role: str) -> None:
+def test_a_right_in_words(right: Permission, text: str, role: str) -> None:
     assert str(right) == text
     assert right.role == role
 
@@ -76,31 +76,31 @@ def test_what_is_needed_and_useful() -> None:
 
 async def test_all_are_asked_for_at_once(autojump_clock: MockClock) -> None:
     api = server_without()
-    assert await missing_rights(api, NEEDED + USEFUL) == []
+    assert await missing_permissions(api, NEEDED + USEFUL) == []
     assert trio.current_time() == 1
     assert len(api.requests) == len(NEEDED + USEFUL)
 
 
 async def test_what_is_missing_is_named_in_order(autojump_clock: MockClock) -> None:
     api = server_without(REVIEWS, UPDATE, PODS)
-    assert await missing_rights(api, NEEDED) == [right for right in NEEDED if right in {UPDATE, PODS, REVIEWS}]
+    assert await missing_permissions(api, NEEDED) == [right for right in NEEDED if right in {UPDATE, PODS, REVIEWS}]
 
 
 async def test_failures_that_pass_are_waited_for(autojump_clock: MockClock) -> None:
     api = server_without(PODS)
     api.faults.append(Fault("create", "selfsubject", unavailable(), left=20))
-    assert await missing_rights(api, NEEDED) == [PODS]
+    assert await missing_permissions(api, NEEDED) == [PODS]
 
 
 async def test_an_api_server_that_cannot_be_asked_is_told(autojump_clock: MockClock) -> None:
     api = server_without()
     api.down = True
     with pytest.raises(ApiUnavailableError):
-        await missing_rights(api, NEEDED)
+        await missing_permissions(api, NEEDED)
     api.down = False
     api.faults.append(Fault("create", "selfsubject", refused(401, "Unauthorized")))
     with pytest.raises(ApiRefusedError):
-        await missing_rights(api, NEEDED)
+        await missing_permissions(api, NEEDED)
 
 
 @pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (404, "NotFound"), (405, "MethodNotAllowed")])
@@ -109,7 +109,7 @@ async def test_permissions_that_cannot_be_checked_are_one_warning(
 ) -> None:
     api = server_without(REVIEWS)
     api.faults.append(Fault("create", "selfsubject", refused(status, reason), left=float("inf")))
-    await check_rights(api, NEEDED, USEFUL)
+    await check_permissions(api, NEEDED, USEFUL)
     ((level, text),) = [(line["log_level"], line["event"]) for line in lines]
     assert level == "warning"
     number = len(NEEDED + USEFUL)
@@ -126,14 +126,14 @@ async def test_permissions_known_to_be_missing_are_an_error_beside_unknown_ones(
 
     api = Partial()
     api.allowed = server_without(UPDATE, PODS, REVIEWS).allowed
-    with pytest.raises(MissingRightsError) as caught:
-        await check_rights(api, NEEDED, USEFUL)
+    with pytest.raises(MissingPermissionsError) as caught:
+        await check_permissions(api, NEEDED, USEFUL)
     assert caught.value.missing == (UPDATE, REVIEWS)
 
 
 async def test_one_line_names_all_that_is_missing_and_who_grants_it(autojump_clock: MockClock) -> None:
-    with pytest.raises(MissingRightsError) as caught:
-        await check_rights(server_without(UPDATE, PODS, REVIEWS, EVENTS), NEEDED, USEFUL)
+    with pytest.raises(MissingPermissionsError) as caught:
+        await check_permissions(server_without(UPDATE, PODS, REVIEWS, EVENTS), NEEDED, USEFUL)
     assert caught.value.missing == (UPDATE, PODS, REVIEWS)
     assert str(caught.value) == (
         "missing Kubernetes rights: update secrets dapr-trust-bundle in dapr-system (Role dapr-sentry in dapr-system); "
@@ -143,7 +143,7 @@ async def test_one_line_names_all_that_is_missing_and_who_grants_it(autojump_clo
 
 
 async def test_what_is_only_useful_is_a_warning(autojump_clock: MockClock, lines: list[Line]) -> None:
-    await check_rights(server_without(EVENTS), NEEDED, USEFUL)
+    await check_permissions(server_without(EVENTS), NEEDED, USEFUL)
     assert [(line["log_level"], line["event"]) for line in lines] == [
         ("warning", WARNING),
     ]
@@ -156,7 +156,7 @@ WARNING = (
 
 
 async def test_with_all_rights_nothing_is_said(autojump_clock: MockClock, lines: list[Line]) -> None:
-    await check_rights(server_without(), NEEDED, USEFUL)
+    await check_permissions(server_without(), NEEDED, USEFUL)
     assert lines == []
 
 
@@ -166,4 +166,4 @@ async def test_only_a_clear_yes_counts(autojump_clock: MockClock, status: object
         async def create(self, path: str, body: object) -> dict[str, object]:
             return {"status": status}
 
-    assert await missing_rights(Odd(), [PODS]) == [PODS]
+    assert await missing_permissions(Odd(), [PODS]) == [PODS]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
-from sentry_trio.kube.answers import error_of, error_of_event
+from sentry_trio.kube.api_errors import error_of, error_of_event
 
 FORBIDDEN = {"kind": "Status", "message": 'cannot list resource "pods"', "reason": "Forbidden", "code": 403}
 

@@ -14,9 +14,9 @@ import trio
 from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
 from sentry_trio.kube.claims import encode_token, read_claims
-from sentry_trio.kube.flights import SingleFlight
-from sentry_trio.kube.recent import Recent
+from sentry_trio.kube.single_flight import SingleFlight
 from sentry_trio.kube.tokens import Caller, caller_of, read_subject, wrong_audience
+from sentry_trio.kube.ttl_cache import TtlCache
 from sentry_trio.telemetry.logs import get_logger
 
 PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -85,8 +85,8 @@ class TokenReviewer:
         self._now = now
         self._room = trio.CapacityLimiter(concurrency)
         self._flights = SingleFlight[Caller | _Refusal]()
-        self._accepted = Recent[Caller](seconds=ACCEPTED_SECONDS, limit=kept)
-        self._refused = Recent[_Refusal](seconds=REFUSED_SECONDS, limit=kept)
+        self._accepted = TtlCache[Caller](seconds=ACCEPTED_SECONDS, limit=kept)
+        self._refused = TtlCache[_Refusal](seconds=REFUSED_SECONDS, limit=kept)
         self._condition = condition or Conditions().condition("token-reviews")
         self._asked_at = -math.inf
 

@@ -9,7 +9,7 @@ import trio
 
 from sentry_trio.errors import ApiRefusedError, SentryError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.retrying import PATIENCE, persist
+from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.telemetry.logs import get_logger
 
 PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -21,7 +21,7 @@ _log: Final = get_logger("dapr.sentry")
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
+class Permission:
     """A verb on a kind of object.
 
     Attributes:
@@ -51,14 +51,14 @@ class Right:
         return f"Role dapr-sentry in {self.namespace}" if self.namespace else "ClusterRole dapr-sentry"
 
 
-class MissingRightsError(SentryError):
+class MissingPermissionsError(SentryError):
     """Rights that this process cannot do without.
 
     Attributes:
         missing: those.
     """
 
-    def __init__(self, missing: Collection[Right]) -> None:
+    def __init__(self, missing: Collection[Permission]) -> None:
         self.missing = tuple(missing)
         super().__init__(
             f"missing Kubernetes rights: {_by_role(missing)}; install or upgrade the chart, which grants them to "
@@ -66,7 +66,7 @@ class MissingRightsError(SentryError):
         )
 
 
-def needed_rights(namespace: str, *, bundle: str, configuration: str) -> tuple[Right, ...]:
+def required_permissions(namespace: str, *, bundle: str, configuration: str) -> tuple[Permission, ...]:
     """What kubernetes mode cannot do without: all of it is granted by Dapr's own chart as well.
 
     Args:
@@ -75,18 +75,18 @@ def needed_rights(namespace: str, *, bundle: str, configuration: str) -> tuple[R
         configuration: name of the Configuration.
     """
     return (
-        Right("get", "", "secrets", namespace, bundle),
-        Right("update", "", "secrets", namespace, bundle),
-        Right("get", "", "configmaps", namespace, bundle),
-        Right("update", "", "configmaps", namespace, bundle),
-        Right("get", "dapr.io", "configurations", namespace, configuration),
-        *(Right(verb, "dapr.io", "configurations") for verb in ("get", "list", "watch")),
-        *(Right(verb, "", "pods") for verb in ("get", "list", "watch")),
-        Right("create", "authentication.k8s.io", "tokenreviews"),
+        Permission("get", "", "secrets", namespace, bundle),
+        Permission("update", "", "secrets", namespace, bundle),
+        Permission("get", "", "configmaps", namespace, bundle),
+        Permission("update", "", "configmaps", namespace, bundle),
+        Permission("get", "dapr.io", "configurations", namespace, configuration),
+        *(Permission(verb, "dapr.io", "configurations") for verb in ("get", "list", "watch")),
+        *(Permission(verb, "", "pods") for verb in ("get", "list", "watch")),
+        Permission("create", "authentication.k8s.io", "tokenreviews"),
     )
 
 
-def useful_rights(namespace: str, *, bundle: str) -> tuple[Right, ...]:
+def optional_permissions(namespace: str, *, bundle: str) -> tuple[Permission, ...]:
     """What kubernetes mode is better with: changes are seen at once and not by polling, and Events are recorded.
 
     Dapr's own chart grants no watch of the Secret and no Events.
@@ -96,13 +96,15 @@ def useful_rights(namespace: str, *, bundle: str) -> tuple[Right, ...]:
         bundle: name of the Secret and the ConfigMap.
     """
     return (
-        Right("watch", "", "secrets", namespace, bundle),
-        Right("watch", "", "configmaps", namespace, bundle),
-        Right("create", "", "events", namespace),
+        Permission("watch", "", "secrets", namespace, bundle),
+        Permission("watch", "", "configmaps", namespace, bundle),
+        Permission("create", "", "events", namespace),
     )
 
 
-async def missing_rights(api: Api, needed: Iterable[Right], *, patience: float = PATIENCE) -> list[Right]:
+async def missing_permissions(
+    api: Api, needed: Iterable[Permission], *, patience: float = PATIENCE
+) -> list[Permission]:
     """Returns the permissions that this process does not have (SelfSubjectAccessReview), in the order given.
 
     All are asked for at once. By default every authenticated account may ask; a cluster can take that away, or lack
@@ -120,13 +122,13 @@ async def missing_rights(api: Api, needed: Iterable[Right], *, patience: float =
     Cancellation: at once.
     """
     rights = list(needed)
-    allowed: dict[Right, bool] = {}
+    allowed: dict[Permission, bool] = {}
     unknown: list[ApiRefusedError] = []
     failures: list[SentryError] = []
 
-    async def ask(right: Right) -> None:
+    async def ask(right: Permission) -> None:
         try:
-            allowed[right] = await persist(partial(_is_allowed, api, right), patience=patience)
+            allowed[right] = await retry(partial(_is_allowed, api, right), patience=patience)
         except SentryError as error:
             if isinstance(error, ApiRefusedError) and error.status in _UNCHECKABLE:
                 unknown.append(error)
@@ -147,8 +149,8 @@ async def missing_rights(api: Api, needed: Iterable[Right], *, patience: float =
     return [right for right in rights if not allowed.get(right, True)]
 
 
-async def check_rights(
-    api: Api, needed: Iterable[Right], useful: Iterable[Right], *, patience: float = PATIENCE
+async def check_permissions(
+    api: Api, needed: Iterable[Permission], useful: Iterable[Permission], *, patience: float = PATIENCE
 ) -> None:
     """Makes sure of what is needed, and warns of what would be useful.
 
@@ -156,25 +158,25 @@ async def check_rights(
         api: the API server.
         needed: what cannot be done without.
         useful: what can.
-        patience: as in `missing_rights`.
+        patience: as in `missing_permissions`.
 
     Raises:
-        MissingRightsError: something that is needed is missing; one line with all of it, and who grants it.
-        ApiUnavailableError, ApiRefusedError: as `missing_rights`.
+        MissingPermissionsError: something that is needed is missing; one line with all of it, and who grants it.
+        ApiUnavailableError, ApiRefusedError: as `missing_permissions`.
 
     Cancellation: at once.
     """
     wanted = tuple(needed)
-    missing = await missing_rights(api, (*wanted, *useful), patience=patience)
+    missing = await missing_permissions(api, (*wanted, *useful), patience=patience)
     if fatal := [right for right in missing if right in wanted]:
-        raise MissingRightsError(fatal)
+        raise MissingPermissionsError(fatal)
     if missing:
         _log.warning(
             f"doing without these Kubernetes rights, which the chart of this release grants: {_by_role(missing)}"
         )
 
 
-async def _is_allowed(api: Api, right: Right) -> bool:
+async def _is_allowed(api: Api, right: Permission) -> bool:
     attributes = {
         "verb": right.verb,
         "group": right.group,
@@ -192,7 +194,7 @@ async def _is_allowed(api: Api, right: Right) -> bool:
     return isinstance(status, dict) and status.get("allowed") is True
 
 
-def _by_role(rights: Iterable[Right]) -> str:
+def _by_role(rights: Iterable[Permission]) -> str:
     by_role: dict[str, list[str]] = {}
     for right in rights:
         by_role.setdefault(right.role, []).append(str(right))
