@@ -117,6 +117,7 @@ async def serve(
     ledger = _Ledger(metrics, options.mode, now)
     health = ledger.health
     async with AsyncExitStack() as outer:
+        outer.enter_context(metrics.event_loop())
         health_port = await outer.enter_async_context(_health_server(options, health))
         metrics_port = await outer.enter_async_context(_metrics_server(options, metrics, health))
         ledger.publish, oidc_port = await outer.enter_async_context(_oidc(options, metrics, health))

@@ -6,11 +6,13 @@ number of series grow.
 """
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Literal, get_args
 
+import trio
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
@@ -27,6 +29,7 @@ from sentry_trio.telemetry.authority_metrics import (
     ServerCertificateFailure,
 )
 from sentry_trio.telemetry.call_metrics import CallMetrics, Shed, SignFailure, Stage
+from sentry_trio.telemetry.event_loop import EventLoopMonitor
 from sentry_trio.telemetry.logs import dropped_lines
 from sentry_trio.telemetry.registry import Registry
 
@@ -115,6 +118,8 @@ class Metrics(AuthorityMetrics, CallMetrics):
             "Decisions on signing requests that could not be written to the audit log.",
         )
         registry.register(_DroppedLines())
+        self._event_loop = EventLoopMonitor(elapsed)
+        registry.register(self._event_loop)
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything as it is now, in the Prometheus text format 0.0.4, and the content type to send it with.
@@ -122,6 +127,15 @@ class Metrics(AuthorityMetrics, CallMetrics):
         OpenMetrics is not negotiated: Dapr Sentry does not speak it either, and scrapers get the same series under it.
         """
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    @contextmanager
+    def event_loop(self) -> Iterator[None]:
+        """Measures the turns of the event loop that runs the block, for as long as it lasts."""
+        trio.lowlevel.add_instrument(self._event_loop)
+        try:
+            yield
+        finally:
+            trio.lowlevel.remove_instrument(self._event_loop)
 
     def oidc_answered(self, path: OidcPath, status: int) -> None:
         """Counts an answer of the OIDC server with an HTTP status; invalid HTTP is not counted."""

@@ -25,6 +25,7 @@ from .mesh import (
     reloads,
     rising,
     shed,
+    turns,
 )
 
 
@@ -212,6 +213,8 @@ CASES: Final[tuple[Case, ...]] = (
     case("some calls are shed", "SentryShedding", series=shed(rising(5))),
     case("half of all calls are shed", "SentryOverloaded", series=shed(rising(60))),
     case("a mesh has started at once", series=shed("0+0x76 300+0x40")),
+    case("a replica stops again and again", "SentryEventLoopBlocked", series=turns(short=3000, long=2)),
+    case("a replica stops from time to time", series=turns(short=3000, long=0.5)),
     case(
         "connections are refused",
         "SentryConnectionsRefused",

@@ -85,7 +85,7 @@ def _healthy(replica: str, digest: str) -> dict[str, str]:
         told[f'sentry_jwks_refreshes_total{{outcome="{outcome}"}}'] = rising(0)
         told[f'sentry_oidc_tls_reloads_total{{outcome="{outcome}"}}'] = rising(0)
     told["sentry_jwt_key_rotation_failures_total"] = rising(0)
-    told |= _durations(quick=30)
+    told |= _durations(quick=30) | _turns(short=6000)
     return {named(series, replica): values for series, values in told.items()}
 
 
@@ -95,6 +95,19 @@ def _durations(*, quick: float, slow: float = 0) -> dict[str, str]:
     counts = {"0.0025": 0, "0.005": quick, "1.0": quick, "2.5": quick + slow, "+Inf": quick + slow}
     told = {f'{name}_bucket{{outcome="success",le="{le}"}}': rising(count) for le, count in counts.items()}
     return told | {f'{name}_count{{outcome="success"}}': rising(quick + slow)}
+
+
+def _turns(*, short: float, long: float = 0) -> dict[str, str]:
+    """Turns of the event loop between two scrapes: of up to 1 ms, and of 0.25 to 0.5 s."""
+    name = "sentry_event_loop_turn_duration_seconds"
+    counts = {"0.001": short, "0.25": short, "0.5": short + long, "+Inf": short + long}
+    told = {f'{name}_bucket{{le="{le}"}}': rising(count) for le, count in counts.items()}
+    return told | {f"{name}_count": rising(short + long)}
+
+
+def turns(*, short: float, long: float) -> dict[str, str]:
+    """Turns of the first replica."""
+    return {named(series): values for series, values in _turns(short=short, long=long).items()}
 
 
 def calls(*, quick: float, slow: float) -> dict[str, str]:
