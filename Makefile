@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run image image-tree test unit lint types drift format lock protos test-matrix bench bench-cluster soak hostile demo fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
+.PHONY: help run image image-tree test unit test-soak lint types drift format lock protos test-matrix bench bench-cluster soak hostile demo fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,13 +29,20 @@ image-tree: $(VENV)/.run ## Make the container image's files in build/image, wit
 	$(BIN)/python -m image packages build/packages
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python -m image tree build/packages build/image
 
-test: lint types drift unit ## Install, then check style, types and generated files, and run the tests; CI also runs test-dapr and docs
+test: lint types drift unit ## Install, then check style, types and generated files, and run the tests; CI also runs test-soak, test-dapr and docs
 
-unit: $(VENV)/.dev ## Run the tests with branch coverage
+# A worker for each processor; each takes a module of tests at a time, in the order in which they were collected.
+PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
+
+unit: $(VENV)/.dev ## Run the tests with branch coverage, in parallel; then those that measure the machine, alone
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	$(BIN)/python -m coverage run -m pytest $(PARALLEL) -m "not soak and not alone" $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -m "alone and not soak" $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+test-soak: $(VENV)/.dev ## Repeat what `make test` shows a few times: swaps, floods, cancellation at every step, mutants
+	$(BIN)/python -m pytest $(PARALLEL) -m soak $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

@@ -6,9 +6,11 @@ that package.
 
     processes       `sentry-trio` as a process of its own: free ports, its log, signals, exit code
     subject         the same, up and serving, with health and metrics read over HTTP
+    command_line    commands of `sentry-trio` in this process
     authorities     trust bundles and CSRs in memory; a whole application served in this process
     credentials     issuer credentials on disk, replaced as the kubelet replaces a volume
     ports           free ports for programs that cannot report theirs
+    locks           locks between the processes of a test run
     log_capture     log lines of a block of code
     leftovers       descriptors, tasks and threads left behind; cancellation after any number of steps
     crashing        saves that are killed at every file operation

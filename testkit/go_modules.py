@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testkit.locks import exclusively
+
 
 class UnavailableError(Exception):
     """A program cannot be built on this machine, through no fault of its own; the text says which, and why."""
@@ -62,14 +64,16 @@ class FetchedModule:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs `go` in the module's directory; what it complains of goes where this process's complaints go."""
-        done = subprocess.run(
-            [self.go, *arguments],
-            cwd=self.module.directory,
-            env={**os.environ, **self.module.variables},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        # Go uses all cores, and two builds at once would compile the same packages twice.
+        with exclusively("go"):
+            done = subprocess.run(
+                [self.go, *arguments],
+                cwd=self.module.directory,
+                env={**os.environ, **self.module.variables},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         if check and done.returncode != 0:
             raise AssertionError(f"go {' '.join(arguments)} failed: {done.stderr.strip()}")
         return done

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from testkit.locks import exclusively
+
 from . import container
 from .dockerfile import Stage, UnavailableError, build
 from .layers import LAYERS
@@ -21,7 +23,8 @@ def _made() -> tuple[Stage | str, object]:
     # Removed when the interpreter ends; beside the layers, so that files can be linked.
     directory = tempfile.TemporaryDirectory(prefix="image-", dir=LAYERS.parent)
     try:
-        return build(Path(directory.name), SOURCE_DATE_EPOCH=str(EPOCH)), directory
+        with exclusively("image"):
+            return build(Path(directory.name), SOURCE_DATE_EPOCH=str(EPOCH)), directory
     except UnavailableError as error:
         return str(error), None
 

@@ -128,7 +128,11 @@ def flipped(der: bytes, needle: bytes) -> bytes:
     return der[:at] + bytes([der[at] ^ 1]) + der[at + 1 :]
 
 
-@pytest.mark.parametrize("needle", [b"spiffe://td/ns/ns/app", b"a.svc", LEAF[-60:], EXPECTED.public_key_info])
+@pytest.mark.parametrize(
+    "needle",
+    [b"spiffe://td/ns/ns/app", b"a.svc", LEAF[-60:], EXPECTED.public_key_info],
+    ids=["SPIFFE ID", "DNS name", "signature", "public key"],
+)
 def test_a_turned_bit_is_noticed(needle: bytes) -> None:
     with pytest.raises(SigningError, match="the signed certificate "):
         check(flipped(LEAF, needle), EXPECTED)

@@ -105,6 +105,7 @@ OKP = member(generate_jwt_key("EdDSA", None))
         (key_set(member(kid="x")), "x", "x"),
         (key_set({**OTHER, "kid": "x"}, member(kid="x")), "x", "x"),
     ],
+    ids=range(8),  # its own would have the key's random ID
 )
 def test_a_key_set_that_has_the_key(jwks: bytes, key_id: str | None, kid: str) -> None:
     """Names and algorithms in the set do not matter, but for a name that was asked for."""

@@ -2,13 +2,13 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sentry_trio.cli.commands import COMMANDS
 from sentry_trio.settings.options import FLAGS
+from testkit.command_line import run_command
 
 # Presses Tab behind the last word: runs the completion function as bash does.
 PRESS = """
@@ -20,8 +20,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 
 def script(shell: str) -> str:
-    command = [sys.executable, "-m", "sentry_trio", "completion", shell]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    return run_command("completion", shell).stdout
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,9 @@ import pytest
 from sentry_trio import __version__
 from sentry_trio.cli.commands import COMMANDS
 from sentry_trio.settings.options import FLAGS
+from testkit.command_line import run_command
 
 NAMES = [command.name for command in COMMANDS]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sentry_trio", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 def shell(script: str) -> subprocess.CompletedProcess[str]:
@@ -36,14 +32,14 @@ def shell(script: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_a_command_that_does_not_exist_starts_nothing(word: str, message: str) -> None:
-    result = run(word, "--mode=standalone")
+    result = run_command(word, "--mode=standalone")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"sentry-trio: {message}\n'sentry-trio --help' lists the commands\n"
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["-help"], ["serve", "--help"], ["help"], ["help", "serve"]])
 def test_the_overview(arguments: list[str]) -> None:
-    result = run(*arguments)
+    result = run_command(*arguments)
     assert (result.returncode, result.stderr) == (0, "")
     assert "Usage:\n  sentry-trio [serve] [FLAGS]\n" in result.stdout
     for name in NAMES:
@@ -59,21 +55,21 @@ def test_the_overview(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in {"serve", "help"}])
 def test_the_help_text_of_a_command(name: str) -> None:
-    result = run(name, "--help")
+    result = run_command(name, "--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(f"usage: sentry-trio {name}")
-    assert run("help", name).stdout == result.stdout
+    assert run_command("help", name).stdout == result.stdout
 
 
 def test_help_for_a_mistyped_command() -> None:
-    result = run("help", "stauts")
+    result = run_command("help", "stauts")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.endswith("error: unknown command 'stauts'; did you mean status?\n")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mistyped_flag_of_a_command(name: str) -> None:
-    result = run(name, "--hlep")
+    result = run_command(name, "--hlep")
     assert (result.returncode, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
     assert "hlep" in result.stderr or "required" in result.stderr
@@ -81,9 +77,9 @@ def test_a_mistyped_flag_of_a_command(name: str) -> None:
 
 @pytest.mark.parametrize("word", ["version", "--version", "-version"])
 def test_version(word: str) -> None:
-    result = run(word)
+    result = run_command(word)
     assert (result.returncode, result.stdout, result.stderr) == (0, f"{__version__}\n", "")
-    assert run(word, "more").returncode == 2
+    assert run_command(word, "more").returncode == 2
 
 
 @pytest.mark.parametrize("arguments", ["--help", "completion bash", "audit --help", "version"])

@@ -1,5 +1,6 @@
 """`sentry-trio request` against a real process, and its files against OpenSSL."""
 
+import shutil
 import signal
 import socket
 import ssl
@@ -7,26 +8,36 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
 from testkit.authorities import made_bundle
-from tests.cli.conftest import Start
+from testkit.command_line import run_command
+from testkit.processes import sentry_process
 
 _PEM = b"-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n"
 
 
 def request(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sentry_trio", "request", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run_command("request", *arguments)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A process that serves; the directory of its credentials, and its port."""
+    directory = tmp_path_factory.mktemp("authority")
+    with sentry_process(directory) as process:
+        yield directory, process.log_until("Running gRPC server on port ")
 
 
 @pytest.fixture
-def running(start: Start, tmp_path: Path) -> tuple[str, ...]:
-    """The flags by which a request finds the authority."""
-    port = start().log_until("Running gRPC server on port ")
+def running(authority: tuple[Path, str], tmp_path: Path) -> tuple[str, ...]:
+    """The flags by which a request finds the authority, whose trust anchors are in a directory of the test's own."""
+    directory, port = authority
+    shutil.copy(directory / "ca.crt", tmp_path)
     return ("--address", f"127.0.0.1:{port}", "--trust-anchors", str(tmp_path / "ca.crt"))
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,7 +21,6 @@ from testkit.ca.making import parsed
 from testkit.cluster.cluster import Cluster
 from testkit.cluster.control_plane import TRUST_DOMAIN, ControlPlane, install
 
-TIMES = 50
 REPLICAS = 3
 KEY = public_key_info(ec.generate_private_key(ec.SECP256R1()).public_key())
 
@@ -42,9 +42,10 @@ def _leaf(bundle: TrustBundle) -> x509.Certificate:
     return parsed(issuer.issue(KEY, identity, lifetime=timedelta(hours=1), allowed_clock_skew=SKEW, now=wall_clock()))
 
 
-async def test_one_authority_each_time(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.soak)])
+async def test_one_authority_each_time(cluster: Cluster, tmp_path: Path, times: int) -> None:
     plane = await install(cluster, tmp_path)
-    for _ in range(TIMES):
+    for _ in range(times):
         await plane.installation.edit("secrets", data=None)
         await plane.installation.edit("configmaps", data=None)
         bundles: list[TrustBundle] = []

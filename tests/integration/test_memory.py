@@ -1,7 +1,9 @@
-"""Memory stays flat, however many calls are answered; `make soak` shows the same over a million."""
+"""Memory stays flat, however many calls are answered; `make soak` shows the same over a million calls."""
 
 import time
 from pathlib import Path
+
+import pytest
 
 from testkit.clients import grpc_go
 from testkit.credentials import ANCHORS, KubeletVolume, two_issuers
@@ -21,6 +23,7 @@ def _wait_for(target: Subject, calls: int) -> None:
         time.sleep(0.05)  # between two questions
 
 
+@pytest.mark.soak
 def test_calls_leave_nothing_behind(tmp_path: Path, load_client: Path) -> None:
     KubeletVolume(tmp_path, two_issuers()[0])
     with subject(tmp_path) as target:

@@ -1,6 +1,5 @@
 """A hot restart loses no call: real processes, real files, and a foreign client that gives up at the first failure."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from testkit.credentials import ANCHORS, KubeletVolume, PlainFiles, Put, issuer_
 from testkit.processes import FAILED
 from testkit.subject import SPIFFE_ID, Subject, subject
 
-# A swap takes 0.4 s, most of it the watcher's quiet time, and twice that on two busy cores: the number is what a test
-# run can afford. `SWAPS=100 make unit` for more, `make soak` for a thousand restarts.
-SWAPS = int(os.environ.get("SWAPS", "12"))
+# A swap takes 0.4 s, most of it the watcher's quiet time, and twice that on two busy cores. `make soak` restarts a
+# thousand times.
+every_number = pytest.mark.parametrize("swaps", [4, pytest.param(100, marks=pytest.mark.soak)])
 PACE = "50ms"
 
 
@@ -49,19 +48,21 @@ def assert_no_loss(report: grpc_go.Report, *, at_least: int, issuers: tuple[Stor
     assert set(report.issuers) == {issuer_digest(bundle) for bundle in issuers}
 
 
-def test_swaps_as_the_kubelet_makes_them(load_client: Path, tmp_path: Path) -> None:
+@every_number
+def test_swaps_as_the_kubelet_makes_them(load_client: Path, tmp_path: Path, swaps: int) -> None:
     bundles = two_issuers()
     volume = KubeletVolume(tmp_path, bundles[0])
     with subject(tmp_path) as target:
         with calling(load_client, target, tmp_path / ANCHORS) as load:
-            swap(target, volume, bundles, SWAPS)
+            swap(target, volume, bundles, swaps)
             report = load.stop()
         target.stop()
-    assert_no_loss(report, at_least=16 * SWAPS, issuers=bundles)
+    assert_no_loss(report, at_least=16 * swaps, issuers=bundles)
     assert target.complaints() == []
 
 
-def test_files_renamed_one_by_one(load_client: Path, tmp_path: Path) -> None:
+@every_number
+def test_files_renamed_one_by_one(load_client: Path, tmp_path: Path, swaps: int) -> None:
     bundles = two_issuers()
     files = PlainFiles(tmp_path, bundles[0])
     refusals = 0
@@ -82,36 +83,38 @@ def test_files_renamed_one_by_one(load_client: Path, tmp_path: Path) -> None:
 
     with subject(tmp_path) as target:
         with calling(load_client, target, tmp_path / ANCHORS) as load:
-            swap(target, files, bundles, SWAPS // 2)
-            swap(target, put_slowly, bundles, SWAPS // 4)
+            swap(target, files, bundles, swaps // 2)
+            swap(target, put_slowly, bundles, swaps // 4)
             report = load.stop()
         failed = target.metric('sentry_restarts_total{outcome="failure"}')
         target.stop()
-    assert_no_loss(report, at_least=16 * SWAPS // 2, issuers=bundles)
+    assert_no_loss(report, at_least=16 * swaps // 2, issuers=bundles)
     # A busy machine may show the watcher more of them.
-    assert failed >= refusals == SWAPS // 4
+    assert failed >= refusals == swaps // 4
     assert [text.startswith(FAILED) for text in target.complaints()] == [True] * int(failed)
 
 
-def test_swaps_beside_hundreds_of_idle_connections(load_client: Path, tmp_path: Path) -> None:
+@every_number
+def test_swaps_beside_hundreds_of_idle_connections(load_client: Path, tmp_path: Path, swaps: int) -> None:
     bundles = two_issuers()
     volume = KubeletVolume(tmp_path, bundles[0])
     with subject(tmp_path) as target:
         with calling(load_client, target, tmp_path / ANCHORS, idle_tcp=200, idle_h2=200) as load:
-            swap(target, volume, bundles, SWAPS // 2)
+            swap(target, volume, bundles, swaps // 2)
             report = load.stop()
         target.stop()
-    assert_no_loss(report, at_least=16 * SWAPS // 4, issuers=bundles)
+    assert_no_loss(report, at_least=16 * swaps // 4, issuers=bundles)
     assert target.complaints() == []
     for idle in (report.idle_tcp, report.idle_h2):
         assert idle.refused == 0
         assert idle.opened > 200  # seen off by the runs that left, and back again
 
 
-def test_restarts_asked_for_all_the_time(load_client: Path, tmp_path: Path) -> None:
+@every_number
+def test_restarts_asked_for_all_the_time(load_client: Path, tmp_path: Path, swaps: int) -> None:
     bundle, _ = two_issuers()
     PlainFiles(tmp_path, bundle)
-    signals = 2 * SWAPS
+    signals = 2 * swaps
     with subject(tmp_path) as target:
         with calling(load_client, target, tmp_path / ANCHORS) as load:
             for _ in range(signals):
@@ -120,7 +123,7 @@ def test_restarts_asked_for_all_the_time(load_client: Path, tmp_path: Path) -> N
             report = load.stop()
         runs = target.state()["run"]
         target.stop()
-    assert_no_loss(report, at_least=16 * SWAPS // 2, issuers=(bundle,))
+    assert_no_loss(report, at_least=16 * swaps // 2, issuers=(bundle,))
     assert target.complaints() == []
     # Those that come while a restart is under way are answered together by the next one.
     assert 2 < runs <= signals + 1

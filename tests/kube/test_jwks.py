@@ -26,7 +26,6 @@ RSA = {"RS256", "RS384", "RS512"}
         (Signer(RSA_KEY, "RS256").jwk(alg="RS512"), {"RS512"}),
         (Signer(RSA_KEY, "RS256").jwk(alg=None), RSA),
     ],
-    ids=lambda value: str(value)[-50:],
 )
 def test_keys_and_what_they_verify(jwk: dict[str, Any], algorithms: set[str]) -> None:
     found = read_keys({"keys": [jwk]})
@@ -56,7 +55,7 @@ UNUSABLE = [
 ]
 
 
-@pytest.mark.parametrize("jwk", UNUSABLE, ids=lambda jwk: str(jwk)[-50:])
+@pytest.mark.parametrize("jwk", UNUSABLE, ids=range(len(UNUSABLE)))
 def test_unusable_keys_are_left_out(jwk: object) -> None:
     other = Signer(kid="other").jwk()
     assert list(read_keys({"keys": [jwk, other]})) == ["other"]

@@ -90,7 +90,7 @@ async def refusal(text: str, **changes: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("algorithm", PRIVATE)
+@pytest.mark.parametrize("algorithm", sorted(PRIVATE))
 async def test_every_algorithm(algorithm: str) -> None:
     assert await validate(token(algorithm)) == "public"
 
