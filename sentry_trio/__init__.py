@@ -16,7 +16,7 @@ this table and holds every module to it.
     1  listener http_client                               a listening socket; a bounded GET
     1  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
     0  grpc telemetry errors lifetimes backoff            grpc knows nothing of Sentry: any grpclib service on Trio
-    0  conditions                                         named problems that last
+    0  conditions key_cache                               named problems that last; keys that are read again
     0  debouncer                                          merges signals that come in quick succession
     0  tokens                                             JWTs and their keys, read in bounds; pure
     0  reload                                             causes of a reload

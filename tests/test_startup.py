@@ -50,6 +50,7 @@ ELSEWHERE = (
     "client",
     "environments.jwks",
     "http_client",
+    "key_cache",
     "environments.jwt",
     "environments.jwt_files",
     "environments.jwt_secret",

@@ -6,8 +6,7 @@ from typing import Final
 
 from sentry_trio.errors import NotPermittedError
 from sentry_trio.kube.claims import Claims, Header, encode_token, read_claims, read_header
-from sentry_trio.kube.jwks import ALGORITHMS
-from sentry_trio.kube.keys import ClusterKeys
+from sentry_trio.kube.keys import ALGORITHMS, ClusterKeys
 from sentry_trio.kube.tokens import Caller, TokenChecker, caller_of, read_subject, unstructured, wrong_audience
 
 LEEWAY: Final = timedelta(minutes=1)

@@ -8,12 +8,12 @@ from typing import Any
 
 import jwt
 
-from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.session import Session, open_session
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import TokenChecker, audiences
 from sentry_trio.kube.verifier import LocalVerifier
 from testkit.authorities import wall_clock
+from testkit.kube.fake_review import KeysReadFirst
 
 from . import manifests
 from .admin import Manifest
@@ -61,7 +61,7 @@ class NoReviewer:
 
 def checkers_over(session: Session) -> Checkers:
     reviewer = TokenReviewer(session, AUDIENCES, now=wall_clock)
-    return Checkers(session, reviewer, LocalVerifier(ClusterKeys(session), NoReviewer(), AUDIENCES, now=wall_clock))
+    return Checkers(session, reviewer, LocalVerifier(KeysReadFirst(session), NoReviewer(), AUDIENCES, now=wall_clock))
 
 
 @dataclass(frozen=True)

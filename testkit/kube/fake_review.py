@@ -10,7 +10,9 @@ import jwt
 import trio
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.tokens import audiences
+from sentry_trio.tokens.keys import VerificationKey
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 AUDIENCES = audiences("example.org", "dapr-system")
@@ -135,3 +137,12 @@ class FakeApi:
         await trio.sleep(self.delay)
         if self.failure is not None:
             raise self.failure
+
+
+class KeysReadFirst(ClusterKeys):
+    """The cluster's keys without a task that keeps them: the first caller reads them."""
+
+    async def find(self, issuer: str, kid: str) -> VerificationKey | None:
+        if not self.ready:
+            await self.refresh()
+        return await super().find(issuer, kid)

@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError, NotPermittedError
-from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.kube.verifier import LocalVerifier
@@ -18,6 +17,7 @@ from testkit.authorities import wall_clock
 from testkit.cluster import manifests
 from testkit.cluster.checking import AUDIENCES, Checkers, Shop, checkers_over, resigned, session_of
 from testkit.cluster.cluster import ISSUER, Cluster
+from testkit.kube.fake_review import KeysReadFirst
 
 MODES = pytest.mark.parametrize("mode", ["review", "local"])
 
@@ -110,7 +110,7 @@ async def test_without_the_right_to_have_tokens_reviewed(
             await reviewer.check(await shop.token())
         assert "403 Forbidden" in conditions.active["token-reviews"]
         # Every service account may read the keys.
-        verifier = LocalVerifier(ClusterKeys(session), reviewer, AUDIENCES, now=wall_clock)
+        verifier = LocalVerifier(KeysReadFirst(session), reviewer, AUDIENCES, now=wall_clock)
         assert (await verifier.check(await shop.token())).pod_name == "cart-0"
 
 

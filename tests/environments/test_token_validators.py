@@ -10,12 +10,13 @@ from trio.testing import MockClock
 from sentry_trio.environments import jwks
 from sentry_trio.environments.token_validators import PATIENCE, TARGET, Made, TokenValidators
 from sentry_trio.errors import InvalidConfigurationError, NotPermittedError, ValidatorNotReadyError
+from sentry_trio.key_cache import PAUSE
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Vouched
-from sentry_trio.validators.jwks.keyset import PAUSE, KeySet
+from sentry_trio.validators.jwks.keyset import KeySet
 from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_keyset import Remote
 from tests.validators.jwks.test_validator import NOW, request, token

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentry_trio.kube.jwks import InvalidKeysError, read_issuer, read_keys
+from sentry_trio.kube.keys import InvalidKeysError, read_issuer, read_keys
 from testkit.kube.fake_review import P256_KEY, RSA_KEY, Signer
 
 RSA = {"RS256", "RS384", "RS512"}

@@ -169,10 +169,6 @@ async def test_it_starts_without_an_api_server_and_tries_again(autojump_clock: M
     assert logs[0]["event"] == ("failed to read the cluster's token keys, tokens are reviewed by the API server: away")
 
 
-async def test_they_may_be_read_for_the_first_time_by_who_needs_them() -> None:
-    assert await ClusterKeys(FakeApi()).find(ISSUER, "first") is not None
-
-
 async def test_one_who_waits_may_be_cancelled(autojump_clock: MockClock) -> None:
     api = FakeApi(delay=1)
     keys = ClusterKeys(api)
@@ -185,9 +181,12 @@ async def test_one_who_waits_may_be_cancelled(autojump_clock: MockClock) -> None
     async def patient() -> None:
         found.append(await keys.find(ISSUER, "first"))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(impatient)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(patient)
-        nursery.start_soon(patient)
+    async with trio.open_nursery() as keeping:
+        keeping.start_soon(keys.keep)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(impatient)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(patient)
+            nursery.start_soon(patient)
+        keeping.cancel_scope.cancel()
     assert [key is not None for key in found] == [True, True]

@@ -20,7 +20,19 @@ from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.kube.verifier import LocalVerifier
 from sentry_trio.tokens.compact import LONGEST
-from testkit.kube.fake_review import AUDIENCES, BORN, ISSUER, P256_KEY, RSA_KEY, UID, FakeApi, Signer, claims, wall
+from testkit.kube.fake_review import (
+    AUDIENCES,
+    BORN,
+    ISSUER,
+    P256_KEY,
+    RSA_KEY,
+    UID,
+    FakeApi,
+    KeysReadFirst,
+    Signer,
+    claims,
+    wall,
+)
 
 SIGNER = Signer()
 TOKEN = SIGNER.token()
@@ -49,7 +61,7 @@ class Reviewer:
 
 def verifier(*jwks: dict[str, Any], reviewer: Reviewer | None = None, api: FakeApi | None = None) -> LocalVerifier:
     api = api or FakeApi(jwks=list(jwks) or [SIGNER.jwk()])
-    return LocalVerifier(ClusterKeys(api), reviewer or Reviewer(), AUDIENCES, now=wall)
+    return LocalVerifier(KeysReadFirst(api), reviewer or Reviewer(), AUDIENCES, now=wall)
 
 
 async def refusal(checker: LocalVerifier, token: str) -> str:
@@ -209,10 +221,12 @@ async def test_without_keys_all_are_reviewed(autojump_clock: MockClock) -> None:
     assert len(reviewer.asked) == 2
 
 
-async def test_a_new_key_is_found_without_a_review(autojump_clock: MockClock) -> None:
+async def test_a_new_key_is_found_without_a_review(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     reviewer = Reviewer()
     api = FakeApi(jwks=[SIGNER.jwk()])
-    checker = verifier(reviewer=reviewer, api=api)
+    keys = ClusterKeys(api)
+    await nursery.start(keys.keep)
+    checker = LocalVerifier(keys, reviewer, AUDIENCES, now=wall)
     await checker.check(TOKEN)
     await trio.sleep(10)
     rotated = Signer(RSA_KEY, "RS256", kid="second")

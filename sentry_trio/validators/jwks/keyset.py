@@ -1,26 +1,21 @@
-"""A key set, kept up to date."""
+"""Key sets of the jwks validator."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, NoReturn, Protocol
+from typing import Final, Protocol
 
 import trio
 
 from sentry_trio.backoff import CHANCE, Backoff
 from sentry_trio.errors import SentryError, ValidatorNotReadyError
+from sentry_trio.key_cache import KeyCache
 from sentry_trio.settings.values import quote
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.tokens.keys import DroppedKey, VerificationKey
 
-PAUSE: Final = 10.0
-"""Seconds between two readings at the least that tokens with unknown keys can bring about, however many there are."""
-
-PATIENCE: Final = 5.0
-"""Seconds that a caller whose key is not known is kept waiting for a reading."""
-
 LONGEST: Final = 24 * 3600.0
-"""Seconds after which a set is read again even if its source says that it is good for longer."""
+"""Seconds after which a set is read again even if its source says that it is fresh for longer."""
 
 # Log lines about the keys of one set that are not used.
 _REPORTED: Final = 10
@@ -29,16 +24,16 @@ _log: Final = get_logger("dapr.sentry.identity.jwks")
 
 
 class SourceError(SentryError):
-    """A source cannot be read now, or what it says is no key set."""
+    """A source cannot be read now, or its content is no key set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a source says.
+    """Content of a source.
 
     Attributes:
         keys: by key ID.
-        fresh_for: seconds that it says to be good for.
+        fresh_for: seconds that the source says that it is fresh for.
         dropped: keys of the set that cannot be used, with the reason.
     """
 
@@ -48,83 +43,53 @@ class Loaded:
 
 
 class Source(Protocol):
-    """Where a key set is from."""
+    """Source of a key set."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name in logs."""
 
     async def load(self) -> Loaded:
-        """What it says now; bounds its own time. Raises SourceError."""
+        """Reads it, within a time of its own. Raises SourceError."""
 
 
-class KeySet:
-    """The keys of a source: read on a timer, and once more where a token names a key that is not among them.
+class KeySet(KeyCache[VerificationKey]):
+    """Keys of a source, by which tokens are verified.
 
-    A reading that fails is followed by others, after pauses that grow to a minute, and the last good set is kept.
+    A failed reading is followed by others, after pauses that grow to a minute; the last good set is kept.
 
     Args:
-        source: where it is from.
-        interval: seconds between two readings at the least; more where the source says that its set is good for
-            longer. Up to a tenth is added by chance, so that replicas do not ask all at once.
-        metrics: told of each reading.
+        source: of the set.
+        interval: least seconds between two readings; more if the source says that its set is fresh for longer. Up to a
+            tenth is added by chance, so that replicas do not ask all at once.
+        metrics: counts the readings.
         chance: a number from 0 to below 1.
     """
 
     def __init__(
         self, source: Source, *, interval: float, metrics: Metrics, chance: Callable[[], float] = CHANCE
     ) -> None:
+        super().__init__()
         self._source = source
         self._interval = interval
         self._metrics = metrics
         self._chance = chance
-        self._keys: Mapping[str, VerificationKey] | None = None
         self._dropped: tuple[DroppedKey, ...] = ()
         self._backoff = Backoff(first=1, longest=60, chance=chance)
-        self._read_at = float("-inf")
-        self._reading = trio.Lock()
-        self._wanted = trio.Event()
-        self._read = trio.Event()
         self._fault: str | None = None
 
-    @property
-    def ready(self) -> bool:
-        """Whether a set was read once."""
-        return self._keys is not None
-
-    async def wait_tried(self) -> None:
-        """Returns when the source was read once, be it with success or not."""
-        if self._read_at == float("-inf"):
-            await self._read.wait()
-
-    async def wait_ready(self) -> None:
-        """Returns when a set was read once."""
-        while self._keys is None:
-            await self._read.wait()
-
     async def find(self, kid: str) -> VerificationKey | None:
-        """The key with this ID; None where there is none.
-
-        A key that is not known may be new: the set is read again, one reading for all who ask, at most every 10 s.
+        """Returns the key with this ID; None if there is none.
 
         Raises:
-            ValidatorNotReadyError: it is not known, and what the source says now is not known either.
+            ValidatorNotReadyError: it is unknown, and so is the present content of the source.
 
-        Cancellation: at once; the reading goes on for the others.
+        Cancellation: at once; the reading continues.
         """
-        key = (self._keys or {}).get(kid)
-        if key is not None:
-            return key
-        under_way = self._reading.locked()
-        if under_way or trio.current_time() >= self._read_at + PAUSE:
-            # Not while one is under way: whoever asks at the right times would have the set read without a pause.
-            if not under_way:
-                self._wanted.set()
-            with trio.move_on_after(PATIENCE) as waiting:
-                await self._read.wait()
-            if waiting.cancelled_caught:
-                raise ValidatorNotReadyError("jwks validator not ready: the key set is being read, try again")
-        key = (self._keys or {}).get(kid)
+        try:
+            key = await self.lookup(kid)
+        except trio.TooSlowError:
+            raise ValidatorNotReadyError("jwks validator not ready: the key set is being read, try again") from None
         if key is None and self._fault is not None:
             raise ValidatorNotReadyError("jwks validator not ready: the key set could not be read, try again")
         return key
@@ -133,59 +98,34 @@ class KeySet:
         """Returns why the key with this ID, which the set has, is not used; None if the set has none."""
         return next((each.reason for each in self._dropped if each.kid == kid), None)
 
-    def read_soon(self) -> None:
-        """Has `keep` read the set, and once more if it is being read now: what it says may have changed since."""
-        self._wanted.set()
-
-    async def keep(self) -> NoReturn:
-        """Reads the set now and whenever it is due; runs until cancelled.
-
-        Cancellation: at once.
-        """
-        while True:
-            self._wanted = trio.Event()
-            pause = await self.refresh()
-            with trio.move_on_after(pause):
-                await self._wanted.wait()
-
-    async def refresh(self) -> float:
-        """Reads the set once; returns the seconds after which it is due again.
-
-        Cancellation: at once, and nothing has changed.
-        """
-        async with self._reading:
-            try:
-                loaded = await self._source.load()
-            except SourceError as error:
-                pause = self._failed(str(error))
-            else:
-                pause = self._succeeded(loaded)
-            self._read_at = trio.current_time()
-            read, self._read = self._read, trio.Event()
-            read.set()
-            return pause
+    async def _load(self) -> float:
+        try:
+            loaded = await self._source.load()
+        except SourceError as error:
+            return self._failed(str(error))
+        return self._succeeded(loaded)
 
     def _failed(self, fault: str) -> float:
         self._metrics.jwks_refresh_failed()
-        # An outage is told once, and again where its reason changes.
-        tell = _log.debug if fault == self._fault else _log.warning
-        meanwhile = "no key set was read from it yet" if self._keys is None else "the last good set is kept"
-        tell(f"{fault}; {meanwhile}", source=self._source.name)
+        # An outage is logged once, and again if its reason changes.
+        report = _log.debug if fault == self._fault else _log.warning
+        meanwhile = "no key set was read from it yet" if self.keys is None else "the last good set is kept"
+        report(f"{fault}; {meanwhile}", source=self._source.name)
         self._fault = fault
         return self._backoff.next()
 
     def _succeeded(self, loaded: Loaded) -> float:
         self._metrics.jwks_refreshed(len(loaded.keys))
-        if self._keys is None or self._fault is not None or loaded.keys.keys() != self._keys.keys():
-            tell = _log.info if loaded.keys else _log.warning
-            tell(
+        if self.keys is None or self._fault is not None or loaded.keys.keys() != self.keys.keys():
+            report = _log.info if loaded.keys else _log.warning
+            report(
                 "JWKS loaded" if loaded.keys else "JWKS loaded, and no key in it is of use: no token will be good",
                 source=self._source.name,
                 keys=sorted(loaded.keys),
             )
         if loaded.dropped != self._dropped:
             self._report_dropped(loaded.dropped)
-        self._keys, self._dropped, self._fault = loaded.keys, loaded.dropped, None
+        self.keys, self._dropped, self._fault = loaded.keys, loaded.dropped, None
         self._backoff.reset()
         due = max(self._interval, min(loaded.fresh_for, LONGEST))
         return due * (1 + self._chance() / 10)

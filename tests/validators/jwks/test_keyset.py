@@ -10,9 +10,10 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.errors import ValidatorNotReadyError
+from sentry_trio.key_cache import PATIENCE, PAUSE
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.tokens.keys import ECDSA, read_keys
-from sentry_trio.validators.jwks.keyset import LONGEST, PATIENCE, PAUSE, KeySet, Loaded, SourceError
+from sentry_trio.validators.jwks.keyset import LONGEST, KeySet, Loaded, SourceError
 from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_validator import jwk
 
