@@ -7,6 +7,7 @@ this table and holds every module to it.
     7  cli                                                command line: flags, exit codes; serve, request, status
     6  app                                                composition root, from the outermost lifetime inwards
     5  authority                                          the sequence of runs
+    5  authority_state                                    its state, for health, metrics, log and Events
     4  run                                                one run: a nursery
     3  service environments                               SignCertificate: validate, sign, answer; what a run is made of
     3  oidc                                               discovery and key set over HTTP, beside all runs

@@ -6,60 +6,34 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
 import trio
 
-from sentry_trio import __version__
 from sentry_trio.audit.decision import Recorder
 from sentry_trio.authority import CertificateAuthority
-from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.authority_state import AuthorityState, StateObserver
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Environment, Notice
+from sentry_trio.environments import Environment
 from sentry_trio.environments.standalone import open_standalone
-from sentry_trio.errors import (
-    ApiUnavailableError,
-    InvalidBundleError,
-    InvalidConfigurationError,
-    InvalidIdentityError,
-    InvalidOptionsError,
-    InvalidValidatorError,
-    IssuerNotValidError,
-    SentryError,
-    SigningError,
-    StoreError,
-)
+from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError
 from sentry_trio.lifetimes import outliving
 from sentry_trio.listener import Address, open_listener
-from sentry_trio.reload import Reload
-from sentry_trio.run import Run, Surroundings, prepare_run
+from sentry_trio.run import Run, RunContext, prepare_run
 from sentry_trio.settings.options import Mode, Options
-from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.telemetry.metrics import Metrics, RestartFailure
+from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Health
 from sentry_trio.web.metrics import metrics_handler
 from sentry_trio.web.server import Handler, serve_http
 
-Publish = Callable[[PublishedKeys | None], None]
-"""Told what tokens verify with from now on."""
+if TYPE_CHECKING:
+    from sentry_trio.oidc.server import OidcServer
 
 _log: Final = get_logger("dapr.sentry")
 
 _EVERY_INTERFACE: Final = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
-# Ready while a run serves; a restart does not touch them.
-_TARGETS: Final = ("security-provider", "sentry-server")
-_CAUSES: Final[Mapping[type[SentryError], RestartFailure]] = {
-    StoreError: RestartFailure.STORE,
-    ApiUnavailableError: RestartFailure.STORE,
-    InvalidBundleError: RestartFailure.BUNDLE,
-    InvalidValidatorError: RestartFailure.VALIDATOR,
-    InvalidConfigurationError: RestartFailure.CONFIGURATION,
-    IssuerNotValidError: RestartFailure.SERVER_CERTIFICATE,
-    SigningError: RestartFailure.SERVER_CERTIFICATE,
-}
 
 
 def _wall_clock() -> datetime:
@@ -113,35 +87,33 @@ async def serve(
     Cancellation: graceful, and bounded by `options.drain_timeout` and a few seconds.
     """
     options = replace(options, trust_domain=_trust_domain(options))
+    environ = os.environ if environ is None else environ
     metrics = Metrics(now=now)
-    ledger = _Ledger(metrics, options.mode, now)
-    health = ledger.health
+    state = AuthorityState(options.mode.value, metrics, now)
+    health = Health(detail=state.detail, conditions=state.targets)
     async with AsyncExitStack() as outer:
         outer.enter_context(metrics.event_loop())
         health_port = await outer.enter_async_context(_health_server(options, health))
         metrics_port = await outer.enter_async_context(_metrics_server(options, metrics, health))
-        ledger.publish, oidc_port = await outer.enter_async_context(_oidc(options, metrics, health))
-        recorder = await outer.enter_async_context(
-            _audit_log(options, os.environ if environ is None else environ, metrics, now)
-        )
-        environment = await outer.enter_async_context(
-            _environment(options, os.environ if environ is None else environ, metrics, now, ledger.conditions)
-        )
-        ledger.tell = environment.tell
+        oidc = await outer.enter_async_context(_oidc_server(options, metrics, health))
+        recorder = await outer.enter_async_context(_audit_log(options, environ, metrics, now))
+        environment = await outer.enter_async_context(_environment(options, environ, metrics, now, state.conditions))
         listener = outer.enter_context(open_listener(options.listen_address, options.port, name=f"port {options.port}"))
-        surroundings = Surroundings(
+        context = RunContext(
             options=options,
             environment=environment,
             listeners=[listener],
             metrics=metrics,
             now=now,
-            authority_serves=lambda: ledger.serves,
+            authority_serves=lambda: state.serves,
             recorder=recorder,
-            conditions=ledger.conditions,
+            conditions=state.conditions,
         )
-
+        observer = StateObserver(
+            state, metrics=metrics, notify=environment.tell, publish=oidc.publish if oidc else None, now=now
+        )
         authority = CertificateAuthority(
-            partial(prepare_run, surroundings), ledger, watch_rejected=environment.watch_rejected, now=now
+            partial(prepare_run, context), observer, watch_rejected=environment.watch_rejected, now=now
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(authority.serve)
@@ -151,7 +123,7 @@ async def serve(
                     grpc_port=listener.getsockname()[1],
                     health_port=health_port,
                     metrics_port=metrics_port,
-                    oidc_port=oidc_port,
+                    oidc_port=oidc.port if oidc else None,
                 )
             )
 
@@ -214,19 +186,19 @@ async def _http(health: Health, target: str, handler: Handler, host: str, port: 
 
 
 @asynccontextmanager
-async def _oidc(options: Options, metrics: Metrics, health: Health) -> AsyncIterator[tuple[Publish, int | None]]:
-    """Serves OIDC beside the block, if it is on; yields where to publish, and the port."""
+async def _oidc_server(options: Options, metrics: Metrics, health: Health) -> AsyncIterator["OidcServer | None"]:
+    """Serves OIDC beside the block, if it is enabled; yields the server."""
     if not (options.oidc_enabled and options.jwt_enabled):
         _log.info("OIDC HTTP server is disabled")
         if options.oidc_enabled:
             _log.warning("--oidc-enabled has no effect without --jwt-enabled: there are no keys to publish")
-        yield _to_nobody, None
+        yield None
         return
     from sentry_trio.oidc.server import OidcServer
 
     server = OidcServer(options, metrics=metrics, ready=health.target("oidc-server"))
-    async with outliving(server.serve) as bound:
-        yield server.publish, bound.port
+    async with outliving(server.serve):
+        yield server
 
 
 @asynccontextmanager
@@ -242,124 +214,3 @@ async def _audit_log(
     log = await open_log(options.audit_log, required=options.audit_required, environ=environ, metrics=metrics, now=now)
     async with outliving(log.serve):
         yield log
-
-
-class _Ledger:
-    """Keeps health and metrics in step with the authority's runs."""
-
-    def __init__(self, metrics: Metrics, mode: Mode, now: Callable[[], datetime]) -> None:
-        self.present: Run | None = None
-        self.conditions = Conditions(metrics.degraded)
-        self.health = Health(detail=self.detail, conditions=self.targets)
-        for target in _TARGETS:
-            self.health.target(target).not_ready()
-        self.tell: Callable[[Notice, str], None] = _to_nobody
-        self.publish: Publish = _to_nobody
-        self._metrics = metrics
-        self._mode = mode
-        self._now = now
-        self._started_at = now()
-        self._number = 0
-        self._last_restart: str | None = None
-        self._last_restart_at: datetime | None = None
-        self._start = self.conditions.condition("start")
-        self._restart = self.conditions.condition("restart")
-
-    @property
-    def serves(self) -> bool:
-        return all(self.health.target(target).is_ready for target in _TARGETS)
-
-    def waiting(self, error: SentryError, valid_from: datetime) -> None:
-        self._delayed(error)
-        _log.error(
-            f"cannot serve yet, waiting for a certificate to become valid: {error}", valid_from=valid_from.isoformat()
-        )
-
-    def _delayed(self, error: SentryError) -> None:
-        message = f"cannot serve yet: {error}"
-        self._start.set(message)
-        self.tell(Notice.RELOAD_FAILED, message)
-
-    def serving(self, run: Run, number: int, reload: Reload | None) -> None:
-        former, fingerprint = self.present, run.bundle.fingerprint
-        if former is not None and former.bundle.fingerprint != fingerprint:
-            self.tell(Notice.REPLACED, f"a changed trust bundle is in use: {fingerprint}")
-        keys = run.published and run.published.fingerprint
-        if former is not None and keys != (former.published and former.published.fingerprint):
-            self.tell(Notice.JWT_KEYS_REPLACED, f"changed JWT keys are in use: {keys or 'none'}")
-        if former is not None and reload is not None:
-            _log.info(
-                "reload succeeded",
-                **_described(reload),
-                run=number,
-                bundle=fingerprint,
-                previous_bundle=former.bundle.fingerprint,
-                **({"jwks": keys} if keys else {}),
-                workload_cert_ttl=format_duration(run.configuration.workload_cert_ttl),
-                allowed_clock_skew=format_duration(run.configuration.allowed_clock_skew),
-            )
-        self.present, self._number = run, number
-        self._start.clear()
-        self._restart.clear()
-        self.publish(run.published)
-        self._metrics.run_started(number)
-        self._metrics.bundle_in_use(fingerprint)
-        if number > 1:
-            self._last_restart, self._last_restart_at = "succeeded", self._now()
-            self._metrics.restart_succeeded()
-        for target in _TARGETS:
-            self.health.target(target).ready()
-
-    def reload_failed(self, error: SentryError, reload: Reload) -> None:
-        if self.present is None:
-            self._delayed(error)
-            _log.error(f"still cannot serve: {error}", **_described(reload))
-            return
-        _log.error(
-            f"reload failed, still running the previous configuration: {error}", **_described(reload), run=self._number
-        )
-        self._last_restart, self._last_restart_at = "failed", self._now()
-        self._restart.set(str(error))
-        self._metrics.restart_failed(_cause(error))
-        self.tell(Notice.RELOAD_FAILED, f"reload failed, still running the previous configuration: {error}")
-
-    def stopping(self) -> None:
-        for target in _TARGETS:
-            self.health.target(target).not_ready()
-
-    def targets(self) -> Mapping[str, bool]:
-        """What the present run waits for while it serves."""
-        return {name: is_ready() for name, is_ready in self.present.targets.items()} if self.present else {}
-
-    def detail(self) -> Mapping[str, object]:
-        """What `?verbose` adds to the verdict; nothing of it is a secret, since anybody may ask."""
-        present = self.present
-        return {
-            "version": __version__,
-            "mode": self._mode.value,
-            "started_at": self._started_at.isoformat(),
-            "run": self._number,
-            "bundle": present and present.bundle.fingerprint,
-            "jwks": present and present.published and present.published.fingerprint,
-            "loaded_at": present and present.loaded_at.isoformat(),
-            "last_restart": self._last_restart,
-            "last_restart_at": self._last_restart_at and self._last_restart_at.isoformat(),
-            "degraded": self.conditions.summary,
-            "conditions": dict(self.conditions.active),
-            "certificates": msgspec.to_builtins(present.certificates) if present else [],
-        }
-
-
-def _described(reload: Reload) -> dict[str, object]:
-    return {"cause": reload.cause, "duration_seconds": round(reload.seconds, 3)}
-
-
-def _to_nobody(*_told: object) -> None:
-    """Before there is somebody to tell."""
-
-
-def _cause(error: SentryError) -> RestartFailure:
-    for kind, cause in _CAUSES.items():
-        if isinstance(error, kind):
-            return cause
-    return RestartFailure.INTERNAL

@@ -61,7 +61,7 @@ class Prepare(Protocol[AnyRun_co]):
         """
 
 
-class Ledger(Protocol[AnyRun_contra]):
+class Observer(Protocol[AnyRun_contra]):
     """Observer of the authority's runs, for log, health and metrics."""
 
     def waiting(self, error: SentryError, valid_from: datetime) -> None:
@@ -127,7 +127,7 @@ class CertificateAuthority(Generic[AnyRun]):
 
     Args:
         prepare: makes the next run.
-        ledger: told of what happens.
+        observer: reports runs, failures and the end.
         watch_rejected: watches what no first run could be made from, until cancelled; calls its argument on a change.
         now: the wall clock, aware.
     """
@@ -135,13 +135,13 @@ class CertificateAuthority(Generic[AnyRun]):
     def __init__(
         self,
         prepare: Prepare[AnyRun],
-        ledger: Ledger[AnyRun],
+        observer: Observer[AnyRun],
         *,
         watch_rejected: Callable[[Changed], Awaitable[None]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._prepare = prepare
-        self._ledger = ledger
+        self._observer = observer
         self._watch_rejected = watch_rejected
         self._now = now
         self._retry_at: datetime | None = None
@@ -189,7 +189,7 @@ class CertificateAuthority(Generic[AnyRun]):
                 finally:
                     # Health reports "not ready" before the run closes its listeners.
                     _log.info("sentry certificate authority is shutting down")
-                    self._ledger.stopping()
+                    self._observer.stopping()
                     present.cancel()
 
     async def restart(self, *causes: ReloadCause) -> None:
@@ -210,7 +210,7 @@ class CertificateAuthority(Generic[AnyRun]):
         await request.answered()
 
     async def _changed(self, *causes: ReloadCause) -> None:
-        # The ledger has recorded the failure; what there is continues.
+        # The observer has recorded the failure; what there is continues.
         with suppress(SentryError):
             await self.restart(*causes)
 
@@ -222,7 +222,7 @@ class CertificateAuthority(Generic[AnyRun]):
             self._retry_at = _valid_from(error)
             if self._retry_at is None:
                 raise
-            self._ledger.waiting(error, self._retry_at)
+            self._observer.waiting(error, self._retry_at)
             return None
 
     async def _wait_for_request(self) -> None:
@@ -255,7 +255,7 @@ class CertificateAuthority(Generic[AnyRun]):
         scope = await _start(runs, run.serve)
         self._number += 1
         _log.info("sentry certificate authority is running, protecting y'all", run=self._number)
-        self._ledger.serving(run, self._number, None if request is None else request.reload)
+        self._observer.serving(run, self._number, None if request is None else request.reload)
         return scope
 
     @contextmanager
@@ -263,7 +263,7 @@ class CertificateAuthority(Generic[AnyRun]):
         try:
             yield
         except SentryError as error:
-            self._ledger.reload_failed(error, request.reload)
+            self._observer.reload_failed(error, request.reload)
             self._retry_at = _valid_from(error)
             if self._retry_at is not None:
                 _log.info("reloading again when the certificate becomes valid", at=self._retry_at.isoformat())

@@ -7,8 +7,10 @@ translate it: `service.py` into status codes, `cli` into exit codes. The text is
 import enum
 import errno
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 
 def reason_of(error: BaseException) -> str:
@@ -25,6 +27,14 @@ def reason_of(error: BaseException) -> str:
 
 class SentryError(Exception):
     """Root of all errors that this package raises on purpose."""
+
+
+_Entry = TypeVar("_Entry")
+
+
+def entry_for(table: Mapping[type[SentryError], _Entry], error: SentryError) -> _Entry:
+    """Returns the entry of an error's class in a table, or else of its nearest base class; there must be one."""
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)
 
 
 # --- at start: what an operator wrote

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
 import trio
@@ -20,6 +20,7 @@ from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
 APP_ID: Final = "dapr-sentry"
 _LONGEST_SLEEP: Final = 10.0  # seconds; the wall clock may be set meanwhile
 _RETRY: Final = timedelta(seconds=10)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 _log: Final = get_logger("dapr.runtime.security")
 
@@ -145,7 +146,7 @@ def _half_life(certificate: IssuedCertificate, now: datetime) -> datetime:
     if due <= now:
         # Clamped to an issuer that soon expires, most of the window lies behind: half of what is left, then.
         due = now + (certificate.not_after - now) / 2
-    return max(due, now + _RETRY)
+    return max(due, now + min(_RETRY, _LATEST - now))
 
 
 def _failure(error: IssuerNotValidError | SigningError) -> ServerCertificateFailure:

@@ -48,7 +48,7 @@ _SERVED: Final = ("", "dapr.proto.sentry.v1.CA")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class RunContext:
     """What outlives every run.
 
     Attributes:
@@ -83,14 +83,14 @@ class Run:
             `Ingredients`.
     """
 
-    def __init__(self, surroundings: Surroundings, ingredients: Ingredients, changed: Changed) -> None:
+    def __init__(self, context: RunContext, ingredients: Ingredients, changed: Changed) -> None:
         self.bundle = ingredients.bundle
-        self.loaded_at = surroundings.now()
+        self.loaded_at = context.now()
         self.configuration = ingredients.configuration
-        self._surroundings = surroundings
+        self._context = context
         self._ingredients = ingredients
         self._changed = changed
-        options, configuration = surroundings.options, ingredients.configuration
+        options, configuration = context.options, ingredients.configuration
         issuer = Issuer(ingredients.bundle)
         # Signing its own certificate is the trial: an issuer that cannot do that never takes over.
         self._identity = ServingIdentity(
@@ -98,7 +98,7 @@ class Run:
             _own_identity(options),
             lifetime=configuration.workload_cert_ttl,
             allowed_clock_skew=configuration.allowed_clock_skew,
-            now=surroundings.now,
+            now=context.now,
         )
         self.targets: Mapping[str, Callable[[], bool]] = {
             **ingredients.targets,
@@ -114,10 +114,10 @@ class Run:
                 namespace=options.namespace,
                 cluster_domain=ingredients.cluster_domain,
             ),
-            metrics=surroundings.metrics,
-            now=surroundings.now,
+            metrics=context.metrics,
+            now=context.now,
             jwts=ingredients.jwts,
-            recorder=surroundings.recorder,
+            recorder=context.recorder,
         )
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -126,7 +126,7 @@ class Run:
         Args:
             task_status: started when connections are accepted.
         """
-        around = self._surroundings
+        around = self._context
         async with trio.open_nursery() as run:
             failing = around.conditions.condition("serving-certificate")
             run.start_soon(lambda: self._identity.keep_fresh(metrics=around.metrics, failing=failing))
@@ -165,7 +165,7 @@ class Run:
             await trio.sleep_forever()
         finally:
             _server_log.info("Shutting down gRPC server")
-            self._set_serving(self._surroundings.authority_serves())
+            self._set_serving(self._context.authority_serves())
             self._health.close()
 
     def _set_serving(self, serving: bool) -> None:  # noqa: FBT001  # the value that is set
@@ -177,14 +177,14 @@ class Run:
             if state.state is not State.VALID:
                 end = f"{state.not_after:%Y-%m-%dT%H:%M:%SZ}"
                 message = f"{state.role} certificate {state.subject} is {state.state.value}: it ends at {end}"
-                self._surroundings.environment.tell(Notice.EXPIRY_NEAR, message)
-        self._surroundings.metrics.watch_certificates(
+                self._context.environment.tell(Notice.EXPIRY_NEAR, message)
+        self._context.metrics.watch_certificates(
             CertificateExpiry(CertificateRole(state.role), state.subject, state.fingerprint, state.not_after)
             for state in states
         )
 
     async def _serve_grpc(self, *, task_status: trio.TaskStatus[None]) -> None:
-        around = self._surroundings
+        around = self._context
         limits = _limits(around.options)
         around.metrics.grpc_bounds(connections=limits.connections, calls_waiting=limits.calls_waiting)
         await serve_grpc(
@@ -197,11 +197,11 @@ class Run:
         )
 
 
-async def prepare_run(surroundings: Surroundings, changed: Changed, *, may_generate: bool) -> Run:
+async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bool) -> Run:
     """Reads configuration and credentials anew and makes a run of them, or generates credentials where there are none.
 
     Args:
-        surroundings: what outlives the run.
+        context: what outlives the run.
         changed: awaited when what the run was made from has changed.
         may_generate: see `Environment.ingredients`.
 
@@ -210,17 +210,17 @@ async def prepare_run(surroundings: Surroundings, changed: Changed, *, may_gener
 
     Cancellation: at once, but for a write of generated credentials, which is finished.
     """
-    surroundings.recorder.follow()
-    _own_identity(surroundings.options)
-    ingredients = await surroundings.environment.ingredients(may_generate=may_generate)
-    _warn_of_settings(ingredients.configuration, surroundings.options)
+    context.recorder.follow()
+    _own_identity(context.options)
+    ingredients = await context.environment.ingredients(may_generate=may_generate)
+    _warn_of_settings(ingredients.configuration, context.options)
     bundle = ingredients.bundle
     expiry = shown_time(bundle.issuer.not_after)
     _log.info(f"trust root bundle loaded. issuer cert expiry: {expiry}", fingerprint=bundle.fingerprint)
     _log.info("CA certificate key pair ready", fingerprint=bundle.fingerprint)
     _security_log.info("Fetching initial identity")
     with _trying(ingredients):
-        run = Run(surroundings, ingredients, changed)
+        run = Run(context, ingredients, changed)
     _security_log.info("Security is initialized successfully")
     return run
 

@@ -32,6 +32,7 @@ from sentry_trio.errors import (
     ValidatorNotEnabledError,
     ValidatorNotReadyError,
     ValidatorRequiredError,
+    entry_for,
 )
 from sentry_trio.grpc import ServerStream
 from sentry_trio.proto.bounds import BoundedRequest
@@ -266,7 +267,7 @@ class CertificateService:
             raise
 
     def _refusal(self, error: SentryError, decision: Decision) -> GRPCError:
-        answer = _ANSWERS[type(error)]
+        answer = entry_for(_ANSWERS, error)
         if isinstance(error, NotPermittedError):
             decision.pod_uid = error.pod_uid
         self._failed(decision, answer.reason, answer.status)

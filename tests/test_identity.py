@@ -1,6 +1,6 @@
 """The serving certificate: what it says, its key, and its renewal at half life."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
@@ -202,3 +202,16 @@ async def test_an_issuer_that_is_not_valid_either_is_tried_until_it_is(autojump_
         await trio.sleep((ahead - SKEW).total_seconds() + 0.5)
         assert serving.is_valid()
         nursery.cancel_scope.cancel()
+
+
+async def test_the_end_of_the_calendar_ends_no_process() -> None:
+    last = datetime.max.replace(tzinfo=UTC)
+    issuer = Issuer(made_bundle(now=last - timedelta(days=1), lifetime=timedelta(days=1)))
+
+    def at(moment: datetime, lifetime: timedelta) -> ServingIdentity:
+        return ServingIdentity(issuer, ID, lifetime=lifetime, allowed_clock_skew=SKEW, now=lambda: moment)
+
+    with pytest.raises(SigningError, match="date value out of range"):
+        at(last - timedelta(hours=1), timedelta(hours=24))
+    # It would be renewed after the last second.
+    assert at(last - timedelta(seconds=5), timedelta(seconds=3)).is_valid()

@@ -29,7 +29,7 @@ from sentry_trio.grpc.wire import frame_message
 from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.reload import ReloadCause
-from sentry_trio.run import Run, Surroundings, prepare_run
+from sentry_trio.run import Run, RunContext, prepare_run
 from sentry_trio.settings.options import parse_options
 from sentry_trio.stores.files import FileStore
 from sentry_trio.telemetry.metrics import Metrics
@@ -58,11 +58,11 @@ def write(directory: Path, bundle: StoredBundle) -> None:
 
 
 @contextmanager
-def surrounded(directory: Path, *flags: str) -> Iterator[Surroundings]:
+def surrounded(directory: Path, *flags: str) -> Iterator[RunContext]:
     arguments = ["--mode", "standalone", "--issuer-credentials", str(directory), *LOOPBACK, *flags]
     with open_listener("127.0.0.1", 0) as listener:
         options, metrics = parse_options(arguments, {}), Metrics()
-        yield Surroundings(
+        yield RunContext(
             options=options,
             environment=Standalone(
                 options,
@@ -101,7 +101,7 @@ def test_changed_files_are_grouped_by_what_they_hold(tmp_path: Path) -> None:
 # --- cancellation
 
 
-async def _prepare_and_drop(around: Surroundings) -> None:
+async def _prepare_and_drop(around: RunContext) -> None:
     await prepare_run(around, unchanged, may_generate=True)
 
 

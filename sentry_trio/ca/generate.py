@@ -54,25 +54,33 @@ def generate(
         lifetime: how long after `now` they expire.
 
     Raises:
-        ClockError: `now` is before `EARLIEST`: no client would accept the certificates once the clock is right.
+        ClockError: `now` is before `EARLIEST`: no client would accept the certificates once the clock is right. Or
+            they would end after the year 9999.
         InvalidIdentityError: trust domain or namespace are no parts of a SPIFFE ID.
     """
     if now < EARLIEST:
-        raise ClockError(
-            f"cannot generate a certificate authority: the clock is at {now.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}, "
-            "before this program was released; set the clock and start again"
-        )
+        raise _wrong_clock(now, "before this program was released")
     identity = SpiffeId.make(parse_trust_domain(trust_domain), namespace, "dapr-sentry")
-    window = _Window(
-        (now - allowed_clock_skew).replace(microsecond=0),
-        (now + lifetime).replace(microsecond=0),
-    )
+    try:
+        window = _Window(
+            (now - allowed_clock_skew).replace(microsecond=0),
+            (now + lifetime).replace(microsecond=0),
+        )
+    except OverflowError as error:
+        raise _wrong_clock(now, "and X.509 has no times after the year 9999") from error
     root_key, issuer_key = generate_key(key_type), generate_key(key_type)
     root_name, issuer_name = organization(trust_domain), organization(str(identity))
     root = _certificate(root_name, root_key, root_name, root_key, window, crl_sign=False)
     issuer = _certificate(issuer_name, issuer_key, root_name, root_key, window, crl_sign=True)
     return StoredBundle(
         anchors=write_certificates([root]), chain=write_certificates([issuer]), key=write_private_key(issuer_key)
+    )
+
+
+def _wrong_clock(now: dt.datetime, why: str) -> ClockError:
+    return ClockError(
+        f"cannot generate a certificate authority: the clock is at {now.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}, "
+        f"{why}; set the clock and start again"
     )
 
 

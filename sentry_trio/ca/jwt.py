@@ -68,7 +68,7 @@ class JwtIssuer:
         """
         claims: dict[str, Any] = {
             "aud": list(audiences),
-            "exp": int(min(now + self._lifetime, not_after).timestamp()),
+            "exp": int((now + min(self._lifetime, not_after - now)).timestamp()),
             "iat": int(now.timestamp()),
             "jti": secrets.token_hex(_ID_BYTES),
             "nbf": int((now - self._skew).timestamp()),

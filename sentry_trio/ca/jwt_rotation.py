@@ -109,8 +109,16 @@ def plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> Plan:
         now: the present time, aware.
 
     Raises:
-        InvalidBundleError: it is not readable, or there is no room in the key set for another key.
+        InvalidBundleError: it is not readable, there is no room in the key set for another key, or a time would be
+            after the year 9999.
     """
+    try:
+        return _plan(stored, rotation, now)
+    except OverflowError as error:
+        raise InvalidBundleError(f"cannot plan the rotation of the JWT signing key: {error}; set the clock") from error
+
+
+def _plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> Plan:
     draft = _Draft(stored, rotation, now)
     if rotation.interval or draft.is_scheduled:
         draft.note_signing_key()

@@ -42,6 +42,9 @@ class OidcServer:
         metrics: told of requests and changed files.
         ready: the target by which health knows this server.
 
+    Attributes:
+        port: the bound port; None before it serves.
+
     Raises:
         InvalidOptionsError: `--jwt-issuer` or `--oidc-jwks-uri` is no URL.
     """
@@ -52,6 +55,7 @@ class OidcServer:
         self._ready = ready
         self._pages = OidcPages(_rules(options), metrics)
         self._files = _tls_files(options)
+        self.port: int | None = None
 
     def publish(self, keys: PublishedKeys | None) -> None:
         """Tells these keys from the next request on, also over connections that are open; None: there are none."""
@@ -84,6 +88,7 @@ class OidcServer:
             _log.info(f"Starting OIDC HTTP server{kind} on {address}")
             if files is None:
                 self._ready.ready()
+            self.port = address.port
             task_status.started(address)
             try:
                 await trio.sleep_forever()

@@ -143,3 +143,8 @@ def test_nothing_is_generated_by_a_clock_before_the_release() -> None:
     start_of_unix = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     with pytest.raises(ClockError, match="the clock is at 1970-01-01T00:00:00Z, before this program was released"):
         generate("td", "ns", KeyType.P256, now=start_of_unix, allowed_clock_skew=SKEW)
+
+
+def test_nothing_is_generated_by_a_clock_at_the_end_of_the_calendar() -> None:
+    with pytest.raises(ClockError, match="the clock is at 9999-12-31T23:59:59Z, and "):
+        generate("td", "ns", KeyType.P256, now=dt.datetime.max.replace(tzinfo=dt.UTC), allowed_clock_skew=SKEW)

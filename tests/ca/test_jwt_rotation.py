@@ -207,6 +207,12 @@ def test_nothing_is_due_at_once_again(milliseconds: int) -> None:
     assert len(seen) > 10
 
 
+def test_a_clock_at_the_end_of_the_calendar_is_an_error() -> None:
+    stored = generate_jwt_key("ES256", None)
+    with pytest.raises(InvalidBundleError, match="cannot plan the rotation of the JWT signing key: "):
+        plan(stored, ROTATION, datetime.max.replace(tzinfo=UTC))
+
+
 def test_no_room_for_another_key() -> None:
     others = [members(generate_jwt_key("EdDSA", None))[0] for _ in range(MOST_KEYS - 1)]
     full = StoredJwtKey(FIRST.key, json.dumps({"keys": [*members(FIRST), *others]}).encode())

@@ -11,7 +11,7 @@ from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes
 from sentry_trio.kube import cluster_domain
 from sentry_trio.listener import open_listener
-from sentry_trio.run import Surroundings, prepare_run
+from sentry_trio.run import RunContext, prepare_run
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.authorities import wall_clock
@@ -45,7 +45,7 @@ async def test_the_names_end_in_the_dns_domain(
         options, environ, metrics=metrics, now=wall_clock, conditions=Conditions()
     ) as environment:
         with open_listener("127.0.0.1", 0) as listener:
-            around = Surroundings(
+            around = RunContext(
                 options=options,
                 environment=environment,
                 listeners=[listener],
