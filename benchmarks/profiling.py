@@ -31,7 +31,7 @@ _GROUPS: Final = tuple(
         ("socket calls", r"/grpc/tls\.py:.*(send|send_at_once|_receive_raw|\.close)$|/grpc/server\.py:.*\.accept$"),
         ("signing core", r"/sentry_trio/ca/|/cryptography/"),
         ("metrics", r"/telemetry/(metrics|collectors)\.py|/prometheus_client/"),
-        ("logging, observer", r"/telemetry/(logs|render)\.py|/sentry_trio/observation\.py"),
+        ("logging, observer", r"/telemetry/(logs|render)\.py|/sentry_trio/grpc_metrics\.py"),
         ("h2, hpack, hyperframe", r"/(h2|hpack|hyperframe)/"),
         ("our grpc/", r"/sentry_trio/grpc/|/grpclib/"),
         ("service, protobuf", r"/sentry_trio/(service|proto|validators)|/google/protobuf/|/benchmarks/contenders/"),

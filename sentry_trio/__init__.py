@@ -13,7 +13,7 @@ this table and holds every module to it.
     3  oidc                                               discovery and key set over HTTP, beside all runs
     3  status                                             what people are shown of a running authority
     2  validators stores audit web watchers               one file per kind; all IO towards the outside
-    2  identity observation client
+    2  identity grpc_metrics client
     1  listener http_client                               a listening socket; a bounded GET
     1  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
     0  grpc telemetry errors lifetimes backoff            grpc knows nothing of Sentry: any grpclib service on Trio

@@ -28,8 +28,8 @@ from sentry_trio.errors import (
 )
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
+from sentry_trio.grpc_metrics import ServerObserver
 from sentry_trio.identity import APP_ID, ServingIdentity
-from sentry_trio.observation import ServerObserver
 from sentry_trio.reload import Changed
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration

@@ -25,7 +25,7 @@ from sentry_trio.ca.verify import verify
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, IssuerNotValidError, StoreError
-from sentry_trio.grpc.wire import frame_message
+from sentry_trio.grpc.framing import frame_message
 from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.reload import ReloadCause

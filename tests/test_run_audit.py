@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from sentry_trio.observation import ServerObserver
+from sentry_trio.grpc_metrics import ServerObserver
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.audit_chains import verified
 from testkit.authorities import Served, serving

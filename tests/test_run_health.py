@@ -16,7 +16,7 @@ from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from h2.events import ConnectionTerminated, DataReceived, PingReceived
 
-from sentry_trio.grpc.wire import frame_message
+from sentry_trio.grpc.framing import frame_message
 from testkit.authorities import Served, serving
 from testkit.grpc.raw import Peer, peering, request_head
 

@@ -1,9 +1,9 @@
-"""One call: what a handler is given, and the task that runs it."""
+"""One call: the stream object that its handler gets, and the task that runs it."""
 
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 from google.protobuf.message import DecodeError, Message
@@ -12,12 +12,9 @@ from grpclib.exceptions import GRPCError, ProtocolError
 from grpclib.metadata import encode_metadata
 from multidict import MultiDict
 
-from .fields import Header, weight
+from .concurrency import ConcurrencyLimiter, FairLimiter
 from .frames import ErrorCode
-from .limits import CALL_BYTES, Limits
-from .ports import Carrier
-from .shared import Limiter, Shared
-from .wire import (
+from .framing import (
     MessageReader,
     Metadata,
     Outcome,
@@ -27,6 +24,11 @@ from .wire import (
     response_headers,
     status_trailers,
 )
+from .headers import Header, weight
+from .limits import CALL_BYTES, Limits
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 
@@ -60,26 +62,28 @@ class Call:
     Attributes:
         path: `/<service>/<method>`.
         peer: the caller's address as the socket names it.
-        carrier: the connection that carries it.
+        connection: the connection that carries it.
         started_at: when the head of the call arrived, on Trio's clock.
         held: bytes of messages that have arrived for the call and that its handler has not taken yet.
         cost: bytes that it takes beside, its header list for one.
         due_at: when the caller gives up, on Trio's clock; None where it has set no deadline. A handler still running
             then is cancelled and answered DeadlineExceeded.
-        patience: how long a request of one message may take to be whole, in seconds.
+        streams_replies: its method may send many messages.
+        aborted: the handler need not start: `run` answers with the status of `abort`.
     """
 
-    def __init__(self, carrier: Carrier, stream_id: int, request: Request, limits: Limits) -> None:
+    def __init__(self, connection: "Connection", stream_id: int, request: Request, limits: Limits) -> None:
         self.path = request.path
-        self.peer = carrier.peer
+        self.peer = connection.peer
         self.started_at = trio.current_time()
         self.due_at = None if request.timeout is None else self.started_at + request.timeout
-        self.patience = limits.receive_timeout
-        self.carrier = carrier
-        self._out = carrier.out
+        self.connection = connection
+        self._h2 = connection.h2
+        self._out = connection.out
         self._stream_id = stream_id
         self._request = request
         self._handler = request.handler
+        self.streams_replies = request.handler.cardinality.server_streaming
         self._scope = trio.CancelScope(deadline=math.inf if self.due_at is None else self.due_at)
         # What the caller sends.
         self._reader = MessageReader(limit=limits.message_bytes, gzip=request.gzip)
@@ -99,7 +103,7 @@ class Call:
         self._outcome: Outcome | None = None
         # How the call ends if its scope is cancelled.
         self._verdict = _DEADLINE_EXCEEDED
-        self._aborted = False
+        self.aborted = False
         # Nobody is there to be answered: the stream was reset by either side.
         self._reset = False
 
@@ -163,7 +167,7 @@ class Call:
         if self._headers_sent:
             raise ProtocolError("Initial metadata was already sent")
         self._initial_metadata = _encoded(metadata)
-        if self._handler.cardinality.server_streaming:
+        if self.streams_replies:
             self._send_headers()
             await self._out.flush()
 
@@ -180,7 +184,7 @@ class Call:
             )
         payload = frame_message(message.SerializeToString())
         self._replies += 1
-        if self._handler.cardinality.server_streaming:
+        if self.streams_replies:
             await self._send_payload(payload)
             await self._out.flush()
         elif self._replies > 1:
@@ -208,7 +212,7 @@ class Call:
     async def cancel(self) -> None:
         """Ends the call with RST_STREAM (CANCEL) and no status."""
         self._reset = True
-        self._out.reset(self._stream_id)
+        self._h2.reset(self._stream_id)
         await self._out.flush()
 
     # --- what the connection calls
@@ -239,7 +243,7 @@ class Call:
         A handler that has returned is cancelled too, as long as its answer waits for the caller's window.
         """
         self._verdict = (status, message)
-        self._aborted = True
+        self.aborted = True
         self._reader.fail(status, message)
         self._messages.clear()
         self._queued = 0
@@ -253,7 +257,7 @@ class Call:
 
     def _weigh(self) -> None:
         held = self._reader.rest + self._queued
-        self.carrier.weigh(held - self.held)
+        self.connection.weigh(held - self.held)
         self.held = held
 
     @property
@@ -266,51 +270,37 @@ class Call:
             or self._handler.cardinality.client_streaming
         )
 
-    def admit(self, shared: Shared) -> Limiter | None:
-        """Takes a place for the handler; returns None if the call cannot reach its handler any more."""
-        if self._aborted:
-            return None
-        limiter = shared.streaming if self._handler.cardinality.server_streaming else shared.gate
-        try:
-            limiter.admit(self)
-        except GRPCError as error:
-            self.abort(error.status, str(error.message))
-            return None
-        return limiter
+    async def run(self, limiter: ConcurrencyLimiter | FairLimiter | None) -> Status:
+        """Runs the handler and composes its answer; the connection flushes it. Returns how the call ended.
 
-    async def run(self, limiter: Limiter | None) -> Status:
-        """Runs the handler and composes its answer; the connection flushes it. Returns how the call ended."""
+        Args:
+            limiter: a place is reserved there for the handler; None if it must not run.
+        """
         outcome = self._verdict
-        if limiter is not None:
-            if self._reset or self._aborted or self._is_late():
-                limiter.renounce(self)  # its handler need not start
-            else:
-                outcome = await self._handled(limiter)
+        if limiter is None:
+            pass
+        elif self._reset or self.aborted or (self.due_at is not None and trio.current_time() >= self.due_at):
+            limiter.cancel(self)
+        else:
+            outcome = await self._handle(limiter)
         if self._reset:
             return Status.CANCELLED
         self._send_trailers(outcome)
         return outcome[0]
 
-    def _is_late(self) -> bool:
-        return self.due_at is not None and trio.current_time() >= self.due_at
-
-    def finished(self, status: Status) -> None:
-        """The answer has left, or could not: the observer is told."""
-        self.carrier.observer.call_finished(self.path, status, trio.current_time() - self.started_at, self.peer)
-
-    async def _handled(self, limiter: Limiter) -> Outcome:
+    async def _handle(self, limiter: ConcurrencyLimiter | FairLimiter) -> Outcome:
         try:
             with self._scope:
-                await limiter.enter(self)
+                await limiter.acquire(self)
                 try:
                     await self._handler.func(self)
                 finally:
-                    limiter.leave(self)
+                    limiter.release(self)
                 return await self._replied()
         except GRPCError as error:
             return error.status, error.message
         except Exception as error:  # noqa: BLE001  # whatever a handler raises ends its own call and nothing else
-            self.carrier.observer.handler_failed(self.path, error)
+            self.connection.observer.handler_failed(self.path, error)
             if not self._scope.cancelled_caught:
                 return _FAILED
         return self._verdict
@@ -318,7 +308,7 @@ class Call:
     async def _replied(self) -> Outcome:
         """What a handler that has returned has answered; composes the reply of a method that has one."""
         outcome = self._outcome or (Status.OK, None)
-        if outcome[0] is not Status.OK or self._handler.cardinality.server_streaming:
+        if outcome[0] is not Status.OK or self.streams_replies:
             return outcome
         if not self._replies:
             raise ProtocolError("Unary response with OK status requires a single message to be sent")
@@ -327,7 +317,7 @@ class Call:
 
     def _send_headers(self) -> None:
         self._headers_sent = True
-        self._out.send_headers(self._stream_id, response_headers(self._initial_metadata))
+        self._h2.send_headers(self._stream_id, response_headers(self._initial_metadata))
 
     async def _send_payload(self, payload: bytes) -> None:
         """Composes headers, if they are still to come, and DATA; waits while the caller's window is full."""
@@ -339,10 +329,10 @@ class Call:
         trailers = status_trailers(*outcome, self._trailing_metadata)
         if not self._headers_sent:
             trailers = response_headers((*self._initial_metadata, *trailers))
-        self._out.send_headers(self._stream_id, trailers, end_stream=True)
+        self._h2.send_headers(self._stream_id, trailers, end_stream=True)
         if not self._ended:
             # RFC 9113, 8.1: the answer is whole before the request is; what is still to come is not wanted.
-            self._out.reset(self._stream_id, code=ErrorCode.NO_ERROR)
+            self._h2.reset(self._stream_id, ErrorCode.NO_ERROR)
 
 
 def _encoded(metadata: MetadataLike | None) -> list[Header]:

@@ -1,84 +1,139 @@
-"""One HTTP/2 connection: a task that reads, a task for each call, and the way out."""
+"""One HTTP/2 connection: a task that reads, a task for each call, and the graceful end."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import trio
 from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
+from .admission import Admission, Network
 from .call import Call
-from .fields import Header
+from .concurrency import ConcurrencyLimiter, FairLimiter
+from .connection_timers import ConnectionTimers, TimerAction
 from .frames import HIGHEST_STREAM, ErrorCode, ViolationError
-from .holdings import WHOLE_CONNECTION
+from .framing import RefusedError, read_request
+from .headers import Header
 from .http2 import BrokenOffError, ServerConnection
-from .limits import FRAMES_EARNED_BY_CALL
+from .interfaces import Service
+from .limits import FRAMES_EARNED_BY_CALL, Limits
+from .memory_budget import WHOLE_CONNECTION, MemoryBudget
 from .observer import Observer
 from .outgoing import Outgoing
-from .peers import Network
-from .ports import Exchange
-from .refusal import Refusal
-from .shared import Limiter, Shared
 from .tls import TLSTransport
 from .token_bucket import TokenBucket
-from .vigil import Verdict, Vigil
-from .wire import RefusedError, read_request
 
-_FAREWELL: Final = b"farewell"
-_KEEPALIVE: Final = b"are you?"
+_DRAIN_PING: Final = b"farewell"
+_KEEPALIVE_PING: Final = b"are you?"
+_OUT_OF_MEMORY: Final = (Status.RESOURCE_EXHAUSTED, "the server is overloaded: it holds too many unread requests")
+
+
+class ServerState:
+    """State that all connections of one server share.
+
+    Args:
+        services: served.
+        limits: on peers.
+        observer: notified of events.
+
+    Attributes:
+        handlers: path to handler.
+        admission: of connections.
+        limiter: of calls with one reply.
+        streaming: limiter of calls whose replies are streamed.
+        memory: that calls hold.
+    """
+
+    def __init__(self, services: Iterable[Service], limits: Limits, observer: Observer) -> None:
+        self.handlers = {
+            path.encode("ascii"): handler for service in services for path, handler in service.__mapping__().items()
+        }
+        self.limits = limits
+        self.observer = observer
+        self.admission = Admission(limits)
+        self.limiter = ConcurrencyLimiter(
+            running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer
+        )
+        self.streaming = FairLimiter(limits.streaming_calls, observer)
+        self.memory = MemoryBudget(limits.unread_bytes_in_all)
+
+
+class HTTPRequest:
+    """HTTP request that is not gRPC: dropped until it ends or reaches a limit, then answered with an HTTP error.
+
+    Until then its stream is open, and what arrives on it must keep to the protocol (RFC 9113, 5.1 and 8.1.1).
+
+    Args:
+        headers: of the answer.
+        body: of the answer.
+        bytes_left: that may arrive before the answer is sent.
+
+    Attributes:
+        scope: of the task that answers; None until it is started.
+    """
+
+    __slots__ = ("body", "bytes_left", "headers", "scope", "started_at")
+
+    def __init__(self, headers: tuple[Header, ...], body: bytes, bytes_left: int) -> None:
+        self.headers = headers
+        self.body = body
+        self.bytes_left = bytes_left
+        self.started_at = trio.current_time()
+        self.scope: trio.CancelScope | None = None
 
 
 class Connection:
-    """Serves the calls of one connection until it is closed by either side.
+    """Serves the calls of one connection until either side closes it.
 
     Args:
-        nursery: where the tasks of this connection live; cancelled when the connection is over.
+        nursery: of the tasks of this connection; cancelled when the connection is over.
         transport: the connection, its handshake done.
         peer: the other end's address as the socket names it.
         network: of the peer.
-        shared: what it shares with the other connections of its server.
+        state: shared with the other connections of the server.
 
     Attributes:
-        unread: bytes that have arrived in requests and that no handler has taken yet.
-        out: what leaves.
+        unread: bytes that have arrived in requests and that no handler has read yet.
+        h2: parses and composes frames.
+        out: sends what is composed.
     """
 
     def __init__(
-        self, nursery: trio.Nursery, transport: TLSTransport, *, peer: object, network: Network, shared: Shared
+        self, nursery: trio.Nursery, transport: TLSTransport, *, peer: object, network: Network, state: ServerState
     ) -> None:
-        limits = shared.limits
+        limits = state.limits
         self.peer = peer
         self.network = network
+        self.observer = state.observer
         self.unread = 0
         self._nursery = nursery
         self._transport = transport
-        self._shared = shared
+        self._state = state
         self._limits = limits
+        self._memory = state.memory
         self._control_frames = TokenBucket(limits.control_frames)
-        self._exchanges: dict[int, Exchange] = {}
-        self._incomplete: dict[int, Exchange] = {}  # of these, the ones whose requests are not whole
-        self._begun: list[int] = []  # and those that this read has brought
+        self._calls: dict[int, Call] = {}
+        self._incomplete: dict[int, Call] = {}  # of these, those whose requests are incomplete
+        self._touched: dict[int, None] = {}  # and of these, those that the current read has brought something for
+        self._http_requests: dict[int, HTTPRequest] = {}
         self._all_done: trio.Event | None = None
         self._heard = trio.Event()
         self._ponged = trio.Event()
         self._leaving = False
         self._last_stream = HIGHEST_STREAM
-        self._h2 = ServerConnection(self, streams=limits.streams, header_bytes=limits.header_bytes)
-        self.out = Outgoing(self, self._h2, transport, shared, self._control_frames, nursery.cancel_scope)
-        self._vigil = Vigil(limits, trio.current_time())
-        shared.idle.add(self)
-
-    @property
-    def observer(self) -> Observer:
-        """Who is told what happens."""
-        return self._shared.observer
+        self.h2 = ServerConnection(self, streams=limits.streams, header_bytes=limits.header_bytes)
+        self.out = Outgoing(self, self.h2, transport, state.memory, self._control_frames, nursery.cancel_scope)
+        self._timers = ConnectionTimers(limits, trio.current_time())
+        state.admission.idle(self)
 
     # --- reading
 
     async def serve(self) -> None:
-        """Serves calls until the peer closes, breaks the protocol, or has been seen off after `leave`.
+        """Serves calls until the peer closes, breaks the protocol, or the drain after `leave` is over.
 
         Then cancels the nursery. Cancellation cuts the connection.
         """
-        self._h2.begin()
+        self.h2.begin()
         # The peer's preface often comes with the end of its handshake: ours then leaves in one write with the answer.
         data = self._transport.arrived()
         if data is None:
@@ -87,11 +142,11 @@ class Connection:
         broken_off = False
         try:
             while data:
-                self._vigil.heard(trio.current_time())
-                self._h2.receive(data)
+                self._timers.heard(trio.current_time())
+                self.h2.receive(data)
                 self._heard.set()
-                if self._begun:
-                    self._sort_begun()
+                if self._touched:
+                    self._start_complete()
                 await self.out.flush()
                 data = await self._transport.receive()
         except BrokenOffError:
@@ -99,73 +154,69 @@ class Connection:
             data = None
         finally:
             self._leaving = True
-            self._shared.idle.discard(self)
-            self._drop_incomplete()
+            self._state.admission.busy(self)
+            for stream_id in list(self._incomplete):
+                self._drop(stream_id)
         if broken_off:
             # Outside of the `except` block, whose exception holds what this read has brought.
             await self._break_off()
         self._nursery.cancel_scope.cancel()
 
     async def _break_off(self) -> None:
-        for exchange in self._exchanges.values():
-            exchange.abandon()
+        for stream_id in [*self._calls, *self._http_requests]:
+            self._abandon(stream_id)
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.
-        with trio.move_on_after(self._limits.goodbye_timeout):
+        with trio.move_on_after(self._limits.close_timeout):
             await self.out.flush()
             self._transport.half_close()
             while await self._transport.receive():
                 pass
 
-    # --- what HTTP/2 tells
+    # --- HTTP/2 events
 
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
-        """Begins a call, or what answers in its place."""
+        """Creates a call, or answers a request that is none."""
         if stream_id > self._last_stream:
-            self._h2.reset(stream_id, ErrorCode.REFUSED_STREAM)
+            self.h2.reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
-        exchange: Exchange
         try:
-            request = read_request(headers, self._shared.handlers)
+            request = read_request(headers, self._state.handlers)
         except RefusedError as refusal:
-            if refusal.body is None:
-                self.out.send_headers(stream_id, refusal.headers, end_stream=True)
-                self.out.reset(stream_id, code=ErrorCode.NO_ERROR)
-                return
-            # Not the exception: its traceback leads back to this frame, which holds the request's headers.
-            exchange = Refusal(self, stream_id, refusal.headers, refusal.body, self._limits)
-        else:
-            exchange = Call(self, stream_id, request, self._limits)
-        if not self._exchanges:
-            self._shared.idle.discard(self)
-        self._exchanges[stream_id] = self._incomplete[stream_id] = exchange
-        self._begun.append(stream_id)
-        self._shared.holdings.total += exchange.cost
+            self._refuse(stream_id, refusal.headers, refusal.body, ended=ended)
+            return
+        if not (self._calls or self._http_requests):
+            self._state.admission.busy(self)
+        call = Call(self, stream_id, request, self._limits)
+        self._calls[stream_id] = self._incomplete[stream_id] = call
+        self._touched[stream_id] = None
+        self._memory.total += call.cost
         if ended:
-            exchange.end()
-        self._bound_unread(exchange)
+            call.end()
+        self._bound_unread(call)
 
     def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
-        """Hands data on."""
-        exchange = self._exchanges.get(stream_id)
-        if exchange is None:
+        """Passes data to the call."""
+        call = self._calls.get(stream_id)
+        if call is None:
+            self._drop_data(stream_id, len(data), ended=ended)
             return
         if data:
-            exchange.feed(data)
+            call.feed(data)
         if ended:
-            exchange.end()
-        self._bound_unread(exchange)
-        if exchange.ready and stream_id in self._incomplete and stream_id not in self._begun:
-            self._start(stream_id)
+            call.end()
+        self._bound_unread(call)
+        if stream_id in self._incomplete:
+            self._touched[stream_id] = None
 
     def stream_lost(self, stream_id: int) -> None:
         """Cancels the call."""
         if stream_id in self._incomplete:
             self._drop(stream_id)
-        elif exchange := self._exchanges.get(stream_id):
-            exchange.abandon()
+        else:
+            self._abandon(stream_id)
 
     def window_opened(self) -> None:
-        """Wakes whoever waits for it."""
+        """Wakes the tasks that wait for it."""
         self.out.window_opened()
 
     def work_asked(self) -> None:
@@ -174,185 +225,251 @@ class Connection:
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
 
     def ping_answered(self, payload: bytes) -> None:
-        """Ends the wait that sees a peer off."""
-        if payload == _FAREWELL:
+        """Continues the drain."""
+        if payload == _DRAIN_PING:
             self._ponged.set()
 
     # --- calls
 
-    def _sort_begun(self) -> None:
-        """Starts what is whole of the requests that have begun in this read."""
-        begun, self._begun = self._begun, []
-        for stream_id in begun:
-            exchange = self._incomplete.get(stream_id)
-            if exchange is None:
+    def _start_complete(self) -> None:
+        """Starts the calls that the current read has made ready. Not before its end: it may reset them, too."""
+        touched, self._touched = self._touched, {}
+        for stream_id in touched:
+            call = self._incomplete.get(stream_id)
+            if call is None:
                 continue
-            if exchange.ready:
+            if call.ready:
                 self._start(stream_id)
             else:
-                self._shared.holdings.begin(self, stream_id)
+                self._memory.add(self, stream_id)
 
     def _start(self, stream_id: int) -> None:
-        """Runs what answers a request; where there is no room for it, it answers so without being run."""
-        exchange = self._incomplete.pop(stream_id)
-        self._shared.holdings.end(self, stream_id)
-        self._nursery.start_soon(self._run, stream_id, exchange, exchange.admit(self._shared))
+        """Starts the task of a call; one that is rejected is answered without its handler."""
+        call = self._incomplete.pop(stream_id)
+        self._memory.discard(self, stream_id)
+        limiter = self._state.streaming if call.streams_replies else self._state.limiter
+        reserved = not call.aborted
+        if reserved:
+            try:
+                limiter.reserve(call)
+            except GRPCError as error:
+                reserved = False
+                call.abort(error.status, str(error.message))
+        self._nursery.start_soon(self._run, stream_id, call, limiter if reserved else None)
 
-    async def _run(self, stream_id: int, exchange: Exchange, limiter: Limiter | None) -> None:
-        status = Status.CANCELLED  # stays where the connection is lost
+    async def _run(self, stream_id: int, call: Call, limiter: ConcurrencyLimiter | FairLimiter | None) -> None:
+        status = Status.CANCELLED  # stays if the connection is lost
         try:
-            status = await exchange.run(limiter)
+            status = await call.run(limiter)
             await self.out.flush()
         finally:
-            # Only now: a call is under way until its answer has left, not until it is composed.
-            self._finish(stream_id, exchange, status)
+            # Only now: a call is finished when its answer has left, not when it is composed.
+            self._finish(stream_id, call, status)
         if status is not Status.CANCELLED:
             self._control_frames.earn(FRAMES_EARNED_BY_CALL)
 
     def _drop(self, stream_id: int) -> None:
-        """Forgets a request that will not be whole."""
-        self._shared.holdings.end(self, stream_id)
+        """Forgets a request that will not be complete."""
+        self._memory.discard(self, stream_id)
         self._finish(stream_id, self._incomplete.pop(stream_id), Status.CANCELLED)
 
-    def _drop_incomplete(self) -> None:
-        for stream_id in list(self._incomplete):
-            self._drop(stream_id)
-
-    def _finish(self, stream_id: int, exchange: Exchange, status: Status) -> None:
-        del self._exchanges[stream_id]
+    def _finish(self, stream_id: int, call: Call, status: Status) -> None:
+        del self._calls[stream_id]
         self.out.forget(stream_id)
-        self.weigh(-exchange.held)
-        self._release(exchange)
-        if not self._exchanges:
-            self._vigil.idle_since = trio.current_time()
+        self.weigh(-call.held)
+        self._release(call)
+        self._stream_finished()
+        self.observer.call_finished(call.path, status, trio.current_time() - call.started_at, self.peer)
+
+    def _stream_finished(self) -> None:
+        if not (self._calls or self._http_requests):
+            self._timers.idle_since = trio.current_time()
             if not self._leaving:
-                self._shared.idle.add(self)
+                self._state.admission.idle(self)
             if self._all_done is not None:
                 self._all_done.set()
-        exchange.finished(status)
 
-    def weigh(self, more: int) -> None:
-        """Counts bytes that are held, or not any more."""
-        self.unread += more
-        self._shared.holdings.total += more
-
-    def _bound_unread(self, exchange: Exchange) -> None:
-        if self.unread > self._limits.unread_bytes:
-            exchange.abort(
-                Status.RESOURCE_EXHAUSTED,
-                f"grpc: more than {self._limits.unread_bytes} bytes unread on one connection",
-            )
-        elif self._shared.holdings.total > self._limits.unread_bytes_in_all and not self._shared.holdings.relieve():
-            exchange.abort(*_TOO_MUCH_IN_ALL)
-
-    def give_up(self, stream_id: int) -> None:
-        """Ends a call that waits for the peer, or the connection if its socket does, to make room for others."""
-        if stream_id == WHOLE_CONNECTION:
-            for exchange in self._exchanges.values():
-                self._release(exchange)
-            self.cut()
-            return
-        # Its task is yet to run, or to end; whoever asked for room counts what there is now.
-        self._release(self._exchanges[stream_id])
-        if stream_id in self._incomplete:
-            self._end_incomplete(stream_id, *_TOO_MUCH_IN_ALL)
-        else:
-            self._end_stalled(stream_id)
+    def _abandon(self, stream_id: int) -> None:
+        """Cancels the task of a stream that cannot be answered."""
+        if call := self._calls.get(stream_id):
+            call.abandon()
+        elif request := self._http_requests.get(stream_id):
+            if request.scope is None:
+                self._finish_http(stream_id)
+            else:
+                request.scope.cancel()
 
     def _end_stalled(self, stream_id: int) -> None:
-        self.out.reset(stream_id)
-        self._exchanges[stream_id].abandon()
+        self.h2.reset(stream_id)
+        self._abandon(stream_id)
         self._nursery.start_soon(self.out.flush)
-
-    def _release(self, exchange: Exchange) -> None:
-        self._shared.holdings.total -= exchange.cost
-        exchange.cost = 0
 
     def _end_incomplete(self, stream_id: int, status: Status, message: str) -> None:
         self._incomplete[stream_id].abort(status, message)
         self._start(stream_id)
 
-    # --- what is looked at once a second
+    # --- requests that are not gRPC
+
+    def _refuse(self, stream_id: int, headers: tuple[Header, ...], body: bytes | None, *, ended: bool) -> None:
+        if body is None:
+            # A gRPC caller is answered immediately: it may be waiting for just that.
+            self.h2.send_headers(stream_id, headers, end_stream=True)
+            self.h2.reset(stream_id, ErrorCode.NO_ERROR)
+            return
+        if not (self._calls or self._http_requests):
+            self._state.admission.busy(self)
+        self._http_requests[stream_id] = HTTPRequest(headers, body, self._limits.refused_bytes)
+        if ended:
+            self._answer_http(stream_id)
+
+    def _drop_data(self, stream_id: int, size: int, *, ended: bool) -> None:
+        request = self._http_requests.get(stream_id)
+        if request is not None:
+            request.bytes_left -= size
+            if ended or request.bytes_left < 0:
+                self._answer_http(stream_id)
+
+    def _answer_http(self, stream_id: int) -> None:
+        request = self._http_requests[stream_id]
+        if request.scope is None:
+            request.scope = trio.CancelScope()
+            self._nursery.start_soon(self._send_http, stream_id, request, request.scope)
+
+    async def _send_http(self, stream_id: int, request: HTTPRequest, scope: trio.CancelScope) -> None:
+        answered = False
+        try:
+            with scope, trio.move_on_after(self._limits.refused_timeout):
+                self.h2.send_headers(stream_id, request.headers, end_stream=not request.body)
+                await self.out.send_data(stream_id, request.body, end_stream=True)
+                answered = True
+            # RFC 9113, 8.1: the answer is complete before the request; the rest of the request is not wanted.
+            self.h2.reset(stream_id, ErrorCode.NO_ERROR if answered else ErrorCode.CANCEL)
+            await self.out.flush()
+        finally:
+            self._finish_http(stream_id)
+
+    def _finish_http(self, stream_id: int) -> None:
+        del self._http_requests[stream_id]
+        self.out.forget(stream_id)
+        self._stream_finished()
+
+    # --- memory
+
+    def weigh(self, more: int) -> None:
+        """Counts bytes that are held, or not any more."""
+        self.unread += more
+        self._memory.total += more
+
+    def _bound_unread(self, call: Call) -> None:
+        if self.unread > self._limits.unread_bytes:
+            call.abort(
+                Status.RESOURCE_EXHAUSTED,
+                f"grpc: more than {self._limits.unread_bytes} bytes unread on one connection",
+            )
+        elif self._memory.total > self._limits.unread_bytes_in_all and not self._memory.reclaim():
+            call.abort(*_OUT_OF_MEMORY)
+
+    def reclaim(self, stream_id: int) -> None:
+        """Ends a call that waits for the peer, or for `WHOLE_CONNECTION` the connection.
+
+        Their memory is off the budget on return.
+        """
+        if stream_id == WHOLE_CONNECTION:
+            for call in self._calls.values():
+                self._release(call)
+            self.cut()
+            return
+        if stream_id in self._calls:
+            # Its task is yet to run, or to end; the budget counts what there is now.
+            self._release(self._calls[stream_id])
+        if stream_id in self._incomplete:
+            self._end_incomplete(stream_id, *_OUT_OF_MEMORY)
+        else:
+            self._end_stalled(stream_id)
+
+    def _release(self, call: Call) -> None:
+        self._memory.total -= call.cost
+        call.cost = 0
+
+    # --- timers
 
     def tend(self, now: float) -> None:
         """Ends what has taken too long: requests, answers, silence, and the connection itself when it is old."""
         if self._leaving:
             return
-        idle = not self._exchanges
-        match self._vigil.verdict(now, idle=idle, sent=self._transport.sent, unsent=self._transport.unsent):
-            case Verdict.CUT:
+        idle = not (self._calls or self._http_requests)
+        match self._timers.action(now, idle=idle, sent=self._transport.sent, unsent=self._transport.unsent):
+            case TimerAction.CUT:
                 self.cut()
-            case Verdict.LEAVE:
+            case TimerAction.LEAVE:
                 self.leave()
-            case Verdict.PING:
-                self._h2.ping(_KEEPALIVE)
+            case TimerAction.PING:
+                self.h2.ping(_KEEPALIVE_PING)
                 self._nursery.start_soon(self.out.flush)
-        for stream_id, exchange in list(self._incomplete.items()):
-            self._tend_request(stream_id, exchange, now)
+        for stream_id, call in list(self._incomplete.items()):
+            if call.due_at is not None and now >= call.due_at:
+                self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, "deadline exceeded")
+            elif now - call.started_at >= self._limits.receive_timeout:
+                why = f"the request has not ended within {self._limits.receive_timeout:g} s"
+                self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, why)
+        for stream_id, request in self._http_requests.items():
+            if now - request.started_at >= self._limits.refused_timeout:
+                self._answer_http(stream_id)
         for stream_id, since in list(self.out.stalled.items()):
             if now - since >= self._limits.send_timeout:
                 self._end_stalled(stream_id)
 
-    def _tend_request(self, stream_id: int, exchange: Exchange, now: float) -> None:
-        if exchange.due_at is not None and now >= exchange.due_at:
-            self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, "deadline exceeded")
-        elif now - exchange.started_at >= exchange.patience:
-            why = f"the request has not ended within {exchange.patience:g} s"
-            self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, why)
-
     def cut(self) -> None:
-        """Ends the connection now; the peer is told as far as its socket takes it."""
+        """Closes the connection now; sends a GOAWAY as far as the socket accepts it."""
         self.out.say_goodbye()
         self._nursery.cancel_scope.cancel()
 
     # --- leaving
 
     def leave(self) -> None:
-        """Begins the graceful end, which `serve` sees through; once begun, asking again changes nothing.
+        """Starts the graceful end, if it has not begun; `serve` returns when it is over.
 
-        The peer is told with a GOAWAY that nothing new is wanted; what it sends until it has answered a PING is still
-        served; when all calls are answered, or at the drain timeout, the connection is closed.
+        A GOAWAY announces it. What the peer sends until it has answered a PING is still served. When all calls are
+        answered, or at the drain timeout, the connection is closed.
         """
         if not self._leaving:
             self._leaving = True
-            self._shared.idle.discard(self)
-            self._nursery.start_soon(self._see_off)
+            self._state.admission.busy(self)
+            self._nursery.start_soon(self._drain)
 
-    async def _see_off(self) -> None:
+    async def _drain(self) -> None:
         """RFC 9113, 6.8: a first GOAWAY, the round trip of a PING, the final GOAWAY, the last answers, the end."""
         deadline = trio.current_time() + self._limits.drain_timeout
-        goodbye = self._limits.goodbye_timeout
-        with trio.move_on_after(goodbye):
-            # A peer still on its way out of the handshake is heard first: its call is coming.
+        with trio.move_on_after(self._limits.close_timeout):
+            # A peer whose handshake has just ended is heard first: its call is coming.
             await self._heard.wait()
-            if self._h2.broken:
-                return  # `serve` is about to end the connection, and can say nothing more on it
-            self._h2.go_away(HIGHEST_STREAM)
-            self._h2.ping(_FAREWELL)
+            if self.h2.broken:
+                return  # `serve` is about to end the connection, and nothing more can be sent
+            self.h2.go_away(HIGHEST_STREAM)
+            self.h2.ping(_DRAIN_PING)
             await self.out.flush()
             await self._ponged.wait()
-        self._last_stream = self._h2.highest_stream
-        self._h2.go_away(self._last_stream)
-        with trio.move_on_after(goodbye):
+        self._last_stream = self.h2.highest_stream
+        self.h2.go_away(self._last_stream)
+        with trio.move_on_after(self._limits.close_timeout):
             await self.out.flush()
         with trio.move_on_at(deadline):
             await self._all_answered()
-        for stream_id, exchange in list(self._exchanges.items()):
-            exchange.abort(Status.UNAVAILABLE, "the server is shutting down")
+        for stream_id, call in list(self._calls.items()):
+            call.abort(Status.UNAVAILABLE, "the server is shutting down")
             if stream_id in self._incomplete:
                 self._start(stream_id)
-        with trio.move_on_after(goodbye):
+        for stream_id in self._http_requests:
+            self._answer_http(stream_id)
+        with trio.move_on_after(self._limits.close_timeout):
             await self._all_answered()
         self._transport.half_close()
         # Closing with bytes unread would send a reset, and a reset destroys an answer not yet read; the peer's own
         # close ends the wait early.
-        await trio.sleep(goodbye)
+        await trio.sleep(self._limits.close_timeout)
         self._nursery.cancel_scope.cancel()
 
     async def _all_answered(self) -> None:
-        while self._exchanges:
+        while self._calls or self._http_requests:
             self._all_done = trio.Event()
             await self._all_done.wait()
-
-
-_TOO_MUCH_IN_ALL: Final = (Status.RESOURCE_EXHAUSTED, "the server is overloaded: it holds too many unread requests")

@@ -12,7 +12,7 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from .ports import ServerStream
+from .interfaces import ServerStream
 
 Stream = ServerStream[HealthCheckRequest, HealthCheckResponse]
 

@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, Protocol
 
 from . import frames
-from .blocks import HeaderBlocks
-from .fields import Header, MalformedError, check_request, check_trailers
 from .frames import ErrorCode, Splitter, ViolationError
-from .sender import Sender
-from .streams import Stream
+from .headers import Header, HeaderBlocks, MalformedError, check_request, check_trailers
+from .sender import Sender, Stream
 
 # A window is given back when half of it is used.
 _GIVEN_BACK: Final = frames.WINDOW_BYTES // 2
@@ -24,7 +22,7 @@ class BrokenOffError(Exception):
 
 
 class Events(Protocol):
-    """Who is told what a peer does. Streams are told of between `request_received` and their end or loss."""
+    """Events of a connection. Those of a stream come between `request_received` and its end or loss."""
 
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         """The peer has opened a stream; `ended` where it sends nothing more on it."""
@@ -49,7 +47,7 @@ class ServerConnection(Sender):
     """The server's side of one HTTP/2 connection: what comes in, and, by `Sender`, what is composed.
 
     Args:
-        events: told what the peer does, while `receive` runs.
+        events: notified of what the peer does, while `receive` runs.
         streams: calls that the peer may have open at once; more are refused.
         header_bytes: the largest header list that it may send, and the largest header block.
     """
@@ -64,35 +62,35 @@ class ServerConnection(Sender):
         self._received = 0  # since the connection's window was last given back
 
     def receive(self, data: bytes) -> None:
-        """Takes bytes from the peer, tells what they mean and composes what HTTP/2 itself answers.
+        """Processes bytes from the peer: notifies `Events`, and composes the answers of HTTP/2 itself.
 
         Raises:
             BrokenOffError: the peer has broken the protocol, or `Events` have raised ViolationError.
         """
         try:
-            for kind, flags, stream_id, payload in self._splitter.feed(data):
-                self._react(kind, flags, stream_id, payload)
+            self._process(data)
         except ViolationError as violation:
-            self._out.append(frames.go_away_frame(self._streams.highest, violation.code))
+            self._out.append(frames.go_away_frame(self.highest_stream, violation.code))
             self.broken = True
             raise BrokenOffError(violation.code.name) from violation
 
-    def _react(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._blocks.stream_id and (kind != frames.CONTINUATION or stream_id != self._blocks.stream_id):
-            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        if self._expects_settings:
-            if kind != frames.SETTINGS or flags & frames.ACK:
+    def _process(self, data: bytes) -> None:
+        for kind, flags, stream_id, payload in self._splitter.feed(data):
+            if self._blocks.stream_id and (kind != frames.CONTINUATION or stream_id != self._blocks.stream_id):
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-            self._expects_settings = False
-        if kind >= len(self._REACTIONS):
-            self._events.work_asked()  # RFC 9113, 5.5: unknown frames are passed over
-            return
-        of_a_stream, size, reaction = self._REACTIONS[kind]
-        if of_a_stream is not None and of_a_stream is not (stream_id != 0):
-            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        if size is not None and len(payload) != size:
-            raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
-        reaction(self, flags, stream_id, payload)
+            if self._expects_settings:
+                if kind != frames.SETTINGS or flags & frames.ACK:
+                    raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+                self._expects_settings = False
+            if kind >= len(self._REACTIONS):
+                self._events.work_asked()  # RFC 9113, 5.5: unknown frames are ignored
+                continue
+            of_a_stream, size, react = self._REACTIONS[kind]
+            if of_a_stream is not None and of_a_stream is not (stream_id != 0):
+                raise ViolationError(ErrorCode.PROTOCOL_ERROR)
+            if size is not None and len(payload) != size:
+                raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
+            react(self, flags, stream_id, payload)
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
@@ -123,7 +121,7 @@ class ServerConnection(Sender):
                 self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)
                 return
         if ended:
-            self._streams.end_remote(stream_id)
+            self._end_remote(stream_id)
         elif stream.received >= _GIVEN_BACK:
             # At once: what calls may hold is bounded by its own limits, not by the window, so that two large messages
             # on one connection cannot wait for each other.
@@ -133,9 +131,9 @@ class ServerConnection(Sender):
 
     def _passed_over(self, stream_id: int) -> None:
         """DATA on a stream that is not open."""
-        if stream_id > self._streams.highest:
+        if stream_id > self.highest_stream:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        if not self._streams.was_reset(stream_id):
+        if not self._closed.get(stream_id):
             self._out.append(frames.reset_frame(stream_id, ErrorCode.STREAM_CLOSED))
             self._events.work_asked()
 
@@ -157,23 +155,22 @@ class ServerConnection(Sender):
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         # Whatever becomes of the stream, its block is read, or those that follow would be read wrong (RFC 7541, 2.2).
         headers = self._blocks.add(payload, last=bool(flags & frames.END_HEADERS))
-        if headers is not None:
-            self._header_list(stream_id, headers, ended=self._blocks.ends_stream)
-
-    def _header_list(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
+        if headers is None:
+            return
+        ended = self._blocks.ends_stream
         stream = self._streams.get(stream_id)
         if stream is not None:
             self._trailers(stream_id, stream, headers, ended=ended)
-        elif stream_id > self._streams.highest:
+        elif stream_id > self.highest_stream:
             self._open(stream_id, headers, ended=ended)
-        elif (reset := self._streams.was_reset(stream_id)) is None:
+        elif (reset := self._closed.get(stream_id)) is None:
             # RFC 9113, 5.1.1: it was passed by when a higher one was opened, and cannot be opened now.
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         elif not reset:
             raise ViolationError(ErrorCode.STREAM_CLOSED)
 
     def _open(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
-        self._streams.highest = stream_id
+        self.highest_stream = stream_id
         try:
             expected = check_request(headers, ended=ended)
         except MalformedError:
@@ -182,9 +179,9 @@ class ServerConnection(Sender):
         if len(self._streams) >= self._limit:
             self._refuse(stream_id, ErrorCode.REFUSED_STREAM)  # RFC 9113, 5.1.2
             return
-        self._streams.open(stream_id, expected)
+        self._streams[stream_id] = Stream(self._initial_window, expected)
         if ended:
-            self._streams.end_remote(stream_id)
+            self._end_remote(stream_id)
         self._events.request_received(stream_id, headers, ended=ended)
 
     def _trailers(self, stream_id: int, stream: Stream, headers: list[Header], *, ended: bool) -> None:
@@ -196,7 +193,7 @@ class ServerConnection(Sender):
         except MalformedError:
             self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
-        self._streams.end_remote(stream_id)
+        self._end_remote(stream_id)
         self._events.data_received(stream_id, b"", ended=True)
 
     def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
@@ -208,10 +205,10 @@ class ServerConnection(Sender):
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
 
     def _rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
-        if stream_id > self._streams.highest:
+        if stream_id > self.highest_stream:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         if self._streams.get(stream_id) is not None:
-            self._streams.close(stream_id, by_us=False)
+            self._close(stream_id, by_us=False)
             self._events.stream_lost(stream_id)
         self._events.work_asked()
 
@@ -229,14 +226,14 @@ class ServerConnection(Sender):
         """RFC 9113, 6.5.2."""
         if name == frames.HEADER_TABLE_SIZE:
             if value < frames.HEADER_TABLE_BYTES:
-                self.empty_table()
+                self._empty_table()
         elif name == frames.ENABLE_PUSH:
             if value > 1:
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         elif name == frames.INITIAL_WINDOW_SIZE:
             if value > frames.LARGEST_WINDOW:
                 raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
-            self._streams.set_initial_window(value)
+            self._set_initial_window(value)
             self._events.window_opened()
         elif name == frames.MAX_FRAME_SIZE:
             if not frames.FRAME_BYTES <= value <= frames.LARGEST_FRAME_BYTES:
@@ -272,7 +269,7 @@ class ServerConnection(Sender):
             stream.window += increment
             if not increment or stream.window > frames.LARGEST_WINDOW:
                 self._fail(stream_id, ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR)
-        elif stream_id > self._streams.highest:
+        elif stream_id > self.highest_stream:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         self._events.window_opened()
 
@@ -284,7 +281,7 @@ class ServerConnection(Sender):
     def _refuse(self, stream_id: int, code: ErrorCode) -> None:
         """Resets a stream that nobody has been told of."""
         self._out.append(frames.reset_frame(stream_id, code))
-        self._streams.close(stream_id, by_us=True)
+        self._close(stream_id, by_us=True)
         self._events.work_asked()
 
     def _fail(self, stream_id: int, code: ErrorCode) -> None:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, fields
 from typing import Final
 
-from .wire import PREFIX_BYTES
-
 # What a length prefix of four bytes can say.
 _LARGEST_MESSAGE: Final = 2**32 - 1
+
+PREFIX_BYTES: Final = 5
+"""Bytes of a message's prefix: a flag and the length."""
 
 # Bounds that no service has a reason to change.
 
@@ -86,7 +87,7 @@ class Limits:
             ENHANCE_YOUR_CALM).
         drain_timeout: how long calls under way may go on once the server has been cancelled; then they are answered
             Unavailable. Zero is allowed.
-        goodbye_timeout: how long a closing connection waits for its peer: for the first byte of a handshake not begun,
+        close_timeout: how long a closing connection waits for its peer: for the first byte of a handshake not begun,
             for the answer to the ping between the two GOAWAYs, for the peer to close after the last answer.
     """
 
@@ -113,7 +114,7 @@ class Limits:
     refused_timeout: float = 5.0
     control_frames: int = 1000
     drain_timeout: float = 10.0
-    goodbye_timeout: float = 1.0
+    close_timeout: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing.

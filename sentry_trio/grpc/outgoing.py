@@ -1,39 +1,40 @@
-"""What leaves on one connection: who composes, who waits for the peer's windows, and who for its socket."""
+"""Sending on one connection, within the peer's windows and as fast as its socket accepts."""
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import trio
 
-from .fields import Header
-from .frames import ErrorCode
-from .holdings import WHOLE_CONNECTION, Holder
 from .limits import FRAMES_EARNED_BY_DATA, MUCH_DATA
+from .memory_budget import WHOLE_CONNECTION, MemoryBudget
 from .sender import Sender
-from .shared import Shared
 from .tls import TLSTransport
 from .token_bucket import TokenBucket
 
+if TYPE_CHECKING:
+    from .connection import Connection
+
 
 class Outgoing:
-    """Composes frames for all calls of a connection and sends them, as far as the peer takes them.
+    """Sends composed frames, and composes DATA within the peer's windows.
 
     Args:
-        connection: who waits, as far as `Holdings` is told.
+        connection: key of what is registered with `memory`.
         h2: composes.
         transport: sends.
-        shared: what the connection shares with others.
+        memory: knows what waits for the peer.
         control_frames: earned by data that is sent.
-        scope: of the connection's nursery; cancelled when the transport turns out to be broken.
+        scope: of the connection's nursery; cancelled if the transport is broken.
 
     Attributes:
-        stalled: streams whose answers wait for the peer's window, since when on Trio's clock.
+        stalled: streams whose answers wait for the peer's window, and since when on Trio's clock.
     """
 
     __slots__ = (
         "_connection",
         "_control_frames",
         "_h2",
-        "_holdings",
+        "_memory",
         "_scope",
         "_sending",
         "_transport",
@@ -43,10 +44,10 @@ class Outgoing:
 
     def __init__(
         self,
-        connection: Holder,
+        connection: "Connection",
         h2: Sender,
         transport: TLSTransport,
-        shared: Shared,
+        memory: MemoryBudget,
         control_frames: TokenBucket,
         scope: trio.CancelScope,
     ) -> None:
@@ -54,17 +55,11 @@ class Outgoing:
         self._connection = connection
         self._h2 = h2
         self._transport = transport
-        self._holdings = shared.holdings
+        self._memory = memory
         self._control_frames = control_frames
         self._scope = scope
         self._sending = trio.Lock()
         self._window_opened = trio.lowlevel.ParkingLot()
-
-    def send_headers(self, stream_id: int, headers: tuple[Header, ...], *, end_stream: bool = False) -> None:
-        """Composes a HEADERS frame, unless the stream is closed; `flush` sends it."""
-        # The peer may have reset the stream in the very read that opened it.
-        if self._h2.can_send(stream_id):
-            self._h2.send_headers(stream_id, headers, end_stream=end_stream)
 
     async def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
         """Composes DATA frames until the stream is closed; waits, having flushed, while the peer's window is full."""
@@ -80,23 +75,19 @@ class Outgoing:
                 self.forget(stream_id)
             else:
                 self.stalled.setdefault(stream_id, trio.current_time())
-                self._holdings.begin(self._connection, stream_id)
+                self._memory.add(self._connection, stream_id)
                 await self.flush()
                 await self._window_opened.park()
 
     def forget(self, stream_id: int) -> None:
-        """A stream's answer waits for the peer's window no more, if it did."""
+        """Removes a stream from `stalled`, if it is there."""
         if stream_id in self.stalled:
             del self.stalled[stream_id]
-            self._holdings.end(self._connection, stream_id)
+            self._memory.discard(self._connection, stream_id)
 
     def window_opened(self) -> None:
-        """Wakes whoever waits for that."""
+        """Wakes the tasks that wait for a window."""
         self._window_opened.unpark_all()
-
-    def reset(self, stream_id: int, *, code: ErrorCode = ErrorCode.CANCEL) -> None:
-        """Composes RST_STREAM, unless the stream is closed."""
-        self._h2.reset(stream_id, code)
 
     async def flush(self) -> None:
         """Sends what is composed and returns when it has left; a broken transport ends the connection."""
@@ -113,14 +104,14 @@ class Outgoing:
 
     async def _send_in_turn(self) -> None:
         async with self._sending:
-            self._holdings.begin(self._connection, WHOLE_CONNECTION)
+            self._memory.add(self._connection, WHOLE_CONNECTION)
             try:
                 await self._transport.send()
             finally:
-                self._holdings.end(self._connection, WHOLE_CONNECTION)
+                self._memory.discard(self._connection, WHOLE_CONNECTION)
 
     def say_goodbye(self) -> None:
-        """Tells the peer, as far as its socket takes it now, that this is the end."""
+        """Sends a GOAWAY, as far as the socket accepts it now, and closes this side."""
         if not self._h2.broken:
             self._h2.go_away(self._h2.highest_stream)
         with suppress(OSError):

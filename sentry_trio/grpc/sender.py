@@ -1,46 +1,66 @@
-"""What an HTTP/2 server composes: frames, in the order of their sending, within the windows of its peer. No IO."""
+"""Sending side of an HTTP/2 server: its streams, the peer's windows, and frames in their order. No IO."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from . import frames
-from .fields import Header, compose
-from .frames import ErrorCode
-from .streams import Streams
+from .frames import ErrorCode, ViolationError
+from .headers import Header, compose
+from .limits import REMEMBERED_STREAMS
 
 _TABLE_EMPTIED: Final = b"\x20"  # RFC 7541, 6.3: the dynamic table has size 0 from here on
 
 
-class Sender:
-    """Composes frames.
-
-    Args:
-        settings: what the peer is told, pairs of identifier and value.
+class Stream:
+    """A stream that is open on one side at least.
 
     Attributes:
-        broken: one side has broken off: nothing but what is composed already can be sent.
+        window: bytes that we may still send on it; may be negative (RFC 9113, 6.9.2).
+        received: bytes received since its window was last given back.
+        expected: bytes still to come by its content-length, if it has one.
+        local_open: we may send on it.
+        remote_open: the peer may.
+    """
+
+    __slots__ = ("expected", "local_open", "received", "remote_open", "window")
+
+    def __init__(self, window: int, expected: int | None) -> None:
+        self.window = window
+        self.received = 0
+        self.expected = expected
+        self.local_open = True
+        self.remote_open = True
+
+
+class Sender:
+    """Composes frames and tracks the streams that they belong to.
+
+    Args:
+        settings: announced to the peer, pairs of identifier and value.
+
+    Attributes:
+        broken: the connection has failed; nothing can follow what is composed.
+        highest_stream: the last stream that the peer has opened.
     """
 
     def __init__(self, settings: Sequence[tuple[int, int]]) -> None:
         self.broken = False
+        self.highest_stream = 0
         self._settings = settings
-        self._streams = Streams()
+        self._streams: dict[int, Stream] = {}  # open on one side at least
+        self._closed: dict[int, bool] = {}  # True: by our RST_STREAM, so that more may be on its way
+        self._initial_window = frames.WINDOW_BYTES
         self._out: list[bytes] = []
         self._window = frames.WINDOW_BYTES
         self._frame_bytes = frames.FRAME_BYTES
         self._table_change = b""
-
-    @property
-    def highest_stream(self) -> int:
-        """The last stream that the peer has opened."""
-        return self._streams.highest
 
     def begin(self) -> None:
         """Composes the server's preface."""
         self._out.append(frames.settings_frame(self._settings))
 
     def data_to_send(self) -> bytes:
-        """What has been composed since it was last asked for."""
+        """Returns what has been composed since the last call."""
         if not self._out:
             return b""
         data = b"".join(self._out)
@@ -48,16 +68,19 @@ class Sender:
         return data
 
     def can_send(self, stream_id: int) -> bool:
-        """Whether anything may still be sent on a stream."""
+        """Returns whether anything may still be sent on a stream."""
         stream = self._streams.get(stream_id)
         return stream is not None and stream.local_open and not self.broken
 
     def window(self, stream_id: int) -> int:
-        """How many bytes of data may be sent in one frame now; may be negative (RFC 9113, 6.9.2)."""
+        """Returns the bytes of data that one frame may have now; may be negative (RFC 9113, 6.9.2)."""
         return min(self._streams[stream_id].window, self._window, self._frame_bytes)
 
     def send_headers(self, stream_id: int, headers: tuple[Header, ...], *, end_stream: bool = False) -> None:
-        """Composes HEADERS on a stream that can be sent on, with CONTINUATION where they are long."""
+        """Composes HEADERS, with CONTINUATION if they are long; nothing if the stream is closed."""
+        # The peer may have reset the stream in the very read that opened it.
+        if not self.can_send(stream_id):
+            return
         block = compose(headers)
         if self._table_change:
             block, self._table_change = self._table_change + block, b""
@@ -68,7 +91,7 @@ class Sender:
             kind, flags, block = frames.CONTINUATION, 0, block[self._frame_bytes :]
         self._out.append(frames.frame(kind, flags | frames.END_HEADERS, stream_id, block))
         if end_stream:
-            self._streams.end_local(stream_id)
+            self._end_local(stream_id)
 
     def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
         """Composes a DATA frame, on a stream that can be sent on, of no more than its `window`."""
@@ -76,17 +99,13 @@ class Sender:
         self._streams[stream_id].window -= len(data)
         self._out.append(frames.frame(frames.DATA, frames.END_STREAM if end_stream else 0, stream_id, data))
         if end_stream:
-            self._streams.end_local(stream_id)
+            self._end_local(stream_id)
 
-    def empty_table(self) -> None:
-        """The peer keeps a smaller table of our headers: the next block says that ours is empty (RFC 7541, 4.2)."""
-        self._table_change = _TABLE_EMPTIED
-
-    def reset(self, stream_id: int, code: ErrorCode) -> None:
-        """Composes RST_STREAM, unless the stream is closed; what is still on its way on it is passed over."""
-        if self._streams.get(stream_id) is not None and not self.broken:
+    def reset(self, stream_id: int, code: ErrorCode = ErrorCode.CANCEL) -> None:
+        """Composes RST_STREAM, unless the stream is closed; what the peer still sends on it is ignored."""
+        if stream_id in self._streams and not self.broken:
             self._out.append(frames.reset_frame(stream_id, code))
-            self._streams.close(stream_id, by_us=True)
+            self._close(stream_id, by_us=True)
 
     def ping(self, payload: bytes) -> None:
         """Composes PING with eight bytes of payload."""
@@ -95,3 +114,35 @@ class Sender:
     def go_away(self, last_stream: int) -> None:
         """Composes a GOAWAY that is not the end: streams up to `last_stream` go on (RFC 9113, 6.8)."""
         self._out.append(frames.go_away_frame(last_stream, ErrorCode.NO_ERROR))
+
+    # --- streams
+
+    def _end_local(self, stream_id: int) -> None:
+        stream = self._streams[stream_id]
+        stream.local_open = False
+        if not stream.remote_open:
+            self._close(stream_id, by_us=False)
+
+    def _end_remote(self, stream_id: int) -> None:
+        stream = self._streams[stream_id]
+        stream.remote_open = False
+        if not stream.local_open:
+            self._close(stream_id, by_us=False)
+
+    def _close(self, stream_id: int, *, by_us: bool) -> None:
+        self._streams.pop(stream_id, None)
+        self._closed[stream_id] = by_us
+        if len(self._closed) > REMEMBERED_STREAMS:
+            del self._closed[next(iter(self._closed))]
+
+    def _set_initial_window(self, value: int) -> None:
+        """RFC 9113, 6.9.2: open streams gain or lose the difference."""
+        for stream in self._streams.values():
+            stream.window += value - self._initial_window
+            if stream.window > frames.LARGEST_WINDOW:
+                raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
+        self._initial_window = value
+
+    def _empty_table(self) -> None:
+        """The peer keeps a smaller table of our headers: the next block says that ours is empty (RFC 7541, 4.2)."""
+        self._table_change = _TABLE_EMPTIED

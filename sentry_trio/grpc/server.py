@@ -8,12 +8,11 @@ from typing import Final, NoReturn
 
 import trio
 
-from .admission import Admission, Anteroom
-from .connection import Connection
+from .admission import Network, PendingHandshakes, network_of
+from .connection import Connection, ServerState
+from .interfaces import Service
 from .limits import TEND_INTERVAL, Limits
 from .observer import Observer
-from .peers import Network, network_of
-from .shared import Service, Shared
 from .tls import HandshakeFailedError, TLSTransport
 
 _ACCEPTED_AT_ONCE: Final = 16
@@ -69,16 +68,16 @@ class _Server:
         self, services: Iterable[Service], tls: Callable[[], ssl.SSLContext], limits: Limits, observer: Observer
     ) -> None:
         self.leaving = trio.Event()
-        self._shared = Shared(services, limits, observer)
-        self._admission = Admission(limits, self._shared.idle)
+        self._state = ServerState(services, limits, observer)
+        self._admission = self._state.admission
         self._tls = tls
         self._limits = limits
         self._observer = observer
         self._held: trio.Nursery | None = None
         self._holding = trio.Event()
         # Apart, so that peers that say nothing take no place of one that is shaking hands.
-        self._silent = Anteroom(limits.handshakes)
-        self._shaking = Anteroom(limits.handshakes)
+        self._silent = PendingHandshakes(limits.handshakes)
+        self._shaking = PendingHandshakes(limits.handshakes)
         self._connections: set[Connection] = set()
 
     async def holding(self) -> trio.Nursery:
@@ -96,12 +95,12 @@ class _Server:
                 self._holding.set()
                 await self.leaving.wait()
                 # Connections see themselves off within these bounds; the deadline is for those that do not.
-                shield.deadline = trio.current_time() + self._limits.drain_timeout + 4 * self._limits.goodbye_timeout
+                shield.deadline = trio.current_time() + self._limits.drain_timeout + 4 * self._limits.close_timeout
                 for connection in self._connections:
                     connection.leave()
                 # A peer that has said nothing yet has no claim on a server that is leaving.
                 for scope in self._silent:
-                    scope.deadline = min(scope.deadline, trio.current_time() + self._limits.goodbye_timeout)
+                    scope.deadline = min(scope.deadline, trio.current_time() + self._limits.close_timeout)
 
     async def accept(self, listener: socket.socket, connections: trio.Nursery) -> NoReturn:
         """Accepts until cancelled; closes its own handle of the listening socket."""
@@ -157,7 +156,7 @@ class _Server:
 
     async def _serve_calls(self, transport: TLSTransport, peer: object, network: Network) -> None:
         async with trio.open_nursery() as nursery:
-            connection = Connection(nursery, transport, peer=peer, network=network, shared=self._shared)
+            connection = Connection(nursery, transport, peer=peer, network=network, state=self._state)
             self._connections.add(connection)
             try:
                 if self.leaving.is_set():
@@ -170,18 +169,18 @@ class _Server:
         pushed_out = False
         with trio.move_on_after(self._limits.handshake_timeout) as scope:
             try:
-                self._silent.enter(scope)
+                self._silent.add(scope)
                 try:
                     await transport.hear()
                 finally:
-                    pushed_out = not self._silent.leave(scope)
-                self._shaking.enter(scope)
+                    pushed_out = not self._silent.remove(scope)
+                self._shaking.add(scope)
                 try:
                     await transport.handshake()
                     if transport.protocol != "h2":
                         raise HandshakeFailedError("the peer did not choose h2 by ALPN")
                 finally:
-                    pushed_out = not self._shaking.leave(scope)
+                    pushed_out = not self._shaking.remove(scope)
             except HandshakeFailedError as error:
                 self._observer.handshake_failed(peer, str(error))
                 return False

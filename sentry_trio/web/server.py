@@ -16,7 +16,7 @@ from typing import Final, NoReturn, TypeAlias
 import h11
 import trio
 
-from sentry_trio.grpc.peers import Network, network_of
+from sentry_trio.grpc.admission import Network, network_of
 from sentry_trio.grpc.tls import HandshakeFailedError, TLSTransport
 from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.lifetimes import shield_once_started

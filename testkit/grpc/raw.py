@@ -12,7 +12,7 @@ from h2.connection import ConnectionInputs, H2Connection, H2ConnectionStateMachi
 from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from hyperframe.frame import Frame
 
-from sentry_trio.grpc.wire import frame_message
+from sentry_trio.grpc.framing import frame_message
 
 from .toys import ANCHORS
 

@@ -20,7 +20,7 @@ from grpclib.const import Status
 
 from sentry_trio import app
 from sentry_trio.errors import InvalidBundleError, StoreError
-from sentry_trio.grpc.wire import frame_message
+from sentry_trio.grpc.framing import frame_message
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.settings.options import Options, parse_options
 from testkit.authorities import LOOPBACK, made_csr

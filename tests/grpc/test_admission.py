@@ -1,12 +1,12 @@
 """Who is let in."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from sentry_trio.grpc.admission import Admission
+from sentry_trio.grpc.admission import Admission, Network, network_of
 from sentry_trio.grpc.limits import Limits
-from sentry_trio.grpc.peers import IdleConnections, Network, network_of
 
 
 @dataclass(eq=False)
@@ -33,7 +33,7 @@ V4 = ("192.0.2.1", 4000)
     ],
 )
 def test_connections_of_one_peer(peer: object, same: bool) -> None:
-    admission = Admission(Limits(connections_per_peer=2), IdleConnections())
+    admission: Any = Admission(Limits(connections_per_peer=2))
     admission.arrived(network_of(V4))
     admission.arrived(network_of(V4))
     refused = admission.refusal(network_of(peer)) == "2 connections of one peer are open and none is idle"
@@ -43,19 +43,18 @@ def test_connections_of_one_peer(peer: object, same: bool) -> None:
 
 
 def test_an_ipv6_network_is_one_peer() -> None:
-    admission = Admission(Limits(connections_per_peer=1), IdleConnections())
+    admission: Any = Admission(Limits(connections_per_peer=1))
     admission.arrived(network_of(("2001:db8::1", 4000, 0, 0)))
     assert admission.refusal(network_of(("2001:db8::ffff:2", 4000, 0, 0))) is not None
     assert admission.refusal(network_of(("2001:db8:0:1::1", 4000, 0, 0))) is None
 
 
 def test_one_more_takes_the_place_of_the_longest_idle() -> None:
-    idle = IdleConnections()
-    admission = Admission(Limits(connections=2), idle)
+    admission: Any = Admission(Limits(connections=2))
     first, second = Idler("192.0.2.8"), Idler("192.0.2.9")
     for idler in (first, second):
         admission.arrived(idler.network)
-        idle.add(idler)
+        admission.idle(idler)
     assert admission.refusal("192.0.2.1") is None
     assert (first.cuts, second.cuts) == (1, 0)
     assert admission.refusal("192.0.2.1") is None
@@ -64,23 +63,22 @@ def test_one_more_takes_the_place_of_the_longest_idle() -> None:
 
 
 def test_one_more_of_a_peer_takes_the_place_of_its_own_longest_idle() -> None:
-    idle = IdleConnections()
-    admission = Admission(Limits(connections_per_peer=2), idle)
+    admission: Any = Admission(Limits(connections_per_peer=2))
     other, first, second = Idler("192.0.2.2"), Idler(), Idler()
     for idler in (other, first, second):
         admission.arrived(idler.network)
-        idle.add(idler)
-    idle.discard(first)  # it has a call
+        admission.idle(idler)
+    admission.busy(first)  # it has a call
     assert admission.refusal("192.0.2.1") is None
     assert (other.cuts, first.cuts, second.cuts) == (0, 0, 1)
     assert admission.refusal("192.0.2.1") == "2 connections of one peer are open and none is idle"
-    idle.add(first)
+    admission.idle(first)
     assert admission.refusal("192.0.2.1") is None
     assert (other.cuts, first.cuts) == (0, 1)
 
 
 def test_where_none_is_idle_it_is_refused() -> None:
-    admission = Admission(Limits(connections=1), IdleConnections())
+    admission: Any = Admission(Limits(connections=1))
     admission.arrived("192.0.2.1")
     assert admission.refusal("192.0.2.9") == "1 connections are open and none is idle"
     admission.left("192.0.2.1")

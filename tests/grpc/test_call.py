@@ -252,10 +252,10 @@ async def test_what_is_held_is_given_back(served: Served) -> None:
         await peer.call(9)
         for stream_id in (3, 5, 7, 9):
             await peer.answer(stream_id)
-        [connection] = {call.carrier for call in server.toys.seen}
+        [connection] = {call.connection for call in server.toys.seen}
         assert isinstance(connection, Connection)
         assert connection.unread == 0
-        assert connection._shared.holdings.total == 0
+        assert connection._state.memory.total == 0
 
 
 # --- what services written for grpclib rely on

@@ -250,7 +250,7 @@ async def test_grpclib_large_answers_and_streams(served: Served) -> None:
 
 async def test_a_client_gets_its_answer_from_a_server_that_leaves() -> None:
     """grpclib's client would not: to h2, on which it is built, a connection is over at the first GOAWAY."""
-    async with serving(Limits(goodbye_timeout=0.2, drain_timeout=5)) as server:
+    async with serving(Limits(close_timeout=0.2, drain_timeout=5)) as server:
 
         async def call() -> None:
             assert await server.call("Hang", "still") == "still"
@@ -265,7 +265,7 @@ async def test_a_client_gets_its_answer_from_a_server_that_leaves() -> None:
 
 
 async def test_a_client_is_told_when_its_call_takes_too_long() -> None:
-    async with serving(Limits(goodbye_timeout=0.2, drain_timeout=0.3)) as server, trio.open_nursery() as nursery:
+    async with serving(Limits(close_timeout=0.2, drain_timeout=0.3)) as server, trio.open_nursery() as nursery:
 
         async def call() -> None:
             with pytest.raises(grpc.RpcError) as caught:

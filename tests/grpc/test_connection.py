@@ -467,7 +467,7 @@ async def test_a_protocol_error_cancels_the_calls_under_way(served: Served) -> N
 
 
 async def test_who_breaks_the_protocol_and_does_not_leave_is_cut(autojump_clock: MockClock) -> None:
-    async with serving(Limits(goodbye_timeout=3)) as server, peering(server.port) as peer:
+    async with serving(Limits(close_timeout=3)) as server, peering(server.port) as peer:
         begin = trio.current_time()
         await peer.send_frames(DATA_ON_STREAM_0)
         await peer.wait_for(ConnectionTerminated)

@@ -21,7 +21,7 @@ from testkit.grpc.toys import Served, open_descriptors, serving, unary
 
 from .test_connection import DATA_ON_STREAM_0
 
-LIMITS = Limits(handshake_timeout=5, drain_timeout=10, goodbye_timeout=1)
+LIMITS = Limits(handshake_timeout=5, drain_timeout=10, close_timeout=1)
 HIGHEST = 2**31 - 1
 
 
@@ -86,7 +86,7 @@ async def test_asking_a_connection_twice_to_leave_changes_nothing(autojump_clock
     async with serving(LIMITS) as server, peering(server.port) as peer:
         await peer.call(1)
         await peer.answer(1)
-        connection = server.toys.seen[0].carrier
+        connection = server.toys.seen[0].connection
         assert isinstance(connection, Connection)
         for _ in range(3):
             connection.leave()
@@ -384,7 +384,7 @@ async def test_cancellation_leaves_nothing_behind(
 
 async def test_no_call_fails_while_one_server_follows_another() -> None:
     """New and kept connections of a foreign client, in threads, through restarts on one listening socket."""
-    limits = Limits(goodbye_timeout=0.3, drain_timeout=2)
+    limits = Limits(close_timeout=0.3, drain_timeout=2)
     stop = False
     counts = {"kept": 0, "new": 0}
 

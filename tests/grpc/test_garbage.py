@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
 from sentry_trio.grpc.call import Call
-from sentry_trio.grpc.refusal import Refusal
+from sentry_trio.grpc.connection import HTTPRequest
 from testkit.grpc.raw import peering, request_head, text
 from testkit.grpc.toys import serving
 
@@ -37,7 +37,7 @@ def uncollected() -> Iterator[None]:
 def living(monkeypatch: pytest.MonkeyPatch) -> "weakref.WeakSet[object]":
     """Calls and refusals that are in memory, by a base that can be referred to weakly."""
     found: weakref.WeakSet[object] = weakref.WeakSet()
-    for kind in (Call, Refusal):
+    for kind in (Call, HTTPRequest):
 
         class Watched(kind):  # type: ignore[misc, valid-type]
             def __init__(self, *args: Any) -> None:

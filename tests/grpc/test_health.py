@@ -15,8 +15,8 @@ from h2.settings import SettingCodes
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits, serve_grpc
+from sentry_trio.grpc.framing import frame_message
 from sentry_trio.grpc.health import HealthService
-from sentry_trio.grpc.wire import frame_message
 from sentry_trio.listener import open_listener
 from testkit.grpc.raw import Peer, peering, request_head
 from testkit.grpc.toys import ANCHORS, CONTEXT, Toys
@@ -32,7 +32,7 @@ async def _served(health: HealthService) -> AsyncIterator[int]:
         async with trio.open_nursery() as nursery:
 
             async def serve(*, task_status: trio.TaskStatus[None]) -> None:
-                limits = Limits(drain_timeout=0, goodbye_timeout=0.2)
+                limits = Limits(drain_timeout=0, close_timeout=0.2)
                 await serve_grpc(
                     [Toys(), health], [listener], tls=lambda: CONTEXT, limits=limits, task_status=task_status
                 )

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_trio.grpc import frames
-from sentry_trio.grpc.fields import Header
 from sentry_trio.grpc.frames import ErrorCode, frame
+from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import BrokenOffError, ServerConnection
 
 HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"))
@@ -111,7 +111,7 @@ def test_a_thousand_calls_leave_nothing_behind() -> None:
         pair.server.send_headers(stream_id, TRAILERS, end_stream=True)
         pair.client.receive_data(pair.server.data_to_send())
     assert len(pair.server._streams) == 0
-    assert len(pair.server._streams._closed) == 1024
+    assert len(pair.server._closed) == 1024
 
 
 def test_long_header_lists_come_in_several_frames_both_ways() -> None:

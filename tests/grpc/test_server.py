@@ -140,7 +140,7 @@ async def test_an_observer_need_not_do_anything() -> None:
         async with trio.open_nursery() as nursery:
 
             async def serve() -> None:
-                await serve_grpc([Toys()], [listener], tls=lambda: CONTEXT, limits=Limits(goodbye_timeout=0.1))
+                await serve_grpc([Toys()], [listener], tls=lambda: CONTEXT, limits=Limits(close_timeout=0.1))
 
             nursery.start_soon(serve)
             assert await _answers(port)

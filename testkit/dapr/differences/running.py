@@ -52,7 +52,7 @@ ENTRIES: Final = (
         dapr="calls that waited too long are still signed",
         ours="rejected immediately with Unavailable if they would miss their deadline",
         reason="clients retry elsewhere in time",
-        shown="tests/grpc/test_gate.py::test_who_would_wait_in_vain_is_refused_at_once",
+        shown="tests/grpc/test_concurrency.py::test_who_would_wait_in_vain_is_refused_at_once",
     ),
     Difference(
         id="sighup",

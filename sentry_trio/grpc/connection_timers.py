@@ -1,4 +1,4 @@
-"""How long a connection may be silent, idle, stuck or simply there. Pure: told the time, asked for a verdict."""
+"""Timers of a connection: silence, idleness, stalled sending, age. Pure: the caller passes the time."""
 
 import enum
 import random
@@ -6,23 +6,23 @@ import random
 from .limits import JITTER, Limits
 
 
-class Verdict(enum.Enum):
-    """What is to be done with a connection."""
+class TimerAction(enum.Enum):
+    """Action that a timer asks for."""
 
     KEEP = enum.auto()
     PING = enum.auto()
-    """Ask for a sign of life."""
+    """Send a PING."""
     LEAVE = enum.auto()
-    """Send it away, gracefully."""
+    """Close it gracefully."""
     CUT = enum.auto()
-    """End it now."""
+    """Close it now."""
 
 
-class Vigil:
-    """Watches one connection.
+class ConnectionTimers:
+    """Timers of one connection.
 
     Args:
-        limits: what is too long.
+        limits: the durations.
         now: when it was opened, on the clock that all times here are on.
 
     Attributes:
@@ -53,30 +53,30 @@ class Vigil:
         self._sent = 0
 
     def heard(self, now: float) -> None:
-        """The peer has given a sign of life."""
+        """Records that the peer has sent something."""
         self._heard_at = now
         self._pinged_at = None
 
-    def verdict(self, now: float, *, idle: bool, sent: int, unsent: bool) -> Verdict:
-        """What is to be done.
+    def action(self, now: float, *, idle: bool, sent: int, unsent: bool) -> TimerAction:
+        """Returns what is due.
 
         Args:
             now: the present time.
-            idle: there is no call under way.
-            sent: how many bytes the peer has taken so far.
-            unsent: whether there are more for it.
+            idle: no call is open.
+            sent: bytes that the peer's socket has accepted so far.
+            unsent: more are waiting.
         """
         if not unsent or sent != self._sent:
             self._sent, self._progress_at = sent, now
         if now - self._progress_at >= self._limits.send_timeout:
-            return Verdict.CUT
+            return TimerAction.CUT
         if self._heard_at is None:
-            return Verdict.CUT if now - self._opened_at >= self._limits.handshake_timeout else Verdict.KEEP
+            return TimerAction.CUT if now - self._opened_at >= self._limits.handshake_timeout else TimerAction.KEEP
         if self._pinged_at is not None and now - self._pinged_at >= self._limits.keepalive_timeout:
-            return Verdict.CUT
+            return TimerAction.CUT
         if now - self._opened_at >= self._age or (idle and now - self.idle_since >= self._idle):
-            return Verdict.LEAVE
+            return TimerAction.LEAVE
         if now - self._heard_at >= self._limits.keepalive_time and self._pinged_at is None:
             self._pinged_at = now
-            return Verdict.PING
-        return Verdict.KEEP
+            return TimerAction.PING
+        return TimerAction.KEEP

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from grpclib.const import Status
@@ -9,7 +10,7 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentry_trio.grpc.fair_share import FairShare
+from sentry_trio.grpc.concurrency import FairLimiter
 from sentry_trio.grpc.observer import Observer, Shed
 
 
@@ -20,7 +21,7 @@ class Connection:
 
 @dataclass(eq=False)
 class Call:
-    carrier: Connection
+    connection: Connection
     peer: object = None
     ended: list[Status] = field(default_factory=list)
 
@@ -36,10 +37,10 @@ class Told(Observer):
         self.shed.append((reason, peer))
 
 
-def _fill(share: FairShare, *connections: Connection) -> list[Call]:
+def _fill(share: Any, *connections: Connection) -> list[Call]:
     calls = [Call(connection) for connection in connections]
     for call in calls:
-        share.admit(call)
+        share.reserve(call)
     return calls
 
 
@@ -48,7 +49,7 @@ def _ended(calls: list[Call]) -> list[int]:
 
 
 def test_the_peer_with_most_calls_loses_its_latest() -> None:
-    share = FairShare(4)
+    share: Any = FairLimiter(4)
     many, few = Connection("a"), Connection("b")
     calls = _fill(share, many, many, many, few)
     _fill(share, few)
@@ -58,7 +59,7 @@ def test_the_peer_with_most_calls_loses_its_latest() -> None:
 
 def test_peers_are_compared_before_connections() -> None:
     """Calls of a peer count together, on one connection or many."""
-    share = FairShare(4)
+    share: Any = FairLimiter(4)
     double = Connection("b")
     calls = _fill(share, Connection("a"), Connection("a"), double, double)
     newcomer = _fill(share, Connection("c"))
@@ -67,7 +68,7 @@ def test_peers_are_compared_before_connections() -> None:
 
 
 def test_within_one_peer_connections_are_compared() -> None:
-    share = FairShare(3)
+    share: Any = FairLimiter(3)
     many = Connection("a")
     calls = _fill(share, many, many, many)
     _fill(share, Connection("a"))
@@ -76,46 +77,46 @@ def test_within_one_peer_connections_are_compared() -> None:
 
 def test_a_call_that_would_only_reverse_the_shares_is_rejected() -> None:
     told = Told()
-    share = FairShare(2, told)
+    share: Any = FairLimiter(2, told)
     calls = _fill(share, Connection("a"), Connection("b"))
     for network in ("a", "c"):
         with pytest.raises(GRPCError) as refused:
-            share.admit(Call(Connection(network), network))
+            share.reserve(Call(Connection(network), network))
         assert refused.value.status is Status.RESOURCE_EXHAUSTED
     assert told.shed == [("queue_full", "a"), ("queue_full", "c")]
     assert _ended(calls) == []
 
 
 def test_a_place_is_given_up_once() -> None:
-    share = FairShare(2)
+    share: Any = FairLimiter(2)
     one, other = Connection("a"), Connection("b")
     calls = _fill(share, one, one)
     _fill(share, other)
     assert _ended(calls) == [1]
-    share.leave(calls[1])  # which has come to its end
-    share.leave(calls[0])
-    share.leave(calls[0])
+    share.release(calls[1])  # which has come to its end
+    share.release(calls[0])
+    share.release(calls[0])
     assert _ended(_fill(share, other)) == []
     with pytest.raises(GRPCError):
-        share.admit(Call(other))
+        share.reserve(Call(other))
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=60), st.integers(1, 8))
 def test_shares_of_peers_that_want_more_differ_by_one(asked: list[tuple[int, int]], places: int) -> None:
-    share = FairShare(places)
+    share: Any = FairLimiter(places)
     connections = {(peer, number): Connection(str(peer)) for peer in range(4) for number in range(3)}
     open_calls: list[Call] = []
     for key in asked:
         call = Call(connections[key])
         refused = False
         try:
-            share.admit(call)
+            share.reserve(call)
         except GRPCError:
             refused = True
         else:
             open_calls.append(call)
         open_calls = [each for each in open_calls if not each.ended]
         assert len(open_calls) <= places
-        held = Counter(each.carrier.network for each in open_calls)
+        held = Counter(each.connection.network for each in open_calls)
         if refused:
-            assert max(held.values()) <= held[call.carrier.network] + 1
+            assert max(held.values()) <= held[call.connection.network] + 1

@@ -5,7 +5,7 @@ import trio
 from grpclib.const import Status
 from trio.testing import MockClock
 
-from sentry_trio.observation import SIGN_CERTIFICATE, ServerObserver
+from sentry_trio.grpc_metrics import SIGN_CERTIFICATE, ServerObserver
 from sentry_trio.proto.sentry_pb2 import DESCRIPTOR
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.scraping import value

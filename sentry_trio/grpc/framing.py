@@ -17,13 +17,13 @@ from grpclib.exceptions import GRPCError
 from grpclib.metadata import encode_grpc_message
 from multidict import MultiDict
 
-from .fields import Header
+from .headers import Header
+from .limits import PREFIX_BYTES
 
 Metadata = MultiDict[str | bytes]
 Outcome = tuple[Status, str | None]
 """Result of a call: its status and its message."""
 
-PREFIX_BYTES: Final = 5
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS_PER_UNIT: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:\+proto)?(?: *;.*)?")

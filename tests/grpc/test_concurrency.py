@@ -1,6 +1,7 @@
 """Turns at a gate, in virtual time."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -8,7 +9,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sentry_trio.grpc.gate import Gate
+from sentry_trio.grpc.concurrency import ConcurrencyLimiter
 from sentry_trio.grpc.observer import Observer, Shed
 
 
@@ -24,22 +25,22 @@ SOMEBODY = Caller()
 class Callers:
     """Callers of a gate; each holds its turn for a while."""
 
-    def __init__(self, gate: Gate, *, hold: float = 1.0) -> None:
-        self.gate = gate
+    def __init__(self, limiter: Any, *, hold: float = 1.0) -> None:
+        self.limiter = limiter
         self.hold = hold
         self.begun: list[int] = []
         self.refused: list[tuple[int, Status]] = []
 
     def admit(self, deadline: float | None = None) -> Status | None:
         try:
-            self.gate.admit(Caller(deadline))
+            self.limiter.reserve(Caller(deadline))
         except GRPCError as error:
             return error.status
         return None
 
     async def call(self, number: int) -> None:
         try:
-            await self.gate.enter(SOMEBODY)
+            await self.limiter.acquire(SOMEBODY)
         except GRPCError as error:
             self.refused.append((number, error.status))
             return
@@ -47,37 +48,37 @@ class Callers:
         try:
             await trio.sleep(self.hold)
         finally:
-            self.gate.leave(SOMEBODY)
+            self.limiter.release(SOMEBODY)
 
 
-def _gate(*, running: int = 2, waiting: int = 10, patience: float = 5.0) -> Gate:
-    return Gate(running=running, waiting=waiting, patience=patience)
+def _limiter(*, running: int = 2, waiting: int = 10, patience: float = 5.0) -> Any:
+    return ConcurrencyLimiter(running=running, waiting=waiting, patience=patience)
 
 
 async def test_so_many_at_once_and_the_others_in_their_order(autojump_clock: MockClock) -> None:
-    callers = Callers(_gate())
+    callers = Callers(_limiter())
     async with trio.open_nursery() as nursery:
         for number in range(5):
             assert callers.admit() is None
             nursery.start_soon(callers.call, number)
             await wait_all_tasks_blocked()
         assert callers.begun == [0, 1]
-        assert callers.gate.backlog == 3
+        assert callers.limiter.backlog == 3
         await trio.sleep(1.5)
         assert sorted(callers.begun) == [0, 1, 2, 3], "two that are woken at once may begin in either order"
     assert callers.begun[4] == 4
-    assert callers.gate.backlog == 0
+    assert callers.limiter.backlog == 0
 
 
 async def test_one_more_than_may_wait_is_refused_at_once() -> None:
-    callers = Callers(_gate(waiting=3))
+    callers = Callers(_limiter(waiting=3))
     assert [callers.admit() for _ in range(4)] == [None, None, None, Status.RESOURCE_EXHAUSTED]
-    callers.gate.renounce(SOMEBODY)
+    callers.limiter.cancel(SOMEBODY)
     assert callers.admit() is None
 
 
 async def test_who_waits_too_long_is_told_to_try_elsewhere(autojump_clock: MockClock) -> None:
-    callers = Callers(_gate(running=1, patience=5), hold=20)
+    callers = Callers(_limiter(running=1, patience=5), hold=20)
     async with trio.open_nursery() as nursery:
         for number in range(2):
             callers.admit()
@@ -85,22 +86,22 @@ async def test_who_waits_too_long_is_told_to_try_elsewhere(autojump_clock: MockC
             await wait_all_tasks_blocked()
         await trio.sleep(6)
         assert callers.refused == [(1, Status.UNAVAILABLE)]
-        assert callers.gate.backlog == 0
+        assert callers.limiter.backlog == 0
 
 
 async def test_who_would_wait_in_vain_is_refused_at_once(autojump_clock: MockClock) -> None:
     """One leaves each second; the sixth in the queue would wait for five and some."""
-    callers = Callers(_gate(running=1, waiting=1000, patience=1000))
+    callers = Callers(_limiter(running=1, waiting=1000, patience=1000))
     async with trio.open_nursery() as nursery:
         for number in range(200):
             callers.admit()
             nursery.start_soon(callers.call, number)
         await trio.sleep(195.5)
-        assert callers.gate.backlog == 4
+        assert callers.limiter.backlog == 4
         now = trio.current_time()
         assert callers.admit(now + 3.5) is Status.UNAVAILABLE
         assert callers.admit(now + 4.5) is None
-        callers.gate.renounce(SOMEBODY)
+        callers.limiter.cancel(SOMEBODY)
     # Nobody waits: nobody is refused, however little time there is.
     assert callers.admit(trio.current_time()) is None
 
@@ -110,7 +111,7 @@ async def test_a_call_that_would_wait_too_long_is_rejected_at_once(
     autojump_clock: MockClock, due_in: float | None
 ) -> None:
     """With a late deadline, too: a caller that is rejected at once can try another replica."""
-    callers = Callers(_gate(running=1, waiting=1000, patience=4.5))
+    callers = Callers(_limiter(running=1, waiting=1000, patience=4.5))
     async with trio.open_nursery() as nursery:
         for number in range(104):  # one leaves each second, and one comes: four are waiting or have their turn
             assert callers.admit() is None
@@ -122,24 +123,24 @@ async def test_a_call_that_would_wait_too_long_is_rejected_at_once(
         admitted = 0
         while callers.admit(deadline) is None:
             admitted += 1
-        assert callers.gate.backlog == 5
+        assert callers.limiter.backlog == 5
         for _ in range(admitted):
-            callers.gate.renounce(SOMEBODY)
+            callers.limiter.cancel(SOMEBODY)
 
 
 @pytest.mark.parametrize("waits", [True, False])
 async def test_a_caller_that_leaves_gives_its_place_up(autojump_clock: MockClock, waits: bool) -> None:
-    callers = Callers(_gate(running=1))
+    callers = Callers(_limiter(running=1))
     with trio.move_on_after(0.5):
         async with trio.open_nursery() as nursery:
             for number in range(2 if waits else 1):
                 callers.admit()
                 nursery.start_soon(callers.call, number)
                 await wait_all_tasks_blocked()
-    assert callers.gate.backlog == 0
+    assert callers.limiter.backlog == 0
     callers.admit()
     with trio.fail_after(0.1):
-        await callers.gate.enter(SOMEBODY)
+        await callers.limiter.acquire(SOMEBODY)
 
 
 class Told(Observer):
@@ -162,7 +163,7 @@ class Told(Observer):
 
 async def test_an_observer_is_told_who_waits_and_who_is_refused(autojump_clock: MockClock) -> None:
     told = Told()
-    callers = Callers(Gate(running=1, waiting=2, patience=5, observer=told), hold=4)
+    callers = Callers(ConcurrencyLimiter(running=1, waiting=2, patience=5, observer=told), hold=4)
     async with trio.open_nursery() as nursery:
         for number in range(3):
             callers.admit()
@@ -178,7 +179,7 @@ async def test_an_observer_is_told_who_waits_and_who_is_refused(autojump_clock: 
 
 async def test_an_observer_is_told_who_would_wait_in_vain(autojump_clock: MockClock) -> None:
     told = Told()
-    callers = Callers(Gate(running=1, waiting=9, patience=60, observer=told), hold=1)
+    callers = Callers(ConcurrencyLimiter(running=1, waiting=9, patience=60, observer=told), hold=1)
     async with trio.open_nursery() as nursery:
         for number in range(6):
             callers.admit()

@@ -10,8 +10,7 @@ from grpclib.metadata import decode_grpc_message, encode_metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.grpc.fields import Header
-from sentry_trio.grpc.wire import (
+from sentry_trio.grpc.framing import (
     MessageReader,
     RefusedError,
     frame_message,
@@ -20,6 +19,7 @@ from sentry_trio.grpc.wire import (
     response_headers,
     status_trailers,
 )
+from sentry_trio.grpc.headers import Header
 
 
 async def _handle(call: object) -> None: ...

@@ -1,0 +1,171 @@
+"""Limits on the handlers that run at once: those with one reply, in a queue, and those that stream, shared by peers."""
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from .admission import Network
+from .observer import Observer
+
+if TYPE_CHECKING:
+    from .call import Call
+    from .connection import Connection
+
+_FULL: Final = "the server is overloaded: as many streaming calls are open as may be"
+_OVERLOADED: Final = "the server is overloaded"
+# Of each new measurement that goes into the average: some tens of calls are remembered.
+_WEIGHT: Final = 0.05
+
+
+class ConcurrencyLimiter:
+    """Limits the handlers that run at once; more calls wait, first come, first served.
+
+    A call whose deadline would pass while it waits is rejected immediately, with Unavailable, so that its caller can
+    try another replica while there is time. The expected wait follows from the rate at which calls have finished while
+    others were waiting.
+
+    Args:
+        running: handlers at once.
+        waiting: calls that may wait; more are rejected with ResourceExhausted.
+        patience: longest wait, in seconds.
+        observer: notified of calls that wait or are rejected.
+
+    Attributes:
+        backlog: calls that have reserved a place and not acquired it yet.
+    """
+
+    __slots__ = ("_crowded", "_free", "_last_left", "_observer", "_pace", "_patience", "_places", "_turn", "backlog")
+
+    def __init__(self, *, running: int, waiting: int, patience: float, observer: Observer | None = None) -> None:
+        self.backlog = 0
+        self._free = running
+        self._places = waiting
+        self._patience = patience
+        self._observer = observer or Observer()
+        self._turn = trio.lowlevel.ParkingLot()
+        self._pace = 0.0  # seconds from one leaving to the next
+        self._last_left = 0.0
+        self._crowded = False
+
+    def reserve(self, call: "Call") -> None:
+        """Takes a place in the queue for a call; `acquire` or `cancel` must follow.
+
+        Raises:
+            GRPCError: ResourceExhausted or Unavailable: there is no place, or it would wait too long.
+        """
+        if self.backlog:
+            if self.backlog >= self._places:
+                self._observer.call_shed("queue_full", call.peer)
+                raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{_OVERLOADED}: {self.backlog} calls are waiting")
+            wait = self.backlog * self._pace
+            left = self._patience
+            if call.due_at is not None:
+                left = min(left, call.due_at - trio.current_time())
+            if wait > left:
+                self._observer.call_shed("in_vain", call.peer)
+                raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: the wait would be {wait:.3f} s")
+        self.backlog += 1
+
+    def cancel(self, _call: "Call") -> None:
+        """Releases the place that `reserve` took, instead of `acquire`."""
+        self.backlog -= 1
+
+    async def acquire(self, call: "Call") -> None:
+        """Waits for a turn; `release` must follow. Cancellation releases the place.
+
+        Raises:
+            GRPCError: Unavailable: the turn did not come within the longest wait.
+        """
+        if self._free:
+            self._free -= 1
+            self.backlog -= 1
+            return
+        self._observer.call_queued()
+        try:
+            with trio.move_on_after(self._patience) as scope:
+                await self._turn.park()
+        finally:
+            self.backlog -= 1
+            self._observer.call_dequeued()
+        if scope.cancelled_caught:
+            self._observer.call_shed("no_turn", call.peer)
+            raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: no turn within {self._patience:g} s")
+
+    def release(self, _call: "Call") -> None:
+        """Ends a turn; the call that has waited longest is next."""
+        now = trio.current_time()
+        if self._crowded:
+            self._pace += _WEIGHT * (now - self._last_left - self._pace)
+        self._last_left = now
+        self._crowded = self.backlog > 0
+        if not self._turn.unpark():
+            self._free += 1
+
+
+class FairLimiter:
+    """Limits streaming calls; if all places are taken, a new call takes one from the peer with the most calls.
+
+    Streaming calls last as long as their callers like, so new ones are not queued. If the caller's own peer has the
+    most calls, the connection with the most loses one. A call is rejected if it would only reverse the roles. So no
+    peer can exclude others by connecting first.
+
+    Args:
+        places: calls at once.
+        observer: notified of calls that are rejected.
+    """
+
+    __slots__ = ("_calls", "_count", "_observer", "_places")
+
+    def __init__(self, places: int, observer: Observer | None = None) -> None:
+        self._places = places
+        self._observer = observer or Observer()
+        self._count = 0
+        self._calls: dict[Network, dict[Connection, dict[Call, None]]] = {}
+
+    def reserve(self, call: "Call") -> None:
+        """Takes a place, if necessary from another call, which is aborted.
+
+        Raises:
+            GRPCError: ResourceExhausted: no peer and no connection has more places than this one would.
+        """
+        if self._count >= self._places:
+            self._evict_for(call)
+        connections = self._calls.setdefault(call.connection.network, {})
+        connections.setdefault(call.connection, {})[call] = None
+        self._count += 1
+
+    def _evict_for(self, call: "Call") -> None:
+        source = call.connection
+        held = {network: sum(map(len, connections.values())) for network, connections in self._calls.items()}
+        network = max(held, key=held.__getitem__)
+        if held[network] <= held.get(source.network, 0) + 1:
+            network = source.network
+        connections = self._calls.get(network, {})
+        most = max(connections.values(), key=len, default={})
+        if network == source.network and len(most) <= len(connections.get(source, ())) + 1:
+            self._observer.call_shed("queue_full", call.peer)
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, _FULL)
+        latest = next(reversed(most))
+        self.release(latest)
+        latest.abort(Status.RESOURCE_EXHAUSTED, _FULL)
+
+    async def acquire(self, call: "Call") -> None:
+        """Returns at once: the place that `reserve` took is the call's own."""
+
+    def release(self, call: "Call") -> None:
+        """Releases the place, unless another call has taken it."""
+        source = call.connection
+        connections = self._calls.get(source.network, {})
+        calls = connections.get(source, {})
+        if call not in calls:
+            return
+        del calls[call]
+        self._count -= 1
+        if not calls:
+            del connections[source]
+        if not connections:
+            del self._calls[source.network]
+
+    cancel = release

@@ -1,0 +1,30 @@
+"""Interfaces of services and their handlers, which grpclib implements too."""
+
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+from grpclib.const import Handler
+
+Received_co = TypeVar("Received_co", covariant=True)
+Sent_contra = TypeVar("Sent_contra", contravariant=True)
+
+
+class Service(Protocol):
+    """A service as grpclib's protoc plugin generates it."""
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        """Path to handler."""
+
+
+class ServerStream(Protocol[Received_co, Sent_contra]):
+    """A call as its handler sees it, here and under `grpclib.server.Server`."""
+
+    @property
+    def peer(self) -> object:
+        """The caller's address: here as its socket names it, in grpclib an object with methods for it."""
+
+    async def recv_message(self) -> Received_co | None:
+        """Waits for the next message; returns None if the caller has sent its last."""
+
+    async def send_message(self, message: Sent_contra) -> None:
+        """Sends a message."""
