@@ -187,7 +187,7 @@ class MalformedRequestError(NotPermittedError):
 
 
 class ValidatorNotReadyError(SentryError):
-    """Whether a validator vouches for the caller cannot be found out now; its text is told to the caller."""
+    """A validator cannot decide now; the text is returned to the caller."""
 
 
 # --- signing

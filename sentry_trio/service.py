@@ -1,4 +1,4 @@
-"""SignCertificate: choose a validator, have it vouch, read the CSR, sign, answer."""
+"""SignCertificate: choose a validator, authenticate the caller, read the CSR, sign, answer."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ from sentry_trio.proto.bounds import BoundedRequest
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
-from sentry_trio.validators import Validators, Vouched
+from sentry_trio.validators import AuthenticatedCaller, Validators
 
 _log: Final = get_logger("dapr.sentry.server")
 
@@ -105,7 +105,7 @@ class CertificateService:
 
     Args:
         issuer: signs.
-        validators: vouch.
+        validators: authenticate callers.
         policy: what is the same for all.
         metrics: told of every request.
         now: the wall clock.
@@ -178,35 +178,37 @@ class CertificateService:
         with self._metrics.stage("validate"):
             validator = self._validators.choose(request.token_validator)
             decision.validator = self._validators.kind_for(request.token_validator)
-            vouched = await validator.validate(request)
-        decision.pod_uid = vouched.pod_uid
-        issued, identity = await self._sign(request, vouched)
+            caller = await validator.validate(request)
+        decision.pod_uid = caller.pod_uid
+        issued, identity = await self._sign(request, caller)
         decision.issued, decision.spiffe_id = issued, identity.spiffe_id
         with self._metrics.stage("encode"):
             response = self._response(issued)
         if self._jwts is not None:
-            await self._add_jwts(self._jwts, response, request, vouched, issued, identity)
+            await self._add_jwts(self._jwts, response, request, caller, issued, identity)
             decision.jwts = 1 + len(response.per_audience_jwts)
         return response
 
     async def _sign(
-        self, request: SignCertificateRequest, vouched: Vouched
+        self, request: SignCertificateRequest, caller: AuthenticatedCaller
     ) -> tuple[IssuedCertificate, WorkloadIdentity]:
         if self._one_by_one is None:
             with self._metrics.stage("sign"):
-                return self._issue(request, vouched)
+                return self._issue(request, caller)
         async with self._one_by_one:
             # Everything else that can go on does so before the next one signs.
             await trio.lowlevel.checkpoint()
             with self._metrics.stage("sign"):
-                return self._issue(request, vouched)
+                return self._issue(request, caller)
 
-    def _issue(self, request: SignCertificateRequest, vouched: Vouched) -> tuple[IssuedCertificate, WorkloadIdentity]:
+    def _issue(
+        self, request: SignCertificateRequest, caller: AuthenticatedCaller
+    ) -> tuple[IssuedCertificate, WorkloadIdentity]:
         public_key_info = read_csr(request.certificate_signing_request)
         identity = WorkloadIdentity(
-            spiffe_id=SpiffeId.make(vouched.trust_domain, request.namespace, request.id),
+            spiffe_id=SpiffeId.make(caller.trust_domain, request.namespace, request.id),
             dns_names=dns_names(request.id, request.namespace, self._policy.namespace, self._policy.cluster_domain()),
-            images=vouched.images,
+            images=caller.images,
         )
         issued = self._issuer.issue(
             public_key_info,
@@ -229,7 +231,7 @@ class CertificateService:
         jwts: Jwts,
         response: SignCertificateResponse,
         request: SignCertificateRequest,
-        vouched: Vouched,
+        caller: AuthenticatedCaller,
         issued: IssuedCertificate,
         identity: WorkloadIdentity,
     ) -> None:
@@ -237,7 +239,7 @@ class CertificateService:
 
         daprd looks up the trust domain's own token by its name, as in Dapr Sentry's map.
         """
-        audiences = [vouched.trust_domain, *request.jwt_audiences]
+        audiences = [caller.trust_domain, *request.jwt_audiences]
         issue = partial(jwts.issue, identity.spiffe_id, now=self._now(), not_after=issued.not_after)
         with self._metrics.stage("sign"), _naming("JWT"):
             response.jwt.value = issue(audiences)

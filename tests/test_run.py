@@ -33,8 +33,7 @@ from sentry_trio.run import Run, RunContext, prepare_run
 from sentry_trio.settings.options import parse_options
 from sentry_trio.stores.files import FileStore
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.validators import Validators, Vouched
-from sentry_trio.validators.request import check_request
+from sentry_trio.validators import AuthenticatedCaller, Validators, check_request
 from testkit.authorities import LOOPBACK, SKEW, made_csr, serving, wall_clock
 from testkit.grpc.raw import Answer, peering, request_head
 from testkit.leftovers import Cut, nothing_left
@@ -176,16 +175,16 @@ class Hesitant:
     arrived: trio.Event = field(default_factory=trio.Event)
     release: trio.Event = field(default_factory=trio.Event)
 
-    async def validate(self, request: SignCertificateRequest) -> Vouched:
+    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
         if request.id == SLOW:
             self.arrived.set()
             await self.release.wait()
-        return Vouched(trust_domain=check_request(request))
+        return AuthenticatedCaller(trust_domain=check_request(request))
 
 
 @pytest.fixture
 def hesitant(monkeypatch: pytest.MonkeyPatch) -> Hesitant:
-    """In every run of the test; the one that vouches in the place of all others."""
+    """In every run of the test; the one that authenticates in the place of all others."""
     validator = Hesitant()
     insecure = SignCertificateRequest.INSECURE
     validators = Validators(present={insecure: validator}, default=insecure)

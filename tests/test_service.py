@@ -30,7 +30,7 @@ from sentry_trio.proto.sentry_grpc import CABase
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.validators import Validators, Vouched
+from sentry_trio.validators import AuthenticatedCaller, Validators
 from sentry_trio.validators.insecure import InsecureValidator
 from testkit.authorities import SKEW, made_bundle, made_csr, wall_clock
 
@@ -191,7 +191,7 @@ CHARACTERS = "path segment characters are limited to letters, numbers, dots, das
 class UnaskedValidator:
     """Must not be asked."""
 
-    async def validate(self, request: SignCertificateRequest) -> Vouched:
+    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
         raise AssertionError(request.id)
 
 
@@ -389,7 +389,7 @@ async def test_a_token_for_one_audience_that_cannot_be_made_names_it() -> None:
 class AwayValidator:
     """Cannot find out."""
 
-    async def validate(self, request: SignCertificateRequest) -> Vouched:
+    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
         raise ApiUnavailableError("token review failed: https://10.0.0.1: the operator's affair")
 
 

@@ -14,7 +14,7 @@ from sentry_trio.ca.issue import Issuer
 from sentry_trio.errors import AuditUnavailableError, NotPermittedError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
-from sentry_trio.validators import Validators, Vouched
+from sentry_trio.validators import AuthenticatedCaller, Validators
 from testkit.authorities import made_bundle
 from testkit.log_capture import capture_logs
 from tests.test_service import (
@@ -101,15 +101,15 @@ async def test_what_is_issued_is_recorded() -> None:
 
 
 class PodValidator:
-    """Knows a pod, and vouches for it or not."""
+    """Knows a pod, and authenticates it or not."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
 
-    async def validate(self, request: SignCertificateRequest) -> Vouched:
+    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
         if self._error is not None:
             raise self._error
-        return Vouched("public", pod_uid="uid-1")
+        return AuthenticatedCaller("public", pod_uid="uid-1")
 
 
 def of_pods(error: Exception | None = None) -> Validators:
@@ -117,7 +117,7 @@ def of_pods(error: Exception | None = None) -> Validators:
     return Validators(present={kind: PodValidator(error)}, default=kind)
 
 
-async def test_the_pod_is_recorded_whether_it_is_vouched_for_or_not() -> None:
+async def test_the_pod_is_recorded_whether_it_is_authenticated_or_not() -> None:
     decision = await decided(request_with(), validators=of_pods())
     assert (decision.cause is None, decision.pod_uid, decision.validator) == (
         True,

@@ -73,7 +73,6 @@ ELSEWHERE = (
     "validators.jwks",
     "validators.jwks.*",
     "validators.kubernetes",
-    "validators.refusals",
 )
 
 # What is imported from elsewhere, and who asks for it.

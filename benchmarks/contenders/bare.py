@@ -34,7 +34,7 @@ class _Unmoved(Metrics):
 
 
 def service(issuer: Issuer) -> CertificateService:
-    """The real service, which vouches for whoever asks."""
+    """The real service, which authenticates every caller."""
     insecure = SignCertificateRequest.INSECURE
     return CertificateService(
         issuer,

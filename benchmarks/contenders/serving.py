@@ -18,7 +18,7 @@ from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.ca.verify import verify
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
-from sentry_trio.validators.request import check_request
+from sentry_trio.validators import check_request
 
 NAMESPACE: Final = "default"
 CLUSTER_DOMAIN: Final = "cluster.local"
@@ -43,7 +43,7 @@ class Signer:
         self._issuer = issuer
 
     def sign(self, request: SignCertificateRequest) -> SignCertificateResponse:
-        """Vouches for whoever asks, reads the CSR, signs, answers.
+        """Authenticates every caller, reads the CSR, signs, answers.
 
         Raises:
             SentryError: the request is not one of the load client's.

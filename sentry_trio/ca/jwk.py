@@ -24,7 +24,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.public_keys import PublicKey
 from sentry_trio.errors import InvalidBundleError
-from sentry_trio.tokens.jwk import normalized
+from sentry_trio.tokens.keys import normalized
 
 MOST_KEYS: Final = 100
 """Keys that a set may have."""

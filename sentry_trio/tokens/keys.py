@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from joserfc.errors import JoseError
@@ -10,7 +10,6 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from sentry_trio.tokens.compact import InvalidTokenError, split_token
-from sentry_trio.tokens.jwk import normalized
 
 # Each algorithm belongs to one kind of key. Where that is checked no token can have a public key taken for a shared
 # secret (RFC 8725, section 3.1).
@@ -32,6 +31,10 @@ _LONGEST_EXPONENT: Final = 6
 _LONGEST_SECRET: Final = 1024
 # Characters of a text that a message shows.
 _SHOWN: Final = 40
+
+# Members whose value is base64url without padding (RFC 7518, 6).
+_BASE64URL: Final = frozenset({"n", "e", "x", "y", "k", "d", "p", "q", "dp", "dq", "qi"})
+_TO_BASE64URL: Final = str.maketrans("+/", "-_")
 
 Key: TypeAlias = RSAKey | ECKey | OKPKey | OctKey
 
@@ -84,6 +87,21 @@ class ReadKeys:
 
     usable: Mapping[str, VerificationKey]
     dropped: tuple[DroppedKey, ...] = ()
+
+
+def normalized(jwk: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a key without null members, and with numbers in base64url without padding.
+
+    Go's libraries, and so Dapr Sentry 1.18, treat a null member as absent and read padded and standard base64 as well;
+    key sets of both kinds are in use.
+    """
+    return {name: _without_padding(name, value) for name, value in jwk.items() if value is not None}
+
+
+def _without_padding(name: str, value: object) -> object:
+    if name in _BASE64URL and isinstance(value, str):
+        return value.rstrip("=").translate(_TO_BASE64URL)
+    return value
 
 
 class _Jwk(msgspec.Struct):

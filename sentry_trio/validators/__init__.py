@@ -1,30 +1,41 @@
-"""Who vouches for a caller before anything is signed.
+"""Validators, which authenticate callers before anything is signed, and the form of requests.
 
-request.py     what every validator asks of a request
-insecure.py    vouches for whoever asks; the default of standalone mode
-kubernetes.py  vouches for pods by the tokens of their service accounts; the default of Kubernetes mode
-jwks/          vouches for callers by tokens that a key of a configured set has signed
+insecure.py    authenticates every caller; the default of standalone mode
+kubernetes.py  authenticates pods by the tokens of their service accounts; the default of Kubernetes mode
+jwks/          authenticates callers by tokens that a key of a configured set has signed
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from sentry_trio.ca.images import ContainerImage
-from sentry_trio.errors import ValidatorNotEnabledError, ValidatorRequiredError
+from sentry_trio.ca.spiffe import parse_trust_domain
+from sentry_trio.errors import (
+    InvalidIdentityError,
+    MalformedRequestError,
+    ValidatorNotEnabledError,
+    ValidatorRequiredError,
+)
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 
 Kind = SignCertificateRequest.TokenValidator
 
+PUBLIC: Final = "public"
+"""Trust domain of requests and Configurations that name none."""
+
+# A DNS label with one to spare, as Dapr has it: an app ID becomes part of service names.
+_LONGEST_ID: Final = 64
+
 
 @dataclass(frozen=True, slots=True)
-class Vouched:
-    """What a validator found out about a caller whose app ID and namespace are as the request says.
+class AuthenticatedCaller:
+    """Caller that may have the app ID and namespace of its request.
 
     Attributes:
-        trust_domain: the one that the SPIFFE ID is made with.
-        images: the containers of the caller's pod, where known.
-        pod_uid: of that pod, where known.
+        trust_domain: of its SPIFFE ID.
+        images: the containers of the caller's pod, if known.
+        pod_uid: of that pod, if known.
     """
 
     trust_domain: str
@@ -33,25 +44,25 @@ class Vouched:
 
 
 class Validator(Protocol):
-    """Checks that a caller may have the identity that it asks for."""
+    """Checks that a caller may have the identity that it requests."""
 
-    async def validate(self, request: SignCertificateRequest) -> Vouched:
-        """Vouches for the caller.
+    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+        """Authenticates the caller.
 
         Raises:
-            NotPermittedError: this caller may not have this identity; its text is told to the caller.
-            ApiUnavailableError: whether it may cannot be found out now.
+            NotPermittedError: this caller may not have this identity; the text is returned to the caller.
+            ApiUnavailableError: that cannot be decided now.
             ValidatorNotReadyError: likewise.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """The validators of a run, by kind.
+    """Validators of a run, by kind.
 
     Attributes:
         present: those that a request may name.
-        default: the one for requests that name none; None where they must.
+        default: used for requests that name none; None if they must name one.
     """
 
     present: Mapping[Kind, Validator]
@@ -59,15 +70,15 @@ class Validators:
 
     @property
     def names(self) -> list[str]:
-        """The names of those present, sorted."""
+        """Sorted names of those present."""
         return sorted(Kind.Name(kind).lower() for kind in self.present)
 
     def choose(self, kind: Kind) -> Validator:
-        """The validator for the kind that a request names.
+        """Returns the validator for the kind that a request names.
 
         Raises:
-            ValidatorRequiredError: none is named and there is no default.
-            ValidatorNotEnabledError: the one named is not present; unknown numbers are never present.
+            ValidatorRequiredError: the request names none and there is no default.
+            ValidatorNotEnabledError: the named one is not present; unknown numbers are never present.
         """
         chosen = self.kind_for(kind)
         if chosen is None:
@@ -78,5 +89,34 @@ class Validators:
         return validator
 
     def kind_for(self, kind: Kind) -> Kind | None:
-        """The kind that decides on a request which names this one; None where it names none and there is no default."""
+        """Returns the kind for a request that names this one; None if it names none and there is no default."""
         return self.default if kind == Kind.UNKNOWN else kind
+
+
+def check_request(request: SignCertificateRequest) -> str:
+    """Checks the form of a request; returns the requested trust domain, `public` by default.
+
+    Dapr Sentry 1.18 reports all broken rules at once, one a line, and then checks the trust domain.
+
+    Raises:
+        MalformedRequestError: `invalid request: ` and the broken rules, or the fault of the trust domain.
+    """
+    broken = []
+    if not request.id:
+        broken.append("parameter app-id cannot be empty")
+    elif "." in request.id:
+        broken.append("parameter app-id cannot contain dots")
+    if len(request.id.encode()) > _LONGEST_ID:
+        broken.append(f"app ID must be {_LONGEST_ID} characters or less")
+    if not request.certificate_signing_request:
+        broken.append("CSR is required")
+    if not request.namespace:
+        broken.append("namespace is required")
+    if broken:
+        raise MalformedRequestError("invalid request: " + "\n".join(broken))
+    if not request.trust_domain:
+        return PUBLIC
+    try:
+        return parse_trust_domain(request.trust_domain)
+    except InvalidIdentityError as error:
+        raise MalformedRequestError(str(error)) from error

@@ -1,17 +1,16 @@
-"""Vouches for whoever asks: for development, and for networks that authenticate by other means."""
+"""Validator for development, and for networks that authenticate by other means."""
 
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from sentry_trio.validators import Vouched
-from sentry_trio.validators.request import check_request
+from sentry_trio.validators import AuthenticatedCaller, check_request
 
 
 class InsecureValidator:
-    """Asks only that the request is well formed; tokens are not looked at, any app ID may be asked for."""
+    """Authenticates every caller with a well-formed request; tokens are ignored."""
 
-    async def validate(self, request: SignCertificateRequest) -> Vouched:
-        """Vouches for the caller.
+    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+        """Authenticates the caller.
 
         Raises:
             MalformedRequestError: no caller may make this request.
         """
-        return Vouched(trust_domain=check_request(request))
+        return AuthenticatedCaller(trust_domain=check_request(request))

@@ -1,6 +1,7 @@
-"""Vouches for pods: a service account token says which pod asks, and the pod's annotations say which app it is."""
+"""Validator for pods: a service account token names the pod, and the pod's annotations name its app."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
@@ -15,10 +16,9 @@ from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.tokens import Caller, TokenChecker
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.values import quote
-from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.validators import Vouched
-from sentry_trio.validators.refusals import RefusalLog
-from sentry_trio.validators.request import PUBLIC, check_request
+from sentry_trio.telemetry.logs import Logger, get_logger
+from sentry_trio.telemetry.throttle import ThrottledLog
+from sentry_trio.validators import PUBLIC, AuthenticatedCaller, check_request
 
 CONTROL_PLANE: Final = "dapr.io/control-plane"
 APP_ID: Final = "dapr.io/app-id"
@@ -27,44 +27,47 @@ CONFIG: Final = "dapr.io/config"
 _SERVICES: Final = frozenset({"operator", "placement", "injector", "sentry", "scheduler"})
 
 PATIENCE: Final = 10.0
-"""Seconds that a caller without a deadline is kept waiting for the index."""
+"""Seconds that a caller without a deadline waits for the index."""
 
-# Seconds before its deadline that a caller is told to ask again; at the deadline nobody would be listening.
+MOST_REFUSALS: Final = 1000
+"""Pairs of cause and pod that RefusalLog remembers; of more, the one logged longest ago is forgotten."""
+
+# Seconds before its deadline that a caller gets Unavailable; at the deadline it would not receive the answer.
 _AHEAD: Final = 0.1
 
 _log: Final = get_logger("dapr.sentry.identity.kubernetes")
 
 
 class Index(Protocol):
-    """What is known of pods and configurations."""
+    """Pods and Configurations of a cluster."""
 
     @property
     def ready(self) -> bool:
-        """Whether everything there is has been seen once."""
+        """True once all of them have been seen."""
 
     async def wait_ready(self) -> None:
-        """Returns as soon as it is ready."""
+        """Returns once it is ready."""
 
     async def pod(self, namespace: str, name: str, *, uid: str | None = None) -> Pod | None:
-        """The pod of that name; None where there is none. Raises ApiUnavailableError where that is not known.
+        """Returns the pod of that name; None if there is none. Raises ApiUnavailableError if that is not known.
 
-        Where what was last seen does not have this UID it is looked for anew: pods of a StatefulSet are made again
-        under their names, and may ask before they were seen.
+        If the pod last seen has another UID, the API server is asked: a StatefulSet creates pods again under their
+        names, and they may call before they were seen.
         """
 
     async def configuration(self, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """The `spec` of the Configuration of that name; None where there is none."""
+        """Returns the `spec` of the Configuration of that name; None if there is none."""
 
 
 class KubernetesValidator:
-    """Vouches for a pod that shows a token of its own and asks for the app ID that its annotations give it.
+    """Authenticates a pod that sends a token of its own and requests the app ID that its annotations name.
 
-    The checks, their order and their texts are Dapr Sentry 1.18's, with these differences: what may pass by itself is
-    ApiUnavailableError and not a refusal for good; the token's pod must be the very one that is there now, not one
-    of the same name; a mismatch does not tell the caller which app ID it would have been given.
+    The checks, their order and their texts are Dapr Sentry 1.18's, with these differences: temporary failures are
+    ApiUnavailableError and not final; the token's pod must be the present one, not a former one of the same name; a
+    mismatch does not reveal the app ID that the pod may request.
 
     Args:
-        checker: finds out which pod a token speaks for.
+        checker: finds the pod of a token.
         index: the pods and configurations of the cluster.
         trust_domain: of the control plane.
         namespace: of the control plane.
@@ -77,15 +80,14 @@ class KubernetesValidator:
         self._namespace = namespace
         self._refusals = RefusalLog(_log)
 
-    async def validate(self, request: SignCertificateRequest) -> Vouched:
-        """Vouches for the caller.
+    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+        """Authenticates the caller.
 
         Raises:
             NotPermittedError: it may not have this identity.
-            ApiUnavailableError: whether it may cannot be found out now: `validator not ready`, or the API server is
-                away.
+            ApiUnavailableError: that cannot be decided now: `validator not ready`, or the API server is away.
 
-        Cancellation: at once, nothing is left behind.
+        Cancellation: at once.
         """
         await self._wait_ready()
         check_request(request)
@@ -93,9 +95,9 @@ class KubernetesValidator:
         with _about(caller.pod_uid):
             pod = await self._pod(caller)
         with _about(pod.uid):
-            return await self._vouched(request, caller, pod)
+            return await self._authenticated(request, caller, pod)
 
-    async def _vouched(self, request: SignCertificateRequest, caller: Caller, pod: Pod) -> Vouched:
+    async def _authenticated(self, request: SignCertificateRequest, caller: Caller, pod: Pod) -> AuthenticatedCaller:
         if caller.namespace != request.namespace:
             raise NotPermittedError(f"namespace mismatch; received namespace: {request.namespace}")
         shown = f"{pod.namespace}/{pod.name}"
@@ -112,7 +114,8 @@ class KubernetesValidator:
                 "app ID", shown, f"app-id mismatch on pod {shown}. expected: {expected}, received: {request.id}"
             )
             raise NotPermittedError(f"app-id mismatch. received: {request.id}")
-        return Vouched(trust_domain=await self._trust_domain_of(pod), images=_images(pod), pod_uid=pod.uid)
+        trust_domain = await self._trust_domain_of(pod)
+        return AuthenticatedCaller(trust_domain, images=_images(pod), pod_uid=pod.uid)
 
     async def _wait_ready(self) -> None:
         if self._index.ready:
@@ -134,10 +137,10 @@ class KubernetesValidator:
         return pod
 
     def _expected_id(self, pod: Pod) -> str:
-        """The app ID that a pod has by its annotations.
+        """Returns the app ID of a pod by its annotations.
 
         Raises:
-            NotPermittedError: it says that it is of the control plane, and it is not.
+            NotPermittedError: it claims to be of the control plane, and is not.
         """
         service = pod.annotations.get(CONTROL_PLANE)
         if service is None:
@@ -151,18 +154,18 @@ class KubernetesValidator:
         return f"dapr-{service}"
 
     async def _trust_domain_of(self, pod: Pod) -> str:
-        """The trust domain of a pod: its Configuration's, where it has one; the request's is not asked.
+        """Returns the trust domain of a pod: its Configuration's, if it has one; the request's is ignored.
 
         Raises:
-            NotPermittedError: its Configuration is not there, or its trust domain is none.
-            ApiUnavailableError: whether its Configuration is there is not known.
+            NotPermittedError: its Configuration does not exist, or has an invalid trust domain.
+            ApiUnavailableError: it is not known if its Configuration exists.
         """
         if CONTROL_PLANE in pod.annotations:
             return self._trust_domain
         name = pod.annotations.get(CONFIG)
         if name is None:
             return PUBLIC
-        # Whoever writes annotations must not choose which path of the API server is asked for.
+        # Authors of annotations must not choose the path of a request to the API server.
         spec = await self._index.configuration(pod.namespace, name) if is_name(name) else None
         declared = None if spec is None else _declared_trust_domain(spec)
         if declared is None:
@@ -180,9 +183,36 @@ class KubernetesValidator:
             raise NotPermittedError(f'failed to parse trust domain "{declared}": {error}') from error
 
 
+class RefusalLog:
+    """Logs refusals at warning: once a minute for each cause and pod, with the number of those left out since.
+
+    Args:
+        log: the logger.
+    """
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._seen: OrderedDict[tuple[str, str], ThrottledLog] = OrderedDict()
+
+    def warning(self, cause: str, pod: str, text: str) -> None:
+        """Logs one refusal, unless the same cause was logged for the same pod within the last minute.
+
+        Args:
+            cause: a name for all refusals of this kind.
+            pod: `namespace/name`, from a token that was verified.
+            text: the line.
+        """
+        throttled = self._seen.setdefault((cause, pod), ThrottledLog(self._log))
+        if not throttled.warning(text):
+            return
+        self._seen.move_to_end((cause, pod))
+        if len(self._seen) > MOST_REFUSALS:
+            self._seen.popitem(last=False)
+
+
 @contextmanager
 def _about(pod_uid: str | None) -> Iterator[None]:
-    """Names the pod that is refused, for the record."""
+    """Adds the pod to a refusal, for the audit log."""
     try:
         yield
     except NotPermittedError as error:
@@ -191,7 +221,7 @@ def _about(pod_uid: str | None) -> Iterator[None]:
 
 
 def _declared_trust_domain(spec: Mapping[str, Any]) -> str | None:
-    """`accessControl.trustDomain`, empty where there is none; None where the spec is not as a Configuration's is."""
+    """Returns `accessControl.trustDomain`, empty if there is none; None if the spec is not a Configuration's."""
     access = spec.get("accessControl") or {}
     trust_domain = access.get("trustDomain") or "" if isinstance(access, Mapping) else None
     return trust_domain if isinstance(trust_domain, str) else None

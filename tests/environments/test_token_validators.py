@@ -15,7 +15,7 @@ from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.validators import Vouched
+from sentry_trio.validators import AuthenticatedCaller
 from sentry_trio.validators.jwks.keyset import KeySet
 from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_keyset import Remote
@@ -66,7 +66,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
         nursery.cancel_scope.cancel()
 
 
-async def vouched(made: Made, kid: str = "ES256") -> Vouched:
+async def authenticated(made: Made, kid: str = "ES256") -> AuthenticatedCaller:
     text = token(aud=AUDIENCE, headers={"kid": kid})
     return await made.validators[SignCertificateRequest.JWKS].validate(request(text))
 
@@ -98,7 +98,7 @@ async def test_runs_with_the_same_options_share_one_set(autojump_clock: MockCloc
         await trio.testing.wait_all_tasks_blocked()
         again = await world.validators.make(JwksOptions("https://old"))
         with world.validators.in_use(OLD):
-            assert (await vouched(made)).trust_domain == (await vouched(again)).trust_domain == "public"
+            assert (await authenticated(made)).trust_domain == (await authenticated(again)).trust_domain == "public"
             assert world.readings(OLD) == 1
     assert await world.is_kept(OLD), "a restart does not begin anew"
 
@@ -112,7 +112,7 @@ async def test_a_changed_source_retires_the_old_one_when_the_last_run_that_uses_
     second.__enter__()
     made = await world.validators.make(NEW)
     with world.validators.in_use(NEW):
-        assert (await vouched(made)).trust_domain == "public"
+        assert (await authenticated(made)).trust_domain == "public"
         assert await world.is_kept(OLD)
         first.__exit__(None, None, None)
         assert await world.is_kept(OLD)
@@ -147,7 +147,7 @@ async def test_a_source_that_can_never_work_leaves_the_present_run(autojump_cloc
             await world.validators.make(JwksOptions("nonsense"))
         assert str(caught.value) == "failed to init cache: no such source (token validator 'jwks' in c.yaml)"
         assert await world.is_kept(OLD)
-        assert (await vouched(made)).trust_domain == "public"
+        assert (await authenticated(made)).trust_domain == "public"
     assert await world.is_kept(OLD), "it is the newest that works"
 
 
@@ -166,14 +166,14 @@ async def test_a_source_that_is_away_is_tried_once_and_the_last_good_set_counts_
     with world.validators.in_use(NEW):
         assert await world.is_kept(OLD), "though no run is left that was made with it"
         assert made.targets[TARGET]()
-        assert (await vouched(made)).trust_domain == "public"
+        assert (await authenticated(made)).trust_domain == "public"
         world.remotes[NEW.source].away = False
         await trio.sleep(INTERVAL)
         assert not await world.is_kept(OLD)
         assert made.targets[TARGET]()
-        assert (await vouched(made, kid="new")).trust_domain == "public"
+        assert (await authenticated(made, kid="new")).trust_domain == "public"
         with pytest.raises(NotPermittedError, match="failed to find key"):
-            await vouched(made)
+            await authenticated(made)
 
 
 async def test_a_restart_does_not_wait_for_ever(autojump_clock: MockClock, world: World) -> None:
@@ -183,7 +183,7 @@ async def test_a_restart_does_not_wait_for_ever(autojump_clock: MockClock, world
     began = trio.current_time()
     made = await world.validators.make(NEW)
     assert trio.current_time() - began == pytest.approx(PATIENCE)
-    assert (await vouched(made)).trust_domain == "public"
+    assert (await authenticated(made)).trust_domain == "public"
 
 
 async def test_of_several_sources_that_are_away_none_hides_the_last_good_set(
@@ -198,7 +198,7 @@ async def test_of_several_sources_that_are_away_none_hides_the_last_good_set(
     with world.validators.in_use(NEW):
         made = await world.validators.make(newer)
     with world.validators.in_use(newer):
-        assert (await vouched(made)).trust_domain == "public"
+        assert (await authenticated(made)).trust_domain == "public"
         assert not await world.is_kept(NEW)
         assert await world.is_kept(OLD)
         await world.validators.make(None)
@@ -214,7 +214,7 @@ async def test_where_no_set_was_ever_good_a_new_source_has_none_to_fall_back_on(
     made = await world.validators.make(NEW)
     assert not made.targets[TARGET]()
     with pytest.raises(ValidatorNotReadyError):
-        await vouched(made)
+        await authenticated(made)
     assert not await world.is_kept(OLD)
 
 
@@ -251,7 +251,7 @@ async def test_a_caller_who_waits_for_a_key_is_answered_though_its_run_has_ended
 
             @asking.start_soon
             async def ask() -> None:
-                answers.append(await vouched(made, kid="rotated"))
+                answers.append(await authenticated(made, kid="rotated"))
 
             await trio.testing.wait_all_tasks_blocked()
             await world.validators.make(NEW)

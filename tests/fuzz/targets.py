@@ -27,10 +27,9 @@ from sentry_trio.errors import InvalidBundleError, InvalidConfigurationError, In
 from sentry_trio.settings.configuration import parse_configuration
 from sentry_trio.tokens.compact import InvalidTokenError
 from sentry_trio.tokens.keys import read_keys
-from sentry_trio.validators.jwks.claims import check_claims
 from sentry_trio.validators.jwks.keyset import SourceError
 from sentry_trio.validators.jwks.sources import _decoded, _read
-from sentry_trio.validators.jwks.validator import JwksValidator
+from sentry_trio.validators.jwks.validator import JwksValidator, check_claims
 from testkit.ca.foreign import DATA, corpus
 from testkit.go_x509 import GoX509
 from tests.ca.test_go import FOUND_LATER, fields_or_error, key_or_error

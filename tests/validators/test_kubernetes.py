@@ -13,7 +13,7 @@ from sentry_trio.errors import ApiUnavailableError, NotPermittedError
 from sentry_trio.kube.pods import Container, Pod
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from sentry_trio.validators import Vouched
+from sentry_trio.validators import AuthenticatedCaller
 from sentry_trio.validators.kubernetes import KubernetesValidator
 from testkit.log_capture import capture_logs
 
@@ -93,12 +93,14 @@ def annotated(pod: Pod = POD, **annotations: str) -> Pod:
     return replace(pod, annotations={f"dapr.io/{name.replace('_', '-')}": it for name, it in annotations.items()})
 
 
-# --- who is vouched for
+# --- authenticated pods
 
 
 async def test_a_pod_is_given_the_app_id_of_its_annotation() -> None:
     index = Known()
-    assert await validator(index=index).validate(request()) == Vouched(trust_domain="public", pod_uid="uid-1")
+    assert await validator(index=index).validate(request()) == AuthenticatedCaller(
+        trust_domain="public", pod_uid="uid-1"
+    )
     assert index.asked == [("shop", "cart-0", "uid-1")]
 
 
@@ -134,8 +136,8 @@ async def test_without_the_annotation_a_pod_s_name_is_its_app_id() -> None:
 @pytest.mark.parametrize("service", ["operator", "placement", "injector", "sentry", "scheduler"])
 async def test_control_plane_services_are_of_the_control_plane_s_trust_domain(service: str) -> None:
     index = Known(pods=(annotated(OPERATOR, control_plane=service, config="unheard-of"),))
-    vouched = await validator(SYSTEM, index).validate(operator(id=f"dapr-{service}", trust_domain="asked.for"))
-    assert vouched.trust_domain == "example.org"
+    caller = await validator(SYSTEM, index).validate(operator(id=f"dapr-{service}", trust_domain="asked.for"))
+    assert caller.trust_domain == "example.org"
 
 
 async def test_the_pod_s_images_are_told() -> None:
@@ -143,8 +145,8 @@ async def test_the_pod_s_images_are_told() -> None:
         Container("daprd", "daprio/daprd:1.18", "sha256:aa", "init"),
         Container("app", "registry.example/app:1", "", "container"),
     )
-    vouched = await validator(index=Known(pods=(replace(POD, containers=containers),))).validate(request())
-    assert vouched.images == (
+    caller = await validator(index=Known(pods=(replace(POD, containers=containers),))).validate(request())
+    assert caller.images == (
         ContainerImage("daprd", "daprd", "daprio/daprd:1.18", "sha256:aa"),
         ContainerImage("app", "app", "registry.example/app:1", ""),
     )
@@ -168,13 +170,13 @@ async def test_the_trust_domain_is_the_configuration_s(spec: dict[str, Any], tru
         pods=(annotated(app_id="cart", config="tracing"),),
         configurations={("shop", "tracing"): spec, ("dapr-system", "tracing"): {"accessControl": 1}},
     )
-    vouched = await validator(index=index).validate(request(trust_domain="asked.for"))
-    assert vouched.trust_domain == trust_domain
+    caller = await validator(index=index).validate(request(trust_domain="asked.for"))
+    assert caller.trust_domain == trust_domain
 
 
 async def test_a_token_that_does_not_tell_its_pod_s_uid() -> None:
-    vouched = await validator(replace(CALLER, pod_uid=None)).validate(request())
-    assert vouched.trust_domain == "public"
+    caller = await validator(replace(CALLER, pod_uid=None)).validate(request())
+    assert caller.trust_domain == "public"
 
 
 # --- who is not

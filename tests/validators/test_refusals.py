@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.validators.refusals import MOST, RefusalLog
+from sentry_trio.validators.kubernetes import MOST_REFUSALS, RefusalLog
 from testkit.log_capture import Line, capture_logs
 
 
@@ -49,12 +49,12 @@ async def test_other_causes_and_pods_are_not_held_back(lines: list[Line]) -> Non
 
 async def test_only_so_many_are_remembered(lines: list[Line]) -> None:
     refusals = made()
-    for number in range(2 * MOST):
+    for number in range(2 * MOST_REFUSALS):
         refusals.warning("pod", str(number), "x")
-    assert len(lines) == 2 * MOST
-    assert len(refusals._seen) == MOST
+    assert len(lines) == 2 * MOST_REFUSALS
+    assert len(refusals._seen) == MOST_REFUSALS
     # The latest are.
-    refusals.warning("pod", str(2 * MOST - 1), "x")
-    assert len(lines) == 2 * MOST
+    refusals.warning("pod", str(2 * MOST_REFUSALS - 1), "x")
+    assert len(lines) == 2 * MOST_REFUSALS
     refusals.warning("pod", "0", "x")
-    assert len(lines) == 2 * MOST + 1
+    assert len(lines) == 2 * MOST_REFUSALS + 1

@@ -1,6 +1,6 @@
-"""Vouches for callers that show a token of their own, signed by a key of the set."""
+"""Validator for callers with a token that a key of a configured set has signed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -10,40 +10,44 @@ from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.values import quote
 from sentry_trio.tokens.compact import InvalidTokenError, encode_token, read_object, split_token
 from sentry_trio.tokens.keys import VerificationKey
-from sentry_trio.validators import Vouched
-from sentry_trio.validators.jwks.claims import check_claims
-from sentry_trio.validators.request import check_request
+from sentry_trio.validators import AuthenticatedCaller, check_request
 
-# Characters of a key ID that a caller is told; it is the caller's own.
+LEEWAY: Final = 300
+"""Seconds that this clock and the issuer's may differ."""
+
+# The end of the year 9999. Later times are probably milliseconds: a token must not last for ever by mistake.
+_FARTHEST: Final = 253_402_300_799
+
+# Characters of a key ID in an answer; it is the caller's own.
 _SHOWN: Final = 128
 _NOT_VERIFIED: Final = "could not verify message using any of the signatures or keys"
 
 
 class Keys(Protocol):
-    """The keys that tokens are signed by."""
+    """Keys that tokens are signed by."""
 
     @property
     def ready(self) -> bool:
-        """Whether any set was read."""
+        """True once a set was read."""
 
     async def find(self, kid: str) -> VerificationKey | None:
-        """The key with that ID, None where there is none. Raises ValidatorNotReadyError where that is not known."""
+        """Returns the key with that ID, None if there is none. Raises ValidatorNotReadyError if that is not known."""
 
     def why_dropped(self, kid: str) -> str | None:
         """Returns why a key of the set is not used, or None if the set has none with that ID."""
 
 
 class JwksValidator:
-    """Vouches for who shows a token that is for this authority and whose subject is the SPIFFE ID asked for.
+    """Authenticates callers by a token for this authority whose subject is the requested SPIFFE ID.
 
-    The checks, their order and their texts are Dapr Sentry 1.18's, with these differences: what may pass by itself is
-    ValidatorNotReadyError and not a refusal for good; a token has to say until when it is good, unless that is
-    allowed; the algorithm of a token has to be that of its key, where the key has one; a token beyond 16 KiB, with
-    `crit` in its header, with a name that stands twice, or whose base64url is not canonical is refused.
+    The checks, their order and their texts are Dapr Sentry 1.18's, with these differences: temporary failures are
+    ValidatorNotReadyError and not final; a token must have `exp`, unless its absence is allowed; its algorithm must be
+    that of its key, if the key has one; a token is refused if it is longer than 16 KiB, has `crit` in its header, a
+    repeated member, or base64url that is not canonical.
 
     Args:
         keys: of the set.
-        audience: what a token has to be for: the SPIFFE ID of this authority.
+        audience: required in tokens: the SPIFFE ID of this authority.
         expiry_required: whether a token without `exp` is refused.
         now: the wall clock, aware.
     """
@@ -54,14 +58,14 @@ class JwksValidator:
         self._expiry_required = expiry_required
         self._now = now
 
-    async def validate(self, request: SignCertificateRequest) -> Vouched:
-        """Vouches for the caller.
+    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+        """Authenticates the caller.
 
         Raises:
             NotPermittedError: it may not have this identity.
-            ValidatorNotReadyError: whether it may cannot be found out now.
+            ValidatorNotReadyError: that cannot be decided now.
 
-        Cancellation: at once, nothing is left behind.
+        Cancellation: at once.
         """
         if not request.token:
             raise NotPermittedError("the request does not contain a token")
@@ -83,14 +87,14 @@ class JwksValidator:
             )
         except InvalidTokenError as error:
             raise NotPermittedError(f"token validation failed: {error}") from error
-        return Vouched(trust_domain=trust_domain)
+        return AuthenticatedCaller(trust_domain=trust_domain)
 
     async def _signed_claims(self, text: str) -> dict[str, Any]:
-        """The claims of a token, once it is known that a key of the set has signed them.
+        """Returns the claims of a token that a key of the set has signed.
 
         Raises:
-            InvalidTokenError: none has, or it is no token.
-            ValidatorNotReadyError: whether one has cannot be found out now.
+            InvalidTokenError: no key has, or it is no token.
+            ValidatorNotReadyError: that cannot be decided now.
         """
         # A file with a token in it often ends with a newline.
         token = encode_token(text).strip()
@@ -102,8 +106,8 @@ class JwksValidator:
                 'key provider 0 failed: failed to find matching key: no key ID ("kid") specified in token'
             )
         algorithm = header.get("alg")
-        # What `crit` names has to be understood (RFC 7515, section 4.1.11), and nothing is; a payload that is not in
-        # base64url has no place in a JWT (RFC 7797, section 7).
+        # Extensions that `crit` names must be understood (RFC 7515, 4.1.11), and none is. The payload of a JWT is
+        # always in base64url (RFC 7797, 7).
         if not isinstance(algorithm, str) or "crit" in header or header.get("b64", True) is not True:
             raise InvalidTokenError(_NOT_VERIFIED)
         key = await self._keys.find(kid)
@@ -115,3 +119,44 @@ class JwksValidator:
         if not key.verifies(token, algorithm):
             raise InvalidTokenError(_NOT_VERIFIED)
         return read_object(compact.payload)
+
+
+def check_claims(
+    claims: Mapping[str, Any], *, now: float, audience: str, subject: str, expiry_required: bool = True
+) -> None:
+    """Checks times, audience and subject, in the order and with the texts of the library that Dapr Sentry 1.18 uses.
+
+    Args:
+        claims: of a token whose signature is valid.
+        now: Unix time in seconds.
+        audience: required in `aud`.
+        subject: required as `sub`.
+        expiry_required: whether `exp` is required; Dapr Sentry 1.18 does not require it.
+
+    Raises:
+        InvalidTokenError: names the first invalid claim.
+    """
+    if "iat" in claims and not _number(claims, "iat") <= now + LEEWAY:
+        raise InvalidTokenError('"iat" not satisfied')
+    if "exp" in claims:
+        if not now < _number(claims, "exp") + LEEWAY:
+            raise InvalidTokenError('"exp" not satisfied')
+    elif expiry_required:
+        raise InvalidTokenError('"exp" not satisfied: required claim not found')
+    if "nbf" in claims and not _number(claims, "nbf") <= now + LEEWAY:
+        raise InvalidTokenError('"nbf" not satisfied')
+    if "aud" not in claims:
+        raise InvalidTokenError('claim "aud" not found')
+    audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+    if audience not in audiences or not all(isinstance(each, str) for each in audiences):
+        raise InvalidTokenError('"aud" not satisfied')
+    if claims.get("sub") != subject:
+        raise InvalidTokenError('"sub" not satisfied: values do not match')
+
+
+def _number(claims: Mapping[str, Any], name: str) -> float:
+    """Returns a NumericDate (RFC 7519, section 2)."""
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_FARTHEST <= value <= _FARTHEST:
+        raise InvalidTokenError(f'"{name}" not satisfied')
+    return value
