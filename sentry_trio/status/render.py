@@ -11,6 +11,7 @@ from typing import Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -77,7 +78,7 @@ class Rendering:
         text, style = _VERDICTS[self._assessment.verdict]
         yield Text.assemble(("sentry-trio ", "bold"), (text, style), f"  {self._report.at:%Y-%m-%d %H:%M:%S} UTC")
         for finding in self._assessment.findings:
-            yield _Indented(Text(plain(finding.text), style="yellow", overflow="fold"), "! ", style="yellow")
+            yield _indented(Text(plain(finding.text), style="yellow", overflow="fold"), "! ", style="yellow")
 
     def _replicas(self) -> Iterator[RenderableType]:
         for replica in self._report.replicas:
@@ -119,7 +120,7 @@ def _section(title: str, rows: Iterable[RenderableType]) -> Iterator[RenderableT
     if content:
         yield Text()
         yield Text(title, style="bold")
-        yield _Indented(Group(*content))
+        yield _indented(Group(*content))
 
 
 def _stripped(line: list[Segment]) -> list[Segment]:
@@ -129,22 +130,13 @@ def _stripped(line: list[Segment]) -> list[Segment]:
     return [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)] if line else line
 
 
-class _Indented:
+def _indented(content: RenderableType, mark: str = "  ", *, style: str = "") -> Table:
     """Content with a mark before its first line, and an indent before the others."""
-
-    def __init__(self, content: RenderableType, mark: str = "  ", *, style: str = "") -> None:
-        self._content = content
-        self._mark = mark
-        self._style = style
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        narrower = options.update(width=max(1, options.max_width - len(self._mark)))
-        mark = self._mark
-        for line in console.render_lines(self._content, narrower, pad=False):
-            yield Segment(mark, console.get_style(self._style))
-            yield from line
-            yield Segment.line()
-            mark = " " * len(mark)
+    grid = Table.grid()
+    grid.add_column(width=len(mark))
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(mark, style=style), content)
+    return grid
 
 
 # --- certificates
@@ -237,7 +229,7 @@ def _replica(replica: Replica, report: Report) -> Iterator[RenderableType]:
         lines.append(_load(replica.figures))
     else:
         lines.append(Text(f"metrics not shown: {plain(replica.figures.reason)}", style="dim", overflow="fold"))
-    yield _Indented(Group(*lines))
+    yield _indented(Group(*lines))
 
 
 def _restarts(replica: Replica, health: Health, report: Report) -> Text:
@@ -289,7 +281,7 @@ def _calls(report: Report) -> Iterator[RenderableType]:
         rows.append((count, f"refused: {plain(reason)} ({plain(code)})", "yellow"))
     width = max(len(f"{count:,}") for count, _, _ in rows)
     for count, what, style in rows:
-        yield _Indented(Text(what, style=style, overflow="fold"), f"{count:>{width},} ", style=style)
+        yield _indented(Text(what, style=style, overflow="fold"), f"{count:>{width},} ", style=style)
     if calls:
         yield Text(f"gRPC calls by status: {_counts(dict(sorted(calls.items())))}", overflow="fold")
 
