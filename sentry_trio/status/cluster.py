@@ -197,11 +197,12 @@ class Cluster:
         try:
             return await self.api.get(_collection(self.namespace, what), query)
         except ApiRefusedError as error:
-            if error.status == _FORBIDDEN:
-                raise HiddenError(f"no right to {right}", forbidden=True) from error
-            if error.status == _NOT_FOUND:
-                raise HiddenError(f"there is no {right.name} among the {right.resource} of {self.namespace}") from error
-            raise HiddenError(str(error)) from error
+            reasons = {
+                _FORBIDDEN: f"no right to {right}",
+                _NOT_FOUND: f"there is no {right.name} among the {right.resource} of {self.namespace}",
+            }
+            reason = reasons.get(error.status, str(error))
+            raise HiddenError(reason, forbidden=error.status == _FORBIDDEN) from error
         except ApiUnavailableError as error:
             raise HiddenError(str(error)) from error
 

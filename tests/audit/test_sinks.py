@@ -2,10 +2,11 @@
 
 import fcntl
 import os
+import select
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,14 @@ def test_a_file_system_without_locks_is_taken(path: Path, monkeypatch: pytest.Mo
     assert (report.is_intact, report.lines) == (True, 1)
 
 
+def test_a_lock_that_fails_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    assert refusal(path) == "Input/output error"
+
+
 def test_it_is_known_whether_it_has_another_name_by_now(path: Path) -> None:
     with closing(open_file(path)) as sink:
         assert not sink.moved()
@@ -165,6 +174,25 @@ def test_a_write_larger_than_the_pipe_is_one(pipe: tuple[int, int], blocking: bo
     os.close(pipe[1])
     reader.join()
     assert read == data
+
+
+def test_a_pipe_that_is_full_and_does_not_block_is_waited_for(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.set_blocking(pipe[1], False)
+    with suppress(BlockingIOError):
+        while os.write(pipe[1], bytes(4096)):
+            continue
+    waited_for = []
+
+    def drain(_: list[int], writing: list[int], __: list[int]) -> None:
+        waited_for.extend(writing)
+        os.read(pipe[0], 1 << 20)
+
+    monkeypatch.setattr(select, "select", drain)
+    assert stdout(pipe[1]).append(b"line\n", sync=False) == (5, None)
+    assert waited_for == [pipe[1]]
+    assert os.read(pipe[0], 100) == b"line\n"
 
 
 def test_nobody_reads(pipe: tuple[int, int]) -> None:
