@@ -90,7 +90,7 @@ def test_every_alert_reads_well(built: Binaries, tmp_path: Path) -> None:
     for fault in ("error expanding", "<no value>", "{{", "NaN"):
         assert fault not in got
     assert summaries["SentryIssuerExpiring"] == "The issuer of Sentry in dapr-system expires in 28d 22h 40m 0s"
-    assert summaries["SentryOverloaded"] == "Sentry in dapr-system refuses 100% of calls for want of room"
+    assert summaries["SentryOverloaded"] == "Sentry in dapr-system rejects 100% of calls because it is overloaded"
     assert (
         summaries["SentryReplicasDisagree"] == "Replicas of Sentry in dapr-system sign with 2 different trust bundles"
     )
@@ -124,7 +124,7 @@ def test_every_alert_says_what_people_need(rule: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_runbook_has_a_section_for_it(name: str) -> None:
     sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", RUNBOOK.read_text(), flags=re.MULTILINE | re.DOTALL))
-    for part in ("**Means.**", "**Users notice.**", "**Cause.**", "**Remedy.**"):
+    for part in ("**Meaning.**", "**Impact.**", "**Cause.**", "**Fix.**"):
         assert part in sections[name]
 
 

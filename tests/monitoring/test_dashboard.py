@@ -22,9 +22,9 @@ WINDOW = "15s"
 EXPRESSIONS = all_expressions(window=WINDOW)
 # What is empty where all is well, or off.
 EMPTY = {
-    "panel Failures that the operator has to mend, A",
-    "panel Restarts given up, by cause, A",
-    "panel OIDC answers, A",
+    "panel Server-side failures, A",
+    "panel Failed restarts by cause, A",
+    "panel OIDC responses, A",
 }
 
 
