@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from sentry_trio.cli.commands import BY_NAME, SERVE, Command
+from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.settings.flags import HelpRequested
+from sentry_trio.settings.suggestions import suggestion
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 _VERSION_FLAGS = frozenset(("--version", "-version"))
@@ -29,8 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(SERVE, words, os.environ)
     command = BY_NAME.get(first)
     if command is None:
-        from sentry_trio.settings.suggestions import suggestion
-
         print(f"sentry-trio: unknown command {first!r}{suggestion(first, BY_NAME)}", file=sys.stderr)
         print("'sentry-trio --help' lists the commands", file=sys.stderr)
         return _USAGE
@@ -41,12 +42,8 @@ def _run(command: Command, arguments: Sequence[str], environ: Mapping[str, str])
     if command is SERVE:
         # Nothing is read yet that a reload could replace. Until `serve` handles the signal, it would end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    module = command.load()
     try:
-        try:
-            code = module.run(arguments, environ)
-        except SystemExit as error:  # argparse's, and rich's if a pipe is closed
-            code = error.code if isinstance(error.code, int) else _FAILED
+        code = _run_or_explain(command, arguments, environ)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -57,6 +54,24 @@ def _run(command: Command, arguments: Sequence[str], environ: Mapping[str, str])
             print(f"sentry-trio {command.name}: cannot write to standard output: {error.strerror}", file=sys.stderr)
         return _FAILED
     return code
+
+
+def _run_or_explain(command: Command, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Runs a command, or prints its help text or usage."""
+    try:
+        return command.load().run(arguments, environ)
+    except HelpRequested:
+        from sentry_trio.cli.help import help_text
+
+        print(help_text(command), end="")
+        return 0
+    except InvalidOptionsError as error:
+        from sentry_trio.cli.help import usage
+
+        print(f"{usage(command)}\nsentry-trio {command.name}: error: {error}", file=sys.stderr)
+        return _USAGE
+    except SystemExit as error:  # rich's if a pipe is closed
+        return error.code if isinstance(error.code, int) else _FAILED
 
 
 def _open_standard_streams() -> None:

@@ -1,21 +1,63 @@
-"""`sentry-trio audit verify`: whether an audit log is as it was written."""
+"""`sentry-trio audit verify`: finds tampering in an audit log."""
 
-import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from sentry_trio.audit.chain import LaterVersionError
 from sentry_trio.audit.verify import Findings, Report, Verifier
+from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.settings.flags import REQUIRED, Kind, declare, parse_flags
 
 _STDIN: Final = "-"
 _CHUNK: Final = 1024 * 1024
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _INTACT, _BROKEN, _NOT_UNDERSTOOD = 0, 1, 2
-_EXAMPLES: Final = """\
-examples:
+
+
+def _hashes(flag: str, texts: Sequence[str]) -> frozenset[str]:
+    for text in texts:
+        if not _HASH.fullmatch(text):
+            raise InvalidOptionsError(f"invalid --{flag} {text!r}: expected a SHA-256 in 64 hexadecimal digits")
+    return frozenset(texts)
+
+
+def _hash(flag: str, text: str) -> str:
+    (found,) = _hashes(flag, [text])
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditOptions:
+    """Arguments of `audit`."""
+
+    action: str = declare(
+        Kind.STRING,
+        REQUIRED,
+        "find lines that were altered, removed, inserted or moved",
+        choices=("verify",),
+        metavar="verify",
+        is_positional=True,
+    )
+    file: str = declare(
+        Kind.STRING, REQUIRED, "the audit log; - for standard input", metavar="FILE", is_positional=True
+    )
+    expect_last: str | None = declare(
+        Kind.STRING, None, "hash that the last line must have", metavar="HASH", check=_hash
+    )
+    expect: frozenset[str] = declare(
+        Kind.REPEATED, (), "hash that a line must have; may be repeated", metavar="HASH", check=_hashes
+    )
+    among_logs: bool = declare(Kind.BOOL, default=False, help="ignore other lines, as in the output of a container")
+
+
+OPTIONS: Final = AuditOptions
+EXAMPLES: Final = """\
+Examples:
   sentry-trio audit verify /var/log/sentry/audit.log
   several files of one chain, the oldest first:
     cat audit.log.2 audit.log.1 audit.log | sentry-trio audit verify -
@@ -24,36 +66,18 @@ examples:
   of a process that writes it to standard output:
     kubectl logs -n dapr-system dapr-sentry-0 | sentry-trio audit verify - --among-logs
 
-Exit codes: 0 intact; 1 broken, and each fault is told in a line; 2 not understood: no audit log, or not to be read.
+Exit codes: 0 intact; 1 broken, with a line for each fault; 2 not an audit log, not readable, or the command line is
+wrong.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
-    made = argparse.ArgumentParser(prog="sentry-trio audit", description="Work with audit logs.")
-    commands = made.add_subparsers(required=True, metavar="verify")
-    verify = commands.add_parser(
-        "verify",
-        help="find what was altered, taken out, put in or moved",
-        description="Find what was altered, taken out, put in or moved in an audit log.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = verify.add_argument
-    add("file", metavar="FILE", help="the audit log; - for standard input")
-    add("--expect-last", metavar="HASH", type=_hash, help="hash that the last line must have")
-    add("--expect", metavar="HASH", type=_hash, action="append", default=[], help="hash that a line must have")
-    add("--among-logs", action="store_true", help="pass over other lines, as in the output of a container")
-    return made
-
-
 def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
-    """Verifies an audit log, prints what it found; returns the exit code."""
-    asked = parser().parse_args(arguments)
-    verifier = Verifier(among_logs=asked.among_logs, expected=frozenset(asked.expect), expected_last=asked.expect_last)
-    name = "standard input" if asked.file == _STDIN else asked.file
+    """Verifies an audit log and prints the findings; returns the exit code."""
+    options = parse_flags(AuditOptions, arguments)
+    verifier = Verifier(among_logs=options.among_logs, expected=options.expect, expected_last=options.expect_last)
+    name = "standard input" if options.file == _STDIN else options.file
     try:
-        with nullcontext(sys.stdin.buffer) if asked.file == _STDIN else Path(asked.file).open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if options.file == _STDIN else Path(options.file).open("rb") as file:
             while chunk := file.read(_CHUNK):
                 verifier.feed(chunk)
     except OSError as error:
@@ -65,12 +89,6 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
         return _not_understood(f"{name} has no line of an audit log")
     _print_report(report)
     return _INTACT if report.is_intact else _BROKEN
-
-
-def _hash(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256 in 64 hexadecimal digits")
-    return text
 
 
 def _not_understood(text: str) -> int:

@@ -1,20 +1,31 @@
 """The commands of the command line, and the module that runs each."""
 
 import importlib
-from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 
 class CommandModule(Protocol):
-    """Interface of a command's module."""
+    """Interface of a command's module.
+
+    Attributes:
+        OPTIONS: dataclass whose fields declare the command's flags and positional arguments.
+        EXAMPLES: end of its help text.
+
+    `serve` has neither: its flags are `settings.options.FLAGS`, its help text is the overview.
+    """
+
+    OPTIONS: type
+    EXAMPLES: str
 
     def run(self, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-        """Runs the command; returns the exit code."""
+        """Runs the command; returns the exit code.
 
-    def parser(self) -> ArgumentParser:
-        """The parser of its arguments. `serve` has none: its flags are read as Go reads them."""
+        Raises:
+            InvalidOptionsError: the command line is wrong.
+            HelpRequested: help was requested.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,40 +3,75 @@
 A script is static: pressing Tab starts no Python.
 """
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sentry_trio.cli.commands import COMMANDS, SERVE
-from sentry_trio.cli.completion_scripts import bash, fish, zsh
-from sentry_trio.settings.flags import Kind
-from sentry_trio.settings.options import FLAGS
+from sentry_trio.cli.commands import COMMANDS, Command
+from sentry_trio.cli.help import command_flags
+from sentry_trio.settings.flags import REQUIRED, Flag, Kind, declare, parse_flags
 
-_EXAMPLES: Final = """\
-examples:
-  bash, in this shell:       source <(sentry-trio completion bash)
-  bash, in every new one:    sentry-trio completion bash > /etc/bash_completion.d/sentry-trio
-  zsh, in every new one:     sentry-trio completion zsh > "${fpath[1]}/_sentry-trio"
-  fish, in every new one:    sentry-trio completion fish > ~/.config/fish/completions/sentry-trio.fish
+# In bash, `=` parts words: what `--mode=sta` leaves at the cursor is `sta`, and `=` before it.
+_BASH_SCRIPT: Final = """\
+# bash completion for sentry-trio
+_sentry_trio() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=serve words=
+    COMPREPLY=()
+    if [[ $word == '=' ]]; then
+        word=
+    elif [[ $before == '=' ]]; then
+        before=${COMP_WORDS[COMP_CWORD-2]}
+    fi
+    if [[ $before == -[!-]* ]]; then before=-$before; fi
+    if (( COMP_CWORD == 1 )) && [[ $word != -* ]]; then
+        words='%(commands)s'
+    else
+        case ${COMP_WORDS[1]} in %(others)s) command=${COMP_WORDS[1]} ;; esac
+        case "$command $before" in
+%(values)s
+        *)
+            case $command in
+%(flags)s
+            esac
+            ;;
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+}
+complete -o default -F _sentry_trio sentry-trio
 """
 
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A flag of a command.
-
-    Attributes:
-        name: with its dashes.
-        summary: one line of plain text.
-        takes_value: True if a value follows it.
-        choices: the possible values; empty if any is, which is completed as a file name.
-    """
-
-    name: str
-    summary: str
-    takes_value: bool
-    choices: tuple[str, ...] = ()
+_ZSH_SCRIPT: Final = """\
+#compdef sentry-trio
+# zsh completion for sentry-trio
+_sentry_trio() {
+    local -a commands
+    local command=serve
+    commands=(
+%(commands)s
+    )
+    if (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then
+        _describe command commands
+        return
+    fi
+    case $words[2] in
+    (%(others)s)
+        command=$words[2]
+        shift words
+        (( CURRENT-- ))
+        ;;
+    esac
+    case $command in
+%(flags)s
+    esac
+}
+if [[ $funcstack[1] == _sentry-trio ]]; then
+    _sentry_trio "$@"
+else
+    compdef _sentry_trio sentry-trio
+fi
+"""
+_HELP: Final = Flag(Kind.BOOL, default=False, help="print the help text", name="help")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,62 +81,117 @@ class CommandWords:
     Attributes:
         name: its name.
         summary: one line of plain text.
-        words: possible arguments that are no flags.
-        options: its flags.
+        words: possible positional arguments.
+        flags: its flags.
     """
 
     name: str
     summary: str
     words: tuple[str, ...]
-    options: tuple[Option, ...]
+    flags: tuple[Flag, ...]
 
 
-_SHELLS: Final[Mapping[str, Callable[[Sequence[CommandWords]], str]]] = {"bash": bash, "zsh": zsh, "fish": fish}
+def _words_of(command: Command) -> CommandWords:
+    declared = command_flags(command)
+    words = tuple(choice for flag in declared if flag.is_positional for choice in flag.choices)
+    flags = (*(flag for flag in declared if not flag.is_positional), _HELP)
+    return CommandWords(command.name, command.summary, words, flags)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="sentry-trio completion",
-        description="Print a script with which a shell completes commands, flags and their values.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _bash(commands: Sequence[CommandWords]) -> str:
+    """Returns the script for bash 3.2 or later."""
+    values, flags = [], []
+    for command in commands:
+        free = [f"--{flag.name}" for flag in command.flags if flag.takes_value and not flag.choices]
+        if free:
+            values.append(f"        {'|'.join(repr(f'{command.name} {name}') for name in free)}) return ;;")
+        values += [
+            f"        '{command.name} --{flag.name}') words='{' '.join(flag.choices)}' ;;"
+            for flag in command.flags
+            if flag.choices
+        ]
+        words = " ".join((*command.words, *(f"--{flag.name}" for flag in command.flags)))
+        flags.append(f"            {command.name}) words='{words}' ;;")
+    return _BASH_SCRIPT % {
+        "commands": " ".join(command.name for command in commands),
+        "others": "|".join(command.name for command in commands),
+        "values": "\n".join(values),
+        "flags": "\n".join(flags),
+    }
+
+
+def _zsh(commands: Sequence[CommandWords]) -> str:
+    flags = []
+    for command in commands:
+        first = f"1:word:({' '.join(command.words)})" if command.words else ""
+        specs = [*(_zsh_spec(flag) for flag in command.flags), *filter(None, (first, "*:file:_files"))]
+        lines = " \\\n".join(f"            {_quoted(spec)}" for spec in specs)
+        flags.append(f"    ({command.name})\n        _arguments \\\n{lines}\n        ;;")
+    return _ZSH_SCRIPT % {
+        "commands": "\n".join(f"        {_quoted(f'{each.name}:{each.summary}')}" for each in commands),
+        "others": "|".join(command.name for command in commands),
+        "flags": "\n".join(flags),
+    }
+
+
+def _zsh_spec(flag: Flag) -> str:
+    summary = "".join(f"\\{char}" if char in "[]:\\" else char for char in flag.help)
+    if not flag.takes_value:
+        return f"--{flag.name}[{summary}]"
+    values = f"({' '.join(flag.choices)})" if flag.choices else "_files"
+    return f"--{flag.name}=[{summary}]:value:{values}"
+
+
+def _fish(commands: Sequence[CommandWords]) -> str:
+    return "\n".join(("# fish completion for sentry-trio", *_fish_lines(commands), ""))
+
+
+def _fish_lines(commands: Sequence[CommandWords]) -> Iterator[str]:
+    base = "complete -c sentry-trio"
+    yield f"{base} -f"
+    others = " ".join(command.name for command in commands if command.name != "serve")
+    for command in commands:
+        yield f"{base} -n __fish_is_first_token -a {command.name} -d {_quoted(command.summary)}"
+        seen = f"__fish_seen_subcommand_from {command.name}"
+        when = _quoted(f"not __fish_seen_subcommand_from {others}" if command.name == "serve" else seen)
+        if command.words:
+            yield f"{base} -n {when} -a {_quoted(' '.join(command.words))}"
+        for flag in command.flags:
+            takes = ""
+            if flag.takes_value:
+                takes = f" -x -a {_quoted(' '.join(flag.choices))}" if flag.choices else " -r -F"
+            yield f"{base} -n {when} -l {flag.name}{takes} -d {_quoted(flag.help)}"
+
+
+def _quoted(text: str) -> str:
+    r"""As one word; the only thing to escape between single quotes is their end. fish reads `\\` there as one."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+_SHELLS: Final[Mapping[str, Callable[[Sequence[CommandWords]], str]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionOptions:
+    """Arguments of `completion`."""
+
+    shell: str = declare(
+        Kind.STRING, REQUIRED, "the shell", choices=tuple(_SHELLS), metavar="SHELL", is_positional=True
     )
-    made.add_argument("shell", choices=list(_SHELLS), metavar="SHELL", help="one of %(choices)s")
-    return made
+
+
+OPTIONS: Final = CompletionOptions
+EXAMPLES: Final = """\
+Examples:
+  bash, in this shell:       source <(sentry-trio completion bash)
+  bash, in every new one:    sentry-trio completion bash > /etc/bash_completion.d/sentry-trio
+  zsh, in every new one:     sentry-trio completion zsh > "${fpath[1]}/_sentry-trio"
+  fish, in every new one:    sentry-trio completion fish > ~/.config/fish/completions/sentry-trio.fish
+"""
 
 
 def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Prints a script; returns the exit code."""
-    shell = parser().parse_args(arguments).shell
-    print(_SHELLS[shell](list(_commands())), end="")
+    shell = parse_flags(CompletionOptions, arguments).shell
+    print(_SHELLS[shell]([_words_of(command) for command in COMMANDS]), end="")
     return 0
-
-
-def _commands() -> Iterator[CommandWords]:
-    for command in COMMANDS:
-        if command is SERVE:
-            options = [Option(f"--{flag.name}", flag.help, flag.kind is not Kind.BOOL, flag.choices) for flag in FLAGS]
-            more = (Option("--help", "print the help text", takes_value=False),)
-            yield CommandWords(command.name, command.summary, (), (*options, *more))
-        else:
-            words, found = _of(command.load().parser())
-            yield CommandWords(command.name, command.summary, words, found)
-
-
-def _of(parsing: argparse.ArgumentParser) -> tuple[tuple[str, ...], tuple[Option, ...]]:
-    """Words and flags of a parser, and of those of its subcommands."""
-    words: list[str] = []
-    options: dict[str, Option] = {}
-    for action in parsing._actions:  # noqa: SLF001 - argparse offers no other way to list them
-        choices = tuple(map(str, action.choices or ()))
-        for name in action.option_strings:
-            if name.startswith("--"):
-                summary = "print the help text" if name == "--help" else str(action.help).split(" (default")[0]
-                options[name] = Option(name, summary, action.nargs != 0, choices)
-        if not action.option_strings:
-            words += choices
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for below in action.choices.values():
-                options |= {option.name: option for option in _of(below)[1]}
-    return tuple(words), tuple(options.values())

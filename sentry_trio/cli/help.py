@@ -2,24 +2,26 @@
 
 import shutil
 import textwrap
-from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from sentry_trio.cli.commands import BY_NAME, COMMANDS, SERVE
+from sentry_trio.cli.commands import BY_NAME, COMMANDS, SERVE, Command
+from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.settings.flags import REQUIRED, Flag, Kind, declare, flags_of, parse_flags
 from sentry_trio.settings.options import FLAGS
 from sentry_trio.settings.suggestions import suggestion
 
 _NARROWEST: Final = 80  # columns
-_SYNOPSIS = """\
+_SYNOPSIS: Final = """\
 sentry-trio: a certificate authority for the Dapr service mesh
 
 Usage:
   sentry-trio [serve] [FLAGS]
   sentry-trio COMMAND [ARGUMENTS]
 """
-_EXAMPLES = """\
+_EXAMPLES: Final = """\
 Examples:
   on this machine, with credentials in .sentry:
     sentry-trio --mode standalone --issuer-credentials .sentry --listen-address 127.0.0.1
@@ -34,46 +36,80 @@ Examples:
 """
 
 
-def parser() -> ArgumentParser:
-    """The parser of the command `help`."""
-    made = ArgumentParser(prog="sentry-trio help", description="Print the help text of a command, or the overview.")
-    made.add_argument("command", nargs="?", choices=list(BY_NAME), metavar="COMMAND", help="one of %(choices)s")
-    return made
+def _command(_name: str, text: str) -> str:
+    if text not in BY_NAME:
+        raise InvalidOptionsError(f"unknown command {text!r}{suggestion(text, BY_NAME)}")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelpOptions:
+    """Arguments of `help`."""
+
+    command: str = declare(
+        Kind.STRING,
+        SERVE.name,
+        "the command; 'serve' shows the overview",
+        choices=tuple(BY_NAME),
+        metavar="COMMAND",
+        check=_command,
+        is_positional=True,
+    )
+
+
+OPTIONS: Final = HelpOptions
+EXAMPLES: Final = ""
 
 
 def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Prints a help text; returns the exit code."""
-    parsing = parser()
-    for word in arguments[:1]:
-        if not word.startswith("-") and word not in BY_NAME:
-            parsing.error(f"unknown command {word!r}{suggestion(word, BY_NAME)}")
-    name = parsing.parse_args(arguments).command
-    if name in {None, SERVE.name}:
-        print(overview(), end="")
-    else:
-        BY_NAME[name].load().parser().print_help()
+    print(help_text(BY_NAME[parse_flags(HelpOptions, arguments).command]), end="")
     return 0
 
 
-def overview() -> str:
-    """Synopsis, commands, examples, and flags by group, ending with a line break."""
-    width = max(len(command.name) for command in COMMANDS)
-    commands = "".join(f"  {command.name:<{width}}  {command.summary}\n" for command in COMMANDS)
-    return "\n".join((_SYNOPSIS, f"Commands:\n{commands}", _EXAMPLES, *_flags()))
+def command_flags(command: Command) -> tuple[Flag, ...]:
+    """Returns the flags and positional arguments of a command; those of `serve` without importing the server."""
+    return FLAGS if command is SERVE else flags_of(command.load().OPTIONS)
 
 
-def _flags() -> Iterator[str]:
-    indent = max(len(flag.head) for flag in FLAGS) + 4
+def help_text(command: Command) -> str:
+    """Returns the help text of a command, ending with a line break; that of `serve` is the overview."""
+    flags = command_flags(command)
+    if command is SERVE:
+        width = max(len(each.name) for each in COMMANDS)
+        commands = "".join(f"  {each.name:<{width}}  {each.summary}\n" for each in COMMANDS)
+        return "\n".join((_SYNOPSIS, f"Commands:\n{commands}", _EXAMPLES, *_groups(flags)))
+    summary = f"{command.summary[0].upper()}{command.summary[1:]}.\n"
+    return "\n".join(filter(None, (f"{usage(command)}\n", summary, *_groups(flags), command.load().EXAMPLES)))
+
+
+def usage(command: Command) -> str:
+    """Returns the line that shows the arguments of a command."""
+    if command is SERVE:
+        return "usage: sentry-trio [serve] [FLAGS]"
+    words = [f"usage: sentry-trio {command.name}"]
+    flags = command_flags(command)
+    for flag in flags:
+        if flag.default is REQUIRED:
+            words.append(flag.head)
+        elif flag.is_positional:
+            words.append(f"[{flag.head}]")
+    optional = any(not flag.is_positional and flag.default is not REQUIRED for flag in flags)
+    return " ".join((*words, "[FLAGS]") if optional else words)
+
+
+def _groups(flags: Sequence[Flag]) -> Iterator[str]:
+    indent = max((len(flag.head) for flag in flags), default=0) + 4
     width = max(_NARROWEST, shutil.get_terminal_size().columns)
-    for title, members in groupby(FLAGS, key=lambda flag: flag.group):
-        lines = [f"{title}:\n"]
-        for flag in members:
-            text = textwrap.fill(
+    for title, members in groupby(flags, key=lambda flag: flag.group or "Arguments"):
+        lines = (
+            textwrap.fill(
                 flag.summary,
                 width,
                 initial_indent=f"  {flag.head}".ljust(indent),
                 subsequent_indent=" " * indent,
                 break_on_hyphens=False,
             )
-            lines.append(f"{text}\n")
-        yield "".join(lines)
+            for flag in members
+        )
+        yield "\n".join((f"{title}:", *lines, ""))

@@ -1,10 +1,11 @@
 """`sentry-trio request`: a workload certificate, and JWTs, from a running authority, obtained as daprd would."""
 
-import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload
 from sentry_trio.errors import InvalidBundleError, InvalidIdentityError, InvalidOptionsError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings import checks
+from sentry_trio.settings.flags import REQUIRED, Kind, declare, parse_flags
 from sentry_trio.telemetry.logs import capture_warnings
 
 _VALIDATORS: Final = {
@@ -32,8 +34,80 @@ _VALIDATORS: Final = {
 _JWT_FILES: Final = re.compile(r"jwt(-[0-9]+)?\.txt")
 _MOST_PORT: Final = 65535
 _PORT_DIGITS: Final = 6  # one more than a port has; Python refuses to convert thousands
-_EXAMPLES: Final = """\
-examples:
+
+
+def _utf8(flag: str, text: str) -> str:
+    """Checks a value that is part of the request; Python passes on other bytes as surrogates."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidOptionsError(f"--{flag}: {text!r} is not valid UTF-8")
+    return text
+
+
+def _utf8_each(flag: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_utf8(flag, text) for text in texts)
+
+
+def _address(flag: str, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and 0 < int(port[:_PORT_DIGITS]) <= _MOST_PORT):
+        raise InvalidOptionsError(f"--{flag} must be host:port with a port from 1 to {_MOST_PORT}, got {text!r}")
+    return checks.host(flag, host) or "127.0.0.1", int(port)
+
+
+def _trust_domain(flag: str, text: str) -> str:
+    try:
+        return parse_trust_domain(text)
+    except InvalidIdentityError as error:
+        raise InvalidOptionsError(f"--{flag} {text!r}: {error}") from error
+
+
+_file = partial(declare, Kind.STRING, check=checks.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """Flags of `request`."""
+
+    id: str = declare(Kind.STRING, REQUIRED, "app ID, the last segment of the SPIFFE ID", metavar="ID", check=_utf8)
+    namespace: str = declare(Kind.STRING, "default", "namespace of the workload", metavar="NAME", check=_utf8)
+    trust_domain: str = declare(
+        Kind.STRING,
+        "",
+        "trust domain to request (default: the authority's choice, 'public')",
+        metavar="NAME",
+        check=_utf8,
+    )
+    address: tuple[str, int] = declare(
+        Kind.STRING, "127.0.0.1:50001", "address of the authority", metavar="HOST:PORT", check=_address
+    )
+    trust_anchors: Path = _file(
+        ".sentry/ca.crt", "PEM certificates that the authority must verify against", metavar="FILE"
+    )
+    sentry_trust_domain: str = declare(
+        Kind.STRING, "localhost", "the authority's own trust domain", metavar="NAME", check=_trust_domain
+    )
+    sentry_namespace: str = declare(Kind.STRING, "default", "the authority's own namespace", metavar="NAME")
+    token_file: Path | None = _file(None, "token for the validator", metavar="FILE")
+    validator: str = declare(
+        Kind.STRING,
+        "unknown",
+        "validator of the request (unknown: the authority's choice)",
+        metavar="NAME",
+        choices=tuple(_VALIDATORS),
+    )
+    jwt_audience: tuple[str, ...] = declare(
+        Kind.REPEATED, (), "audience of a JWT; may be repeated", metavar="AUDIENCE", check=_utf8_each
+    )
+    print_jwts: bool = declare(Kind.BOOL, default=False, help="print the JWTs themselves too; they are secrets")
+    key_type: str = declare(
+        Kind.STRING, "p256", "key to generate", metavar="TYPE", choices=tuple(kind.value for kind in KeyType)
+    )
+    out: Path = _file(".", "directory to write to, created if absent", metavar="DIR")
+
+
+OPTIONS: Final = RequestOptions
+EXAMPLES: Final = """\
+Examples:
   from the authority that `make run` started:
     sentry-trio request --id myapp --out certs
     openssl verify -CAfile certs/ca.crt -untrusted certs/tls.crt certs/tls.crt
@@ -53,120 +127,41 @@ Exit codes: 0 obtained, 1 not obtained, 2 the command line is wrong.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="sentry-trio request",
-        description="Obtain a workload certificate from a running certificate authority, as daprd would.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = made.add_argument
-    add("--id", type=_text, required=True, help="app ID, the last segment of the SPIFFE ID")
-    add("--namespace", type=_text, default="default", help="namespace of the workload (default: %(default)s)")
-    add(
-        "--trust-domain",
-        type=_text,
-        default="",
-        help="trust domain to ask for (default: the authority's choice, 'public')",
-    )
-    add("--address", default="127.0.0.1:50001", help="host:port of the authority (default: %(default)s)")
-    add(
-        "--trust-anchors",
-        type=Path,
-        default=Path(".sentry/ca.crt"),
-        metavar="FILE",
-        help="PEM certificates that the authority must verify against (default: %(default)s)",
-    )
-    add("--sentry-trust-domain", default="localhost", help="the authority's own trust domain (default: %(default)s)")
-    add("--sentry-namespace", default="default", help="the authority's own namespace (default: %(default)s)")
-    add("--token-file", type=Path, metavar="FILE", help="token for the validator")
-    add(
-        "--validator",
-        choices=_VALIDATORS,
-        default="unknown",
-        help="who checks the request (default: the authority's choice)",
-    )
-    add(
-        "--jwt-audience",
-        type=_text,
-        action="append",
-        default=[],
-        metavar="AUDIENCE",
-        help="audience of a JWT; may be repeated",
-    )
-    add("--print-jwts", action="store_true", help="print the JWTs themselves too; they are secrets")
-    add(
-        "--key-type",
-        choices=[kind.value for kind in KeyType],
-        default=KeyType.P256.value,
-        help="key to make (default: %(default)s)",
-    )
-    add(
-        "--out",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="directory to write to, made if absent (default: the present one)",
-    )
-    return made
-
-
 def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Obtains a certificate, writes it, prints a summary; returns the exit code."""
-    parsing = parser()
-    asked = parsing.parse_args(arguments)
+    options = parse_flags(RequestOptions, arguments)
     capture_warnings()
     try:
-        host, port = _address(asked.address)
-        sentry_trust_domain = parse_trust_domain(asked.sentry_trust_domain)
-    except InvalidOptionsError as error:
-        parsing.error(str(error))
-    except InvalidIdentityError as error:
-        parsing.error(f"--sentry-trust-domain {asked.sentry_trust_domain!r}: {error}")
-    try:
-        obtained = obtain(
-            Authority(
-                host=host,
-                port=port,
-                trust_anchors=_read_anchors(asked.trust_anchors),
-                spiffe_id=f"spiffe://{sentry_trust_domain}/ns/{asked.sentry_namespace}/dapr-sentry",
-            ),
-            Workload(
-                app_id=asked.id,
-                namespace=asked.namespace,
-                trust_domain=asked.trust_domain,
-                token=_read(asked.token_file, "token").decode("ascii", "replace").strip() if asked.token_file else "",
-                validator=_VALIDATORS[asked.validator],
-                audiences=tuple(asked.jwt_audience),
-            ),
-            key_type=KeyType(asked.key_type),
-        )
-        jwts = jwts_of(obtained, asked.jwt_audience)
-        _write(asked.out, obtained, jwts)
+        obtained = obtain(_authority(options), _workload(options), key_type=KeyType(options.key_type))
+        jwts = jwts_of(obtained, options.jwt_audience)
+        _write(options.out, obtained, jwts)
     except RequestFailedError as error:
         print(f"sentry-trio request: {error}", file=sys.stderr)
         return 1
-    _show(obtained, asked.out, jwts, print_jwts=asked.print_jwts)
+    _show(obtained, options.out, jwts, print_jwts=options.print_jwts)
     return 0
 
 
-def _text(value: str) -> str:
-    """Returns an argument that is part of the request, and so must be UTF-8.
+def _authority(options: RequestOptions) -> Authority:
+    host, port = options.address
+    return Authority(
+        host=host,
+        port=port,
+        trust_anchors=_read_anchors(options.trust_anchors),
+        spiffe_id=f"spiffe://{options.sentry_trust_domain}/ns/{options.sentry_namespace}/dapr-sentry",
+    )
 
-    Raises:
-        argparse.ArgumentTypeError: it has bytes that are not; Python hands these on as surrogates.
-    """
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise argparse.ArgumentTypeError(f"{value!r} is not valid UTF-8")
-    return value
 
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not (colon and port.isascii() and port.isdigit() and 0 < int(port[:_PORT_DIGITS]) <= _MOST_PORT):
-        raise InvalidOptionsError(f"--address must be host:port with a port from 1 to {_MOST_PORT}, got {text!r}")
-    return checks.host("address", host) or "127.0.0.1", int(port)
+def _workload(options: RequestOptions) -> Workload:
+    token = b"" if options.token_file is None else _read(options.token_file, "token")
+    return Workload(
+        app_id=options.id,
+        namespace=options.namespace,
+        trust_domain=options.trust_domain,
+        token=token.decode("ascii", "replace").strip(),
+        validator=_VALIDATORS[options.validator],
+        audiences=options.jwt_audience,
+    )
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -4,7 +4,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -16,7 +15,7 @@ from trio_util import AsyncValue
 from sentry_trio import __version__, app
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenError, SentryError, StoreError
 from sentry_trio.reload import ReloadCause, Trigger
-from sentry_trio.settings.flags import HelpRequested, UsageError
+from sentry_trio.settings.flags import UsageError
 from sentry_trio.settings.options import Options, parse_options
 from sentry_trio.telemetry.log_writer import LogFileError, LogWriter
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging, get_logger, open_log
@@ -40,15 +39,8 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             options = parse_options(arguments, environ)
             if options.log_file is not None:
                 log = logs.enter_context(open_log(options.log_file))
-        except HelpRequested:
-            from sentry_trio.cli.help import overview
-
-            print(overview(), end="")
-            return 0
-        except UsageError as error:
-            print("usage: sentry-trio [serve] [FLAGS]", file=sys.stderr)
-            print(f"sentry-trio serve: {error}", file=sys.stderr)
-            return _USAGE
+        except UsageError:
+            raise  # explained on standard error, as by Dapr Sentry
         except LogFileError as error:
             _log.fatal(str(error))
             return _FAILED

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sentry_trio import __version__
-from sentry_trio.cli.status_flags import Asked, parse, parser
+from sentry_trio.cli.status_flags import EXAMPLES, OPTIONS, StatusOptions, parse
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.status.assess import Verdict, assess
 from sentry_trio.status.collect import Files, Sources, collect, watch
@@ -28,7 +28,7 @@ from sentry_trio.status.render import Rendering
 from sentry_trio.status.report import NotShown, Report
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
-__all__ = ["parser", "run"]
+__all__ = ["EXAMPLES", "OPTIONS", "run"]
 
 _EXIT_CODES: Final[Mapping[Verdict, int]] = {Verdict.WELL: 0, Verdict.UNREACHABLE: 1, Verdict.ATTENTION: 3}
 _INTERRUPTED: Final = 130  # as shells have it
@@ -37,7 +37,7 @@ _OWN_FILES: Final = Path(".sentry")  # where `make run` keeps them
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Shows the state once, or repeatedly; returns the exit code."""
-    asked = parse(arguments, environ)
+    options = parse(arguments, environ)
     capture_warnings()
     if isinstance(sys.stdout, TextIOWrapper):
         # A subject may hold characters that the terminal's encoding lacks.
@@ -45,17 +45,17 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     # Less severe lines of the Kubernetes client would disturb the display.
     configure_logging(level="error", as_json=False, stream=sys.stderr, instance="status", version=__version__)
     try:
-        found = trio.run(_run, asked, environ)
+        found = trio.run(_run, options, environ)
     except InvalidConfigurationError as error:
         print(f"sentry-trio status: {error}", file=sys.stderr)
         return _EXIT_CODES[Verdict.UNREACHABLE]
     if found is None:
         # A watch ends by an interrupt.
-        return _INTERRUPTED if asked.every is None else 0
-    return _show(found, as_json=asked.as_json)
+        return _INTERRUPTED if options.watch is None else 0
+    return _show(found, as_json=options.json)
 
 
-async def _run(asked: Asked, environ: Mapping[str, str]) -> Report | None:
+async def _run(options: StatusOptions, environ: Mapping[str, str]) -> Report | None:
     """One report, or many that are shown here; None if interrupted."""
     found: Report | None = None
     failure: InvalidConfigurationError | SystemExit | None = None
@@ -63,13 +63,13 @@ async def _run(asked: Asked, environ: Mapping[str, str]) -> Report | None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
             try:
-                async with _sources(asked, environ) as sources:
+                async with _sources(options, environ) as sources:
                     once = partial(collect, sources, lambda: datetime.now(UTC))
-                    if asked.every is None:
+                    if options.watch is None:
                         found = await once()
                     else:
                         with _screen() as show:
-                            await watch(once, show, interval=asked.every)
+                            await watch(once, show, interval=options.watch)
             except (InvalidConfigurationError, SystemExit) as error:  # the latter is rich's, of a pipe that is closed
                 failure = error
             nursery.cancel_scope.cancel()
@@ -88,14 +88,14 @@ async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope
 
 
 @asynccontextmanager
-async def _sources(asked: Asked, environ: Mapping[str, str]) -> AsyncIterator[Sources]:
+async def _sources(options: StatusOptions, environ: Mapping[str, str]) -> AsyncIterator[Sources]:
     """What to ask; if Kubernetes is asked, its session lasts as long as the block.
 
     Raises:
         InvalidConfigurationError: Kubernetes was asked for, and no configuration leads to it.
     """
-    sources = Sources(replicas=asked.replicas, here=asked.here, files=_files(asked), timeout=asked.timeout)
-    if not (asked.kubernetes or asked.in_pod):
+    sources = Sources(replicas=options.replicas, here=options.here, files=_files(options), timeout=options.timeout)
+    if not (options.kubernetes or options.in_pod):
         yield sources
         return
     from sentry_trio.kube.session import open_session
@@ -106,30 +106,34 @@ async def _sources(asked: Asked, environ: Mapping[str, str]) -> AsyncIterator[So
         try:
             session = await outer.enter_async_context(
                 # A kubeconfig that was named counts, in a pod too.
-                open_session(kubeconfig=asked.kubeconfig, environ=environ if asked.in_pod else {})
+                open_session(kubeconfig=options.kubeconfig, environ=environ if options.in_pod else {})
             )
         except InvalidConfigurationError as error:
-            if asked.kubernetes:
+            if options.kubernetes:
                 raise
             yield replace(sources, cluster_missing=NotShown(str(error), asked=False))
             return
         cluster = Cluster(
             session,
-            asked.namespace,
-            Keys(anchors=asked.anchors_name, chain=asked.chain_name),
-            own_pod=environ.get("HOSTNAME", "") if asked.in_pod else None,
-            timeout=asked.timeout,
+            options.namespace,
+            Keys(anchors=options.issuer_ca_filename, chain=options.issuer_certificate_filename),
+            own_pod=environ.get("HOSTNAME", "") if options.in_pod else None,
+            timeout=options.timeout,
         )
         yield replace(sources, cluster=cluster, files=None)
 
 
-def _files(asked: Asked) -> Files | None:
-    directory = asked.credentials
+def _files(options: StatusOptions) -> Files | None:
+    directory = options.issuer_credentials
     if directory is None and os.access(_OWN_FILES, os.X_OK):
         directory = _OWN_FILES
     if directory is None:
         return None
-    return Files(directory / asked.anchors_name, directory / asked.chain_name, asked=asked.credentials is not None)
+    return Files(
+        directory / options.issuer_ca_filename,
+        directory / options.issuer_certificate_filename,
+        asked=options.issuer_credentials is not None,
+    )
 
 
 # --- showing

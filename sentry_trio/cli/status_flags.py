@@ -1,6 +1,5 @@
-"""The command line of `sentry-trio status`, read and checked once."""
+"""The flags of `sentry-trio status`."""
 
-import argparse
 import math
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Final
 
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings import checks
+from sentry_trio.settings.flags import Kind, UsageError, checked, declare, flags_of, parse_arguments
 from sentry_trio.status.collect import Place
 from sentry_trio.status.http import fetch, place
 
@@ -21,10 +21,9 @@ _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _REPLICA: Final = re.compile(
     r"(?P<host>\[[^\[\]]+\]|[^\s:/?#@\[\]]+):(?P<health>[0-9]{1,5})(?::(?P<metrics>[0-9]{1,5}))?"
 )
-_HERE: Final = "127.0.0.1:8080:9090"
 _LONGEST: Final = 3600.0
-_EXAMPLES: Final = """\
-examples:
+EXAMPLES: Final = """\
+Examples:
   beside `make run`, without flags: ports 8080 and 9090 of this machine, files in .sentry
     sentry-trio status
   every replica in a cluster, with your kubeconfig; a pod is asked through the API server
@@ -39,152 +38,147 @@ Of the trust bundle only certificates are read, never the key. Exit codes: 0 all
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the command line says.
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Host and ports of a replica; `metrics` is None if unknown."""
 
-    Attributes:
-        replicas: those that were named.
-        here: who is asked where none are named or found.
-        credentials: directory of the credential files; None where none is named.
-        anchors_name: of the trust anchors, in it or in the Secret.
-        chain_name: of the issuer chain.
-        kubernetes: whether the Kubernetes API was asked for.
-        in_pod: whether a pod's own credentials lead to it; it is then looked at without being asked for.
-        kubeconfig: where this is no pod.
-        namespace: of the authority.
-        timeout: seconds for each answer.
-        every: seconds between two looks; None for one look.
-        as_json: whether a script reads it.
-    """
-
-    replicas: tuple[Place, ...]
-    here: Place
-    credentials: Path | None
-    anchors_name: str
-    chain_name: str
-    kubernetes: bool
-    in_pod: bool
-    kubeconfig: Path
-    namespace: str
-    timeout: float
-    every: float | None
-    as_json: bool
+    host: str
+    health: int
+    metrics: int | None
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="sentry-trio status",
-        description="Show what running certificate authorities say of themselves, and whether they agree.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = made.add_argument
-    add(
-        "--replica",
-        action="append",
-        default=[],
-        metavar="HOST:PORT[:PORT]",
-        help="a process to ask, by the ports of its health and its metrics; may be repeated (default: those that "
-        "Kubernetes names, else 127.0.0.1:8080:9090)",
-    )
-    add(
-        "--issuer-credentials",
-        type=Path,
-        metavar="DIR",
-        help="directory of the credential files (default: .sentry, where there is one)",
-    )
-    add("--issuer-ca-filename", default="ca.crt", metavar="NAME", help="of the trust anchors (default: %(default)s)")
-    add(
-        "--issuer-certificate-filename",
-        default="issuer.crt",
-        metavar="NAME",
-        help="of the issuer chain; in Kubernetes both are keys of the Secret (default: %(default)s)",
-    )
-    add(
-        "--kubernetes",
-        action="store_true",
-        help="find replicas, Secret and ConfigMap by the Kubernetes API (default: in a pod)",
-    )
-    add("--kubeconfig", type=Path, metavar="FILE", help="implies --kubernetes (default: $KUBECONFIG, ~/.kube/config)")
-    add(
-        "--namespace",
-        metavar="NAME",
-        help=f"of the authority; implies --kubernetes (default: a pod's own, {_NAMESPACE})",
-    )
-    add("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="for each answer (default: %(default)g)")
-    output = made.add_mutually_exclusive_group()
-    output.add_argument(
-        "--watch",
-        type=_seconds,
-        nargs="?",
-        const=2.0,
-        metavar="SECONDS",
-        help="look again every so many seconds, until interrupted (default: 2)",
-    )
-    output.add_argument("--json", action="store_true", help="one JSON document, for scripts")
-    return made
+_HERE: Final = Address("127.0.0.1", 8080, 9090)
 
 
-def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
-    """Reads a command line; what is not understood ends the process with exit code 2, as argparse does."""
-    parsing = parser()
-    given = parsing.parse_args(arguments)
-    kubernetes = given.kubernetes or given.kubeconfig is not None or given.namespace is not None
-    if kubernetes and given.issuer_credentials is not None:
-        parsing.error("--issuer-credentials names files, and --kubernetes a Secret: the trust bundle is in one of them")
-    in_pod = (
-        given.issuer_credentials is None
-        and given.kubeconfig is None
-        and bool(environ.get("KUBERNETES_SERVICE_HOST"))
-        and os.access(_SERVICE_ACCOUNT / "token", os.R_OK)
-    )
-    namespace = given.namespace or _own_namespace(environ, in_pod=in_pod)
-    if not _LABEL.fullmatch(namespace):
-        parsing.error(f"--namespace must be the name of a namespace, got {namespace!r}")
-    try:
-        replicas = tuple(_replica(text, given.timeout, asked=True) for text in given.replica)
-    except (ValueError, InvalidOptionsError) as error:
-        parsing.error(str(error))
-    return Asked(
-        replicas=replicas,
-        here=_replica(_HERE, given.timeout, asked=False),
-        credentials=given.issuer_credentials,
-        anchors_name=given.issuer_ca_filename,
-        chain_name=given.issuer_certificate_filename,
-        kubernetes=kubernetes,
-        in_pod=in_pod,
-        kubeconfig=given.kubeconfig or _default_kubeconfig(environ),
-        namespace=namespace,
-        timeout=given.timeout,
-        every=given.watch,
-        as_json=given.json,
-    )
+def _addresses(flag: str, texts: Sequence[str]) -> tuple[Address, ...]:
+    return tuple(_address(flag, text) for text in texts)
 
 
-def _seconds(text: str) -> float:
+def _address(flag: str, text: str) -> Address:
+    found = _REPLICA.fullmatch(text)
+    ports = [int(port) for port in found.group("health", "metrics") if port] if found else []
+    if found is None or not all(0 < port <= 65535 for port in ports):
+        raise InvalidOptionsError(f"--{flag} must be host:port or host:port:port (health, metrics), got {text!r}")
+    return Address(checks.host(flag, found["host"]), ports[0], ports[1] if len(ports) > 1 else None)
+
+
+def _seconds(flag: str, text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0.1 <= seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"must be seconds, from 0.1 to {_LONGEST:g}, got {text!r}")
+        raise InvalidOptionsError(f"--{flag} must be seconds, from 0.1 to {_LONGEST:g}, got {text!r}")
     return seconds
 
 
-def _replica(text: str, timeout: float, *, asked: bool) -> Place:
-    found = _REPLICA.fullmatch(text)
-    ports = [int(port) for port in found.group("health", "metrics") if port] if found else []
-    if found is None or not all(0 < port <= 65535 for port in ports):
-        raise ValueError(f"--replica must be host:port or host:port:port (health, metrics), got {text!r}")
-    host = checks.host("replica", found["host"])
+_replicas = partial(declare, group="Replicas")
+_bundle = partial(declare, Kind.STRING, group="Trust bundle")
+_kubernetes = partial(declare, group="Kubernetes")
+_output = partial(declare, group="Output")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusOptions:
+    """Flags of `status`.
+
+    Attributes:
+        kubernetes: True if a flag asks for the Kubernetes API.
+        in_pod: True if a pod's own credentials lead to it; it is then asked without a flag.
+    """
+
+    replica: tuple[Address, ...] = _replicas(
+        Kind.REPEATED,
+        (),
+        "a process, by the ports of its health and its metrics; may be repeated (default: those that Kubernetes names, "
+        "else 127.0.0.1:8080:9090)",
+        metavar="HOST:PORT[:PORT]",
+        check=_addresses,
+    )
+    timeout: float = _replicas(Kind.STRING, "5", "seconds for each answer", metavar="SECONDS", check=_seconds)
+    issuer_credentials: Path | None = _bundle(
+        None, "directory of the credential files (default: .sentry, if it exists)", metavar="DIR", check=checks.path
+    )
+    issuer_ca_filename: str = _bundle("ca.crt", "file of the trust anchors", metavar="NAME")
+    issuer_certificate_filename: str = _bundle(
+        "issuer.crt", "file of the issuer chain; in Kubernetes both are keys of the Secret", metavar="NAME"
+    )
+    kubernetes: bool = _kubernetes(
+        Kind.BOOL, default=False, help="find replicas, Secret and ConfigMap by the Kubernetes API (default: in a pod)"
+    )
+    kubeconfig: Path = _kubernetes(
+        Kind.STRING,
+        None,
+        "implies --kubernetes (default: $KUBECONFIG, ~/.kube/config)",
+        metavar="FILE",
+        check=checks.path,
+    )
+    namespace: str = _kubernetes(
+        Kind.STRING,
+        None,
+        f"of the authority; implies --kubernetes (default: a pod's own, {_NAMESPACE})",
+        metavar="NAME",
+    )
+    watch: float | None = _output(
+        Kind.STRING,
+        None,
+        "repeat at this interval, until interrupted (default: 2)",
+        metavar="SECONDS",
+        check=_seconds,
+        implied="2",
+    )
+    json: bool = _output(Kind.BOOL, default=False, help="one JSON document, for scripts")
+    in_pod: bool
+
+    @property
+    def replicas(self) -> tuple[Place, ...]:
+        """Replicas that were named."""
+        return tuple(_place(address, self.timeout, asked=True) for address in self.replica)
+
+    @property
+    def here(self) -> Place:
+        """The replica that is asked if none is named or found."""
+        return _place(_HERE, self.timeout, asked=False)
+
+
+OPTIONS: Final = StatusOptions
+
+
+def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> StatusOptions:
+    """Parses and checks the command line.
+
+    Raises:
+        InvalidOptionsError: the first mistake.
+        HelpRequested: help was requested before any mistake.
+    """
+    flags = flags_of(StatusOptions)
+    line = parse_arguments(flags, arguments)
+    values = checked(flags, line.values)
+    values["kubernetes"] |= bool(line.given & {"kubeconfig", "namespace"})
+    if values["kubernetes"] and "issuer-credentials" in line.given:
+        raise UsageError(
+            "--issuer-credentials names files, and --kubernetes a Secret: the trust bundle is in one of them"
+        )
+    if values["watch"] is not None and values["json"]:
+        raise UsageError("--watch and --json exclude each other")
+    values["in_pod"] = (
+        not line.given & {"issuer-credentials", "kubeconfig"}
+        and bool(environ.get("KUBERNETES_SERVICE_HOST"))
+        and os.access(_SERVICE_ACCOUNT / "token", os.R_OK)
+    )
+    values["namespace"] = values["namespace"] or _own_namespace(environ, in_pod=values["in_pod"])
+    if not _LABEL.fullmatch(values["namespace"]):
+        raise UsageError(f"--namespace must be the name of a namespace, got {values['namespace']!r}")
+    values["kubeconfig"] = values["kubeconfig"] or _default_kubeconfig(environ)
+    return StatusOptions(**values)
+
+
+def _place(address: Address, timeout: float, *, asked: bool) -> Place:
     return Place(
-        name=place(host, ports[0]),
-        get=partial(fetch, host, timeout=timeout),
-        health_port=ports[0],
-        metrics_port=ports[1] if len(ports) > 1 else None,
+        name=place(address.host, address.health),
+        get=partial(fetch, address.host, timeout=timeout),
+        health_port=address.health,
+        metrics_port=address.metrics,
         metrics_asked=asked,
     )
 

@@ -1,18 +1,24 @@
 """`sentry-trio version` and `--version`."""
 
-from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from sentry_trio import __version__
+from sentry_trio.settings.flags import parse_flags
 
 
-def parser() -> ArgumentParser:
-    """The parser of the command's arguments, of which there are none."""
-    return ArgumentParser(prog="sentry-trio version", description="Print the version.")
+@dataclass(frozen=True)
+class VersionOptions:
+    """No flags."""
+
+
+OPTIONS: Final = VersionOptions
+EXAMPLES: Final = ""
 
 
 def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Prints the version; returns the exit code."""
-    parser().parse_args(arguments)
+    parse_flags(VersionOptions, arguments)
     print(__version__)
     return 0

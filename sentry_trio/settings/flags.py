@@ -101,6 +101,11 @@ class Flag:
     name: str = ""
 
     @property
+    def takes_value(self) -> bool:
+        """True if a value follows it."""
+        return self.kind is not Kind.BOOL
+
+    @property
     def head(self) -> str:
         """The flag and its value, as in the help text: `--port int`."""
         metavar = self.metavar or self.kind.value
@@ -111,7 +116,7 @@ class Flag:
     @property
     def summary(self) -> str:
         """Its help, choices and default unless that is zero."""
-        choices = f": {', '.join(self.choices)}" if self.choices else ""
+        choices = f": {', '.join(self.choices)}" if len(self.choices) > 1 else ""
         return f"{self.help}{choices}{self._shown_default}"
 
     @property
@@ -250,20 +255,35 @@ def check(flag: Flag, value: Any) -> Any:
     Raises:
         InvalidOptionsError: the value is not accepted.
     """
+    shown = flag.metavar if flag.is_positional else f"--{flag.name}"
     if value is REQUIRED:
-        raise UsageError(f"{flag.metavar if flag.is_positional else f'--{flag.name}'} is required")
+        raise UsageError(f"{shown} is required")
     if value is None:
         return None
     if flag.check is not None:
         return flag.check(flag.name, value)
     if flag.choices and value not in flag.choices:
-        raise InvalidOptionsError(f"invalid --{flag.name} {quote(value)}: {expected(flag.choices)}")
+        raise InvalidOptionsError(f"invalid {shown} {quote(value)}: {expected(flag.choices)}")
     return value
 
 
 def expected(choices: Iterable[str]) -> str:
     """Returns the part of an error text that lists the accepted values."""
     return f"expected one of {', '.join(choices)}"
+
+
+def parse_arguments(flags: Sequence[Flag], arguments: Sequence[str]) -> CommandLine:
+    """Parses the command line of a command whose positional arguments are declared.
+
+    Raises:
+        UsageError: the first mistake.
+        HelpRequested: help was requested before any mistake.
+    """
+    line = parse_command_line(flags, arguments)
+    names = [flag.name for flag in flags if flag.is_positional]
+    if len(line.positional) > len(names):
+        raise UsageError(f"unexpected arguments: {' '.join(line.positional[len(names) :])}")
+    return dataclasses.replace(line, values={**line.values, **dict(zip(names, line.positional, strict=False))})
 
 
 def parse_flags(options: type[_T], arguments: Sequence[str]) -> _T:
@@ -274,8 +294,4 @@ def parse_flags(options: type[_T], arguments: Sequence[str]) -> _T:
         HelpRequested: help was requested before any mistake.
     """
     flags = flags_of(options)
-    line = parse_command_line(flags, arguments)
-    names = [flag.name for flag in flags if flag.is_positional]
-    if len(line.positional) > len(names):
-        raise UsageError(f"unexpected arguments: {' '.join(line.positional[len(names) :])}")
-    return options(**checked(flags, {**line.values, **dict(zip(names, line.positional, strict=False))}))
+    return options(**checked(flags, parse_arguments(flags, arguments).values))

@@ -96,7 +96,7 @@ def test_a_command_line_that_is_not_understood(arguments: list[str], line: str) 
     result = run(*arguments)
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr == f"usage: sentry-trio [serve] [FLAGS]\nsentry-trio serve: {line}\n"
+    assert result.stderr == f"usage: sentry-trio [serve] [FLAGS]\nsentry-trio serve: error: {line}\n"
 
 
 @pytest.mark.parametrize(
@@ -172,4 +172,4 @@ def test_arguments_without_effect_are_a_warning(start: Start) -> None:
 def test_the_console_script_is_the_module(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("sentry-trio")
     result = subprocess.run([script, "serve", "--nope"], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert (result.returncode, result.stderr.splitlines()[-1]) == (2, "sentry-trio serve: unknown flag: --nope")
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (2, "sentry-trio serve: error: unknown flag: --nope")
