@@ -26,10 +26,16 @@ class TokenBucket:
         now = trio.current_time()
         self._left = min(self._left + (now - self._spent_at) * self._size / self._refill, self._size)
         self._spent_at = now
-        if self._left < 1:
+        # Sums of fractions come out a little short of a whole token.
+        if self._left < 1 - 1e-6:
             return False
-        self._left -= 1
+        self._left = max(0.0, self._left - 1)
         return True
+
+    @property
+    def ready_at(self) -> float:
+        """Time of the next token, on Trio's clock; in the past if there is one."""
+        return self._spent_at + max(0.0, 1 - self._left) * self._refill / self._size
 
     def earn(self, tokens: int) -> None:
         """Puts tokens back; the bucket never holds more than its size."""

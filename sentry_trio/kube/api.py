@@ -1,15 +1,31 @@
-"""What is asked of the Kubernetes API server."""
+"""Requests to the Kubernetes API server."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from sentry_trio.kube.watch_stream import Event
 
-class Api(Protocol):
-    """The API server, by path; answers are JSON objects.
 
-    All methods raise ApiUnavailableError where it may pass and ApiRefusedError where it will not.
+class ReadApi(Protocol):
+    """Reading requests to the API server, by path; objects come as JSON.
+
+    All methods raise ApiUnavailableError for failures that may pass and ApiRefusedError for all others.
     """
+
+    async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """Reads an object or a list."""
+        ...
+
+    def watch(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Watches a list."""
+        ...
+
+
+class Api(ReadApi, Protocol):
+    """Requests to the API server, by path; answers are JSON objects."""
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Reads an object or a list."""
@@ -21,10 +37,4 @@ class Api(Protocol):
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Replaces an object (PUT)."""
-        ...
-
-    def watch(
-        self, path: str, query: Mapping[str, str] | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:
-        """The events of a list."""
         ...

@@ -4,6 +4,7 @@ import math
 import re
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -33,7 +34,7 @@ class ClusterDomain:
 
     def __init__(self, trust_domain: str, canonical_name: Callable[[str], Awaitable[str]] | None = None) -> None:
         self._fallback = trust_domain
-        self._canonical_name = canonical_name or _Resolver().canonical_name
+        self._canonical_name = canonical_name or partial(_canonical_name, limiter=trio.CapacityLimiter(1))
         self._answer: str | None = None
         self._failed = False
         self._tried = trio.Event()
@@ -99,21 +100,18 @@ def _domain_of(canonical_name: str) -> str:
     return domain
 
 
-class _Resolver:
-    """The C library's resolver, which follows search domains and CNAME records like Go's.
+async def _canonical_name(host: str, *, limiter: trio.CapacityLimiter) -> str:
+    """Looks up the canonical name of a host by the C library, which follows search domains and CNAMEs like Go's.
 
-    A lookup cannot be cancelled: after a timeout its thread remains until the C library's own timeout. So the resolver
-    has one thread of its own, and never takes those that read files.
+    A lookup cannot be cancelled: after a timeout its thread remains until the C library's own timeout. So lookups
+    have a limiter of their own, and never take the threads that read files.
+
+    Raises:
+        OSError: there is none.
     """
-
-    def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(1)
-
-    async def canonical_name(self, host: str) -> str:
-        """The canonical name of a host. Raises OSError if there is none."""
-        found = await trio.to_thread.run_sync(
-            lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME),
-            abandon_on_cancel=True,
-            limiter=self._limiter,
-        )
-        return found[0][3]
+    found = await trio.to_thread.run_sync(
+        lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME),
+        abandon_on_cancel=True,
+        limiter=limiter,
+    )
+    return found[0][3]

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.retry import retry
 from sentry_trio.telemetry.logs import get_logger
@@ -77,29 +78,6 @@ class _Record:
     count: int = 1
 
 
-class _Bucket:
-    """Tokens for the Events of one reason (a token bucket), on Trio's clock."""
-
-    def __init__(self) -> None:
-        self._tokens = float(BURST)
-        self._at = trio.current_time()
-
-    def take(self) -> bool:
-        now = trio.current_time()
-        self._tokens = min(BURST, self._tokens + (now - self._at) / INTERVAL)
-        self._at = now
-        # Sums of fractions come out a little short of a whole.
-        if self._tokens < 1 - 1e-6:
-            return False
-        self._tokens = max(0.0, self._tokens - 1)
-        return True
-
-    @property
-    def next(self) -> float:
-        """When there is a token again, on Trio's clock."""
-        return self._at + max(0.0, 1 - self._tokens) * INTERVAL
-
-
 class EventRecorder:
     """Sends Events about one object, in the background and as far as that is possible.
 
@@ -131,7 +109,7 @@ class EventRecorder:
         self._instance = instance
         self._now = now
         self._send, self._receive = trio.open_memory_channel[_Record](WAITING)
-        self._buckets: dict[Reason, _Bucket] = {}
+        self._buckets = {reason: TokenBucket(BURST, refill=BURST * INTERVAL) for reason in Reason}
         self._held: dict[Reason, _Record] = {}
         self._refused = False
 
@@ -159,11 +137,11 @@ class EventRecorder:
         """
         task_status.started()
         while True:
-            next_time = min((self._buckets[reason].next for reason in self._held), default=math.inf)
+            next_time = min((self._buckets[reason].ready_at for reason in self._held), default=math.inf)
             with trio.move_on_at(next_time):
                 self._hold(await self._receive.receive())
             for reason in list(self._held):
-                if self._buckets.setdefault(reason, _Bucket()).take():
+                if self._buckets[reason].spend():
                     await self._try_to_send(self._held.pop(reason))
 
     def _hold(self, record: _Record) -> None:
@@ -171,7 +149,6 @@ class EventRecorder:
         if held is not None:
             record = replace(record, first=held.first, count=held.count + 1)
         self._held[record.reason] = record
-        self._buckets.setdefault(record.reason, _Bucket())
 
     async def _try_to_send(self, record: _Record) -> None:
         event = self._event(record)

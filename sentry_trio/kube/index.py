@@ -6,10 +6,11 @@ from typing import Any, Final, NoReturn
 import trio
 
 from sentry_trio.conditions import Conditions
-from sentry_trio.kube.configurations import CONFIGURATIONS, read_configuration
-from sentry_trio.kube.live import Live
-from sentry_trio.kube.pods import PODS, Pod, PodReader
-from sentry_trio.kube.reflector import PAGE, Kind, RawApi, Reflector
+from sentry_trio.kube.api import ReadApi
+from sentry_trio.kube.direct_lookup import DirectLookup
+from sentry_trio.kube.pods import Pod, pod_resource
+from sentry_trio.kube.reflector import PAGE, Reflector
+from sentry_trio.kube.resources import CONFIGURATIONS
 
 ENABLED: Final = "dapr.io/enabled"
 """Annotation by which a pod asks Dapr's injector for a sidecar."""
@@ -33,16 +34,17 @@ class Index:
     """
 
     def __init__(
-        self, api: RawApi, *, page: int = PAGE, conditions: Conditions | None = None, containers: bool = False
+        self, api: ReadApi, *, page: int = PAGE, conditions: Conditions | None = None, containers: bool = False
     ) -> None:
         problems = conditions or Conditions()
-        pods = Kind(PODS, PodReader(containers=containers).read)
-        configurations = Kind(CONFIGURATIONS, read_configuration)
-        self._gone = _Gone(REMEMBERED)
-        self._pods = Reflector(api, pods, deleted=self._gone.add, page=page, condition=problems.condition("pods"))
-        self._live_pods = Live(api, pods)
-        self._configurations = Reflector(api, configurations, page=page, condition=problems.condition("configurations"))
-        self._live_configurations = Live(api, configurations)
+        pods = pod_resource(containers=containers)
+        self._gone: dict[str, None] = {}  # UIDs, oldest first
+        self._pods = Reflector(
+            api, pods, deleted=lambda pod: self._remember(pod.uid), page=page, condition=problems.condition("pods")
+        )
+        self._pod_lookup = DirectLookup(api, pods)
+        self._configurations = Reflector(api, CONFIGURATIONS, page=page, condition=problems.condition("configurations"))
+        self._configuration_lookup = DirectLookup(api, CONFIGURATIONS)
 
     @property
     def ready(self) -> bool:
@@ -75,10 +77,10 @@ class Index:
             return known
         if uid is not None and uid in self._gone:
             return None
-        found = await self._live_pods.find(namespace, name)
+        found = await self._pod_lookup.find(namespace, name)
         if uid is None or (found is not None and found.uid == uid):
             return found
-        self._gone.add_uid(uid)
+        self._remember(uid)
         return None
 
     async def configuration(self, namespace: str, name: str) -> Mapping[str, Any] | None:
@@ -89,7 +91,7 @@ class Index:
 
         Cancellation: at once.
         """
-        found = self._configurations.get(namespace, name) or await self._live_configurations.find(namespace, name)
+        found = self._configurations.get(namespace, name) or await self._configuration_lookup.find(namespace, name)
         return None if found is None else found.spec
 
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
@@ -107,21 +109,7 @@ class Index:
             task_status.started()
         raise AssertionError("keeping never ends")  # for the type checker, which knows that nurseries may swallow
 
-
-class _Gone:
-    """UIDs of objects that were there and never will be again; the latest of them."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._uids: dict[str, None] = {}
-
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._uids
-
-    def add(self, pod: Pod) -> None:
-        self.add_uid(pod.uid)
-
-    def add_uid(self, uid: str) -> None:
-        self._uids[uid] = None
-        if len(self._uids) > self._limit:
-            del self._uids[next(iter(self._uids))]
+    def _remember(self, uid: str) -> None:
+        self._gone[uid] = None
+        if len(self._gone) > REMEMBERED:
+            del self._gone[next(iter(self._gone))]

@@ -1,18 +1,23 @@
 """Pods, as much of them as matters here."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import msgspec
 
-from sentry_trio.kube.resources import Resource
-from sentry_trio.kube.shared import Shared
+from sentry_trio.kube.resources import KubeObject, Resource
 
-PODS: Final = Resource("/api/v1", "pods")
 ANNOTATIONS: Final = "dapr.io/"
 """Annotations that begin so are kept."""
+
+
+H = TypeVar("H", bound=Hashable)
+V = TypeVar("V")
+
+GENERATION: Final = 16_384
+"""Values that are remembered before the older ones begin to be forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +38,16 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class Pod(KubeObject):
     """A pod. Equal parts of pods are the same objects, as far as one reader made them.
 
     Attributes:
-        namespace: where it is.
-        name: its name, which a later pod may have as well.
-        uid: which no other pod ever has.
         service_account: the name of the one it runs under.
         annotations: those that begin with `dapr.io/`.
         containers: init containers that go on running first, then the others, each in the order of the spec; empty if
             the reader does not read them.
     """
 
-    namespace: str
-    name: str
-    uid: str
     service_account: str
     annotations: Mapping[str, str]
     containers: tuple[Container, ...]
@@ -106,6 +105,40 @@ _decoder: Final = msgspec.json.Decoder(_Object)
 _lean_decoder: Final = msgspec.json.Decoder(_LeanObject)
 
 
+class Interner:
+    """Returns the same object for equal values: of ten thousand pods most have the same values as another one.
+
+    Two generations of values are remembered, and those of the older one that were not asked for while the younger one
+    filled are forgotten: a value that is used often stays, and what is remembered stays bounded without looking
+    through what uses it. What was forgotten is merely kept twice from then on.
+
+    Args:
+        generation: values in one of the two.
+    """
+
+    def __init__(self, generation: int = GENERATION) -> None:
+        self._size = generation
+        self._young: dict[Hashable, object] = {}
+        self._old: dict[Hashable, object] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def intern(self, value: H) -> H:
+        """Returns an equal value that was given before, or this one."""
+        return self.intern_by_key(value, value)
+
+    def intern_by_key(self, key: Hashable, value: V) -> V:
+        """Returns the value that was given for an equal key, or this one. Keys of different kinds must differ."""
+        if (found := self._young.get(key)) is not None:
+            return cast("V", found)
+        kept = self._old.get(key, value)
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[key] = kept
+        return cast("V", kept)
+
+
 class PodReader:
     """Reads pods, and keeps once what is equal in several: namespaces, accounts, annotations, containers.
 
@@ -114,7 +147,7 @@ class PodReader:
     """
 
     def __init__(self, *, containers: bool = False) -> None:
-        self._shared = Shared()
+        self._interner = Interner()
         self._decoder: msgspec.json.Decoder[_Object] | msgspec.json.Decoder[_LeanObject] = (
             _decoder if containers else _lean_decoder
         )
@@ -126,19 +159,19 @@ class PodReader:
             msgspec.MsgspecError: it is none.
         """
         found = self._decoder.decode(document)
-        metadata, one = found.metadata, self._shared.one
+        metadata, intern = found.metadata, self._interner.intern
         return Pod(
-            one(metadata.namespace),
+            intern(metadata.namespace),
             metadata.name,
             metadata.uid,
-            one(found.spec.service_account_name),
+            intern(found.spec.service_account_name),
             self._annotations(metadata.annotations or {}),
-            one(tuple(one(container) for container in _containers(found))) if isinstance(found, _Object) else (),
+            intern(tuple(intern(container) for container in _containers(found))) if isinstance(found, _Object) else (),
         )
 
     def _annotations(self, annotations: dict[str, str]) -> Mapping[str, str]:
         kept = tuple(sorted(item for item in annotations.items() if item[0].startswith(ANNOTATIONS)))
-        return self._shared.keyed(("annotations", kept), MappingProxyType(dict(kept)))
+        return self._interner.intern_by_key(("annotations", kept), MappingProxyType(dict(kept)))
 
 
 def _containers(found: _Object) -> list[Container]:
@@ -165,3 +198,8 @@ def digest_of(image_id: str) -> str:
     if at:
         return digest
     return image_id if image_id.startswith("sha256:") else ""
+
+
+def pod_resource(*, containers: bool = False) -> Resource[Pod]:
+    """Returns the kind of pods, with a reader of its own; see `PodReader`."""
+    return Resource("/api/v1", "pods", PodReader(containers=containers).read)

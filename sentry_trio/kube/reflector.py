@@ -1,10 +1,8 @@
 """A copy of all objects of a kind, kept by listing them once and watching what happens to them since."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from random import SystemRandom
-from typing import Final, Generic, NoReturn, Protocol, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 import msgspec
 import trio
@@ -12,7 +10,8 @@ import trio
 from sentry_trio.backoff import Backoff
 from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
-from sentry_trio.kube.resources import Resource
+from sentry_trio.kube.api import ReadApi
+from sentry_trio.kube.resources import KubeObject, Resource
 from sentry_trio.kube.watch_health import WatchHealth
 from sentry_trio.kube.watch_stream import Event
 from sentry_trio.telemetry.logs import get_logger
@@ -35,83 +34,26 @@ _random: Final = SystemRandom()
 _log: Final = get_logger("dapr.sentry.kubernetes")
 
 
-class RawApi(Protocol):
-    """The API server, by path; objects come as JSON. Errors are Session's."""
-
-    async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """Reads an object or a list."""
-        ...
-
-    def watch_raw(
-        self, path: str, query: Mapping[str, str] | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """The events of a list."""
-        ...
+T = TypeVar("T", bound=KubeObject)
 
 
-class Named(Protocol):
-    """What every namespaced object has."""
+class _Metadata(msgspec.Struct, rename={"resource_version": "resourceVersion", "rest": "continue"}):
+    """Metadata of an object or a list."""
 
-    @property
-    def namespace(self) -> str:
-        """Where it is."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def uid(self) -> str:
-        """Which no other object ever has."""
-
-
-T = TypeVar("T", bound=Named)
-V = TypeVar("V")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
-    """A kind of objects, and what is kept of one.
-
-    Attributes:
-        resource: where they are.
-        read: makes of an object's JSON what is kept; raises msgspec.MsgspecError where it cannot.
-    """
-
-    resource: Resource
-    read: Callable[[bytes | msgspec.Raw], T]
-
-
-class _ListMetadata(msgspec.Struct, rename={"version": "resourceVersion", "rest": "continue"}):
-    version: str
+    resource_version: str
+    name: str = ""
+    namespace: str = ""
     rest: str = ""
 
 
 class _Page(msgspec.Struct):
-    metadata: _ListMetadata
+    """A page of a list, or an object, of which only the metadata is read."""
+
+    metadata: _Metadata
     items: list[msgspec.Raw] | None = None
 
 
-class _Metadata(msgspec.Struct, rename="camel"):
-    resource_version: str
-
-
-class _Versioned(msgspec.Struct):
-    metadata: _Metadata
-
-
-class _NamedMetadata(msgspec.Struct):
-    name: str
-    namespace: str
-
-
-class _NamedObject(msgspec.Struct):
-    metadata: _NamedMetadata
-
-
-_pages: Final = msgspec.json.Decoder(_Page)
-_versions: Final = msgspec.json.Decoder(_Versioned)
-_names: Final = msgspec.json.Decoder(_NamedObject)
+_decoder: Final = msgspec.json.Decoder(_Page)
 
 
 class Reflector(Generic[T]):
@@ -121,7 +63,7 @@ class Reflector(Generic[T]):
 
     Args:
         api: the API server.
-        kind: what is kept.
+        resource: kind of the objects.
         deleted: told which objects have been deleted, as far as that was seen.
         page: objects in one answer at most.
         condition: set while they cannot be followed.
@@ -129,18 +71,18 @@ class Reflector(Generic[T]):
 
     def __init__(
         self,
-        api: RawApi,
-        kind: Kind[T],
+        api: ReadApi,
+        resource: Resource[T],
         *,
         deleted: Callable[[T], None] = lambda _: None,
         page: int = PAGE,
         condition: Condition | None = None,
     ) -> None:
         self._api = api
-        self._kind = kind
+        self._resource = resource
         self._deleted = deleted
         self._page = page
-        self._path = kind.resource.everywhere()
+        self._path = resource.path
         # By namespace and name: a table each needs less memory than pairs as keys.
         self._objects: dict[str, dict[str, T]] = {}
         self._version: str | None = None  # of the last event; None where the objects are to be listed
@@ -219,7 +161,7 @@ class Reflector(Generic[T]):
         objects: dict[str, dict[str, T]] = {}
         query = {"limit": str(self._page)}
         while True:
-            page = self._decoded(_pages, await self._api.get_raw(self._path, query))
+            page = self._decoded(await self._api.get_raw(self._path, query))
             for number, item in enumerate(page.items or ()):
                 if number % _BREATH == 0:
                     await trio.lowlevel.checkpoint()
@@ -229,7 +171,7 @@ class Reflector(Generic[T]):
                 break
             query["continue"] = page.metadata.rest
         self._replace(objects)
-        self._version = page.metadata.version
+        self._version = page.metadata.resource_version
 
     def _replace(self, objects: dict[str, dict[str, T]]) -> None:
         before, self._objects = list(self), objects
@@ -244,12 +186,12 @@ class Reflector(Generic[T]):
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_random.choice(_WATCH_SECONDS)),
         }
-        async with self._api.watch_raw(self._path, query) as events:
+        async with self._api.watch(self._path, query) as events:
             with health.established():
                 async for event in events:
                     if event.type != "BOOKMARK":
                         self._apply(event)
-                    self._version = self._decoded(_versions, event.object).metadata.resource_version
+                    self._version = self._decoded(event.object).metadata.resource_version
 
     def _apply(self, event: Event) -> None:
         item = self._read(event.object)
@@ -272,21 +214,21 @@ class Reflector(Generic[T]):
 
     def _read(self, document: msgspec.Raw) -> T | None:
         try:
-            return self._kind.read(document)
+            return self._resource.read(document)
         except msgspec.MsgspecError as error:
             _log.warning(f"leaving out {_name_of(document)} of {self._path}, which cannot be read: {error}")
             return None
 
-    def _decoded(self, decoder: msgspec.json.Decoder[V], document: bytes | msgspec.Raw) -> V:
+    def _decoded(self, document: bytes | msgspec.Raw) -> _Page:
         try:
-            return decoder.decode(document)
+            return _decoder.decode(document)
         except msgspec.MsgspecError as error:
             raise ApiUnavailableError(f"{self._path}: the answer is not what was asked for: {error}") from error
 
 
 def _name_of(document: bytes | msgspec.Raw) -> str:
     try:
-        metadata = _names.decode(document).metadata
+        metadata = _decoder.decode(document).metadata
     except msgspec.MsgspecError:
         return "one"
-    return f"{metadata.namespace}/{metadata.name}"
+    return f"{metadata.namespace}/{metadata.name}" if metadata.namespace and metadata.name else "one"

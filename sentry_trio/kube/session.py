@@ -4,10 +4,11 @@ Everything asyncio of the Kubernetes client ends here. JSON is msgspec's; there 
 """
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -16,11 +17,17 @@ from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
 from sentry_trio.kube import client_config
 from sentry_trio.kube.api_errors import error_of_event
-from sentry_trio.kube.asyncio_loop import Loop, open_loop
 from sentry_trio.kube.credentials import SERVICE_ACCOUNT, load_credentials
 from sentry_trio.kube.reachability import Reachability
 from sentry_trio.kube.transport import Query, Request, Stream, Transport
 from sentry_trio.kube.watch_stream import Event, EventLines
+
+with warnings.catch_warnings():
+    # It derives from a class that Python 3.12 deprecates and 3.14, which is not supported, removes.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import trio_asyncio  # type: ignore[import-untyped]  # it has no types
+
+T = TypeVar("T")
 
 TIMEOUT: Final = 10.0
 """Seconds for a request and its answer, and for a watch to be agreed to."""
@@ -45,12 +52,12 @@ class Session:
     Nothing is repeated here. Cancellation: at once; whether a change was made by then is not known.
 
     Args:
-        loop: where asyncio runs.
+        loop: the asyncio loop, of trio-asyncio.
         transport: of that loop.
         reachability: notified of each answer and each failure to get one.
     """
 
-    def __init__(self, loop: Loop, transport: Transport, reachability: Reachability) -> None:
+    def __init__(self, loop: Any, transport: Transport, reachability: Reachability) -> None:
         self._loop = loop
         self._transport = transport
         self._reachability = reachability
@@ -77,32 +84,20 @@ class Session:
         return await self._request(Request("PUT", path, {}, msgspec.json.encode(body)))
 
     @asynccontextmanager
-    async def watch(self, path: str, query: Query | None = None) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        """Watches a list: yields, once the server has agreed, an iterator of what happens.
+    async def watch(self, path: str, query: Query | None = None) -> AsyncIterator[AsyncIterator[Event]]:
+        """Watches a list: yields, once the server has agreed, an iterator of its events.
 
-        It ends when the server ends the watch, as it does after a while. An event of the type ERROR is raised as what
-        its Status stands for: ApiRefusedError with the status 410 where the resourceVersion is too old. So is a watch
-        that is cut, or silent for `SILENCE`: ApiUnavailableError.
+        It ends when the server ends the watch, as it does after a while. An event of the type ERROR is raised as the
+        error in its Status: ApiRefusedError with the status 410 if the resourceVersion is too old. A watch that is
+        cut, or silent for `SILENCE`, raises ApiUnavailableError.
 
         Args:
             path: of a list.
             query: e.g. `resourceVersion`, `timeoutSeconds`; `watch` is added.
         """
-        async with self.watch_raw(path, query) as events:
-
-            async def decoded() -> AsyncGenerator[dict[str, Any]]:
-                async for event in events:
-                    yield {"type": event.type, "object": msgspec.json.decode(event.object)}
-
-            async with aclosing(decoded()) as iterator:
-                yield iterator
-
-    @asynccontextmanager
-    async def watch_raw(self, path: str, query: Query | None = None) -> AsyncIterator[AsyncIterator[Event]]:
-        """Watches a list as `watch` does; the objects come as JSON."""
         request = Request("GET", path, {**(query or {}), "watch": "true"})
         with self._observed(), _deadline(TIMEOUT, request):
-            stream = await self._loop.run(self._transport.open(request))
+            stream = await _run(self._loop, self._transport.open(request))
         try:
             async with aclosing(self._events(stream, request)) as events:
                 yield events
@@ -113,7 +108,7 @@ class Session:
         lines = EventLines()
         while True:
             with _deadline(SILENCE, request):
-                chunk = await self._loop.run(stream.read())
+                chunk = await _run(self._loop, stream.read())
             if not chunk:
                 return
             for event in lines.feed(chunk):
@@ -130,7 +125,7 @@ class Session:
 
     async def _exchange(self, request: Request) -> bytes:
         with self._observed(), _deadline(TIMEOUT, request):
-            return await self._loop.run(self._transport.exchange(request))
+            return await _run(self._loop, self._transport.exchange(request))
 
     @contextmanager
     def _observed(self) -> Iterator[None]:
@@ -144,6 +139,12 @@ class Session:
             raise
         else:
             self._reachability.answered()
+
+
+async def _run(loop: Any, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine as an asyncio task. Cancellation: the task is cancelled, and its end is waited for."""
+    result: T = await loop.run_aio_coroutine(coroutine)
+    return result
 
 
 @contextmanager
@@ -182,12 +183,12 @@ async def open_session(
     parts = client_config.load()
     present = os.environ if environ is None else environ
     failure: InvalidConfigurationError | None = None
-    async with open_loop() as loop:
+    async with trio_asyncio.open_loop() as loop:
         try:
-            credentials = await loop.run(
-                load_credentials(parts, kubeconfig=kubeconfig, environ=present, service_account=service_account)
+            credentials = await _run(
+                loop, load_credentials(parts, kubeconfig=kubeconfig, environ=present, service_account=service_account)
             )
-            transport = await loop.run(Transport.opened(credentials))
+            transport = await _run(loop, Transport.opened(credentials))
         except InvalidConfigurationError as error:
             failure = error
         else:
@@ -195,7 +196,7 @@ async def open_session(
                 yield Session(loop, transport, Reachability(condition))
             finally:
                 with trio.move_on_after(_CLOSING, shield=True):
-                    await loop.run(transport.close())
+                    await _run(loop, transport.close())
     if failure is not None:
         # Not from within the loop, which would wrap it in groups.
         raise failure

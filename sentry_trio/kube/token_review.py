@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -13,9 +12,8 @@ import trio
 
 from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
-from sentry_trio.kube.claims import encode_token, read_claims
 from sentry_trio.kube.single_flight import SingleFlight
-from sentry_trio.kube.tokens import Caller, caller_of, read_subject, wrong_audience
+from sentry_trio.kube.tokens import Caller, caller_of, encode_token, read_claims, read_subject, wrong_audience
 from sentry_trio.kube.ttl_cache import TtlCache
 from sentry_trio.telemetry.logs import get_logger
 
@@ -49,11 +47,6 @@ class Reviews(Protocol):
         """An object with its answer; raises ApiUnavailableError where it may be had later, else ApiRefusedError."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    text: str
-
-
 class TokenReviewer:
     """Has the API server review tokens (TokenReview, authentication.k8s.io/v1).
 
@@ -84,9 +77,9 @@ class TokenReviewer:
         self._audiences = tuple(audiences)
         self._now = now
         self._room = trio.CapacityLimiter(concurrency)
-        self._flights = SingleFlight[Caller | _Refusal]()
+        self._flights = SingleFlight[Caller | str]()
         self._accepted = TtlCache[Caller](seconds=ACCEPTED_SECONDS, limit=kept)
-        self._refused = TtlCache[_Refusal](seconds=REFUSED_SECONDS, limit=kept)
+        self._refused = TtlCache[str](seconds=REFUSED_SECONDS, limit=kept)
         self._condition = condition or Conditions().condition("token-reviews")
         self._asked_at = -math.inf
 
@@ -122,28 +115,28 @@ class TokenReviewer:
         verdict = self._known(key)
         if verdict is None:
             verdict = await self._flights.run(key, partial(self._review, key, token, encoded))
-        if isinstance(verdict, _Refusal):
-            raise NotPermittedError(verdict.text)
+        if isinstance(verdict, str):
+            raise NotPermittedError(verdict)
         return verdict
 
-    def _known(self, key: bytes) -> Caller | _Refusal | None:
+    def _known(self, key: bytes) -> Caller | str | None:
         accepted = self._accepted.get(key)
         if accepted is None:
             return self._refused.get(key)
         # By the wall clock, as Trio's stands still while a machine is suspended.
         if accepted.expires_at is not None and accepted.expires_at <= self._now():
-            self._accepted.forget(key)
+            self._accepted.remove(key)
             return None
         return accepted
 
-    async def _review(self, key: bytes, token: str, encoded: bytes) -> Caller | _Refusal:
-        verdict: Caller | _Refusal
+    async def _review(self, key: bytes, token: str, encoded: bytes) -> Caller | str:
+        verdict: Caller | str
         try:
             verdict = self._verdict(await self._ask(token), encoded)
-            self._accepted.keep(key, verdict)
+            self._accepted.put(key, verdict)
         except NotPermittedError as error:
-            verdict = _Refusal(str(error))
-            self._refused.keep(key, verdict)
+            verdict = str(error)
+            self._refused.put(key, verdict)
         return verdict
 
     async def _ask(self, token: str) -> Mapping[str, Any]:

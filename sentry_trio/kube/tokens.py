@@ -1,11 +1,57 @@
-"""Who a service account token speaks for, and what is asked of those who find that out."""
+"""Service account tokens: claims, read within bounds and not verified here, and the callers that they name."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from sentry_trio.errors import NotPermittedError
-from sentry_trio.kube.claims import Claims, is_name
+from sentry_trio.kube.resources import is_name
+from sentry_trio.tokens import compact
+from sentry_trio.tokens.compact import InvalidTokenError, decode_segment
+
+# The compact serialization (RFC 7515, section 7.1) and nothing around it.
+_COMPACT: Final = re.compile(rb"([\w-]+)\.[\w-]+\.[\w-]*")
+# NumericDates (RFC 7519, section 2) outside of what Python's datetime can hold mean nothing here.
+_LAST_SECOND: Final = 253402300799
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The header of a token as the API server writes it; one with more in it, `crit` for one, is not read at all."""
+
+    alg: str
+    kid: str
+    typ: str = "JWT"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The claims that matter; one that is missing, or not of its type, is None, empty text or no audience at all.
+
+    Attributes:
+        issuer: `iss`.
+        subject: `sub`.
+        audiences: `aud`, which may be one text or a list of them.
+        expires_at: `exp`.
+        not_before: `nbf`.
+        namespace: `kubernetes.io/namespace`.
+        service_account: `kubernetes.io/serviceaccount/name`.
+        pod_name: `kubernetes.io/pod/name`.
+        pod_uid: `kubernetes.io/pod/uid`.
+    """
+
+    issuer: str
+    subject: str
+    audiences: tuple[str, ...]
+    expires_at: datetime | None
+    not_before: datetime | None
+    namespace: str
+    service_account: str
+    pod_name: str
+    pod_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +83,50 @@ class TokenChecker(Protocol):
             NotPermittedError: it speaks for no pod here, and will not by asking again; its text is told to the caller.
             ApiUnavailableError: that cannot be found out now.
         """
+
+
+def encode_token(token: str) -> bytes:
+    """The bytes of a token that may be looked at.
+
+    Raises:
+        NotPermittedError: it is empty, longer than `LONGEST` of `tokens.compact`, or no text that UTF-8 can carry.
+    """
+    if not token:
+        raise NotPermittedError("invalid token: the request does not contain a token")
+    try:
+        return compact.encode_token(token)
+    except InvalidTokenError as error:
+        raise NotPermittedError(f"invalid token: {error}") from error
+
+
+def read_header(token: bytes) -> Header | None:
+    """The header of a compact JWT; None where it is none, or has another header than the API server's tokens."""
+    parts = _COMPACT.fullmatch(token)
+    if parts is None:
+        return None
+    try:
+        return msgspec.json.decode(decode_segment(parts[1]), type=Header)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_claims(token: bytes) -> Claims:
+    """The claims of a compact JWT, whose signature is not looked at.
+
+    Dapr Sentry 1.18 also takes a JSON object of claims for a token, which no API server issues; its tests do.
+
+    Raises:
+        NotPermittedError: `failed to parse Kubernetes token: ` and what it is not.
+    """
+    try:
+        claims = msgspec.json.decode(token if token.startswith(b"{") else _payload(token))
+    except (ValueError, RecursionError) as error:
+        raise NotPermittedError(
+            "failed to parse Kubernetes token: neither a compact JWT nor a JSON object of claims"
+        ) from error
+    if not isinstance(claims, dict):
+        raise NotPermittedError("failed to parse Kubernetes token: its claims are not a JSON object")
+    return _claims(claims)
 
 
 def audiences(trust_domain: str, namespace: str) -> tuple[str, str]:
@@ -80,3 +170,40 @@ def unstructured() -> NotPermittedError:
 def wrong_audience(wanted: tuple[str, ...]) -> NotPermittedError:
     """What is told of tokens that are good, but for somebody else."""
     return NotPermittedError(f"invalid token: none of its audiences is {' or '.join(wanted)}")
+
+
+def _payload(token: bytes) -> bytes:
+    parts = token.split(b".")
+    if len(parts) != 3:
+        raise ValueError("a compact JWT has three parts")
+    return decode_segment(parts[1])
+
+
+def _claims(claims: Mapping[str, Any]) -> Claims:
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    return Claims(
+        issuer=_text(claims, "iss"),
+        subject=_text(claims, "sub"),
+        audiences=tuple(each for each in audiences if isinstance(each, str)),
+        expires_at=_moment(claims.get("exp")),
+        not_before=_moment(claims.get("nbf")),
+        namespace=_text(claims, "kubernetes.io", "namespace"),
+        service_account=_text(claims, "kubernetes.io", "serviceaccount", "name"),
+        pod_name=_text(claims, "kubernetes.io", "pod", "name"),
+        pod_uid=_text(claims, "kubernetes.io", "pod", "uid"),
+    )
+
+
+def _text(claims: object, *path: str) -> str:
+    for key in path:
+        if not isinstance(claims, dict):
+            return ""
+        claims = claims.get(key)
+    return claims if isinstance(claims, str) else ""
+
+
+def _moment(date: object) -> datetime | None:
+    if isinstance(date, bool) or not isinstance(date, int | float) or not 0 <= date <= _LAST_SECOND:
+        return None
+    return datetime.fromtimestamp(date, UTC)

@@ -5,9 +5,20 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sentry_trio.errors import NotPermittedError
-from sentry_trio.kube.claims import Claims, Header, encode_token, read_claims, read_header
 from sentry_trio.kube.keys import ALGORITHMS, ClusterKeys
-from sentry_trio.kube.tokens import Caller, TokenChecker, caller_of, read_subject, unstructured, wrong_audience
+from sentry_trio.kube.tokens import (
+    Caller,
+    Claims,
+    Header,
+    TokenChecker,
+    caller_of,
+    encode_token,
+    read_claims,
+    read_header,
+    read_subject,
+    unstructured,
+    wrong_audience,
+)
 
 LEEWAY: Final = timedelta(minutes=1)
 """How far this clock and the API server's may be apart; it allows as much itself."""

@@ -11,8 +11,8 @@ import trio
 from sentry_trio.ca.images import ContainerImage
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.errors import ApiUnavailableError, InvalidIdentityError, NotPermittedError
-from sentry_trio.kube.claims import is_name
 from sentry_trio.kube.pods import Pod
+from sentry_trio.kube.resources import is_name
 from sentry_trio.kube.tokens import Caller, TokenChecker
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.values import quote

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
+from sentry_trio.kube.watch_stream import Event
 
 Object = dict[str, Any]
 
@@ -128,6 +130,9 @@ class FakeApi(Api):
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
         return await self._request("get", path, lambda: self._copy(path))
 
+    async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        return json.dumps(await self.get(path, query)).encode()
+
     async def create(self, path: str, body: Mapping[str, Any]) -> Object:
         return await self._request("create", path, lambda: self._create(path, body))
 
@@ -135,9 +140,7 @@ class FakeApi(Api):
         return await self._request("replace", path, lambda: self._replace(path, body))
 
     @asynccontextmanager
-    async def watch(
-        self, path: str, query: Mapping[str, str] | None = None
-    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    async def watch(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Event]]:
         asked = query or {}
         field, _, name = asked["fieldSelector"].partition("=")
         self.versions.append(asked.get("resourceVersion"))
@@ -154,13 +157,13 @@ class FakeApi(Api):
             if watch in self._watches:
                 self._watches.remove(watch)
 
-    async def _events(self, receive: trio.MemoryReceiveChannel[Object]) -> AsyncIterator[Object]:
+    async def _events(self, receive: trio.MemoryReceiveChannel[Object]) -> AsyncIterator[Event]:
         async for event in receive:
             if event["type"] == "CUT":
                 raise unavailable()
             if event["type"] == "ERROR":
                 raise refused(410, "Expired")
-            yield event
+            yield Event(event["type"], msgspec.Raw(json.dumps(event["object"]).encode()))
 
     async def _request(self, verb: str, path: str, do: Callable[[], Object]) -> Object:
         self.requests.append((verb, path, trio.current_time()))

@@ -46,7 +46,7 @@ def pod(name: str, *, uid: str = "", namespace: str = "default", **annotations: 
 
 @dataclass
 class Objects:
-    """Objects of all kinds by path of their list; a RawApi.
+    """Objects of all kinds by path of their list; a ReadApi.
 
     Attributes:
         requests: what was asked for and when, by path and query.
@@ -109,7 +109,7 @@ class Objects:
         return json.dumps({"metadata": metadata, "items": items[begin:end]}).encode()
 
     @asynccontextmanager
-    async def watch_raw(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Event]]:
+    async def watch(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Event]]:
         await self._meet(path, query or {})
         send, receive = trio.open_memory_channel[Event | Exception](100)
         self._watches.append((path, send))

@@ -23,13 +23,13 @@ from testkit.cluster.control_plane import TRUST_DOMAIN, install
 async def test_the_names_end_in_the_dns_domain(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def canonical_name(_resolver: object, host: str) -> str:
+    async def canonical_name(host: str, **_options: object) -> str:
         return f"{host}.cluster.example"
 
     async def unchanged(*_causes: object) -> None:
         pytest.fail("nothing has changed")
 
-    monkeypatch.setattr(cluster_domain._Resolver, "canonical_name", canonical_name)
+    monkeypatch.setattr(cluster_domain, "_canonical_name", canonical_name)
     plane = await install(cluster, tmp_path)
     await cluster.create_service_account(plane.namespace, "dapr-scheduler")
     annotations = {"dapr.io/control-plane": "scheduler"}

@@ -5,7 +5,6 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -15,6 +14,7 @@ from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube import session as session_module
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.session import Session, open_session
+from sentry_trio.kube.watch_stream import Event
 from testkit.cluster import manifests
 from testkit.cluster.cluster import Cluster
 from testkit.cluster.faults import SILENCE, Fault, Faults, answering, faulty
@@ -39,7 +39,7 @@ async def session_through(cluster: Cluster, directory: Path, token: str) -> Asyn
             yield session, faults
 
 
-async def first_event(session: Session, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+async def first_event(session: Session, path: str, query: Mapping[str, str] | None = None) -> Event:
     async with session.watch(path, query) as events:
         return await anext(events)
 
@@ -73,8 +73,8 @@ async def test_a_watch_tells_what_happens(cluster: Cluster, kubeconfig: Path, na
             await cluster.delete_pod(namespace, "mine")
             seen = []
             async for event in events:
-                seen.append((event["type"], event["object"]["metadata"]["name"]))
-                if event["type"] == "DELETED":
+                seen.append((event.type, json.loads(bytes(event.object))["metadata"]["name"]))
+                if event.type == "DELETED":
                     break
     assert (seen[0], seen[-1]) == (("ADDED", "mine"), ("DELETED", "mine"))
 

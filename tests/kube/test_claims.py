@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentry_trio.errors import NotPermittedError
-from sentry_trio.kube.claims import Header, encode_token, is_name, read_claims, read_header
+from sentry_trio.kube.resources import is_name
+from sentry_trio.kube.tokens import Header, encode_token, read_claims, read_header
 from sentry_trio.tokens.compact import LONGEST
 from testkit.kube.fake_review import AUDIENCES, BORN, ISSUER, UID, Signer, claims
 

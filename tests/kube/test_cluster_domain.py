@@ -146,10 +146,10 @@ options ndots:5
 FULL = f"{API_SERVER}.corp.example"
 OURS = """
 import sys, trio
-from sentry_trio.kube.cluster_domain import _Resolver
+from sentry_trio.kube.cluster_domain import _canonical_name
 async def main():
     try:
-        print(await _Resolver().canonical_name(sys.argv[1]))
+        print(await _canonical_name(sys.argv[1], limiter=trio.CapacityLimiter(1)))
     except OSError as error:
         sys.exit(error.strerror)
 trio.run(main)

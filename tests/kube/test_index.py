@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.errors import ApiUnavailableError
-from sentry_trio.kube import live
+from sentry_trio.kube import direct_lookup
 from sentry_trio.kube.index import REMEMBERED, Index
 from testkit.kube.objects import CONFIGURATIONS, Failure, Objects, away, forbidden, pod
 
@@ -100,7 +100,7 @@ async def test_a_pod_that_was_deleted_is_not_asked_for(
 async def test_not_all_that_is_gone_is_remembered(autojump_clock: MockClock, objects: Objects) -> None:
     index = Index(objects)
     for number in range(REMEMBERED + 1):
-        index._gone.add_uid(str(number))
+        index._remember(str(number))
     assert await index.pod("default", "any", uid="1") is None
     assert asked(objects) == []
     assert await index.pod("default", "any", uid="0") is None
@@ -157,15 +157,15 @@ async def test_few_are_asked_for_at_once(autojump_clock: MockClock, index: Index
     objects.delay = 1
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        for number in range(3 * live.AT_ONCE):
+        for number in range(3 * direct_lookup.CONCURRENCY):
             nursery.start_soon(index.pod, "default", f"new-{number}")
     assert trio.current_time() - began == pytest.approx(3)
 
 
 async def test_not_more_are_asked_for_than_is_fair(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
-    for number in range(live.A_MINUTE):
+    for number in range(direct_lookup.PER_MINUTE):
         await index.pod("default", f"new-{number}")
-    with pytest.raises(ApiUnavailableError, match=f"not asked, as {live.A_MINUTE} objects"):
+    with pytest.raises(ApiUnavailableError, match=f"not asked, as {direct_lookup.PER_MINUTE} objects"):
         await index.pod("default", "new")
     assert await index.pod("default", "known") is not None
     assert await index.configuration("default", "tracing") is None  # which has an allowance of its own

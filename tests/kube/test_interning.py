@@ -1,6 +1,6 @@
 """Equal values kept once."""
 
-from sentry_trio.kube.shared import Shared
+from sentry_trio.kube.pods import Interner
 
 
 def made(number: int) -> tuple[int, str]:
@@ -9,25 +9,25 @@ def made(number: int) -> tuple[int, str]:
 
 
 def test_equal_values_are_one() -> None:
-    shared = Shared()
+    interner = Interner()
     first = made(1)
-    assert shared.one(first) is first
-    assert shared.one(made(1)) is first
-    assert shared.one(made(2)) is not first
-    assert shared.keyed("key", first) is first
-    assert shared.keyed("key", made(3)) is first
+    assert interner.intern(first) is first
+    assert interner.intern(made(1)) is first
+    assert interner.intern(made(2)) is not first
+    assert interner.intern_by_key("key", first) is first
+    assert interner.intern_by_key("key", made(3)) is first
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    shared = Shared(10)
+    interner = Interner(10)
     for number in range(1000):
-        shared.one(made(number))
-        assert len(shared) <= 20
+        interner.intern(made(number))
+        assert len(interner) <= 20
 
 
 def test_what_is_asked_for_often_is_remembered() -> None:
-    shared = Shared(10)
-    first = shared.one(made(0))
+    interner = Interner(10)
+    first = interner.intern(made(0))
     for number in range(1, 1000):
-        shared.one(made(number))
-        assert shared.one(made(0)) is first
+        interner.intern(made(number))
+        assert interner.intern(made(0)) is first

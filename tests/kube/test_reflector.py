@@ -10,8 +10,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError
-from sentry_trio.kube.pods import PODS, Pod, PodReader
-from sentry_trio.kube.reflector import LONGEST_PAUSE, Kind, Reflector
+from sentry_trio.kube.pods import Pod, pod_resource
+from sentry_trio.kube.reflector import LONGEST_PAUSE, Reflector
 from testkit.kube.objects import PODS as PATH
 from testkit.kube.objects import Failure, Objects, away, busy, expired, forbidden, pod
 from testkit.log_capture import capture_logs
@@ -24,7 +24,7 @@ def objects() -> Objects:
 
 def reflector_of(objects: Objects, *, page: int = 500) -> tuple[Reflector[Pod], list[str]]:
     deleted: list[str] = []
-    kind = Kind(PODS, PodReader().read)
+    kind = pod_resource()
     return Reflector(objects, kind, deleted=lambda pod: deleted.append(pod.uid), page=page), deleted
 
 
@@ -216,7 +216,7 @@ async def test_a_collection_that_cannot_be_followed_is_a_condition(
     autojump_clock: MockClock, objects: Objects, failure: Failure
 ) -> None:
     conditions = Conditions()
-    reflector = Reflector(objects, Kind(PODS, PodReader().read), condition=conditions.condition("pods"))
+    reflector = Reflector(objects, pod_resource(), condition=conditions.condition("pods"))
     async with kept(reflector):
         objects.failures = [failure] * 14
         objects.end_watches(failure())

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sentry_trio.errors import NotPermittedError
-from sentry_trio.kube.claims import Claims, read_claims
-from sentry_trio.kube.tokens import Caller, audiences, caller_of, read_subject
+from sentry_trio.kube.tokens import Caller, Claims, audiences, caller_of, read_claims, read_subject
 from testkit.kube.fake_review import UID, Signer
 
 CLAIMS = read_claims(Signer().token().encode())

@@ -8,7 +8,7 @@ from sentry_trio.kube.ttl_cache import TtlCache
 
 async def test_a_value_is_kept_so_long_and_no_longer(autojump_clock: MockClock) -> None:
     recent = TtlCache[int](seconds=30, limit=10)
-    recent.keep(b"a", 1)
+    recent.put(b"a", 1)
     await trio.sleep(29.9)
     assert recent.get(b"a") == 1
     await trio.sleep(0.1)
@@ -18,9 +18,9 @@ async def test_a_value_is_kept_so_long_and_no_longer(autojump_clock: MockClock) 
 
 async def test_keeping_again_begins_again(autojump_clock: MockClock) -> None:
     recent = TtlCache[int](seconds=30, limit=10)
-    recent.keep(b"a", 1)
+    recent.put(b"a", 1)
     await trio.sleep(20)
-    recent.keep(b"a", 2)
+    recent.put(b"a", 2)
     await trio.sleep(20)
     assert recent.get(b"a") == 2
 
@@ -28,14 +28,14 @@ async def test_keeping_again_begins_again(autojump_clock: MockClock) -> None:
 async def test_over_the_limit_the_oldest_has_to_go() -> None:
     recent = TtlCache[int](seconds=30, limit=3)
     for key in (b"a", b"b", b"c", b"a", b"d"):
-        recent.keep(key, key[0])
+        recent.put(key, key[0])
     assert [recent.get(key) for key in (b"a", b"b", b"c", b"d")] == [ord("a"), None, ord("c"), ord("d")]
     assert len(recent) == 3
 
 
 async def test_forgetting() -> None:
     recent = TtlCache[int](seconds=30, limit=3)
-    recent.keep(b"a", 1)
-    recent.forget(b"a")
-    recent.forget(b"b")
+    recent.put(b"a", 1)
+    recent.remove(b"a")
+    recent.remove(b"b")
     assert recent.get(b"a") is None
