@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from sentry_trio.audit.decision import Recorder
 from sentry_trio.audit.log import open_log
 from sentry_trio.audit.verify import Verifier
+from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.keys import KeyType, generate_key
-from sentry_trio.ca.verify import verify
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.telemetry.metrics import Metrics

@@ -8,8 +8,7 @@ from typing import Final, NoReturn
 import trio
 
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
-from sentry_trio.ca.keys import generate_key, serving_key_type, write_private_key
-from sentry_trio.ca.public_keys import public_key_info
+from sentry_trio.ca.keys import generate_key, public_key_info, serving_key_type, write_private_key
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Condition
 from sentry_trio.errors import IssuerNotValidError, SigningError, UnservableIssuerError
@@ -17,7 +16,6 @@ from sentry_trio.grpc import server_context
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
 
-APP_ID: Final = "dapr-sentry"
 _LONGEST_SLEEP: Final = 10.0  # seconds; the wall clock may be set meanwhile
 _RETRY: Final = timedelta(seconds=10)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)

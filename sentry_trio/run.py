@@ -16,7 +16,7 @@ from sentry_trio.ca.expiry import ExpiryState, State
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.lineage import Link, lineage, serving_link
 from sentry_trio.ca.published import PublishedKeys
-from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, Ingredients, Notice
 from sentry_trio.errors import (
@@ -29,7 +29,7 @@ from sentry_trio.errors import (
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.grpc_metrics import ServerObserver
-from sentry_trio.identity import APP_ID, ServingIdentity
+from sentry_trio.identity import ServingIdentity
 from sentry_trio.reload import Changed
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
@@ -238,7 +238,7 @@ def _limits(options: Options) -> Limits:
 
 def _own_identity(options: Options) -> SpiffeId:
     try:
-        return SpiffeId.make(options.trust_domain, options.namespace, APP_ID)
+        return SpiffeId.make(options.trust_domain, options.namespace, SENTRY_APP_ID)
     except InvalidIdentityError as error:
         raise InvalidOptionsError(
             f"--trust-domain {options.trust_domain!r} and NAMESPACE {options.namespace!r} make no SPIFFE ID: {error}"

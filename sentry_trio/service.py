@@ -13,10 +13,9 @@ from grpclib.exceptions import GRPCError
 
 from sentry_trio.audit.decision import Decision, Recorder
 from sentry_trio.ca.csr import read_csr
-from sentry_trio.ca.dns import dns_names
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
-from sentry_trio.ca.jwts import Jwts
-from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.ca.published import Jwts
+from sentry_trio.ca.spiffe import SpiffeId, dns_names
 from sentry_trio.errors import (
     ApiUnavailableError,
     AuditUnavailableError,

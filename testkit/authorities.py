@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from sentry_trio import app
-from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
-from sentry_trio.ca.verify import verify
 from sentry_trio.client import Authority, Obtained, Workload, obtain
 from sentry_trio.settings.options import parse_options
 

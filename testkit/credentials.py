@@ -8,9 +8,8 @@ from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import fingerprint
-from sentry_trio.ca.verify import verify
 from testkit.authorities import wall_clock
 from testkit.ca.making import certificate, stored
 

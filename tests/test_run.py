@@ -18,10 +18,9 @@ from trio.testing import wait_all_tasks_blocked
 import sentry_trio.environments.standalone
 import sentry_trio.run
 from sentry_trio import app
-from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.verify import verify
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, IssuerNotValidError, StoreError

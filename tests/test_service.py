@@ -18,10 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.audit.decision import Recorder
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
-from sentry_trio.ca.jwts import Jwts
-from sentry_trio.ca.keys import KeyType, generate_key, write_private_key
-from sentry_trio.ca.public_keys import public_key_info
-from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
+from sentry_trio.ca.published import Jwts, PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import ApiUnavailableError, JwtError, SigningError
 from sentry_trio.grpc import serve_grpc, server_context

@@ -9,14 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.csr import read_csr
-from sentry_trio.ca.dns import dns_names
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
-from sentry_trio.ca.keys import KeyType, generate_key, write_private_key
-from sentry_trio.ca.public_keys import public_key_info
-from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.ca.verify import verify
+from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
+from sentry_trio.ca.spiffe import SpiffeId, dns_names
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.validators import check_request
 

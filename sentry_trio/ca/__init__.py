@@ -1,34 +1,31 @@
 """The certificate authority itself: bytes and values in, frozen values out; no waiting, no clock, no files.
 
-What a certificate authority is made of:
-    keys            kinds of private keys; making, reading and writing them
-    pem             blocks in PEM, read as Go reads them
+Credentials:
+    keys            private and public keys: made, read, written
+    pem             blocks in PEM as Go reads them, and corrections of what people have
     bundle          the trust bundle, as stored and as verified
-    generate        a new one
-    verify          whether a stored one makes a certificate authority
+    generate        a new one; signing of CA certificates
     paths           the paths from its issuer to its anchors
-    expiry          how long its certificates will last
-    lineage         which of them signed which
+    expiry          time left to its certificates
+    lineage         signers of its certificates
 
-What it does:
+Workload certificates:
     csr             read a certificate signing request
-    spiffe          SPIFFE IDs and trust domains
-    dns             DNS names of Dapr's control plane
-    images          the extension with container images
+    spiffe          SPIFFE IDs, trust domains, DNS names of Dapr's control plane
     issue           sign a workload certificate
-    check           check what was signed before it leaves
+    check           check a signed certificate before it is sent
 
-JWTs beside certificates, imported only where they are issued:
+JWTs beside certificates, imported only if they are issued:
     jwk             public keys and sets of them, as JSON
-    jwt_key         the signing key and its key set: made, read, held to each other
-    jwt_rotation    when the next key takes over
+    jwt_key         the signing key and its key set
+    jwt_rotation    planner of key rotation
     jwt             the tokens
-    jwts published  what others need to know of them, at no cost
+    published       facts for those that do not issue them, at no cost
 
-What these stand on:
+Encodings:
     certificates    certificates, read from DER, and checks on them
     extensions      extensions of certificates; general_names and distinguished_names: the names in them
-    signatures      signature algorithms: verifying and signing; public_keys: the keys that verify
+    signatures      signature algorithms: verifying and signing
     compose         certificates, written in DER
     asn1            reader and writer of DER
     parsing         error boundary around parsers of untrusted bytes

@@ -1,12 +1,27 @@
-"""The trust bundle: what is kept in the store, and what it is once verified."""
+"""The trust bundle: as stored, and as verified, in Dapr Sentry's order and words."""
 
 import dataclasses
 import datetime as dt
 import hashlib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from sentry_trio.ca.certificates import Certificate
-from sentry_trio.ca.keys import PrivateKey
+from cryptography.exceptions import InvalidSignature
+
+from sentry_trio.ca.certificates import (
+    Certificate,
+    check_signed_by,
+    is_self_signed,
+    read_certificates,
+    why_no_issuer,
+    write_certificates,
+)
+from sentry_trio.ca.general_names import AlternativeNames
+from sentry_trio.ca.keys import PrivateKey, public_key_info, read_private_key
+from sentry_trio.ca.parsing import parsing
+from sentry_trio.ca.paths import Path, find_paths
+from sentry_trio.errors import BundlePart, InvalidBundleError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,3 +78,123 @@ def fingerprint_of(anchors: Iterable[Certificate], chain: Iterable[Certificate])
     for certificate in (*anchors, *chain):
         digest.update(certificate.der)
     return digest.hexdigest()
+
+
+def verify(stored: StoredBundle, now: dt.datetime, names: AlternativeNames | None = None) -> TrustBundle:
+    """Read and verify a trust bundle.
+
+    Dapr Sentry 1.18 takes a signing certificate that is not marked as CA, or lacks keyCertSign, as long as it has one
+    of the two; nothing that such an issuer signs would verify, so here both are asked for.
+
+    Args:
+        stored: what the store holds.
+        now: an aware datetime; all certificates on a path must be valid then.
+        names: names that certificates of this authority will have, to be permitted by name constraints; None if none
+            are checked.
+
+    Raises:
+        InvalidBundleError: `failed to verify CA bundle: <reason>`, with Dapr Sentry's text for the reason; `parts`
+            names what is at fault, at least one part.
+    """
+    with _blaming(BundlePart.ANCHORS):
+        anchors = _read_anchors(stored.anchors)
+    with _blaming(BundlePart.CHAIN):
+        chain = _read_chain(stored.chain)
+    with _blaming(BundlePart.KEY):
+        key = read_private_key(stored.key)
+    with _blaming(BundlePart.CHAIN, BundlePart.KEY):
+        _check_key(key, chain[0])
+    paths = _paths(anchors, chain, now, names)
+    longest = max(paths, key=lambda path: (path.not_after, -path.not_before.timestamp()))
+    return TrustBundle(
+        anchors=anchors,
+        chain=chain,
+        key=key,
+        anchors_pem=write_certificates(anchors),
+        chain_pem=write_certificates(chain),
+        not_before=longest.not_before,
+        not_after=longest.not_after,
+    )
+
+
+def verify_public(anchors_pem: bytes, chain_pem: bytes, now: dt.datetime) -> None:
+    """Verify what can be verified without the key: for those who watch an authority and have no right to be one.
+
+    Args:
+        anchors_pem: the trust anchors.
+        chain_pem: the issuer chain, signing certificate first.
+        now: an aware datetime.
+
+    Raises:
+        InvalidBundleError: as `verify`.
+    """
+    with _blaming(BundlePart.ANCHORS):
+        anchors = _read_anchors(anchors_pem)
+    with _blaming(BundlePart.CHAIN):
+        chain = _read_chain(chain_pem)
+    _paths(anchors, chain, now)
+
+
+def _paths(
+    anchors: tuple[Certificate, ...],
+    chain: tuple[Certificate, ...],
+    now: dt.datetime,
+    names: AlternativeNames | None = None,
+) -> list[Path]:
+    with _blaming(BundlePart.CHAIN, BundlePart.ANCHORS, step="issuer chain does not belong to trust anchors: "):
+        return find_paths(chain[0], chain[1:], anchors, now, names)
+
+
+@contextmanager
+def _blaming(*parts: BundlePart, step: str = "") -> Iterator[None]:
+    """Adds the faulty parts of the bundle to an error in the block, unless the error names them already."""
+    try:
+        with parsing(InvalidBundleError):
+            yield
+    except InvalidBundleError as error:
+        raise InvalidBundleError(f"failed to verify CA bundle: {step}{error}", *(error.parts or parts)) from error
+
+
+def _read_anchors(pem: bytes) -> tuple[Certificate, ...]:
+    try:
+        anchors = read_certificates(pem, role="trust anchors")
+    except InvalidBundleError as error:
+        raise InvalidBundleError(f"failed to decode trust anchors: {error}") from error
+    for anchor in anchors:
+        try:
+            check_signed_by(anchor, anchor)
+        except InvalidSignature as error:
+            raise InvalidBundleError(f"certificate in trust anchor is not self-signed: {error}") from error
+    return tuple(anchors)
+
+
+def _read_chain(pem: bytes) -> tuple[Certificate, ...]:
+    """Read the chain; self-signed certificates are left out, the trust anchors are told elsewhere."""
+    chain = read_certificates(pem, role="issuer chain")
+    for number, (child, parent) in enumerate(itertools.pairwise(chain), start=1):
+        try:
+            check_signed_by(child, parent)
+        except InvalidSignature as error:
+            raise InvalidBundleError(
+                f"certificate chain is not valid: certificate {number} is not signed by the one after it: {error}"
+            ) from error
+    _check_issuer(chain[0])
+    kept = tuple(certificate for certificate in chain if not is_self_signed(certificate))
+    if not kept:
+        raise InvalidBundleError("issuer chain is empty after re-encoding")
+    if kept[0] is not chain[0]:
+        raise InvalidBundleError("the signing certificate, first in the issuer chain, is self-signed")
+    return kept
+
+
+def _check_issuer(issuer: Certificate) -> None:
+    why = why_no_issuer(issuer)
+    if why is None and issuer.extensions.basic_constraints is None:
+        why = "it is of version 1, which knows no CA certificates"
+    if why is not None:
+        raise InvalidBundleError(f"intermediate certificate is not valid for signing: {why}")
+
+
+def _check_key(key: PrivateKey, issuer: Certificate) -> None:
+    if issuer.public_key is None or public_key_info(key.public_key()) != public_key_info(issuer.public_key):
+        raise InvalidBundleError("issuer key does not match issuer certificate")

@@ -16,10 +16,9 @@ from cryptography.exceptions import InvalidSignature
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context
 from sentry_trio.ca.distinguished_names import COMMON_NAME, ORGANIZATION, Name, first_value, read_name
 from sentry_trio.ca.extensions import KEY_CERT_SIGN, Extensions, read_extensions
+from sentry_trio.ca.keys import PublicKey, read_public_key
 from sentry_trio.ca.parsing import parsing
-from sentry_trio.ca.pem import blocks, write_block
-from sentry_trio.ca.pem_text import begin_lines, explain, tidy
-from sentry_trio.ca.public_keys import PublicKey, read_public_key
+from sentry_trio.ca.pem import begin_lines, blocks, explain, tidy, write_block
 from sentry_trio.ca.signatures import verify_signature
 from sentry_trio.errors import InvalidBundleError
 

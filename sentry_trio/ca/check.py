@@ -23,8 +23,7 @@ from sentry_trio.ca.compose import (
     organization,
 )
 from sentry_trio.ca.extensions import SUBJECT_ALTERNATIVE_NAME, split_extensions
-from sentry_trio.ca.keys import PrivateKey
-from sentry_trio.ca.public_keys import PublicKey, public_key_info
+from sentry_trio.ca.keys import PrivateKey, PublicKey, public_key_info
 from sentry_trio.ca.signatures import algorithm_of, verify_signature
 from sentry_trio.errors import SigningError
 

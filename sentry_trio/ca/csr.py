@@ -3,9 +3,9 @@
 from cryptography.exceptions import InvalidSignature
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag
+from sentry_trio.ca.keys import read_public_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.pem import first_block
-from sentry_trio.ca.public_keys import read_public_key
 from sentry_trio.ca.signatures import verify_signature
 from sentry_trio.errors import InvalidCSRError
 

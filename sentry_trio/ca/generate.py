@@ -1,6 +1,5 @@
 """A new certificate authority: a root, whose key is thrown away, and an issuer below it."""
 
-import dataclasses
 import datetime as dt
 from typing import Final
 
@@ -16,19 +15,20 @@ from sentry_trio.ca.compose import (
     subject_key_identifier,
 )
 from sentry_trio.ca.extensions import CRL_SIGN, DIGITAL_SIGNATURE, KEY_CERT_SIGN
-from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
-from sentry_trio.ca.public_keys import key_identifier, public_key_info
-from sentry_trio.ca.spiffe import SpiffeId, parse_trust_domain
+from sentry_trio.ca.keys import (
+    KeyType,
+    PrivateKey,
+    PublicKey,
+    generate_key,
+    key_identifier,
+    public_key_info,
+    write_private_key,
+)
+from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, parse_trust_domain
 from sentry_trio.errors import ClockError
 
 EARLIEST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 """A time before the first release: a clock before it is wrong."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Window:
-    not_before: dt.datetime
-    not_after: dt.datetime
 
 
 def generate(
@@ -60,18 +60,15 @@ def generate(
     """
     if now < EARLIEST:
         raise _wrong_clock(now, "before this program was released")
-    identity = SpiffeId.make(parse_trust_domain(trust_domain), namespace, "dapr-sentry")
+    identity = SpiffeId.make(parse_trust_domain(trust_domain), namespace, SENTRY_APP_ID)
     try:
-        window = _Window(
-            (now - allowed_clock_skew).replace(microsecond=0),
-            (now + lifetime).replace(microsecond=0),
-        )
+        validity = now - allowed_clock_skew, now + lifetime
     except OverflowError as error:
         raise _wrong_clock(now, "and X.509 has no times after the year 9999") from error
     root_key, issuer_key = generate_key(key_type), generate_key(key_type)
     root_name, issuer_name = organization(trust_domain), organization(str(identity))
-    root = _certificate(root_name, root_key, root_name, root_key, window, crl_sign=False)
-    issuer = _certificate(issuer_name, issuer_key, root_name, root_key, window, crl_sign=True)
+    root = certify(root_name, root_key.public_key(), root_name, root_key, validity, crl_sign=False)
+    issuer = certify(issuer_name, issuer_key.public_key(), root_name, root_key, validity, crl_sign=True)
     return StoredBundle(
         anchors=write_certificates([root]), chain=write_certificates([issuer]), key=write_private_key(issuer_key)
     )
@@ -84,24 +81,39 @@ def _wrong_clock(now: dt.datetime, why: str) -> ClockError:
     )
 
 
-def _certificate(
-    subject: bytes, subject_key: PrivateKey, issuer: bytes, issuer_key: PrivateKey, window: _Window, *, crl_sign: bool
+def certify(
+    subject: bytes,
+    subject_key: PublicKey,
+    issuer: bytes,
+    issuer_key: PrivateKey,
+    validity: tuple[dt.datetime, dt.datetime],
+    *,
+    crl_sign: bool,
 ) -> Certificate:
-    info = public_key_info(subject_key.public_key())
+    """Signs a CA certificate: a root, an issuer below one, or a cross-certificate, which names and keys tell apart.
+
+    Args:
+        subject: name of the holder, with tag and length.
+        subject_key: key of the holder.
+        issuer: name of the signer, with tag and length.
+        issuer_key: key of the signer.
+        validity: first and last second, aware; fractions of a second are dropped.
+        crl_sign: true if the holder may sign revocation lists.
+    """
+    info = public_key_info(subject_key)
     bits = (DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN) if crl_sign else (DIGITAL_SIGNATURE, KEY_CERT_SIGN)
+    extensions = (
+        key_usage(*bits),
+        ca_constraints(),
+        subject_key_identifier(key_identifier(info)),
+        authority_key_identifier(key_identifier(public_key_info(issuer_key.public_key()))),
+    )
     composed = CertificateComposer(issuer, issuer_key).compose(
         serial_number=new_serial_number(),
-        not_before=window.not_before,
-        not_after=window.not_after,
+        not_before=validity[0],
+        not_after=validity[1],
         subject=subject,
         public_key_info=info,
-        extensions=b"".join(
-            (
-                key_usage(*bits),
-                ca_constraints(),
-                subject_key_identifier(key_identifier(info)),
-                authority_key_identifier(key_identifier(public_key_info(issuer_key.public_key()))),
-            )
-        ),
+        extensions=b"".join(extensions),
     )
     return read_certificate(composed)

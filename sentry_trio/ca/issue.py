@@ -2,9 +2,11 @@
 
 import dataclasses
 import datetime as dt
+import json
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sentry_trio.ca.asn1 import Tag, encode
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.check import Expected, check, prove
 from sentry_trio.ca.compose import (
@@ -13,18 +15,56 @@ from sentry_trio.ca.compose import (
     alternative_names,
     authority_key_identifier,
     extended_key_usage,
+    extension,
     key_usage,
     new_serial_number,
 )
 from sentry_trio.ca.extensions import CLIENT_AUTH, DIGITAL_SIGNATURE, SERVER_AUTH
-from sentry_trio.ca.images import ContainerImage, images_extension
 from sentry_trio.ca.pem import write_block
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import IssuerNotValidError, SigningError
 
-__all__ = ["ContainerImage", "IssuedCertificate", "Issuer", "WorkloadIdentity"]
-
 _FAST_RSA_BITS = 2048
+
+IMAGES_OID = "1.3.6.1.4.1.57683.100.1"
+"""The extension with which Dapr's development branch names a workload's images; no release of Dapr up to 1.18.3 issues
+or reads it."""
+
+# Go's encoding/json escapes these, so that JSON may stand within HTML and JavaScript.
+_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContainerImage:
+    """One container of a workload.
+
+    Attributes:
+        role: `daprd` or `app`.
+        container_name: its name in the pod.
+        image: the image's reference.
+        digest: the image's digest; empty when it is not known, and then left out.
+    """
+
+    role: str
+    container_name: str
+    image: str
+    digest: str = ""
+
+
+def images_extension(images: tuple[ContainerImage, ...]) -> bytes:
+    """Encode images as Dapr's development branch does: an OCTET STRING that holds compact JSON.
+
+    Raises:
+        ValueError: a text has a lone surrogate, which UTF-8 cannot carry.
+    """
+    document = json.dumps([_fields(image) for image in images], ensure_ascii=False, separators=(",", ":"))
+    content = document.translate(_ESCAPES).encode()
+    return extension(IMAGES_OID, encode(Tag.OCTET_STRING, content))
+
+
+def _fields(image: ContainerImage) -> dict[str, str]:
+    fields = {"role": image.role, "containerName": image.container_name, "image": image.image}
+    return fields | {"digest": image.digest} if image.digest else fields
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 
+from sentry_trio.ca.keys import PublicKey
 from sentry_trio.ca.parsing import parsing
-from sentry_trio.ca.public_keys import PublicKey
 from sentry_trio.errors import InvalidBundleError
 from sentry_trio.tokens.keys import normalized
 

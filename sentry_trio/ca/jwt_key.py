@@ -10,8 +10,7 @@ from typing import Final, assert_never
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sentry_trio.ca.jwk import Jwk, is_key, make_jwk, published_form, read_jwks, schedule_of, thumbprint, write_jwks
-from sentry_trio.ca.keys import PrivateKey, read_private_key, read_private_keys, write_private_key
-from sentry_trio.ca.public_keys import PublicKey
+from sentry_trio.ca.keys import PrivateKey, PublicKey, read_private_key, read_private_keys, write_private_key
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidBundleError
 

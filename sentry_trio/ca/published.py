@@ -1,9 +1,12 @@
-"""What the world is told of the keys that JWTs are signed with."""
+"""Facts about JWTs and their keys for those that do not issue them; importing it costs nothing."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from sentry_trio.ca.spiffe import SpiffeId
 
 MAX_AGE: Final = timedelta(hours=1)
 """How long the key set may be cached, as Dapr Sentry 1.18 says."""
@@ -27,3 +30,20 @@ class PublishedKeys:
     def fingerprint(self) -> str:
         """SHA-256 of the key set in hex; equal on replicas that agree."""
         return hashlib.sha256(self.jwks).hexdigest()
+
+
+class Jwts(Protocol):
+    """Makes JWTs; see `jwt.JwtIssuer`.
+
+    Attributes:
+        published: what they are verified by.
+    """
+
+    published: PublishedKeys
+
+    def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
+        """A compact JWS that speaks for a subject to these audiences.
+
+        Raises:
+            JwtError: it cannot be signed.
+        """

@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context, encode, encode_object_identifier
-from sentry_trio.ca.keys import PrivateKey
-from sentry_trio.ca.public_keys import PublicKey
+from sentry_trio.ca.keys import PrivateKey, PublicKey
 
 Hash: TypeAlias = hashes.SHA1 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 

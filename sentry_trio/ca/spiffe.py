@@ -1,4 +1,4 @@
-"""SPIFFE IDs and trust domains, by the rules and in the words of go-spiffe.
+"""Identities in certificates: SPIFFE IDs and trust domains, by the rules and in the words of go-spiffe, and DNS names.
 
 The rules are those of the SPIFFE ID specification, section 2, without its limits of length, which Dapr does not hold
 either.
@@ -9,6 +9,9 @@ import re
 from typing import Self
 
 from sentry_trio.errors import InvalidIdentityError
+
+SENTRY_APP_ID = "dapr-sentry"
+"""App ID of a CA itself."""
 
 _SCHEME = "spiffe://"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]*")
@@ -48,6 +51,11 @@ class SpiffeId:
 
     def __str__(self) -> str:
         return f"{_SCHEME}{self.trust_domain}/ns/{self.namespace}/{self.app_id}"
+
+
+def sentry_id(trust_domain: str, namespace: str) -> str:
+    """Returns the SPIFFE ID of a CA itself; the parts are not checked."""
+    return str(SpiffeId(trust_domain, namespace, SENTRY_APP_ID))
 
 
 def parse_trust_domain(text: str) -> str:
@@ -101,3 +109,32 @@ def _check_segment(segment: str) -> None:
         raise InvalidIdentityError(
             "path segment characters are limited to letters, numbers, dots, dashes, and underscores"
         )
+
+
+_SCHEDULER_REPLICAS = 3
+
+
+def dns_names(app_id: str, request_namespace: str, own_namespace: str, cluster_domain: str) -> tuple[str, ...]:
+    """The DNS names that go with an app ID; none, except for three services in this authority's own namespace.
+
+    Kubernetes' API server calls the injector and the operator by these names, and sidecars the scheduler's replicas.
+    Dapr Sentry 1.18 names three replicas however many there are.
+
+    Args:
+        app_id: the app ID asked for.
+        request_namespace: the namespace asked for.
+        own_namespace: where this authority, and so the control plane, runs.
+        cluster_domain: the domain of the cluster's services, e.g. `cluster.local`.
+    """
+    if request_namespace != own_namespace:
+        return ()
+    match app_id:
+        case "dapr-injector":
+            return (f"dapr-sidecar-injector.{own_namespace}.svc",)
+        case "dapr-operator":
+            return (f"dapr-webhook.{own_namespace}.svc",)
+        case "dapr-scheduler":
+            service = f"dapr-scheduler-server.{own_namespace}.svc.{cluster_domain}"
+            return tuple(f"dapr-scheduler-server-{replica}.{service}" for replica in range(_SCHEDULER_REPLICAS))
+        case _:
+            return ()

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.spiffe import parse_trust_domain
+from sentry_trio.ca.spiffe import parse_trust_domain, sentry_id
 from sentry_trio.cli.files import FileContent, replace_files
 from sentry_trio.cli.jwts import ObtainedJwt, brief, jwts_of
 from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, fingerprint, obtain
@@ -148,7 +148,7 @@ def _authority(options: RequestOptions) -> Authority:
         host=host,
         port=port,
         trust_anchors=_read_anchors(options.trust_anchors),
-        spiffe_id=f"spiffe://{options.sentry_trust_domain}/ns/{options.sentry_namespace}/dapr-sentry",
+        spiffe_id=sentry_id(options.sentry_trust_domain, options.sentry_namespace),
     )
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.dns import dns_names
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.ca.jwts import Jwts
+from sentry_trio.ca.published import Jwts
+from sentry_trio.ca.spiffe import dns_names, sentry_id
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
@@ -119,4 +119,4 @@ def names_to_sign(options: Options, app_ids: Sequence[str] = ()) -> AlternativeN
     """
     namespace = options.namespace
     names = tuple(name for each in app_ids for name in dns_names(each, namespace, namespace, ""))
-    return AlternativeNames(names, (f"spiffe://{options.trust_domain}/ns/{namespace}/dapr-sentry",))
+    return AlternativeNames(names, (sentry_id(options.trust_domain, namespace),))

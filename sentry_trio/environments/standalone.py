@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.verify import verify
 from sentry_trio.environments import Ingredients, Notice, names_to_sign, report_changes
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import BundlePart, InvalidBundleError, StoreError

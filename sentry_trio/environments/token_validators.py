@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
+from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
@@ -94,7 +95,7 @@ class TokenValidators:
     """
 
     def __init__(self, options: Options, *, metrics: Metrics, now: Callable[[], datetime]) -> None:
-        self._audience = f"spiffe://{options.trust_domain}/ns/{options.namespace}/dapr-sentry"
+        self._audience = sentry_id(options.trust_domain, options.namespace)
         self._configuration = options.config
         self._metrics = metrics
         self._now = now

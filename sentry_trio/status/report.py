@@ -8,10 +8,9 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from sentry_trio.ca.bundle import fingerprint_of
+from sentry_trio.ca.bundle import fingerprint_of, verify_public
 from sentry_trio.ca.certificates import fingerprint, is_self_signed, read_certificates
 from sentry_trio.ca.lineage import Link, lineage
-from sentry_trio.ca.verify import verify_public
 from sentry_trio.errors import InvalidBundleError, SentryError
 from sentry_trio.stores.public import PublicParts
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 import trio
 
 from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.ca.pem_text import tidy
+from sentry_trio.ca.pem import tidy
 from sentry_trio.conditions import Conditions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import watch_objects

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sentry_trio.ca.images import ContainerImage
+from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.errors import (
     InvalidIdentityError,

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from sentry_trio.ca.images import ContainerImage
+from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.errors import ApiUnavailableError, InvalidIdentityError, NotPermittedError
 from sentry_trio.kube.pods import Pod

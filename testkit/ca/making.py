@@ -11,12 +11,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sentry_trio.ca.bundle import StoredBundle, TrustBundle
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, read_certificate, write_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import IssuedCertificate
 from sentry_trio.ca.keys import KeyType, PrivateKey, write_private_key
-from sentry_trio.ca.verify import verify
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 

@@ -19,8 +19,7 @@ from sentry_trio.ca.compose import (
     organization,
 )
 from sentry_trio.ca.extensions import CLIENT_AUTH, CRL_SIGN, DIGITAL_SIGNATURE, SERVER_AUTH, SUBJECT_ALTERNATIVE_NAME
-from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
-from sentry_trio.ca.public_keys import public_key_info
+from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, public_key_info
 from sentry_trio.ca.signatures import algorithm_of
 from sentry_trio.errors import SigningError
 from testkit.ca.making import DAY, NOW, SKEW, generated, new_key

@@ -11,13 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, encode_time
-from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.images import OID, ContainerImage
-from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
-from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.public_keys import public_key_info
+from sentry_trio.ca.bundle import TrustBundle, verify
+from sentry_trio.ca.issue import IMAGES_OID, ContainerImage, IssuedCertificate, Issuer, WorkloadIdentity
+from sentry_trio.ca.keys import KeyType, public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.ca.verify import verify
 from testkit.ca.making import (
     NOW,
     SKEW,
@@ -73,7 +70,7 @@ def built(bundle: TrustBundle, identity: WorkloadIdentity, issued: IssuedCertifi
     builder = builder.add_extension(x509.SubjectAlternativeName([*names, uri]), critical=True)
     if identity.images:
         # The content of this extension has a test of its own; here its frame counts.
-        (content,) = [each.value for each in parsed(issued).extensions if each.oid.dotted_string == OID]
+        (content,) = [each.value for each in parsed(issued).extensions if each.oid.dotted_string == IMAGES_OID]
         assert isinstance(content, x509.UnrecognizedExtension)
         builder = builder.add_extension(content, critical=False)
     return builder.sign(bundle.key, signature_hash(bundle.key))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sentry_trio.ca.dns import dns_names
+from sentry_trio.ca.spiffe import dns_names
 
 SCHEDULER = "dapr-scheduler-server.dapr-system.svc.cluster.local"
 

@@ -4,8 +4,8 @@ import datetime as dt
 
 import pytest
 
+from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.expiry import WARNING_PERIOD, ExpiryState, State, report
-from sentry_trio.ca.verify import verify
 from testkit.ca.making import DAY, HOUR, NOW, certificate, new_key, sha256, stored
 
 TICK = dt.timedelta(microseconds=1)

@@ -10,13 +10,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
-from sentry_trio.ca.keys import KeyType, write_private_key
-from sentry_trio.ca.public_keys import public_key_info
+from sentry_trio.ca.keys import KeyType, public_key_info, write_private_key
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.ca.verify import verify
 from testkit.ca.making import DAY, SKEW, certificate, new_key, openssl, parsed, stored
 
 # Python's ssl and OpenSSL have clocks of their own.

@@ -8,12 +8,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
+from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.compose import new_serial_number, organization
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.keys import KeyType, read_private_key
-from sentry_trio.ca.public_keys import PublicKey, key_identifier, public_key_info
-from sentry_trio.ca.verify import verify
+from sentry_trio.ca.keys import KeyType, PublicKey, key_identifier, public_key_info, read_private_key
 from sentry_trio.errors import ClockError, InvalidIdentityError
 from testkit.ca.making import DAY, NOW, SKEW, extension, generated, key_usage, parsed
 

@@ -8,17 +8,15 @@ from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.expiry import report
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
-from sentry_trio.ca.keys import KeyType, read_private_key, write_private_key
+from sentry_trio.ca.keys import KeyType, public_key_info, read_private_key, write_private_key
 from sentry_trio.ca.pem import first_block
-from sentry_trio.ca.public_keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError, InvalidCSRError, SigningError
 from testkit.ca.making import DAY, NOW, SKEW, certificate, csr_pem, generated, new_key, small_rsa
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sentry_trio.ca.asn1 import Reader, Tag, dotted
-from sentry_trio.ca.images import ContainerImage, images_extension
+from sentry_trio.ca.issue import ContainerImage, images_extension
 
 
 def value_of(extension: bytes) -> bytes:

@@ -10,15 +10,19 @@ from cryptography.x509.oid import ExtensionOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.csr import read_csr
-from sentry_trio.ca.images import OID, ContainerImage, images_extension
-from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
-from sentry_trio.ca.keys import KeyType, generate_key
-from sentry_trio.ca.public_keys import public_key_info
+from sentry_trio.ca.issue import (
+    IMAGES_OID,
+    ContainerImage,
+    IssuedCertificate,
+    Issuer,
+    WorkloadIdentity,
+    images_extension,
+)
+from sentry_trio.ca.keys import KeyType, generate_key, public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.ca.verify import verify
 from sentry_trio.errors import IssuerNotValidError, SigningError
 from testkit.ca.making import (
     CLIENT_AUTH,
@@ -74,7 +78,7 @@ def test_profile(key_type: KeyType) -> None:
         (ExtensionOID.EXTENDED_KEY_USAGE, False),
         (ExtensionOID.AUTHORITY_KEY_IDENTIFIER, False),
         (ExtensionOID.SUBJECT_ALTERNATIVE_NAME, True),
-        (x509.ObjectIdentifier(OID), False),
+        (x509.ObjectIdentifier(IMAGES_OID), False),
     ]
     assert extension(leaf, x509.KeyUsage) == key_usage("digital_signature")
     assert extension(leaf, x509.ExtendedKeyUsage) == x509.ExtendedKeyUsage([SERVER_AUTH, CLIENT_AUTH])

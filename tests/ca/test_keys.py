@@ -11,11 +11,11 @@ from sentry_trio.ca.keys import (
     KeyType,
     PrivateKey,
     generate_key,
+    key_identifier,
     read_private_key,
     serving_key_type,
     write_private_key,
 )
-from sentry_trio.ca.public_keys import key_identifier
 from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import openssl, sha256, small_rsa
 

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 from cryptography import x509
 
+from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
-from sentry_trio.ca.public_keys import public_key_info
+from sentry_trio.ca.keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import DAY, NOW, SKEW, certificate, new_key, stored
 from testkit.go_x509 import GoX509

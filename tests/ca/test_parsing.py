@@ -7,13 +7,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from sentry_trio.ca import jwk
-from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.bundle import StoredBundle, verify, verify_public
 from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.jwk import read_jwks
 from sentry_trio.ca.keys import read_private_key, write_private_key
 from sentry_trio.ca.parsing import parsing
-from sentry_trio.ca.verify import verify, verify_public
 from sentry_trio.client import RequestFailedError, _checked
 from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidCSRError, SentryError
 from sentry_trio.proto.sentry_pb2 import SignCertificateResponse
@@ -53,7 +52,7 @@ def test_a_certificate_that_its_parser_fails_on_is_refused(monkeypatch: pytest.M
 
 
 def test_a_bundle_whose_parts_fail_only_when_they_are_compared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentry_trio.ca.verify.check_signed_by", raising(LookupError("no such curve")))
+    monkeypatch.setattr("sentry_trio.ca.bundle.check_signed_by", raising(LookupError("no such curve")))
     with pytest.raises(InvalidBundleError) as caught:
         verify(StoredBundle(ANCHORS, ANCHORS, KEY), NOW)
     assert str(caught.value) == "failed to verify CA bundle: no such curve"

@@ -5,10 +5,10 @@ from cryptography import x509
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
+from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS, find_paths
-from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import ANY_USAGE, CLIENT_AUTH, DAY, HOUR, NOW, SERVER_AUTH, certificate, new_key, stored
 

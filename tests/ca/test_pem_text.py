@@ -8,7 +8,7 @@ import pytest
 
 from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.ca.keys import read_private_key, write_private_key
-from sentry_trio.ca.pem_text import begin_lines, explain, tidy
+from sentry_trio.ca.pem import begin_lines, explain, tidy
 from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import certificate, new_key, openssl
 

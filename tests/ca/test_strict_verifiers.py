@@ -15,11 +15,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.issue import IssuedCertificate, Issuer
-from sentry_trio.ca.keys import write_private_key
-from sentry_trio.ca.public_keys import public_key_info
-from sentry_trio.ca.verify import verify
+from sentry_trio.ca.keys import public_key_info, write_private_key
 from testkit.ca.making import DAY, HOUR, SKEW, certificate, openssl, stored
 from testkit.go_x509 import GoX509
 

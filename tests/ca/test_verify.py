@@ -11,12 +11,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.bundle import StoredBundle, verify, verify_public
 from sentry_trio.ca.certificates import Certificate, read_certificates, write_certificates
 from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType, write_private_key
-from sentry_trio.ca.verify import verify, verify_public
 from sentry_trio.errors import InvalidBundleError, NotYetValidError
 from testkit.ca.making import (
     ANY_USAGE,

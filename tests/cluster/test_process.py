@@ -12,7 +12,7 @@ from cryptography import x509
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.images import OID
+from sentry_trio.ca.issue import IMAGES_OID
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.client import Obtained, RequestFailedError, Workload, obtain
 from testkit.authorities import SKEW, wall_clock
@@ -66,7 +66,7 @@ async def test_images_are_in_the_certificate_only_if_asked_for(plane: ControlPla
     with plane.process(*flags) as process:
         port = await _port(process)
         obtained = await _ask(plane, port, await _pod(plane, app_id="shop"), "shop")
-    found = [each.value for each in obtained.certificate.extensions if each.oid.dotted_string == OID]
+    found = [each.value for each in obtained.certificate.extensions if each.oid.dotted_string == IMAGES_OID]
     if not flags:
         assert found == []
     else:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
-from sentry_trio.ca.public_keys import public_key_info
+from sentry_trio.ca.keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes

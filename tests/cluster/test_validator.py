@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from sentry_trio.ca.images import ContainerImage
+from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.errors import NotPermittedError
 from sentry_trio.kube.index import Index
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest

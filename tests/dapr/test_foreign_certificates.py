@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.pem import write_block
-from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError
 from testkit.authorities import wall_clock
 from testkit.ca.foreign import DATA, corpus

@@ -2,9 +2,9 @@
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.keys import PrivateKey
-from sentry_trio.ca.verify import verify
 from testkit.authorities import wall_clock
 from testkit.ca.making import DAY, HOUR, certificate, stored
 

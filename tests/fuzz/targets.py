@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from sentry_trio.ca.asn1 import MalformedError
-from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import read_certificate, read_certificates
 from sentry_trio.ca.csr import read_csr
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.jwk import read_jwks
 from sentry_trio.ca.keys import read_private_key
 from sentry_trio.ca.pem import write_block
-from sentry_trio.ca.verify import verify
 from sentry_trio.errors import InvalidBundleError, InvalidConfigurationError, InvalidCSRError, SentryError
 from sentry_trio.settings.configuration import parse_configuration
 from sentry_trio.tokens.compact import InvalidTokenError

@@ -10,9 +10,9 @@ from grpclib.const import Status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import fingerprint, write_certificates
 from sentry_trio.ca.lineage import Link
-from sentry_trio.ca.verify import verify
 from sentry_trio.status.report import Figures, NotOursError, read_figures, read_health, read_published, read_stored
 from sentry_trio.stores.public import PublicParts
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure, SignFailure

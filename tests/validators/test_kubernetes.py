@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.ca.images import ContainerImage
+from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.errors import ApiUnavailableError, NotPermittedError
 from sentry_trio.kube.pods import Container, Pod
 from sentry_trio.kube.tokens import Caller

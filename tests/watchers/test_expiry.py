@@ -7,11 +7,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.expiry import ExpiryState, State
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.verify import verify
 from sentry_trio.watchers.expiry import watch_expiry
 from testkit.ca.making import parsed
 from testkit.log_capture import capture_logs
