@@ -26,28 +26,30 @@ def network_of(peer: object) -> Network:
 
 
 class Admission:
-    """Counts connections by peer, and closes an idle one if a newcomer would exceed a limit.
+    """Counts connections by peer, and closes one without running calls if a newcomer would exceed a limit.
+
+    It is one of the peer that has most connections, so that no peer can exclude others. Of that peer's, those that
+    never completed a call go first; requests that do not become complete protect no connection.
 
     Args:
         limits: on connections.
     """
 
-    __slots__ = ("_by_peer", "_count", "_idle", "_idle_by_peer", "_limits")
+    __slots__ = ("_by_peer", "_count", "_evictable", "_limits")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._by_peer: Counter[Network] = Counter()
         self._count = 0
-        # In the order in which they became idle.
-        self._idle: dict[Connection, None] = {}
-        self._idle_by_peer: dict[Network, dict[Connection, None]] = {}
+        # Connections without running calls, the one that has had none for longest first.
+        self._evictable: dict[Network, dict[Connection, None]] = {}
 
     def refusal(self, network: Network) -> str | None:
-        """Returns why a newcomer is refused; None if it is admitted, for which an idle connection may have been cut."""
+        """Returns why a newcomer is refused; None if it is admitted, for which another may have been cut."""
         if self._by_peer[network] >= self._limits.connections_per_peer:
-            if not self._cut_oldest(self._idle_by_peer.get(network, {})):
+            if not self._evict_from(network):
                 return f"{self._limits.connections_per_peer} connections of one peer are open and none is idle"
-        elif self._count >= self._limits.connections and not self._cut_oldest(self._idle):
+        elif self._count >= self._limits.connections and not self._evict_for(network):
             return f"{self._limits.connections} connections are open and none is idle"
         return None
 
@@ -64,25 +66,30 @@ class Admission:
         self._count -= 1
 
     def idle(self, connection: "Connection") -> None:
-        """Registers a connection that has become idle: it can make room for another."""
-        self._idle[connection] = None
-        self._idle_by_peer.setdefault(connection.network, {})[connection] = None
+        """Registers a connection without running calls: it can make room for another."""
+        self._evictable.setdefault(connection.network, {})[connection] = None
 
     def busy(self, connection: "Connection") -> None:
-        """Removes a connection that is idle no more, or closed."""
-        if connection in self._idle:
-            del self._idle[connection]
-            of_peer = self._idle_by_peer[connection.network]
+        """Removes a connection that has a running call, or is closed."""
+        of_peer = self._evictable.get(connection.network, {})
+        if connection in of_peer:
             del of_peer[connection]
             if not of_peer:
-                del self._idle_by_peer[connection.network]
+                del self._evictable[connection.network]
 
-    def _cut_oldest(self, idle: dict["Connection", None]) -> bool:
-        oldest = next(iter(idle), None)
-        if oldest is None:
+    def _evict_for(self, network: Network) -> bool:
+        """Evicts a connection of the peer that has most; of the newcomer's own if it only would reverse the roles."""
+        most = max(self._evictable, key=self._by_peer.__getitem__, default=network)
+        return self._evict_from(most if self._by_peer[most] > self._by_peer[network] else network)
+
+    def _evict_from(self, network: Network) -> bool:
+        connections = self._evictable.get(network, {})
+        unproven = (connection for connection in connections if not connection.completed_call)
+        evicted = next(unproven, None) or next(iter(connections), None)
+        if evicted is None:
             return False
-        self.busy(oldest)
-        oldest.cut()
+        self.busy(evicted)
+        evicted.cut()
         return True
 
 

@@ -25,7 +25,7 @@ from .framing import (
     status_trailers,
 )
 from .headers import Header, weight
-from .limits import CALL_BYTES, Limits
+from .limits import CALL_BYTES, MESSAGE_BYTES, Limits
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -143,7 +143,7 @@ class Call:
             await self._arrival.wait()
         message = self._messages.popleft()
         self._received += 1
-        self._queued -= len(message)
+        self._queued -= len(message) + MESSAGE_BYTES
         self._weigh()
         try:
             return self._handler.request_type.FromString(message)
@@ -221,7 +221,7 @@ class Call:
         """Takes data that arrived for this call."""
         messages = self._reader.feed(data)
         self._messages.extend(messages)
-        self._queued += sum(map(len, messages))
+        self._queued += sum(map(len, messages)) + MESSAGE_BYTES * len(messages)
         self._weigh()
         self._wake()
 

@@ -7,6 +7,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from .admission import Network
+from .limits import CALLS_STARTED_AT_ONCE
 from .observer import Observer
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ _WEIGHT: Final = 0.05
 
 
 class ConcurrencyLimiter:
-    """Limits the handlers that run at once; more calls wait, first come, first served.
+    """Limits the handlers that run at once, and those that start in one turn of the event loop.
+
+    More calls wait. Connections take turns, so that one with many calls does not delay the others; the calls of one
+    connection start in their order.
 
     A call whose deadline would pass while it waits is rejected immediately, with Unavailable, so that its caller can
     try another replica while there is time. The expected wait follows from the rate at which calls have finished while
@@ -36,7 +40,18 @@ class ConcurrencyLimiter:
         backlog: calls that have reserved a place and not acquired it yet.
     """
 
-    __slots__ = ("_crowded", "_free", "_last_left", "_observer", "_pace", "_patience", "_places", "_turn", "backlog")
+    __slots__ = (
+        "_crowded",
+        "_free",
+        "_last_left",
+        "_observer",
+        "_pace",
+        "_patience",
+        "_places",
+        "_startable",
+        "_waiting",
+        "backlog",
+    )
 
     def __init__(self, *, running: int, waiting: int, patience: float, observer: Observer | None = None) -> None:
         self.backlog = 0
@@ -44,7 +59,8 @@ class ConcurrencyLimiter:
         self._places = waiting
         self._patience = patience
         self._observer = observer or Observer()
-        self._turn = trio.lowlevel.ParkingLot()
+        self._startable = CALLS_STARTED_AT_ONCE  # in this turn of the event loop
+        self._waiting: dict[Connection, trio.lowlevel.ParkingLot] = {}  # the connection that is next first
         self._pace = 0.0  # seconds from one leaving to the next
         self._last_left = 0.0
         self._crowded = False
@@ -78,14 +94,14 @@ class ConcurrencyLimiter:
         Raises:
             GRPCError: Unavailable: the turn did not come within the longest wait.
         """
-        if self._free:
-            self._free -= 1
+        if self._free and self._startable and not self._waiting:
             self.backlog -= 1
+            self._take_place()
             return
         self._observer.call_queued()
         try:
             with trio.move_on_after(self._patience) as scope:
-                await self._turn.park()
+                await self._waiting.setdefault(call.connection, trio.lowlevel.ParkingLot()).park()
         finally:
             self.backlog -= 1
             self._observer.call_dequeued()
@@ -100,8 +116,30 @@ class ConcurrencyLimiter:
             self._pace += _WEIGHT * (now - self._last_left - self._pace)
         self._last_left = now
         self._crowded = self.backlog > 0
-        if not self._turn.unpark():
-            self._free += 1
+        self._free += 1
+        self._start_waiting()
+
+    def _take_place(self) -> None:
+        self._free -= 1
+        self._startable -= 1
+        if not self._startable:
+            # Not in a nursery: none here lasts as long as the limiter, and the task ends after some turns.
+            trio.lowlevel.spawn_system_task(self._pace_starts)
+
+    async def _pace_starts(self) -> None:
+        """Lets others run, then allows more handlers to start."""
+        await trio.lowlevel.checkpoint()
+        self._startable = CALLS_STARTED_AT_ONCE
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self._free and self._startable:
+            connection = next(iter(self._waiting))
+            lot = self._waiting.pop(connection)
+            if lot.unpark():
+                self._take_place()
+            if lot:
+                self._waiting[connection] = lot  # behind the others
 
 
 class FairLimiter:

@@ -94,6 +94,7 @@ class Connection:
 
     Attributes:
         unread: bytes that have arrived in requests and that no handler has read yet.
+        completed_call: a request was complete, and its call was not aborted.
         h2: parses and composes frames.
         out: sends what is composed.
     """
@@ -106,6 +107,7 @@ class Connection:
         self.network = network
         self.observer = state.observer
         self.unread = 0
+        self.completed_call = False
         self._nursery = nursery
         self._transport = transport
         self._state = state
@@ -184,8 +186,6 @@ class Connection:
         except RefusedError as refusal:
             self._refuse(stream_id, refusal.headers, refusal.body, ended=ended)
             return
-        if not (self._calls or self._http_requests):
-            self._state.admission.busy(self)
         call = Call(self, stream_id, request, self._limits)
         self._calls[stream_id] = self._incomplete[stream_id] = call
         self._touched[stream_id] = None
@@ -245,6 +245,8 @@ class Connection:
 
     def _start(self, stream_id: int) -> None:
         """Starts the task of a call; one that is rejected is answered without its handler."""
+        if len(self._calls) == len(self._incomplete):
+            self._state.admission.busy(self)
         call = self._incomplete.pop(stream_id)
         self._memory.discard(self, stream_id)
         limiter = self._state.streaming if call.streams_replies else self._state.limiter
@@ -265,8 +267,11 @@ class Connection:
         finally:
             # Only now: a call is finished when its answer has left, not when it is composed.
             self._finish(stream_id, call, status)
+        self.completed_call |= not call.aborted
         if status is not Status.CANCELLED:
             self._control_frames.earn(FRAMES_EARNED_BY_CALL)
+        if len(self._calls) == len(self._incomplete) and not self._leaving:
+            self._state.admission.idle(self)
 
     def _drop(self, stream_id: int) -> None:
         """Forgets a request that will not be complete."""
@@ -284,8 +289,6 @@ class Connection:
     def _stream_finished(self) -> None:
         if not (self._calls or self._http_requests):
             self._timers.idle_since = trio.current_time()
-            if not self._leaving:
-                self._state.admission.idle(self)
             if self._all_done is not None:
                 self._all_done.set()
 
@@ -316,8 +319,6 @@ class Connection:
             self.h2.send_headers(stream_id, headers, end_stream=True)
             self.h2.reset(stream_id, ErrorCode.NO_ERROR)
             return
-        if not (self._calls or self._http_requests):
-            self._state.admission.busy(self)
         self._http_requests[stream_id] = HTTPRequest(headers, body, self._limits.refused_bytes)
         if ended:
             self._answer_http(stream_id)

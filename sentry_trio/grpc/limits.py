@@ -25,6 +25,10 @@ MUCH_DATA: Final = 1024
 """Bytes; with a lower bound, a peer that opens its window byte by byte would earn all that it costs."""
 CALL_BYTES: Final = 4096
 """Approximate bytes of `unread_bytes_in_all` that a call takes in addition to the caller's data."""
+MESSAGE_BYTES: Final = 64
+"""Approximate bytes that an unread message takes in addition to its own: an empty one is an object, too."""
+CALLS_STARTED_AT_ONCE: Final = 16
+"""Most handlers with one reply that start in one turn of the event loop; one that never waits takes up to 1 ms."""
 JITTER: Final = 0.1
 """Largest part by which idle_timeout and age are shortened at random, so that peers do not all reconnect at once."""
 TEND_INTERVAL: Final = 1.0
@@ -43,10 +47,11 @@ class Limits:
             first frame; what takes longer is closed.
         handshakes: TLS handshakes under way at once, and beside them as many connections that have sent nothing yet;
             one more of a sort ends the one of its sort that has waited longest.
-        connections: connections at once; one more takes the place of the one that has been idle longest, and is closed
-            where none is idle.
+        connections: connections at once; one more takes the place of one without running calls, and is closed if there
+            is none. The peer that has most connections loses one: first those that never completed a call, then the
+            one that has been idle longest.
         connections_per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits; one more takes the place
-            of the one of its peer that has been idle longest, and is closed if none is idle.
+            of another of its peer by the same rule.
         idle_timeout: without a call for so long, a connection is told to go; up to a tenth less, so that peers do not
             come back all at once.
         age: a connection that is so old is told to go, its calls under way being finished, so that clients spread
@@ -55,8 +60,8 @@ class Limits:
         keepalive_timeout: nothing heard for so long after it, a connection is closed.
         streams: calls open at once on one connection, announced as SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 5.1.2).
             More are refused with REFUSED_STREAM, which says that they can be tried again.
-        calls: handlers of methods with one reply that run at once, on all connections together. More wait, first come,
-            first served.
+        calls: handlers of methods with one reply that run at once, on all connections together. More wait; connections
+            take turns.
         calls_waiting: how many wait; more are answered ResourceExhausted at once.
         waiting_timeout: how long a call waits; then it is answered Unavailable. A call that would wait longer, or
             past its deadline, is answered so at once.

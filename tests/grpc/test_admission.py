@@ -13,6 +13,7 @@ from sentry_trio.grpc.limits import Limits
 class Idler:
     network: Network = "192.0.2.1"
     cuts: int = 0
+    completed_call: bool = False
 
     def cut(self) -> None:
         self.cuts += 1
@@ -83,3 +84,28 @@ def test_where_none_is_idle_it_is_refused() -> None:
     assert admission.refusal("192.0.2.9") == "1 connections are open and none is idle"
     admission.left("192.0.2.1")
     assert admission.refusal("192.0.2.9") is None
+
+
+def test_the_peer_with_most_connections_loses_one() -> None:
+    """Not the good client, though its connection has been idle for longest."""
+    admission: Any = Admission(Limits(connections=4))
+    good = Idler("192.0.2.1", completed_call=True)
+    proven, unproven = Idler("192.0.2.6", completed_call=True), Idler("192.0.2.6")
+    for idler in (good, proven, unproven, Idler("192.0.2.7")):
+        admission.arrived(idler.network)
+        admission.idle(idler)
+    assert admission.refusal("192.0.2.8") is None
+    assert (good.cuts, proven.cuts, unproven.cuts) == (0, 0, 1), "of its own, one that completed no call"
+    assert admission.refusal("192.0.2.8") is None
+    assert (good.cuts, proven.cuts) == (0, 1)
+
+
+def test_a_peer_with_as_many_as_others_loses_its_own() -> None:
+    admission: Any = Admission(Limits(connections=2))
+    one, other = Idler("192.0.2.1"), Idler("192.0.2.2")
+    for idler in (one, other):
+        admission.arrived(idler.network)
+        admission.idle(idler)
+    assert admission.refusal("192.0.2.2") is None
+    assert (one.cuts, other.cuts) == (0, 1)
+    assert admission.refusal("192.0.2.2") == "2 connections are open and none is idle"

@@ -8,6 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
 from testkit.attackers import KINDS, attacking
+from testkit.grpc.raw import peering
 from testkit.grpc.toys import serving
 
 from .besieged import answers_at_once, besieged, over, target_of
@@ -63,17 +64,33 @@ async def test_handshakes_under_way_keep_no_other_connection_out(autojump_clock:
         await answers_at_once(server)
 
 
-async def test_where_no_connection_is_idle_the_newcomer_is_closed(autojump_clock: MockClock) -> None:
-    async with serving(Limits(connections=3)) as server:
-        async with attacking(KINDS["slow writer"], target_of(server), number=3) as courses:
-            await trio.sleep(1)
+async def test_where_every_connection_has_a_running_call_the_newcomer_is_closed(autojump_clock: MockClock) -> None:
+    async with serving(Limits(connections=2)) as server:
+        async with peering(server.port) as one, peering(server.port) as other:
+            for peer in (one, other):
+                await peer.call(1, "Hang")
+            await wait_all_tasks_blocked()
             for _ in range(3):
                 with pytest.raises(trio.BrokenResourceError):
                     await answers_at_once(server)
-            assert server.witness.open == 3
-            assert not any(over(courses))
+            assert server.witness.open == 2
         await wait_all_tasks_blocked()
         await answers_at_once(server)
+
+
+async def test_requests_that_do_not_become_complete_protect_no_connection(autojump_clock: MockClock) -> None:
+    limits = Limits(connections=4, receive_timeout=5)
+    async with serving(limits) as server, peering(server.port) as good:
+        await good.call(1)
+        await good.answer(1)
+        async with attacking(KINDS["slow writer"], target_of(server), number=3) as courses:
+            await trio.sleep(8)
+            assert server.witness.open == 4
+            await answers_at_once(server)
+            await trio.sleep(2)
+            assert any(over(courses))
+            await good.call(3)
+            assert (await good.answer(3)).value == "hello"
 
 
 @pytest.mark.parametrize("kind", ["idle", "slow writer"])

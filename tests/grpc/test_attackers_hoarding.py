@@ -175,3 +175,13 @@ async def test_no_more_is_given_up_than_need_be(autojump_clock: MockClock) -> No
         assert len(course.statuses) < 10
         await peer.send_frames(DataFrame(1, text("hello")[-1:], flags=["END_STREAM"]))
         assert (await peer.answer(1)).value == "hello"
+
+
+async def test_unread_messages_without_bytes_are_counted(autojump_clock: MockClock) -> None:
+    """An empty message costs its object."""
+    limits = Limits(message_bytes=1000, unread_bytes=6400)
+    async with serving(limits) as server, peering(server.port) as peer:
+        peer.compose(1, request_head("Hang"), text("") * 200, end=False)
+        await peer.flush()
+        answer = await peer.answer(1)
+        assert (answer.status, answer.message) == (8, "grpc: more than 6400 bytes unread on one connection")

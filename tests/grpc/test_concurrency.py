@@ -1,4 +1,4 @@
-"""Turns at a gate, in virtual time."""
+"""Limit on handlers, in virtual time."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from grpclib.exceptions import GRPCError
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc.concurrency import ConcurrencyLimiter
+from sentry_trio.grpc.limits import CALLS_STARTED_AT_ONCE
 from sentry_trio.grpc.observer import Observer, Shed
 
 
@@ -17,13 +18,14 @@ from sentry_trio.grpc.observer import Observer, Shed
 class Caller:
     due_at: float | None = None
     peer: object = ("192.0.2.1", 4000)
+    connection: object = "one"
 
 
 SOMEBODY = Caller()
 
 
 class Callers:
-    """Callers of a gate; each holds its turn for a while."""
+    """Callers of a limiter; each holds its turn for a while."""
 
     def __init__(self, limiter: Any, *, hold: float = 1.0) -> None:
         self.limiter = limiter
@@ -188,3 +190,62 @@ async def test_an_observer_is_told_who_would_wait_in_vain(autojump_clock: MockCl
         await trio.sleep(3.5)
         assert callers.admit(trio.current_time() + 0.001) is Status.UNAVAILABLE
     assert told.shed == ["in_vain"]
+
+
+async def test_connections_take_turns(autojump_clock: MockClock) -> None:
+    """One connection with many calls does not delay those of others."""
+    limiter = _limiter(running=1, waiting=20, patience=60)
+    begun: list[str] = []
+
+    async def call(connection: str) -> None:
+        caller = Caller(connection=connection)
+        limiter.reserve(caller)
+        await limiter.acquire(caller)
+        begun.append(connection)
+        await trio.sleep(1)
+        limiter.release(caller)
+
+    async with trio.open_nursery() as nursery:
+        for connection in [*["many"] * 6, "few", "other", "few"]:
+            nursery.start_soon(call, connection)
+            await wait_all_tasks_blocked()
+    assert begun == ["many", "many", "few", "other", "many", "few", "many", "many", "many"]
+
+
+async def test_so_many_start_in_one_turn_and_others_run_between(autojump_clock: MockClock) -> None:
+    limiter = _limiter(running=1000, waiting=1000)
+    since_others = most = started = 0
+
+    async def call() -> None:
+        nonlocal since_others, most, started
+        limiter.reserve(SOMEBODY)
+        await limiter.acquire(SOMEBODY)
+        started += 1
+        since_others += 1
+        most = max(most, since_others)
+        limiter.release(SOMEBODY)  # a handler that never waits
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10 * CALLS_STARTED_AT_ONCE):
+            nursery.start_soon(call)
+        while started < 10 * CALLS_STARTED_AT_ONCE:
+            await trio.lowlevel.checkpoint()
+            since_others = 0
+    # Two turns' worth may come between two steps of one task: the order of tasks within a turn is random.
+    assert most <= 2 * CALLS_STARTED_AT_ONCE
+    assert limiter.backlog == 0
+
+
+async def test_callers_that_have_left_hold_up_no_others(autojump_clock: MockClock) -> None:
+    callers = Callers(_limiter(running=1), hold=2)
+    async with trio.open_nursery() as nursery:
+        callers.admit()
+        nursery.start_soon(callers.call, 0)
+        await wait_all_tasks_blocked()
+        with trio.move_on_after(1):
+            callers.admit()
+            await callers.limiter.acquire(Caller(connection="gone"))
+        callers.admit()
+        nursery.start_soon(callers.call, 1)
+    assert callers.begun == [0, 1]
+    assert callers.limiter.backlog == 0
