@@ -6,6 +6,7 @@ knows is malformed. This module rejects it, too. Extensions that Go does not kno
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context
 from sentry_trio.ca.general_names import (
@@ -69,7 +70,7 @@ class Extension:
     value: bytes
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Extensions:
     """Extensions of a certificate; None stands for one that is absent.
 
@@ -119,76 +120,67 @@ def read_extensions(reader: Reader) -> Extensions:
     Raises:
         MalformedError: Go rejects the certificate because of an extension; the text names it.
     """
-    extensions = Extensions()
+    found: dict[str, Any] = {}
     unhandled = []
     for each in split_extensions(reader):
         if each.critical and each.oid in _NEVER_CRITICAL:
             raise MalformedError(f"extension {each.oid} is marked critical, which RFC 5280 forbids")
-        read = _READERS.get(each.oid)
-        if read is None:
-            handled = False
-        else:
-            read(extensions, each.value)
-            handled = _is_handled(each.oid, extensions)
-        if each.critical and not handled:
+        is_handled = each.oid in _CHECKS or each.oid in _READERS
+        if each.oid in _CHECKS:
+            _CHECKS[each.oid](each.value)
+        elif each.oid in _READERS:
+            name, read = _READERS[each.oid]
+            found[name] = read(each.value)
+            is_handled = _is_handled(found[name])
+        if each.critical and not is_handled:
             unhandled.append(each.oid)
-    extensions.unhandled_critical = tuple(unhandled)
-    return extensions
+    return Extensions(**found, unhandled_critical=tuple(unhandled))
 
 
-def _is_handled(oid: str, extensions: Extensions) -> bool:
+def _is_handled(value: object) -> bool:
     """Returns whether Go counts an extension that it has read as processed."""
-    if oid == SUBJECT_ALTERNATIVE_NAME and extensions.alternative_names:
-        return not extensions.alternative_names.is_empty
-    if oid == NAME_CONSTRAINTS and extensions.name_constraints:
-        return not extensions.name_constraints.has_unknown_kinds
-    return True
+    if isinstance(value, AlternativeNames):
+        return not value.is_empty
+    return not (isinstance(value, NameConstraints) and value.has_unknown_kinds)
 
 
-def _read_basic_constraints(extensions: Extensions, value: bytes) -> None:
+def _read_basic_constraints(value: bytes) -> BasicConstraints:
     field = "basicConstraints"
     reader = Reader(value).inside(field)
     is_ca = reader.next_is(Tag.BOOLEAN) and reader.boolean(f"cA of {field}")
     path_length = reader.integer(f"pathLenConstraint of {field}") if reader.next_is(Tag.INTEGER) else None
     if path_length is not None and not 0 <= path_length < 1 << 63:
         raise MalformedError(f"pathLenConstraint of {field} is out of bounds")
-    extensions.basic_constraints = BasicConstraints(is_ca, path_length)
+    return BasicConstraints(is_ca, path_length)
 
 
-def _read_key_usage(extensions: Extensions, value: bytes) -> None:
+def _read_key_usage(value: bytes) -> frozenset[int] | None:
     octets, _ = Reader(value).bit_string("keyUsage")
     bits = int.from_bytes(octets[:2].ljust(2, b"\0"), "big")
     # To Go, a key usage without any bit (RFC 5280, 4.2.1.3, forbids it) is no restriction.
-    extensions.key_usage = frozenset(number for number in range(9) if bits & 0x8000 >> number) or None
+    return frozenset(number for number in range(9) if bits & 0x8000 >> number) or None
 
 
-def _read_extended_key_usage(extensions: Extensions, value: bytes) -> None:
+def _read_extended_key_usage(value: bytes) -> tuple[str, ...]:
     usages = []
     reader = Reader(value).inside("extKeyUsage")
     while reader:
         usages.append(reader.object_identifier("a purpose in extKeyUsage"))
-    extensions.extended_key_usage = tuple(usages)
+    return tuple(usages)
 
 
-def _read_subject_key_identifier(extensions: Extensions, value: bytes) -> None:
-    extensions.subject_key_identifier = Reader(value).content("subjectKeyIdentifier", Tag.OCTET_STRING)
+def _read_subject_key_identifier(value: bytes) -> bytes:
+    return Reader(value).content("subjectKeyIdentifier", Tag.OCTET_STRING)
 
 
-def _read_authority_key_identifier(extensions: Extensions, value: bytes) -> None:
+def _read_authority_key_identifier(value: bytes) -> bytes | None:
     reader = Reader(value).inside("authorityKeyIdentifier")
-    if reader.next_is(context(0)):
-        extensions.authority_key_identifier = reader.content("keyIdentifier of authorityKeyIdentifier", context(0))
+    if not reader.next_is(context(0)):
+        return None
+    return reader.content("keyIdentifier of authorityKeyIdentifier", context(0))
 
 
-def _read_alternative_names(extensions: Extensions, value: bytes) -> None:
-    extensions.alternative_names = read_alternative_names(value)
-
-
-def _read_name_constraints(extensions: Extensions, value: bytes) -> None:
-    extensions.name_constraints = read_name_constraints(value)
-
-
-def _check_crl_distribution_points(_: Extensions, value: bytes) -> None:
+def _check_crl_distribution_points(value: bytes) -> None:
     field = "cRLDistributionPoints"
     points = Reader(value).inside(field)
     while points:
@@ -201,7 +193,7 @@ def _check_crl_distribution_points(_: Extensions, value: bytes) -> None:
                 name.content(f"a URI of {field}", context(6))
 
 
-def _check_certificate_policies(_: Extensions, value: bytes) -> None:
+def _check_certificate_policies(value: bytes) -> None:
     field = "certificatePolicies"
     seen = set()
     policies = Reader(value).inside(field)
@@ -222,7 +214,7 @@ def _is_object_identifier(content: bytes) -> bool:
     return bool(content) and arc_begins
 
 
-def _check_policy_mappings(_: Extensions, value: bytes) -> None:
+def _check_policy_mappings(value: bytes) -> None:
     field = "policyMappings"
     mappings = Reader(value).inside(field)
     while mappings:
@@ -231,7 +223,7 @@ def _check_policy_mappings(_: Extensions, value: bytes) -> None:
         mapping.content(f"a policy of {field}", Tag.OBJECT_IDENTIFIER)
 
 
-def _check_policy_constraints(_: Extensions, value: bytes) -> None:
+def _check_policy_constraints(value: bytes) -> None:
     field = "policyConstraints"
     reader = Reader(value).inside(field)
     for tag in (context(0), context(1)):
@@ -239,7 +231,7 @@ def _check_policy_constraints(_: Extensions, value: bytes) -> None:
             _check_word(reader.integer(field, tag), field)
 
 
-def _check_inhibit_any_policy(_: Extensions, value: bytes) -> None:
+def _check_inhibit_any_policy(value: bytes) -> None:
     _check_word(Reader(value).integer("inhibitAnyPolicy"), "inhibitAnyPolicy")
 
 
@@ -248,7 +240,7 @@ def _check_word(value: int, field: str) -> None:
         raise MalformedError(f"{field} is out of bounds")
 
 
-def _check_authority_information_access(_: Extensions, value: bytes) -> None:
+def _check_authority_information_access(value: bytes) -> None:
     field = "authorityInfoAccess"
     descriptions = Reader(value).inside(field)
     while descriptions:
@@ -258,18 +250,22 @@ def _check_authority_information_access(_: Extensions, value: bytes) -> None:
             description.content(f"the location of {field}", context(6))
 
 
-_READERS: dict[str, Callable[[Extensions, bytes], None]] = {
-    SUBJECT_KEY_IDENTIFIER: _read_subject_key_identifier,
-    KEY_USAGE: _read_key_usage,
-    SUBJECT_ALTERNATIVE_NAME: _read_alternative_names,
-    BASIC_CONSTRAINTS: _read_basic_constraints,
-    NAME_CONSTRAINTS: _read_name_constraints,
+# Fields of `Extensions` and the functions that read them.
+_READERS: dict[str, tuple[str, Callable[[bytes], object]]] = {
+    SUBJECT_KEY_IDENTIFIER: ("subject_key_identifier", _read_subject_key_identifier),
+    KEY_USAGE: ("key_usage", _read_key_usage),
+    SUBJECT_ALTERNATIVE_NAME: ("alternative_names", read_alternative_names),
+    BASIC_CONSTRAINTS: ("basic_constraints", _read_basic_constraints),
+    NAME_CONSTRAINTS: ("name_constraints", read_name_constraints),
+    AUTHORITY_KEY_IDENTIFIER: ("authority_key_identifier", _read_authority_key_identifier),
+    EXTENDED_KEY_USAGE: ("extended_key_usage", _read_extended_key_usage),
+}
+# Extensions that are not used: Go rejects a certificate in which they are malformed.
+_CHECKS: dict[str, Callable[[bytes], None]] = {
     CRL_DISTRIBUTION_POINTS: _check_crl_distribution_points,
     CERTIFICATE_POLICIES: _check_certificate_policies,
     POLICY_MAPPINGS: _check_policy_mappings,
-    AUTHORITY_KEY_IDENTIFIER: _read_authority_key_identifier,
     POLICY_CONSTRAINTS: _check_policy_constraints,
-    EXTENDED_KEY_USAGE: _read_extended_key_usage,
     INHIBIT_ANY_POLICY: _check_inhibit_any_policy,
     AUTHORITY_INFORMATION_ACCESS: _check_authority_information_access,
 }

@@ -21,7 +21,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 
-from sentry_trio.ca.keys import PublicKey
+from sentry_trio.ca.keys import PrivateKey, PublicKey
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.errors import InvalidBundleError
 from sentry_trio.tokens.keys import normalized
@@ -162,17 +162,18 @@ def _unreadable(why: str) -> InvalidBundleError:
 
 
 def _members(key: PublicKey) -> Jwk:
-    members: Jwk = _jose(key).as_dict(private=False)
+    members: Jwk = jose_key(key).as_dict(private=False)
     return {name: members[name] for name in _REQUIRED[members["kty"]]}
 
 
-def _jose(key: PublicKey) -> Key:
+def jose_key(key: PublicKey | PrivateKey) -> Key:
+    """Returns a key as joserfc's."""
     match key:
-        case rsa.RSAPublicKey():
+        case rsa.RSAPublicKey() | rsa.RSAPrivateKey():
             return RSAKey(key, key)
-        case ec.EllipticCurvePublicKey():
+        case ec.EllipticCurvePublicKey() | ec.EllipticCurvePrivateKey():
             return ECKey(key, key)
-        case ed25519.Ed25519PublicKey():
+        case ed25519.Ed25519PublicKey() | ed25519.Ed25519PrivateKey():
             return OKPKey(key, key)
         case _:
             assert_never(key)

@@ -8,12 +8,10 @@ from typing import Any, Final
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from sentry_trio.ca.jwk import jose_key
 from sentry_trio.ca.jwt_key import JwtKeys, SigningKey
-from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import JwtError
 
@@ -99,16 +97,8 @@ class _Signer:
     def __init__(self, signing: SigningKey, algorithm: str) -> None:
         self.key_id = signing.key_id
         self.since = signing.since or _ALWAYS
-        self.key = _jose(signing.key)
+        self.key = jose_key(signing.key)
         self.header = _part({"alg": algorithm, "kid": signing.key_id, "typ": "JWT"})
-
-
-def _jose(key: PrivateKey) -> Any:
-    if isinstance(key, rsa.RSAPrivateKey):
-        return RSAKey(key, key)
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return ECKey(key, key)
-    return OKPKey(key, key)
 
 
 def _part(members: dict[str, Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidSignature
 
@@ -42,12 +42,16 @@ def lineage(anchors: Sequence[Certificate], chain: Sequence[Certificate]) -> tup
         anchors: the trust anchors.
         chain: the signing certificate first.
     """
-    search = _Search(sorted(anchors, key=lambda anchor: anchor.not_after, reverse=True))
+    longest_first = sorted(anchors, key=lambda anchor: anchor.not_after, reverse=True)
+    checks_left = MAX_SIGNATURE_CHECKS
     links = [_link("anchor", anchor, shown_name(anchor.subject_name), None) for anchor in anchors]
     for index in reversed(range(len(chain))):
         each = chain[index]
-        above = search.signer(each, chain[index + 1 :])
-        links.append(_link("intermediate" if index else "issuer", each, shown_name(each.subject_name), above))
+        above = [other for other in (*chain[index + 1 :], *longest_first) if other.subject == each.issuer]
+        candidates = above[:checks_left]
+        signer = next((other for other in candidates if _has_signed(other, each)), None)
+        checks_left -= len(candidates) if signer is None else 1 + candidates.index(signer)
+        links.append(_link("intermediate" if index else "issuer", each, shown_name(each.subject_name), signer))
     return tuple(links)
 
 
@@ -58,25 +62,12 @@ def serving_link(certificate: Certificate, issuer: Certificate) -> Link:
     return _link("serving", certificate, " ".join(uris), issuer)
 
 
-class _Search:
-    def __init__(self, anchors: Sequence[Certificate]) -> None:
-        self._anchors = anchors
-        self._left = MAX_SIGNATURE_CHECKS
-
-    def signer(self, child: Certificate, above: Iterable[Certificate]) -> Certificate | None:
-        wanted = child.issuer
-        for candidate in (*above, *self._anchors):
-            if candidate.subject != wanted:
-                continue
-            if not self._left:
-                break
-            self._left -= 1
-            try:
-                check_signed_by(child, candidate)
-            except InvalidSignature:
-                continue
-            return candidate
-        return None
+def _has_signed(signer: Certificate, certificate: Certificate) -> bool:
+    try:
+        check_signed_by(certificate, signer)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _link(role: str, certificate: Certificate, subject: str, above: Certificate | None) -> Link:
