@@ -1,4 +1,4 @@
-"""What an answer of the API server that is not a success means."""
+"""Errors from responses and watch events of the API server that are not a success."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -17,7 +17,7 @@ class _Details(msgspec.Struct):
 
 
 class _Status(msgspec.Struct):
-    """What Kubernetes answers instead of an object (kind Status)."""
+    """Body of an error response (kind Status)."""
 
     message: str | None = None
     reason: str | None = None
@@ -25,30 +25,30 @@ class _Status(msgspec.Struct):
     details: _Details | None = None
 
 
-def error_of(
+def response_error(
     request: str, status: int, body: bytes, headers: Mapping[str, str]
 ) -> ApiUnavailableError | ApiRefusedError:
-    """The error that an answer stands for.
+    """Returns the error of a response.
 
-    Overload and faults of the server (429, 5xx) may pass; everything else is final for this request.
+    Overload and faults of the server (429, 5xx) may pass; all others are final for this request.
 
     Args:
-        request: what was asked, e.g. `GET /api/v1/pods`; it begins the text.
-        status: of HTTP.
-        body: a Status of Kubernetes, or whatever something in between has said.
-        headers: of the answer.
+        request: e.g. `GET /api/v1/pods`; the text begins with it.
+        status: HTTP status.
+        body: a Status of Kubernetes, or any text of a proxy.
+        headers: of the response.
     """
-    said = _read(body)
-    reason = said.reason or _reason(status)
-    text = _text(f"{request}: {status} {reason}", said.message)
+    answer = _read(body)
+    reason = answer.reason or _reason(status)
+    text = _text(f"{request}: {status} {reason}", answer.message)
     if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS:
-        return ApiUnavailableError(text, retry_after=_retry_after(said, headers))
+        return ApiUnavailableError(text, retry_after=_retry_after(answer, headers))
     return ApiRefusedError(text, status=status, reason=reason)
 
 
-def error_of_event(request: str, status: bytes | msgspec.Raw) -> ApiUnavailableError | ApiRefusedError:
-    """The error that a watch reports by an event; its code stands in the Status."""
-    return error_of(request, _read(status).code or _SERVER_ERRORS, bytes(status), {})
+def event_error(request: str, status: bytes | msgspec.Raw) -> ApiUnavailableError | ApiRefusedError:
+    """Returns the error of a watch event of the type ERROR; its Status has the code."""
+    return response_error(request, _read(status).code or _SERVER_ERRORS, bytes(status), {})
 
 
 def _read(body: bytes | msgspec.Raw) -> _Status:
@@ -59,7 +59,7 @@ def _read(body: bytes | msgspec.Raw) -> _Status:
 
 
 def _reason(status: int) -> str:
-    """The reason that Kubernetes gives with such a status, for answers that are not its own."""
+    """Returns Kubernetes' reason for a status, for responses that are not its own."""
     known = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}
     return known.get(status, "Unknown")
 
@@ -69,9 +69,9 @@ def _text(beginning: str, message: str | None) -> str:
     return f"{beginning}: {shown}" if shown else beginning
 
 
-def _retry_after(said: _Status, headers: Mapping[str, str]) -> float | None:
-    """Seconds; HTTP's date form is not what API servers send."""
+def _retry_after(answer: _Status, headers: Mapping[str, str]) -> float | None:
+    """Returns seconds; API servers do not send HTTP's date form."""
     header = headers.get("Retry-After", "")
     if header.isdecimal() and header.isascii():
         return float(header)
-    return said.details.retryAfterSeconds if said.details else None
+    return answer.details.retryAfterSeconds if answer.details else None

@@ -1,4 +1,4 @@
-"""Following single objects: tells when what they hold is no longer what is known."""
+"""Watches of single objects that report changes of their content."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from sentry_trio.kube.watch_health import WatchHealth
 from sentry_trio.telemetry.logs import get_logger
 
 QUIET: Final = 0.2
-"""Seconds without events after which a change counts as finished: two objects are seldom written in one moment."""
+"""Seconds without events after which a change counts as finished: two objects are seldom written at once."""
 
 LONGEST: Final = 1.0
-"""Seconds after the first event at which a change is looked at even if events go on."""
+"""Seconds after the first event after which the objects are read even if events go on."""
 
 WATCH_SECONDS: Final = 240
-"""How long a watch may last before another one is begun, which finds what a connection that died unnoticed hid."""
+"""Seconds that a watch lasts; the next one finds the changes that an unnoticed dead connection hid."""
 
 POLL: Final = 10.0
-"""Seconds between looks, at most, where the API server refuses the watch, e.g. for want of the right to it."""
+"""Seconds between reads, at most, if the API server refuses the watch, e.g. without permission."""
 
 _STEADY: Final = 10.0  # s that a watch has to last before its end counts as the first failure again
 
@@ -34,7 +34,7 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True, slots=True)
 class WatchedObject:
-    """One object.
+    """One object to watch.
 
     Attributes:
         collection: the path of the objects of its kind, e.g. `/api/v1/namespaces/default/secrets`.
@@ -59,7 +59,7 @@ async def watch_objects(
     changed: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Calls `changed` whenever a look at the objects finds other content than is known; runs until cancelled.
+    """Calls `changed` if the objects have other content than is known; runs until cancelled.
 
     Events of the watches are hints, which are merged; the look decides. So a watch that was cut, that came too late
     (410 Gone) or that an API server took down with it loses nothing: it is begun anew, with growing pauses of 5 s at
@@ -87,14 +87,14 @@ async def watch_objects(
     debouncer = Debouncer(quiet=QUIET, longest=LONGEST)
     async with trio.open_nursery() as nursery:
         for each in objects:
-            await nursery.start(_hear, api, each, debouncer, nursery)
+            await nursery.start(_watch, api, each, debouncer, nursery)
         task_status.started()
         debouncer.signal()
         await _report(debouncer, look, known, changed)
     raise AssertionError("reporting never ends")  # for the type checker, which knows that nurseries may swallow
 
 
-async def _hear(
+async def _watch(
     api: Api,
     watched: WatchedObject,
     debouncer: Debouncer,
@@ -102,7 +102,7 @@ async def _hear(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Watches one object by its name and rings for whatever happens to it."""
+    """Watches one object by its name and signals each event."""
     # Version 0 begins at whatever the API server has in its cache, and no version is too old. Without a version it
     # first waits until its cache has all that etcd has. With an etcd before 3.4.31 or 3.5.13 it cannot find that out
     # while nothing is written, and ends each watch with 504 after 3 s.
@@ -129,7 +129,7 @@ async def _hear(
                         started = True
                         task_status.started()
                     refusal = None
-                    debouncer.signal()  # for what happened while nobody listened
+                    debouncer.signal()  # for changes while there was no watch
                     with health.established():
                         async for _ in events:
                             debouncer.signal()

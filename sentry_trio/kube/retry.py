@@ -1,4 +1,4 @@
-"""Attempts that fail for a while, and an end to patience."""
+"""Retries of requests to the API server, until a deadline."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -11,22 +11,21 @@ from sentry_trio.errors import ApiUnavailableError
 T = TypeVar("T")
 
 PATIENCE: Final = 30.0
-"""Seconds after which the next failure is final: longer than an API server takes to be restarted."""
+"""Seconds after which the next failure is final: longer than the restart of an API server takes."""
 
 
 async def retry(attempt: Callable[[], Awaitable[T]], *, patience: float = PATIENCE) -> T:
-    """The answer of the first attempt that does not fail with ApiUnavailableError.
+    """Returns the result of the first attempt that does not raise ApiUnavailableError.
 
-    What failed may have been done all the same, e.g. when its answer was lost: an attempt that changes something has
-    to begin by reading what there is.
+    A failed attempt may have had its effect, e.g. if only its response was lost: an attempt that changes something
+    must begin by reading the present state.
 
     Args:
-        attempt: what is tried, and bounds its own time.
+        attempt: makes one attempt, and bounds its own time.
         patience: seconds during which attempts are begun.
 
     Raises:
-        ApiUnavailableError: the last attempt's, when patience has come to its end, or would have by the time that the
-            server asks to wait for.
+        ApiUnavailableError: the last attempt's, if the next one would begin too late, also because of Retry-After.
 
     Cancellation: as that of an attempt; between two attempts at once.
     """

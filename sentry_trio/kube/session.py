@@ -15,9 +15,8 @@ import trio
 
 from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
-from sentry_trio.kube import client_config
-from sentry_trio.kube.api_errors import error_of_event
-from sentry_trio.kube.credentials import SERVICE_ACCOUNT, load_credentials
+from sentry_trio.kube.api_errors import event_error
+from sentry_trio.kube.client_config import SERVICE_ACCOUNT, load_credentials
 from sentry_trio.kube.reachability import Reachability
 from sentry_trio.kube.transport import Query, Request, Stream, Transport
 from sentry_trio.kube.watch_stream import Event, EventLines
@@ -113,7 +112,7 @@ class Session:
                 return
             for event in lines.feed(chunk):
                 if event.type == "ERROR":
-                    raise error_of_event(repr(request), event.object)
+                    raise event_error(repr(request), event.object)
                 yield event
 
     async def _request(self, request: Request) -> dict[str, Any]:
@@ -180,13 +179,12 @@ async def open_session(
 
     Cancellation: at once; connections are closed within 5 s.
     """
-    parts = client_config.load()
     present = os.environ if environ is None else environ
     failure: InvalidConfigurationError | None = None
     async with trio_asyncio.open_loop() as loop:
         try:
             credentials = await _run(
-                loop, load_credentials(parts, kubeconfig=kubeconfig, environ=present, service_account=service_account)
+                loop, load_credentials(kubeconfig=kubeconfig, environ=present, service_account=service_account)
             )
             transport = await _run(loop, Transport.opened(credentials))
         except InvalidConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Those who ask the same at the same time share one answer."""
+"""Concurrent calls for the same key share one call."""
 
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
@@ -10,13 +10,13 @@ from sentry_trio.errors import ApiUnavailableError
 V = TypeVar("V")
 
 
-class _Flight(Generic[V]):
-    """One question under way.
+class _Call(Generic[V]):
+    """One call in progress.
 
     Attributes:
-        ended: it was answered, or given up.
-        answers: the answer, if there is one by now.
-        failure: that there is none to be had.
+        ended: it has returned, raised or was cancelled.
+        answers: the result, if it has returned.
+        failure: the error that it raised.
     """
 
     __slots__ = ("answers", "ended", "failure")
@@ -28,37 +28,37 @@ class _Flight(Generic[V]):
 
 
 class SingleFlight(Generic[V]):
-    """Asks once for all who ask at the same time.
+    """Makes one call for all concurrent callers with the same key.
 
-    There is no task in the background: the first to ask does so in its own task, and when it is cancelled the next one
-    asks in its place, so that nobody fails because another lost its patience.
+    There is no background task: the first caller makes the call in its own task. If that is cancelled, the next
+    caller makes the call instead, so that nobody fails because of another's cancellation.
     """
 
     def __init__(self) -> None:
-        self._under_way: dict[Hashable, _Flight[V]] = {}
+        self._calls: dict[Hashable, _Call[V]] = {}
 
     async def run(self, key: Hashable, ask: Callable[[], Awaitable[V]]) -> V:
-        """The answer of `ask`, or of another's `ask` for the same key that is under way.
+        """Returns the result of `ask`, or of another caller's `ask` for the same key that is in progress.
 
         Raises:
-            ApiUnavailableError: from the one who asked; all who wait for it are told.
+            ApiUnavailableError: raised by `ask`, to all who wait for it.
 
-        Cancellation: at once; those who wait for this one's answer go on without it.
+        Cancellation: at once; callers that wait for this one's result make the call themselves.
         """
-        while (flight := self._under_way.get(key)) is not None:
-            await flight.ended.wait()
-            if flight.failure is not None:
-                raise ApiUnavailableError(str(flight.failure)) from flight.failure
-            if flight.answers:
-                return flight.answers[0]
-        self._under_way[key] = flight = _Flight()
+        while (call := self._calls.get(key)) is not None:
+            await call.ended.wait()
+            if call.failure is not None:
+                raise ApiUnavailableError(str(call.failure)) from call.failure
+            if call.answers:
+                return call.answers[0]
+        self._calls[key] = call = _Call()
         try:
             answer = await ask()
-            flight.answers.append(answer)
+            call.answers.append(answer)
         except ApiUnavailableError as error:
-            flight.failure = error
+            call.failure = error
             raise
         finally:
-            del self._under_way[key]
-            flight.ended.set()
+            del self._calls[key]
+            call.ended.set()
         return answer

@@ -13,8 +13,8 @@ import aiohttp
 from yarl import URL
 
 from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
-from sentry_trio.kube.api_errors import error_of
-from sentry_trio.kube.credentials import Credentials
+from sentry_trio.kube.api_errors import response_error
+from sentry_trio.kube.client_config import Credentials
 
 Query = Mapping[str, str]
 
@@ -30,7 +30,7 @@ _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """What is asked. Not shown by `repr` but for its name: Secrets and tokens are in some bodies."""
+    """HTTP request. `repr` shows method and path only: some bodies have Secrets and tokens."""
 
     method: str
     path: str
@@ -42,14 +42,14 @@ class Request:
 
 
 class Stream:
-    """An answer that goes on until either side ends it."""
+    """Response body that goes on until either side ends it."""
 
     def __init__(self, response: aiohttp.ClientResponse, request: Request) -> None:
         self._response = response
         self._request = request
 
     async def read(self) -> bytes:
-        """What has arrived; empty at the end.
+        """Returns the next bytes; empty at the end.
 
         Raises:
             ApiUnavailableError: the connection was cut.
@@ -58,15 +58,15 @@ class Stream:
             return await self._response.content.readany()
 
     def close(self) -> None:
-        """Closes the connection, at once; in either flavour."""
+        """Closes the connection at once. Callable from Trio and asyncio."""
         self._response.close()
 
 
 class Transport:
     """An HTTP client with the credentials for one API server; made by `opened`.
 
-    What is not a success raises ApiUnavailableError or ApiRefusedError; see Session. It knows no cookies, follows no
-    redirections, asks for no compression and takes no proxy but a kubeconfig's.
+    Responses other than a success raise ApiUnavailableError or ApiRefusedError; see Session. There are no cookies,
+    redirections, compression or proxies other than a kubeconfig's.
     """
 
     def __init__(self, http: aiohttp.ClientSession, sockets: "_Sockets", credentials: Credentials) -> None:
@@ -107,7 +107,7 @@ class Transport:
         await self._sockets.close()
 
     async def exchange(self, request: Request) -> bytes:
-        """The body of the answer to a request, `LONGEST_ANSWER` bytes at most.
+        """Sends a request and returns the response body, `LONGEST_ANSWER` bytes at most.
 
         Raises:
             ApiUnavailableError: see Session.
@@ -121,18 +121,18 @@ class Transport:
                 return await _read(response, request)
 
     async def open(self, request: Request) -> Stream:
-        """The answer to a request as it arrives; to be closed by the caller. Raises as `exchange` does."""
+        """Sends a request and returns its streamed response, which the caller closes. Raises as `exchange` does."""
         return Stream(await self._begin(request), request)
 
     async def _begin(self, request: Request) -> aiohttp.ClientResponse:
-        """The answer to a request, a success whose body has not been read."""
+        """Returns a successful response whose body has not been read."""
         response = await self._send(request)
         if response.status in _SUCCESS:
             return response
         with _translated(request):
             async with response:
-                complaint = await _read(response, request)
-        raise error_of(repr(request), response.status, complaint, response.headers)
+                problem = await _read(response, request)
+        raise response_error(repr(request), response.status, problem, response.headers)
 
     async def _send(self, request: Request) -> aiohttp.ClientResponse:
         headers = {"Content-Type": "application/json"} if request.body is not None else {}
@@ -154,10 +154,10 @@ class Transport:
                 )
         except ApiUnavailableError as error:
             if isinstance(error.__cause__, aiohttp.ClientSSLError):
-                self._read_certificates_again()
+                self._reload_certificates()
             raise
 
-    def _read_certificates_again(self) -> None:
+    def _reload_certificates(self) -> None:
         """For the next request: the cluster's certificate authority, or our certificate, may have been replaced."""
         with suppress(InvalidConfigurationError):
             self._tls = self._credentials.tls_context()
@@ -184,7 +184,7 @@ def _translated(request: Request) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong; aiohttp's own texts show objects of Python."""
+    """Returns the cause in plain words; aiohttp's own texts show objects of Python."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return f"the certificate of {error.host}:{error.port} does not verify: {error.certificate_error}"
@@ -196,13 +196,13 @@ def _reason(error: Exception) -> str:
 
 
 class _Sockets:
-    """Makes sockets that notice when the API server has gone without a word, and sees to it that all are closed."""
+    """Makes sockets with keepalive, so that a vanished API server is noticed, and closes all of them at the end."""
 
     def __init__(self) -> None:
         self._made: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def make(self, address: Any) -> socket.socket:
-        """A socket for an address as getaddrinfo finds it."""
+        """Makes a socket for an address of getaddrinfo."""
         family, kind, protocol, _, _ = address
         made = socket.socket(family, kind, protocol)
         self._made.add(made)
@@ -213,17 +213,17 @@ class _Sockets:
         return made
 
     async def close(self) -> None:
-        """Has those that are still open closed by whoever uses them, and returns when they are.
+        """Shuts the open sockets down, and returns when their users have closed them.
 
-        A connection that is given up by aiohttp, e.g. by a request that is cancelled, waits for up to 30 s for the
-        peer's farewell of TLS, while nobody waits for it; at the end of the loop its socket would be left open.
+        An abandoned connection of aiohttp, e.g. of a cancelled request, waits up to 30 s for the peer's close_notify in
+        the background; at the end of the loop its socket would stay open.
 
         asyncio-flavoured. Cancellation: at once.
         """
         for made in self._open():
             with suppress(OSError):  # not connected any more
                 made.shutdown(socket.SHUT_RDWR)
-        while self._open():  # noqa: ASYNC110  # nothing tells of it, and the loop notices in a few turns
+        while self._open():  # noqa: ASYNC110  # there is no event for it, and the loop notices in a few turns
             await asyncio.sleep(0)
 
     def _open(self) -> list[socket.socket]:

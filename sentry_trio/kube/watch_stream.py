@@ -1,4 +1,4 @@
-"""What a watch says: one JSON document a line, cut from a stream of bytes."""
+"""Events of a watch: one JSON document a line, read from a stream of bytes."""
 
 from typing import Final
 
@@ -10,11 +10,11 @@ LONGEST_EVENT: Final = 16 * 1024 * 1024  # bytes; etcd keeps objects of 1.5 MiB 
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that has happened to an object.
+    """Change of an object.
 
     Attributes:
         type: ADDED, MODIFIED, DELETED, BOOKMARK or ERROR.
-        object: the object as it is now, or was before it went, or a Status that tells the error; JSON.
+        object: JSON of the present object, of the deleted one, or of the Status of an error.
     """
 
     type: str
@@ -25,13 +25,13 @@ _decoder: Final = msgspec.json.Decoder(Event)
 
 
 class EventLines:
-    """Cuts what arrives into events."""
+    """Splits a stream into events."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that this chunk completes.
+        """Returns the events that this chunk completes.
 
         Raises:
             ApiUnavailableError: this is no watch, or an event is longer than `LONGEST_EVENT`.

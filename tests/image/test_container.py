@@ -144,7 +144,7 @@ for module in pkgutil.walk_packages(sentry_trio.__path__, "sentry_trio."):
         __import__(module.name)
         print(module.name)
 from sentry_trio.kube import client_config
-client_config.load()
+client_config.import_library()
 import ctypes, pathlib
 for path in sorted(pathlib.Path("/").rglob("*.so")):
     ctypes.CDLL(str(path))  # what a library needs is there, whether or not somebody imports it

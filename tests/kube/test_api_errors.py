@@ -5,13 +5,13 @@ import json
 import pytest
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
-from sentry_trio.kube.api_errors import error_of, error_of_event
+from sentry_trio.kube.api_errors import event_error, response_error
 
 FORBIDDEN = {"kind": "Status", "message": 'cannot list resource "pods"', "reason": "Forbidden", "code": 403}
 
 
 def test_a_refusal_says_what_the_server_says() -> None:
-    error = error_of("GET /api/v1/pods", 403, json.dumps(FORBIDDEN).encode(), {})
+    error = response_error("GET /api/v1/pods", 403, json.dumps(FORBIDDEN).encode(), {})
     assert isinstance(error, ApiRefusedError)
     assert (error.status, error.reason) == (403, "Forbidden")
     assert str(error) == 'GET /api/v1/pods: 403 Forbidden: cannot list resource "pods"'
@@ -30,7 +30,7 @@ def test_a_refusal_says_what_the_server_says() -> None:
     ],
 )
 def test_refusals_of_others(status: int, body: bytes, text: str) -> None:
-    error = error_of("GET /", status, body, {})
+    error = response_error("GET /", status, body, {})
     assert isinstance(error, ApiRefusedError)
     assert str(error) == text
 
@@ -49,20 +49,20 @@ def test_refusals_of_others(status: int, body: bytes, text: str) -> None:
     ],
 )
 def test_what_may_pass(status: int, header: str, body: bytes, seconds: float | None) -> None:
-    error = error_of("GET /", status, body, {"Retry-After": header} if header else {})
+    error = response_error("GET /", status, body, {"Retry-After": header} if header else {})
     assert isinstance(error, ApiUnavailableError)
     assert error.retry_after == seconds
 
 
 def test_texts_end() -> None:
-    assert len(str(error_of("GET /", 400, b"x" * 1_000_000, {}))) < 1100
+    assert len(str(response_error("GET /", 400, b"x" * 1_000_000, {}))) < 1100
     long = json.dumps({"message": "x" * 1_000_000}).encode()
-    assert len(str(error_of("GET /", 400, long, {}))) < 1100
+    assert len(str(response_error("GET /", 400, long, {}))) < 1100
 
 
 def test_events_carry_their_own_code() -> None:
     expired = b'{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version: 1 (2)"}'
-    error = error_of_event("GET /api/v1/pods", expired)
+    error = event_error("GET /api/v1/pods", expired)
     assert isinstance(error, ApiRefusedError)
     assert error.status == 410
-    assert isinstance(error_of_event("GET /", b"{}"), ApiUnavailableError)
+    assert isinstance(event_error("GET /", b"{}"), ApiUnavailableError)
