@@ -13,7 +13,7 @@ from pathlib import Path
 from testkit.authorities import LOOPBACK
 
 FAILED = "reload failed, still running the previous configuration: "
-_PATIENCE = 20.0  # seconds without a line of log where one is waited for
+_PATIENCE = 60.0  # seconds without a line of log where one is waited for
 
 
 class Process:

@@ -67,7 +67,7 @@ class Subject:
 
 
 def _get(port: int, path: str) -> str:
-    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", path)
         return connection.getresponse().read().decode()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,25 +12,38 @@ from testkit.cluster import binaries
 from testkit.cluster.cluster import Cluster, running
 from testkit.go_modules import UnavailableError
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
 # The same examples each time, however busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
 
-_SHARED = {"cluster": "cluster", "image": "image"}
+_SHARED = {"tests/cluster": "cluster", "tests/image": "image"}
 """Directories of tests that share what takes long to start or make, with the name of their group."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def _group(node_id: str) -> str:
+    """Tests of a group run in one process: those of a module, or those that share a control plane or the image."""
+    module = node_id.partition("::")[0]
+    return _SHARED.get(module.rpartition("/")[0], module)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> object:
+    # With pytest 9.2, pytest-xdist 3.8 does not see its own marks of groups.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a module's tests in one worker, and all that share a control plane; the latter begin first."""
-    items.sort(key=lambda item: _group(item) not in _SHARED.values())
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    inner = item.path.relative_to(Path(__file__).parent)
-    return _SHARED.get(inner.parts[0], inner.as_posix())
+    """Begins with what takes longest."""
+    items.sort(key=lambda item: _group(item.nodeid) not in _SHARED.values())
 
 
 @pytest.fixture(autouse=True)

@@ -78,7 +78,7 @@ def _overheard() -> Iterator[None]:
 
 async def _until(served: Served, *, says: str = "", **expected: object) -> Mapping[str, object]:
     """Asks over HTTP until health says so, as the reason of degradation or otherwise; it is ready all the time."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while True:
             status, body = await served.get("/readyz?verbose")
             assert status == 200

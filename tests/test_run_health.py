@@ -52,7 +52,7 @@ async def _asked(served: Served, ask: Callable[[HealthStub], Awaitable[T]]) -> T
 
 async def _checked(served: Served, service: str = CA) -> int:
     async def ask(stub: HealthStub) -> int:
-        return (await stub.Check(HealthCheckRequest(service=service), timeout=10)).status
+        return (await stub.Check(HealthCheckRequest(service=service), timeout=60)).status
 
     return await _asked(served, ask)
 

@@ -73,7 +73,7 @@ class Oracle:
                     request_serializer=lambda message: message.SerializeToString(),
                     response_deserializer=SignCertificateResponse.FromString,
                 )
-                return call(request, timeout=10)  # type: ignore[no-any-return]  # grpcio has no types
+                return call(request, timeout=60)  # type: ignore[no-any-return]  # grpcio has no types
 
         return await trio.to_thread.run_sync(in_thread)
 

@@ -144,7 +144,7 @@ def started(credentials: Path, *python: str, told: Path) -> Iterator[Started]:
 
 
 def _health(port: int) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().status

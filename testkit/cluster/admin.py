@@ -52,7 +52,7 @@ class Admin:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": f"application/{kind}"}
         request = urllib.request.Request(self._url + path, data, headers, method=method)
         try:
-            with self._opener.open(request, timeout=30) as answer:
+            with self._opener.open(request, timeout=60) as answer:
                 text = answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -159,7 +159,7 @@ class Cluster:
 
     def _ask_etcd(self, path: str, body: dict[str, object]) -> dict[str, Any]:
         request = urllib.request.Request(self._etcd_url + path, json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             found: dict[str, Any] = json.loads(answer.read())
         return found
 
@@ -243,7 +243,7 @@ class Cluster:
         return await self.ask("POST", path, manifests.configuration(name, spec))
 
     async def _until(self, succeeds: Callable[[], object]) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while True:
                 try:
                     await trio.to_thread.run_sync(succeeds)

@@ -91,7 +91,7 @@ class ControlPlane:
 def state(process: Process) -> dict[str, Any]:
     """Returns the health document of a serving process."""
     try:
-        with urlopen(f"http://127.0.0.1:{process.health_port()}/readyz?verbose", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{process.health_port()}/readyz?verbose", timeout=60) as answer:
             found: dict[str, Any] = json.loads(answer.read())
     except HTTPError as error:
         found = json.loads(error.read())

@@ -36,7 +36,7 @@ def discovered(issuer: str, tls: ssl.SSLContext) -> dict[str, list[str]]:
         raise ValueError(f"{issuer} is not an https URL without query and fragment")
     # Section 4.1: a slash at the end is taken off first.
     url = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
-    with urllib.request.urlopen(url, context=tls, timeout=10) as response:
+    with urllib.request.urlopen(url, context=tls, timeout=60) as response:
         if (response.status, response.headers.get_content_type()) != (200, "application/json"):
             raise ValueError(f"{url} is answered with status {response.status}, {response.headers['content-type']}")
         document = json.load(response)

@@ -32,7 +32,7 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def offered(bash: Path, *words: str) -> list[str]:
     command = ["bash", "--norc", "-euc", PRESS, "bash", str(bash), "sentry-trio", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
     return done.stdout.split()
 
@@ -73,7 +73,7 @@ def test_the_syntax(shell: str, tmp_path: Path) -> None:
         pytest.skip(f"{shell} is not installed")
     path = tmp_path / "script"
     path.write_text(script(shell))
-    done = subprocess.run([program, "-n", str(path)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([program, "-n", str(path)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -88,7 +88,7 @@ def test_fish(line: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "script"
     path.write_text(script("fish"))
     command = [fish, "--no-config", "-c", f"source {path}; complete -C '{line}'"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={"HOME": str(tmp_path)})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"HOME": str(tmp_path)})
     assert [each.split("\t")[0] for each in done.stdout.splitlines()] == [expected]
     assert done.stderr == ""
 
@@ -101,7 +101,7 @@ def test_zsh_offers_flags_with_their_choices(tmp_path: Path) -> None:
     path.write_text(script("zsh"))
     stubs = f"compdef() {{ }}; _arguments() {{ print -rl -- $@ }}; source {path}"
     command = [zsh, "-fc", f"{stubs}; words=(sentry-trio --mode ''); CURRENT=3; _sentry_trio"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     specs = done.stdout.splitlines()
     assert len(specs) == len(FLAGS) + 2
     assert specs[0].startswith("--mode=[Environment (auto\\: kubernetes if ")

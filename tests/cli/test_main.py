@@ -17,7 +17,7 @@ NAMES = [command.name for command in COMMANDS]
 def shell(script: str) -> subprocess.CompletedProcess[str]:
     """Runs a script of bash, in which `sentry-trio` is $0."""
     command = ["bash", "-c", script, str(Path(sys.executable).with_name("sentry-trio"))]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(
@@ -118,5 +118,5 @@ def hang_up(command):
 Command.load = hang_up
 raise SystemExit(main(["serve", "--help"]))
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30, check=False)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (0, b"")

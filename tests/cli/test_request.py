@@ -247,5 +247,5 @@ def test_an_interrupt_is_no_traceback(tmp_path: Path) -> None:
         connection, _ = listener.accept()
         with connection:
             popen.send_signal(signal.SIGINT)
-            assert popen.communicate(timeout=30) == (b"", b"")
+            assert popen.communicate(timeout=60) == (b"", b"")
     assert popen.returncode == 130

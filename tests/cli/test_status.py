@@ -204,7 +204,7 @@ def test_interrupted_while_it_waits() -> None:
         connection, _ = listener.accept()
         with connection:
             popen.send_signal(signal.SIGINT)
-            assert popen.communicate(timeout=30) == ("", "")
+            assert popen.communicate(timeout=60) == ("", "")
     assert popen.returncode == 130
 
 
@@ -241,7 +241,7 @@ def test_a_reader_that_has_left(start: Start) -> None:
         popen = subprocess.Popen(command(*here, *flags), stdout=write, stderr=subprocess.PIPE, text=True)
         os.close(write)
         os.close(read)
-        assert popen.communicate(timeout=30)[1] == ""
+        assert popen.communicate(timeout=60)[1] == ""
         assert popen.returncode == 1
 
 
@@ -265,7 +265,7 @@ def test_watching_without_a_terminal(start: Start) -> None:
         assert line
         read += line
     popen.send_signal(signal.SIGINT)
-    rest, errors = popen.communicate(timeout=30)
+    rest, errors = popen.communicate(timeout=60)
     assert (popen.returncode, errors) == (0, "")
     assert "\x1b" not in read + rest
 
@@ -284,7 +284,7 @@ def test_watching_in_a_terminal(start: Start, tmp_path: Path, number: signal.Sig
     (tmp_path / "issuer.key").write_text("no key")
     screen.until("needs attention")
     popen.send_signal(number)
-    assert popen.communicate(timeout=30)[1] == b""
+    assert popen.communicate(timeout=60)[1] == b""
     assert popen.returncode == 0
     screen.rest()
     os.close(terminal)
@@ -307,7 +307,7 @@ def test_no_colours_where_none_are_wanted(start: Start) -> None:
         os.close(theirs)
         screen = _Screen(terminal)
         screen.rest()
-        assert popen.wait(timeout=30) == 0
+        assert popen.wait(timeout=60) == 0
         os.close(terminal)
         shown[bool(wanted)] = bool(re.search(r"\x1b\[(?:[0-9;]*;)?3[0-7]m", screen.text))
     assert shown == {False: True, True: False}

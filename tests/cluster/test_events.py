@@ -56,7 +56,7 @@ async def test_without_the_right_there_is_a_warning_and_nothing_else(
             assert line["log_level"] == "warning"
             warned.set()
 
-    with hear_logs(hear), trio.fail_after(10):
+    with hear_logs(hear), trio.fail_after(60):
         async with recording(await install(cluster, namespace, tmp_path), DAPR_ROLE) as recorder:
             recorder.record(Reason.GENERATED, "nobody will see this")
             await warned.wait()

@@ -45,7 +45,7 @@ class Mesh:
         await self.heard_of_the_end_of(pod)
 
     async def heard_of_the_end_of(self, pod: Manifest) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while True:
                 known = await self.index.pod(self.namespace, pod["metadata"]["name"], uid=pod["metadata"]["uid"])
                 if known is None:

@@ -104,7 +104,7 @@ async def test_a_file_is_read_again_whenever_it_changes(tmp_path: Path) -> None:
             nursery.start_soon(keep)
             for kid in ("one", "two", "three"):
                 # Nobody asks for a key: nothing but the change has it read.
-                with trio.fail_after(30):
+                with trio.fail_after(60):
                     await read.wait()
                 assert await keys.find(kid)
                 read, expected = trio.Event(), {"one": "two", "two": "three"}.get(kid, "")

@@ -206,7 +206,7 @@ async def test_a_relying_party_verifies_a_token_of_ours(tmp_path: Path) -> None:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while not is_so():
             await trio.testing.wait_all_tasks_blocked(0.01)
 

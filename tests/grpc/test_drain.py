@@ -384,7 +384,7 @@ async def test_cancellation_leaves_nothing_behind(
 
 async def test_no_call_fails_while_one_server_follows_another() -> None:
     """New and kept connections of a foreign client, in threads, through restarts on one listening socket."""
-    limits = Limits(close_timeout=0.3, drain_timeout=2)
+    limits = Limits(close_timeout=30, drain_timeout=60)
     stop = False
     counts = {"kept": 0, "new": 0}
 
@@ -392,14 +392,14 @@ async def test_no_call_fails_while_one_server_follows_another() -> None:
         with server.channel() as channel:
             method = unary(channel, "Echo")
             while not stop:
-                assert method(StringValue(value="kept"), timeout=10).value == "kept"
+                assert method(StringValue(value="kept"), timeout=60).value == "kept"
                 counts["kept"] += 1
 
     def new(server: Served) -> None:
         while not stop:
             options = {"grpc.use_local_subchannel_pool": 1}
             with server.channel(**options) as channel:
-                assert unary(channel, "Echo")(StringValue(value="new"), timeout=10).value == "new"
+                assert unary(channel, "Echo")(StringValue(value="new"), timeout=60).value == "new"
                 counts["new"] += 1
 
     with open_listener("127.0.0.1", 0) as listener:
@@ -416,11 +416,11 @@ async def test_no_call_fails_while_one_server_follows_another() -> None:
                 for caller in (kept, kept, new, new):
                     callers.start_soon(trio.to_thread.run_sync, caller, server)
                 for _ in range(6):
-                    await trio.sleep(0.2)
+                    before = dict(counts)
+                    while any(counts[name] < before[name] + 2 for name in counts):  # noqa: ASYNC110  # set in threads
+                        await trio.sleep(0.01)  # between two looks
                     _, successor = await servers.start(run)
                     over.set()
                     over = successor
                 stop = True
             over.set()
-    assert counts["kept"] > 50
-    assert counts["new"] > 10

@@ -102,7 +102,7 @@ def test_the_working_directory_and_the_environment_change_nothing(runnable: Stag
     (tmp_path / "json.py").write_text("raise SystemExit('not this one')")
     environ = {"PYTHONPATH": "/mine", "PYTHONHOME": "/mine", "PYTHONSTARTUP": "/mine/json.py", "PYTHONINSPECT": "1"}
     with started(runnable, "/sentry", "version", mounts=(Mount(tmp_path, "/mine"),), environ=environ) as process:
-        assert process.popen.wait(timeout=20) == 0
+        assert process.popen.wait(timeout=60) == 0
 
 
 def test_subcommands(runnable: Stage, credentials: Path, tmp_path: Path) -> None:

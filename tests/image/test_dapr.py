@@ -36,14 +36,14 @@ def _oidc(directory: Path, user: tuple[int, int]) -> tuple[Mount, ssl.SSLContext
 
 def _status(process: Contained, path: str) -> int:
     """Of the health server's answer, as a kubelet would ask."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{process.health_port()}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.health_port()}{path}", timeout=60) as answer:
         status: int = answer.status
     return status
 
 
 def _get(process: Contained, context: ssl.SSLContext, path: str) -> dict[str, object]:
     port = process.oidc_port()
-    with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=context, timeout=10) as answer:
+    with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=context, timeout=60) as answer:
         found: dict[str, object] = json.loads(answer.read())
     return found
 

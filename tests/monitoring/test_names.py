@@ -48,7 +48,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Labels]:
 
 
 def _scrape(port: int) -> str:
-    with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/metrics", timeout=20) as response:
+    with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
         text: str = response.read().decode()
         return text
 

@@ -50,7 +50,7 @@ async def status(stream: trio.SSLStream[trio.SocketStream]) -> int:
 
 async def trusted_by(served: Served, authority: trustme.CA) -> None:
     """Waits until the server shows a certificate of that authority."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while True:
             try:
                 async with await connected(served, authority):
@@ -100,7 +100,7 @@ async def test_a_bad_pair_changes_nothing(tmp_path: Path, name: str, content: by
                 (tmp_path / name).unlink()
             else:
                 (tmp_path / name).write_bytes(content)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while not reloads(served, "failure"):  # noqa: ASYNC110  # asked as a scraper asks
                     await trio.sleep(0.02)
             errors = [line["event"] for line in lines if line["log_level"] == "error"]
