@@ -71,7 +71,6 @@ else
     compdef _sentry_trio sentry-trio
 fi
 """
-_HELP: Final = Flag(Kind.BOOL, default=False, help="print the help text", name="help")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class CommandWords:
 def _words_of(command: Command) -> CommandWords:
     declared = command_flags(command)
     words = tuple(choice for flag in declared if flag.is_positional for choice in flag.choices)
-    flags = (*(flag for flag in declared if not flag.is_positional), _HELP)
+    flags = tuple(flag for flag in declared if not flag.is_positional)
     return CommandWords(command.name, command.summary, words, flags)
 
 

@@ -69,7 +69,9 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
 
 def command_flags(command: Command) -> tuple[Flag, ...]:
     """Returns the flags and positional arguments of a command; those of `serve` without importing the server."""
-    return FLAGS if command is SERVE else flags_of(command.load().OPTIONS)
+    declared = FLAGS if command is SERVE else flags_of(command.load().OPTIONS)
+    group = "Help" if command is SERVE or not declared else declared[-1].group
+    return (*declared, Flag(Kind.BOOL, default=False, help="print this help text", group=group, name="help"))
 
 
 def help_text(command: Command) -> str:
