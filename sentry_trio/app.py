@@ -110,7 +110,7 @@ async def serve(
             conditions=state.conditions,
         )
         observer = StateObserver(
-            state, metrics=metrics, notify=environment.tell, publish=oidc.publish if oidc else None, now=now
+            state, metrics=metrics, notify=environment.notify, publish=oidc.publish if oidc else None, now=now
         )
         authority = CertificateAuthority(
             partial(prepare_run, context), observer, watch_rejected=environment.watch_rejected, now=now

@@ -9,7 +9,7 @@ import msgspec
 from sentry_trio import __version__
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Notice
+from sentry_trio.environments import EventReason
 from sentry_trio.errors import (
     ApiUnavailableError,
     InvalidBundleError,
@@ -109,7 +109,7 @@ class StateObserver:
         state: AuthorityState,
         *,
         metrics: Metrics,
-        notify: Callable[[Notice, str], None],
+        notify: Callable[[EventReason, str], None],
         publish: Callable[[PublishedKeys | None], None] | None,
         now: Callable[[], datetime],
     ) -> None:
@@ -155,7 +155,7 @@ class StateObserver:
         self._state.last_restart = "failed", self._now()
         self._restart.set(str(error))
         self._metrics.restart_failed(entry_for(_REASONS, error))
-        self._notify(Notice.RELOAD_FAILED, message)
+        self._notify(EventReason.RELOAD_FAILED, message)
 
     def stopping(self) -> None:
         """Ends readiness."""
@@ -164,14 +164,14 @@ class StateObserver:
     def _report_delay(self, error: SentryError) -> None:
         message = f"cannot serve yet: {error}"
         self._start.set(message)
-        self._notify(Notice.RELOAD_FAILED, message)
+        self._notify(EventReason.RELOAD_FAILED, message)
 
     def _report_reload(self, former: Run, run: Run, number: int, reload: Reload) -> None:
         fingerprint, keys = run.bundle.fingerprint, run.published and run.published.fingerprint
         if former.bundle.fingerprint != fingerprint:
-            self._notify(Notice.REPLACED, f"a changed trust bundle is in use: {fingerprint}")
+            self._notify(EventReason.REPLACED, f"a changed trust bundle is in use: {fingerprint}")
         if keys != (former.published and former.published.fingerprint):
-            self._notify(Notice.JWT_KEYS_REPLACED, f"changed JWT keys are in use: {keys or 'none'}")
+            self._notify(EventReason.JWT_KEYS_REPLACED, f"changed JWT keys are in use: {keys or 'none'}")
         _log.info(
             "reload succeeded",
             **_described(reload),

@@ -78,12 +78,17 @@ class AuditLogError(SentryError):
 # --- the trust bundle and where it is kept
 
 
-class BundlePart(enum.Enum):
-    """A part of the trust bundle, by the name that people know it under."""
+class Part(enum.Enum):
+    """Part of the stored credentials; the value is its name in error texts.
+
+    The order is that in which files are replaced.
+    """
 
     ANCHORS = "trust anchors"
     CHAIN = "issuer chain"
     KEY = "issuer key"
+    JWKS = "JWKS"
+    JWT_KEY = "key"
 
 
 class InvalidBundleError(SentryError):
@@ -93,7 +98,7 @@ class InvalidBundleError(SentryError):
         parts: those at fault; two where they do not go together, none where that is for the catcher to say.
     """
 
-    def __init__(self, message: str, *parts: BundlePart) -> None:
+    def __init__(self, message: str, *parts: Part) -> None:
         self.parts = parts
         super().__init__(message)
 
@@ -105,7 +110,7 @@ class NotYetValidError(InvalidBundleError):
         valid_from: first second of its validity.
     """
 
-    def __init__(self, message: str, *parts: BundlePart, valid_from: datetime) -> None:
+    def __init__(self, message: str, *parts: Part, valid_from: datetime) -> None:
         super().__init__(message, *parts)
         self.valid_from = valid_from
 

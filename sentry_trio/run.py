@@ -18,7 +18,7 @@ from sentry_trio.ca.lineage import Link, lineage, serving_link
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Environment, Ingredients, Notice
+from sentry_trio.environments import Environment, EventReason, RunInputs
 from sentry_trio.errors import (
     InvalidIdentityError,
     InvalidOptionsError,
@@ -80,18 +80,18 @@ class Run:
         configuration: its settings.
         loaded_at: when that was read.
         targets: further readiness targets: a serving certificate that is valid now, and the targets of its
-            `Ingredients`.
+            `RunInputs`.
     """
 
-    def __init__(self, context: RunContext, ingredients: Ingredients, changed: Changed) -> None:
-        self.bundle = ingredients.bundle
+    def __init__(self, context: RunContext, inputs: RunInputs, changed: Changed) -> None:
+        self.bundle = inputs.bundle
         self.loaded_at = context.now()
-        self.configuration = ingredients.configuration
+        self.configuration = inputs.configuration
         self._context = context
-        self._ingredients = ingredients
+        self._inputs = inputs
         self._changed = changed
-        options, configuration = context.options, ingredients.configuration
-        issuer = Issuer(ingredients.bundle)
+        options, configuration = context.options, inputs.configuration
+        issuer = Issuer(inputs.bundle)
         # Signing its own certificate is the trial: an issuer that cannot do that never takes over.
         self._identity = ServingIdentity(
             issuer,
@@ -101,22 +101,22 @@ class Run:
             now=context.now,
         )
         self.targets: Mapping[str, Callable[[], bool]] = {
-            **ingredients.targets,
+            **inputs.targets,
             "serving-certificate": self._identity.is_valid,
         }
         self._health = HealthService()
         self._service = CertificateService(
             issuer,
-            ingredients.validators,
+            inputs.validators,
             Policy(
                 lifetime=configuration.workload_cert_ttl,
                 allowed_clock_skew=configuration.allowed_clock_skew,
                 namespace=options.namespace,
-                cluster_domain=ingredients.cluster_domain,
+                cluster_domain=inputs.cluster_domain,
             ),
             metrics=context.metrics,
             now=context.now,
-            jwts=ingredients.jwts,
+            jwts=inputs.jwts,
             recorder=context.recorder,
         )
 
@@ -131,10 +131,10 @@ class Run:
             failing = around.conditions.condition("serving-certificate")
             run.start_soon(lambda: self._identity.keep_fresh(metrics=around.metrics, failing=failing))
             run.start_soon(lambda: watch_expiry(self.bundle, now=around.now, report=self._report_expiry))
-            run.start_soon(self._ingredients.watch, self._changed)
+            run.start_soon(self._inputs.watch, self._changed)
             await run.start(self._serve_grpc)
             run.start_soon(self._tell_health)
-            for name in self._ingredients.validators.names:
+            for name in self._inputs.validators.names:
                 _log.info(f"Using validator '{name}'")
             for listener in around.listeners:
                 _server_log.info(f"Running gRPC server on port {listener.getsockname()[1]}")
@@ -143,7 +143,7 @@ class Run:
     @property
     def published(self) -> PublishedKeys | None:
         """What its tokens verify with; None where it issues none."""
-        jwts = self._ingredients.jwts
+        jwts = self._inputs.jwts
         return None if jwts is None else jwts.published
 
     @property
@@ -177,7 +177,7 @@ class Run:
             if state.state is not State.VALID:
                 end = f"{state.not_after:%Y-%m-%dT%H:%M:%SZ}"
                 message = f"{state.role} certificate {state.subject} is {state.state.value}: it ends at {end}"
-                self._context.environment.tell(Notice.EXPIRY_NEAR, message)
+                self._context.environment.notify(EventReason.EXPIRY_NEAR, message)
         self._context.metrics.watch_certificates(
             CertificateExpiry(CertificateRole(state.role), state.subject, state.fingerprint, state.not_after)
             for state in states
@@ -203,7 +203,7 @@ async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bo
     Args:
         context: what outlives the run.
         changed: awaited when what the run was made from has changed.
-        may_generate: see `Environment.ingredients`.
+        may_generate: see `Environment.run_inputs`.
 
     Raises:
         SentryError: what keeps this run from being: configuration, credentials, or that the issuer cannot sign.
@@ -212,15 +212,15 @@ async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bo
     """
     context.recorder.follow()
     _own_identity(context.options)
-    ingredients = await context.environment.ingredients(may_generate=may_generate)
-    _warn_of_settings(ingredients.configuration, context.options)
-    bundle = ingredients.bundle
+    inputs = await context.environment.run_inputs(may_generate=may_generate)
+    _warn_of_settings(inputs.configuration, context.options)
+    bundle = inputs.bundle
     expiry = shown_time(bundle.issuer.not_after)
     _log.info(f"trust root bundle loaded. issuer cert expiry: {expiry}", fingerprint=bundle.fingerprint)
     _log.info("CA certificate key pair ready", fingerprint=bundle.fingerprint)
     _security_log.info("Fetching initial identity")
-    with _trying(ingredients):
-        run = Run(context, ingredients, changed)
+    with _trying(inputs):
+        run = Run(context, inputs, changed)
     _security_log.info("Security is initialized successfully")
     return run
 
@@ -266,7 +266,7 @@ def _warn_of_settings(configuration: Configuration, options: Options) -> None:
 
 
 @contextmanager
-def _trying(ingredients: Ingredients) -> Iterator[None]:
+def _trying(inputs: RunInputs) -> Iterator[None]:
     """Names what a serving certificate that could not be made was made from.
 
     The configuration is named only if its lifetimes can be the reason.
@@ -274,7 +274,7 @@ def _trying(ingredients: Ingredients) -> Iterator[None]:
     try:
         yield
     except (IssuerNotValidError, SigningError) as error:
-        sources = [ingredients.chain_source]
+        sources = [inputs.chain_source]
         if not isinstance(error, IssuerNotValidError | UnservableIssuerError):
-            sources.append(ingredients.configuration_source)
+            sources.append(inputs.configuration_source)
         raise type(error)(f"failed to make the serving certificate: {error} ({', '.join(sources)})") from error

@@ -13,6 +13,7 @@ that package.
     locks           locks between the processes of a test run
     log_capture     log lines of a block of code
     leftovers       descriptors, tasks and threads left behind; cancellation after any number of steps
+    stores          trust bundles in stores of parts
     crashing        saves that are killed at every file operation
     audit_chains    audit logs in memory
     hostile_tokens  tokens that every validator must refuse

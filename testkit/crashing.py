@@ -10,13 +10,15 @@ finished. A fork is safe here, and only here: this process has one thread.
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.stores.disk import Disk
-from sentry_trio.stores.exchange import Exchange
+from sentry_trio.stores.atomic_files import FileOperations
+from sentry_trio.stores.file_transaction import FileTransaction
+from sentry_trio.stores.parts import BUNDLE, bundle_of, bundle_parts
+from testkit.stores import by_part
 
 OLD = StoredBundle(anchors=b"old anchors\n", chain=b"old chain\n", key=b"old key\n")
 NEW = StoredBundle(anchors=b"new anchors\n", chain=b"new chain\n", key=b"new key\n")
@@ -31,7 +33,23 @@ def paths(directory: Path) -> tuple[Path, Path, Path]:
     return directory / "ca.crt", directory / "issuer.crt", directory / "private" / "issuer.key"
 
 
-class ObservedDisk(Disk):
+def transaction(files: Sequence[Path], operations: FileOperations | None = None) -> FileTransaction:
+    """The files of the trust bundle, to be replaced as one."""
+    return FileTransaction(by_part(files), operations=operations)
+
+
+def read(files: FileTransaction) -> StoredBundle | None:
+    """The trust bundle; it is not there in part."""
+    parts = files.read(BUNDLE)
+    return bundle_of(parts) if parts else None
+
+
+def write(files: FileTransaction, bundle: StoredBundle) -> None:
+    """Replaces the trust bundle, whatever is there."""
+    assert files.replace(bundle_parts(bundle), expected={})
+
+
+class ObservedFiles(FileOperations):
     """Tells of each operation that changes something, before (with its number) and after (with its result)."""
 
     def __init__(
@@ -59,7 +77,7 @@ class ObservedDisk(Disk):
         return observed
 
 
-def kill_at(point: int) -> ObservedDisk:
+def kill_at(point: int) -> ObservedFiles:
     def before(number: int, name: str, arguments: tuple[Any, ...]) -> None:
         if number == point:
             if name == "write":
@@ -67,7 +85,7 @@ def kill_at(point: int) -> ObservedDisk:
                 os.write(descriptor, data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return ObservedDisk(before)
+    return ObservedFiles(before)
 
 
 def main(directory: Path, before: str) -> None:
@@ -76,10 +94,10 @@ def main(directory: Path, before: str) -> None:
         here = directory / str(point)
         here.mkdir()
         if before == "old":
-            Exchange(*paths(here), Disk()).write(OLD)
+            write(transaction(paths(here)), OLD)
         child = os.fork()
         if child == 0:
-            Exchange(*paths(here), kill_at(point)).write(NEW)
+            write(transaction(paths(here), kill_at(point)), NEW)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):

@@ -23,19 +23,21 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.environments.token_validators import TokenValidators
-from sentry_trio.errors import BundlePart, InvalidBundleError, IssuerNotValidError, StoreError
+from sentry_trio.errors import InvalidBundleError, IssuerNotValidError, Part, StoreError
 from sentry_trio.grpc.framing import frame_message
 from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.reload import ReloadCause
 from sentry_trio.run import Run, RunContext, prepare_run
 from sentry_trio.settings.options import parse_options
-from sentry_trio.stores.files import FileStore
+from sentry_trio.stores.directory import DirectoryStore
+from sentry_trio.stores.parts import bundle_parts
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import AuthenticatedCaller, Validators, check_request
 from testkit.authorities import LOOPBACK, SKEW, made_csr, serving, wall_clock
 from testkit.grpc.raw import Answer, peering, request_head
 from testkit.leftovers import Cut, nothing_left
+from testkit.stores import by_part, load
 
 OK, UNAVAILABLE = Status.OK.value, Status.UNAVAILABLE.value
 NAMES = ("ca.crt", "issuer.crt", "issuer.key")
@@ -46,13 +48,13 @@ def made() -> StoredBundle:
     return generate("localhost", "default", KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
 
 
-def store_of(directory: Path) -> FileStore:
-    return FileStore(*(directory / name for name in NAMES))
+def store_of(directory: Path) -> DirectoryStore:
+    return DirectoryStore(by_part([directory / name for name in NAMES]))
 
 
 def write(directory: Path, bundle: StoredBundle) -> None:
-    for path, content in store_of(directory).contents(bundle).items():
-        path.write_bytes(content)
+    for part, content in bundle_parts(bundle).items():
+        store_of(directory).paths[part].write_bytes(content)
 
 
 @contextmanager
@@ -116,7 +118,7 @@ async def test_a_run_may_be_given_up_at_every_step_of_its_preparation(tmp_path: 
         found = sorted(path.name for path in directory.iterdir())
         assert found in ([], sorted(NAMES))
         if found:
-            stored = await store_of(directory).load()
+            stored = await load(store_of(directory))
             assert stored is not None
             verify(stored, wall_clock())
         outcomes.append((cut.made, bool(found)))
@@ -187,7 +189,7 @@ def hesitant(monkeypatch: pytest.MonkeyPatch) -> Hesitant:
     validator = Hesitant()
     insecure = SignCertificateRequest.INSECURE
     validators = Validators(present={insecure: validator}, default=insecure)
-    monkeypatch.setattr(sentry_trio.environments.standalone, "_validators", lambda _made: validators)
+    monkeypatch.setattr(Standalone, "_validators", lambda *_: validators)
     return validator
 
 
@@ -416,14 +418,12 @@ async def _refused(directory: Path, kind: type[Exception], *flags: str) -> str:
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("ca.crt", (BundlePart.ANCHORS,)),
-        ("issuer.crt", (BundlePart.CHAIN,)),
-        ("issuer.key", (BundlePart.KEY,)),
+        ("ca.crt", (Part.ANCHORS,)),
+        ("issuer.crt", (Part.CHAIN,)),
+        ("issuer.key", (Part.KEY,)),
     ],
 )
-async def test_the_part_at_fault_is_named_with_its_file(
-    tmp_path: Path, name: str, parts: tuple[BundlePart, ...]
-) -> None:
+async def test_the_part_at_fault_is_named_with_its_file(tmp_path: Path, name: str, parts: tuple[Part, ...]) -> None:
     write(tmp_path, made())
     (tmp_path / name).write_bytes(b"")
     with surrounded(tmp_path) as around, pytest.raises(InvalidBundleError) as refused:

@@ -21,7 +21,7 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.keys import PrivateKey, public_key_info, read_private_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.paths import Path, find_paths
-from sentry_trio.errors import BundlePart, InvalidBundleError
+from sentry_trio.errors import InvalidBundleError, Part
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,13 +96,13 @@ def verify(stored: StoredBundle, now: dt.datetime, names: AlternativeNames | Non
         InvalidBundleError: `failed to verify CA bundle: <reason>`, with Dapr Sentry's text for the reason; `parts`
             names what is at fault, at least one part.
     """
-    with _blaming(BundlePart.ANCHORS):
+    with _blaming(Part.ANCHORS):
         anchors = _read_anchors(stored.anchors)
-    with _blaming(BundlePart.CHAIN):
+    with _blaming(Part.CHAIN):
         chain = _read_chain(stored.chain)
-    with _blaming(BundlePart.KEY):
+    with _blaming(Part.KEY):
         key = read_private_key(stored.key)
-    with _blaming(BundlePart.CHAIN, BundlePart.KEY):
+    with _blaming(Part.CHAIN, Part.KEY):
         _check_key(key, chain[0])
     paths = _paths(anchors, chain, now, names)
     longest = max(paths, key=lambda path: (path.not_after, -path.not_before.timestamp()))
@@ -128,9 +128,9 @@ def verify_public(anchors_pem: bytes, chain_pem: bytes, now: dt.datetime) -> Non
     Raises:
         InvalidBundleError: as `verify`.
     """
-    with _blaming(BundlePart.ANCHORS):
+    with _blaming(Part.ANCHORS):
         anchors = _read_anchors(anchors_pem)
-    with _blaming(BundlePart.CHAIN):
+    with _blaming(Part.CHAIN):
         chain = _read_chain(chain_pem)
     _paths(anchors, chain, now)
 
@@ -141,12 +141,12 @@ def _paths(
     now: dt.datetime,
     names: AlternativeNames | None = None,
 ) -> list[Path]:
-    with _blaming(BundlePart.CHAIN, BundlePart.ANCHORS, step="issuer chain does not belong to trust anchors: "):
+    with _blaming(Part.CHAIN, Part.ANCHORS, step="issuer chain does not belong to trust anchors: "):
         return find_paths(chain[0], chain[1:], anchors, now, names)
 
 
 @contextmanager
-def _blaming(*parts: BundlePart, step: str = "") -> Iterator[None]:
+def _blaming(*parts: Part, step: str = "") -> Iterator[None]:
     """Adds the faulty parts of the bundle to an error in the block, unless the error names them already."""
     try:
         with parsing(InvalidBundleError):

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from sentry_trio.ca.certificates import Certificate, check_signed_by, shown
 from sentry_trio.ca.extensions import ANY_EXTENDED_KEY_USAGE, SERVER_AUTH
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.errors import BundlePart, InvalidBundleError, NotYetValidError
+from sentry_trio.errors import InvalidBundleError, NotYetValidError, Part
 
 MAX_SIGNATURE_CHECKS = 100
 """How many candidates one search considers, as in Go: more would let a chain made for it keep a start busy for long."""
@@ -64,7 +64,7 @@ def find_paths(
     Raises:
         InvalidBundleError: there is none, with Go's text for the reason.
     """
-    _check(issuer, (), now, BundlePart.CHAIN)
+    _check(issuer, (), now, Part.CHAIN)
     search = _Search(intermediates, anchors, now)
     search.extend((issuer,))
     if not search.found:
@@ -149,7 +149,7 @@ class _Search:
             )
             return False
         try:
-            _check(candidate, path, self._now, BundlePart.ANCHORS if is_anchor else BundlePart.CHAIN)
+            _check(candidate, path, self._now, Part.ANCHORS if is_anchor else Part.CHAIN)
             if not is_anchor:
                 _check_marked_as_ca(candidate)
         except InvalidBundleError as error:
@@ -158,7 +158,7 @@ class _Search:
         return True
 
 
-def _check(certificate: Certificate, below: tuple[Certificate, ...], now: dt.datetime, part: BundlePart) -> None:
+def _check(certificate: Certificate, below: tuple[Certificate, ...], now: dt.datetime, part: Part) -> None:
     for oid in certificate.extensions.unhandled_critical:
         raise InvalidBundleError(f"x509: unhandled critical extension {oid}", part)
     if now < certificate.not_before:

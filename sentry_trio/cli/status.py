@@ -100,7 +100,6 @@ async def _sources(options: StatusOptions, environ: Mapping[str, str]) -> AsyncI
         return
     from sentry_trio.kube.session import open_session
     from sentry_trio.status.cluster import Cluster
-    from sentry_trio.stores.secret_content import Keys
 
     async with AsyncExitStack() as outer:
         try:
@@ -116,9 +115,10 @@ async def _sources(options: StatusOptions, environ: Mapping[str, str]) -> AsyncI
         cluster = Cluster(
             session,
             options.namespace,
-            Keys(anchors=options.issuer_ca_filename, chain=options.issuer_certificate_filename),
             own_pod=environ.get("HOSTNAME", "") if options.in_pod else None,
             timeout=options.timeout,
+            anchors_name=options.issuer_ca_filename,
+            chain_name=options.issuer_certificate_filename,
         )
         yield replace(sources, cluster=cluster, files=None)
 

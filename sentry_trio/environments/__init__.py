@@ -1,45 +1,60 @@
-"""Where an authority lives, and so where a run is made from: one module per mode.
+"""Environments: where an authority gets its credentials and its configuration from, one module per mode.
 
-standalone.py    files, and whoever asks is vouched for
-kubernetes.py    a Secret, a Configuration object, and pods that show a token
+standalone.py    files; every caller is accepted
+kubernetes.py    a Secret, a Configuration object, and pods that authenticate by a token
 
-jwt.py                           JWTs, wherever their keys are; jwt_files.py, jwt_secret.py: in either
-token_validators.py, jwks.py     what a configuration adds to either
+jwt.py                           signing key of JWTs
+token_validators.py, jwks.py     validators that a configuration adds in either mode
 """
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
-from sentry_trio.ca.bundle import TrustBundle
+import trio
+
+from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.general_names import AlternativeNames
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.published import Jwts
 from sentry_trio.ca.spiffe import dns_names, sentry_id
+from sentry_trio.environments.token_validators import Made, TokenValidators
+from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Parts, PartStore, bundle_of, fill
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 
+if TYPE_CHECKING:
+    from sentry_trio.environments.jwt import JwtKeeper, OpenedJwtKeys
+
 _log: Final = get_logger("dapr.sentry")
+_ca_log: Final = get_logger("dapr.sentry.ca")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingredients:
-    """What one run is made of, read and verified.
+class RunInputs:
+    """Everything that one run is made of, read and verified.
 
     Attributes:
         configuration: as it is now.
         bundle: the trust bundle.
-        validators: who may vouch.
-        watch: tells of changes of all these until cancelled; those since they were read are among them.
+        validators: authenticate callers.
+        watch: reports changes of all these until cancelled, including those since they were read.
         chain_source: names where the issuer chain is from, for errors that show only when it is used.
         configuration_source: the same for the configuration.
         cluster_domain: returns the DNS domain that names of control-plane services end in.
-        jwts: makes JWTs; None where they are off.
-        targets: what else has to be ready for the process to be ready, by the names that health tells.
+        jwts: makes JWTs; None if they are off.
+        targets: what else has to be ready for the process to be ready, by the names that health reports.
     """
 
     configuration: Configuration
@@ -53,70 +68,252 @@ class Ingredients:
     targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
 
 
-class Notice(enum.Enum):
-    """What whoever looks after the environment should see."""
+class EventReason(enum.StrEnum):
+    """Reason of an event that operators should see."""
 
-    GENERATED = enum.auto()
-    REPLACED = enum.auto()
-    JWT_KEYS_REPLACED = enum.auto()
-    RELOAD_FAILED = enum.auto()
-    EXPIRY_NEAR = enum.auto()
+    GENERATED = "CertificateAuthorityGenerated"
+    REPLACED = "CertificateAuthorityReplaced"
+    JWT_KEYS_REPLACED = "JwtKeysReplaced"
+    RELOAD_FAILED = "ReloadFailed"
+    EXPIRY_NEAR = "CertificateExpiryNear"
 
 
-class Environment(Protocol):
-    """Where an authority lives. It outlives the runs."""
+class Watch(Protocol):
+    """Watch of the sources of one run."""
 
-    def tell(self, notice: Notice, message: str) -> None:
-        """Tells of something where operators look, beside the log; neither waits nor fails."""
-
-    async def ingredients(self, *, may_generate: bool) -> Ingredients:
-        """Reads anew what a run is made of, or generates credentials where there are none.
+    async def __call__(self, stored: Parts, configuration: Configuration, changed: Changed, *, in_use: bool) -> None:
+        """Calls `changed` whenever a source no longer holds these parts or this configuration, until cancelled.
 
         Args:
-            may_generate: whether an empty store is filled; only the first run of a process may do that, as an emptied
-                one is a mistake that must not cost the authority its keys.
-
-        Raises:
-            SentryError: what keeps a run from being.
-
-        Cancellation: at once, but for a write of generated credentials, which is finished.
+            stored: the parts that were read.
+            configuration: the configuration that was read.
+            changed: requests a reload.
+            in_use: false if no run was made of them.
         """
 
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Sources that one run is read from.
+
+    Attributes:
+        store: the credentials.
+        watch: reports changes of them.
+    """
+
+    store: PartStore
+    watch: Watch
+
+
+class Environment(ABC):
+    """Environment of an authority. It outlives the runs.
+
+    Args:
+        options: the command line.
+        token_validators: makes the validators that a configuration adds.
+        metrics: counts changes of the trust bundle.
+        now: the wall clock, aware.
+
+    Attributes:
+        called_by_dns_name: app IDs of control-plane services that are called by DNS names.
+    """
+
+    called_by_dns_name: Sequence[str] = ()
+
+    def __init__(
+        self, options: Options, token_validators: TokenValidators, *, metrics: Metrics, now: Callable[[], datetime]
+    ) -> None:
+        self._options = options
+        self._token_validators = token_validators
+        self._metrics = metrics
+        self._now = now
+        self._jwt_keeper = _jwt_keeper(options, metrics, now)
+        self._last_read: tuple[Sources, Parts, Configuration] | None = None
+
+    @abstractmethod
+    def notify(self, reason: EventReason, message: str) -> None:
+        """Reports an event to operators, beside the log; neither waits nor fails."""
+
+    async def run_inputs(self, *, may_generate: bool) -> RunInputs:
+        """Reads anew what a run is made of, or generates credentials if there are none.
+
+        Args:
+            may_generate: true for the first run of a process. Later an empty store is a mistake that must not cost the
+                authority its keys, and is not filled.
+
+        Raises:
+            SentryError: the reason why there can be no run.
+
+        Cancellation: at once, but for a write of generated credentials to files, which is finished.
+        """
+        sources = await self._open_sources()
+        store = sources.store
+        configuration = await self._read_configuration()
+        added = await self._token_validators.make(configuration.jwks)
+        stored, generated = await self._load_bundle(store, configuration, may_generate=may_generate)
+        self._last_read = sources, stored, configuration
+        bundle = self._verified(store, stored)
+        await self._accepted(stored, generated=generated)
+        jwt_keys = None
+        if self._jwt_keeper is not None:
+            jwt_keys = await self._jwt_keeper.open(store, configuration, may_generate=may_generate)
+            stored = {**stored, **jwt_keys.stored}
+            await self._accepted(jwt_keys.stored, generated=False)
+        cluster_domain = await self._cluster_domain()
+        return RunInputs(
+            configuration=configuration,
+            bundle=bundle,
+            validators=self._validators(added),
+            targets={**self._targets, **added.targets},
+            watch=partial(self._watch, sources, stored, configuration, jwt_keys),
+            chain_source=store.locate(Part.CHAIN),
+            configuration_source=self._configuration_source,
+            cluster_domain=cluster_domain,
+            jwts=None if jwt_keys is None else jwt_keys.issuer,
+        )
+
     async def watch_rejected(self, changed: Changed) -> None:
-        """Watches what `ingredients` has read last, if it then refused the trust bundle; runs until cancelled.
+        """Watches what `run_inputs` has read last, if it then refused the trust bundle; runs until cancelled.
 
         Args:
             changed: called when any of it has changed.
         """
+        if self._last_read is not None:
+            sources, stored, configuration = self._last_read
+            await self._watch(sources, stored, configuration, None, changed, in_use=False)
 
+    async def _load_bundle(
+        self, store: PartStore, configuration: Configuration, *, may_generate: bool
+    ) -> tuple[Parts, bool]:
+        """Returns the stored trust bundle, unverified, and true if it was generated."""
+        _ca_log.info(f"Using {self._storage} for trust bundle storage")
+        if stored := await store.read_bundle():
+            _ca_log.info("Root and issuer certs found: using credentials from store")
+            return stored, False
+        if not may_generate:
+            raise StoreError(
+                f"the trust bundle is gone from {store.place}: none is generated in its place while one is in use; "
+                f"restore {self._restored}, or restart the process to begin with a new certificate authority"
+            )
+        _ca_log.info("Root and issuer certs not found: generating self signed CA")
+        options = self._options
+        own = generate(
+            options.trust_domain,
+            options.namespace,
+            KeyType(options.ca_key_type),
+            now=self._now(),
+            allowed_clock_skew=configuration.allowed_clock_skew,
+        )
+        _ca_log.info("Generating self-signed CA certs and persisting to store")
+        stored, generated = await fill(store, own)
+        if generated:
+            self._metrics.issuer_changed()
+            _ca_log.info("Self-signed certs and JWT root key generated and persisted successfully")
+        else:
+            _ca_log.info(f"Another replica was first to fill {store.place}: using its trust bundle")
+        return stored, generated
 
-def report_changes(metrics: Metrics, *causes: ReloadCause) -> None:
-    """Logs what changed and counts new issuer credentials.
+    def _verified(self, store: PartStore, stored: Parts) -> TrustBundle:
+        try:
+            return verify(bundle_of(stored), self._now(), self._names_to_sign())
+        except InvalidBundleError as error:
+            raise InvalidBundleError(f"{error} ({store.locate(*error.parts)})", *error.parts) from error
 
-    The two lines about issuer credentials are Dapr Sentry's, which writes them for any file in their directory.
-    """
-    for cause in causes:
-        sources = list(cause.sources)
-        match cause.trigger:
-            case Trigger.TRUST_BUNDLE:
-                metrics.issuer_changed()
+    def _names_to_sign(self) -> AlternativeNames:
+        """Returns the names that certificates of this authority will have, to check its name constraints."""
+        options = self._options
+        namespace = options.namespace
+        names = tuple(name for each in self.called_by_dns_name for name in dns_names(each, namespace, namespace, ""))
+        return AlternativeNames(names, (sentry_id(options.trust_domain, namespace),))
+
+    async def _watch(
+        self,
+        sources: Sources,
+        stored: Parts,
+        configuration: Configuration,
+        jwt_keys: "OpenedJwtKeys | None",
+        changed: Changed,
+        *,
+        in_use: bool = True,
+    ) -> None:
+        async def reload(*causes: ReloadCause) -> None:
+            self._report_changes(causes)
+            await changed(*causes)
+
+        with self._token_validators.in_use(configuration.jwks):
+            async with trio.open_nursery() as watching:
+                if jwt_keys is not None:
+                    watching.start_soon(jwt_keys.rotate, changed)
+                await sources.watch(stored, configuration, reload, in_use=in_use)
+
+    def _report_changes(self, causes: Sequence[ReloadCause]) -> None:
+        """Logs what changed and counts new issuer credentials.
+
+        The two lines about issuer credentials are Dapr Sentry's, which writes them for any file in their directory.
+        """
+        for cause in causes:
+            sources = list(cause.sources)
+            if cause.trigger is Trigger.TRUST_BUNDLE:
+                self._metrics.issuer_changed()
                 _log.debug("Received issuer credentials changed signal", sources=sources)
                 _log.warning("Issuer credentials changed; reloading", sources=sources)
-            case Trigger.CONFIGURATION:
-                _log.warning("Configuration changed; reloading", sources=sources)
-            case Trigger.JWT_KEY:
+            elif cause.trigger is Trigger.JWT_KEY:
                 _log.warning("JWT signing key changed; reloading", sources=sources)
-            case _:
-                pass
+            else:
+                _log.warning("Configuration changed; reloading", sources=sources)
+
+    # --- what differs between environments
+
+    _storage: str
+    _restored: str = "it"
+    _configuration_source: str
+    _targets: Mapping[str, Callable[[], bool]] = {}
+
+    @abstractmethod
+    async def _open_sources(self) -> Sources:
+        """Opens what the next run is read from; changes from here on are reported by its watch."""
+
+    @abstractmethod
+    async def _read_configuration(self) -> Configuration:
+        """Reads and validates the configuration."""
+
+    @abstractmethod
+    async def _accepted(self, stored: Parts, *, generated: bool) -> None:
+        """Publishes or checks parts that were verified: the trust bundle, then the keys of JWTs."""
+
+    @abstractmethod
+    def _validators(self, added: Made) -> Validators:
+        """Returns the validators of this environment and those that the configuration adds."""
+
+    @abstractmethod
+    async def _cluster_domain(self) -> Callable[[], str]:
+        """Returns a function that returns the DNS domain of control-plane services."""
 
 
-def names_to_sign(options: Options, app_ids: Sequence[str] = ()) -> AlternativeNames:
-    """Returns the names that certificates of this authority will have, so that its own name constraints are checked.
+def causes_of(changed: Collection[Part], store: PartStore) -> list[ReloadCause]:
+    """Returns the causes of a reload for changed parts of a store."""
+    groups = {Trigger.TRUST_BUNDLE: BUNDLE, Trigger.JWT_KEY: JWT_KEYS}
+    return [
+        ReloadCause(trigger, store.sources([part for part in parts if part in changed]))
+        for trigger, parts in groups.items()
+        if not set(parts).isdisjoint(changed)
+    ]
 
-    Args:
-        options: the trust domain and the namespace.
-        app_ids: control-plane services whose DNS names are checked as well.
-    """
-    namespace = options.namespace
-    names = tuple(name for each in app_ids for name in dns_names(each, namespace, namespace, ""))
-    return AlternativeNames(names, (sentry_id(options.trust_domain, namespace),))
+
+def part_paths(options: Options) -> dict[Part, Path]:
+    """Returns the path of each part; in Kubernetes mode its base name is the part's key in the Secret."""
+    return {
+        Part.ANCHORS: options.issuer_ca_path,
+        Part.CHAIN: options.issuer_certificate_path,
+        Part.KEY: options.issuer_key_path,
+        Part.JWT_KEY: options.jwt_key_path,
+        Part.JWKS: options.jwks_path,
+    }
+
+
+def _jwt_keeper(options: Options, metrics: Metrics, now: Callable[[], datetime]) -> "JwtKeeper | None":
+    if not options.jwt_enabled:
+        return None
+    from sentry_trio.environments.jwt import JwtKeeper
+
+    return JwtKeeper(options, metrics=metrics, now=now)

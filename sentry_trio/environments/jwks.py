@@ -10,7 +10,7 @@ import trio
 
 from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.settings.configuration import JwksOptions
-from sentry_trio.stores.disk import Disk, Trouble
+from sentry_trio.stores.atomic_files import FileOperations, Unreadable
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators.jwks.keyset import KeySet, SourceError
 from sentry_trio.validators.jwks.sources import FileSource, InlineSource, UrlSource
@@ -72,8 +72,8 @@ async def _keep_file(keys: KeySet, path: Path) -> None:
 
 
 async def _read(path: Path) -> bytes:
-    content = await trio.to_thread.run_sync(Disk().read, path, abandon_on_cancel=True)
+    content = await trio.to_thread.run_sync(FileOperations().read, path, abandon_on_cancel=True)
     if isinstance(content, bytes):
         return content
-    reason = content.reason if isinstance(content, Trouble) else "no such file or directory"
+    reason = content.reason if isinstance(content, Unreadable) else "no such file or directory"
     raise SourceError(f"failed to read JWKS file: open {path}: {reason}")

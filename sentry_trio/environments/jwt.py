@@ -1,10 +1,10 @@
-"""The part of a run that issues JWTs, wherever its keys are kept; imported only where they are asked for."""
+"""Signing key of JWTs: opened for each run and rotated; imported only if JWTs are enabled."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 import trio
 
@@ -12,10 +12,11 @@ from sentry_trio.backoff import Backoff
 from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import JwtKeys, StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
 from sentry_trio.ca.jwt_rotation import Plan, Rotation, plan
-from sentry_trio.errors import InvalidBundleError, JwtError, SentryError, StoreError
+from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
+from sentry_trio.stores.parts import JWT_KEYS, Parts, PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 
@@ -29,48 +30,32 @@ _log: Final = get_logger("dapr.sentry.ca.jwt")
 _ca_log: Final = get_logger("dapr.sentry.ca")
 
 
-class JwtStore(Protocol):
-    """Where signing key and key set are kept; what its methods raise is a SentryError."""
-
-    @property
-    def place(self) -> str:
-        """Names them for people."""
-
-    async def load(self, compose: Callable[[bytes], bytes]) -> StoredJwtKey | None:
-        """Both as they stand; None where neither is there. `compose` makes the key set of a key that has none."""
-
-    async def create(self, stored: StoredJwtKey) -> StoredJwtKey:
-        """Stores both where neither is there; returns what is there now, which somebody else may have made."""
-
-    async def replace(self, stored: StoredJwtKey, *, expected: StoredJwtKey) -> bool:
-        """Puts both in the place of those that are expected; returns whether these were there."""
-
-
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What a run issues JWTs with.
+class OpenedJwtKeys:
+    """Keys that a run issues JWTs with.
 
     Attributes:
         issuer: issues them.
-        stored: what it was made of.
-        rotate: rotates the key until cancelled; see `JwtKeeper`.
+        stored: the parts that it was made of.
+        rotate: rotates the signing key until cancelled; see `JwtKeeper`.
     """
 
     issuer: JwtIssuer
-    stored: StoredJwtKey
+    stored: Parts
     rotate: Callable[[Changed], Awaitable[NoReturn]]
 
 
 class JwtKeeper:
     """Opens the signing key for each run, and rotates it while the run serves.
 
-    To rotate is to do what the plan says when it is due: see `sentry_trio.ca.jwt_rotation`. What cannot be stored is
-    logged, counted, and tried again after 5 s, later 300 s at most; tokens are signed with the present key meanwhile.
-    Of several replicas one stores, and the others are told as of any change. Cancellation: at once, but for a write.
+    Rotation carries out the plan when it is due: see `sentry_trio.ca.jwt_rotation`. A failure to store is logged,
+    counted, and retried after 5 s, later 300 s at most; tokens are signed with the present key meanwhile. Of several
+    replicas one stores, and the others notice the change like any other. Cancellation: at once, but for a write of
+    files.
 
     Args:
         options: name the algorithm, the key ID and the time that a key signs for.
-        metrics: told of rotations.
+        metrics: counts rotations.
         now: the wall clock, aware.
     """
 
@@ -84,33 +69,25 @@ class JwtKeeper:
             algorithm=options.jwt_signing_algorithm,
         )
 
-    async def open(self, store: JwtStore, configuration: Configuration, *, may_generate: bool) -> Opened:
-        """Reads key and key set, or makes them where there are none.
+    async def open(self, store: PartStore, configuration: Configuration, *, may_generate: bool) -> OpenedJwtKeys:
+        """Reads signing key and key set, or makes them if there are none.
+
+        Dapr Sentry 1.18 makes both anew if either is missing, and writes the trust bundle again with them. Here a key
+        without a key set keeps its key, and the set is composed of it.
 
         Args:
-            store: where they are kept.
-            configuration: tells the clock skew.
-            may_generate: see `Environment.ingredients`.
+            store: the store of both.
+            configuration: has the clock skew.
+            may_generate: see `Environment.run_inputs`.
 
         Raises:
-            SentryError: they cannot be read or written, one is missing, both are and may not be made, or they do not
-                fit each other or the algorithm.
+            SentryError: they cannot be read or written, the key is missing, both are and may not be made, or they do
+                not fit each other or the algorithm.
 
-        Cancellation: at once, but for a write.
+        Cancellation: at once, but for a write of files.
         """
         options = self._options
-        compose = partial(compose_jwks, algorithm=options.jwt_signing_algorithm, key_id=options.jwt_key_id)
-        stored = await store.load(compose)
-        if stored is not None:
-            _log.info("JWT signing key found: using it from store")
-        elif may_generate:
-            _ca_log.info("Generating JWT signing key and persisting to store")
-            stored = await store.create(generate_jwt_key(options.jwt_signing_algorithm, options.jwt_key_id))
-        else:
-            raise StoreError(
-                f"the JWT signing key is gone ({store.place}): none is generated in its place while one is in use; "
-                "restore it, or restart the process to begin with a new one"
-            )
+        stored = await self._load(store, may_generate=may_generate)
         keys = self._verified(stored, store)
         published = replace(keys.published, max_age=self._rotation.max_age)
         try:
@@ -121,17 +98,49 @@ class JwtKeeper:
                 allowed_clock_skew=configuration.allowed_clock_skew,
             )
         except JwtError as error:
-            raise InvalidBundleError(f"{error} ({store.place})") from error
+            raise InvalidBundleError(f"{error} ({_place(store)})") from error
         _ca_log.info("JWT issuing enabled")
-        return Opened(issuer, stored, partial(self._rotate, store, stored))
+        return OpenedJwtKeys(issuer, _parts_of(stored), partial(self._rotate, store, stored))
 
-    def _verified(self, stored: StoredJwtKey, store: JwtStore) -> JwtKeys:
+    async def _load(self, store: PartStore, *, may_generate: bool) -> StoredJwtKey:
+        while True:
+            found = await store.read(JWT_KEYS)
+            key, jwks = found.get(Part.JWT_KEY), found.get(Part.JWKS)
+            if key is not None:
+                _log.info("JWT signing key found: using it from store")
+                if jwks is not None:
+                    return StoredJwtKey(key, jwks)
+            new = self._completed(store, key, jwks, may_generate=may_generate)
+            if await store.replace(_parts_of(new), expected={Part.JWT_KEY: key, Part.JWKS: jwks}):
+                return new
+            _ca_log.info(f"Another replica was first to make a JWT signing key in {store.place}: using it")
+
+    def _completed(
+        self, store: PartStore, key: bytes | None, jwks: bytes | None, *, may_generate: bool
+    ) -> StoredJwtKey:
+        algorithm, key_id = self._options.jwt_signing_algorithm, self._options.jwt_key_id
+        if key is not None:
+            return StoredJwtKey(key, compose_jwks(key, algorithm, key_id))
+        if jwks is not None:
+            raise StoreError(
+                f"there is a {Part.JWKS.value} and no JWT signing key ({_place(store)}): put the key back, or remove "
+                "the JWKS to have both generated"
+            )
+        if not may_generate:
+            raise StoreError(
+                f"the JWT signing key is gone ({_place(store)}): none is generated in its place while one is in use; "
+                "restore it, or restart the process to begin with a new one"
+            )
+        _ca_log.info("Generating JWT signing key and persisting to store")
+        return generate_jwt_key(algorithm, key_id)
+
+    def _verified(self, stored: StoredJwtKey, store: PartStore) -> JwtKeys:
         try:
             return verify_jwt_key(stored, self._options.jwt_signing_algorithm, self._options.jwt_key_id)
         except InvalidBundleError as error:
-            raise InvalidBundleError(f"{error} ({store.place})") from error
+            raise InvalidBundleError(f"{error} ({_place(store)})") from error
 
-    async def _rotate(self, store: JwtStore, stored: StoredJwtKey, changed: Changed) -> NoReturn:
+    async def _rotate(self, store: PartStore, stored: StoredJwtKey, changed: Changed) -> NoReturn:
         if self._options.jwt_key_id is not None:
             # The key that has this name signs, whatever the set says of others.
             await trio.sleep_forever()
@@ -142,9 +151,9 @@ class JwtKeeper:
                 planned = await self._planned(stored)
                 if planned.stored is None:
                     pause = self._seconds_until(planned.due)
-                elif await store.replace(planned.stored, expected=stored):
-                    self._tell(planned)
-                    await changed(ReloadCause(Trigger.JWT_ROTATION, (store.place,)))
+                elif await store.replace(_parts_of(planned.stored), expected=_parts_of(stored)):
+                    self._report(planned)
+                    await changed(ReloadCause(Trigger.JWT_ROTATION, (_place(store),)))
                 else:
                     _log.debug("the JWT signing key was changed by somebody else")
             except SentryError as error:
@@ -165,7 +174,15 @@ class JwtKeeper:
             return LOOK
         return min(max((due - self._now()).total_seconds(), 0.0), LOOK)
 
-    def _tell(self, planned: Plan) -> None:
+    def _report(self, planned: Plan) -> None:
         for change in planned.changes:
             _log.info(change.text)
             self._metrics.jwt_rotated(change.step)
+
+
+def _parts_of(stored: StoredJwtKey) -> dict[Part, bytes]:
+    return {Part.JWT_KEY: stored.key, Part.JWKS: stored.jwks}
+
+
+def _place(store: PartStore) -> str:
+    return store.locate(Part.JWT_KEY, Part.JWKS)

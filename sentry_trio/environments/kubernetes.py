@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
-from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
-from sentry_trio.ca.generate import generate
-from sentry_trio.ca.keys import KeyType
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Ingredients, Notice, names_to_sign, report_changes
-from sentry_trio.environments.token_validators import TokenValidators
-from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidOptionsError, StoreError
+from sentry_trio.environments import Environment, EventReason, Sources, causes_of, part_paths
+from sentry_trio.environments.token_validators import Made, TokenValidators
+from sentry_trio.errors import InvalidOptionsError, Part
 from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.cluster_domain import ClusterDomain
@@ -36,15 +33,14 @@ from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options, TokenVerification
 from sentry_trio.stores.configuration_object import DEFAULT_NAME, read_configuration_object, watch_configuration
+from sentry_trio.stores.parts import Parts
 from sentry_trio.stores.secret import SecretStore
-from sentry_trio.stores.secret_content import Keys
+from sentry_trio.stores.secret_content import names_of_paths
+from sentry_trio.stores.secret_object import NAME
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 from sentry_trio.validators.kubernetes import KubernetesValidator
-
-if TYPE_CHECKING:
-    from sentry_trio.environments.jwt_secret import JwtSecret, OpenedInSecret
 
 TARGET: Final = "sentry-kubernetes-validator"
 """Dapr's name of the readiness target that waits for the first listing of pods and Configurations."""
@@ -52,20 +48,11 @@ TARGET: Final = "sentry-kubernetes-validator"
 COUNT_TIMEOUT: Final = 10.0
 """Seconds to wait for the first listing of pods before they are counted."""
 
-_BUNDLE: Final = "dapr-trust-bundle"
 _SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
-# Control-plane services that the API server calls by DNS names.
-_CALLED_BY_DNS_NAME: Final = ("dapr-injector", "dapr-operator")
-_REASONS: Final[Mapping[Notice, Reason]] = {
-    Notice.GENERATED: Reason.GENERATED,
-    Notice.REPLACED: Reason.REPLACED,
-    Notice.JWT_KEYS_REPLACED: Reason.JWT_KEYS_REPLACED,
-    Notice.RELOAD_FAILED: Reason.RELOAD_FAILED,
-    Notice.EXPIRY_NEAR: Reason.EXPIRY_NEAR,
-}
 
 _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
+_jwt_log: Final = get_logger("dapr.sentry.ca.jwt")
 
 
 @asynccontextmanager
@@ -104,10 +91,10 @@ async def open_kubernetes(
         await wait_reachable(session)
         await check_permissions(
             session,
-            required_permissions(options.namespace, bundle=_BUNDLE, configuration=options.config or DEFAULT_NAME),
-            optional_permissions(options.namespace, bundle=_BUNDLE),
+            required_permissions(options.namespace, bundle=NAME, configuration=options.config or DEFAULT_NAME),
+            optional_permissions(options.namespace, bundle=NAME),
         )
-        events = EventRecorder(session, options.namespace, Involved("Secret", _BUNDLE), instance=_instance(environ))
+        events = EventRecorder(session, options.namespace, Involved("Secret", NAME), instance=_instance(environ))
         await outer.enter_async_context(outliving(events.keep))
         index = Index(session, conditions=conditions, containers=options.image_extension)
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))
@@ -177,115 +164,67 @@ class Cluster:
     domain: ClusterDomain
 
 
-class Kubernetes:
-    """A cluster, as an environment; see `Environment`.
+class Kubernetes(Environment):
+    """A cluster.
 
     Args:
         options: the command line.
         cluster: what is kept up to date.
-        validators: makes those that a configuration asks for.
-        metrics: told when the trust bundle changes.
+        token_validators: makes the validators that a configuration adds.
+        metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
     """
+
+    called_by_dns_name = ("dapr-injector", "dapr-operator")
+
+    _storage = "kubernetes secret store"
 
     def __init__(
         self,
         options: Options,
         cluster: Cluster,
-        validators: TokenValidators,
+        token_validators: TokenValidators,
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
     ) -> None:
-        self._options = options
+        super().__init__(options, token_validators, metrics=metrics, now=now)
         self._cluster = cluster
-        self._metrics = metrics
-        self._now = now
-        keys = Keys.of_paths(options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
-        self._keys = keys
         self._store = SecretStore(
             cluster.api,
             options.namespace,
-            keys,
-            beside=(options.jwt_key_path.name, options.jwks_path.name),
+            names_of_paths(part_paths(options), with_jwt=options.jwt_enabled),
             conditions=cluster.conditions,
         )
-        self._jwt = _jwt_secret(options, cluster, keys, metrics, now)
-        self._validators = validators
-        self._read: tuple[StoredBundle, Configuration] | None = None
         self._validator = KubernetesValidator(
             cluster.checker, cluster.index, trust_domain=options.trust_domain, namespace=options.namespace
         )
+        self._targets = {TARGET: lambda: cluster.index.ready}
+        self._configuration_source = f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}"
 
-    def tell(self, notice: Notice, message: str) -> None:
+    def notify(self, reason: EventReason, message: str) -> None:
         """Records a Kubernetes Event; neither waits nor fails."""
-        self._cluster.events.record(_REASONS[notice], message)
+        self._cluster.events.record(Reason(reason), message)
 
-    async def ingredients(self, *, may_generate: bool) -> Ingredients:
-        """Reads Configuration and Secret anew, or fills the Secret where it is empty; see `Environment`.
-
-        Of several replicas that find it empty, one fills it and the others use what that one wrote.
-        """
-        options = self._options
+    async def _open_sources(self) -> Sources:
         self._cluster.domain.refresh()
+        return Sources(self._store, self._watch_objects)
+
+    async def _read_configuration(self) -> Configuration:
+        options = self._options
         configuration = await read_configuration_object(self._cluster.api, options.namespace, options.config)
         *_, sentry_id = audiences(options.trust_domain, options.namespace)
         _log.info(f"Adding validator 'kubernetes' with Sentry ID: {sentry_id}")
-        made = await self._validators.make(configuration.jwks)
-        _ca_log.info("Using kubernetes secret store for trust bundle storage")
-        stored = await self._store.load()
-        if stored is not None:
-            _ca_log.info("Root and issuer certs found: using credentials from store")
-        elif may_generate:
-            stored = await self._generated(configuration)
-        else:
-            raise StoreError(
-                f"the trust bundle is gone from Secret {self._store.place}: none is generated in its place while one "
-                "is in use; restore it, or restart the process to begin with a new certificate authority"
-            )
-        self._read = stored, configuration
-        bundle = self._verified(stored)
-        if await self._store.publish(stored):
-            _ca_log.info(f"Published the trust anchors in ConfigMap {self._store.place}")
-        jwts = None if self._jwt is None else await self._jwt.open(configuration, may_generate=may_generate)
-        await self._cluster.domain.wait_tried()
-        return Ingredients(
-            configuration=configuration,
-            bundle=bundle,
-            cluster_domain=lambda: self._cluster.domain.current,
-            jwts=None if jwts is None else jwts.issuer,
-            validators=Validators(
-                present={SignCertificateRequest.KUBERNETES: self._validator, **made.validators},
-                default=SignCertificateRequest.KUBERNETES,
-            ),
-            targets={TARGET: lambda: self._cluster.index.ready, **made.targets},
-            watch=partial(self._watch, stored, configuration, jwts),
-            chain_source=f"issuer chain {self._keys.chain} in Secret {self._store.place}",
-            configuration_source=f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}",
-        )
+        return configuration
 
-    async def watch_rejected(self, changed: Changed) -> None:
-        """Watches the Secret and the Configuration that were read last, and leaves the ConfigMap; see `Environment`."""
-        if self._read is not None:
-            await self._watch(*self._read, None, changed, publish=False)
-
-    async def _generated(self, configuration: Configuration) -> StoredBundle:
-        _ca_log.info("Root and issuer certs not found: generating self signed CA")
-        options = self._options
-        own = generate(
-            options.trust_domain,
-            options.namespace,
-            KeyType(options.ca_key_type),
-            now=self._now(),
-            allowed_clock_skew=configuration.allowed_clock_skew,
-        )
-        _ca_log.info("Generating self-signed CA certs and persisting to store")
-        stored = await self._store.create(own)
-        if stored == own:
-            self._metrics.issuer_changed()
-            _ca_log.info("Self-signed certs and JWT root key generated and persisted successfully")
+    async def _accepted(self, stored: Parts, *, generated: bool) -> None:
+        if generated:
             await self._report_generated()
-        return stored
+        if Part.ANCHORS in stored and await self._store.publish(Part.ANCHORS, stored):
+            _ca_log.info(f"Published the trust anchors in {self._store.config_map}")
+        if Part.JWKS in stored and await self._store.publish(Part.JWKS, stored):
+            place = self._store.locate(Part.JWT_KEY, Part.JWKS)
+            _jwt_log.info(f"Published the public keys of JWTs in the ConfigMap ({place})")
 
     async def _report_generated(self) -> None:
         """Reports a new certificate authority, with a warning if pods may trust a lost one: the Secret was emptied."""
@@ -298,45 +237,28 @@ class Kubernetes:
                 "Secret was emptied by mistake, restore it now and restart this process"
             )
             _ca_log.warning(text, sidecars=sidecars)
-        self.tell(Notice.GENERATED, text)
+        self.notify(EventReason.GENERATED, text)
 
-    def _verified(self, stored: StoredBundle) -> TrustBundle:
-        try:
-            return verify(stored, self._now(), names_to_sign(self._options, _CALLED_BY_DNS_NAME))
-        except InvalidBundleError as error:
-            names = {
-                BundlePart.ANCHORS: self._keys.anchors,
-                BundlePart.CHAIN: self._keys.chain,
-                BundlePart.KEY: self._keys.key,
-            }
-            at_fault = ", ".join(f"{part.value} {names[part]}" for part in error.parts)
-            raise InvalidBundleError(f"{error} ({at_fault} in Secret {self._store.place})", *error.parts) from error
+    def _validators(self, added: Made) -> Validators:
+        kubernetes = SignCertificateRequest.KUBERNETES
+        return Validators(present={kubernetes: self._validator, **added.validators}, default=kubernetes)
 
-    async def _watch(
-        self,
-        stored: StoredBundle,
-        configuration: Configuration,
-        jwts: "OpenedInSecret | None",
-        changed: Changed,
-        *,
-        publish: bool = True,
+    async def _cluster_domain(self) -> Callable[[], str]:
+        await self._cluster.domain.wait_tried()
+        return lambda: self._cluster.domain.current
+
+    async def _watch_objects(
+        self, stored: Parts, configuration: Configuration, changed: Changed, *, in_use: bool
     ) -> None:
-        options = self._options
-
-        async def reload(*causes: ReloadCause) -> None:
-            report_changes(self._metrics, *causes)
-            await changed(*causes)
+        async def parts_changed(parts: frozenset[Part]) -> None:
+            await changed(*causes_of(parts, self._store))
 
         async def configuration_changed() -> None:
-            name = f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}"
-            await reload(ReloadCause(Trigger.CONFIGURATION, (name,)))
+            await changed(ReloadCause(Trigger.CONFIGURATION, (self._configuration_source,)))
 
+        options = self._options
         async with trio.open_nursery() as watching:
-            watching.start_soon(self._hold, configuration)
-            beside = () if jwts is None else (jwts.guarded,)
-            watching.start_soon(partial(self._store.watch, stored, reload, beside=beside, publish=publish))
-            if jwts is not None:
-                watching.start_soon(jwts.rotate, changed)
+            watching.start_soon(partial(self._store.watch, stored, parts_changed, publish=in_use))
             watching.start_soon(
                 watch_configuration,
                 self._cluster.api,
@@ -345,17 +267,3 @@ class Kubernetes:
                 configuration,
                 configuration_changed,
             )
-
-    async def _hold(self, configuration: Configuration) -> None:
-        with self._validators.in_use(configuration.jwks):
-            await trio.sleep_forever()
-
-
-def _jwt_secret(
-    options: Options, cluster: Cluster, keys: Keys, metrics: Metrics, now: Callable[[], datetime]
-) -> "JwtSecret | None":
-    if not options.jwt_enabled:
-        return None
-    from sentry_trio.environments.jwt_secret import JwtSecret
-
-    return JwtSecret(options, cluster.api, keys, metrics=metrics, now=now, conditions=cluster.conditions)

@@ -1,29 +1,25 @@
-"""Standalone mode: a trust bundle and a configuration in files, without anyone to ask who a caller is."""
+"""Standalone mode: trust bundle and configuration in files; all callers are accepted if no validator is configured."""
 
 import stat
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import trio
-
-from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
-from sentry_trio.ca.generate import generate
-from sentry_trio.ca.keys import KeyType
-from sentry_trio.environments import Ingredients, Notice, names_to_sign, report_changes
+from sentry_trio.environments import Environment, EventReason, Sources, causes_of, part_paths
 from sentry_trio.environments.token_validators import Made, TokenValidators
-from sentry_trio.errors import BundlePart, InvalidBundleError, StoreError
+from sentry_trio.errors import Part, StoreError
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
+from sentry_trio.stores.atomic_files import reason_of
 from sentry_trio.stores.configuration import read_configuration
-from sentry_trio.stores.disk import reason_of
-from sentry_trio.stores.files import FileStore
+from sentry_trio.stores.directory import DirectoryStore
+from sentry_trio.stores.parts import BUNDLE, Changes, Parts
 from sentry_trio.stores.permissions import KeyPermissions
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
@@ -32,168 +28,138 @@ from sentry_trio.validators.insecure import InsecureValidator
 from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
 
-if TYPE_CHECKING:
-    from sentry_trio.environments.jwt import Opened
-    from sentry_trio.environments.jwt_files import JwtFiles
-
 _log: Final = get_logger("dapr.sentry")
-_ca_log: Final = get_logger("dapr.sentry.ca")
 
 
 @asynccontextmanager
 async def open_standalone(
     options: Options, environ: Mapping[str, str], *, metrics: Metrics, now: Callable[[], datetime]
 ) -> AsyncIterator["Standalone"]:
-    """Files on this machine, and what outlives the runs that are made of them; see `Standalone`.
+    """Opens the environment of this machine's files, which outlives the runs that are made of them.
 
     Cancellation: at once.
     """
-    validators = TokenValidators(options, metrics=metrics, now=now)
-    async with outliving(validators.keep):
-        yield Standalone(options, environ, validators, metrics=metrics, now=now)
+    token_validators = TokenValidators(options, metrics=metrics, now=now)
+    async with outliving(token_validators.keep):
+        yield Standalone(options, environ, token_validators, metrics=metrics, now=now)
 
 
-class Standalone:
+class Standalone(Environment):
     """Files on this machine.
 
     Args:
         options: name the files.
-        environ: stands for `$NAME` in the configuration file.
-        validators: makes those that a configuration asks for.
-        metrics: told when the trust bundle changes.
+        environ: replaces `$NAME` in the configuration file.
+        token_validators: makes the validators that a configuration adds.
+        metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
     """
+
+    _storage = "local file system"
+    _restored = "the files"
 
     def __init__(
         self,
         options: Options,
         environ: Mapping[str, str],
-        validators: TokenValidators,
+        token_validators: TokenValidators,
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
     ) -> None:
-        self._options = options
+        super().__init__(options, token_validators, metrics=metrics, now=now)
         self._environ = environ
-        self._validators = validators
-        self._metrics = metrics
-        self._now = now
-        self._files = (options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path)
-        self._store = FileStore(*self._files)
-        self._jwt = _jwt_files(options, metrics, now)
+        self._store = DirectoryStore(part_paths(options))
         self._permissions = KeyPermissions()
-        self._jwt_paths = () if self._jwt is None else (options.jwt_key_path, options.jwks_path)
-        self._read: tuple[ContentTracker, Configuration] | None = None
+        self._configuration_source = f"configuration {options.config}"
 
-    def tell(self, notice: Notice, message: str) -> None:
-        """Nobody: the log is all that there is here."""
+    def notify(self, reason: EventReason, message: str) -> None:
+        """Does nothing: there is only the log here."""
 
-    async def ingredients(self, *, may_generate: bool) -> Ingredients:
-        """Reads the files anew, or generates a trust bundle where there is none; see `Environment`."""
-        options = self._options
-        _check_directories(options)
+    async def _open_sources(self) -> Sources:
+        _check_directories(self._options)
         # Before anything is read: what changes while it is read is then seen by the watcher.
-        tracker = await ContentTracker.start([*self._files, *self._jwt_paths, Path(options.config)])
-        configuration = await read_configuration(options.config, self._environ, required=options.config_given)
-        made = await self._validators.make(configuration.jwks)
-        _ca_log.info("Using local file system for trust bundle storage")
-        stored = await self._store.load()
-        if stored is not None:
-            _ca_log.info("Root and issuer certs found: using credentials from store")
-            tracker.accept(self._store.contents(stored))
-            self._read = tracker, configuration
-            bundle = self._verified(stored)
-            await self._permissions.check(options.issuer_key_path, stored.key)
-        elif may_generate:
-            bundle = await self._generated(configuration, tracker)
-        else:
-            raise StoreError(
-                f"the trust bundle is gone from {options.issuer_credentials}: none is generated in its place while one "
-                "is in use; restore the files, or restart the process to begin with a new certificate authority"
-            )
-        jwts = None
-        if self._jwt is not None:
-            jwts = await self._jwt.open(configuration, tracker, may_generate=may_generate)
-            await self._permissions.check(options.jwt_key_path, jwts.stored.key)
-        return Ingredients(
-            configuration=configuration,
-            bundle=bundle,
-            cluster_domain=lambda: self._options.trust_domain,
-            jwts=None if jwts is None else jwts.issuer,
-            validators=_validators(made),
-            targets=made.targets,
-            watch=partial(self._watch, tracker, configuration, jwts),
-            chain_source=f"issuer chain {options.issuer_certificate_path}",
-            configuration_source=f"configuration {options.config}",
-        )
+        parts = Part if self._options.jwt_enabled else BUNDLE
+        paths = [self._store.paths[part] for part in parts]
+        tracker = await ContentTracker.start([*paths, Path(self._options.config)])
+        return Sources(_TrackedStore(self._store, tracker), partial(self._watch_files, tracker))
 
-    async def watch_rejected(self, changed: Changed) -> None:
-        """Watches the files that were read last; see `Environment`."""
-        if self._read is not None:
-            await self._watch(*self._read, None, changed)
-
-    async def _generated(self, configuration: Configuration, tracker: ContentTracker) -> TrustBundle:
-        _ca_log.info("Root and issuer certs not found: generating self signed CA")
+    async def _read_configuration(self) -> Configuration:
         options = self._options
-        stored = generate(
-            options.trust_domain,
-            options.namespace,
-            KeyType(options.ca_key_type),
-            now=self._now(),
-            allowed_clock_skew=configuration.allowed_clock_skew,
-        )
-        bundle = verify(stored, self._now())
-        _ca_log.info("Generating self-signed CA certs and persisting to store")
-        async with tracker.own_write(self._store.contents(stored)):
-            await self._store.save(stored)
-        self._metrics.issuer_changed()
-        _ca_log.info("Self-signed certs and JWT root key generated and persisted successfully")
-        return bundle
+        return await read_configuration(options.config, self._environ, required=options.config_given)
 
-    def _verified(self, stored: StoredBundle) -> TrustBundle:
-        try:
-            return verify(stored, self._now(), names_to_sign(self._options))
-        except InvalidBundleError as error:
-            parts = (BundlePart.ANCHORS, BundlePart.CHAIN, BundlePart.KEY)
-            files = dict(zip(parts, self._files, strict=True))
-            at_fault = ", ".join(f"{part.value} {files[part]}" for part in error.parts)
-            raise InvalidBundleError(f"{error} ({at_fault})", *error.parts) from error
+    async def _accepted(self, stored: Parts, *, generated: bool) -> None:
+        for part in (Part.KEY, Part.JWT_KEY):
+            if part in stored and not generated:
+                await self._permissions.check(self._store.paths[part], stored[part])
 
-    async def _watch(
-        self, tracker: ContentTracker, configuration: Configuration, jwts: "Opened | None", changed: Changed
+    def _validators(self, added: Made) -> Validators:
+        """Returns the insecure validator, or those that were added, of which each caller has to name one.
+
+        Dapr Sentry 1.18 likewise.
+        """
+        if added.validators:
+            return Validators(present=added.validators, default=None)
+        _log.info("Adding validator 'insecure'")
+        insecure = SignCertificateRequest.INSECURE
+        return Validators(present={insecure: InsecureValidator()}, default=insecure)
+
+    async def _cluster_domain(self) -> Callable[[], str]:
+        return lambda: self._options.trust_domain
+
+    async def _watch_files(
+        self, tracker: ContentTracker, stored: Parts, configuration: Configuration, changed: Changed, *, in_use: bool
     ) -> None:
+        del stored, configuration, in_use  # the tracker knows what was read
+
         async def files_changed(paths: frozenset[Path]) -> None:
-            causes = self._causes(paths)
-            report_changes(self._metrics, *causes)
-            await changed(*causes)
+            await changed(*self._causes(paths))
 
         directories = sorted({str(path.parent) for path in tracker.paths})
         _log.info(f"Starting watch on filesystem directories: [{' '.join(directories)}]")
-        with self._validators.in_use(configuration.jwks):
-            async with trio.open_nursery() as watching:
-                if jwts is not None:
-                    watching.start_soon(jwts.rotate, changed)
-                await watch_config(tracker, changed=files_changed)
+        await watch_config(tracker, changed=files_changed)
 
-    def _causes(self, changed: frozenset[Path]) -> list[ReloadCause]:
-        groups = {
-            Trigger.TRUST_BUNDLE: self._files,
-            Trigger.JWT_KEY: self._jwt_paths,
-            Trigger.CONFIGURATION: (Path(self._options.config),),
-        }
-        return [
-            ReloadCause(trigger, tuple(str(path) for path in paths if path in changed))
-            for trigger, paths in groups.items()
-            if not changed.isdisjoint(paths)
-        ]
+    def _causes(self, paths: frozenset[Path]) -> list[ReloadCause]:
+        causes = causes_of([part for part, path in self._store.paths.items() if path in paths], self._store)
+        if Path(self._options.config) in paths:
+            causes.append(ReloadCause(Trigger.CONFIGURATION, (self._options.config,)))
+        return causes
 
 
-def _jwt_files(options: Options, metrics: Metrics, now: Callable[[], datetime]) -> "JwtFiles | None":
-    if not options.jwt_enabled:
-        return None
-    from sentry_trio.environments.jwt_files import JwtFiles
+class _TrackedStore:
+    """The store of one run, whose own reads and writes are no changes to the watch of that run.
 
-    return JwtFiles(options, metrics=metrics, now=now)
+    Args:
+        store: the files.
+        tracker: has the known content of the files.
+    """
+
+    def __init__(self, store: DirectoryStore, tracker: ContentTracker) -> None:
+        self._store = store
+        self._tracker = tracker
+        self.place = store.place
+        self.locate = store.locate
+        self.sources = store.sources
+
+    async def read(self, parts: Collection[Part]) -> Parts:
+        """See `DirectoryStore.read`."""
+        return self._known(await self._store.read(parts))
+
+    async def read_bundle(self) -> Parts:
+        """See `DirectoryStore.read_bundle`."""
+        return self._known(await self._store.read_bundle())
+
+    async def replace(self, changes: Changes, *, expected: Changes) -> bool:
+        """See `DirectoryStore.replace`. The caller has to restart the run: its watch does not report this change."""
+        async with self._tracker.own_write({}):
+            done = await self._store.replace(changes, expected=expected)
+            if done:
+                self._known({part: content for part, content in changes.items() if content is not None})
+        return done
+
+    def _known(self, parts: Parts) -> Parts:
+        self._tracker.accept({self._store.paths[part]: content for part, content in parts.items()})
+        return parts
 
 
 def _check_directories(options: Options) -> None:
@@ -204,15 +170,3 @@ def _check_directories(options: Options) -> None:
             raise StoreError(f"failed to add target {directory}: {reason_of(error)}") from error
         if not is_directory:
             raise StoreError(f"failed to add target {directory}: not a directory")
-
-
-def _validators(made: Made) -> Validators:
-    """Without token validators whoever asks is vouched for, by default; with them, each caller has to name one.
-
-    Dapr Sentry 1.18 likewise.
-    """
-    if made.validators:
-        return Validators(present=made.validators, default=None)
-    _log.info("Adding validator 'insecure'")
-    insecure = SignCertificateRequest.INSECURE
-    return Validators(present={insecure: InsecureValidator()}, default=insecure)

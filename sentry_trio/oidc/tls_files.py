@@ -7,7 +7,7 @@ import trio
 
 from sentry_trio.errors import ServerTLSError
 from sentry_trio.grpc import server_context
-from sentry_trio.stores.disk import Disk, Trouble
+from sentry_trio.stores.atomic_files import FileOperations, Unreadable
 from sentry_trio.stores.permissions import KeyPermissions
 
 
@@ -44,11 +44,11 @@ class TLSFiles:
         return missing
 
     def _read(self) -> list[bytes | None]:
-        disk = Disk()
+        disk = FileOperations()
         contents: list[bytes | None] = []
         for path in self.paths:
             content = disk.read(path)
-            if isinstance(content, Trouble):
+            if isinstance(content, Unreadable):
                 raise _unusable(path, content.reason)
             contents.append(content)
         return contents

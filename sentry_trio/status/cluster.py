@@ -18,8 +18,8 @@ from sentry_trio.kube.access_review import Permission
 from sentry_trio.status.collect import Absent, Place
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
 from sentry_trio.status.report import HiddenError
-from sentry_trio.stores.public import PublicParts, public_parts
-from sentry_trio.stores.secret_content import Keys
+from sentry_trio.stores.parts import PublicParts
+from sentry_trio.stores.secret_content import public_parts
 from sentry_trio.stores.secret_object import NAME
 
 LABEL: Final = "app=dapr-sentry"
@@ -93,17 +93,19 @@ class Cluster:
     Attributes:
         api: the API server.
         namespace: the authority's.
-        keys: keys of the Secret's parts.
         own_pod: the pod of this process, which is asked by loopback; None outside the cluster, where pods are asked
             through the API server.
         timeout: seconds for an answer of a pod.
+        anchors_name: key of the trust anchors in the Secret and the ConfigMap.
+        chain_name: key of the issuer chain in the Secret.
     """
 
     api: PodApi
     namespace: str
-    keys: Keys
     own_pod: str | None
     timeout: float
+    anchors_name: str = "ca.crt"
+    chain_name: str = "issuer.crt"
 
     async def replicas(self) -> list[Place | Absent]:
         """Lists the pods that run or will run, by name; pods that end are left out.
@@ -179,7 +181,7 @@ class Cluster:
         """
         secret = await self._get(Permission("get", "", "secrets", self.namespace, NAME), f"secrets/{NAME}")
         try:
-            return public_parts(secret, self.keys, place=f"{self.namespace}/{NAME}")
+            return public_parts(secret, self.anchors_name, self.chain_name, place=f"{self.namespace}/{NAME}")
         except StoreError as error:
             raise HiddenError(str(error)) from error
 
@@ -190,7 +192,7 @@ class Cluster:
             HiddenError: a permission is missing, or there is no ConfigMap.
         """
         config_map = await self._get(Permission("get", "", "configmaps", self.namespace, NAME), f"configmaps/{NAME}")
-        anchors = (config_map.get("data") or {}).get(self.keys.anchors)
+        anchors = (config_map.get("data") or {}).get(self.anchors_name)
         return anchors if isinstance(anchors, str) else None
 
     async def _get(self, right: Permission, what: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:

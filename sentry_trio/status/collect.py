@@ -25,7 +25,7 @@ from sentry_trio.status.report import (
     read_published,
     read_stored,
 )
-from sentry_trio.stores.public import read_public_files
+from sentry_trio.stores.directory import read_public_files
 
 if TYPE_CHECKING:
     from sentry_trio.status.cluster import Cluster

@@ -1,21 +1,19 @@
-"""Where credentials and configuration are kept, and below each store what it is made of.
+"""Stores: where credentials and configuration are kept.
 
-In standalone mode, in files:
-    files                  the trust bundle
-    exchange               its three files read and replaced as one
-    record                 what an unfinished exchange means; pure
-    jwt_files              JWT signing key and key set
-    disk                   single file operations
+    parts                  parts of a store, and the interface of the two backends below
+
+In standalone mode, files:
+    directory              backend: a file per part
+    file_transaction       replaces any number of files as one
+    journal                decides what an unfinished transaction means; pure
+    atomic_files           single file operations
     configuration          the configuration file; read only
+    permissions            warns of private keys that every user can read
 
-In Kubernetes mode, in objects:
-    secret                 the trust bundle in the Secret, its anchors in the ConfigMap
-    jwt_secret             JWT signing key and key set, beside it
-    secret_content         what both objects hold; pure
-    secret_object          one of them, read and written
-    secret_guard           keeps the ConfigMap in step while both are watched
+In Kubernetes mode, objects:
+    secret                 backend: a key of the Secret per part; the ConfigMap publishes some of them
+    secret_content         content of both objects; pure
+    secret_object          reads and writes one of them
+    configmap_sync         repairs the ConfigMap while it is watched
     configuration_object   the Configuration; read only
-
-Of either, for those who only look:
-    public                 the public parts of a trust bundle, read without its key
 """

@@ -9,7 +9,7 @@ import trio
 
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.settings.configuration import Configuration, parse_configuration
-from sentry_trio.stores.disk import Disk
+from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.telemetry.logs import get_logger
 
 _log: Final = get_logger("dapr.sentry")
@@ -29,7 +29,7 @@ async def read_configuration(name: str, environ: Mapping[str, str], *, required:
     Raises:
         InvalidConfigurationError: the file cannot be read or means nothing; the text names it.
     """
-    content = await trio.to_thread.run_sync(Disk().read, Path(name), abandon_on_cancel=True)
+    content = await trio.to_thread.run_sync(FileOperations().read, Path(name), abandon_on_cancel=True)
     if isinstance(content, bytes):
         # In a thread: the largest file allowed takes seconds, and a run is serving meanwhile.
         parse = partial(parse_configuration, content, environ, name=name)

@@ -1,69 +1,96 @@
-"""The trust bundle in a Secret, its trust anchors published in a ConfigMap: where kubernetes mode keeps it."""
+"""Store of Kubernetes mode: a key of the Secret per part, and a ConfigMap that publishes some of them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 import trio
 
-from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.pem import tidy
 from sentry_trio.conditions import Conditions
+from sentry_trio.errors import ApiUnavailableError, Part, StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import watch_objects
 from sentry_trio.kube.retry import PATIENCE, retry
-from sentry_trio.reload import Changed, ReloadCause, Trigger
+from sentry_trio.stores.configmap_sync import ConfigMapSync, report
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, Parts
 from sentry_trio.stores.secret_content import (
-    Keys,
+    Names,
     check_nothing_foreign,
-    has_anchors,
-    publishes_anchors,
+    data_of,
+    encoded,
+    published_text,
     read_bundle,
-    with_anchors,
-    with_bundle,
+    read_parts,
+    with_changes,
+    with_text,
 )
-from sentry_trio.stores.secret_guard import Guard, Guarded
-from sentry_trio.stores.secret_object import SecretObject
+from sentry_trio.stores.secret_object import ForbiddenError, SecretObject
 from sentry_trio.telemetry.logs import get_logger
+
+REFUSALS: Final = 3
+"""Consecutive forbidden reads of the Secret before that is reported: a new API server forbids for a moment."""
 
 _log: Final = get_logger("dapr.sentry.ca")
 
 
+@dataclass(frozen=True, slots=True)
+class _Publication:
+    """A part that the ConfigMap publishes.
+
+    Attributes:
+        what: names it in logs and errors.
+        condition: set while it cannot be repaired.
+        with_parts: the parts of the Secret that it belongs to: it is published only if the Secret holds these.
+    """
+
+    what: str
+    condition: str
+    with_parts: Collection[Part]
+
+
+PUBLISHED: Final = {
+    Part.ANCHORS: _Publication("the trust anchors", "config-map", BUNDLE),
+    Part.JWKS: _Publication("the public keys", "config-map-jwks", JWT_KEYS),
+}
+"""The parts that the ConfigMap publishes."""
+
+
 class SecretStore:
-    """Trust anchors, issuer chain and issuer key in one Secret, and the anchors in a ConfigMap of the same name.
+    """Parts in one Secret, of which a ConfigMap of the same name publishes trust anchors and JWKS; see `PartStore`.
 
-    Dapr Sentry 1.18 keeps the same bundle under the same keys, so that either may take over from the other. It
-    replaces the whole certificate authority when a key is missing or the ConfigMap differs by a byte, and of several
-    replicas that start at once each may go on with a bundle of its own. Here only a Secret without any of the three
-    keys counts as empty, every write is made on the version that it was decided on, and the ConfigMap follows the
-    Secret, never the other way round.
+    Dapr Sentry 1.18 keeps the same parts under the same keys, so that either may take over from the other. It replaces
+    the whole certificate authority if a key is missing or the ConfigMap differs by a byte, and of several replicas that
+    start at once each may go on with a bundle of its own. Here only a Secret without any of the trust bundle's keys
+    counts as empty, every write is made on the version that it was decided on, and the ConfigMap follows the Secret,
+    never the other way round.
 
-    Failures that may pass are met with further attempts for `patience` seconds; what is raised then is
-    ApiUnavailableError, with the same beginnings as the StoreErrors.
+    Failures that may pass are met with further attempts for `patience` seconds; then ApiUnavailableError is raised,
+    with the same beginnings as the StoreErrors.
+
+    Cancellation: all operations at once; an object then has all of a change or nothing of it.
 
     Args:
         api: the API server.
         namespace: where both objects are.
-        keys: under which keys the three parts are.
-        beside: other keys of the Secret that are Dapr Sentry's, those of JWTs.
+        names: key of each part.
         patience: seconds during which an operation is tried again.
-        conditions: `config-map` and `secret` are set while `watch` cannot repair the one or read the other.
+        conditions: `config-map`, `config-map-jwks` and `secret` are set while `watch` cannot repair or read them.
     """
 
     def __init__(
         self,
         api: Api,
         namespace: str,
-        keys: Keys,
+        names: Names,
         *,
-        beside: Collection[str] = (),
         patience: float = PATIENCE,
         conditions: Conditions | None = None,
     ) -> None:
         self._api = api
-        self._keys = keys
-        self._beside = beside
+        self._names = names
         self._conditions = conditions or Conditions()
         self._secret = SecretObject(api, namespace, "Secret")
         self._config_map = SecretObject(api, namespace, "ConfigMap")
@@ -71,159 +98,177 @@ class SecretStore:
 
     @property
     def place(self) -> str:
-        """Namespace and name of both objects, e.g. `dapr-system/dapr-trust-bundle`."""
-        return self._secret.place
+        """The Secret, e.g. `Secret dapr-system/dapr-trust-bundle`."""
+        return f"Secret {self._secret.place}"
+
+    @property
+    def config_map(self) -> str:
+        """The ConfigMap, likewise."""
+        return f"ConfigMap {self._config_map.place}"
+
+    def locate(self, *parts: Part) -> str:
+        """See `PartStore.locate`."""
+        return f"{', '.join(f'{part.value} {self._names[part]}' for part in parts)} in {self.place}"
+
+    def sources(self, parts: Collection[Part]) -> tuple[str, ...]:
+        """See `PartStore.sources`."""
+        return (self.place,) if parts else ()
 
     # --- reading
 
-    async def load(self) -> StoredBundle | None:
-        """Reads the trust bundle as it stands; nothing is verified. The ConfigMap is not looked at: see `publish`.
-
-        Returns:
-            The raw bytes, or None where the Secret holds none of the three keys.
+    async def read(self, parts: Collection[Part]) -> Parts:
+        """Reads parts; see `PartStore.read`. The ConfigMap is not read: see `publish`.
 
         Raises:
-            IncompleteBundleError: it holds some of them; the text names them, the Secret and the remedy.
-            ForeignKeysError: it holds none of them, but other certificates or private keys.
             StoreError: `failed to get trust bundle secret: ` and why: there is no Secret, or no right to it.
             ApiUnavailableError: the API server could not be asked for `patience` seconds.
-
-        Cancellation: at once.
         """
-        return self._bundle_or_empty(await retry(self._secret.get, patience=self._patience))
+        return self._parts(await retry(self._secret.get, patience=self._patience), parts)
+
+    async def read_bundle(self) -> Parts:
+        """Reads the trust bundle; see `PartStore.read_bundle`.
+
+        Raises:
+            IncompleteBundleError: some of its keys are missing; the text names them, the Secret and the remedy.
+            StoreError: as `read`; also if none of its keys is there, but other certificates or private keys are.
+            ApiUnavailableError: as `read`.
+        """
+        secret = await retry(self._secret.get, patience=self._patience)
+        return read_bundle(secret, self._names, place=self._secret.place)
+
+    def _parts(self, secret: dict[str, Any], parts: Collection[Part]) -> dict[Part, bytes]:
+        return read_parts(secret, {part: self._names[part] for part in parts}, place=self._secret.place)
 
     # --- writing
 
-    async def create(self, bundle: StoredBundle) -> StoredBundle:
-        """Fills the empty Secret, unless another replica is first: then its trust bundle is what counts.
+    async def replace(self, changes: Changes, *, expected: Changes) -> bool:
+        """Replaces parts by one write; see `PartStore.replace`.
 
-        Any number of replicas may do this at once: the write is made on the version of the Secret that was found to be
-        empty, so that the API server takes one of them, and the others read what it wrote. Where it is unclear whether
-        a write was done, because its answer was lost, the Secret is read again before another one. The ConfigMap is
-        left alone, with a warning where it has anchors whose keys are lost; verify what is returned, then `publish` it.
+        Any number of replicas may do this at once: the write is made on the version of the Secret that was compared, so
+        the API server takes one of them. If it is unclear whether a write was done, because its answer was lost, the
+        Secret is read again before another one.
 
-        Args:
-            bundle: what to store.
-
-        Returns:
-            What the Secret holds now: `bundle`, or another replica's.
+        The ConfigMap is left alone, with a warning if a trust bundle is stored where there was none while it publishes
+        anchors, whose keys are then lost.
 
         Raises:
-            IncompleteBundleError, StoreError, ApiUnavailableError: as `load`; also `failed to update trust bundle
-                secret: ` and why, and that the ConfigMap is missing, before anything is written.
-
-        Cancellation: at once; the Secret then holds all of the bundle or nothing of it.
+            StoreError, ApiUnavailableError: as `read`; also `failed to update trust bundle secret: ` and why, and, for
+                a trust bundle where there was none, that the ConfigMap is missing, before anything is written.
         """
+        is_new_bundle = Part.ANCHORS in changes and all(expected.get(part, b"") is None for part in BUNDLE)
+        attempt = partial(self._try_to_replace, changes, expected, is_new_bundle=is_new_bundle)
+        if not is_new_bundle:
+            return await retry(attempt, patience=self._patience)
         # In this order, as in `_try_to_publish`: anchors found here beside an empty Secret are nobody's any more.
         config_map = await retry(self._config_map.get, patience=self._patience)
-        stored = await retry(partial(self._try_to_create, bundle), patience=self._patience)
-        if stored == bundle and publishes_anchors(config_map, self._keys):
+        done = await retry(attempt, patience=self._patience)
+        if done and data_of(config_map).get(self._names[Part.ANCHORS]):
             _log.warning(
-                f"Secret {self.place} was empty although the ConfigMap has trust anchors: these are given up for those "
+                f"{self.place} was empty although the ConfigMap has trust anchors: these are given up for those "
                 "of the new certificate authority, and certificates issued under them are not trusted any more"
             )
-        return stored
+        return done
 
-    async def _try_to_create(self, bundle: StoredBundle) -> StoredBundle:
+    async def _try_to_replace(self, changes: Changes, expected: Changes, *, is_new_bundle: bool) -> bool:
         secret = await self._secret.get()
-        present = self._bundle_or_empty(secret)
-        if present is None:
-            await self._secret.put(with_bundle(secret, self._keys, bundle))
-            return bundle
-        if present != bundle:
-            _log.info(f"Another replica was first to fill Secret {self.place}: using its trust bundle")
-        return present
+        present = self._parts(secret, {*changes, *expected})
+        if all(present.get(part) == content for part, content in changes.items()):
+            return True  # an attempt whose answer was lost has done it
+        if any(present.get(part) != content for part, content in expected.items()):
+            return False
+        if is_new_bundle:
+            check_nothing_foreign(secret, self._names, place=self._secret.place)
+        await self._secret.put(with_changes(secret, self._names, changes))
+        return True
 
-    async def publish(self, bundle: StoredBundle) -> bool:
-        """Makes the ConfigMap publish the trust anchors of a verified bundle, byte by byte as they are in the Secret.
+    async def publish(self, part: Part, stored: Parts) -> bool:
+        """Makes the ConfigMap publish a part of a verified set, byte by byte as it is in the Secret.
 
-        Anchors that Go would not read there, such as one behind a byte order mark, are published as `tidy` returns
-        them, so that all components read what this authority reads.
+        Trust anchors that Go would not read there, such as one behind a byte order mark, are published as `tidy`
+        returns them, so that all components read what this authority reads.
 
-        Nothing is written where they are there already, nor once the Secret holds another bundle: that one's anchors
-        count, and whoever wrote it publishes them.
+        Nothing is written if they are there already, nor once the Secret holds another set: then that one counts, and
+        the process that wrote it publishes it.
 
         Args:
-            bundle: what the Secret holds; verified.
+            part: one of `PUBLISHED`.
+            stored: what the Secret holds; verified.
 
         Returns:
-            Whether the ConfigMap was changed.
+            True if the ConfigMap was changed.
 
         Raises:
             StoreError: `failed to get` or `failed to update trust bundle configmap: ` and why.
             ApiUnavailableError: likewise, after `patience` seconds.
-
-        Cancellation: at once; the ConfigMap then has the anchors or not.
         """
-        return await retry(partial(self._try_to_publish, bundle), patience=self._patience)
+        return await retry(partial(self._try_to_publish, part, stored), patience=self._patience)
 
-    async def _try_to_publish(self, bundle: StoredBundle) -> bool:
+    async def _try_to_publish(self, part: Part, stored: Parts) -> bool:
+        published = PUBLISHED[part]
+        content = tidy(stored[part]) if part is Part.ANCHORS else stored[part]
+        text = published_text(content, published.what)
         # In this order: a writer puts the Secret first. So a ConfigMap newer than the Secret read here is never seen,
         # and one that changes from here on makes the write below fail.
         config_map = await self._config_map.get()
-        if has_anchors(config_map, self._keys, tidy(bundle.anchors)):
+        if data_of(config_map).get(self._names[part]) == text:
             return False
-        if self._bundle(await self._secret.get()) != bundle:
+        expected = {each: stored[each] for each in published.with_parts}
+        if self._parts(await self._secret.get(), expected) != expected:
             return False
-        await self._config_map.put(with_anchors(config_map, self._keys, tidy(bundle.anchors)))
+        await self._config_map.put(with_text(config_map, self._names[part], text))
         return True
 
     # --- watching
 
     async def watch(
         self,
-        accepted: StoredBundle,
-        changed: Changed,
+        accepted: Parts,
+        changed: Callable[[frozenset[Part]], Awaitable[None]],
         *,
-        beside: Sequence[Guarded] = (),
         publish: bool = True,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> NoReturn:
-        """Calls `changed` whenever the Secret holds another trust bundle than `accepted`; runs until cancelled.
+        """Calls `changed` whenever the Secret holds other parts than those accepted; runs until cancelled.
 
         Both objects are watched by their names, and content decides: edits of other keys, labels and what this process
-        wrote itself are none of its business. A ConfigMap that no longer has the anchors of `accepted` is put right
-        and that is logged, as long as the Secret holds `accepted`. `watch_objects`
-        says what happens when watches are cut.
+        wrote itself are ignored. A ConfigMap that no longer publishes an accepted part is repaired and that is logged,
+        as long as the Secret holds the accepted set. See `watch_objects` for what happens when watches are cut.
 
         Args:
-            accepted: the verified bundle that the run was made of; changes since it was loaded are told.
-            changed: called once per change with its causes, also if the bundle is incomplete or gone. May raise
+            accepted: the verified parts that the run was made of; changes since they were read are reported.
+            changed: called once per change with the parts that differ, also if they are incomplete or gone. May raise
                 ApiUnavailableError to be called again after a pause; anything else ends the watch.
-            beside: what else of both objects is watched in the same way.
-            publish: false for a bundle that is not in use: the ConfigMap is left alone.
-            task_status: started when both watches stand or were tried.
+            publish: false for parts that are not in use: the ConfigMap is left alone.
+            task_status: started when both watches are established or were tried.
 
         Raises:
             Whatever else `changed` raises, in an exception group.
-
-        Cancellation: at once.
         """
-        guard = Guard(
-            self.place,
-            "the trust anchors",
-            publish=partial(self._try_to_publish, accepted) if publish else _publish_nothing,
-            seen=self._seen,
-            config_map=self._conditions.condition("config-map"),
-            secret=self._conditions.condition("secret"),
-        )
-        watched = (Guarded(guard.look, _fingerprint(accepted), Trigger.TRUST_BUNDLE), *beside)
-        reported = present = tuple(each.known for each in watched)
+        syncs = [
+            ConfigMapSync(
+                self._secret.place,
+                each.what,
+                partial(self._try_to_publish, part, accepted),
+                self._conditions.condition(each.condition),
+            )
+            for part, each in PUBLISHED.items()
+            if publish and part in accepted
+        ]
+        secret = _WatchedSecret(self._secret, self._conditions)
+        names = {self._names[part]: part for part in accepted}
+        reported = present = {name: _fingerprint(encoded(accepted[part])) for name, part in names.items()}
 
-        async def look() -> tuple[str, ...]:
+        async def look() -> dict[str, str]:
             nonlocal present
-            present = tuple([await each.look() for each in watched])
+            for sync in syncs:
+                await sync.repair()
+            present = await secret.fingerprints(names)
             return present
 
-        async def report() -> None:
+        async def call_changed() -> None:
             nonlocal reported
             seen = present
-            causes = [
-                ReloadCause(each.trigger, (f"Secret {self.place}",))
-                for each, before, now in zip(watched, reported, seen, strict=True)
-                if before != now
-            ]
-            await changed(*causes)
+            await changed(frozenset(part for name, part in names.items() if seen[name] != reported[name]))
             reported = seen
 
         await watch_objects(
@@ -231,32 +276,48 @@ class SecretStore:
             (self._secret.followed, self._config_map.followed),
             look=look,
             known=reported,
-            changed=report,
+            changed=call_changed,
             task_status=task_status,
         )
 
-    async def _seen(self) -> str:
-        """What `watch` compares."""
-        return _fingerprint(self._bundle(await self._secret.get()))
 
-    def _bundle_or_empty(self, secret: Mapping[str, Any]) -> StoredBundle | None:
-        """The trust bundle; None if one may be generated."""
-        bundle = self._bundle(secret)
-        if bundle is None:
-            check_nothing_foreign(secret, self._keys, beside=self._beside, place=self.place)
-        return bundle
+class _WatchedSecret:
+    """The Secret as a watch compares it.
 
-    def _bundle(self, secret: Mapping[str, Any]) -> StoredBundle | None:
-        return read_bundle(secret, self._keys, place=self.place)
+    Args:
+        secret: the object.
+        conditions: `secret` is set while the permission to read it is missing.
+    """
+
+    def __init__(self, secret: SecretObject, conditions: Conditions) -> None:
+        self._secret = secret
+        self._forbidden = conditions.condition("secret")
+        self._refusals = 0
+
+    async def fingerprints(self, names: Collection[str]) -> dict[str, str]:
+        """Returns texts that change with the values of these keys, and do not disclose them.
+
+        Raises:
+            ApiUnavailableError: the API server could not be asked.
+        """
+        try:
+            data = data_of(await self._secret.get())
+        except ForbiddenError as error:
+            self._refusals += 1
+            if self._refusals >= REFUSALS:
+                report(self._forbidden, f"cannot check Secret {self._secret.place} for changes: {error}")
+            # The refusal says nothing about the object's content, so it counts as unchanged.
+            raise ApiUnavailableError(str(error)) from error
+        except StoreError as error:
+            found = dict.fromkeys(names, str(error))
+        else:
+            found = {name: _fingerprint(data.get(name)) for name in names}
+        self._refusals = 0
+        if self._forbidden.clear():
+            _log.info(f"checking Secret {self._secret.place} for changes again")
+        return found
 
 
-async def _publish_nothing() -> bool:
-    return False
-
-
-def _fingerprint(bundle: StoredBundle | None) -> str:
-    """Tells bundles apart without holding them."""
-    if bundle is None:
-        return "empty"
-    parts = (bundle.anchors, bundle.chain, bundle.key)
-    return "sha256: " + " ".join(sha256(part).hexdigest() for part in parts)
+def _fingerprint(value: object) -> str:
+    """Returns a text that differs for different values of a Secret's key and does not disclose them."""
+    return "absent" if value is None else sha256(str(value).encode()).hexdigest()

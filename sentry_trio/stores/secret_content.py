@@ -1,6 +1,6 @@
-"""What Secret and ConfigMap of the trust bundle hold, as the API server writes it; pure.
+"""Content of the Secret and the ConfigMap of the trust bundle, as the API server writes it; pure.
 
-| key in the Secret      | what it holds                            | in the ConfigMap, too |
+| key in the Secret      | part                                     | in the ConfigMap, too |
 |------------------------|------------------------------------------|-----------------------|
 | `ca.crt`               | trust anchors                            | yes                   |
 | `issuer.crt`           | issuer chain, signing certificate first  | no                    |
@@ -8,25 +8,28 @@
 | `jwt.key`              | signing key of JWTs                      | no                    |
 | `jwks.json`            | their public keys                        | yes                   |
 
-All are Dapr Sentry's, by the base names of the configured paths, so that either may take over from the other. Whatever
-else is there is left alone, and no certificate authority is generated beside other certificates and keys.
+All are Dapr Sentry's, by the base names of the configured paths, so that either may take over from the other. All other
+keys are left alone, and no certificate authority is generated beside other certificates and keys.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.errors import IncompleteBundleError, InvalidOptionsError, StoreError
+from sentry_trio.errors import IncompleteBundleError, InvalidOptionsError, Part, StoreError
+from sentry_trio.stores.atomic_files import LIMIT
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, PublicParts
+
+Names: TypeAlias = Mapping[Part, str]
+"""Keys of the Secret by part."""
 
 _CERT_MANAGER: Final = ("tls.crt", "tls.key")  # its names of certificate chain and private key
 _PEM: Final = b"-----BEGIN "
 
 
 class IncompleteSecretError(IncompleteBundleError):
-    """Some, but not all, of the three keys are in the Secret.
+    """Some, but not all, of the trust bundle's keys are in the Secret.
 
     Attributes:
         missing: the keys that are not there.
@@ -44,16 +47,6 @@ class IncompleteSecretError(IncompleteBundleError):
         self.args = (text,)
 
 
-class ForeignKeysError(StoreError):
-    """The Secret has none of the three keys, but other certificates or private keys."""
-
-    def __init__(self, secret: str, names: Sequence[str], foreign: Sequence[str]) -> None:
-        super().__init__(
-            f"Secret {secret} has none of {', '.join(names)}, but {_setting(foreign)}; no certificate authority is "
-            "generated beside them: remove them to have one generated"
-        )
-
-
 def _setting(foreign: Sequence[str]) -> str:
     """Names keys that hold something else, and the flags that would use them."""
     found = f"it has {', '.join(foreign)}"
@@ -68,84 +61,82 @@ def _setting(foreign: Sequence[str]) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Under which keys the three parts are.
+def names_of_paths(paths: Mapping[Part, Path], *, with_jwt: bool) -> dict[Part, str]:
+    """Returns the keys of the Secret: the base names of the paths that options name.
 
-    Attributes:
-        anchors: the trust anchors, in the ConfigMap as well.
-        chain: the issuer chain.
-        key: the issuer key.
+    Args:
+        paths: path of each part.
+        with_jwt: JWTs are enabled, so that their keys must differ, too.
+
+    Raises:
+        InvalidOptionsError: two parts would have one key.
     """
-
-    anchors: str = "ca.crt"
-    chain: str = "issuer.crt"
-    key: str = "issuer.key"
-
-    @classmethod
-    def of_paths(cls, anchors: Path, chain: Path, key: Path) -> "Keys":
-        """The base names of the paths that options name.
-
-        Raises:
-            InvalidOptionsError: two parts would have one key.
-        """
-        names = (anchors.name, chain.name, key.name)
-        if len(set(names)) < len(names):
-            raise InvalidOptionsError(
-                "in kubernetes mode the base names of issuer CA, certificate and key file are the Secret's keys and "
-                f"must differ, got {', '.join(names)}"
-            )
-        return cls(*names)
-
-    @property
-    def names(self) -> tuple[str, str, str]:
-        """The three keys."""
-        return self.anchors, self.chain, self.key
+    names = {part: path.name for part, path in paths.items()}
+    bundle = [names[part] for part in BUNDLE]
+    if len(set(bundle)) < len(bundle):
+        raise InvalidOptionsError(
+            "in kubernetes mode the base names of issuer CA, certificate and key file are the Secret's keys and "
+            f"must differ, got {', '.join(bundle)}"
+        )
+    if with_jwt and len(set(names.values())) < len(names):
+        raise InvalidOptionsError(
+            "in kubernetes mode the base names of JWT key and JWKS file are the Secret's keys and must differ from "
+            f"each other and from {', '.join(bundle)}, got {', '.join(names[part] for part in reversed(JWT_KEYS))}"
+        )
+    return names
 
 
-def read_bundle(secret: Mapping[str, Any], keys: Keys, *, place: str) -> StoredBundle | None:
-    """The trust bundle in a Secret; a key whose value is empty is present.
+def data_of(holder: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a Secret or a ConfigMap by key."""
+    return dict(holder.get("data") or {})
+
+
+def read_parts(secret: Mapping[str, Any], names: Names, *, place: str) -> dict[Part, bytes]:
+    """Returns those of the named parts that are in a Secret; one with an empty value is present.
 
     Args:
         secret: the object.
-        keys: where the three parts are.
+        names: key of each part to read.
         place: names the Secret in errors.
 
-    Returns:
-        None where none of the three keys is there.
-
     Raises:
-        IncompleteSecretError: some are there.
         StoreError: a value is not what an API server writes.
     """
-    names = keys.names
-    present = tuple(name for name in names if name in _data(secret))
-    if not present:
-        return None
-    if len(present) < len(names):
-        missing = tuple(name for name in names if name not in present)
-        foreign = [name for name in _CERT_MANAGER if name in _data(secret) and name not in names]
-        raise IncompleteSecretError(place, missing, present, foreign)
-    parts = read_parts(secret, names, place=place)
-    return StoredBundle(*(parts[name] for name in names))
+    data = data_of(secret)
+    return {part: _decoded(data[name], f"{place}: {name}") for part, name in names.items() if name in data}
 
 
-def check_nothing_foreign(secret: Mapping[str, Any], keys: Keys, *, beside: Collection[str], place: str) -> None:
-    """Checks that a Secret without a trust bundle holds no other certificates or private keys.
-
-    Args:
-        secret: the object.
-        keys: where the three parts would be.
-        beside: keys that are Dapr Sentry's as well, those of JWTs.
-        place: names the Secret in errors.
+def read_bundle(secret: Mapping[str, Any], names: Names, *, place: str) -> dict[Part, bytes]:
+    """Returns the parts of the trust bundle in a Secret, or nothing if it has none of them.
 
     Raises:
-        ForeignKeysError: it does: they may be a trust bundle under other names, which a new one must not replace.
+        IncompleteSecretError: it has some of them.
+        StoreError: a value is not what an API server writes; or it has none of them, but other certificates or private
+            keys, which may be a trust bundle under other names.
     """
-    others = {name: value for name, value in _data(secret).items() if name not in (*keys.names, *beside)}
+    data, wanted = data_of(secret), [names[part] for part in BUNDLE]
+    present = tuple(name for name in wanted if name in data)
+    if not present:
+        check_nothing_foreign(secret, names, place=place)
+    elif len(present) < len(wanted):
+        foreign = [name for name in _CERT_MANAGER if name in data and name not in wanted]
+        raise IncompleteSecretError(place, tuple(name for name in wanted if name not in data), present, foreign)
+    return read_parts(secret, {part: names[part] for part in BUNDLE}, place=place)
+
+
+def check_nothing_foreign(secret: Mapping[str, Any], names: Names, *, place: str) -> None:
+    """Checks that a Secret without a trust bundle holds no other certificates or private keys than those of JWTs.
+
+    Raises:
+        StoreError: it does: they may be a trust bundle under other names, which a new one must not replace.
+    """
+    others = {name: value for name, value in data_of(secret).items() if name not in names.values()}
     foreign = sorted(name for name, value in others.items() if name in _CERT_MANAGER or _is_pem(value))
     if foreign:
-        raise ForeignKeysError(place, keys.names, foreign)
+        raise StoreError(
+            f"Secret {place} has none of {', '.join(names[part] for part in BUNDLE)}, but {_setting(foreign)}; no "
+            "certificate authority is generated beside them: remove them to have one generated"
+        )
 
 
 def _is_pem(value: object) -> bool:
@@ -155,60 +146,42 @@ def _is_pem(value: object) -> bool:
         return False
 
 
-def read_parts(secret: Mapping[str, Any], names: Sequence[str], *, place: str) -> dict[str, bytes]:
-    """The values of those of these keys that are in a Secret.
+def with_changes(secret: Mapping[str, Any], names: Names, changes: Changes) -> dict[str, Any]:
+    """Returns the Secret with these parts changed, and all else, its resourceVersion included, as it is."""
+    data = data_of(secret)
+    for part, content in changes.items():
+        if content is None:
+            data.pop(names[part], None)
+        else:
+            data[names[part]] = encoded(content)
+    return {**secret, "data": data}
+
+
+def encoded(content: bytes) -> str:
+    """Returns the value of a Secret's key that holds this."""
+    return b64encode(content).decode()
+
+
+def published_text(content: bytes, what: str) -> str:
+    """Returns the value of a ConfigMap's key that holds this, byte by byte; `what` names it in errors.
+
+    Dapr Sentry 1.18 replaces the whole certificate authority if the trust anchors there differ by as much as a space.
 
     Raises:
-        StoreError: a value is not what an API server writes.
+        StoreError: no ConfigMap can hold it.
     """
-    data = _data(secret)
-    return {name: _decoded(data[name], f"{place}: {name}") for name in names if name in data}
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise StoreError(
+            f"failed to update trust bundle configmap: {what} hold bytes that are no UTF-8, which a ConfigMap cannot "
+            "carry: remove the comments from the PEM text"
+        ) from error
 
 
-def with_bundle(secret: Mapping[str, Any], keys: Keys, bundle: StoredBundle) -> dict[str, Any]:
-    """The Secret with a trust bundle in it, and all else, its resourceVersion included, as it is."""
-    return with_parts(secret, {keys.anchors: bundle.anchors, keys.chain: bundle.chain, keys.key: bundle.key})
-
-
-def with_parts(secret: Mapping[str, Any], parts: Mapping[str, bytes]) -> dict[str, Any]:
-    """The Secret with these values, and all else, its resourceVersion included, as it is."""
-    return {**secret, "data": _data(secret) | {name: b64encode(part).decode() for name, part in parts.items()}}
-
-
-def has_anchors(config_map: Mapping[str, Any], keys: Keys, anchors: bytes) -> bool:
-    """Whether these trust anchors, byte by byte, are what a ConfigMap publishes.
-
-    Dapr Sentry 1.18 replaces the whole certificate authority where they differ by as much as a space.
-    """
-    return has_text(config_map, keys.anchors, anchors, what="the trust anchors")
-
-
-def publishes_anchors(config_map: Mapping[str, Any], keys: Keys) -> bool:
-    """Whether a ConfigMap publishes any trust anchors."""
-    return bool(_data(config_map).get(keys.anchors))
-
-
-def with_anchors(config_map: Mapping[str, Any], keys: Keys, anchors: bytes) -> dict[str, Any]:
-    """The ConfigMap with trust anchors in it, and all else, its resourceVersion included, as it is."""
-    return with_text(config_map, keys.anchors, anchors, what="the trust anchors")
-
-
-def has_text(config_map: Mapping[str, Any], name: str, content: bytes, *, what: str) -> bool:
-    """Whether this, byte by byte, is what a ConfigMap has under a key; `what` it is, for errors.
-
-    Raises:
-        StoreError: no ConfigMap can have it.
-    """
-    return _data(config_map).get(name) == _text(content, what)
-
-
-def with_text(config_map: Mapping[str, Any], name: str, content: bytes, *, what: str) -> dict[str, Any]:
-    """The ConfigMap with this under a key, and all else, its resourceVersion included, as it is; `what`, for errors.
-
-    Raises:
-        StoreError: no ConfigMap can have it.
-    """
-    changed = {**config_map, "data": _data(config_map) | {name: _text(content, what)}}
+def with_text(config_map: Mapping[str, Any], name: str, text: str) -> dict[str, Any]:
+    """Returns the ConfigMap with this under a key, and all else, its resourceVersion included, as it is."""
+    changed = {**config_map, "data": data_of(config_map) | {name: text}}
     binary = dict(config_map.get("binaryData") or {})
     # A key may not be in both.
     if binary.pop(name, None) is not None:
@@ -216,8 +189,32 @@ def with_text(config_map: Mapping[str, Any], name: str, content: bytes, *, what:
     return changed
 
 
-def _data(holder: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(holder.get("data") or {})
+def public_parts(secret: Mapping[str, Any], anchors: str, chain: str, *, place: str) -> PublicParts:
+    """Returns the public parts of a Secret; its issuer key is neither decoded nor kept.
+
+    Args:
+        secret: the object.
+        anchors: the trust anchors' key.
+        chain: the issuer chain's key.
+        place: names the Secret in errors.
+
+    Raises:
+        StoreError: a part is missing, is larger than 1 MiB, or is not what an API server writes.
+    """
+    data = data_of(secret)
+    if missing := [name for name in (anchors, chain) if name not in data]:
+        raise StoreError(f"Secret {place} has no {' and no '.join(missing)}")
+    return PublicParts(_public(data, anchors, place), _public(data, chain, place))
+
+
+def _public(data: Mapping[str, Any], name: str, place: str) -> bytes:
+    try:
+        content = b64decode(data[name], validate=True)
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"Secret {place}: {name}: the value is not base64") from error
+    if len(content) > LIMIT:
+        raise StoreError(f"Secret {place}: {name}: larger than {LIMIT} bytes")
+    return content
 
 
 def _decoded(value: object, place: str) -> bytes:
@@ -226,13 +223,3 @@ def _decoded(value: object, place: str) -> bytes:
     except ValueError:
         # Not from its cause: nothing of a secret's value belongs into a traceback.
         raise StoreError(f"failed to get trust bundle secret: {place}: the value is not base64") from None
-
-
-def _text(content: bytes, what: str) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise StoreError(
-            f"failed to update trust bundle configmap: {what} hold bytes that are no UTF-8, which a ConfigMap cannot "
-            "carry: remove the comments from the PEM text"
-        ) from error

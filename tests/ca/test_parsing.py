@@ -14,7 +14,7 @@ from sentry_trio.ca.jwk import read_jwks
 from sentry_trio.ca.keys import read_private_key, write_private_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.client import RequestFailedError, _checked
-from sentry_trio.errors import BundlePart, InvalidBundleError, InvalidCSRError, SentryError
+from sentry_trio.errors import InvalidBundleError, InvalidCSRError, Part, SentryError
 from sentry_trio.proto.sentry_pb2 import SignCertificateResponse
 from testkit.ca.making import NOW, csr_pem, new_key
 
@@ -48,7 +48,7 @@ def test_a_certificate_that_its_parser_fails_on_is_refused(monkeypatch: pytest.M
         "failed to verify CA bundle: failed to decode trust anchors: certificate 1 of the trust anchors cannot be "
         "read here or by Dapr's components: unknown value 23"
     )
-    assert caught.value.parts == (BundlePart.ANCHORS,)
+    assert caught.value.parts == (Part.ANCHORS,)
 
 
 def test_a_bundle_whose_parts_fail_only_when_they_are_compared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_a_bundle_whose_parts_fail_only_when_they_are_compared_is_refused(monkey
     with pytest.raises(InvalidBundleError) as caught:
         verify(StoredBundle(ANCHORS, ANCHORS, KEY), NOW)
     assert str(caught.value) == "failed to verify CA bundle: no such curve"
-    assert caught.value.parts == (BundlePart.ANCHORS,)
+    assert caught.value.parts == (Part.ANCHORS,)
 
 
 def test_an_answer_whose_certificate_its_library_fails_on_is_refused() -> None:

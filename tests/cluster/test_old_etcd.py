@@ -8,12 +8,14 @@ import pytest
 
 from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError
 from sentry_trio.stores.configuration_object import read_configuration_object
+from sentry_trio.stores.parts import bundle_parts
 from testkit.cluster import binaries
 from testkit.cluster.cluster import Cluster, running
 from testkit.cluster.faults import faulty
 from testkit.cluster.installing import install
 from testkit.crashing import NEW, OLD
 from testkit.go_modules import UnavailableError
+from testkit.stores import publish
 
 from .test_secret import beside, parts_of, store_over
 
@@ -51,9 +53,9 @@ async def test_watches_last_and_changes_are_seen_at_once(old_cluster: Cluster, t
     await old_cluster.create_service_account(namespace, "another")
     async with faulty(old_cluster) as faults, installation.session(url=faults.url) as session:
         store = store_over(session, installation)
-        await store.publish(OLD)
+        await publish(store, OLD)
 
-        async with beside(partial(store.watch, OLD)) as told:
+        async with beside(partial(store.watch, bundle_parts(OLD))) as told:
             # The fault, which takes 3 s to show: a watch of the same object without a version.
             with pytest.raises(ApiUnavailableError, match=r"504 Timeout: .*Too large resource version"):
                 async with session.watch(

@@ -33,7 +33,7 @@ async def _start(plane: ControlPlane, bundles: list[TrustBundle]) -> None:
     async with open_kubernetes(
         options, environ, metrics=Metrics(), now=wall_clock, conditions=Conditions()
     ) as environment:
-        bundles.append((await environment.ingredients(may_generate=True)).bundle)
+        bundles.append((await environment.run_inputs(may_generate=True)).bundle)
 
 
 def _leaf(bundle: TrustBundle) -> x509.Certificate:

@@ -14,23 +14,22 @@ from sentry_trio.errors import IncompleteBundleError, StoreError
 from sentry_trio.kube.session import Session
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.configuration_object import read_configuration_object, watch_configuration
+from sentry_trio.stores.parts import bundle_parts
 from sentry_trio.stores.secret import SecretStore
-from sentry_trio.stores.secret_content import Keys
 from testkit.cluster.cluster import Cluster
 from testkit.cluster.faults import Fault, faulty
 from testkit.cluster.installing import CLUSTER_ROLE, DAPR_ROLE, ROLE, Installation, eventually, install
 from testkit.crashing import NEW, NEXT, OLD
 from testkit.log_capture import capture_logs
-
-NAMES = ("ca.crt", "issuer.crt", "issuer.key")
+from testkit.stores import NAMES, create, load, publish
 
 
 def parts_of(bundle: StoredBundle) -> dict[str, bytes]:
-    return dict(zip(NAMES, (bundle.anchors, bundle.chain, bundle.key), strict=True))
+    return {NAMES[part]: content for part, content in bundle_parts(bundle).items()}
 
 
 def store_over(session: Session, installation: Installation) -> SecretStore:
-    return SecretStore(session, installation.namespace, Keys())
+    return SecretStore(session, installation.namespace, NAMES)
 
 
 @pytest.fixture
@@ -74,11 +73,11 @@ async def beside(watch: Callable[..., Awaitable[object]]) -> AsyncIterator[Told]
 async def test_an_empty_secret_is_filled_and_published(installation: Installation, store: SecretStore) -> None:
     await installation.write({"jwt.key": b"jwt"})
     await installation.edit("configmaps", data={"jwks.json": "{}"})
-    assert await store.load() is None
-    assert await store.create(NEW) == NEW
-    assert await store.publish(NEW)
-    assert not await store.publish(NEW)
-    assert await store.load() == NEW
+    assert await load(store) is None
+    assert await create(store, NEW) == NEW
+    assert await publish(store, NEW)
+    assert not await publish(store, NEW)
+    assert await load(store) == NEW
     assert await installation.parts() == parts_of(NEW) | {"jwt.key": b"jwt"}
     assert (await installation.get("configmaps"))["data"] == {"jwks.json": "{}", "ca.crt": NEW.anchors.decode()}
     assert (await installation.get("secrets"))["metadata"]["labels"] == {"app": "dapr-sentry"}
@@ -91,7 +90,7 @@ async def test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle(
         results: list[StoredBundle] = []
 
         async def start(bundle: StoredBundle, results: list[StoredBundle] = results) -> None:
-            results.append(await store.create(bundle))
+            results.append(await create(store, bundle))
 
         async with trio.open_nursery() as nursery:
             for bundle in (OLD, NEW, NEXT):
@@ -104,7 +103,7 @@ async def test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle(
 async def test_a_part_of_a_set_is_an_error(installation: Installation, store: SecretStore) -> None:
     await installation.write({"ca.crt": b"anchors"})
     with pytest.raises(IncompleteBundleError, match=r"lacks issuer\.crt and issuer\.key while ca\.crt is there; put"):
-        await store.create(NEW)
+        await create(store, NEW)
     assert await installation.parts() == {"ca.crt": b"anchors"}
 
 
@@ -114,7 +113,7 @@ async def test_a_missing_object_is_told_with_its_remedy(
 ) -> None:
     await installation.delete(f"{kind.lower()}s")
     with pytest.raises(StoreError, match=f"there is no {kind} .*: install the chart.* or run 'kubectl create "):
-        await store.create(NEW)
+        await create(store, NEW)
 
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
@@ -126,7 +125,7 @@ async def test_the_error_for_an_immutable_object_has_its_remedy(
     await installation.edit(f"{kind.lower()}s", immutable=True)
     place = f"{installation.namespace}/dapr-trust-bundle"
     with pytest.raises(StoreError) as caught:
-        await (store.create(NEW) if kind == "Secret" else store.publish(NEW))
+        await (create(store, NEW) if kind == "Secret" else publish(store, NEW))
     text = str(caught.value)
     assert text.startswith(f"failed to update trust bundle {kind.lower()}: {kind} {place} is immutable: ")
     assert f"'kubectl delete {kind.lower()} dapr-trust-bundle --namespace {installation.namespace}'" in text
@@ -138,14 +137,14 @@ async def test_a_missing_right_is_told(installation: Installation) -> None:
         with pytest.raises(
             StoreError, match=r"^failed to get trust bundle secret: GET .* 403 Forbidden: .* cannot get "
         ):
-            await store_over(session, installation).load()
+            await load(store_over(session, installation))
 
 
 @pytest.mark.parametrize("fault", [Fault(status=503), Fault(cut_after=1)], ids=["not done", "done"])
 async def test_a_write_whose_answer_was_lost_is_made_once(installation: Installation, fault: Fault) -> None:
     async with faulty(installation.cluster) as faults, installation.session(url=faults.url) as session:
         faults.set(fault, "PUT .*/secrets/", times=1)
-        assert await store_over(session, installation).create(NEW) == NEW
+        assert await create(store_over(session, installation), NEW) == NEW
         assert not faults._rules[0].left
     assert await installation.parts() == parts_of(NEW)
 
@@ -155,11 +154,11 @@ async def test_a_write_whose_answer_was_lost_is_made_once(installation: Installa
 
 async def test_a_change_is_told_within_a_second_or_two(installation: Installation, store: SecretStore) -> None:
     await installation.write(parts_of(OLD))
-    await store.publish(OLD)
-    async with beside(partial(store.watch, OLD)) as told:
+    await publish(store, OLD)
+    async with beside(partial(store.watch, bundle_parts(OLD))) as told:
         await installation.edit("secrets", metadata={"labels": {"more": "labels"}})
         await installation.write({"jwt.key": b"jwt"})
-        await store.publish(OLD)
+        await publish(store, OLD)
         await trio.sleep(0.7)  # longer than events are merged for
         assert told.times == 0
         await installation.write(parts_of(NEW))
@@ -171,13 +170,13 @@ async def test_a_change_is_told_within_a_second_or_two(installation: Installatio
 
 async def test_a_foreign_edit_of_the_config_map_is_undone(installation: Installation, store: SecretStore) -> None:
     await installation.write(parts_of(OLD))
-    await store.publish(OLD)
+    await publish(store, OLD)
 
     async def is_undone() -> bool:
         return await installation.published() == OLD.anchors.decode()
 
     with capture_logs() as lines:
-        async with beside(partial(store.watch, OLD)) as told:
+        async with beside(partial(store.watch, bundle_parts(OLD))) as told:
             await installation.edit("configmaps", data={"ca.crt": "foreign"})
             await eventually(is_undone)
             await trio.sleep(0.7)  # longer than events are merged for
@@ -192,7 +191,7 @@ async def test_watches_survive_cuts_and_an_overloaded_api_server(installation: I
     async with (
         faulty(installation.cluster) as faults,
         installation.session(url=faults.url) as session,
-        beside(partial(store_over(session, installation).watch, OLD)) as told,
+        beside(partial(store_over(session, installation).watch, bundle_parts(OLD))) as told,
     ):
         for bundle in (NEW, OLD, NEW):
             faults.cut()
@@ -209,8 +208,8 @@ async def test_watches_survive_cuts_and_an_overloaded_api_server(installation: I
 
 async def test_watches_survive_a_restart_and_a_compaction(installation: Installation, store: SecretStore) -> None:
     await installation.write(parts_of(OLD))
-    await store.publish(OLD)
-    async with beside(partial(store.watch, OLD)) as told:
+    await publish(store, OLD)
+    async with beside(partial(store.watch, bundle_parts(OLD))) as told:
         await installation.cluster.compact_etcd()
         await installation.cluster.restart_api_server()
         await installation.cluster.compact_etcd()
@@ -226,8 +225,8 @@ async def test_with_the_rights_of_daprs_own_chart_there_are_looks(
     await installation.write(parts_of(OLD))
     async with installation.session(role=DAPR_ROLE) as session:
         store = store_over(session, installation)
-        await store.publish(OLD)
-        async with beside(partial(store.watch, OLD)) as told:
+        await publish(store, OLD)
+        async with beside(partial(store.watch, bundle_parts(OLD))) as told:
             await installation.write(parts_of(NEW))
             await told.called()
 

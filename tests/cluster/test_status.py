@@ -17,7 +17,6 @@ from sentry_trio.status.cluster import Cluster as Shown
 from sentry_trio.status.collect import Place, Sources, collect
 from sentry_trio.status.json_report import json_report
 from sentry_trio.status.report import NotShown, Report, Stored
-from sentry_trio.stores.secret_content import Keys
 from testkit.authorities import wall_clock
 from testkit.cluster import manifests
 from testkit.cluster.admin import Manifest
@@ -47,7 +46,7 @@ def pod(name: str, health: int, metrics: int) -> Manifest:
 
 async def look_with(plane: ControlPlane, kubeconfig: Path, *, own_pod: str | None) -> Report:
     async with open_session(kubeconfig=kubeconfig, environ={}, service_account=plane.installation.directory) as session:
-        shown = Shown(session, plane.namespace, Keys(), own_pod=own_pod, timeout=30)
+        shown = Shown(session, plane.namespace, own_pod=own_pod, timeout=30)
         return await collect(Sources(replicas=(), here=HERE, cluster=shown, timeout=30), wall_clock)
 
 

@@ -1,7 +1,7 @@
 """The rotation of JWT signing keys while a run serves, in virtual time, on a store in memory."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -9,14 +9,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.ca.jwt_key import StoredJwtKey
+from sentry_trio.ca.jwt_key import generate_jwt_key
 from sentry_trio.ca.jwt_rotation import LEAD
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.environments.jwt import LOOK, JwtKeeper
-from sentry_trio.errors import InvalidBundleError, StoreError
+from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import parse_options
+from sentry_trio.stores.parts import Changes, Parts
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.log_capture import Line, capture_logs
 
@@ -32,25 +33,33 @@ class Shelf:
     place = "the shelf"
 
     def __init__(self) -> None:
-        self.stored: StoredJwtKey | None = None
+        self.stored: dict[Part, bytes] = {}
         self.trouble: StoreError | None = None
         self.writes: list[float] = []
+        self.before_write: Callable[[], None] = lambda: None
 
-    async def load(self, compose: Callable[[bytes], bytes]) -> StoredJwtKey | None:
-        return self.stored
+    async def read(self, parts: Collection[Part]) -> Parts:
+        return {part: content for part, content in self.stored.items() if part in parts}
 
-    async def create(self, stored: StoredJwtKey) -> StoredJwtKey:
-        self.stored = stored
-        return stored
+    async def read_bundle(self) -> Parts:
+        raise NotImplementedError
 
-    async def replace(self, stored: StoredJwtKey, *, expected: StoredJwtKey) -> bool:
-        self.writes.append(trio.current_time())
-        if self.trouble is not None:
-            raise self.trouble
-        if self.stored != expected:
+    async def replace(self, changes: Changes, *, expected: Changes) -> bool:
+        self.before_write()
+        if self.stored:
+            self.writes.append(trio.current_time())
+            if self.trouble is not None:
+                raise self.trouble
+        if any(self.stored.get(part) != content for part, content in expected.items()):
             return False
-        self.stored = stored
+        self.stored |= {part: content for part, content in changes.items() if content is not None}
         return True
+
+    def locate(self, *parts: Part) -> str:
+        return f"{' and '.join(part.value for part in parts)} on the shelf"
+
+    def sources(self, parts: Collection[Part]) -> tuple[str, ...]:
+        return (self.place,)
 
 
 class Bench:
@@ -73,8 +82,7 @@ class Bench:
 
     @property
     def names(self) -> list[str]:
-        assert self.shelf.stored is not None
-        return [member["kid"] for member in json.loads(self.shelf.stored.jwks)["keys"]]
+        return [member["kid"] for member in json.loads(self.shelf.stored[Part.JWKS])["keys"]]
 
     def counted(self, name: str, **labels: str) -> float:
         told = ",".join(f'{key}="{value}"' for key, value in labels.items())
@@ -157,7 +165,7 @@ async def test_what_somebody_else_changed_is_left_to_who_is_told(autojump_clock:
     bench = Bench("--jwt-key-rotation=240h")
     await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
     opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
-    theirs = bench.shelf.stored = StoredJwtKey(b"theirs", b"theirs")
+    theirs = bench.shelf.stored = {Part.JWT_KEY: b"theirs", Part.JWKS: b"theirs"}
 
     async def changed(*causes: ReloadCause) -> None:
         pytest.fail("nothing was written")
@@ -189,11 +197,41 @@ async def test_a_clock_that_is_set_is_noticed(autojump_clock: MockClock) -> None
 
 async def test_a_key_that_is_gone_or_wrong_names_the_place() -> None:
     bench = Bench()
-    with pytest.raises(StoreError, match=r"the JWT signing key is gone \(the shelf\): none is generated in its place"):
+    with pytest.raises(StoreError, match=r"key is gone \(key and JWKS on the shelf\): none is generated in its place"):
         await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
-    bench.shelf.stored = StoredJwtKey(b"no key", b"no set")
-    with pytest.raises(InvalidBundleError, match=r"key is not PEM encoded: .* \(the shelf\)"):
+    bench.shelf.stored = {Part.JWT_KEY: b"no key", Part.JWKS: b"no set"}
+    with pytest.raises(InvalidBundleError, match=r"key is not PEM encoded: .* \(key and JWKS on the shelf\)"):
         await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
+
+
+async def test_a_key_without_a_set_keeps_its_key() -> None:
+    bench = Bench()
+    mine = generate_jwt_key("ES256", None)
+    bench.shelf.stored = {Part.JWT_KEY: mine.key}
+    for _ in range(2):
+        opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
+        assert opened.stored == bench.shelf.stored == {Part.JWT_KEY: mine.key, Part.JWKS: mine.jwks}
+
+
+async def test_a_set_without_a_key_is_an_error() -> None:
+    bench = Bench()
+    bench.shelf.stored = {Part.JWKS: b"theirs"}
+    with pytest.raises(StoreError, match="put the key back, or remove the JWKS"):
+        await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
+    assert bench.shelf.stored == {Part.JWKS: b"theirs"}
+
+
+async def test_what_another_replica_made_first_is_used(lines: list[Line]) -> None:
+    bench = Bench()
+    theirs = generate_jwt_key("ES256", None)
+
+    def another() -> None:
+        bench.shelf.stored = {Part.JWT_KEY: theirs.key, Part.JWKS: theirs.jwks}
+
+    bench.shelf.before_write = another
+    opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
+    assert opened.stored == {Part.JWT_KEY: theirs.key, Part.JWKS: theirs.jwks}
+    assert any("Another replica was first" in line["event"] for line in lines)
 
 
 async def test_caches_are_told_how_long() -> None:

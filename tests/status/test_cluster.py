@@ -8,12 +8,11 @@ from sentry_trio.status.cluster import Cluster
 from sentry_trio.status.collect import Absent, Place
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError
 from sentry_trio.status.report import HiddenError
-from sentry_trio.stores.secret_content import Keys
 from testkit.kube.pods_api import AWAY, BUNDLE, FORBIDDEN, NOT_FOUND, SECRET_KEY, PodsApi
 
 
 def cluster(api: PodsApi, *, own_pod: str | None = None) -> Cluster:
-    return Cluster(api, "here", Keys(), own_pod=own_pod, timeout=5)
+    return Cluster(api, "here", own_pod=own_pod, timeout=5)
 
 
 async def test_pods_and_their_ports() -> None:

@@ -12,8 +12,7 @@ from sentry_trio.status.cluster import Cluster
 from sentry_trio.status.collect import Absent, Files, Place, Sources, ask_replica, collect, watch
 from sentry_trio.status.http import NotAnsweredError
 from sentry_trio.status.report import Figures, Health, NotShown, Published, Report, Stored
-from sentry_trio.stores.disk import Disk
-from sentry_trio.stores.secret_content import Keys
+from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.ca.making import NOW
 from testkit.kube.pods_api import FORBIDDEN, PodsApi
@@ -125,7 +124,7 @@ def test_files_in_two_places_are_both_named() -> None:
 
 
 def sources_of(api: PodsApi) -> Sources:
-    cluster = Cluster(api, "here", Keys(), own_pod=None, timeout=5)
+    cluster = Cluster(api, "here", own_pod=None, timeout=5)
     return Sources(replicas=(), here=HERE, cluster=cluster)
 
 
@@ -163,7 +162,7 @@ async def test_an_api_server_that_never_answers(autojump_clock: trio.abc.Clock) 
 async def test_files_that_cannot_be_read_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a share whose server is gone: the thread that waits is left behind."""
     gone = threading.Event()
-    monkeypatch.setattr(Disk, "read", lambda *_: gone.wait())
+    monkeypatch.setattr(FileOperations, "read", lambda *_: gone.wait())
     files = Files(tmp_path / "ca.crt", tmp_path / "issuer.crt", asked=True)
     found = await collected(Sources(replicas=(), here=HERE, files=files, timeout=0.1))
     gone.set()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.stores.files import FileStore
+from sentry_trio.stores.directory import DirectoryStore
 from testkit.crashing import NEW, NEXT, OLD, paths
+from testkit.stores import by_part, load, save
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,15 +27,15 @@ async def test_each_crash_leaves_a_whole_set(tmp_path: Path, before: str, old: S
 
     seen = []
     for directory in left:
-        store = FileStore(*paths(directory))
-        found = await store.load()
+        store = DirectoryStore(by_part(paths(directory)))
+        found = await load(store)
         assert found in (old, NEW), directory
-        assert await store.load() == found, "the first load changed the set"
+        assert await load(store) == found, "the first load changed the set"
         seen.append(found)
         files = sorted(path.name for path in directory.rglob("*") if path.is_file())
         assert files == ([] if found is None else ["ca.crt", "issuer.crt", "issuer.key"]), "something was left behind"
-        await store.save(NEXT)
-        assert await store.load() == NEXT
+        await save(store, NEXT)
+        assert await load(store) == NEXT
 
     # Both outcomes occur, and there is one point of no return.
     commit = seen.index(NEW)
@@ -44,6 +45,6 @@ async def test_each_crash_leaves_a_whole_set(tmp_path: Path, before: str, old: S
 
 async def test_a_save_right_after_a_crash_needs_no_load(tmp_path: Path) -> None:
     for directory in crash_everywhere(tmp_path, "old"):
-        store = FileStore(*paths(directory))
-        await store.save(NEXT)
-        assert await store.load() == NEXT
+        store = DirectoryStore(by_part(paths(directory)))
+        await save(store, NEXT)
+        assert await load(store) == NEXT

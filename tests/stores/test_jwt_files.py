@@ -1,157 +1,194 @@
-"""The JWT signing key and its key set in files."""
+"""Signing key of JWTs and its key set in files, beside the trust bundle."""
 
 from pathlib import Path
 
 import pytest
 
-from sentry_trio.ca.jwt_key import StoredJwtKey
-from sentry_trio.errors import StoreError
-from sentry_trio.stores.disk import Disk
-from sentry_trio.stores.jwt_files import JwtFileStore
+from sentry_trio.errors import Part, StoreError
+from sentry_trio.stores.atomic_files import FileOperations
+from sentry_trio.stores.directory import DirectoryStore
+from sentry_trio.stores.file_transaction import PATIENCE
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Parts
+from testkit.crashing import NEW, OLD, ObservedFiles
+from testkit.stores import NAMES, load, save
 
-STORED = StoredJwtKey(b"the key", b"the set")
-
-
-def compose(key: bytes) -> bytes:
-    return b"set of " + key
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> JwtFileStore:
-    return JwtFileStore(tmp_path / "jwt.key", tmp_path / "jwks.json")
+NOTHING = dict.fromkeys(JWT_KEYS)
 
 
-async def test_nothing_is_there(store: JwtFileStore) -> None:
-    assert await store.load(compose) is None
+def pair(key: bytes, jwks: bytes) -> dict[Part, bytes]:
+    return {Part.JWKS: jwks, Part.JWT_KEY: key}
 
 
-async def test_what_is_saved_is_loaded(store: JwtFileStore) -> None:
-    store.key.with_name(".jwt.key.sentry-trio-new").write_text("left by a crash")
-    await store.save(STORED)
-    assert await store.load(compose) == STORED
-    assert store.contents(STORED) == {store.key: b"the key", store.jwks: b"the set"}
-    assert sorted(path.name for path in store.key.parent.iterdir()) == ["jwks.json", "jwt.key"]
-    assert {path.stat().st_mode & 0o777 for path in (store.key, store.jwks)} == {0o600}
+STORED = pair(b"the key", b"the set")
+NEXT = pair(b"the next key", b"the next set")
 
 
-async def test_a_key_without_a_set_keeps_its_key(store: JwtFileStore) -> None:
-    store.key.write_bytes(b"mine")
-    assert await store.load(compose) == StoredJwtKey(b"mine", b"set of mine")
-    assert (store.key.read_bytes(), store.jwks.read_bytes()) == (b"mine", b"set of mine")
+def store_in(
+    directory: Path, operations: FileOperations | None = None, *, patience: float = PATIENCE
+) -> DirectoryStore:
+    paths = {part: directory / name for part, name in NAMES.items()}
+    return DirectoryStore(paths, operations=operations, patience=patience)
 
 
-async def test_a_set_without_a_key_is_an_error(store: JwtFileStore) -> None:
-    store.jwks.write_bytes(b"theirs")
-    with pytest.raises(StoreError, match="put the key back, or remove the JWKS"):
-        await store.load(compose)
-    assert store.jwks.read_bytes() == b"theirs"
-    assert not store.key.exists()
+def put(directory: Path, parts: Parts) -> None:
+    for part, content in parts.items():
+        (directory / NAMES[part]).write_bytes(content)
 
 
-async def test_what_has_just_been_made_is_not_replaced(store: JwtFileStore) -> None:
-    store.key.write_bytes(b"theirs")
-    with pytest.raises(StoreError, match="has just been made by somebody else"):
-        await store.save(STORED)
-    assert store.key.read_bytes() == b"theirs"
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
-async def test_what_cannot_be_read_or_written(store: JwtFileStore) -> None:
-    store.key.mkdir()
+async def test_nothing_is_there(tmp_path: Path) -> None:
+    assert await store_in(tmp_path).read(JWT_KEYS) == {}
+
+
+async def test_what_is_stored_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".jwt.key.sentry-trio-new").write_text("left by a crash")
+    store = store_in(tmp_path)
+    assert await store.replace(STORED, expected=NOTHING)
+    assert await store.read(JWT_KEYS) == STORED
+    assert names_in(tmp_path) == ["jwks.json", "jwt.key"]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+async def test_what_has_just_been_made_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "jwt.key").write_bytes(b"theirs")
+    store = store_in(tmp_path)
+    assert not await store.replace(STORED, expected=NOTHING)
+    assert await store.read(JWT_KEYS) == {Part.JWT_KEY: b"theirs"}
+
+
+async def test_what_cannot_be_read_or_written(tmp_path: Path) -> None:
+    (tmp_path / "jwt.key").mkdir()
     with pytest.raises(StoreError, match=r"error reading JWT signing key: .*jwt.key: is a directory"):
-        await store.load(compose)
-    away = JwtFileStore(store.key.parent / "away" / "jwt.key", store.jwks)
-    with pytest.raises(StoreError, match=r"failed to write file .*away/jwt.key: no such file or directory"):
-        await away.save(STORED)
+        await store_in(tmp_path).read(JWT_KEYS)
+    with pytest.raises(StoreError, match=r"^failed to write file .*away/jwks.json: directory .* does not exist"):
+        await store_in(tmp_path / "away").replace(STORED, expected=NOTHING)
 
 
-NEXT = StoredJwtKey(b"the next key", b"the next set")
+async def test_parts_that_are_not_asked_for_are_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "jwt.key").mkdir()
+    store = store_in(tmp_path)
+    await save(store, OLD)
+    assert await load(store) == OLD
+    (tmp_path / "jwt.key").rmdir()
+    (tmp_path / "issuer.key").unlink()
+    (tmp_path / "issuer.key").mkdir()
+    assert await store.read(JWT_KEYS) == {}
 
 
-async def test_only_what_was_expected_is_replaced(store: JwtFileStore) -> None:
-    await store.save(STORED)
+async def test_only_what_was_expected_is_replaced(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    assert await store.replace(STORED, expected=NOTHING)
     assert await store.replace(NEXT, expected=STORED)
-    assert await store.load(compose) == NEXT
-    assert not await store.replace(StoredJwtKey(b"x", b"y"), expected=STORED)
-    assert await store.load(compose) == NEXT
-    store.key.unlink()
+    assert await store.read(JWT_KEYS) == NEXT
+    assert await store.replace(NEXT, expected=STORED)  # it is there
+    assert not await store.replace(pair(b"x", b"y"), expected=STORED)
+    assert await store.read(JWT_KEYS) == NEXT
+    (tmp_path / "jwt.key").unlink()
     assert not await store.replace(STORED, expected=NEXT)
-    assert not store.key.exists()
-    assert {path.stat().st_mode & 0o777 for path in store.key.parent.iterdir()} == {0o600}
+    assert names_in(tmp_path) == ["jwks.json"]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
-class Stopping(Disk):
+class CrashError(BaseException):
+    pass
+
+
+def crashing(point: int) -> FileOperations:
     """Ends, as a crash does, before the file operation of that number."""
 
-    def __init__(self, last: int) -> None:
-        self.left = last
+    def before(number: int, _name: str, _arguments: object) -> None:
+        if number == point:
+            raise CrashError
 
-    def rename(self, source: Path, target: Path) -> None:
-        self._count()
-        super().rename(source, target)
-
-    def sync(self, descriptor: int) -> None:
-        self._count()
-        super().sync(descriptor)
-
-    def create(self, path: Path) -> int:
-        self._count()
-        return super().create(path)
-
-    def _count(self) -> None:
-        if not self.left:
-            raise KeyboardInterrupt
-        self.left -= 1
+    return ObservedFiles(before)
 
 
-@pytest.mark.parametrize("last", range(7))
-async def test_the_key_set_is_written_first(store: JwtFileStore, last: int) -> None:
-    """Whatever a crash leaves undone, the set knows the keys that sign."""
-    await store.save(STORED)
-    torn = JwtFileStore(store.key, store.jwks, disk=Stopping(last))
-    if last < 6:
-        with pytest.raises(KeyboardInterrupt):
-            await torn.replace(NEXT, expected=STORED)
-    else:
-        assert await torn.replace(NEXT, expected=STORED)
-    expected = {0: STORED, 1: STORED, 2: STORED, 6: NEXT}.get(last, StoredJwtKey(STORED.key, NEXT.jwks))
-    assert await store.load(compose) == expected
-    assert await store.replace(NEXT, expected=expected)
-    assert await store.load(compose) == NEXT
+@pytest.mark.parametrize(
+    "changes",
+    [
+        NEXT,
+        {Part.JWKS: b"the next set"},
+        {Part.JWKS: None, Part.JWT_KEY: None},
+        {Part.JWT_KEY: None, Part.JWKS: b"the next set", Part.CHAIN: NEW.chain},
+    ],
+    ids=["both", "set", "removed", "some of all"],
+)
+async def test_each_crash_leaves_the_old_parts_or_the_new_ones(
+    tmp_path: Path, changes: dict[Part, bytes | None]
+) -> None:
+    old = {**STORED, Part.ANCHORS: OLD.anchors, Part.CHAIN: OLD.chain, Part.KEY: OLD.key}
+    new = {part: content for part, content in {**old, **changes}.items() if content is not None}
+    seen = []
+    for point in range(100):
+        directory = tmp_path / str(point)
+        directory.mkdir()
+        put(directory, old)
+        try:
+            await store_in(directory, crashing(point)).replace(changes, expected=old)
+        except CrashError:
+            # The options of the next process may name no JWTs.
+            await store_in(directory).read(BUNDLE)
+            seen.append(await store_in(directory).read(list(Part)))
+            assert names_in(directory) == sorted(NAMES[part] for part in seen[-1])
+        else:
+            break
+    commit = seen.index(new)
+    assert seen == [old] * commit + [new] * (len(seen) - commit)
+    assert 0 < commit < len(seen) - 1
+    assert await store_in(directory).read(list(Part)) == new
 
 
-async def test_only_what_differs_is_written(store: JwtFileStore) -> None:
-    await store.save(STORED)
-    before = store.key.stat().st_mtime_ns, store.key.stat().st_ino
-    assert await store.replace(StoredJwtKey(STORED.key, b"another set"), expected=STORED)
-    assert (store.key.stat().st_mtime_ns, store.key.stat().st_ino) == before
-    assert store.jwks.read_bytes() == b"another set"
+async def test_the_key_set_is_replaced_first(tmp_path: Path) -> None:
+    """Programs that read it know no journal, and must know a key before it signs."""
+    order = []
+
+    def before(_number: int, name: str, arguments: tuple[Path, ...]) -> None:
+        if name == "rename":
+            order.append(arguments[1].name)
+
+    assert await store_in(tmp_path, ObservedFiles(before)).replace(STORED, expected=NOTHING)
+    assert order == [".issuer.key.sentry-trio-commit", "jwks.json", "jwt.key"]
 
 
-async def test_what_cannot_be_replaced(store: JwtFileStore, tmp_path: Path) -> None:
-    await store.save(STORED)
-    with Disk().lock(tmp_path, patience=0):
-        impatient = JwtFileStore(store.key, store.jwks, patience=0)
-        with pytest.raises(StoreError, match="another process is writing to"):
-            await impatient.replace(NEXT, expected=STORED)
-    store.jwks.rename(tmp_path / "elsewhere")
-    store.jwks.symlink_to(tmp_path / "elsewhere")
+async def test_only_what_differs_is_written(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    assert await store.replace(STORED, expected=NOTHING)
+    key = tmp_path / "jwt.key"
+    before = key.stat().st_mtime_ns, key.stat().st_ino
+    assert await store.replace(pair(b"the key", b"another set"), expected=STORED)
+    assert (key.stat().st_mtime_ns, key.stat().st_ino) == before
+    assert (tmp_path / "jwks.json").read_bytes() == b"another set"
+
+
+async def test_what_cannot_be_replaced(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    assert await store.replace(STORED, expected=NOTHING)
+    with FileOperations().lock(tmp_path, patience=0), pytest.raises(StoreError, match="another process is writing to"):
+        await store_in(tmp_path, patience=0).replace(NEXT, expected=STORED)
+    (tmp_path / "jwks.json").rename(tmp_path / "elsewhere")
+    (tmp_path / "jwks.json").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="it is a symbolic link, whose owner would put the old content back"):
         await store.replace(NEXT, expected=STORED)
-    assert await store.load(compose) == STORED
+    assert await store.read(JWT_KEYS) == STORED
 
 
 @pytest.mark.parametrize("turns", [2, 100])
 async def test_a_pair_that_is_being_swapped(tmp_path: Path, turns: int) -> None:
-    class Restless(Disk):
+    class Restless(FileOperations):
         reads = 0
 
-        def read(self, path: Path) -> bytes:
+        def read(self, path: Path) -> bytes | None:
+            if path.name.startswith("."):
+                return None
             Restless.reads += 1
             return b"%d" % min(Restless.reads, turns)
 
-    store = JwtFileStore(tmp_path / "a", tmp_path / "b", disk=Restless())
+    store = store_in(tmp_path, Restless())
     if turns == 2:
-        assert await store.load(compose) == StoredJwtKey(b"2", b"2")
+        assert await store.read(JWT_KEYS) == pair(b"2", b"2")
     else:
-        with pytest.raises(StoreError, match="keeps changing"):
-            await store.load(compose)
+        with pytest.raises(StoreError, match="the JWT signing key keeps changing"):
+            await store.read(JWT_KEYS)

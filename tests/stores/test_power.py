@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 
 from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.stores.disk import Disk
-from sentry_trio.stores.exchange import Exchange
-from testkit.crashing import NEW, NEXT, OLD, ObservedDisk, paths
+from testkit.crashing import NEW, NEXT, OLD, ObservedFiles, paths, read, transaction, write
 
 
 @dataclass
@@ -83,7 +81,7 @@ def states_after_cuts(directory: Path, sets: list[StoredBundle | None]) -> Itera
     """
     first, *others = sets
     if first is not None:
-        Exchange(*paths(directory), Disk()).write(first)
+        write(transaction(paths(directory)), first)
     start = {path: Inode(path.read_bytes(), path.read_bytes()) for path in paths(directory) if path.exists()}
     medium = Medium(names=start, cached=dict(start))
     states: set[State] = set()
@@ -95,7 +93,7 @@ def states_after_cuts(directory: Path, sets: list[StoredBundle | None]) -> Itera
     for number, bundle in enumerate(others):
         assert bundle is not None
         states.clear()
-        Exchange(*paths(directory), ObservedDisk(after=record)).write(bundle)
+        write(transaction(paths(directory), ObservedFiles(after=record)), bundle)
         yield from ((number, state) for state in states)
 
 
@@ -107,11 +105,11 @@ def test_every_power_cut_leaves_a_whole_set(tmp_path: Path, sets: list[StoredBun
     for count, (number, state) in enumerate(states_after_cuts(saved, sets)):
         here = tmp_path / str(count)
         here.mkdir()
-        exchange = Exchange(*paths(here), Disk())
+        files = transaction(paths(here))
         for path, content in state:
             (here / path.relative_to(saved)).write_bytes(content)
-        found = exchange.read()
+        found = read(files)
         assert found in sets[number : number + 2], state
-        assert exchange.read() == found
+        assert read(files) == found
         outcomes.add((number, found))
     assert outcomes == {(number, found) for number in (0, 1) for found in sets[number : number + 2]}

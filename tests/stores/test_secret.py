@@ -16,27 +16,33 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.conditions import Conditions
+from sentry_trio.environments import causes_of
 from sentry_trio.errors import (
     ApiRefusedError,
     ApiUnavailableError,
     IncompleteBundleError,
     InvalidOptionsError,
+    Part,
     StoreError,
 )
-from sentry_trio.reload import ReloadCause
+from sentry_trio.stores.parts import bundle_parts
 from sentry_trio.stores.secret import SecretStore
-from sentry_trio.stores.secret_content import Keys
+from sentry_trio.stores.secret_content import Names, names_of_paths
 from testkit.crashing import NEW, NEXT, OLD
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused, unavailable
 from testkit.log_capture import Line, capture_logs
+from testkit.stores import NAMES, create, load, publish
 
-KEYS = Keys()
 PLACE = f"{NAMESPACE}/dapr-trust-bundle"
 PARTS = {"ca.crt": OLD.anchors, "issuer.crt": OLD.chain, "issuer.key": OLD.key}
 
 
-def store_of(api: FakeApi, keys: Keys = KEYS, conditions: Conditions | None = None) -> SecretStore:
-    return SecretStore(api, NAMESPACE, keys, conditions=conditions)
+def store_of(api: FakeApi, names: Names = NAMES, conditions: Conditions | None = None) -> SecretStore:
+    return SecretStore(api, NAMESPACE, names, conditions=conditions)
+
+
+def named(anchors: str, chain: str, key: str) -> Names:
+    return {**NAMES, Part.ANCHORS: anchors, Part.CHAIN: chain, Part.KEY: key}
 
 
 def encoded(parts: dict[str, bytes]) -> dict[str, str]:
@@ -81,22 +87,33 @@ def warnings_in(lines: list[Line]) -> list[str]:
 
 
 def test_keys_are_the_base_names_of_the_paths() -> None:
-    assert Keys.of_paths(Path("/a/root.pem"), Path("/b/chain.pem"), Path("key.pem")) == Keys(
-        "root.pem", "chain.pem", "key.pem"
-    )
+    paths = {part: Path("/a") / name for part, name in NAMES.items()} | {Part.ANCHORS: Path("root.pem")}
+    assert names_of_paths(paths, with_jwt=True) == NAMES | {Part.ANCHORS: "root.pem"}
 
 
 def test_keys_must_differ() -> None:
+    paths = {part: Path(name) for part, name in NAMES.items()}
     with pytest.raises(InvalidOptionsError, match=r"must differ, got tls\.pem, issuer\.crt, tls\.pem"):
-        Keys.of_paths(Path("/a/tls.pem"), Path("issuer.crt"), Path("/b/tls.pem"))
+        names_of_paths(paths | {Part.ANCHORS: Path("/a/tls.pem"), Part.KEY: Path("/b/tls.pem")}, with_jwt=False)
+
+
+@pytest.mark.parametrize(("key", "jwks"), [("a", "a"), ("issuer.key", "jwks.json"), ("jwt.key", "ca.crt")])
+def test_keys_of_jwts_must_differ_if_there_are_jwts(key: str, jwks: str) -> None:
+    paths = {part: Path(name) for part, name in NAMES.items()} | {Part.JWT_KEY: Path(key), Part.JWKS: Path(jwks)}
+    with pytest.raises(
+        InvalidOptionsError,
+        match=rf"must differ from each other and from ca\.crt, issuer\.crt, issuer\.key, got {key}, {jwks}$",
+    ):
+        names_of_paths(paths, with_jwt=True)
+    assert names_of_paths(paths, with_jwt=False)[Part.JWKS] == jwks
 
 
 async def test_other_keys_are_used_when_asked_for() -> None:
     api = installed()
-    store = store_of(api, Keys("root", "chain", "key"))
-    await store.create(NEW)
+    store = store_of(api, named("root", "chain", "key"))
+    await create(store, NEW)
     assert held(api) == {"root": NEW.anchors, "chain": NEW.chain, "key": NEW.key}
-    await store.publish(NEW)
+    await publish(store, NEW)
     assert api.objects[CONFIG_MAP]["data"] == {"root": NEW.anchors.decode()}
 
 
@@ -107,23 +124,23 @@ async def test_other_keys_are_used_when_asked_for() -> None:
 async def test_a_secret_without_any_of_the_three_keys_is_none(data: dict[str, str] | None) -> None:
     api = installed()
     api.edit(SECRET, data=data)
-    assert await store_of(api).load() is None
+    assert await load(store_of(api)) is None
 
 
 async def test_a_set_is_loaded_as_it_stands_whatever_the_config_map_says() -> None:
     api = installed()
     write(api, OLD)
-    assert await store_of(api).load() == OLD
+    assert await load(store_of(api)) == OLD
     api.edit(CONFIG_MAP, data={"ca.crt": "other"})
-    assert await store_of(api).load() == OLD
+    assert await load(store_of(api)) == OLD
     api.remove(CONFIG_MAP)
-    assert await store_of(api).load() == OLD
+    assert await load(store_of(api)) == OLD
 
 
 async def test_empty_values_are_present() -> None:
     api = installed()
     write(api, StoredBundle(b"", b"", b""))
-    assert await store_of(api).load() == StoredBundle(b"", b"", b"")
+    assert await load(store_of(api)) == StoredBundle(b"", b"", b"")
 
 
 PARTIAL = [some for size in (1, 2) for some in itertools.combinations(PARTS, size)]
@@ -137,8 +154,8 @@ async def test_a_part_of_a_set_is_an_error_and_is_left_alone(present: tuple[str,
     before = api.objects[SECRET]
     store = store_of(api)
     operations: dict[str, Callable[[], Awaitable[object]]] = {
-        "load": store.load,
-        "create": partial(store.create, NEW),
+        "load": partial(load, store),
+        "create": partial(create, store, NEW),
     }
     with pytest.raises(IncompleteBundleError) as caught:
         await operations[operation]()
@@ -165,7 +182,7 @@ async def test_a_missing_object_is_an_error_with_its_remedy_and_nothing_is_writt
     api.remove(path)
     before = dict(api.objects)
     with pytest.raises(StoreError) as caught:
-        await store_of(api).create(NEW)
+        await create(store_of(api), NEW)
     assert str(caught.value) == (
         f"failed to get trust bundle {kind.lower()}: there is no {kind} {PLACE}: install the chart, which creates it "
         f"empty, or run 'kubectl create {command} dapr-trust-bundle --namespace {NAMESPACE}'"
@@ -200,9 +217,9 @@ async def test_a_missing_right_is_told_at_once(verb: str, part: str, operation: 
     api.faults.append(Fault(verb, part, refused(403, "Forbidden")))
     store = store_of(api)
     operations: dict[str, Callable[[], Awaitable[object]]] = {
-        "load": store.load,
-        "create": partial(store.create, NEW),
-        "publish": partial(store.publish, NEW),
+        "load": partial(load, store),
+        "create": partial(create, store, NEW),
+        "publish": partial(publish, store, NEW),
     }
     with pytest.raises(StoreError) as caught:
         await operations[operation]()
@@ -213,7 +230,7 @@ async def test_other_refusals_name_the_object() -> None:
     api = installed()
     api.faults.append(Fault("replace", "secrets", refused(422, "Invalid")))
     with pytest.raises(StoreError, match=r"^failed to update trust bundle secret: Secret dapr-system/.*: 422 Invalid$"):
-        await store_of(api).create(NEW)
+        await create(store_of(api), NEW)
 
 
 @pytest.mark.parametrize("value", ["!", "a", 3, None])
@@ -221,7 +238,7 @@ async def test_what_is_not_base64_is_told_without_its_value(value: object) -> No
     api = installed()
     api.edit(SECRET, data=encoded(PARTS) | {"issuer.key": value})
     with pytest.raises(StoreError, match=r"dapr-trust-bundle: issuer\.key: the value is not base64$") as caught:
-        await store_of(api).load()
+        await load(store_of(api))
     assert caught.value.__suppress_context__
 
 
@@ -245,7 +262,10 @@ async def test_nothing_is_generated_beside_other_certificates_and_keys(name: str
     api.edit(SECRET, data=encoded(parts))
     before = dict(api.objects)
     store = store_of(api)
-    operations: dict[str, Callable[[], Awaitable[object]]] = {"load": store.load, "create": partial(store.create, NEW)}
+    operations: dict[str, Callable[[], Awaitable[object]]] = {
+        "load": partial(load, store),
+        "create": partial(create, store, NEW),
+    }
     with pytest.raises(StoreError) as caught:
         await operations[operation]()
     said = str(caught.value)
@@ -259,13 +279,13 @@ async def test_the_error_for_a_secret_of_cert_manager_names_the_flags() -> None:
     api = installed()
     api.edit(SECRET, data=encoded({"ca.crt": b"anchors", "tls.crt": b"chain", "tls.key": b"key"}))
     with pytest.raises(IncompleteBundleError) as caught:
-        await store_of(api).load()
+        await load(store_of(api))
     assert str(caught.value) == (
         f"incomplete trust bundle: Secret {PLACE} lacks issuer.crt and issuer.key while ca.crt is there; it has "
         "tls.crt, tls.key, as cert-manager writes them: use these with --issuer-certificate-filename=tls.crt and "
         "--issuer-key-filename=tls.key (in the chart global.issuerFilenames.cert and .key)"
     )
-    assert await store_of(api, Keys("ca.crt", "tls.crt", "tls.key")).load() == StoredBundle(
+    assert await load(store_of(api, named("ca.crt", "tls.crt", "tls.key"))) == StoredBundle(
         b"anchors", b"chain", b"key"
     )
 
@@ -273,9 +293,9 @@ async def test_the_error_for_a_secret_of_cert_manager_names_the_flags() -> None:
 async def test_the_keys_of_jwts_are_nothing_foreign() -> None:
     api = installed()
     api.edit(SECRET, data=encoded({"jwt.pem": b"-----BEGIN PRIVATE KEY-----\n"}))
-    assert await SecretStore(api, NAMESPACE, KEYS, beside=("jwt.pem", "jwks.json")).load() is None
+    assert await load(store_of(api, {**NAMES, Part.JWT_KEY: "jwt.pem"})) is None
     with pytest.raises(StoreError, match=r"has jwt\.pem"):
-        await store_of(api).load()
+        await load(store_of(api))
 
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
@@ -287,7 +307,7 @@ async def test_the_error_for_an_immutable_object_has_its_remedy(kind: str) -> No
     error = refused(422, "Invalid: data: Forbidden: field is immutable when `immutable` is set")
     api.faults.append(Fault("replace", f"{kind.lower()}s", error))
     with pytest.raises(StoreError) as caught:
-        await (store_of(api).create(NEW) if kind == "Secret" else store_of(api).publish(NEW))
+        await (create(store_of(api), NEW) if kind == "Secret" else publish(store_of(api), NEW))
     save = "save its values, " if kind == "Secret" else ""
     assert f"{kind} {PLACE} is immutable: {save}delete it with 'kubectl delete {kind.lower()} " in str(caught.value)
 
@@ -298,7 +318,7 @@ async def test_the_error_for_an_immutable_object_has_its_remedy(kind: str) -> No
 async def test_failures_that_pass_are_waited_for(autojump_clock: MockClock) -> None:
     api = filled()
     api.faults.append(Fault("get", "secrets", unavailable(), left=5))
-    assert await store_of(api).load() == OLD
+    assert await load(store_of(api)) == OLD
     times = [time for _, _, time in api.requests]
     pauses = [after - before for before, after in itertools.pairwise(times)]
     assert [0.05 * 2**n <= pause <= 0.1 * 2**n for n, pause in enumerate(pauses)] == [True] * 5
@@ -309,7 +329,7 @@ async def test_patience_ends(autojump_clock: MockClock) -> None:
     api.down = True
     started = trio.current_time()
     with pytest.raises(ApiUnavailableError, match=r"^failed to get trust bundle secret: connection refused$"):
-        await store_of(api).load()
+        await load(store_of(api))
     assert 24 <= trio.current_time() - started <= 30
 
 
@@ -317,7 +337,7 @@ async def test_what_the_server_asks_to_wait_for_is_waited_for(autojump_clock: Mo
     api = filled()
     api.faults.append(Fault("get", "secrets", ApiUnavailableError("429", retry_after=7)))
     started = trio.current_time()
-    assert await store_of(api).load() == OLD
+    assert await load(store_of(api)) == OLD
     assert trio.current_time() - started == pytest.approx(7)
 
 
@@ -327,7 +347,7 @@ async def test_what_the_server_asks_to_wait_for_is_waited_for(autojump_clock: Mo
 async def test_an_empty_secret_is_filled_and_all_else_stays() -> None:
     api = installed()
     api.edit(SECRET, data={"jwt.key": "aGk=", "jwks.json": "e30="}, metadata={"labels": {"app": "dapr-sentry"}})
-    assert await store_of(api).create(NEW) == NEW
+    assert await create(store_of(api), NEW) == NEW
     assert held(api) == parts_of(NEW) | {"jwt.key": b"hi", "jwks.json": b"{}"}
     assert api.objects[SECRET]["metadata"]["labels"] == {"app": "dapr-sentry"}
     assert api.objects[SECRET]["type"] == "Opaque"
@@ -336,7 +356,7 @@ async def test_an_empty_secret_is_filled_and_all_else_stays() -> None:
 
 async def test_what_is_there_is_adopted() -> None:
     api = filled()
-    assert await store_of(api).create(NEW) == OLD
+    assert await create(store_of(api), NEW) == OLD
     assert api.count("replace") == 0
 
 
@@ -346,7 +366,7 @@ async def test_anchors_whose_key_is_lost_are_given_up_with_a_warning(
 ) -> None:
     api = installed()
     api.edit(CONFIG_MAP, data=data)
-    assert await store_of(api).create(NEW) == NEW
+    assert await create(store_of(api), NEW) == NEW
     expected = 1 if data and data["ca.crt"] else 0
     assert [text.startswith(f"Secret {PLACE} was empty although") for text in warnings_in(lines)] == [True] * expected
 
@@ -360,7 +380,7 @@ async def test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle(
     results: list[StoredBundle] = []
 
     async def start(bundle: StoredBundle) -> None:
-        results.append(await store_of(api).create(bundle))
+        results.append(await create(store_of(api), bundle))
 
     async with trio.open_nursery() as nursery:
         for bundle in bundles:
@@ -385,7 +405,7 @@ async def test_a_conflict_is_read_again(autojump_clock: MockClock, foreign: Stor
             write(api, foreign) if foreign else api.edit(SECRET, metadata={"labels": {"a": "b"}})
 
     api.before = meddle
-    assert await store_of(api).create(NEW) == (foreign or NEW)
+    assert await create(store_of(api), NEW) == (foreign or NEW)
     assert held(api) == parts_of(foreign or NEW)
 
 
@@ -393,7 +413,7 @@ async def test_a_conflict_is_read_again(autojump_clock: MockClock, foreign: Stor
 async def test_a_write_whose_answer_was_lost_is_read_before_another(autojump_clock: MockClock, after: bool) -> None:
     api = installed()
     api.faults.append(Fault("replace", "secrets", unavailable(), after=after))
-    assert await store_of(api).create(NEW) == NEW
+    assert await create(store_of(api), NEW) == NEW
     verbs = [verb for verb, path, _ in api.requests if path == SECRET]
     assert verbs == ["get", "replace", "get", *["replace"] * (not after)]
     assert held(api) == parts_of(NEW)
@@ -413,7 +433,7 @@ async def test_a_write_that_lands_late_wins_over_its_own_retry(autojump_clock: M
         return await replace(path, body)
 
     api.replace = delayed  # type: ignore[method-assign]
-    assert await store_of(api).create(NEW) == NEW
+    assert await create(store_of(api), NEW) == NEW
     assert held(api) == parts_of(NEW)
 
 
@@ -423,17 +443,17 @@ async def test_endless_conflicts_are_given_up(autojump_clock: MockClock) -> None
     with pytest.raises(
         ApiUnavailableError, match=r"^failed to update trust bundle secret: 409 Conflict: .*kubectl get secret dapr"
     ):
-        await store_of(api).create(NEW)
+        await create(store_of(api), NEW)
 
 
 @pytest.mark.parametrize("request_number", range(3))
 async def test_cancelled_anywhere_it_has_written_all_or_nothing(autojump_clock: MockClock, request_number: int) -> None:
     api = installed(pause=1)
     with trio.move_on_after(request_number + 0.5):
-        await store_of(api).create(NEW)
+        await create(store_of(api), NEW)
     assert held(api) in ({}, parts_of(NEW))
     api.pause = 0
-    assert await store_of(api).create(NEW) == NEW
+    assert await create(store_of(api), NEW) == NEW
 
 
 # --- publishing
@@ -444,7 +464,7 @@ async def test_a_config_map_that_differs_is_repaired(data: dict[str, str] | None
     api = filled(OLD)
     api.edit(CONFIG_MAP, data=data and data | {"jwks.json": "{}"})
     secret = api.objects[SECRET]
-    assert await store_of(api).publish(OLD)
+    assert await publish(store_of(api), OLD)
     assert published(api) == "old anchors\n"
     assert (api.objects[CONFIG_MAP]["data"] or {}).get("jwks.json") == ("{}" if data else None)
     assert api.objects[SECRET] is secret
@@ -453,20 +473,20 @@ async def test_a_config_map_that_differs_is_repaired(data: dict[str, str] | None
 async def test_anchors_among_the_binary_data_are_moved() -> None:
     api = filled(OLD)
     api.edit(CONFIG_MAP, data=None, binaryData={"ca.crt": "aGk=", "other": "aGk="})
-    assert await store_of(api).publish(OLD)
+    assert await publish(store_of(api), OLD)
     assert published(api) == "old anchors\n"
     assert api.objects[CONFIG_MAP]["binaryData"] == {"other": "aGk="}
 
 
 async def test_what_is_published_already_is_left_alone() -> None:
     api = filled(OLD)
-    assert not await store_of(api).publish(OLD)
+    assert not await publish(store_of(api), OLD)
     assert api.count("replace") == 0
 
 
 async def test_nothing_is_published_that_the_secret_no_longer_holds() -> None:
     api = filled(NEW)
-    assert not await store_of(api).publish(OLD)
+    assert not await publish(store_of(api), OLD)
     assert published(api) == NEW.anchors.decode()
 
 
@@ -485,7 +505,7 @@ async def test_a_publication_never_undoes_a_later_one(autojump_clock: MockClock)
                 api.edit(CONFIG_MAP, data={"ca.crt": NEW.anchors.decode()})
 
         api.before = meddle
-        assert not await store_of(api).publish(OLD)
+        assert not await publish(store_of(api), OLD)
         assert published(api) == NEW.anchors.decode()
         assert number >= moment
 
@@ -495,7 +515,7 @@ async def test_anchors_that_a_config_map_cannot_carry_are_told() -> None:
     api = installed()
     write(api, odd)
     with pytest.raises(StoreError, match="hold bytes that are no UTF-8"):
-        await store_of(api).publish(odd)
+        await publish(store_of(api), odd)
 
 
 # --- watching
@@ -510,9 +530,9 @@ class Watcher:
         self.causes: list[str] = []
         self.failures = 0
 
-    async def changed(self, *causes: ReloadCause) -> None:
+    async def changed(self, parts: frozenset[Part]) -> None:
         self.calls.append(trio.current_time())
-        self.causes += map(str, causes)
+        self.causes += map(str, causes_of(parts, store_of(self.api)))
         if self.failures:
             self.failures -= 1
             raise unavailable()
@@ -525,7 +545,9 @@ async def watching(
     watcher = Watcher(api)
     watcher.failures = failures
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(store_of(api, conditions=conditions).watch, accepted, watcher.changed))
+        await nursery.start(
+            partial(store_of(api, conditions=conditions).watch, bundle_parts(accepted), watcher.changed)
+        )
         yield watcher
         nursery.cancel_scope.cancel()
 
@@ -548,7 +570,7 @@ async def test_a_watch_that_publishes_nothing_leaves_the_config_map(autojump_clo
     api = filled(NEW)
     watcher = Watcher(api)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(store_of(api).watch, NEW, watcher.changed, publish=False))
+        await nursery.start(partial(store_of(api).watch, bundle_parts(NEW), watcher.changed, publish=False))
         api.edit(CONFIG_MAP, data={"more": "edits"})
         await trio.sleep(100)
         assert published(api) is None
@@ -823,11 +845,11 @@ async def test_an_api_server_that_has_just_begun_refuses_for_a_moment(autojump_c
 
 
 async def test_other_failures_of_who_is_told_end_the_watch(autojump_clock: MockClock) -> None:
-    async def changed(*causes: ReloadCause) -> None:
+    async def changed(_parts: frozenset[Part]) -> None:
         raise StoreError("no")
 
     with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="no"), flatten_subgroups=True):
-        await store_of(filled(NEW)).watch(OLD, changed)
+        await store_of(filled(NEW)).watch(bundle_parts(OLD), changed)
 
 
 # --- secrets stay secret
@@ -843,7 +865,7 @@ async def test_no_value_is_ever_logged_or_told(autojump_clock: MockClock, lines:
             await trio.sleep(5)
         api.edit(SECRET, data=encoded({"issuer.key": NEW.key}))
         await trio.sleep(5)
-        for operation in (store_of(api).load, partial(store_of(api).create, NEXT)):
+        for operation in (partial(load, store_of(api)), partial(create, store_of(api), NEXT)):
             with pytest.raises(StoreError) as caught:
                 await operation()
             texts.append(repr(caught.value))

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from sentry_trio.errors import StoreError
-from sentry_trio.stores.public import PublicParts, public_parts, read_public_files
-from sentry_trio.stores.secret_content import Keys
-
-KEYS = Keys()
+from sentry_trio.stores.directory import read_public_files
+from sentry_trio.stores.parts import PublicParts
+from sentry_trio.stores.secret_content import public_parts
 
 
 def encoded(**parts: bytes) -> dict[str, object]:
@@ -48,7 +47,7 @@ async def test_the_error_names_files_that_cannot_be_read(tmp_path: Path, content
 
 def test_of_a_secret_the_public_parts() -> None:
     secret = encoded(ca_crt=b"anchors", issuer_crt=b"chain", issuer_key=b"secret", other=b"x")
-    parts = public_parts(secret, KEYS, place="dapr-system/dapr-trust-bundle")
+    parts = public_parts(secret, "ca.crt", "issuer.crt", place="dapr-system/dapr-trust-bundle")
     assert parts == PublicParts(b"anchors", b"chain")
 
 
@@ -64,5 +63,5 @@ def test_of_a_secret_the_public_parts() -> None:
 )
 def test_what_a_secret_lacks_is_named(secret: dict[str, object], says: str) -> None:
     with pytest.raises(StoreError) as caught:
-        public_parts(secret, KEYS, place="here/bundle")
+        public_parts(secret, "ca.crt", "issuer.crt", place="here/bundle")
     assert str(caught.value) == f"Secret here/bundle{' ' if says.startswith('has') else ': '}{says}"

@@ -5,6 +5,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,24 @@ import trio
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.errors import IncompleteBundleError, StoreError
-from sentry_trio.stores import disk as disk_module
-from sentry_trio.stores import exchange
-from sentry_trio.stores.disk import Content, Disk, Trouble
-from sentry_trio.stores.files import FileStore
-from testkit.crashing import NEW, NEXT, OLD, ObservedDisk
+from sentry_trio.stores import atomic_files
+from sentry_trio.stores.atomic_files import Content, FileOperations, Unreadable
+from sentry_trio.stores.directory import DirectoryStore
+from sentry_trio.stores.file_transaction import PATIENCE
+from testkit.crashing import NEW, NEXT, OLD, ObservedFiles, read, transaction, write
+from testkit.stores import by_part, load, save
 
 NAMES = ("ca.crt", "issuer.crt", "issuer.key")
 
 
-def store_in(directory: Path, disk: Disk | None = None) -> FileStore:
-    first, second, third = (directory / name for name in NAMES)
-    return FileStore(first, second, third, disk=disk)
+def files_in(directory: Path) -> list[Path]:
+    return [directory / name for name in NAMES]
+
+
+def store_in(
+    directory: Path, operations: FileOperations | None = None, *, patience: float = PATIENCE
+) -> DirectoryStore:
+    return DirectoryStore(by_part(files_in(directory)), operations=operations, patience=patience)
 
 
 def put(directory: Path, bundle: StoredBundle) -> None:
@@ -48,12 +55,11 @@ def cut_short(directory: Path, name: str, occurrence: int = 1) -> None:
         if not left:
             raise Crash
 
-    first, second, third = (directory / name for name in NAMES)
     with pytest.raises(Crash):
-        exchange.Exchange(first, second, third, ObservedDisk(before)).write(NEW)
+        write(transaction(files_in(directory), ObservedFiles(before)), NEW)
 
 
-class Failing(Disk):
+class Failing(FileOperations):
     """Every operation that changes something fails."""
 
     def __init__(self, number: int = errno.EROFS) -> None:
@@ -73,13 +79,13 @@ class Failing(Disk):
 
 
 async def test_an_empty_store_is_none(tmp_path: Path) -> None:
-    assert await store_in(tmp_path).load() is None
-    assert await store_in(tmp_path / "not made yet").load() is None
+    assert await load(store_in(tmp_path)) is None
+    assert await load(store_in(tmp_path / "not made yet")) is None
 
 
 async def test_a_set_is_loaded_as_it_stands(tmp_path: Path) -> None:
     put(tmp_path, OLD)
-    assert await store_in(tmp_path).load() == OLD
+    assert await load(store_in(tmp_path)) == OLD
     assert names_in(tmp_path) == list(NAMES)
 
 
@@ -89,7 +95,7 @@ async def test_a_part_of_a_set_is_an_error_and_is_left_alone(tmp_path: Path, mis
     for number in missing:
         (tmp_path / NAMES[number]).unlink()
     with pytest.raises(IncompleteBundleError) as caught:
-        await store_in(tmp_path).load()
+        await load(store_in(tmp_path))
     assert caught.value.missing == tuple(tmp_path / NAMES[number] for number in sorted(missing))
     assert caught.value.present == tuple(tmp_path / name for name in NAMES if (tmp_path / name).exists())
 
@@ -97,7 +103,7 @@ async def test_a_part_of_a_set_is_an_error_and_is_left_alone(tmp_path: Path, mis
 async def test_empty_files_are_present(tmp_path: Path) -> None:
     empty = StoredBundle(anchors=b"", chain=b"", key=b"")
     put(tmp_path, empty)
-    assert await store_in(tmp_path).load() == empty
+    assert await load(store_in(tmp_path)) == empty
 
 
 @pytest.mark.parametrize("others", [True, False], ids=["others present", "others missing"])
@@ -115,7 +121,7 @@ async def test_empty_files_are_present(tmp_path: Path) -> None:
         (lambda path: path.mkdir(), "is a directory"),
         (os.mkfifo, "not a regular file"),
         (lambda path: path.symlink_to("gone"), "dangling symbolic link"),
-        (lambda path: path.write_bytes(b"x" * (disk_module.LIMIT + 1)), "larger than 1048576 bytes"),
+        (lambda path: path.write_bytes(b"x" * (atomic_files.LIMIT + 1)), "larger than 1048576 bytes"),
     ],
     ids=["directory", "fifo", "dangling", "large"],
 )
@@ -127,22 +133,22 @@ async def test_what_cannot_be_read_is_neither_absent_nor_regenerated(
         (tmp_path / NAMES[number]).unlink()
     make(tmp_path / NAMES[number])
     with pytest.raises(StoreError) as caught:
-        await store_in(tmp_path).load()
+        await load(store_in(tmp_path))
     assert str(caught.value) == f"{prefix}: {tmp_path / NAMES[number]}: {reason}"
     assert not isinstance(caught.value, IncompleteBundleError)
 
 
 async def test_permission_denied_is_told(tmp_path: Path) -> None:
-    class Denied(Disk):
+    class Denied(FileOperations):
         def read(self, path: Path) -> Content:
-            return Trouble("permission denied") if path.name == "issuer.key" else super().read(path)
+            return Unreadable("permission denied") if path.name == "issuer.key" else super().read(path)
 
     put(tmp_path, OLD)
     with pytest.raises(StoreError, match=r"failed to read issuer key: .*/issuer\.key: permission denied"):
-        await store_in(tmp_path, Denied()).load()
+        await load(store_in(tmp_path, Denied()))
 
 
-class Meddled(Disk):
+class Meddled(FileOperations):
     """Runs an action just before the nth reading of a file of the set."""
 
     def __init__(self, nth: int, action: Callable[[], None]) -> None:
@@ -172,30 +178,29 @@ async def test_a_swap_by_the_kubelet_is_never_seen_half_done(tmp_path: Path, nth
         (tmp_path / "..data_tmp").replace(tmp_path / "..data")
 
     # The seventh reading comes after two equal ones: too late to matter.
-    assert await store_in(tmp_path, Meddled(nth, swap)).load() == (NEW if nth < 7 else OLD)
+    assert await load(store_in(tmp_path, Meddled(nth, swap))) == (NEW if nth < 7 else OLD)
 
 
 @pytest.mark.parametrize("nth", range(1, 7))
 async def test_a_save_by_another_process_is_never_seen_half_done(tmp_path: Path, nth: int) -> None:
     put(tmp_path, OLD)
-    files = [tmp_path / name for name in NAMES]
-    other = exchange.Exchange(files[0], files[1], files[2], Disk())
-    assert await store_in(tmp_path, Meddled(nth, lambda: other.write(NEW))).load() == NEW
+    other = transaction(files_in(tmp_path))
+    assert await load(store_in(tmp_path, Meddled(nth, lambda: write(other, NEW)))) == NEW
 
 
 async def test_files_that_keep_changing_are_an_error_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Restless(Disk):
+    class Restless(FileOperations):
         count = 0
 
         def read(self, path: Path) -> Content:
             self.count += 1
             return str(self.count).encode() if path.name in NAMES else None
 
-    monkeypatch.setattr(exchange, "PASSES", 3)
+    monkeypatch.setattr(atomic_files, "PASSES", 3)
     with pytest.raises(StoreError, match="the trust bundle keeps changing while it is read"):
-        await store_in(tmp_path, Restless()).load()
+        await load(store_in(tmp_path, Restless()))
 
 
 # --- saving
@@ -208,22 +213,21 @@ async def test_what_is_saved_is_loaded(tmp_path: Path, before: StoredBundle | No
         put(tmp_path, before)
         for name in NAMES:
             (tmp_path / name).chmod(0o666)
-    await store.save(NEW)
-    assert await store.load() == NEW
+    await save(store, NEW)
+    assert await load(store) == NEW
     assert names_in(tmp_path) == list(NAMES)
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in NAMES} == {0o600}
-    assert store.contents(NEW) == {tmp_path / name: (tmp_path / name).read_bytes() for name in NAMES}
 
 
 async def test_a_part_of_a_set_can_be_replaced_by_a_whole_one(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes(b"left over")
-    await store_in(tmp_path).save(NEW)
-    assert await store_in(tmp_path).load() == NEW
+    await save(store_in(tmp_path), NEW)
+    assert await load(store_in(tmp_path)) == NEW
 
 
 async def test_directories_are_not_created(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
-        await store_in(tmp_path / "none").save(NEW)
+        await save(store_in(tmp_path / "none"), NEW)
     assert str(caught.value) == (
         f"failed to store CA bundle: failed to write file {tmp_path}/none/ca.crt: "
         f"directory {tmp_path}/none does not exist; directories are not created"
@@ -248,7 +252,7 @@ async def test_only_regular_files_are_replaced(tmp_path: Path, make: Callable[[P
     make(tmp_path / "issuer.crt")
     before = names_in(tmp_path)
     with pytest.raises(StoreError) as caught:
-        await store_in(tmp_path).save(NEW)
+        await save(store_in(tmp_path), NEW)
     assert str(caught.value).endswith(f"failed to write file {tmp_path}/issuer.crt: {reason}")
     assert names_in(tmp_path) == before
     assert (tmp_path / "ca.crt").read_bytes() == OLD.anchors
@@ -257,7 +261,7 @@ async def test_only_regular_files_are_replaced(tmp_path: Path, make: Callable[[P
 async def test_one_file_cannot_hold_two_things(tmp_path: Path) -> None:
     path = tmp_path / "all.pem"
     with pytest.raises(StoreError, match="need a file each"):
-        await FileStore(path, path, tmp_path / "issuer.key").save(NEW)
+        await save(DirectoryStore(by_part([path, path, tmp_path / "issuer.key"])), NEW)
     assert names_in(tmp_path) == []
 
 
@@ -269,9 +273,9 @@ async def test_a_full_disk_changes_nothing(tmp_path: Path, name: str) -> None:
 
     put(tmp_path, OLD)
     with pytest.raises(StoreError, match=r"failed to write file .*: no space left on device"):
-        await store_in(tmp_path, ObservedDisk(refuse)).save(NEW)
+        await save(store_in(tmp_path, ObservedFiles(refuse)), NEW)
     assert names_in(tmp_path) == list(NAMES)
-    assert await store_in(tmp_path).load() == OLD
+    assert await load(store_in(tmp_path)) == OLD
 
 
 async def test_a_write_error_names_the_file(tmp_path: Path) -> None:
@@ -280,7 +284,7 @@ async def test_a_write_error_names_the_file(tmp_path: Path) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with pytest.raises(StoreError, match=r"failed to write file .*/\.issuer\.crt\.sentry-trio-new: input/output error"):
-        await store_in(tmp_path, ObservedDisk(refuse)).save(NEW)
+        await save(store_in(tmp_path, ObservedFiles(refuse)), NEW)
 
 
 async def test_a_failure_after_the_commit_leaves_the_new_set(tmp_path: Path) -> None:
@@ -290,26 +294,25 @@ async def test_a_failure_after_the_commit_leaves_the_new_set(tmp_path: Path) -> 
 
     put(tmp_path, OLD)
     with pytest.raises(StoreError, match="input/output error"):
-        await store_in(tmp_path, ObservedDisk(refuse)).save(NEW)
-    assert await store_in(tmp_path).load() == NEW
+        await save(store_in(tmp_path, ObservedFiles(refuse)), NEW)
+    assert await load(store_in(tmp_path)) == NEW
     assert names_in(tmp_path) == list(NAMES)
 
 
 async def test_a_read_only_directory_cannot_be_saved_to(tmp_path: Path) -> None:
     put(tmp_path, OLD)
     with pytest.raises(StoreError, match="read-only file system"):
-        await store_in(tmp_path, Failing()).save(NEW)
-    assert await store_in(tmp_path).load() == OLD
+        await save(store_in(tmp_path, Failing()), NEW)
+    assert await load(store_in(tmp_path)) == OLD
 
 
-async def test_two_writers_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_writers_take_turns(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         for bundle in (OLD, NEW, NEXT):
-            nursery.start_soon(store_in(tmp_path).save, bundle)
-    assert await store_in(tmp_path).load() in (OLD, NEW, NEXT)
-    monkeypatch.setattr(exchange, "PATIENCE", 0.01)
-    with Disk().lock(tmp_path, patience=0), pytest.raises(StoreError, match="another process is writing to"):
-        await store_in(tmp_path).save(NEW)
+            nursery.start_soon(save, store_in(tmp_path), bundle)
+    assert await load(store_in(tmp_path)) in (OLD, NEW, NEXT)
+    with FileOperations().lock(tmp_path, patience=0), pytest.raises(StoreError, match="another process is writing to"):
+        await save(store_in(tmp_path, patience=0.01), NEW)
 
 
 async def test_a_save_is_not_abandoned_when_cancelled(tmp_path: Path) -> None:
@@ -323,11 +326,11 @@ async def test_a_save_is_not_abandoned_when_cancelled(tmp_path: Path) -> None:
 
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(store_in(tmp_path, ObservedDisk(before)).save, NEW)
+            nursery.start_soon(save, store_in(tmp_path, ObservedFiles(before)), NEW)
             await begun.wait()
             scope.cancel()
             go_on.set()
-    assert await store_in(tmp_path).load() == NEW
+    assert await load(store_in(tmp_path)) == NEW
     assert names_in(tmp_path) == list(NAMES)
 
 
@@ -339,9 +342,9 @@ async def test_a_committed_set_is_read_whole_where_nothing_can_be_written(tmp_pa
     put(tmp_path, OLD)
     cut_short(tmp_path, "rename", occurrence)
     left = names_in(tmp_path)
-    assert await store_in(tmp_path, Failing()).load() == NEW
+    assert await load(store_in(tmp_path, Failing())) == NEW
     assert names_in(tmp_path) == left
-    assert await store_in(tmp_path).load() == NEW
+    assert await load(store_in(tmp_path)) == NEW
     assert names_in(tmp_path) == list(NAMES)
 
 
@@ -349,10 +352,10 @@ async def test_while_another_process_is_at_it_its_files_are_left_alone(tmp_path:
     put(tmp_path, OLD)
     cut_short(tmp_path, "write", 3)
     left = names_in(tmp_path)
-    with Disk().lock(tmp_path, patience=0):
-        assert await store_in(tmp_path).load() == OLD
+    with FileOperations().lock(tmp_path, patience=0):
+        assert await load(store_in(tmp_path)) == OLD
     assert names_in(tmp_path) == left
-    assert await store_in(tmp_path).load() == OLD
+    assert await load(store_in(tmp_path)) == OLD
     assert names_in(tmp_path) == list(NAMES)
 
 
@@ -360,13 +363,12 @@ async def test_an_exchange_that_somebody_else_has_completed_meanwhile_is_left_al
     put(tmp_path, OLD)
     cut_short(tmp_path, "rename", 3)
 
-    class Overtaken(Disk):
+    class Overtaken(FileOperations):
         def lock(self, directory: Path, patience: float) -> object:  # type: ignore[override]  # only delayed
-            files = [tmp_path / name for name in NAMES]
-            exchange.Exchange(files[0], files[1], files[2], Disk()).read()
+            read(transaction(files_in(tmp_path)))
             return super().lock(directory, patience)
 
-    assert await store_in(tmp_path, Overtaken()).load() == NEW
+    assert await load(store_in(tmp_path, Overtaken())) == NEW
     assert names_in(tmp_path) == list(NAMES)
 
 
@@ -374,7 +376,7 @@ async def test_edits_after_a_crash_win(tmp_path: Path) -> None:
     put(tmp_path, OLD)
     cut_short(tmp_path, "rename", 3)
     put(tmp_path, NEXT)
-    assert await store_in(tmp_path).load() == NEXT
+    assert await load(store_in(tmp_path)) == NEXT
     assert names_in(tmp_path) == list(NAMES)
 
 
@@ -383,7 +385,7 @@ async def test_a_set_that_was_taken_away_after_a_crash_is_gone(tmp_path: Path) -
     cut_short(tmp_path, "rename", 3)
     for name in NAMES:
         (tmp_path / name).unlink()
-    assert await store_in(tmp_path).load() is None
+    assert await load(store_in(tmp_path)) is None
     assert names_in(tmp_path) == []
 
 
@@ -392,7 +394,7 @@ async def test_a_mixture_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     cut_short(tmp_path, "rename", 3)
     (tmp_path / ".issuer.key.sentry-trio-new").unlink()
     left = names_in(tmp_path)
-    for attempt in (store_in(tmp_path).load, lambda: store_in(tmp_path).save(NEXT)):
+    for attempt in (partial(load, store_in(tmp_path)), partial(save, store_in(tmp_path), NEXT)):
         with pytest.raises(StoreError, match=r"mixture.* then remove .*/\.issuer\.key\.sentry-trio-commit"):
             await attempt()
     assert names_in(tmp_path) == left
@@ -411,4 +413,4 @@ async def test_a_record_that_cannot_be_read_is_an_error(
     with pytest.raises(
         StoreError, match=rf"failed to read commit record: .*/\.issuer\.key\.sentry-trio-commit: .*{reason}"
     ):
-        await store_in(tmp_path).load()
+        await load(store_in(tmp_path))

@@ -2,26 +2,27 @@
 
 import contextlib
 import itertools
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.stores.record import (
+from sentry_trio.errors import Part
+from sentry_trio.stores.journal import (
     Change,
-    Completion,
-    InvalidRecordError,
+    InvalidJournalError,
     MixedSetError,
-    Record,
     decide,
     decode,
     digest,
     encode,
 )
+from sentry_trio.stores.parts import BUNDLE
 
 OLD, NEW, EDITED, TORN = b"old", b"new", b"edited", b"ne"
 CHANGE = Change(old=digest(OLD), new=digest(NEW))
-RECORD = Record(CHANGE, CHANGE, CHANGE)
+JOURNAL = dict.fromkeys(BUNDLE, CHANGE)
 
 # (what stands, what waits beside it), by the letter used in the table below
 PLACES = {
@@ -35,20 +36,28 @@ PLACES = {
 
 
 def outcome(letters: str) -> object:
-    (a, b, c), (x, y, z) = zip(*(PLACES[letter] for letter in letters), strict=True)
+    files, temporaries = zip(*(PLACES[letter] for letter in letters), strict=True)
+    return decided(JOURNAL, files, temporaries)
+
+
+def decided(
+    journal: Mapping[Part, Change], files: Sequence[bytes | None], temporaries: Sequence[bytes | None]
+) -> object:
+    """The parts that are pending, as a tuple in their order, so that it can be permuted as `letters` can."""
     try:
-        return decide(RECORD, (a, b, c), (x, y, z))
+        pending = decide(journal, dict(zip(journal, files, strict=True)), dict(zip(journal, temporaries, strict=True)))
     except MixedSetError:
         return "mixed"
+    return None if pending is None else tuple(part in pending for part in journal)
 
 
 @pytest.mark.parametrize(
     ("letters", "expected"),
     [
-        ("ppp", Completion((True, True, True))),
-        ("dpp", Completion((False, True, True))),
-        ("dpd", Completion((False, True, False))),
-        ("ddd", Completion((False, False, False))),
+        ("ppp", (True, True, True)),
+        ("dpp", (False, True, True)),
+        ("dpd", (False, True, False)),
+        ("ddd", (False, False, False)),
         ("sss", None),
         ("tps", None),
         ("eee", None),
@@ -65,34 +74,50 @@ def outcome(letters: str) -> object:
 def test_decisions(letters: str, expected: object) -> None:
     for order in itertools.permutations(range(3)):
         expected_here: object = expected
-        if isinstance(expected, Completion):
-            expected_here = Completion(
-                (expected.pending[order[0]], expected.pending[order[1]], expected.pending[order[2]])
-            )
+        if isinstance(expected, tuple):
+            expected_here = tuple(expected[place] for place in order)
         assert outcome("".join(letters[place] for place in order)) == expected_here
 
 
 def test_an_edit_is_never_completed_over() -> None:
     for letters in itertools.product(PLACES, repeat=3):
         if set(letters) & {"e", "g"}:
-            assert not isinstance(outcome("".join(letters)), Completion)
+            assert not isinstance(outcome("".join(letters)), tuple)
 
 
 def test_a_first_save_starts_from_nothing() -> None:
     change = Change(old=None, new=digest(NEW))
-    record = Record(change, change, change)
-    assert decide(record, (NEW, None, None), (None, NEW, NEW)) == Completion((False, True, True))
-    assert decide(record, (EDITED, None, None), (NEW, NEW, NEW)) is None
+    journal = dict.fromkeys(BUNDLE, change)
+    assert decided(journal, (NEW, None, None), (None, NEW, NEW)) == (False, True, True)
+    assert decided(journal, (EDITED, None, None), (NEW, NEW, NEW)) is None
 
 
 def test_a_file_that_stays_the_same_is_no_sign_of_a_mixture() -> None:
     same = Change(old=digest(OLD), new=digest(OLD))
-    assert decide(Record(CHANGE, CHANGE, same), (OLD, OLD, OLD), (None, None, None)) is None
+    assert decided(dict(zip(BUNDLE, (CHANGE, CHANGE, same), strict=True)), (OLD, OLD, OLD), (None, None, None)) is None
 
 
 def test_round_trip() -> None:
-    record = Record(CHANGE, Change(old=None, new=digest(b"")), CHANGE)
-    assert decode(encode(record)) == record
+    journal = {
+        Part.ANCHORS: CHANGE,
+        Part.JWKS: Change(old=None, new=digest(b"")),
+        Part.JWT_KEY: Change(digest(OLD), None),
+    }
+    assert decode(encode(journal)) == journal
+
+
+def test_journals_of_earlier_versions_are_read() -> None:
+    data = b'{"anchors":' + CHANGE_JSON + b',"chain":' + CHANGE_JSON + b',"key":' + CHANGE_JSON + b',"version":1}'
+    assert decode(data) == dict.fromkeys(BUNDLE, Change(None, "0" * 64))
+    assert encode(decode(data)) == data
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"), [(OLD, (True, True)), (None, (False, True)), (EDITED, None)], ids=["old", "gone", "edited"]
+)
+def test_a_file_that_is_to_be_removed(file: bytes | None, expected: object) -> None:
+    journal = {Part.JWT_KEY: Change(digest(OLD), None), Part.JWKS: CHANGE}
+    assert decided(journal, (file, OLD), (None, NEW)) == expected
 
 
 DIGEST = b'"' + b"0" * 64 + b'"'
@@ -110,16 +135,16 @@ CHANGE_JSON = b'{"old":null,"new":' + DIGEST + b"}"
         b'{"anchors":' + CHANGE_JSON + b',"chain":' + CHANGE_JSON + b',"key":' + CHANGE_JSON + b',"version":2}',
         b'{"anchors":' + CHANGE_JSON + b',"chain":' + CHANGE_JSON + b',"key":' + CHANGE_JSON + b',"more":1}',
         b'{"anchors":' + CHANGE_JSON + b',"chain":' + CHANGE_JSON + b',"key":{"old":"","new":' + DIGEST + b"}}",
-        encode(RECORD)[:-1],
+        encode(JOURNAL)[:-1],
     ],
 )
 def test_what_is_no_record(data: bytes) -> None:
-    with pytest.raises(InvalidRecordError):
+    with pytest.raises(InvalidJournalError):
         decode(data)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.one_of(st.binary(), st.binary().map(lambda data: encode(RECORD)[: len(data)] + data)))
+@given(st.one_of(st.binary(), st.binary().map(lambda data: encode(JOURNAL)[: len(data)] + data)))
 def test_any_bytes_are_a_record_or_an_error(data: bytes) -> None:
-    with contextlib.suppress(InvalidRecordError):
-        assert isinstance(decode(data), Record)
+    with contextlib.suppress(InvalidJournalError):
+        assert isinstance(decode(data), dict)

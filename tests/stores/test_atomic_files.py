@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.stores.disk import LIMIT, Content, Disk, Lock, Trouble, reason_of
+from sentry_trio.stores.atomic_files import LIMIT, Content, FileOperations, Lock, Unreadable, reason_of
 
 
 def a_directory(path: Path) -> None:
@@ -51,13 +51,13 @@ def a_file(size: int) -> Callable[[Path], None]:
         (a_file(0), b""),
         (a_file(3), b"xxx"),
         (a_file(LIMIT), b"x" * LIMIT),
-        (a_file(LIMIT + 1), Trouble("larger than 1048576 bytes")),
-        (a_directory, Trouble("is a directory")),
-        (a_fifo, Trouble("not a regular file")),
-        (a_device, Trouble("not a regular file")),
-        (a_socket, Trouble("no such device or address")),
-        (a_dangling_link, Trouble("dangling symbolic link")),
-        (a_loop, Trouble("too many levels of symbolic links")),
+        (a_file(LIMIT + 1), Unreadable("larger than 1048576 bytes")),
+        (a_directory, Unreadable("is a directory")),
+        (a_fifo, Unreadable("not a regular file")),
+        (a_device, Unreadable("not a regular file")),
+        (a_socket, Unreadable("no such device or address")),
+        (a_dangling_link, Unreadable("dangling symbolic link")),
+        (a_loop, Unreadable("too many levels of symbolic links")),
     ],
     ids=["none", "empty", "file", "limit", "large", "directory", "fifo", "device", "socket", "dangling", "loop"],
 )
@@ -66,12 +66,12 @@ def test_what_reads_as_what(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the name of a socket must be short
     make(tmp_path / "file")
-    assert Disk().read(tmp_path / "file") == content
+    assert FileOperations().read(tmp_path / "file") == content
 
 
 def test_a_file_in_place_of_the_directory_is_trouble(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert Disk().read(tmp_path / "file" / "ca.crt") == Trouble("not a directory")
+    assert FileOperations().read(tmp_path / "file" / "ca.crt") == Unreadable("not a directory")
 
 
 def test_a_read_error_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,14 +80,14 @@ def test_a_read_error_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     (tmp_path / "file").touch()
     monkeypatch.setattr(os, "read", broken)
-    assert Disk().read(tmp_path / "file") == Trouble("input/output error")
+    assert FileOperations().read(tmp_path / "file") == Unreadable("input/output error")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777], ids=oct)
 def test_new_files_have_mode_0600_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        Disk().close(Disk().create(tmp_path / "file"))
+        FileOperations().close(FileOperations().create(tmp_path / "file"))
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
@@ -97,7 +97,7 @@ def test_new_files_have_mode_0600_whatever_the_umask(tmp_path: Path, umask: int)
 def test_create_takes_nothing_that_is_there(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "file")
     with pytest.raises(FileExistsError):
-        Disk().create(tmp_path / "file")
+        FileOperations().create(tmp_path / "file")
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -111,23 +111,23 @@ def test_a_file_system_that_cannot_flush_directories_is_put_up_with(
     monkeypatch.setattr(os, "fsync", refuse)
     if fails:
         with pytest.raises(OSError, match="Input/output error"):
-            Disk().sync_directory(tmp_path)
+            FileOperations().sync_directory(tmp_path)
     else:
-        Disk().sync_directory(tmp_path)
+        FileOperations().sync_directory(tmp_path)
 
 
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
-    with Disk().lock(tmp_path, patience=0) as first:
+    with FileOperations().lock(tmp_path, patience=0) as first:
         assert first is Lock.HELD
-        with Disk().lock(tmp_path, patience=0.06) as second:
+        with FileOperations().lock(tmp_path, patience=0.06) as second:
             assert second is Lock.TAKEN
-    with Disk().lock(tmp_path, patience=0) as third:
+    with FileOperations().lock(tmp_path, patience=0) as third:
         assert third is Lock.HELD
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_lock_where_there_is_no_directory(tmp_path: Path) -> None:
-    with Disk().lock(tmp_path / "none", patience=5) as lock:
+    with FileOperations().lock(tmp_path / "none", patience=5) as lock:
         assert lock is Lock.UNAVAILABLE
 
 
@@ -136,7 +136,7 @@ def test_no_lock_where_the_file_system_has_none(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with Disk().lock(tmp_path, patience=5) as lock:
+    with FileOperations().lock(tmp_path, patience=5) as lock:
         assert lock is Lock.UNAVAILABLE
 
 

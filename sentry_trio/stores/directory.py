@@ -1,0 +1,116 @@
+"""Store of standalone mode: a file per part."""
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from sentry_trio.errors import IncompleteBundleError, Part, StoreError
+from sentry_trio.stores.atomic_files import FileOperations, Unreadable, read_settled
+from sentry_trio.stores.file_transaction import PATIENCE, FileTransaction
+from sentry_trio.stores.parts import BUNDLE, Changes, Parts, PublicParts
+
+
+class DirectoryStore:
+    """Files that are read and replaced as one; see `PartStore` and `file_transaction`.
+
+    Dapr Sentry 1.18 regenerates the whole certificate authority if any one file is missing, and writes by truncating,
+    unsynced and keeping wide modes. Here only an empty store counts as absent, a set survives a crash at any moment as
+    the old or the new one, and what is written has mode 0600.
+
+    The files are read until two readings agree, so a swap by another writer is seen as a whole. A file may be up to
+    1 MiB. Symbolic links are read through, but never written through or replaced: their owner would put the old
+    content back. Directories are not created.
+
+    Beside the files there are, only during a replacement or after a crash, `.<name>.sentry-trio-new` and
+    `.<issuer key's name>.sentry-trio-commit`.
+
+    Cancellation: all operations run in a thread and are finished once begun; they return normally even if cancelled.
+
+    Args:
+        paths: path of each part's file, the issuer key's among them.
+        operations: the file operations; for tests.
+        patience: seconds that a replacement waits for another process that is writing.
+
+    Attributes:
+        paths: see above.
+    """
+
+    def __init__(
+        self, paths: Mapping[Part, Path], *, operations: FileOperations | None = None, patience: float = PATIENCE
+    ) -> None:
+        self.paths = paths
+        self._files = FileTransaction(paths, operations=operations, patience=patience)
+
+    @property
+    def place(self) -> str:
+        """Directory of the issuer key."""
+        return str(self.paths[Part.KEY].parent)
+
+    async def read(self, parts: Collection[Part]) -> Parts:
+        """Reads parts; see `PartStore.read`. Completes first what a crash during a replacement has left.
+
+        Raises:
+            StoreError: a file cannot be read, is no regular file, is too large or a dangling link (the texts begin as
+                Dapr Sentry's do, e.g. `failed to read issuer key:`); the files keep changing for about 0.9 s; or a
+                crash and later edits have left a mixture.
+        """
+        return await trio.to_thread.run_sync(self._files.read, parts, abandon_on_cancel=False)
+
+    async def read_bundle(self) -> Parts:
+        """Reads the trust bundle; see `PartStore.read_bundle`.
+
+        Raises:
+            IncompleteBundleError: one or two of the files are missing.
+            StoreError: as `read`.
+        """
+        found = await self.read(BUNDLE)
+        if found and len(found) < len(BUNDLE):
+            missing = tuple(self.paths[part] for part in BUNDLE if part not in found)
+            raise IncompleteBundleError(missing, tuple(self.paths[part] for part in BUNDLE if part in found))
+        return found
+
+    async def replace(self, changes: Changes, *, expected: Changes) -> bool:
+        """Replaces parts, durably when this returns; see `PartStore.replace`.
+
+        Raises:
+            StoreError: `failed to write file <path>: <reason>`, after `failed to store CA bundle: ` if that is written.
+                The set is the old one, or, if the failure came after the commit, the new one: `read` tells.
+        """
+        replace = partial(self._files.replace, changes, expected=expected)
+        return await trio.to_thread.run_sync(replace, abandon_on_cancel=False)
+
+    def locate(self, *parts: Part) -> str:
+        """See `PartStore.locate`."""
+        return ", ".join(f"{part.value} {self.paths[part]}" for part in parts)
+
+    def sources(self, parts: Collection[Part]) -> tuple[str, ...]:
+        """See `PartStore.sources`."""
+        return tuple(str(self.paths[part]) for part in self.paths if part in parts)
+
+
+async def read_public_files(anchors: Path, chain: Path) -> PublicParts:
+    """Reads two files until two readings agree; the issuer key is not opened, and nothing is written or completed.
+
+    Raises:
+        StoreError: a file is missing, cannot be read or is larger than 1 MiB, or they keep changing.
+
+    Cancellation: at once; a reading under way in its thread is left to end by itself.
+    """
+
+    def read() -> PublicParts | None:
+        return read_settled(lambda: PublicParts(_read(anchors), _read(chain)))
+
+    if parts := await trio.to_thread.run_sync(read, abandon_on_cancel=True):
+        return parts
+    raise StoreError(f"the files keep changing while they are read: {anchors}, {chain}")
+
+
+def _read(path: Path) -> bytes:
+    content = FileOperations().read(path)
+    if content is None:
+        raise StoreError(f"{path}: no such file")
+    if isinstance(content, Unreadable):
+        raise StoreError(f"{path}: {content.reason}")
+    return content

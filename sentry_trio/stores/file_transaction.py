@@ -1,0 +1,314 @@
+"""Files at fixed paths that are read and replaced as one.
+
+No system call renames several files together, and the paths may be in different directories, so a replacement is a
+small transaction:
+
+1. the new files are written beside the old ones, mode 0600, and flushed, and so are the names in their directories;
+2. a journal with the digests of old and new files appears beside the issuer key, by one rename, flushed. This is the
+   commit: a crash before it leaves the old set, a crash after it the new one;
+3. the new files are renamed into place and old ones removed, the directories flushed, and the journal is removed.
+
+A process that finds a journal completes step 3 first. If that cannot be written, e.g. on a read-only file system or
+while another process does it, the new set is read from both places and the files are left alone. Leftovers of step 1
+without a journal mean nothing and are removed. `journal.decide` handles files that were edited in between.
+
+Processes take turns by a lock on the issuer key's directory. If the file system has no locks, one writer at a time is
+the operator's duty.
+"""
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sentry_trio.errors import Part, StoreError
+from sentry_trio.stores.atomic_files import Content, FileOperations, Lock, Unreadable, read_settled, reason_of
+from sentry_trio.stores.journal import (
+    Change,
+    InvalidJournalError,
+    Journal,
+    MixedSetError,
+    decide,
+    decode,
+    digest,
+    encode,
+)
+from sentry_trio.stores.parts import BUNDLE, Changes
+
+PATIENCE: Final = 5.0
+"""Seconds that a writer waits for another process that is writing the same files."""
+
+# What a text begins with that says that a file cannot be read; three are Dapr Sentry's.
+_READ_PREFIXES: Final = {
+    Part.ANCHORS: "failed to read root certificate",
+    Part.CHAIN: "failed to read issuer certificate",
+    Part.KEY: "failed to read issuer key",
+    Part.JWKS: "error reading JWKS",
+    Part.JWT_KEY: "error reading JWT signing key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """One reading of everything that matters; two equal ones in a row are taken for the truth."""
+
+    journal: Journal | None
+    files: Mapping[Part, Content]  # those asked for, and those of the journal
+    temporaries: Mapping[Part, Content]  # those of the journal
+    has_litter: bool  # leftovers of a transaction that was not committed
+
+
+class FileTransaction:
+    """A file per part. All methods block; they are safe against other processes and threads that use this class.
+
+    Args:
+        paths: path of each part's file, the issuer key's among them.
+        operations: the file operations; for tests.
+        patience: seconds that a writer waits for another process that is writing.
+    """
+
+    def __init__(
+        self, paths: Mapping[Part, Path], *, operations: FileOperations | None = None, patience: float = PATIENCE
+    ) -> None:
+        self._paths = paths
+        self._temporaries = {part: _beside(path, "new") for part, path in paths.items()}
+        self._journal = _beside(paths[Part.KEY], "commit")
+        self._journal_tmp = _beside(paths[Part.KEY], "commit-new")
+        self._patience = patience
+        self._operations = operations or FileOperations()
+
+    # --- reading
+
+    def read(self, parts: Collection[Part]) -> dict[Part, bytes]:
+        """Reads those of the parts that exist, after completing or discarding what a crash has left.
+
+        Raises:
+            StoreError: a file cannot be read, files keep changing, or a crash and later edits have left a mixture.
+        """
+        snapshot = self._settled(parts)
+        contents = self._contents(snapshot)
+        if snapshot.journal is not None or snapshot.has_litter:
+            self._tidy()
+        self._check_readable(contents)
+        return {part: content for part in parts if isinstance(content := contents[part], bytes)}
+
+    def _settled(self, parts: Collection[Part]) -> _Snapshot:
+        """Reads until two readings agree, so that no swap by another writer falls between two files.
+
+        Both the kubelet (which renames one directory link) and this class change a set in one step that one reading
+        may straddle; the next then differs. A writer that takes its time over separate files can still be caught
+        half-way, and verification refuses what it left.
+        """
+        if snapshot := read_settled(lambda: self._snapshot(parts)):
+            return snapshot
+        is_bundle = not parts or set(parts) & set(BUNDLE)
+        what = "trust bundle" if is_bundle else "JWT signing key"
+        raise StoreError(f"the {what} keeps changing while it is read: {self._listed(parts)}")
+
+    def _snapshot(self, parts: Collection[Part]) -> _Snapshot:
+        # The journal first: if one vanishes after this was read it was completed, and the next reading differs.
+        journal = self._read_journal(parts)
+        changing = journal or {}
+        has_litter = journal is None and any(
+            self._operations.exists(path) for path in (*self._temporaries.values(), self._journal_tmp)
+        )
+        return _Snapshot(
+            journal,
+            {part: self._operations.read(self._paths[part]) for part in Part if part in {*parts, *changing}},
+            {part: self._operations.read(self._temporaries[part]) for part in changing},
+            has_litter,
+        )
+
+    def _read_journal(self, parts: Collection[Part]) -> Journal | None:
+        content = self._operations.read(self._journal)
+        if content is None:
+            return None
+        if isinstance(content, Unreadable):
+            # If the directory is the reason, the files that people know are named.
+            self._check_readable({part: self._operations.read(self._paths[part]) for part in parts})
+            raise StoreError(f"failed to read commit record: {self._journal}: {content.reason}")
+        try:
+            return decode(content)
+        except InvalidJournalError as error:
+            raise StoreError(
+                f"failed to read commit record: {self._journal}: {error}; "
+                "check that the trust bundle beside it is whole, then remove this file"
+            ) from error
+
+    def _contents(self, snapshot: _Snapshot) -> Mapping[Part, Content]:
+        """Returns the files that count: those in place, or those that a committed transaction has yet to move there."""
+        pending = self._pending(snapshot) or ()
+        return {part: (snapshot.temporaries if part in pending else snapshot.files)[part] for part in snapshot.files}
+
+    def _pending(self, snapshot: _Snapshot) -> frozenset[Part] | None:
+        if snapshot.journal is None:
+            return None
+        self._check_readable(snapshot.files)
+        try:
+            return decide(snapshot.journal, snapshot.files, snapshot.temporaries)
+        except MixedSetError as error:
+            raise StoreError(
+                f"the trust bundle is a mixture: a crash cut its last change short and files were edited or removed "
+                f"since; restore {self._listed(snapshot.journal)} from one set, then remove {self._journal}"
+            ) from error
+
+    def _check_readable(self, contents: Mapping[Part, Content]) -> None:
+        for part, content in contents.items():
+            if isinstance(content, Unreadable):
+                raise StoreError(f"{_READ_PREFIXES[part]}: {self._paths[part]}: {content.reason}")
+
+    def _listed(self, parts: Collection[Part]) -> str:
+        return ", ".join(str(path) for part, path in self._paths.items() if part in parts)
+
+    # --- after a crash
+
+    def _tidy(self) -> None:
+        """Finishes on the medium what `read` has already taken into account.
+
+        Not being able to write (OSError) is no failure of a reader: the next writer does it.
+        """
+        with contextlib.suppress(OSError), self._operations.lock(self._journal.parent, patience=0) as lock:
+            if lock is Lock.HELD:
+                self._finish()
+
+    def _finish(self) -> None:
+        # Under the lock the files are read again: the process that held it before may have finished meanwhile.
+        snapshot = self._settled(())
+        pending = self._pending(snapshot)
+        if snapshot.journal is None:
+            if snapshot.has_litter:
+                self._discard()
+        elif pending is None:
+            # The journal goes first: temporaries without it are litter, but a journal without them may be a mixture.
+            self._drop_journal()
+            self._discard()
+        else:
+            self._move_into_place(snapshot.journal, pending)
+
+    def _move_into_place(self, journal: Journal, pending: Collection[Part]) -> None:
+        # In the order of `Part`: a key set knows a key before that signs, also to readers that know no journal.
+        for part in Part:
+            if part not in pending:
+                continue
+            if journal[part].new is None:
+                self._operations.unlink(self._paths[part])
+            else:
+                self._operations.rename(self._temporaries[part], self._paths[part])
+        self._sync_directories(journal)
+        self._drop_journal()
+
+    def _drop_journal(self) -> None:
+        # Flushed, so that it does not turn up again after a power cut, when files may have been edited since.
+        self._operations.unlink(self._journal)
+        self._operations.sync_directory(self._journal.parent)
+
+    def _discard(self) -> None:
+        for path in (*self._temporaries.values(), self._journal_tmp):
+            self._operations.unlink(path)
+
+    def _sync_directories(self, parts: Collection[Part]) -> None:
+        for directory in dict.fromkeys(self._paths[part].parent for part in parts):
+            self._operations.sync_directory(directory)
+
+    # --- writing
+
+    def replace(self, changes: Changes, *, expected: Changes) -> bool:
+        """Replaces files as one and durably, if the files are as expected; see `PartStore.replace`.
+
+        Raises:
+            StoreError: nothing was changed, unless the failure came after the commit; then the next reading, by any
+                process, completes the transaction.
+        """
+        key = next(self._paths[part] for part in (Part.KEY, *changes) if part in changes)
+        try:
+            self._check_replaceable(changes)
+            with self._locked(key):
+                self._finish()
+                return self._compare_and_replace(changes, expected)
+        except _UnwritableError as error:
+            path, reason = error.path, error.reason
+        except OSError as error:
+            path = Path(error.filename) if isinstance(error.filename, str) else key
+            reason = reason_of(error)
+        prefix = "failed to store CA bundle: " if changes.keys() & set(BUNDLE) else ""
+        raise StoreError(f"{prefix}failed to write file {path}: {reason}")
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        with self._operations.lock(self._journal.parent, patience=self._patience) as lock:
+            if lock is Lock.TAKEN:
+                raise _UnwritableError(path, f"another process is writing to {self._journal.parent}")
+            yield
+
+    def _check_replaceable(self, changes: Changes) -> None:
+        paths = [self._paths[part] for part in Part if part in changes]
+        if len(set(paths)) < len(paths):
+            *others, last = (part.value for part in Part if part in changes)
+            raise _UnwritableError(paths[0], f"{', '.join(others)} and {last} need a file each")
+        for path in paths:
+            if not path.parent.is_dir():
+                raise _UnwritableError(path, f"directory {path.parent} does not exist; directories are not created")
+            if self._operations.is_link(path):
+                raise _UnwritableError(path, "it is a symbolic link, whose owner would put the old content back")
+
+    def _compare_and_replace(self, changes: Changes, expected: Changes) -> bool:
+        present: dict[Part, bytes | None] = {}
+        for part, content in self._settled({*changes, *expected}).files.items():
+            if isinstance(content, Unreadable):
+                raise _UnwritableError(self._paths[part], content.reason)
+            present[part] = content
+        different = {part: changes[part] for part in Part if part in changes and changes[part] != present[part]}
+        if not different:
+            return True
+        if any(present[part] != content for part, content in expected.items()):
+            return False
+        self._commit(different, present)
+        return True
+
+    def _commit(self, changes: Changes, present: Changes) -> None:
+        journal = {part: Change(_digest_or_none(present[part]), _digest_or_none(new)) for part, new in changes.items()}
+        with self._discarding_on_failure():
+            for part, content in changes.items():
+                if content is not None:
+                    self._write_file(self._temporaries[part], content)
+            self._sync_directories(changes)
+            self._write_file(self._journal_tmp, encode(journal))
+            self._operations.rename(self._journal_tmp, self._journal)
+        self._operations.sync_directory(self._journal.parent)
+        self._move_into_place(journal, changes.keys())
+
+    @contextlib.contextmanager
+    def _discarding_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            with contextlib.suppress(OSError):  # litter is harmless, and the first error is the one to report
+                self._discard()
+            raise
+
+    def _write_file(self, path: Path, content: bytes) -> None:
+        descriptor = self._operations.create(path)
+        try:
+            self._operations.write(descriptor, content)
+            self._operations.sync(descriptor)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        finally:
+            self._operations.close(descriptor)
+
+
+class _UnwritableError(Exception):
+    """A file that must not be written, and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+
+
+def _digest_or_none(content: bytes | None) -> str | None:
+    return None if content is None else digest(content)
+
+
+def _beside(path: Path, purpose: str) -> Path:
+    return path.with_name(f".{path.name}.sentry-trio-{purpose}")

@@ -1,0 +1,116 @@
+"""Journal of a file transaction, and what to do about a transaction that it shows to be unfinished.
+
+Pure: bytes in, a decision out.
+"""
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeAlias
+
+import msgspec
+
+from sentry_trio.errors import Part
+from sentry_trio.stores.atomic_files import Content
+
+_Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_VERSION: Final = "version"
+
+
+class InvalidJournalError(ValueError):
+    """Bytes that are not a journal of this version."""
+
+
+class MixedSetError(ValueError):
+    """Some files are of the new set, others of the old one, and the rest of the new set is no longer at hand."""
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Change of one file: its SHA-256 before and after, in hex; None for no file."""
+
+    old: _Digest | None
+    new: _Digest | None
+
+
+Journal: TypeAlias = Mapping[Part, Change]
+"""Changes of the files that a transaction replaces.
+
+It names no paths: those follow from the options of the process that reads it. So a journal that somebody slips in can
+move nothing but the store's own files, and one survives its volume being mounted elsewhere.
+"""
+
+
+def digest(content: bytes) -> str:
+    """Returns the SHA-256 in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def encode(journal: Journal) -> bytes:
+    """Returns the journal as JSON: `{"anchors": {"old": ..., "new": ...}, ..., "version": 1}`."""
+    return msgspec.json.encode({**{part.name.lower(): change for part, change in journal.items()}, _VERSION: 1})
+
+
+def decode(data: bytes) -> Journal:
+    """Parses a journal.
+
+    Raises:
+        InvalidJournalError: the bytes are not a journal.
+    """
+    try:
+        fields = msgspec.json.decode(data, type=dict[str, Change | Literal[1]])
+        if fields.pop(_VERSION, 1) != 1:
+            raise InvalidJournalError(f"{_VERSION} is no number")
+        return {Part[name.upper()]: msgspec.convert(change, Change) for name, change in fields.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+        raise InvalidJournalError(str(error)) from error
+
+
+class _State(enum.Enum):
+    DONE = enum.auto()  # the file is the new one
+    PENDING = enum.auto()  # the file is the old one, and the new one is at hand
+    STUCK = enum.auto()  # the file is the old one, and the new one is gone or torn
+    FOREIGN = enum.auto()  # neither: somebody has written it since
+
+
+def decide(
+    journal: Journal, files: Mapping[Part, Content], temporaries: Mapping[Part, Content]
+) -> frozenset[Part] | None:
+    """Decides what to do about a journal that was found.
+
+    The digests tell the files apart. If each is either the new one already, or the old one with the new one at hand,
+    the transaction is completed. If one is neither, somebody has edited it since the crash, and an edit by hand is
+    never overwritten: the journal is void and the files count as they are. The same holds if all are old and the new
+    ones are gone. What is left are sets that the crash itself has mixed and that cannot be completed any more;
+    guessing there could lose a key for good.
+
+    Args:
+        journal: the journal.
+        files: content of the journal's files; none is `Unreadable`.
+        temporaries: content of the new files beside them.
+
+    Returns:
+        The parts whose files have still to be replaced, or None for a void journal.
+
+    Raises:
+        MixedSetError: neither the old set nor the new one nor an edited one.
+    """
+    states = {part: _state(change, files[part], temporaries[part]) for part, change in journal.items()}
+    found = set(states.values())
+    if found <= {_State.DONE, _State.PENDING}:
+        return frozenset(part for part, state in states.items() if state is _State.PENDING)
+    moved = any(state is _State.DONE and journal[part].old != journal[part].new for part, state in states.items())
+    if moved and found & {_State.PENDING, _State.STUCK}:
+        raise MixedSetError
+    return None
+
+
+def _state(change: Change, file: Content, temporary: Content) -> _State:
+    present = digest(file) if isinstance(file, bytes) else None
+    if present == change.new:
+        return _State.DONE
+    if present != change.old:
+        return _State.FOREIGN
+    if change.new is None:
+        return _State.PENDING
+    at_hand = isinstance(temporary, bytes) and digest(temporary) == change.new
+    return _State.PENDING if at_hand else _State.STUCK

@@ -1,0 +1,108 @@
+"""Named parts of a store, and the interface of its backends."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.errors import Part
+
+Parts: TypeAlias = Mapping[Part, bytes]
+"""Contents by part; a part that is not stored is left out."""
+
+Changes: TypeAlias = Mapping[Part, bytes | None]
+"""Contents by part; None for a part that is not stored, or is to be removed."""
+
+BUNDLE: Final = (Part.ANCHORS, Part.CHAIN, Part.KEY)
+"""The trust bundle: all of these parts or none."""
+
+JWT_KEYS: Final = (Part.JWKS, Part.JWT_KEY)
+"""The signing key of JWTs and its key set."""
+
+
+class PartStore(Protocol):
+    """Store of parts that are read, compared and replaced as one. It verifies nothing.
+
+    Attributes:
+        place: names the store for people, e.g. `Secret dapr-system/dapr-trust-bundle`.
+    """
+
+    @property
+    def place(self) -> str:
+        """See the class."""
+        ...
+
+    async def read(self, parts: Collection[Part]) -> Parts:
+        """Returns those of the parts that are stored, all from one moment. An empty part is present.
+
+        Raises:
+            SentryError: a part cannot be read.
+        """
+
+    async def read_bundle(self) -> Parts:
+        """Returns the parts of the trust bundle, or nothing if none of them is stored.
+
+        Raises:
+            IncompleteBundleError: some of them are stored.
+            SentryError: a part cannot be read, or the store holds what a new trust bundle must not replace.
+        """
+
+    async def replace(self, changes: Changes, *, expected: Changes) -> bool:
+        """Replaces parts as one, if the store holds what is expected; other parts stay as they are.
+
+        Args:
+            changes: what to store.
+            expected: what has to be stored until then; parts that it does not name are not compared.
+
+        Returns:
+            True if `changes` are stored now, be it by this call or already.
+
+        Raises:
+            SentryError: the parts cannot be read or written; they are then the old ones or the new, as one.
+        """
+
+    def locate(self, *parts: Part) -> str:
+        """Names parts and where each is stored, for error texts."""
+
+    def sources(self, parts: Collection[Part]) -> tuple[str, ...]:
+        """Names the files or objects that hold these parts, for the log of a reload."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicParts:
+    """The public parts of a stored trust bundle: two PEM texts, unread.
+
+    Attributes:
+        anchors: the trust anchors.
+        chain: the issuer chain, signing certificate first.
+    """
+
+    anchors: bytes
+    chain: bytes
+
+
+def bundle_of(parts: Parts) -> StoredBundle:
+    """Returns the trust bundle that consists of these parts."""
+    return StoredBundle(*(parts[part] for part in BUNDLE))
+
+
+def bundle_parts(bundle: StoredBundle) -> dict[Part, bytes]:
+    """Returns the parts of a trust bundle."""
+    return {Part.ANCHORS: bundle.anchors, Part.CHAIN: bundle.chain, Part.KEY: bundle.key}
+
+
+async def fill(store: PartStore, bundle: StoredBundle) -> tuple[Parts, bool]:
+    """Stores a trust bundle, unless another process is first: then its trust bundle counts.
+
+    Returns:
+        What the store holds now, and whether that is `bundle`.
+
+    Raises:
+        SentryError: as `PartStore.read_bundle` and `PartStore.replace`.
+    """
+    new = bundle_parts(bundle)
+    while True:
+        if await store.replace(new, expected=dict.fromkeys(BUNDLE)):
+            return new, True
+        if present := await store.read_bundle():
+            return present, False
