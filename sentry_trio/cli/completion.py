@@ -73,62 +73,47 @@ fi
 """
 
 
-@dataclass(frozen=True, slots=True)
-class CommandWords:
-    """A command, with the words that complete it.
-
-    Attributes:
-        name: its name.
-        summary: one line of plain text.
-        words: possible positional arguments.
-        flags: its flags.
-    """
-
-    name: str
-    summary: str
-    words: tuple[str, ...]
-    flags: tuple[Flag, ...]
+def _words(command: Command) -> tuple[str, ...]:
+    """Returns the possible positional arguments of a command."""
+    return tuple(choice for flag in command_flags(command) if flag.is_positional for choice in flag.choices)
 
 
-def _words_of(command: Command) -> CommandWords:
-    declared = command_flags(command)
-    words = tuple(choice for flag in declared if flag.is_positional for choice in flag.choices)
-    flags = tuple(flag for flag in declared if not flag.is_positional)
-    return CommandWords(command.name, command.summary, words, flags)
+def _flags(command: Command) -> tuple[Flag, ...]:
+    return tuple(flag for flag in command_flags(command) if not flag.is_positional)
 
 
-def _bash(commands: Sequence[CommandWords]) -> str:
+def _bash() -> str:
     """Returns the script for bash 3.2 or later."""
     values, flags = [], []
-    for command in commands:
-        free = [f"--{flag.name}" for flag in command.flags if flag.takes_value and not flag.choices]
+    for command in COMMANDS:
+        free = [f"--{flag.name}" for flag in _flags(command) if flag.takes_value and not flag.choices]
         if free:
             values.append(f"        {'|'.join(repr(f'{command.name} {name}') for name in free)}) return ;;")
         values += [
             f"        '{command.name} --{flag.name}') words='{' '.join(flag.choices)}' ;;"
-            for flag in command.flags
+            for flag in _flags(command)
             if flag.choices
         ]
-        words = " ".join((*command.words, *(f"--{flag.name}" for flag in command.flags)))
+        words = " ".join((*_words(command), *(f"--{flag.name}" for flag in _flags(command))))
         flags.append(f"            {command.name}) words='{words}' ;;")
     return _BASH_SCRIPT % {
-        "commands": " ".join(command.name for command in commands),
-        "others": "|".join(command.name for command in commands),
+        "commands": " ".join(command.name for command in COMMANDS),
+        "others": "|".join(command.name for command in COMMANDS),
         "values": "\n".join(values),
         "flags": "\n".join(flags),
     }
 
 
-def _zsh(commands: Sequence[CommandWords]) -> str:
+def _zsh() -> str:
     flags = []
-    for command in commands:
-        first = f"1:word:({' '.join(command.words)})" if command.words else ""
-        specs = [*(_zsh_spec(flag) for flag in command.flags), *filter(None, (first, "*:file:_files"))]
+    for command in COMMANDS:
+        first = f"1:word:({' '.join(_words(command))})" if _words(command) else ""
+        specs = [*(_zsh_spec(flag) for flag in _flags(command)), *filter(None, (first, "*:file:_files"))]
         lines = " \\\n".join(f"            {_quoted(spec)}" for spec in specs)
         flags.append(f"    ({command.name})\n        _arguments \\\n{lines}\n        ;;")
     return _ZSH_SCRIPT % {
-        "commands": "\n".join(f"        {_quoted(f'{each.name}:{each.summary}')}" for each in commands),
-        "others": "|".join(command.name for command in commands),
+        "commands": "\n".join(f"        {_quoted(f'{each.name}:{each.summary}')}" for each in COMMANDS),
+        "others": "|".join(command.name for command in COMMANDS),
         "flags": "\n".join(flags),
     }
 
@@ -141,21 +126,21 @@ def _zsh_spec(flag: Flag) -> str:
     return f"--{flag.name}=[{summary}]:value:{values}"
 
 
-def _fish(commands: Sequence[CommandWords]) -> str:
-    return "\n".join(("# fish completion for sentry-trio", *_fish_lines(commands), ""))
+def _fish() -> str:
+    return "\n".join(("# fish completion for sentry-trio", *_fish_lines(), ""))
 
 
-def _fish_lines(commands: Sequence[CommandWords]) -> Iterator[str]:
+def _fish_lines() -> Iterator[str]:
     base = "complete -c sentry-trio"
     yield f"{base} -f"
-    others = " ".join(command.name for command in commands if command.name != "serve")
-    for command in commands:
+    others = " ".join(command.name for command in COMMANDS if command.name != "serve")
+    for command in COMMANDS:
         yield f"{base} -n __fish_is_first_token -a {command.name} -d {_quoted(command.summary)}"
         seen = f"__fish_seen_subcommand_from {command.name}"
         when = _quoted(f"not __fish_seen_subcommand_from {others}" if command.name == "serve" else seen)
-        if command.words:
-            yield f"{base} -n {when} -a {_quoted(' '.join(command.words))}"
-        for flag in command.flags:
+        if _words(command):
+            yield f"{base} -n {when} -a {_quoted(' '.join(_words(command)))}"
+        for flag in _flags(command):
             takes = ""
             if flag.takes_value:
                 takes = f" -x -a {_quoted(' '.join(flag.choices))}" if flag.choices else " -r -F"
@@ -167,7 +152,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-_SHELLS: Final[Mapping[str, Callable[[Sequence[CommandWords]], str]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+_SHELLS: Final[Mapping[str, Callable[[], str]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,5 +177,5 @@ Examples:
 def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     """Prints a script; returns the exit code."""
     shell = parse_flags(CompletionOptions, arguments).shell
-    print(_SHELLS[shell]([_words_of(command) for command in COMMANDS]), end="")
+    print(_SHELLS[shell](), end="")
     return 0

@@ -1,4 +1,4 @@
-"""The JWTs that came with a certificate: their files, and what they say in brief. They are secrets."""
+"""JWTs that were issued with a certificate: their files and their main claims. They are secrets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from sentry_trio.tokens.compact import InvalidTokenError, encode_token, read_obj
 
 @dataclass(frozen=True, slots=True)
 class ObtainedJwt:
-    """One of them.
+    """A JWT that was issued.
 
     Attributes:
-        name: of its file.
-        label: whom it was issued for.
-        token: itself. Not shown by `repr`.
+        name: name of its file.
+        label: its name in the summary.
+        token: the JWT; not shown by `repr`.
     """
 
     name: str
@@ -28,11 +28,11 @@ class ObtainedJwt:
 
 
 def jwts_of(obtained: Obtained, audiences: Sequence[str]) -> list[ObtainedJwt]:
-    """The one for all, in `jwt.txt`, then one for each audience that was asked for, in `jwt-1.txt` and so on.
+    """Returns the JWT for all audiences, in `jwt.txt`, then one for each requested audience, in `jwt-1.txt` and so on.
 
     Args:
         obtained: the answer.
-        audiences: that were asked for, in that order; one that was named twice counts once.
+        audiences: requested audiences, in that order; a repeated one counts once.
 
     Raises:
         RequestFailedError: the authority issued none for one of them.
@@ -49,9 +49,9 @@ def jwts_of(obtained: Obtained, audiences: Sequence[str]) -> list[ObtainedJwt]:
 
 
 def brief(token: str) -> list[str]:
-    """Audiences, end, and key ID of a token, a line each; nothing is verified, as it came over TLS.
+    """Returns audiences, end and key ID of a token, a line each; nothing is verified, as it came over TLS.
 
-    What the authority says is quoted: it may hold anything, and a terminal obeys what it is shown.
+    Values are quoted: the authority chose them, and a terminal obeys control characters.
     """
     try:
         parts = split_token(encode_token(token))

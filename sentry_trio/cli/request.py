@@ -1,4 +1,4 @@
-"""`sentry-trio request`: a workload certificate, and JWTs, from a running authority, obtained as daprd would."""
+"""`sentry-trio request`: obtains a workload certificate, and JWTs, from a running authority as daprd would."""
 
 import re
 import sys

@@ -95,7 +95,7 @@ class _SignalHandler:
     """Handles signals: SIGHUP restarts and reopens the log file; the first SIGTERM or SIGINT stops, the second exits.
 
     Attributes:
-        application: what can be asked to restart; None until it serves, and a restart asked for earlier waits.
+        application: the running application; None until it serves, and a restart requested earlier waits.
     """
 
     def __init__(self, signals: AsyncIterator[int], serving: trio.CancelScope, log: LogWriter) -> None:

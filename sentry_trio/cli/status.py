@@ -84,15 +84,15 @@ async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope
         scope.cancel()
 
 
-# --- what to ask
+# --- sources
 
 
 @asynccontextmanager
 async def _sources(options: StatusOptions, environ: Mapping[str, str]) -> AsyncIterator[Sources]:
-    """What to ask; if Kubernetes is asked, its session lasts as long as the block.
+    """Opens the sources of a report; a session of the Kubernetes API lasts as long as the block.
 
     Raises:
-        InvalidConfigurationError: Kubernetes was asked for, and no configuration leads to it.
+        InvalidConfigurationError: the Kubernetes API was requested, and there is no usable configuration for it.
     """
     sources = Sources(replicas=options.replicas, here=options.here, files=_files(options), timeout=options.timeout)
     if not (options.kubernetes or options.in_pod):

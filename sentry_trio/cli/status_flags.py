@@ -84,7 +84,7 @@ class StatusOptions:
 
     Attributes:
         kubernetes: True if a flag asks for the Kubernetes API.
-        in_pod: True if a pod's own credentials lead to it; it is then asked without a flag.
+        in_pod: True if a pod's own credentials lead to it; it is then used without a flag.
     """
 
     replica: tuple[Address, ...] = _replicas(
@@ -137,7 +137,7 @@ class StatusOptions:
 
     @property
     def here(self) -> Place:
-        """The replica that is asked if none is named or found."""
+        """Replica that is used if none is named or found."""
         return _place(_HERE, self.timeout, asked=False)
 
 
