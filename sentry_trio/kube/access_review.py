@@ -1,7 +1,7 @@
 """Checks the permissions of this process before it uses them, so that all that are missing are named in one line."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -121,14 +121,14 @@ async def missing_permissions(
 
     Cancellation: at once.
     """
-    rights = list(needed)
+    permissions = list(needed)
     allowed: dict[Permission, bool] = {}
     unknown: list[ApiRefusedError] = []
     failures: list[SentryError] = []
 
-    async def ask(right: Permission) -> None:
+    async def ask(permission: Permission) -> None:
         try:
-            allowed[right] = await retry(partial(_is_allowed, api, right), patience=patience)
+            allowed[permission] = await retry(partial(_is_allowed, api, permission), patience=patience)
         except SentryError as error:
             if isinstance(error, ApiRefusedError) and error.status in _UNCHECKABLE:
                 unknown.append(error)
@@ -137,16 +137,16 @@ async def missing_permissions(
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        for right in rights:
-            nursery.start_soon(ask, right)
+        for permission in permissions:
+            nursery.start_soon(ask, permission)
     if failures:
         raise failures[0]
     if unknown:
         _log.warning(
-            f"cannot check {len(unknown)} of {len(rights)} Kubernetes permissions, continuing without: one that is "
-            f"missing shows only when it is used; the ClusterRole system:basic-user grants the check: {unknown[0]}"
+            f"cannot check {len(unknown)} of {len(permissions)} Kubernetes permissions, continuing without: one that "
+            f"is missing shows only when it is used; the ClusterRole system:basic-user grants the check: {unknown[0]}"
         )
-    return [right for right in rights if not allowed.get(right, True)]
+    return [permission for permission in permissions if not allowed.get(permission, True)]
 
 
 async def check_permissions(
@@ -168,7 +168,7 @@ async def check_permissions(
     """
     wanted = tuple(needed)
     missing = await missing_permissions(api, (*wanted, *useful), patience=patience)
-    if fatal := [right for right in missing if right in wanted]:
+    if fatal := [permission for permission in missing if permission in wanted]:
         raise MissingPermissionsError(fatal)
     if missing:
         _log.warning(
@@ -176,26 +176,19 @@ async def check_permissions(
         )
 
 
-async def _is_allowed(api: Api, right: Permission) -> bool:
-    attributes = {
-        "verb": right.verb,
-        "group": right.group,
-        "resource": right.resource,
-        "namespace": right.namespace,
-        "name": right.name,
-    }
+async def _is_allowed(api: Api, permission: Permission) -> bool:
     review: dict[str, Any] = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {name: value for name, value in attributes.items() if value}},
+        "spec": {"resourceAttributes": {name: value for name, value in asdict(permission).items() if value}},
     }
     answer = await api.create(PATH, review)
     status = answer.get("status")
     return isinstance(status, dict) and status.get("allowed") is True
 
 
-def _by_role(rights: Iterable[Permission]) -> str:
+def _by_role(permissions: Iterable[Permission]) -> str:
     by_role: dict[str, list[str]] = {}
-    for right in rights:
-        by_role.setdefault(right.role, []).append(str(right))
+    for permission in permissions:
+        by_role.setdefault(permission.role, []).append(str(permission))
     return "; ".join(f"{', '.join(texts)} ({role})" for role, texts in by_role.items())

@@ -1,4 +1,4 @@
-"""Events (core/v1): what operators see with `kubectl describe` and `kubectl get events`."""
+"""Kubernetes Events (core/v1), shown by `kubectl describe` and `kubectl get events`."""
 
 import enum
 import math
@@ -33,14 +33,14 @@ LONGEST_MESSAGE: Final = 1024
 COMPONENT: Final = "dapr-sentry"
 
 _PATIENCE: Final = 10.0  # s; an Event is worth that much, others wait meanwhile
-# What a secret looks like, from where it begins: callers do not write such messages, the texts of errors might.
+# Keys, certificates and tokens up to their end: callers do not write them into messages, texts of errors might.
 _SECRET: Final = re.compile(r"-----BEGIN .*|\beyJ[\w-]{8,}\.[\w.-]*", re.DOTALL)
 
 _log: Final = get_logger("dapr.sentry")
 
 
 class Reason(enum.StrEnum):
-    """What an Event is about."""
+    """Reason of an Event."""
 
     GENERATED = "CertificateAuthorityGenerated"
     REPLACED = "CertificateAuthorityReplaced"
@@ -69,7 +69,7 @@ class Involved:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What is to be sent: the last of `count` Events of one reason, from `first` to `last`."""
+    """Event to send: the last of `count` of one reason, from `first` to `last`."""
 
     reason: Reason
     message: str

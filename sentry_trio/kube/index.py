@@ -1,4 +1,4 @@
-"""What is known of the cluster: its pods and Dapr's Configurations, by name."""
+"""Index of the cluster's pods and Dapr's Configurations, by name."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
@@ -24,7 +24,7 @@ REMEMBERED: Final = 4096
 class Index:
     """The pods and Configurations of all namespaces, kept by `keep`.
 
-    What is not in it is asked for: a pod that has just begun asks for its certificate before the watch has told of it.
+    Other objects are read from the API server: a new pod asks for its certificate before the watch reports the pod.
 
     Args:
         api: the API server.

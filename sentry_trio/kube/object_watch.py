@@ -10,7 +10,7 @@ from sentry_trio.backoff import Backoff
 from sentry_trio.debouncer import Debouncer
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.watch_health import WatchHealth
+from sentry_trio.kube.watch_stream import WatchHealth
 from sentry_trio.telemetry.logs import get_logger
 
 QUIET: Final = 0.2
@@ -61,23 +61,21 @@ async def watch_objects(
 ) -> NoReturn:
     """Calls `changed` if the objects have other content than is known; runs until cancelled.
 
-    Events of the watches are hints, which are merged; the look decides. So a watch that was cut, that came too late
-    (410 Gone) or that an API server took down with it loses nothing: it is begun anew, with growing pauses of 5 s at
-    most, and then there is a look. A watch that is refused is tried again, with pauses that grow to `POLL` seconds,
-    each time with a look: Dapr's own chart, for one, grants no watch of the Secret. What changed before the first look
-    is found by it.
+    Events of the watches are merged hints, after which the objects are read and compared. So a watch that was cut or
+    came too late (410 Gone) loses no change: it is begun anew, with growing pauses of 5 s at most, and the objects are
+    read. A refused watch is retried, with pauses that grow to `POLL` seconds, and the objects are read each time:
+    Dapr's own chart, for one, grants no watch of the Secret. The first read finds earlier changes.
 
-    Content that was reported is known from then on, also when nobody could use it.
+    Reported content is known from then on, even if it was unusable.
 
     Args:
         api: the API server.
-        objects: what is watched, each by its name.
-        look: reads what matters of the objects. May raise ApiUnavailableError: then it is tried again, with pauses.
-        known: what a look would have found when the caller last read the objects.
-        changed: called with one change at a time; changes meanwhile are kept and told by the next call. May raise
-            ApiUnavailableError: then the change counts as not told yet, and it is called again after a pause. Anything
-            else that it raises ends this.
-        task_status: started when each watch stands or was refused, or the API server could not be reached for it.
+        objects: the objects, each watched by its name.
+        look: reads the relevant content of the objects; retried with pauses if it raises ApiUnavailableError.
+        known: what `look` would have returned when the caller last read the objects.
+        changed: called for one change at a time; the next call reports changes meanwhile. If it raises
+            ApiUnavailableError, it is called again after a pause. Any other error ends the watch.
+        task_status: started when each watch is open, or its first attempt has failed.
 
     Raises:
         Whatever else `look` or `changed` raise, in an exception group.

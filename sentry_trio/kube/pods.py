@@ -1,4 +1,4 @@
-"""Pods, as much of them as matters here."""
+"""Pods: the parts that certificates depend on, with equal values kept once."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -140,7 +140,7 @@ class Interner:
 
 
 class PodReader:
-    """Reads pods, and keeps once what is equal in several: namespaces, accounts, annotations, containers.
+    """Reads pods, and keeps equal namespaces, accounts, annotations and containers of several pods once.
 
     Args:
         containers: reads the containers as well, which only certificates with container images need.

@@ -1,4 +1,4 @@
-"""A copy of all objects of a kind, kept by listing them once and watching what happens to them since."""
+"""Copy of all objects of a kind, kept current by a list and a watch."""
 
 from collections.abc import Callable, Iterator
 from random import SystemRandom
@@ -12,8 +12,7 @@ from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import ReadApi
 from sentry_trio.kube.resources import KubeObject, Resource
-from sentry_trio.kube.watch_health import WatchHealth
-from sentry_trio.kube.watch_stream import Event
+from sentry_trio.kube.watch_stream import Event, WatchHealth
 from sentry_trio.telemetry.logs import get_logger
 
 PAGE: Final = 500
@@ -27,7 +26,7 @@ _STEADY: Final = 5.0  # seconds that a watch has to last before its end counts a
 # Seconds after which the server ends a watch, spread so that processes that began together do not stay together;
 # a session takes a longer silence for a cut.
 _WATCH_SECONDS: Final = range(200, 290)
-_BREATH: Final = 100  # objects that are read without letting others run
+YIELD_EVERY: Final = 100  # objects read between two checkpoints
 _GONE: Final = 410
 
 _random: Final = SystemRandom()
@@ -59,12 +58,12 @@ _decoder: Final = msgspec.json.Decoder(_Page)
 class Reflector(Generic[T]):
     """Keeps a copy of all objects of a kind in all namespaces.
 
-    While the API server is away the copy stays as it was. What cannot be read is left out.
+    While the API server is unreachable, the copy stays as it was. Unreadable objects are left out.
 
     Args:
         api: the API server.
         resource: kind of the objects.
-        deleted: told which objects have been deleted, as far as that was seen.
+        deleted: called with each object that was seen to be deleted.
         page: objects in one answer at most.
         condition: set while they cannot be followed.
     """
@@ -91,7 +90,7 @@ class Reflector(Generic[T]):
 
     @property
     def ready(self) -> bool:
-        """Whether all objects have been listed once."""
+        """True once all objects have been listed."""
         return self._listed.is_set()
 
     async def wait_ready(self) -> None:
@@ -163,7 +162,7 @@ class Reflector(Generic[T]):
         while True:
             page = self._decoded(await self._api.get_raw(self._path, query))
             for number, item in enumerate(page.items or ()):
-                if number % _BREATH == 0:
+                if number % YIELD_EVERY == 0:
                     await trio.lowlevel.checkpoint()
                 if (read := self._read(item)) is not None:
                     objects.setdefault(read.namespace, {})[read.name] = read

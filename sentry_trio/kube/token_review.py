@@ -1,4 +1,4 @@
-"""Tokens reviewed by the API server."""
+"""Token reviews by the API server, cached."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +20,10 @@ from sentry_trio.telemetry.logs import get_logger
 PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 
 ACCEPTED_SECONDS: Final = 30.0
-"""How long a good answer is kept, if the token lasts that long: an API server itself keeps it for 10 s."""
+"""Seconds to cache an accepted token, if it lasts that long; an API server itself caches it for 10 s."""
 
 REFUSED_SECONDS: Final = 5.0
-"""How long a bad answer is kept: a caller that asks again at once is not worth another review."""
+"""Seconds to cache a refused token: an immediate retry needs no other review."""
 
 PROBE: Final = 300.0
 """Seconds without a review after which an invalid token is reviewed, to notice that reviews fail."""
@@ -33,18 +33,18 @@ PROBE_FAILING: Final = 30.0
 
 _PROBE_TOKEN: Final = "probe"  # noqa: S105  # no token: it is reviewed because it is invalid
 
-# Bad request, too large, not processable: this is about the token. Whatever else an API server refuses, it refuses
-# this authority, for want of rights, say: no fault of the caller's, and an operator may put it right.
-_TOKENS_FAULT: Final = frozenset({400, 413, 422})
+# Bad request, too large, not processable: errors of the token. Other refusals concern this process, e.g. missing
+# permissions: not the caller's fault, and an operator may fix them.
+_TOKEN_ERRORS: Final = frozenset({400, 413, 422})
 
 _log: Final = get_logger("dapr.sentry.identity.kubernetes")
 
 
 class Reviews(Protocol):
-    """What is asked of the API server here."""
+    """Requests to the API server that reviews need."""
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """An object with its answer; raises ApiUnavailableError where it may be had later, else ApiRefusedError."""
+        """Creates a review and returns it with its status. Raises as Api does."""
 
 
 class TokenReviewer:
@@ -77,7 +77,7 @@ class TokenReviewer:
         self._audiences = tuple(audiences)
         self._now = now
         self._room = trio.CapacityLimiter(concurrency)
-        self._flights = SingleFlight[Caller | str]()
+        self._single_flight = SingleFlight[Caller | str]()
         self._accepted = TtlCache[Caller](seconds=ACCEPTED_SECONDS, limit=kept)
         self._refused = TtlCache[str](seconds=REFUSED_SECONDS, limit=kept)
         self._condition = condition or Conditions().condition("token-reviews")
@@ -102,7 +102,7 @@ class TokenReviewer:
                     await self._ask(_PROBE_TOKEN)
 
     async def check(self, token: str) -> Caller:
-        """Who the token speaks for.
+        """Returns the caller that the token authenticates.
 
         Raises:
             NotPermittedError: in Dapr Sentry 1.18's order and words, see `_verdict`; its text is told to the caller.
@@ -114,7 +114,7 @@ class TokenReviewer:
         key = sha256(encoded).digest()
         verdict = self._known(key)
         if verdict is None:
-            verdict = await self._flights.run(key, partial(self._review, key, token, encoded))
+            verdict = await self._single_flight.run(key, partial(self._review, key, token, encoded))
         if isinstance(verdict, str):
             raise NotPermittedError(verdict)
         return verdict
@@ -157,18 +157,19 @@ class TokenReviewer:
                 answer = await self._api.create(PATH, review)
         except (ApiRefusedError, ApiUnavailableError) as error:
             failed = f"token review failed: {error}"
-            if isinstance(error, ApiRefusedError) and error.status in _TOKENS_FAULT:
+            if isinstance(error, ApiRefusedError) and error.status in _TOKEN_ERRORS:
                 raise NotPermittedError(failed) from error
             # The session reports a server that does not answer at all.
-            if not isinstance(error, ApiUnreachableError):
-                self._report_failure(failed)
+            if not isinstance(error, ApiUnreachableError) and self._condition.set(failed):
+                _log.warning(failed)
             raise ApiUnavailableError(failed) from error
-        self._report_success()
+        if self._condition.clear():
+            _log.info("token reviews succeed again")
         status = answer.get("status")
         return status if isinstance(status, dict) else {}
 
     def _verdict(self, status: Mapping[str, Any], encoded: bytes) -> Caller:
-        """Who the token speaks for, given what the API server says.
+        """Returns the caller of a token, given the status of its review.
 
         Raises:
             NotPermittedError: whichever comes first of `invalid token: <error>`, `authentication failed`, that the
@@ -196,17 +197,9 @@ class TokenReviewer:
         _check_pod(user.get("extra"), caller)
         return caller
 
-    def _report_failure(self, failed: str) -> None:
-        if self._condition.set(failed):
-            _log.warning(failed)
-
-    def _report_success(self) -> None:
-        if self._condition.clear():
-            _log.info("token reviews succeed again")
-
 
 def _check_pod(extra: object, caller: Caller) -> None:
-    """Holds the pod that a token claims against the one that the API server found it bound to, where it says.
+    """Compares the pod that a token claims with the pod that the API server found, if it reports one.
 
     Raises:
         NotPermittedError: they differ.

@@ -56,7 +56,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a token speaks for: a pod, running under a service account.
+    """Caller authenticated by a token: a pod that runs under a service account.
 
     Attributes:
         namespace: of the pod and its service account.
@@ -74,14 +74,14 @@ class Caller:
 
 
 class TokenChecker(Protocol):
-    """Finds out who a token speaks for."""
+    """Authenticates the caller of a token."""
 
     async def check(self, token: str) -> Caller:
-        """Who the token speaks for.
+        """Returns the caller that the token authenticates.
 
         Raises:
-            NotPermittedError: it speaks for no pod here, and will not by asking again; its text is told to the caller.
-            ApiUnavailableError: that cannot be found out now.
+            NotPermittedError: it authenticates no pod of this cluster, also not later; the caller gets its text.
+            ApiUnavailableError: it cannot be checked now.
         """
 
 
@@ -163,12 +163,12 @@ def read_subject(subject: str) -> tuple[str, str]:
 
 
 def unstructured() -> NotPermittedError:
-    """What is told of tokens that are none of a service account's."""
+    """Returns the error for tokens that are not of a service account."""
     return NotPermittedError("provided token is not a properly structured service account token")
 
 
 def wrong_audience(wanted: tuple[str, ...]) -> NotPermittedError:
-    """What is told of tokens that are good, but for somebody else."""
+    """Returns the error for valid tokens for other audiences."""
     return NotPermittedError(f"invalid token: none of its audiences is {' or '.join(wanted)}")
 
 

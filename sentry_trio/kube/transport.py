@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -69,11 +70,13 @@ class Transport:
     redirections, compression or proxies other than a kubeconfig's.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, sockets: "_Sockets", credentials: Credentials) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, sockets: "_Sockets", credentials: Credentials, tls: ssl.SSLContext
+    ) -> None:
         self._http = http
         self._sockets = sockets
         self._credentials = credentials
-        self._tls = credentials.tls_context()
+        self._tls = tls
 
     @classmethod
     async def opened(cls, credentials: Credentials) -> Self:
@@ -82,6 +85,7 @@ class Transport:
         Raises:
             InvalidConfigurationError: the certificates or keys do not serve.
         """
+        tls = credentials.tls_context()
         sockets = _Sockets()
         http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE, socket_factory=sockets.make),
@@ -90,11 +94,7 @@ class Transport:
             timeout=_NO_TIMEOUT,
             auto_decompress=False,
         )
-        try:
-            return cls(http, sockets, credentials)
-        except InvalidConfigurationError:
-            await http.close()
-            raise
+        return cls(http, sockets, credentials, tls)
 
     @property
     def server(self) -> str:

@@ -1,4 +1,4 @@
-"""Tokens verified here, by the cluster's public keys."""
+"""Local verification of tokens, by the cluster's public keys."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -51,7 +51,7 @@ class LocalVerifier:
         self._now = now
 
     async def check(self, token: str) -> Caller:
-        """Who the token speaks for.
+        """Returns the caller that the token authenticates.
 
         Raises:
             NotPermittedError: it speaks for no pod here, now or later; the texts are those of the reviewer as far as
@@ -64,7 +64,7 @@ class LocalVerifier:
         return await self._verify(encoded) or await self._reviewer.check(token)
 
     async def _verify(self, token: bytes) -> Caller | None:
-        """Who the token speaks for; None where that cannot be decided here."""
+        """Returns the caller of a token; None if the reviewer must decide."""
         header = read_header(token)
         if header is None:
             return None
@@ -75,10 +75,10 @@ class LocalVerifier:
         claims = read_claims(token)
         if not await self._is_signed(token, header, claims):
             return None
-        return self._believed(claims)
+        return self._caller_of_signed(claims)
 
     async def _is_signed(self, token: bytes, header: Header, claims: Claims) -> bool:
-        """Whether the cluster has signed the token; False where that cannot be decided here.
+        """Returns True if the cluster has signed the token; False if the reviewer must decide.
 
         Raises:
             NotPermittedError: it has not.
@@ -90,8 +90,8 @@ class LocalVerifier:
             raise NotPermittedError("invalid token: its signature is not the cluster's")
         return True
 
-    def _believed(self, claims: Claims) -> Caller | None:
-        """Who claims that the cluster has signed speak for; None where they do not say enough."""
+    def _caller_of_signed(self, claims: Claims) -> Caller | None:
+        """Returns the caller of signed claims; None if they are incomplete."""
         now = self._now()
         if claims.expires_at is None or (claims.not_before is not None and claims.not_before > now + LEEWAY):
             return None
@@ -107,5 +107,5 @@ class LocalVerifier:
 
 
 def _is_forgeable(algorithm: str) -> bool:
-    """Whether anyone could have made such a signature: without a key, or with one that is public."""
+    """Returns True if anyone can make such a signature: without a key, or with a public one."""
     return algorithm.lower() == "none" or algorithm.upper().startswith("HS")

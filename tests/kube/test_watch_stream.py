@@ -1,15 +1,20 @@
-"""Events cut from a stream."""
+"""Events split from a stream, and the health of a watch in virtual time."""
 
 import json
+from contextlib import AbstractContextManager
 from itertools import pairwise
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
-from sentry_trio.errors import ApiUnavailableError
+from sentry_trio.conditions import Conditions
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube import watch_stream
-from sentry_trio.kube.watch_stream import EventLines
+from sentry_trio.kube.watch_stream import STEADY, EventLines, WatchHealth
+from testkit.log_capture import capture_logs
 
 
 @given(st.lists(st.text()), st.lists(st.integers(0, 200)))
@@ -40,3 +45,43 @@ def test_events_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines.feed(b" " * 100) == []
     with pytest.raises(ApiUnavailableError, match="more than 100 bytes"):
         lines.feed(b" ")
+
+
+# --- health of a watch
+
+CUT = ApiUnavailableError("cut")
+FORBIDDEN = ApiRefusedError("403", status=403, reason="Forbidden")
+
+
+async def test_a_series_ends_with_a_watch_that_lasts(autojump_clock: MockClock) -> None:
+    conditions = Conditions()
+
+    def stands(health: WatchHealth) -> AbstractContextManager[None]:
+        return health.established()
+
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            health = WatchHealth("cannot", "can again", nursery, condition=conditions.condition("pods"))
+            for _ in range(5):
+                with stands(health):
+                    await trio.sleep(STEADY / 2)
+                health.failed(CUT)
+            assert dict(conditions.active) == {"pods": "cannot: cut"}
+            with stands(health):
+                await trio.sleep(STEADY + 1)
+            assert dict(conditions.active) == {}
+            for _ in range(2):
+                health.failed(CUT)
+            assert dict(conditions.active) == {}
+    assert [line["event"] for line in lines if line["log_level"] != "debug"] == ["cannot: cut", "can again"]
+
+
+async def test_a_refusal_is_reported_at_once(autojump_clock: MockClock) -> None:
+    conditions = Conditions()
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            health = WatchHealth("cannot", "can again", nursery, condition=conditions.condition("pods"))
+            for _ in range(3):
+                health.failed(FORBIDDEN)
+    assert dict(conditions.active) == {"pods": "cannot: 403"}
+    assert [line["log_level"] for line in lines] == ["warning", "debug", "debug"]
