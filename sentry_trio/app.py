@@ -42,14 +42,14 @@ def _wall_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What can be asked of a certificate authority that serves.
+    """A certificate authority that serves, or waits to serve.
 
     Attributes:
-        authority: restarts and stops.
-        grpc_port: where CSRs are answered.
-        health_port: where `/healthz`, `/readyz` and `/livez` are answered.
-        metrics_port: where Prometheus scrapes; None with metrics off.
-        oidc_port: where discovery and key set are told; None with OIDC off.
+        authority: restarts and stops it.
+        grpc_port: of the gRPC server.
+        health_port: of `/healthz`, `/readyz` and `/livez`.
+        metrics_port: None with metrics off.
+        oidc_port: of discovery and key set; None with OIDC off.
     """
 
     authority: CertificateAuthority[Run]
@@ -82,7 +82,7 @@ async def serve(
             for a certificate to become valid, when `/readyz` answers 503.
 
     Raises:
-        SentryError: in an exception group; what kept it from starting.
+        SentryError: in an exception group; the reason why it did not start.
 
     Cancellation: graceful, and bounded by `options.drain_timeout` and a few seconds.
     """
@@ -143,7 +143,7 @@ def _environment(
     now: Callable[[], datetime],
     conditions: Conditions,
 ) -> AbstractAsyncContextManager[Environment]:
-    """Where this authority lives; of what only a cluster takes, nothing is imported elsewhere."""
+    """Opens the environment; modules for a cluster are imported only in Kubernetes mode."""
     if options.mode is Mode.KUBERNETES:
         from sentry_trio.environments.kubernetes import open_kubernetes
 

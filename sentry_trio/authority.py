@@ -298,7 +298,7 @@ async def _start(runs: trio.Nursery, serve: Callable[..., Awaitable[None]]) -> t
 
 
 def _valid_from(error: BaseException | None) -> datetime | None:
-    """The time at which a certificate that caused the error becomes valid; None if that is not the reason."""
+    """Returns when a certificate that caused the error becomes valid; None if that is not the reason."""
     while error is not None:
         if isinstance(error, NotYetValidError):
             return error.valid_from

@@ -42,7 +42,7 @@ class RequestFailedError(SentryError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Where a certificate authority is and how it is recognised.
+    """Address and identity of a certificate authority.
 
     Attributes:
         host: name or address.
@@ -59,7 +59,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What is asked for.
+    """Contents of a request.
 
     Attributes:
         app_id: the last segment of the SPIFFE ID.
@@ -80,7 +80,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obtained:
-    """What was obtained.
+    """Contents of an answer, and the key.
 
     Attributes:
         key: the private key, PKCS #8 PEM; made here, never sent. Not shown by `repr`.

@@ -40,7 +40,7 @@ class Condition:
 
 
 class Conditions:
-    """The problems of a process that serves all the same, by name.
+    """Problems of a running process, by name.
 
     Args:
         changed: called with True when the first problem is set and with False when the last one is cleared.
@@ -51,7 +51,7 @@ class Conditions:
         self._active: dict[str, str] = {}
 
     def condition(self, name: str) -> Condition:
-        """The condition of that name. Callers that use the same name share one condition."""
+        """Returns the condition of that name. Callers that use the same name share one condition."""
         return Condition(self, name)
 
     @property

@@ -1,4 +1,4 @@
-"""What can go wrong, in the domain's own words.
+"""Errors of the domain.
 
 Each error is raised by code that knows nothing of gRPC, of log levels or of exit codes; those who meet the outside
 translate it: `service.py` into status codes, `cli` into exit codes. The text is one line, made for people.

@@ -1,4 +1,4 @@
-"""What the gRPC server tells, as log lines and metrics."""
+"""Log lines and metrics of the gRPC server."""
 
 from collections.abc import Callable
 from typing import Final
@@ -12,7 +12,7 @@ from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from sentry_trio.telemetry.throttle import ThrottledLog
 
 SIGN_CERTIFICATE: Final = "/dapr.proto.sentry.v1.CA/SignCertificate"
-"""The method that issues, by its path on the wire."""
+"""Path of the method that issues certificates."""
 # A caller that left or was lost, and one that would wait no longer.
 _GIVEN_UP: Final = frozenset({Status.CANCELLED, Status.DEADLINE_EXCEEDED})
 
@@ -28,11 +28,11 @@ def _address(peer: object) -> str:
 
 
 class ServerObserver(Observer):
-    """Tells the gRPC server's events to metrics and log.
+    """Reports the gRPC server's events in metrics and log.
 
     Args:
         metrics: kept across runs.
-        record_shed: told of calls that are refused unread.
+        record_shed: called for each call that is rejected unread.
     """
 
     def __init__(self, metrics: Metrics, record_shed: Callable[[Shed], None] = lambda _reason: None) -> None:

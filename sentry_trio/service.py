@@ -84,7 +84,7 @@ _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What is the same for every certificate of a run.
+    """Rules for all certificates of a run.
 
     Attributes:
         lifetime: of a workload certificate, where the issuer lasts that long.
@@ -283,7 +283,7 @@ class CertificateService:
         self._record(decision, cause)
 
     def _record(self, decision: Decision, cause: SignFailure) -> None:
-        """What was given up, or failed by a defect, is counted where calls end, before a handler as well as in one."""
+        """Records the failure; cancellations and defects are counted where calls end, within a handler or before."""
         decision.cause = cause
         self._recorder.record(decision)
 

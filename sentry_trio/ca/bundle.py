@@ -73,7 +73,7 @@ class TrustBundle:
 
 
 def fingerprint_of(anchors: Iterable[Certificate], chain: Iterable[Certificate]) -> str:
-    """The fingerprint of the trust bundle that is made of these; see `TrustBundle.fingerprint`."""
+    """Returns the fingerprint of the trust bundle that is made of these; see `TrustBundle.fingerprint`."""
     digest = hashlib.sha256()
     for certificate in (*anchors, *chain):
         digest.update(certificate.der)
@@ -81,7 +81,7 @@ def fingerprint_of(anchors: Iterable[Certificate], chain: Iterable[Certificate])
 
 
 def verify(stored: StoredBundle, now: dt.datetime, names: AlternativeNames | None = None) -> TrustBundle:
-    """Read and verify a trust bundle.
+    """Reads and verifies a trust bundle.
 
     Dapr Sentry 1.18 takes a signing certificate that is not marked as CA, or lacks keyCertSign, as long as it has one
     of the two; nothing that such an issuer signs would verify, so here both are asked for.
@@ -118,7 +118,7 @@ def verify(stored: StoredBundle, now: dt.datetime, names: AlternativeNames | Non
 
 
 def verify_public(anchors_pem: bytes, chain_pem: bytes, now: dt.datetime) -> None:
-    """Verify what can be verified without the key: for those who watch an authority and have no right to be one.
+    """Verifies all that needs no key, for observers that may not read it.
 
     Args:
         anchors_pem: the trust anchors.
@@ -169,7 +169,7 @@ def _read_anchors(pem: bytes) -> tuple[Certificate, ...]:
 
 
 def _read_chain(pem: bytes) -> tuple[Certificate, ...]:
-    """Read the chain; self-signed certificates are left out, the trust anchors are told elsewhere."""
+    """Reads the chain; self-signed certificates are left out, as clients get the trust anchors separately."""
     chain = read_certificates(pem, role="issuer chain")
     for number, (child, parent) in enumerate(itertools.pairwise(chain), start=1):
         try:

@@ -1,4 +1,4 @@
-"""How long the certificates of a trust bundle will last, in the words of the original Dapr's expiry watcher."""
+"""Time left to the certificates of a trust bundle, in the words of the original Dapr's expiry watcher."""
 
 import dataclasses
 import datetime as dt
@@ -9,13 +9,13 @@ from sentry_trio.ca.certificates import Certificate, fingerprint
 from sentry_trio.ca.distinguished_names import shown_name
 
 WARNING_PERIOD = dt.timedelta(days=30)
-"""How long before its end a certificate is reported as expiring."""
+"""Time before its end from which a certificate is reported as expiring."""
 
 _HOUR = dt.timedelta(hours=1)
 
 
 class State(enum.Enum):
-    """Where a certificate stands on its way to its end."""
+    """Stages of a certificate's life."""
 
     VALID = "valid"
     EXPIRING = "expiring"
@@ -24,7 +24,7 @@ class State(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExpiryState:
-    """What is to be said about one certificate.
+    """Expiry of one certificate.
 
     Attributes:
         role: `anchor`, `issuer` or `intermediate`.
@@ -49,12 +49,12 @@ class ExpiryState:
 
     @property
     def days(self) -> int:
-        """Whole days that are left; 0 once it has expired."""
+        """Whole days left; 0 once it has expired."""
         return self._hours_left // 24
 
     @property
     def hours(self) -> int:
-        """Whole hours that are left beside the days; 0 once it has expired."""
+        """Whole hours left beside the days; 0 once it has expired."""
         return self._hours_left % 24
 
     @property
@@ -73,7 +73,7 @@ class ExpiryState:
 
 
 def report(bundle: TrustBundle, now: dt.datetime) -> tuple[ExpiryState, ...]:
-    """Look at every certificate: anchors first, then the chain from the issuer upwards.
+    """Returns the state of every certificate: anchors first, then the chain from the issuer upwards.
 
     Args:
         bundle: verified credentials, which may have expired since.

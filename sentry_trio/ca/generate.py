@@ -40,7 +40,7 @@ def generate(
     allowed_clock_skew: dt.timedelta,
     lifetime: dt.timedelta = dt.timedelta(days=365),
 ) -> StoredBundle:
-    """Make a root, an issuer and the issuer's key. The root's key is never kept, so this issuer is its only one.
+    """Makes a root, an issuer and the issuer's key. The root's key is never kept, so this issuer is its only one.
 
     The profile is Dapr Sentry 1.18's, which always takes Ed25519 and one year; but both certificates have an authority
     key identifier, which Dapr's lack and strict verifiers ask for (RFC 5280, 4.2.1.1).

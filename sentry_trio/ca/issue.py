@@ -1,4 +1,4 @@
-"""Workload certificates: the one thing this authority is there for."""
+"""Workload certificates: signed, and checked before they are sent."""
 
 import dataclasses
 import datetime as dt
@@ -52,7 +52,7 @@ class ContainerImage:
 
 
 def images_extension(images: tuple[ContainerImage, ...]) -> bytes:
-    """Encode images as Dapr's development branch does: an OCTET STRING that holds compact JSON.
+    """Encodes images as Dapr's development branch does: an OCTET STRING that holds compact JSON.
 
     Raises:
         ValueError: a text has a lone surrogate, which UTF-8 cannot carry.
@@ -69,12 +69,12 @@ def _fields(image: ContainerImage) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkloadIdentity:
-    """What a certificate says about its holder.
+    """Contents of a workload certificate.
 
     Attributes:
-        spiffe_id: who it is.
-        dns_names: under which names it is called.
-        images: of which containers it is made.
+        spiffe_id: identity of the holder.
+        dns_names: names by which clients call it.
+        images: its containers.
     """
 
     spiffe_id: SpiffeId
@@ -126,12 +126,12 @@ class Issuer:
 
     @property
     def bundle(self) -> TrustBundle:
-        """The credentials that it signs with."""
+        """Credentials in use."""
         return self._bundle
 
     @property
     def is_slow(self) -> bool:
-        """Whether a signature takes long enough to be felt by whoever waits for the same core.
+        """True if a signature takes long enough to delay other calls.
 
         RSA with more than 2048 bits takes one to some milliseconds, everything else a fraction of one. A thread does
         not help: OpenSSL is called with Python's global lock held.

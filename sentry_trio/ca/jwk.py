@@ -1,4 +1,4 @@
-"""Public keys as JSON Web Keys (RFC 7517), and sets of them: read, written, told apart. Pure.
+"""Public keys as JSON Web Keys (RFC 7517), and sets of them: read, written, compared. Pure.
 
 A key that takes part in a rotation carries when, in a member of our own; RFC 7517, 4, has all others ignore it:
 
@@ -91,22 +91,22 @@ def read_jwks(text: bytes) -> list[Jwk]:
 
 
 def write_jwks(keys: list[Jwk]) -> bytes:
-    """A set, compact, with members in the order of the alphabet, as Dapr Sentry 1.18 writes it."""
+    """Returns a set as compact JSON with members in the order of the alphabet, as Dapr Sentry 1.18 writes it."""
     return msgspec.json.encode({"keys": keys}, order="sorted")
 
 
 def published_form(keys: list[Jwk]) -> bytes:
-    """A set as others are told it: without the times, which are nobody's business."""
+    """Returns a set for publication: without the times."""
     return write_jwks([{name: value for name, value in each.items() if name != SCHEDULE} for each in keys])
 
 
 def make_jwk(key: PublicKey, algorithm: str, key_id: str) -> Jwk:
-    """A key of a set, as Dapr Sentry 1.18 writes it."""
+    """Returns a key of a set, as Dapr Sentry 1.18 writes it."""
     return {**_members(key), "alg": algorithm, "kid": key_id, "use": "sig"}
 
 
 def is_key(member: Jwk, key: PublicKey) -> bool:
-    """Whether a key of a set is this one, and is for signatures; names and algorithms do not matter."""
+    """Returns whether a key of a set is this one and is for signatures; names and algorithms do not matter."""
     if member.get("use", "sig") != "sig":
         return False
     own = _members(key)
@@ -120,7 +120,7 @@ def thumbprint(key: PublicKey) -> str:
 
 
 def schedule_of(member: Jwk) -> Schedule | None:
-    """A key's times; None where it has none.
+    """Returns a key's times; None if it has none.
 
     Raises:
         InvalidBundleError: they are there and make no sense.
@@ -137,7 +137,7 @@ def schedule_of(member: Jwk) -> Schedule | None:
 
 
 def with_schedule(member: Jwk, schedule: Schedule) -> Jwk:
-    """A key with these times, in whole seconds."""
+    """Returns a key with these times, in whole seconds."""
     times: dict[str, int] = {"lifetime": int(schedule.lifetime.total_seconds())}
     if schedule.since is not None:
         times["from"] = int(schedule.since.timestamp())

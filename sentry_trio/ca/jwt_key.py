@@ -1,4 +1,4 @@
-"""The key that JWTs are signed with, and the key set that they are verified by: made, read, held to each other. Pure.
+"""Signing key and key set of JWTs: made, read, compared with each other. Pure.
 
 Imported only where JWTs are issued, as its library is.
 """
@@ -101,7 +101,7 @@ def make_signing_key(algorithm: str) -> PrivateKey:
 
 
 def compose_jwks(pem: bytes, algorithm: str, key_id: str | None) -> bytes:
-    """The key set of a signing key alone.
+    """Returns the key set of a signing key alone.
 
     Raises:
         InvalidBundleError: it is no key, or none for the algorithm.
@@ -111,7 +111,7 @@ def compose_jwks(pem: bytes, algorithm: str, key_id: str | None) -> bytes:
 
 
 def verify_jwt_key(stored: StoredJwtKey, algorithm: str, key_id: str | None) -> JwtKeys:
-    """Holds signing keys to their algorithm and their key set, with Dapr Sentry 1.18's texts.
+    """Verifies signing keys against their algorithm and their key set, with Dapr Sentry 1.18's texts.
 
     Beyond Dapr Sentry, a key set with private keys is refused, as it would be published; and a signing key without a
     name in the set is published under the name that its tokens have.
@@ -138,7 +138,7 @@ def verify_jwt_key(stored: StoredJwtKey, algorithm: str, key_id: str | None) -> 
 
 
 def signing_keys(stored: StoredJwtKey, keys: list[Jwk]) -> list[tuple[PrivateKey, Jwk]]:
-    """The private keys that are stored, each with its key of the set.
+    """Returns the stored private keys, each with its key of the set.
 
     The first is the one that Dapr Sentry reads; a later one counts where the set says from when on it signs.
 
@@ -184,7 +184,7 @@ def _named(key: PrivateKey, member: Jwk) -> SigningKey:
 
 
 def _all_named(keys: list[Jwk], signing: list[SigningKey]) -> list[Jwk]:
-    """The set with a name for each signing key: a verifier that is given a token's `kid` looks for no other."""
+    """Returns the set with a name for each signing key: verifiers look only for a token's `kid`."""
     named = []
     for member in keys:
         found = next((each for each in signing if not member.get("kid") and is_key(member, _public(each.key))), None)

@@ -33,7 +33,7 @@ from sentry_trio.ca.published import MAX_AGE
 from sentry_trio.errors import InvalidBundleError
 
 LEAD: Final = 2 * MAX_AGE
-"""How long a key is published before it signs: for as long as caches keep the set, and as long again for replicas."""
+"""Time between publication of a key and its first signature: once for caches, once more for replicas."""
 
 Step = Literal["noted", "published", "signing", "gone"]
 
@@ -42,7 +42,7 @@ _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """How keys are rotated.
+    """Parameters of key rotation.
 
     Attributes:
         interval: how long each signs; zero for ever. What was begun is brought to its end all the same.
@@ -56,23 +56,23 @@ class Rotation:
 
     @property
     def is_slow(self) -> bool:
-        """Whether a plan may take some tenths of a second, to make a key of RSA."""
+        """True if a plan may take some tenths of a second, to make a key of RSA."""
         return self.algorithm in RSA_ALGORITHMS
 
     @property
     def lead(self) -> timedelta:
-        """How long a key is published before it signs, and after its last token has ended: `LEAD` at most."""
+        """Time for which a key is published before it signs and after its last token: `LEAD` at most."""
         return min(LEAD, self.interval / 2) if self.interval else LEAD
 
     @property
     def max_age(self) -> timedelta:
-        """How long the key set may be cached."""
+        """Time for which the key set may be cached."""
         return min(MAX_AGE, self.lead / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done.
+    """Actions that are due.
 
     Attributes:
         stored: what is to take the place of what is stored; None where that is right.
@@ -152,7 +152,7 @@ class _Entry:
 
 
 class _Draft:
-    """What is stored, on its way to what should be."""
+    """Stored keys while they are changed to what they should be."""
 
     def __init__(self, stored: StoredJwtKey, rotation: Rotation, now: datetime) -> None:
         self._stored = stored
@@ -178,7 +178,7 @@ class _Draft:
         times = signing.times or Schedule()
         if times.since is None and self._rotation.interval:
             times = replace(times, since=self._now)
-            self._tell("noted", signing, "is rotated from now on")
+            self._note("noted", signing, "is rotated from now on")
         signing.times = replace(times, lifetime=max(times.lifetime, lifetime))
         if self._to_come:
             self._retire(signing, self._to_come[0].since)
@@ -189,7 +189,7 @@ class _Draft:
             self._order.remove(entry)
             entry.private = None
             self._retire(entry, self._now)
-            self._tell("signing", self._signing, f"signs in place of {entry.name!r}, whose private part is given up")
+            self._note("signing", self._signing, f"signs in place of {entry.name!r}, whose private part is given up")
 
     def prune(self) -> None:
         """Public keys by which no token verifies any more; never one whose private part is stored."""
@@ -201,7 +201,7 @@ class _Draft:
                 self._retire(entry, self._now)
             elif entry.until is None or entry.until <= self._now:
                 self._entries.remove(entry)
-                self._tell("gone", entry, "has left the key set: no token that it signed is valid any more")
+                self._note("gone", entry, "has left the key set: no token that it signed is valid any more")
 
     def publish_next_key(self) -> None:
         """Makes the next key when it is time to publish it."""
@@ -221,7 +221,7 @@ class _Draft:
         self._entries.append(entry)
         self._order.append(entry)
         self._retire(self._signing, since)
-        self._tell("published", entry, f"is published, and signs from {since:%Y-%m-%dT%H:%M:%SZ} on")
+        self._note("published", entry, f"is published, and signs from {since:%Y-%m-%dT%H:%M:%SZ} on")
 
     @property
     def _turn(self) -> datetime:
@@ -255,7 +255,7 @@ class _Draft:
         until = last + lifetime + self._rotation.lead
         entry.times = replace(times, lifetime=lifetime, until=max(until, times.until or until))
 
-    def _tell(self, step: Step, entry: _Entry, text: str) -> None:
+    def _note(self, step: Step, entry: _Entry, text: str) -> None:
         self.changes.append(Change(step, entry.name, f"JWT signing key {entry.name!r} {text}"))
 
 

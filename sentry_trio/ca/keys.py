@@ -48,7 +48,7 @@ class KeyType(enum.Enum):
 
 
 def generate_key(key_type: KeyType) -> PrivateKey:
-    """Make a new private key."""
+    """Makes a new private key."""
     match key_type:
         case KeyType.P256:
             return ec.generate_private_key(ec.SECP256R1())
@@ -63,7 +63,7 @@ def generate_key(key_type: KeyType) -> PrivateKey:
 
 
 def serving_key_type(issuer_key: PrivateKey) -> KeyType:
-    """The kind of key for this authority's own serving certificate.
+    """Returns the kind of key for this authority's own serving certificate.
 
     Ed25519 under an Ed25519 issuer: who verifies the chain knows the algorithm. P-256 otherwise, which all TLS stacks
     take; BoringSSL's, for one, refuses Ed25519 serving certificates.
@@ -87,7 +87,7 @@ def read_private_key(pem: bytes) -> PrivateKey:
 
 
 def read_private_keys(pem: bytes) -> list[PrivateKey]:
-    """Read the first private key and up to two more; later blocks of other kinds are skipped.
+    """Reads the first private key and up to two more; later blocks of other kinds are skipped.
 
     Raises:
         InvalidBundleError: the first block is none; as `read_private_key`.
@@ -127,7 +127,7 @@ def _read_key(block: Block) -> PrivateKey:
 
 
 def write_private_key(key: PrivateKey) -> bytes:
-    """Write a private key as PKCS#8 PEM, not encrypted."""
+    """Returns a private key as PKCS#8 PEM, not encrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -1,4 +1,4 @@
-"""Which certificate signed which: the trust bundle as a tree, told without keys."""
+"""Signers of the certificates: the trust bundle as a tree, without keys."""
 
 import dataclasses
 import datetime as dt
@@ -13,7 +13,7 @@ from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
-    """What is told of one certificate.
+    """One certificate and its signer.
 
     Attributes:
         role: `anchor`, `intermediate`, `issuer` or `serving`.
@@ -33,7 +33,7 @@ class Link:
 
 
 def lineage(anchors: Sequence[Certificate], chain: Sequence[Certificate]) -> tuple[Link, ...]:
-    """The anchors, then the chain from its upper end down to the issuer; dates are not looked at.
+    """Returns the anchors, then the chain from its upper end down to the issuer; dates are not looked at.
 
     Of several anchors that have signed a certificate (a renewed one keeps name and key) the one that lasts longest is
     named. After as many signatures as a search for paths checks, no more are looked for.
@@ -56,7 +56,7 @@ def lineage(anchors: Sequence[Certificate], chain: Sequence[Certificate]) -> tup
 
 
 def serving_link(certificate: Certificate, issuer: Certificate) -> Link:
-    """The authority's own certificate, below the issuer that has signed it."""
+    """Returns the authority's own certificate, below the issuer that has signed it."""
     alternatives = certificate.extensions.alternative_names
     uris = alternatives.uris if alternatives else ()
     return _link("serving", certificate, " ".join(uris), issuer)

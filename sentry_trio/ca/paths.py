@@ -19,7 +19,7 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.errors import InvalidBundleError, NotYetValidError, Part
 
 MAX_SIGNATURE_CHECKS = 100
-"""How many candidates one search considers, as in Go: more would let a chain made for it keep a start busy for long."""
+"""Limit of candidates in one search, as in Go: a crafted chain must not keep a start busy for long."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,11 +185,11 @@ def _wrong_time(now: dt.datetime, relation: str, limit: dt.datetime) -> str:
 
 
 def _serves_tls(certificate: Certificate) -> bool:
-    """Whether extended key usage, which Go nests from the anchor down, leaves room for serverAuth."""
+    """Returns whether extended key usage, which Go nests from the anchor down, leaves room for serverAuth."""
     usages = certificate.extensions.extended_key_usage
     return usages is None or SERVER_AUTH in usages or ANY_EXTENDED_KEY_USAGE in usages
 
 
 def _same_entity(one: Certificate, other: Certificate) -> bool:
-    """Whether two certificates are of the same name and key: a path that passed both would run in a circle."""
+    """Returns whether two certificates are of the same name and key: a path that passed both would run in a circle."""
     return one.subject == other.subject and one.public_key_info == other.public_key_info

@@ -18,7 +18,7 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")  # with a length that is a multip
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """What stands between a BEGIN and an END line.
+    """One block, without its BEGIN and END lines.
 
     Attributes:
         label: the type of the block, e.g. `CERTIFICATE`.
@@ -35,12 +35,12 @@ class Block:
 
 
 def first_block(data: bytes) -> Block | None:
-    """The first well-formed block, or None when there is none."""
+    """Returns the first well-formed block, or None if there is none."""
     return next(blocks(data), None)
 
 
 def blocks(data: bytes) -> Iterator[Block]:
-    """All well-formed blocks in their order. Takes time in proportion to the data, whatever is in it."""
+    """Yields all well-formed blocks in their order. Takes time in proportion to the data, whatever is in it."""
     position = 0
     while (found := _next_block(data, position)) is not None:
         block, position = found
@@ -56,7 +56,7 @@ def write_block(label: str, der: bytes) -> bytes:
 
 
 def _next_block(data: bytes, position: int) -> tuple[Block, int] | None:
-    """The next well-formed block from `position`, and where to go on after it.
+    """Returns the next well-formed block from `position`, and the offset behind it.
 
     An END line is looked for first, and the last BEGIN before it is taken: so a BEGIN without END hides nothing.
     """
@@ -85,7 +85,7 @@ def _next_block(data: bytes, position: int) -> tuple[Block, int] | None:
 
 
 def _skip_headers(data: bytes, position: int) -> tuple[int, bool]:
-    """Where the lines with a colon end, and whether there were any."""
+    """Returns the end of the lines with a colon, and whether there are any."""
     start = position
     while position < len(data):
         line, following = _line(data, position)
@@ -96,7 +96,7 @@ def _skip_headers(data: bytes, position: int) -> tuple[int, bool]:
 
 
 def _line(data: bytes, position: int) -> tuple[bytes, int]:
-    """The line that begins at `position`, without trailing whitespace, and where the next one begins."""
+    """Returns the line at `position` without trailing whitespace, and the offset of the next one."""
     newline = data.find(b"\n", position)
     if newline < 0:
         return data[position:].rstrip(b" \t"), len(data)

@@ -9,17 +9,17 @@ from typing import Final, Protocol
 from sentry_trio.ca.spiffe import SpiffeId
 
 MAX_AGE: Final = timedelta(hours=1)
-"""How long the key set may be cached, as Dapr Sentry 1.18 says."""
+"""Time for which the key set may be cached, as in Dapr Sentry 1.18."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedKeys:
-    """The public keys that a run's tokens verify with.
+    """Public keys of a run's tokens.
 
     Attributes:
         jwks: canonical compact JSON of the public key set (RFC 7517).
         algorithm: the JWS algorithm that tokens are signed with, e.g. `RS256` (RFC 7518, 3.1).
-        max_age: how long that may be taken for granted.
+        max_age: time for which it may be cached.
     """
 
     jwks: bytes

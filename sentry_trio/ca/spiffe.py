@@ -20,9 +20,9 @@ _SEGMENT = re.compile(r"[A-Za-z0-9._-]*")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpiffeId:
-    """Who a certificate is for: `spiffe://<trust domain>/ns/<namespace>/<app id>`.
+    """Identity of a workload: `spiffe://<trust domain>/ns/<namespace>/<app id>`.
 
-    Come by one with `make`; the plain constructor checks nothing.
+    Use `make`; the constructor checks nothing.
     """
 
     trust_domain: str
@@ -31,7 +31,7 @@ class SpiffeId:
 
     @classmethod
     def make(cls, trust_domain: str, namespace: str, app_id: str) -> Self:
-        """Put a SPIFFE ID together from its parts.
+        """Makes a SPIFFE ID from its parts.
 
         Trust domains with an empty DNS label (`a..b`, `.a`, `a.`) are refused as well: Dapr Sentry lets them pass here
         and then fails when it reads back the certificate, because no URI may have such a host.
@@ -59,7 +59,7 @@ def sentry_id(trust_domain: str, namespace: str) -> str:
 
 
 def parse_trust_domain(text: str) -> str:
-    """Read a trust domain: its name, or any SPIFFE ID within it.
+    """Reads a trust domain: its name, or any SPIFFE ID within it.
 
     Dapr Sentry 1.18 takes every text that contains `:/` for a SPIFFE ID, as go-spiffe does, so that `spiffe:/a` is
     told about its scheme and not about its characters.
@@ -91,7 +91,7 @@ def _check_trust_domain(name: str) -> None:
 
 
 def _check_path(path: str) -> None:
-    """Check what follows the slash after the trust domain, segment by segment: the first fault is the one told."""
+    """Checks the path segment by segment; the first fault is reported."""
     segments = path.split("/")
     for segment in segments[:-1]:
         _check_segment(segment)
@@ -115,7 +115,7 @@ _SCHEDULER_REPLICAS = 3
 
 
 def dns_names(app_id: str, request_namespace: str, own_namespace: str, cluster_domain: str) -> tuple[str, ...]:
-    """The DNS names that go with an app ID; none, except for three services in this authority's own namespace.
+    """Returns the DNS names of an app ID: of three services in this authority's own namespace, else none.
 
     Kubernetes' API server calls the injector and the operator by these names, and sidecars the scheduler's replicas.
     Dapr Sentry 1.18 names three replicas however many there are.
