@@ -36,8 +36,8 @@ PARALLEL := -n auto --dist loadscope --no-loadscope-reorder
 
 unit: $(VENV)/.dev ## Run the tests with branch coverage, in parallel; then those that measure the machine, alone
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest $(PARALLEL) -m "not soak and not alone" $(ARGS)
-	$(BIN)/python -m coverage run -m pytest -m "alone and not soak" $(ARGS)
+	$(BIN)/python -m coverage run -m pytest $(PARALLEL) --ignore=tests/alone $(ARGS)
+	$(BIN)/python -m coverage run -m pytest tests/alone
 	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

@@ -119,9 +119,9 @@ class Cli:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program() -> Path:
     try:
-        return binary.build(tmp_path_factory.mktemp("dapr-cli"))
+        return binary.build()
     except UnavailableError as error:
         pytest.skip(str(error))
 

@@ -1,0 +1,1 @@
+"""Tests that measure processes: `make unit` runs them when nothing else runs."""
