@@ -21,7 +21,7 @@ from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 
 LOOK: Final = 600.0
-"""Seconds between two looks at the wall clock, at most: it may be set, or the machine suspended."""
+"""Seconds between two checks of the wall clock, at most: it may be set, or the machine suspended."""
 
 _RETRY: Final = 5.0  # s, grows
 _LONGEST_RETRY: Final = 300.0  # s
@@ -123,8 +123,8 @@ class JwtKeeper:
             return StoredJwtKey(key, compose_jwks(key, algorithm, key_id))
         if jwks is not None:
             raise StoreError(
-                f"there is a {Part.JWKS.value} and no JWT signing key ({_place(store)}): put the key back, or remove "
-                "the JWKS to have both generated"
+                f"there is a {store.locate(Part.JWKS)} and no JWT signing {store.locate(Part.JWT_KEY)}: put the key "
+                "back, or remove the JWKS to have both generated"
             )
         if not may_generate:
             raise StoreError(
@@ -142,7 +142,7 @@ class JwtKeeper:
 
     async def _rotate(self, store: PartStore, stored: StoredJwtKey, changed: Changed) -> NoReturn:
         if self._options.jwt_key_id is not None:
-            # The key that has this name signs, whatever the set says of others.
+            # The key that has this name signs, no matter which others the set has.
             await trio.sleep_forever()
         backoff = Backoff(first=_RETRY, longest=_LONGEST_RETRY)
         while True:

@@ -71,7 +71,7 @@ async def open_kubernetes(
     Args:
         options: the command line.
         environ: the environment: where the API server is.
-        metrics: told when the trust bundle changes.
+        metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
         conditions: where lasting problems with the cluster are reported.
 
@@ -145,12 +145,12 @@ def refuse_root(environ: Mapping[str, str], uid: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What is kept up to date for as long as the process lasts.
+    """Caches and connections that live as long as the process.
 
     Attributes:
         api: the API server.
         index: its pods and Configurations.
-        checker: tells who a token speaks for.
+        checker: authenticates tokens.
         events: where the cluster's operators look.
         conditions: where lasting problems with the cluster are reported.
         domain: the DNS domain of its services.

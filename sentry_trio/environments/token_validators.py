@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sentry_trio.validators.jwks.keyset import KeySet
 
 TARGET: Final = "sentry-jwks-validator"
-"""What health waits for."""
+"""Name of the readiness target."""
 
 PATIENCE: Final = 10.0
 """Seconds that a restart waits at most for a source that is new; `requestTimeout` may be longer."""
@@ -54,7 +54,7 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a run is given.
+    """Validators of one run.
 
     Attributes:
         validators: those beside the built-in ones.
@@ -90,7 +90,7 @@ class TokenValidators:
 
     Args:
         options: the command line.
-        metrics: told of each reading of a key set.
+        metrics: counts readings of key sets.
         now: the wall clock, aware.
     """
 

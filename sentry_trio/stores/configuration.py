@@ -1,4 +1,4 @@
-"""The configuration file of standalone mode: read here, understood by `settings`."""
+"""Configuration file of standalone mode; `settings` parses it."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -18,16 +18,16 @@ _log: Final = get_logger("dapr.sentry")
 async def read_configuration(name: str, environ: Mapping[str, str], *, required: bool) -> Configuration:
     """Reads and validates the configuration file.
 
-    Dapr Sentry 1.18 does not start without one, although its message speaks of defaults; here they are taken, and said
-    to be taken, where no file was asked for.
+    Dapr Sentry 1.18 does not start without one, although its message mentions defaults; here they are used, and that
+    is logged, if no file was asked for.
 
     Args:
         name: path of the file.
-        environ: what `$NAME` in it stands for.
-        required: whether it was named by the operator, so that its absence is an error.
+        environ: values of `$NAME` in it.
+        required: the operator has named it, so its absence is an error.
 
     Raises:
-        InvalidConfigurationError: the file cannot be read or means nothing; the text names it.
+        InvalidConfigurationError: the file cannot be read or parsed; the text names it.
     """
     content = await trio.to_thread.run_sync(FileOperations().read, Path(name), abandon_on_cancel=True)
     if isinstance(content, bytes):

@@ -1,4 +1,4 @@
-"""Dapr's Configuration object, which kubernetes mode has in place of a configuration file."""
+"""Dapr's Configuration object, which Kubernetes mode reads instead of a configuration file."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.settings.configuration import Configuration, parse_configuration
 
 DEFAULT_NAME: Final = "daprsystem"
-"""What an empty `--config` stands for."""
+"""Name of the object if `--config` is empty."""
 
 # What a certificate authority reads; the rest of an object is neither looked at nor a reason to start anew.
 _SECTIONS: Final = ("mtls", "secrets")
@@ -33,7 +33,7 @@ async def read_configuration_object(
     Args:
         api: the API server.
         namespace: this process's own.
-        name: what `--config` says; empty for `daprsystem`.
+        name: value of `--config`; empty for `daprsystem`.
         patience: seconds during which failures that may pass are met with further attempts.
 
     Raises:
@@ -57,18 +57,18 @@ async def watch_configuration(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Calls `changed` whenever a Configuration says something else than `accepted`; runs until cancelled.
+    """Calls `changed` whenever a Configuration differs from `accepted`; runs until cancelled.
 
     Dapr Sentry 1.18 reads it once per process. An edit that changes nothing for a certificate authority (other
-    sections, labels, `24h` for `1440m`) is not told; one that makes it invalid is, once, and so is that it is gone.
+    sections, labels, `24h` for `1440m`) is not reported; one that makes it invalid is, once, and so is its removal.
 
     Args:
         api: the API server.
         namespace: this process's own.
-        name: what `--config` says; empty for `daprsystem`.
-        accepted: what was read; changes since then are told.
+        name: value of `--config`; empty for `daprsystem`.
+        accepted: the one that was read; changes since then are reported.
         changed: as in `watch_objects`.
-        task_status: started when the watch stands or was tried.
+        task_status: started when the watch is established or was tried.
 
     Raises:
         Whatever `changed` raises but ApiUnavailableError, in an exception group.
@@ -133,7 +133,7 @@ def _collection(namespace: str) -> str:
 
 
 def _document(found: Mapping[str, Any]) -> bytes:
-    """The object as a file would say it: JSON, which is YAML; escaped, so that nothing in it is a variable's name."""
+    """Returns the object as a file: JSON, which is YAML; escaped, so that nothing in it is a variable's name."""
     spec = found.get("spec")
     if isinstance(spec, dict):
         spec = {section: spec[section] for section in _SECTIONS if section in spec}

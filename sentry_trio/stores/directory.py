@@ -76,7 +76,7 @@ class DirectoryStore:
 
         Raises:
             StoreError: `failed to write file <path>: <reason>`, after `failed to store CA bundle: ` if that is written.
-                The set is the old one, or, if the failure came after the commit, the new one: `read` tells.
+                The set is the old one, or, if the failure came after the commit, the new one: `read` returns it.
         """
         replace = partial(self._files.replace, changes, expected=expected)
         return await trio.to_thread.run_sync(replace, abandon_on_cancel=False)

@@ -39,7 +39,7 @@ from sentry_trio.stores.parts import BUNDLE, Changes
 PATIENCE: Final = 5.0
 """Seconds that a writer waits for another process that is writing the same files."""
 
-# What a text begins with that says that a file cannot be read; three are Dapr Sentry's.
+# Beginnings of error texts; three are Dapr Sentry's.
 _READ_PREFIXES: Final = {
     Part.ANCHORS: "failed to read root certificate",
     Part.CHAIN: "failed to read issuer certificate",

@@ -273,7 +273,7 @@ class SecretStore:
 
         await watch_objects(
             self._api,
-            (self._secret.followed, self._config_map.followed),
+            (self._secret.watched, self._config_map.watched),
             look=look,
             known=reported,
             changed=call_changed,

@@ -1,4 +1,4 @@
-"""One of the two objects of the trust bundle: read and written with errors that name it and the remedy."""
+"""Reads and writes the Secret or the ConfigMap, with errors that name it and the remedy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ NAME: Final = "dapr-trust-bundle"
 
 
 class ForbiddenError(StoreError):
-    """The right to an object is missing; or the API server has just begun, and does not know yet what it grants."""
+    """Permission is missing, or the API server has just started and does not know yet what it grants."""
 
 
 class SecretObject:
@@ -26,12 +26,12 @@ class SecretObject:
 
     Attributes:
         place: names it, e.g. `dapr-system/dapr-trust-bundle`.
-        followed: it, to be watched.
+        watched: it, to be watched.
     """
 
     def __init__(self, api: Api, namespace: str, kind: str) -> None:
         self.place = f"{namespace}/{NAME}"
-        self.followed = WatchedObject(f"/api/v1/namespaces/{namespace}/{kind.lower()}s", NAME)
+        self.watched = WatchedObject(f"/api/v1/namespaces/{namespace}/{kind.lower()}s", NAME)
         self._api = api
         self._namespace = namespace
         self._kind = kind
@@ -44,18 +44,18 @@ class SecretObject:
             ApiUnavailableError: the same, and it may pass.
         """
         with self._naming("get"):
-            return await self._api.get(self.followed.path)
+            return await self._api.get(self.watched.path)
 
     async def put(self, body: dict[str, Any]) -> None:
-        """Writes it, if it still is of the resourceVersion in `body`.
+        """Writes it, if it still has the resourceVersion of `body`.
 
         Raises:
             StoreError: `failed to update trust bundle secret: ` (or `configmap: `), why, and the remedy.
-            ApiUnavailableError: the same, and it may pass; where somebody else has written meanwhile, too. It may have
-                been written all the same.
+            ApiUnavailableError: the same, and it may pass; also if somebody else has written meanwhile. It may be
+                written nevertheless.
         """
         with self._naming("update"):
-            await self._api.replace(self.followed.path, body)
+            await self._api.replace(self.watched.path, body)
 
     @contextmanager
     def _naming(self, verb: str) -> Iterator[None]:
@@ -66,11 +66,11 @@ class SecretObject:
             raise ApiUnavailableError(f"{failed}: {error}", retry_after=error.retry_after) from error
         except ApiRefusedError as error:
             if error.status == 409:
-                raise ApiUnavailableError(f"{failed}: {error}: {self._find_writer()}") from error
+                raise ApiUnavailableError(f"{failed}: {error}: {self._writer_hint()}") from error
             kind = ForbiddenError if error.status == 403 else StoreError
-            raise kind(f"{failed}: {self._why(verb, error)}") from error
+            raise kind(f"{failed}: {self._reason(verb, error)}") from error
 
-    def _why(self, verb: str, error: ApiRefusedError) -> str:
+    def _reason(self, verb: str, error: ApiRefusedError) -> str:
         if error.status == 404:
             generic = " generic" if self._kind == "Secret" else ""
             create = f"kubectl create {self._kind.lower()}{generic} {NAME} --namespace {self._namespace}"
@@ -89,6 +89,6 @@ class SecretObject:
             )
         return f"{self._kind} {self.place}: {error}"
 
-    def _find_writer(self) -> str:
+    def _writer_hint(self) -> str:
         show = f"kubectl get {self._kind.lower()} {NAME} --namespace {self._namespace} -o yaml --show-managed-fields"
         return f"something else writes it at the same time; '{show}' names what"
