@@ -1,12 +1,12 @@
 """HTTP/1.1 server for small documents: h11 on Trio, with TLS or without.
 
-Peers are not trusted: connections, their rate, their time, and the size of what they send are bounded. Answers are
+Peers are not trusted: connections, their time, and the size of what they send are bounded. Answers are
 small and at hand, so the limits are tight; see the constants below.
 """
 
+import selectors
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -18,7 +18,6 @@ import trio
 
 from sentry_trio.grpc.admission import Network, network_of
 from sentry_trio.grpc.tls import HandshakeFailedError, TLSTransport
-from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.lifetimes import shield_once_started
 from sentry_trio.listener import Address, open_listener
 from sentry_trio.telemetry.logs import get_logger
@@ -32,9 +31,6 @@ MAX_CONNECTIONS: Final = 256
 MAX_CONNECTIONS_PER_PEER: Final = 128
 # Places of these that newcomers have for their first request.
 NEWCOMERS: Final = 64
-# New connections per second. More are served only if they have sent something by the end of the pause.
-ACCEPT_RATE: Final = 500
-EXCESS_PAUSE: Final = 0.01
 # Seconds for a TLS handshake.
 HANDSHAKE_TIMEOUT: Final = 5
 # Seconds from the start of a connection, or from an answer, to the end of a request's head.
@@ -55,7 +51,9 @@ MAX_HEADER_BYTES: Final = 16 * 1024
 # Seconds until the next attempt if the system cannot accept a connection.
 ACCEPT_PAUSE: Final = 0.1
 
-_ACCEPTED_AT_ONCE: Final = 64
+# Connections accepted, and connections that sent something and get a task, in one turn of the event loop.
+_ACCEPTED_AT_ONCE: Final = 32
+_STARTED_AT_ONCE: Final = 16
 _RECEIVE_BYTES: Final = 16 * 1024
 # A head of this size is parsed within 1 ms, however many headers it has.
 _CHEAP_HEAD_BYTES: Final = 2 * 1024
@@ -183,17 +181,23 @@ async def serve_http(
 class _Connection:
     """An open connection.
 
+    It gets a task when the peer has sent something: until then it costs little, however many there are.
+
     Attributes:
+        sock: its socket.
         peer: IP address.
         network: of that.
-        scope: cancels it.
+        scope: of its task; the deadline is that of a silent connection, too.
+        is_silent: True while it has no task.
         is_busy: True from the end of a request's head to the end of the answer.
         has_served: True once it completed a request.
     """
 
+    sock: socket.socket
     peer: str
     network: Network
     scope: trio.CancelScope
+    is_silent: bool = True
     is_busy: bool = False
     has_served: bool = False
 
@@ -207,40 +211,83 @@ class _Connections:
     """
 
     def __init__(self) -> None:
+        self._silent = selectors.DefaultSelector()
         self._open: dict[_Connection, None] = {}
-        self._by_network: Counter[Network] = Counter()
+        self._by_network: dict[Network, dict[_Connection, None]] = {}
         self._too_many = ThrottledLog(log)
 
     def admit(self, connection: _Connection) -> None:
         """Adds a connection and cancels another if there are too many."""
-        if self._by_network[connection.network] >= MAX_CONNECTIONS_PER_PEER:
+        if len(self._by_network.get(connection.network, ())) >= MAX_CONNECTIONS_PER_PEER:
             self._evict(connection.network, MAX_CONNECTIONS_PER_PEER)
         elif len(self._open) >= MAX_CONNECTIONS:
-            self._evict(max(self._by_network, key=self._by_network.__getitem__), MAX_CONNECTIONS)
+            self._evict(max(self._by_network, key=lambda network: len(self._by_network[network])), MAX_CONNECTIONS)
+        self._silent.register(connection.sock, selectors.EVENT_READ, connection)
         self._open[connection] = None
-        self._by_network[connection.network] += 1
+        self._by_network.setdefault(connection.network, {})[connection] = None
+
+    async def next_started(self) -> list[_Connection]:
+        """Waits for silent connections that have sent something, and ends those that the peer closed."""
+        await trio.lowlevel.wait_readable(self._silent.fileno())
+        started: list[_Connection] = []
+        for key, _ in self._silent.select(0):
+            if not _has_sent(key.data.sock):
+                self.end(key.data)
+            elif len(started) < _STARTED_AT_ONCE:
+                self.start(key.data)
+                started.append(key.data)
+        return started
+
+    def start(self, connection: _Connection) -> None:
+        """Leaves a connection to its task."""
+        self._silent.unregister(connection.sock)
+        connection.is_silent = False
+        connection.scope.deadline = trio.current_time() + MAX_CONNECTION_AGE
+
+    async def close_expired(self) -> NoReturn:
+        """Closes silent connections at their deadline, until cancelled."""
+        while True:
+            now = trio.current_time()
+            silent = [connection for connection in self._open if connection.is_silent]
+            for connection in silent:
+                if connection.scope.deadline <= now:
+                    self.end(connection)
+            # The oldest has the first deadline. A connection that arrives meanwhile has a later one.
+            waiting = [connection.scope.deadline for connection in silent if connection.is_silent]
+            await trio.sleep_until(min(waiting, default=now + HANDSHAKE_TIMEOUT))
+
+    def end(self, connection: _Connection) -> None:
+        """Ends a connection, at once or at the next checkpoint of its task."""
+        self.discard(connection)
+        connection.scope.cancel()
+        if connection.is_silent:
+            self._silent.unregister(connection.sock)
+            connection.is_silent = False
+            connection.sock.close()
 
     def discard(self, connection: _Connection) -> None:
         """Removes a connection, if it is there."""
         if connection in self._open:
             del self._open[connection]
-            self._by_network[connection.network] -= 1
+            del self._by_network[connection.network][connection]
             if not self._by_network[connection.network]:
                 del self._by_network[connection.network]
 
-    def cancel_idle(self) -> None:
-        """Cancels the connections that have no request under way."""
-        for connection in self._open:
+    def close_idle(self) -> None:
+        """Ends the connections that have no request under way; no other is admitted."""
+        for connection in list(self._open):
             if not connection.is_busy:
-                connection.scope.cancel()
+                self.end(connection)
+        self._silent.close()
 
     def _evict(self, network: Network, limit: int) -> None:
-        of_peer = [connection for connection in self._open if connection.network == network]
-        served = [connection for connection in of_peer if connection.has_served]
+        of_peer = self._by_network[network]
         new = [connection for connection in of_peer if not connection.has_served]
-        evicted = served[0] if served and len(new) <= NEWCOMERS else new[0]
-        self.discard(evicted)
-        evicted.scope.cancel()
+        if len(new) > NEWCOMERS or len(new) == len(of_peer):
+            evicted = new[0]
+        else:
+            evicted = next(connection for connection in of_peer if connection.has_served)
+        self.end(evicted)
         text = "HTTP connections are closed for newer ones: too many are open"
         self._too_many.warning(text, limit=limit, peer=evicted.peer)
 
@@ -254,9 +301,7 @@ class _Server:
         self.turns = trio.Lock()
         self._tls = tls
         self._connections = _Connections()
-        self._accept_rate = TokenBucket(ACCEPT_RATE, refill=1)
         self._not_accepted = ThrottledLog(log)
-        self._too_fast = ThrottledLog(log)
 
     async def hold_connections(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
         """Holds a nursery out of reach of the server's cancellation: connections end by `drain` or its deadline."""
@@ -267,15 +312,24 @@ class _Server:
     def drain(self) -> None:
         """Closes connections, those with a request under way after its answer."""
         self.draining.set()
-        self._connections.cancel_idle()
+        self._connections.close_idle()
 
-    async def accept(self, listener: socket.socket, nursery: trio.Nursery) -> NoReturn:
+    async def accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         """Accepts connections until cancelled, and serves each in the nursery; closes the listener."""
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(self._accept, listener, nursery)
+            accepting.start_soon(self._start, nursery)
+            accepting.start_soon(self._connections.close_expired)
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> NoReturn:
         try:
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
-                    await self._accept_some(listener, nursery)
+                    for _ in range(_ACCEPTED_AT_ONCE):
+                        self._admit(*listener.accept(), nursery)
+                except (BlockingIOError, ConnectionAbortedError):
+                    continue  # none is left, or the peer is gone
                 except OSError as error:
                     text = f"cannot accept HTTP connections: {error}; raise the limit of open files"
                     self._not_accepted.warning(text)
@@ -284,47 +338,28 @@ class _Server:
             trio.lowlevel.notify_closing(listener)
             listener.close()
 
-    async def _accept_some(self, listener: socket.socket, nursery: trio.Nursery) -> None:
-        excess = []
-        try:
-            for _ in range(_ACCEPTED_AT_ONCE):
-                sock, (peer, *_) = listener.accept()
-                sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
-                if self._accept_rate.spend():
-                    self._admit(sock, peer, nursery)
-                else:
-                    excess.append((sock, peer))
-        except (BlockingIOError, ConnectionAbortedError):
-            pass  # none is left, or the peer is gone
-        finally:
-            # In a flood of connections that send nothing, they cost no task each, and a probe among them is served.
-            if excess:
-                await self._admit_those_that_send(excess, nursery)
-
-    async def _admit_those_that_send(self, excess: list[tuple[socket.socket, str]], nursery: trio.Nursery) -> None:
-        try:
-            await trio.sleep(EXCESS_PAUSE)
-            while excess:
-                sock, peer = excess.pop()
-                if _has_sent(sock):
-                    self._admit(sock, peer, nursery)
-                else:
-                    sock.close()
-                    self._too_fast.warning("HTTP connections are closed: too many are opened", peer=peer)
-        finally:
-            for sock, _ in excess:
-                sock.close()
-
-    def _admit(self, sock: socket.socket, peer: str, nursery: trio.Nursery) -> None:
-        scope = trio.CancelScope(deadline=trio.current_time() + MAX_CONNECTION_AGE)
-        connection = _Connection(peer, network_of((peer,)), scope)
+    def _admit(self, sock: socket.socket, address: tuple[str, int], nursery: trio.Nursery) -> None:
+        if self._tls is not None and self._tls() is None:
+            sock.close()
+            return
+        sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        patience = IDLE_TIMEOUT if self._tls is None else HANDSHAKE_TIMEOUT
+        scope = trio.CancelScope(deadline=trio.current_time() + patience)
+        connection = _Connection(sock, address[0], network_of(address), scope)
         self._connections.admit(connection)
-        nursery.start_soon(self._serve, sock, connection)
+        if _has_sent(sock):  # in a flood it has waited for long enough
+            self._connections.start(connection)
+            nursery.start_soon(self._serve, connection)
 
-    async def _serve(self, sock: socket.socket, connection: _Connection) -> None:
+    async def _start(self, nursery: trio.Nursery) -> NoReturn:
+        while True:
+            for connection in await self._connections.next_started():
+                nursery.start_soon(self._serve, connection)
+
+    async def _serve(self, connection: _Connection) -> None:
         try:
             with connection.scope:
-                stream = await self._stream(sock)
+                stream = await self._stream(connection.sock)
                 if stream is not None:
                     await _Http11(self, connection, stream).serve()
         except (OSError, trio.BrokenResourceError):
@@ -333,7 +368,7 @@ class _Server:
             # A defect that one connection meets must not end the server.
             log.exception("HTTP connection failed")
         finally:
-            sock.close()
+            connection.sock.close()
             self._connections.discard(connection)
 
     async def _stream(self, sock: socket.socket) -> "trio.SocketStream | _TLSStream | None":

@@ -513,6 +513,7 @@ async def test_one_connection_that_fails_does_not_end_the_server(
             broken.setattr(server._Http11, "serve", fail)
             client = await connect(address)
             async with client.stream:
+                await client.send("/")
                 assert await client.is_closed_by_peer()
         assert (await ask(address, "/")).status == 200
     assert "a defect" in log.getvalue()
