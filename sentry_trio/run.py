@@ -49,7 +49,7 @@ _SERVED: Final = ("", "dapr.proto.sentry.v1.CA")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """What outlives every run.
+    """Everything that outlives a run and that it needs.
 
     Attributes:
         options: the command line.
@@ -142,13 +142,13 @@ class Run:
 
     @property
     def published(self) -> PublishedKeys | None:
-        """What its tokens verify with; None where it issues none."""
+        """Keys by which its tokens verify; None if it issues none."""
         jwts = self._inputs.jwts
         return None if jwts is None else jwts.published
 
     @property
     def certificates(self) -> tuple[Link, ...]:
-        """What it serves with: trust anchors, issuer chain down to the issuer, and its own certificate."""
+        """Certificates in use: trust anchors, issuer chain down to the issuer, and its own certificate."""
         return (*self._lineage, serving_link(read_certificate(self._identity.certificate.der), self.bundle.issuer))
 
     @cached_property
