@@ -19,7 +19,7 @@ from sentry_trio.errors import InvalidOptionsError, Part
 from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.cluster_domain import ClusterDomain
-from sentry_trio.kube.events import EventRecorder, Involved, Reason
+from sentry_trio.kube.events import EventRecorder, Reason
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.reachability import wait_reachable
@@ -94,7 +94,7 @@ async def open_kubernetes(
             required_permissions(options.namespace, bundle=NAME, configuration=options.config or DEFAULT_NAME),
             optional_permissions(options.namespace, bundle=NAME),
         )
-        events = EventRecorder(session, options.namespace, Involved("Secret", NAME), instance=_instance(environ))
+        events = EventRecorder(session, options.namespace, NAME, instance=_instance(environ))
         await outer.enter_async_context(outliving(events.keep))
         index = Index(session, conditions=conditions, containers=options.image_extension)
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))

@@ -55,19 +55,6 @@ class Reason(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Involved:
-    """The object that Events are about; of the core API group.
-
-    Attributes:
-        kind: e.g. `Secret`.
-        name: its name.
-    """
-
-    kind: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Record:
     """Event to send: the last of `count` of one reason, from `first` to `last`."""
 
@@ -79,17 +66,17 @@ class _Record:
 
 
 class EventRecorder:
-    """Sends Events about one object, in the background and as far as that is possible.
+    """Sends Events about one Secret in the background, as far as possible.
 
-    Of each reason `BURST` may be sent at once and one per `INTERVAL`; those in between are counted, and told by one
-    Event with the last message and the count as soon as there is room. Nothing that goes wrong here reaches who
-    records: without the right to create Events there is one warning in the log, what cannot be sent within 10 s is
-    dropped.
+    Of each reason `BURST` may be sent at once and one per `INTERVAL`; those in between are counted and sent as one
+    Event with the last message and the count as soon as the rate allows. No failure reaches the caller of `record`:
+    without the permission to create Events there is one warning in the log, and an Event that cannot be sent within
+    10 s is dropped.
 
     Args:
         api: the API server.
-        namespace: where the object, and so the Events, are.
-        involved: the object.
+        namespace: of the Secret, and so of the Events.
+        secret: name of the Secret.
         instance: the name of this process's pod, or of its host.
         now: the wall clock; aware.
     """
@@ -98,14 +85,14 @@ class EventRecorder:
         self,
         api: Api,
         namespace: str,
-        involved: Involved,
+        secret: str,
         *,
         instance: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
         self._namespace = namespace
-        self._involved = involved
+        self._secret = secret
         self._instance = instance
         self._now = now
         self._send, self._receive = trio.open_memory_channel[_Record](WAITING)
@@ -114,7 +101,7 @@ class EventRecorder:
         self._refused = False
 
     def record(self, reason: Reason, message: str) -> None:
-        """Has an Event sent. Never waits, never raises; where too many wait already, it is dropped.
+        """Has an Event sent. Never waits, never raises; it is dropped if too many wait already.
 
         Args:
             reason: what it is about.
@@ -172,16 +159,15 @@ class EventRecorder:
                 raise
 
     def _event(self, record: _Record) -> dict[str, Any]:
-        involved = self._involved
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{involved.name}.{token_hex(8)}", "namespace": self._namespace},
+            "metadata": {"name": f"{self._secret}.{token_hex(8)}", "namespace": self._namespace},
             "involvedObject": {
                 "apiVersion": "v1",
-                "kind": involved.kind,
+                "kind": "Secret",
                 "namespace": self._namespace,
-                "name": involved.name,
+                "name": self._secret,
             },
             "type": record.reason.type,
             "reason": str(record.reason),

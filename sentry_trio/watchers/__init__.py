@@ -1,7 +1,7 @@
-"""What is watched while a run lasts: each is a function that runs until cancelled.
+"""Watchers of a run: each is a function that runs until cancelled.
 
-config     the files that a run was made from, by content
-content    what is known of those files
+config     the files of a run, by content
+content    the known content of those files
 events     hints from the operating system that files changed
-expiry     how long the certificates still last
+expiry     the remaining lifetime of the certificates
 """

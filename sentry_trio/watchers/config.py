@@ -1,4 +1,4 @@
-"""The config watcher: tells when the files that a run was made from have other content."""
+"""Config watcher: reports that files of a run have other content."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,10 +14,10 @@ QUIET: Final = 0.25
 """Seconds without events after which a change counts as finished."""
 
 LONGEST: Final = 2.0
-"""Seconds after the first event at which a change is looked at even if events go on."""
+"""Seconds after the first event after which the files are read even if events go on."""
 
 POLL: Final = 60.0
-"""Seconds between looks at the content when there are no events."""
+"""Seconds between reads of the content without events."""
 
 
 async def watch_config(
@@ -30,25 +30,25 @@ async def watch_config(
     events: EventSource = file_events,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Call `changed` whenever watched files have other content than is known; run until cancelled.
+    """Calls `changed` if watched files have other content than is known; runs until cancelled.
 
     Dapr Sentry 1.18 restarts once per file name that an event names, 2 s apart, unrelated files and its own writes
     included. Here events are hints that are merged, and content decides: `changed` is called once per change of
-    the set, with the files that differ, and not at all for a touch, an unrelated file, or what the tracker was told
-    of. What changed since the tracker was started is found at the start. Content that came and went while events
-    were merged is not reported; content that was reported is known from then on, also when nobody could use it.
+    the set, with the files that differ, and not at all for a touch, an unrelated file, or accepted content. Changes
+    since the start of the tracker are found at the start. Content that came and went while events were merged is not
+    reported; reported content is known from then on, even if it was unusable.
 
-    A file that cannot be read, or is gone, is content too.
+    An unreadable or absent file counts as content, too.
 
     Args:
-        tracker: the watched files and what is known of them.
+        tracker: the watched files and their known content.
         changed: called with the files whose content differs, one call at a time. Changes meanwhile are kept and
             reported by the next call. What it raises ends the watch.
         quiet: seconds without events after which a change counts as finished.
-        longest: seconds after the first event at which the files are looked at anyway.
-        poll: seconds between looks without any event, for what events miss (network file systems, a full queue).
+        longest: seconds after the first event after which the files are read anyway.
+        poll: seconds between reads without any event, for changes without events (network file systems, a full queue).
         events: the source of hints.
-        task_status: started when no later change escapes.
+        task_status: started when every later change will be noticed.
 
     Raises:
         Whatever `changed` or `events` raise, in an exception group.
@@ -69,7 +69,7 @@ async def watch_config(
 
 
 async def _wait_hint(debouncer: Debouncer, tracker: ContentTracker, poll: float) -> None:
-    """Wait for an event, or for content that changed without one."""
+    """Waits for an event, or for content that changed without one."""
     while True:
         with trio.move_on_after(poll):
             await debouncer.wait_signal()

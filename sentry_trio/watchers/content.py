@@ -1,4 +1,4 @@
-"""What is known of watched files: a fingerprint of each one's content."""
+"""Known content of watched files, as a fingerprint of each."""
 
 import contextlib
 import hashlib
@@ -16,14 +16,14 @@ LIMIT: Final = 4 * 1024 * 1024
 _CHUNK: Final = 128 * 1024
 
 Look: TypeAlias = Callable[[frozenset[Path]], Awaitable[Mapping[Path, str]]]
-"""Makes a fingerprint of each of some files."""
+"""Makes a fingerprint of each file."""
 
 
 def fingerprint(path: Path) -> str:
-    """Tell contents apart: SHA-256 of a regular file, else the state that it is in, absent and unreadable included.
+    """Returns the SHA-256 of a regular file, else its state, e.g. absent or unreadable.
 
-    Blocks, but never waits for the writer of a FIFO. A file beyond `LIMIT` is told apart by size and modification
-    time, in case somebody points an option at a log.
+    Blocks, but never waits for the writer of a FIFO. The fingerprint of a file beyond `LIMIT` is its size and
+    modification time, in case an option names a log.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -56,19 +56,18 @@ def _content(hexdigest: str) -> str:
 
 
 async def look(paths: frozenset[Path]) -> Mapping[Path, str]:
-    """The fingerprints of files, taken in a thread.
+    """Returns the fingerprints of files, taken in a thread.
 
-    Cancellation: at once; the thread, which changes nothing, is left to end by itself.
+    Cancellation: at once; the thread, which changes nothing, ends by itself.
     """
     return await trio.to_thread.run_sync(lambda: {path: fingerprint(path) for path in paths}, abandon_on_cancel=True)
 
 
 class ContentTracker:
-    """The watched files and, for each, the content that is known: loaded, written, or already reported.
+    """Watched files and the known content of each: loaded, written, or already reported.
 
-    Create one before the files are loaded: what changes between loading and the start of the watch is then seen as
-    soon as the watch starts. After loading, `accept` what was loaded, byte for byte: then no change before,
-    during or after loading is missed or reported twice.
+    Create one before the files are loaded: the watch then finds changes between loading and its start. After loading,
+    `accept` the loaded bytes: then no change before, during or after loading is missed or reported twice.
 
     Args:
         known: fingerprint of each watched file.
@@ -82,7 +81,7 @@ class ContentTracker:
 
     @classmethod
     async def start(cls, paths: Collection[Path], *, look: Look = look) -> Self:
-        """Take the present contents of files, which need not exist, as known.
+        """Makes a tracker that knows the present contents of files, which need not exist.
 
         Cancellation: at once.
         """
@@ -94,22 +93,22 @@ class ContentTracker:
         return frozenset(self._known)
 
     def accept(self, contents: Mapping[Path, bytes]) -> None:
-        """Take these contents as known, e.g. those that were just loaded; paths that are not watched are ignored."""
+        """Marks these contents as known, e.g. those just loaded; ignores paths that are not watched."""
         for path in self._known.keys() & contents.keys():
             self._known[path] = _content(hashlib.sha256(contents[path]).hexdigest())
 
     @contextlib.asynccontextmanager
     async def own_write(self, contents: Mapping[Path, bytes]) -> AsyncIterator[None]:
-        """Keep the watch from looking while its own process writes `contents`, and take them as known afterwards.
+        """Pauses the watch while its own process writes `contents`, and marks them as known afterwards.
 
-        If the block fails nothing is accepted: whatever did change is then reported.
+        If the block fails, nothing is accepted: the actual changes are then reported.
         """
         async with self._turn:
             yield
             self.accept(contents)
 
     async def changed(self) -> frozenset[Path]:
-        """The files whose content is not the known one; what is known stays as it is.
+        """Returns the files whose content is not the known one, which stays as it is.
 
         Cancellation: at once.
         """
@@ -117,9 +116,9 @@ class ContentTracker:
             return self._differences(await self._look(self.paths))
 
     async def take_changed(self) -> frozenset[Path]:
-        """Like `changed`, and from now on the present contents are the known ones.
+        """Returns the changed files, and marks the present contents as known.
 
-        Cancellation: at once, and then nothing was taken.
+        Cancellation: at once; the known contents stay as they are.
         """
         async with self._turn:
             present = await self._look(self.paths)

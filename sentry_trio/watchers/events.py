@@ -1,7 +1,7 @@
 """Hints from the operating system that watched files may have changed.
 
-Only hints: what changed is found out by content, so an event too many costs a look, and one too few is made up for by
-the watcher's slow poll.
+Only hints: the content decides what changed. A needless event costs one read of the files, and the watcher's slow poll
+finds changes without an event.
 """
 
 import os
@@ -16,15 +16,15 @@ from watchfiles._rust_notify import RustNotify  # its asynchronous functions imp
 from sentry_trio.telemetry.logs import get_logger
 
 RENEWAL: Final = 60.0
-"""Seconds after which a subscription without events is made anew, in case its directory was replaced unnoticed."""
+"""Seconds after which a subscription without events is renewed, in case its directory was replaced unnoticed."""
 
 RETRY: Final = 5.0
 """Seconds between attempts while the operating system refuses a subscription."""
 
-_STEP: Final = 50  # ms between two looks of the native thread at its stop event: the longest that cancelling takes
+_STEP: Final = 50  # ms between two checks of the stop event by the native thread: the longest that cancelling takes
 _GROUPING: Final = 250  # ms over which the native thread groups events at most
 _LINKS: Final = 40  # symbolic links that are followed in one path, as Linux does
-# The second is what watchfiles' own error, which it does not export, is a kind of.
+# watchfiles' own error, which it does not export, is a RuntimeError.
 _REFUSALS: Final = (OSError, RuntimeError)
 
 _log = get_logger("dapr.sentry.watcher")
@@ -36,12 +36,12 @@ class EventSource(Protocol):
     async def __call__(
         self, paths: frozenset[Path], notify: Callable[[], None], *, task_status: trio.TaskStatus[None]
     ) -> None:
-        """Call `notify`, which returns at once, after anything that may have changed a file; run until cancelled.
+        """Calls `notify`, which returns at once, after anything that may have changed a file; runs until cancelled.
 
         Args:
             paths: the watched files, which need not exist.
             notify: the hint.
-            task_status: started as soon as no later change escapes.
+            task_status: started as soon as every later change will be noticed.
         """
         ...
 
@@ -49,14 +49,14 @@ class EventSource(Protocol):
 async def file_events(
     paths: frozenset[Path], notify: Callable[[], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Hints from inotify and its kin, through watchfiles; see `EventSource`.
+    """Source of hints from inotify or its equivalents, through watchfiles; see `EventSource`.
 
     Watched are the directories in which a look-up of each path passes a symbolic link or ends, so the kubelet's swap
     of ``..data`` is seen; for a directory that does not exist, the nearest ancestor that does. A subscription
     lasts until its first events or for `RENEWAL` seconds, then the directories are determined anew: a directory that
     was removed and made again, or a link that leads elsewhere now, is picked up without any bookkeeping.
 
-    Where the operating system refuses a subscription twice in a row (e.g. out of inotify instances) a warning is
+    If the operating system refuses a subscription twice in a row (e.g. out of inotify instances) a warning is
     logged once, and another attempt is made every `RETRY` seconds; `task_status` is started nevertheless.
 
     Cancellation: within about 50 ms, when the native thread has ended.
@@ -69,7 +69,7 @@ async def file_events(
         if not started:
             started = True
             task_status.started()
-        # Between two subscriptions nobody listens: let the content speak for that time.
+        # There are no events between two subscriptions, so the files must be read.
         notify()
 
     def subscribed() -> None:
@@ -99,7 +99,7 @@ async def _find_directories(paths: frozenset[Path]) -> frozenset[Path]:
 
 
 async def _next_events(paths: frozenset[Path], directories: frozenset[Path], subscribed: Callable[[], None]) -> None:
-    """Subscribe, and return after the first events, after `RENEWAL` seconds, or if other directories matter by now."""
+    """Subscribes, and returns after the first events, after `RENEWAL` seconds, or if the directories have changed."""
     stop = trio.Event()
     failure: Exception | None = None
     with _subscribe(directories) as subscription:
@@ -132,7 +132,7 @@ def _subscribe(directories: frozenset[Path]) -> RustNotify:
 
 
 async def _set_when_cancelled(stop: trio.Event) -> None:
-    # The native thread cannot be cancelled, and Trio waits for it: it has to be told, and not by the task that waits.
+    # The native thread cannot be cancelled, and Trio waits for it: another task than the waiting one must stop it.
     try:
         await trio.sleep_forever()
     finally:
@@ -140,12 +140,12 @@ async def _set_when_cancelled(stop: trio.Event) -> None:
 
 
 def watched_directories(paths: frozenset[Path]) -> frozenset[Path]:
-    """The directories whose entries decide what the paths lead to; all of them existed a moment ago. Blocks."""
+    """Returns the directories whose entries decide the targets of the paths; all existed a moment ago. Blocks."""
     return frozenset(directory for path in paths for directory in _directories(path))
 
 
 def _directories(path: Path) -> Iterator[Path]:
-    """Walk a path as the kernel does, link by link."""
+    """Walks a path as the kernel does, link by link."""
     here = Path(path.anchor or ".").absolute()
     parts = list(reversed(path.parts[1:] if path.is_absolute() else path.parts))
     links = 0
@@ -159,7 +159,7 @@ def _directories(path: Path) -> Iterator[Path]:
                 directory = here if here.is_dir() else here.parent
                 yield directory
                 if not os.access(directory, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
-                    yield directory.parent  # which tells when this one may be read, and so watched, again
+                    yield directory.parent  # its events show when this one may be read, and so watched, again
                 return
             here = step
             continue

@@ -1,4 +1,4 @@
-"""The expiry watcher: says in time that certificates run out."""
+"""Expiry watcher: warns in time of certificates that expire."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ TICK: Final = 60.0
 """Seconds between two comparisons of the wall clock with monotonic time."""
 
 JUMP: Final = timedelta(minutes=1)
-"""How far the clocks may come apart within a tick before the wall clock counts as having been set."""
+"""Drift between the clocks within a tick above which the wall clock counts as set."""
 
 _log = get_logger("dapr.sentry.expiry")
 
@@ -31,7 +31,7 @@ async def watch_expiry(
     interval: float = INTERVAL,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Look at every certificate of a bundle at once and then hourly; run until cancelled.
+    """Checks every certificate of a bundle at once and then hourly; runs until cancelled.
 
     One line per certificate and check: a warning if it has expired or will within 30 days, else at debug level. Dapr
     1.8 used the same words, but began after an hour and looked at the first root only; Dapr Sentry 1.18 has no
@@ -39,12 +39,12 @@ async def watch_expiry(
 
     Whether a certificate is valid is a matter of the wall clock, while checks are an hour of monotonic time apart.
     So once a minute the clocks are compared: a wall clock that was set, or a machine that was suspended, by more
-    than a minute is told in a warning, and the certificates are checked at once.
+    than a minute is logged as a warning, and the certificates are checked at once.
 
     Args:
         bundle: the certificates.
         now: the wall clock; aware.
-        report: given the states after each check, e.g. for metrics and health. What it raises ends the watch.
+        report: called with the states after each check, e.g. for metrics and health. Its errors end the watch.
         interval: seconds between two checks.
         task_status: started after the first check.
 
@@ -64,13 +64,13 @@ async def watch_expiry(
 def _check(bundle: TrustBundle, now: Callable[[], datetime], report: Callable[[Sequence[ExpiryState]], None]) -> None:
     states = expiry.report(bundle, now())
     for each in states:
-        say = _log.debug if each.state is State.VALID else _log.warning
-        say(each.message, role=each.role, subject=each.subject, fingerprint=each.fingerprint)
+        log = _log.debug if each.state is State.VALID else _log.warning
+        log(each.message, role=each.role, subject=each.subject, fingerprint=each.fingerprint)
     report(states)
 
 
 async def _sleep_unless_set(seconds: float, now: Callable[[], datetime]) -> None:
-    """Sleep in ticks; return early when the wall clock was set."""
+    """Sleeps in ticks; returns early if the wall clock was set."""
     wall, steady = now(), trio.current_time()
     deadline = steady + seconds
     while steady < deadline:

@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from sentry_trio.kube.events import EventRecorder, Involved, Reason
+from sentry_trio.kube.events import EventRecorder, Reason
 from testkit.authorities import wall_clock
 from testkit.cluster.admin import Manifest
 from testkit.cluster.cluster import Cluster
@@ -17,9 +17,8 @@ from testkit.log_capture import Line, hear_logs
 
 @asynccontextmanager
 async def recording(installation: Installation, role: tuple[Manifest, ...]) -> AsyncIterator[EventRecorder]:
-    involved = Involved("Secret", NAME)
     async with installation.session(role=role) as session, trio.open_nursery() as nursery:
-        recorder = EventRecorder(session, installation.namespace, involved, instance="dapr-sentry-0", now=wall_clock)
+        recorder = EventRecorder(session, installation.namespace, NAME, instance="dapr-sentry-0", now=wall_clock)
         await nursery.start(recorder.keep)
         yield recorder
         nursery.cancel_scope.cancel()

@@ -9,11 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.kube.events import WAITING, EventRecorder, Involved, Reason
+from sentry_trio.kube.events import WAITING, EventRecorder, Reason
 from testkit.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
 from testkit.log_capture import capture_logs
 
-BUNDLE = Involved("Secret", "dapr-trust-bundle")
+BUNDLE = "dapr-trust-bundle"
 START = datetime(2026, 11, 22, 19, 41, 15, tzinfo=UTC)
 
 
