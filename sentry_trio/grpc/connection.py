@@ -145,11 +145,13 @@ class Connection:
         try:
             while data:
                 self._timers.heard(trio.current_time())
-                self.h2.receive(data)
+                more = self.h2.receive(data)
                 self._heard.set()
-                if self._touched:
-                    self._start_complete()
-                await self.out.flush()
+                await self._react()
+                while more:
+                    await trio.lowlevel.checkpoint()
+                    more = self.h2.resume()
+                    await self._react()
                 data = await self._transport.receive()
         except BrokenOffError:
             broken_off = True
@@ -163,6 +165,11 @@ class Connection:
             # Outside of the `except` block, whose exception holds what this read has brought.
             await self._break_off()
         self._nursery.cancel_scope.cancel()
+
+    async def _react(self) -> None:
+        if self._touched:
+            self._start_complete()
+        await self.out.flush()
 
     async def _break_off(self) -> None:
         for stream_id in [*self._calls, *self._http_requests]:
@@ -219,9 +226,9 @@ class Connection:
         """Wakes the tasks that wait for it."""
         self.out.window_opened()
 
-    def work_asked(self) -> None:
-        """Counts it; a peer that asks for too much loses the connection."""
-        if not self._control_frames.spend():
+    def work_asked(self, price: int) -> None:
+        """Counts it; a peer that causes too much loses the connection."""
+        if not self._control_frames.spend(price):
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
 
     def ping_answered(self, payload: bytes) -> None:
@@ -314,6 +321,7 @@ class Connection:
     # --- requests that are not gRPC
 
     def _refuse(self, stream_id: int, headers: tuple[Header, ...], body: bytes | None, *, ended: bool) -> None:
+        self.work_asked(1 + self.h2.head_price)
         if body is None:
             # A gRPC caller is answered immediately: it may be waiting for just that.
             self.h2.send_headers(stream_id, headers, end_stream=True)

@@ -9,7 +9,7 @@ from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from . import frames
 from .frames import ErrorCode, ViolationError
-from .limits import HEADER_FRAMES
+from .limits import HEADER_FRAMES, USUAL_BLOCK_BYTES, USUAL_HEADERS
 
 Header = tuple[bytes, bytes]
 
@@ -39,14 +39,16 @@ class HeaderBlocks:
 
     Attributes:
         stream_id: of the block that is coming in; 0 where none is.
-        ends_stream: what its HEADERS said.
+        ends_stream: flag of its HEADERS.
+        price: of the last complete block, in control frames that cause as much work; 0 for a usual one.
     """
 
-    __slots__ = ("_decoder", "_limit", "_parts", "_size", "ends_stream", "stream_id")
+    __slots__ = ("_decoder", "_limit", "_parts", "_size", "ends_stream", "price", "stream_id")
 
     def __init__(self, limit: int) -> None:
         self.stream_id = 0
         self.ends_stream = False
+        self.price = 0
         self._decoder = Decoder(max_header_list_size=limit)
         self._decoder.max_allowed_table_size = frames.HEADER_TABLE_BYTES
         self._limit = limit
@@ -74,11 +76,14 @@ class HeaderBlocks:
         self._parts.clear()
         self._size = self.stream_id = 0
         try:
-            return cast("list[Header]", self._decoder.decode(block, raw=True))
+            headers = cast("list[Header]", self._decoder.decode(block, raw=True))
         except OversizedHeaderListError as error:
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM) from error
         except (HPACKError, IndexError, TypeError, UnicodeError) as error:  # the last three: bytes that it trips over
             raise ViolationError(ErrorCode.COMPRESSION_ERROR) from error
+        # Huffman codes and table updates cost by the byte, references to the table by the entry.
+        self.price = max(0, len(block) - USUAL_BLOCK_BYTES) // 64 + max(0, len(headers) - USUAL_HEADERS) // 16
+        return headers
 
 
 def check_request(headers: Iterable[Header], *, ended: bool) -> int | None:

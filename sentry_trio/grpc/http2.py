@@ -5,12 +5,13 @@ general state machine that grpclib uses for the same, h2, takes three to four ti
 largest part of what stood above TLS handshake and signing. The peer's header blocks are read by hpack.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Final, Protocol
 
 from . import frames
 from .frames import ErrorCode, Splitter, ViolationError
 from .headers import Header, HeaderBlocks, MalformedError, check_request, check_trailers
+from .limits import SETTINGS_BYTES_PER_PRICE, WORK_OF_CALL, WORK_PER_TURN
 from .sender import Sender, Stream
 
 # A window is given back when half of it is used.
@@ -36,8 +37,8 @@ class Events(Protocol):
     def window_opened(self) -> None:
         """More may be sent than before, on the connection or on some of its streams."""
 
-    def work_asked(self) -> None:
-        """A frame has come that asks for work and brings none."""
+    def work_asked(self, price: int) -> None:
+        """A frame has come that causes work and no call; `price` is 1 for a control frame."""
 
     def ping_answered(self, payload: bytes) -> None:
         """The answer to a ping has come."""
@@ -58,24 +59,35 @@ class ServerConnection(Sender):
         self._limit = streams
         self._splitter = Splitter()
         self._blocks = HeaderBlocks(header_bytes)
+        self._frames: Iterator[frames.Frame] = iter(())
+        self._work = 0  # in this turn of the event loop, as much as so many control frames cause
         self._expects_settings = True
         self._received = 0  # since the connection's window was last given back
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> bool:
         """Processes bytes from the peer: notifies `Events`, and composes the answers of HTTP/2 itself.
+
+        Returns True if that is too much work for one turn of the event loop: `resume` continues, before more is
+        received.
 
         Raises:
             BrokenOffError: the peer has broken the protocol, or `Events` have raised ViolationError.
         """
+        self._frames = self._splitter.feed(data)
+        return self.resume()
+
+    def resume(self) -> bool:
+        """Continues what `receive` has begun, in the same way."""
         try:
-            self._process(data)
+            return self._process()
         except ViolationError as violation:
             self._out.append(frames.go_away_frame(self.highest_stream, violation.code))
             self.broken = True
             raise BrokenOffError(violation.code.name) from violation
 
-    def _process(self, data: bytes) -> None:
-        for kind, flags, stream_id, payload in self._splitter.feed(data):
+    def _process(self) -> bool:
+        self._work = 0
+        for kind, flags, stream_id, payload in self._frames:
             if self._blocks.stream_id and (kind != frames.CONTINUATION or stream_id != self._blocks.stream_id):
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
             if self._expects_settings:
@@ -83,7 +95,7 @@ class ServerConnection(Sender):
                     raise ViolationError(ErrorCode.PROTOCOL_ERROR)
                 self._expects_settings = False
             if kind >= len(self._REACTIONS):
-                self._events.work_asked()  # RFC 9113, 5.5: unknown frames are ignored
+                self._charge()  # RFC 9113, 5.5: unknown frames are ignored
                 continue
             of_a_stream, size, react = self._REACTIONS[kind]
             if of_a_stream is not None and of_a_stream is not (stream_id != 0):
@@ -91,6 +103,10 @@ class ServerConnection(Sender):
             if size is not None and len(payload) != size:
                 raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
             react(self, flags, stream_id, payload)
+            self._work += 1
+            if self._work >= WORK_PER_TURN:
+                return True
+        return False
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
@@ -103,10 +119,10 @@ class ServerConnection(Sender):
             self._received = 0
         ended = bool(flags & frames.END_STREAM)
         if not data and not ended:
-            self._events.work_asked()
+            self._charge()
         stream = self._streams.get(stream_id)
         if stream is None:
-            self._passed_over(stream_id)
+            self._ignore_data(stream_id, ended=ended)
             return
         if not stream.remote_open:
             self._fail(stream_id, ErrorCode.STREAM_CLOSED)
@@ -129,13 +145,16 @@ class ServerConnection(Sender):
             stream.received = 0
         self._events.data_received(stream_id, data, ended=ended)
 
-    def _passed_over(self, stream_id: int) -> None:
+    def _ignore_data(self, stream_id: int, *, ended: bool) -> None:
         """DATA on a stream that is not open."""
         if stream_id > self.highest_stream:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         if not self._closed.get(stream_id):
             self._out.append(frames.reset_frame(stream_id, ErrorCode.STREAM_CLOSED))
-            self._events.work_asked()
+        elif ended:
+            self._closed[stream_id] = False  # it was on its way; nothing can follow it
+            return
+        self._charge()
 
     def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id % 2:
@@ -168,6 +187,8 @@ class ServerConnection(Sender):
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         elif not reset:
             raise ViolationError(ErrorCode.STREAM_CLOSED)
+        else:
+            self._charge(1 + self._blocks.price)
 
     def _open(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         self.highest_stream = stream_id
@@ -179,7 +200,8 @@ class ServerConnection(Sender):
         if len(self._streams) >= self._limit:
             self._refuse(stream_id, ErrorCode.REFUSED_STREAM)  # RFC 9113, 5.1.2
             return
-        self._streams[stream_id] = Stream(self._initial_window, expected)
+        self._streams[stream_id] = Stream(self._initial_window, expected, self._blocks.price)
+        self._work += WORK_OF_CALL + self._blocks.price
         if ended:
             self._end_remote(stream_id)
         self._events.request_received(stream_id, headers, ended=ended)
@@ -198,7 +220,7 @@ class ServerConnection(Sender):
 
     def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
         self._check_dependency(stream_id, payload)
-        self._events.work_asked()
+        self._charge()
 
     def _check_dependency(self, stream_id: int, payload: bytes) -> None:
         if int.from_bytes(payload[:4], "big") & frames.HIGHEST_STREAM == stream_id:
@@ -207,15 +229,17 @@ class ServerConnection(Sender):
     def _rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
         if stream_id > self.highest_stream:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        if self._streams.get(stream_id) is not None:
+        price = 1
+        if stream := self._streams.get(stream_id):
+            price += stream.price
             self._close(stream_id, by_us=False)
             self._events.stream_lost(stream_id)
-        self._events.work_asked()
+        self._charge(price)
 
     def _settings_frame(self, flags: int, _stream_id: int, payload: bytes) -> None:
         if len(payload) % 6 or (flags & frames.ACK and payload):
             raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
-        self._events.work_asked()
+        self._charge(1 + len(payload) // SETTINGS_BYTES_PER_PRICE)
         if flags & frames.ACK:
             return
         for name, value in frames.read_settings(payload):
@@ -244,7 +268,7 @@ class ServerConnection(Sender):
         raise ViolationError(ErrorCode.PROTOCOL_ERROR)  # RFC 9113, 8.4: clients do not push
 
     def _ping(self, flags: int, _stream_id: int, payload: bytes) -> None:
-        self._events.work_asked()
+        self._charge()
         if flags & frames.ACK:
             self._events.ping_answered(payload)
         else:
@@ -254,11 +278,11 @@ class ServerConnection(Sender):
         # RFC 9113, 6.8: a peer that leaves opens nothing new for us to refuse, but still sends and wants its answers.
         if len(payload) < 8:
             raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
-        self._events.work_asked()
+        self._charge()
 
     def _window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
         increment = int.from_bytes(payload, "big") & frames.LARGEST_WINDOW
-        self._events.work_asked()
+        self._charge()
         if stream_id == 0:
             if not increment:
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
@@ -282,13 +306,22 @@ class ServerConnection(Sender):
         """Resets a stream that nobody has been told of."""
         self._out.append(frames.reset_frame(stream_id, code))
         self._close(stream_id, by_us=True)
-        self._events.work_asked()
+        self._charge(1 + self._blocks.price)
+
+    def _charge(self, price: int = 1) -> None:
+        self._work += price
+        self._events.work_asked(price)
+
+    @property
+    def head_price(self) -> int:
+        """Price of the header block that has come last, beyond that of its frame."""
+        return self._blocks.price
 
     def _fail(self, stream_id: int, code: ErrorCode) -> None:
         """RFC 9113, 5.4.2: an error of one stream."""
         self.reset(stream_id, code)
         self._events.stream_lost(stream_id)
-        self._events.work_asked()
+        self._charge()
 
     # By the type of a frame: whether it must be of a stream (True), of the connection (False) or may be of either; how
     # many bytes its payload must have; what is done.

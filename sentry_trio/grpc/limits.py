@@ -17,6 +17,16 @@ REMEMBERED_STREAMS: Final = 1024
 """Most closed streams of a connection for which the way of closing is remembered."""
 CONTROL_FRAMES_REFILL: Final = 60.0
 """Seconds in which the whole budget `control_frames` is refilled."""
+WORK_PER_TURN: Final = 100
+"""Most work of a connection in one turn of the event loop, in control frames that cause as much: about 2 ms."""
+WORK_OF_CALL: Final = 3
+"""Work of beginning a call, beyond that of its frame."""
+USUAL_BLOCK_BYTES: Final = 512
+"""Bytes of a header block whose work is part of its call's or frame's; more has a price."""
+USUAL_HEADERS: Final = 32
+"""The same for its header fields."""
+SETTINGS_BYTES_PER_PRICE: Final = 48
+"""Bytes of a SETTINGS frame that cause as much work as another control frame."""
 FRAMES_EARNED_BY_CALL: Final = 4
 """Control frames that each answered request adds to the budget."""
 FRAMES_EARNED_BY_DATA: Final = 2
@@ -86,7 +96,9 @@ class Limits:
             when it has ended.
         refused_timeout: how long the end of such a request is waited for, and then for its peer to take the answer.
         control_frames: frames that ask for work and bring none (RST_STREAM, PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-            empty DATA, unknown ones, streams over the limit or against the rules), at once on one connection. The
+            empty DATA, unknown ones, streams over the limit or against the rules, requests that are refused without a
+            handler, frames on streams that were reset), at once on one connection. Long or many headers of such a
+            frame or of a call that is reset, and many settings, count as several. The
             allowance comes back within a minute, and by some frames for each request that is answered and for each
             frame of data that is sent; a peer that sends more loses the connection (RFC 9113, 10.5:
             ENHANCE_YOUR_CALM).

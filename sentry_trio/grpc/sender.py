@@ -18,13 +18,15 @@ class Stream:
         window: bytes that we may still send on it; may be negative (RFC 9113, 6.9.2).
         received: bytes received since its window was last given back.
         expected: bytes still to come by its content-length, if it has one.
+        price: of its head, beyond that of a control frame.
         local_open: we may send on it.
         remote_open: the peer may.
     """
 
-    __slots__ = ("expected", "local_open", "received", "remote_open", "window")
+    __slots__ = ("expected", "local_open", "price", "received", "remote_open", "window")
 
-    def __init__(self, window: int, expected: int | None) -> None:
+    def __init__(self, window: int, expected: int | None, price: int) -> None:
+        self.price = price
         self.window = window
         self.received = 0
         self.expected = expected

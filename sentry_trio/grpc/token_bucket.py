@@ -21,15 +21,15 @@ class TokenBucket:
         self._left = float(size)
         self._spent_at = trio.current_time()
 
-    def spend(self) -> bool:
-        """Takes one token; returns False if there is none."""
+    def spend(self, tokens: int = 1) -> bool:
+        """Takes tokens; returns False if there are not as many."""
         now = trio.current_time()
         self._left = min(self._left + (now - self._spent_at) * self._size / self._refill, self._size)
         self._spent_at = now
         # Sums of fractions come out a little short of a whole token.
-        if self._left < 1 - 1e-6:
+        if self._left < tokens - 1e-6:
             return False
-        self._left = max(0.0, self._left - 1)
+        self._left = max(0.0, self._left - tokens)
         return True
 
     @property

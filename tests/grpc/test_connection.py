@@ -1,6 +1,6 @@
 """One connection, as a peer sees it that speaks HTTP/2 frame by frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import trio
@@ -350,6 +350,17 @@ def _resets(peer: Peer) -> list[Frame | bytes]:
     return frames
 
 
+_MANY = [("accept-charset", "")] * 300
+
+
+def _opened(peer: Peer, number: int, more: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Requests to a method that does not exist."""
+    _forget_the_limit(peer)
+    for stream_id in range(1, 2 * number, 2):
+        peer.h2.send_headers(stream_id, [*request_head("Nope"), *more])
+    return peer.h2.data_to_send()
+
+
 @pytest.mark.parametrize(
     "flood",
     [
@@ -358,10 +369,28 @@ def _resets(peer: Peer) -> list[Frame | bytes]:
         lambda _: [PingFrame(0, b"12345678", flags=["ACK"])] * 200,
         lambda _: [SettingsFrame(0, {SettingCodes.HEADER_TABLE_SIZE: size}) for size in range(200)],
         lambda _: [PriorityFrame(1, depends_on=3)] * 200,
+        lambda peer: [_opened(peer, 150)],
+        lambda peer: [_opened(peer, 1), *[DataFrame(1, b"x")] * 200],
+        lambda peer: [_opened(peer, 1), *[_head_frame(peer, 1)] * 200],
+        lambda peer: [_opened(peer, 10, _MANY)],
+        lambda _: [b"\x00\x17\x70\x04\0\0\0\0\0" + b"\0\4\0\0\0\1" * 1000],
         lambda peer: [_head_frame(peer, 1, method="Join"), *[DataFrame(1)] * 200],
         lambda peer: [_head_frame(peer, 1, method="Join"), *[DataFrame(1, pad_length=9, flags=["PADDED"])] * 200],
     ],
-    ids=["resets", "pings", "pongs", "settings", "priorities", "empty data", "padding"],
+    ids=[
+        "resets",
+        "pings",
+        "pongs",
+        "settings",
+        "priorities",
+        "unknown methods",
+        "data on a reset stream",
+        "heads on a reset stream",
+        "heads of many entries",
+        "many settings in a frame",
+        "empty data",
+        "padding",
+    ],
 )
 async def test_floods_lose_the_connection(autojump_clock: MockClock, flood: Misdeed) -> None:
     async with serving(Limits(control_frames=100)) as server:

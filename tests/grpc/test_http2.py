@@ -16,6 +16,7 @@ from sentry_trio.grpc import frames
 from sentry_trio.grpc.frames import ErrorCode, frame
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import BrokenOffError, ServerConnection
+from sentry_trio.grpc.limits import WORK_PER_TURN
 
 HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 TRAILERS = ((b"grpc-status", b"0"),)
@@ -59,7 +60,7 @@ class Told:
     def window_opened(self) -> None:
         self.opened += 1
 
-    def work_asked(self) -> None:
+    def work_asked(self, price: int) -> None:
         self.asked += 1
 
     def ping_answered(self, payload: bytes) -> None:
@@ -422,3 +423,30 @@ def test_any_frames_cut_anywhere(sent: list[bytes], cut: int) -> None:
         client.receive_data(outcomes[0][2])
     except ProtocolError as error:
         pytest.fail(f"a client refuses our answer: {error!r}")
+
+
+def test_work_is_cut_into_slices() -> None:
+    """One read does not hold the event loop for as long as its frames take."""
+    pair = Pair()
+    ping = frame(frames.PING, 0, 0, b"12345678")
+    before = pair.told.asked
+    assert pair.server.receive(ping * WORK_PER_TURN)
+    first = pair.told.asked - before
+    assert 0 < first < WORK_PER_TURN
+    assert pair.server.resume()
+    assert not pair.server.resume()
+    assert pair.told.asked - before == WORK_PER_TURN
+    assert not pair.server.receive(ping)
+
+
+def test_an_expensive_head_ends_a_slice() -> None:
+    pair = Pair()
+    block = pair.client.encoder.encode(REQUEST) + b"\x8f" * 300
+    heads = [frame(frames.HEADERS, frames.END_HEADERS, stream_id, block) for stream_id in range(1, 31, 2)]
+    turns = 1
+    more = pair.server.receive(b"".join(heads))
+    while more:
+        more = pair.server.resume()
+        turns += 1
+    assert turns == 4, "17 of price and 4 of its call for each of 15 heads"
+    assert len(pair.told.requests) == 15
