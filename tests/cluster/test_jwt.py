@@ -243,7 +243,7 @@ async def test_no_token_fails_to_verify_while_keys_are_rotated(plane: ControlPla
         errors = [record for process in pair for record in process.records if record["level"] in {"error", "fatal"}]
     # There is no cluster DNS here.
     assert [each for each in errors if not str(each["msg"]).startswith("Error getting Kubernetes cluster domain")] == []
-    # Each step was taken by one of the two.
-    assert sum("is rotated from now on" in line for line in said) == 1
+    # Each step was taken by one of the two; by both if they made the same plan, to the byte, in the same second.
+    assert sum("is rotated from now on" in line for line in said) in {1, 2}
     assert sum("is published, and signs from" in line for line in said) in {len(signing) - 1, len(signing)}
     assert min(verifier.signed.values()) > 1

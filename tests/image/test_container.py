@@ -111,7 +111,10 @@ def test_subcommands(runnable: Stage, credentials: Path, tmp_path: Path) -> None
     mistyped = run(runnable, "/sentry", "stauts")
     assert (mistyped.returncode, "did you mean status?" in mistyped.stderr) == (2, True)
     refused = run(runnable, "/sentry", "--nope")
-    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (2, "unknown flag: --nope")
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+        2,
+        "sentry-trio serve: error: unknown flag: --nope",
+    )
     nothing = run(runnable, "/sentry", "audit", "verify", "/nowhere")
     assert nothing.returncode != 0
     assert "/nowhere" in nothing.stderr
