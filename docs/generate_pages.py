@@ -1,4 +1,4 @@
-"""Generates the pages of flags, configuration and differences, or checks that they have not drifted from the code.
+"""Generates pages from the code, or checks that they have not drifted from it.
 
 python docs/generate_pages.py            writes the pages
 python docs/generate_pages.py --check    exits 1, with a diff, where a page differs from what would be written
@@ -8,12 +8,15 @@ import dataclasses
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from inspect import getdoc, isclass, signature
 from itertools import groupby
 from pathlib import Path
+from textwrap import dedent
 from typing import Final
 
+import sentry_trio
 from sentry_trio.cli.commands import COMMANDS
 from sentry_trio.settings.configuration import MOST_BYTES, MOST_DURATION, Configuration, parse_configuration
 from sentry_trio.settings.flags import Flag, Kind
@@ -31,6 +34,22 @@ _NAMES: Final = {
     "control_plane_trust_domain": "controlPlaneTrustDomain",
     "jwks": "tokenValidators",
 }
+_PYTHON_EXAMPLE: Final = """\
+import trio, sentry_trio
+
+
+async def main():
+    options = sentry_trio.local_options(["--issuer-credentials=.sentry"])  # listens on 127.0.0.1
+    try:
+        async with sentry_trio.running(options) as application:
+            print("certificates from port", application.grpc_port)
+            await application.authority.restart()
+    except sentry_trio.SentryError as error:
+        raise SystemExit(f"certificate authority failed: {error}")
+
+
+trio.run(main)
+"""
 _EXAMPLE: Final = """\
 apiVersion: dapr.io/v1alpha1
 kind: Configuration
@@ -131,6 +150,79 @@ def differences_page() -> str:
     )
 
 
+def python_page() -> str:
+    """docs/python-api.md."""
+    errors = [cls for name in sentry_trio.__all__ if isclass(cls := getattr(sentry_trio, name)) and _is_error(cls)]
+    rows = (
+        f"| `{cls.__name__}` | {_cell(_summary(cls))} | `{cls.__base__.__name__}` |"  # type: ignore[union-attr]
+        for cls in sorted(errors, key=lambda cls: [each.__name__ for each in reversed(cls.__mro__)])
+    )
+    authority = sentry_trio.CertificateAuthority
+    return _page(
+        "Python API",
+        "A program on Trio can serve the certificate authority itself, for example in tests. All names below are "
+        "attributes of `sentry_trio`, with types; each is imported when it is first used. Other modules are "
+        "internal.",
+        f"```python\n{_PYTHON_EXAMPLE}```",
+        "Each server has its own ports: with `--port=0`, `--healthz-port=0` and `--metrics-port=0` the system chooses "
+        "free ones, which the attributes of `application` name. [Flags](flags.md) lists all flags.",
+        "**Logging** is the caller's. The loggers of the standard library's `logging` are `dapr.sentry` and below it; "
+        "values are in the attribute `fields` of a record. `--log-level`, `--log-as-json` and `--log-file` have no "
+        "effect here. If logging is not configured, Python writes warnings and errors to standard error.",
+        "**Signals** are the caller's, too: leave the block, or cancel it, to stop.",
+        "**Errors**: a start error is raised as itself and not in a group, so `except sentry_trio.ListenError:` works. "
+        "So is an error of the block. Only several errors at once are raised as an exception group. `serve` raises "
+        "groups always, as nurseries do.",
+        "## Functions",
+        *(_described(getattr(sentry_trio, name), name) for name in ("running", "local_options")),
+        *(_described(getattr(sentry_trio, name), name) for name in ("serve", "parse_options")),
+        "## Classes",
+        _described(sentry_trio.Application, "Application"),
+        _described(authority.restart, "CertificateAuthority.restart"),
+        _described(authority.stop, "CertificateAuthority.stop"),
+        _described(sentry_trio.Options, "Options"),
+        "## Exceptions",
+        _table(("exception", "meaning", "base class"), rows),
+    )
+
+
+def _is_error(cls: type) -> bool:
+    return issubclass(cls, sentry_trio.SentryError)
+
+
+def _summary(documented: object) -> str:
+    """The first line of a docstring."""
+    return (getdoc(documented) or "").partition("\n")[0]
+
+
+def _described(documented: Callable[..., object], name: str) -> str:
+    """A heading, the parameters of a function, and its docstring, whose sections become lists."""
+    call = "" if isclass(documented) else f"\n\n`{name}({_parameters(documented)})`"
+    text = getdoc(documented) or ""
+    text = re.sub(r"^(\w+):\n((?:    .*\n?)+)", _section, text, flags=re.MULTILINE)
+    return f"### {name}{call}\n\n{text.rstrip()}"
+
+
+def _parameters(function: Callable[..., object]) -> str:
+    """Parameters with their defaults, without types: the docstring and type checkers have those."""
+    shown = []
+    for each in signature(function).parameters.values():
+        if each.name == "self":
+            continue
+        if each.kind is each.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        default = "" if each.default is each.empty else f"={each.default if each.default in (None, ()) else '...'}"
+        shown.append(f"{'*' if each.kind is each.VAR_POSITIONAL else ''}{each.name}{default}")
+    return ", ".join(shown)
+
+
+def _section(found: re.Match[str]) -> str:
+    """A section of a docstring in Google's style as a list."""
+    text = dedent(found[2])
+    items = re.sub(r"^(\w+): ", r"- `\1`: ", text, flags=re.MULTILINE).replace("\n    ", "\n  ")
+    return f"**{found[1]}**\n\n{items}"
+
+
 def _page(title: str, *parts: str) -> str:
     return "\n\n".join(filter(None, (f"# {title}", *parts))) + "\n"
 
@@ -164,7 +256,12 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES: Final = {"flags.md": flags_page, "configuration.md": configuration_page, "differences.md": differences_page}
+PAGES: Final = {
+    "flags.md": flags_page,
+    "configuration.md": configuration_page,
+    "differences.md": differences_page,
+    "python-api.md": python_page,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -26,24 +26,90 @@ asyncio lives in two rooms: `kube`, whose client is written for it, and `client`
 a certificate through grpclib's channel in a process of its own. Everything else is Trio.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sentry_trio.app import serve as serve
-    from sentry_trio.settings.options import Options as Options
-    from sentry_trio.settings.options import parse_options as parse_options
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 __version__ = "0.1.0"
+__all__ = [
+    "AlreadyRunningError",
+    "ApiRefusedError",
+    "ApiUnavailableError",
+    "ApiUnreachableError",
+    "Application",
+    "AuditLogError",
+    "AuthorityStoppedError",
+    "CertificateAuthority",
+    "ClockError",
+    "HelpRequested",
+    "IncompleteBundleError",
+    "IncompleteSecretError",
+    "InvalidBundleError",
+    "InvalidConfigurationError",
+    "InvalidOptionsError",
+    "InvalidValidatorError",
+    "IssuerNotValidError",
+    "ListenError",
+    "MissingPermissionsError",
+    "NotYetValidError",
+    "Options",
+    "SentryError",
+    "ServerTLSError",
+    "SigningError",
+    "StoreError",
+    "UnservableIssuerError",
+    "UsageError",
+    "local_options",
+    "parse_options",
+    "running",
+    "serve",
+]
+
+_MODULES: Final = {
+    "app": ("Application", "running", "serve"),
+    "authority": ("AlreadyRunningError", "AuthorityStoppedError", "CertificateAuthority"),
+    "kube.access_review": ("MissingPermissionsError",),
+    "settings.flags": ("HelpRequested", "UsageError"),
+    "settings.options": ("Options", "local_options", "parse_options"),
+    "stores.secret_content": ("IncompleteSecretError",),
+}
+"""Modules of the public names; those of all others are errors."""
+
+if TYPE_CHECKING:
+    from sentry_trio.app import Application, running, serve
+    from sentry_trio.authority import AlreadyRunningError, AuthorityStoppedError, CertificateAuthority
+    from sentry_trio.errors import (
+        ApiRefusedError,
+        ApiUnavailableError,
+        ApiUnreachableError,
+        AuditLogError,
+        ClockError,
+        IncompleteBundleError,
+        InvalidBundleError,
+        InvalidConfigurationError,
+        InvalidOptionsError,
+        InvalidValidatorError,
+        IssuerNotValidError,
+        ListenError,
+        NotYetValidError,
+        SentryError,
+        ServerTLSError,
+        SigningError,
+        StoreError,
+        UnservableIssuerError,
+    )
+    from sentry_trio.kube.access_review import MissingPermissionsError
+    from sentry_trio.settings.flags import HelpRequested, UsageError
+    from sentry_trio.settings.options import Options, local_options, parse_options
+    from sentry_trio.stores.secret_content import IncompleteSecretError
+else:
+    # Hidden from type checkers, for which every unknown name would else be an object.
+    def __getattr__(name: str) -> object:
+        """Imports a public name when it is first used: the command line needs none of them."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = next((module for module, names in _MODULES.items() if name in names), "errors")
+        return getattr(import_module(f"{__name__}.{module}"), name)
 
 
-def __getattr__(name: str) -> object:
-    """Hands on what embedding needs, and imports it only then."""
-    if name == "serve":
-        from sentry_trio.app import serve
-
-        return serve
-    if name in {"Options", "parse_options"}:
-        from sentry_trio.settings import options
-
-        return getattr(options, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

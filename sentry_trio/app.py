@@ -128,6 +128,66 @@ async def serve(
             )
 
 
+@asynccontextmanager
+async def running(
+    options: Options, *, environ: Mapping[str, str] | None = None, now: Callable[[], datetime] = _wall_clock
+) -> AsyncIterator[Application]:
+    """Serves a certificate authority beside the block: `async with sentry_trio.running(options) as application:`.
+
+    The block begins when the first run serves, or waits for a certificate to become valid. When the block ends, by
+    itself, by an error or by a cancellation, the server drains and stops, and only then is the statement left. If the
+    server fails meanwhile, the block is cancelled.
+
+    Logging and signals are the caller's, as with `serve`.
+
+    Args:
+        options: see `local_options`, which listens on loopback, and `parse_options`, which listens as the flags say.
+        environ: variables for `$NAME` in the configuration file; the process's environment if not given.
+        now: the wall clock, aware.
+
+    Yields:
+        The application: its ports, and the authority that restarts and stops it. After `authority.stop()` the
+        block continues; health and metrics answer until it ends.
+
+    Raises:
+        SentryError: it cannot start; the block is not entered.
+        BaseException: the block's own error, as it was raised.
+        BaseExceptionGroup: several errors at once, such as one of the block and one of the server.
+
+    Cancellation: while it starts, it stops at once. Later the block is cancelled first, and the server drains for at
+    most `options.drain_timeout` and a few seconds.
+    """
+    try:
+        async with outliving(partial(_serve_ungrouped, options, environ=environ, now=now)) as application:
+            yield application
+    except BaseExceptionGroup as group:
+        # The nursery wraps even a single error; a group that the block raised stays one.
+        failure = group.exceptions[0] if len(group.exceptions) == 1 else group
+    else:
+        return
+    # Outside of the handler: the group must not become the error's context.
+    raise failure
+
+
+async def _serve_ungrouped(
+    options: Options,
+    *,
+    environ: Mapping[str, str] | None,
+    now: Callable[[], datetime],
+    task_status: trio.TaskStatus[Application],
+) -> None:
+    """Serves; raises a single error without the groups of the nurseries that it has passed."""
+    try:
+        await serve(options, environ=environ, now=now, task_status=task_status)
+    except BaseExceptionGroup as group:
+        failure: BaseException = group
+        while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+            failure = failure.exceptions[0]
+    else:
+        return
+    raise failure
+
+
 def _trust_domain(options: Options) -> str:
     """The name of the trust domain; `--trust-domain` may be any SPIFFE ID within it, as in Dapr Sentry."""
     try:

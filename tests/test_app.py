@@ -6,7 +6,6 @@ import shutil
 import socket
 import stat
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from sentry_trio.errors import (
     SentryError,
     StoreError,
 )
-from testkit.authorities import LOOPBACK, SKEW, Served, serving, wall_clock
+from testkit.authorities import SKEW, Served, serving, wall_clock
 from testkit.log_capture import capture_logs
 
 NAMES = ("ca.crt", "issuer.crt", "issuer.key")
@@ -382,16 +381,6 @@ async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 async def test_the_kind_of_generated_keys_is_a_flag(tmp_path: Path, key_type: str) -> None:
     async with serving(tmp_path, "--ca-key-type", key_type) as served:
         assert (await served.obtain()).certificate.public_key() is not None
-
-
-async def test_embedding_is_plain(tmp_path: Path) -> None:
-    options = sentry_trio.parse_options(["--mode=standalone", f"--issuer-credentials={tmp_path}", *LOOPBACK], {})
-    async with trio.open_nursery() as nursery:
-        application = await nursery.start(partial(sentry_trio.serve, options))
-        assert application.grpc_port > 0
-        nursery.cancel_scope.cancel()
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        sentry_trio.nothing  # noqa: B018
 
 
 async def test_a_lifetime_that_sidecars_never_stop_renewing_is_warned_of(tmp_path: Path) -> None:

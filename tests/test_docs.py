@@ -98,7 +98,7 @@ def _generator() -> ModuleType:
     return generator
 
 
-@pytest.mark.parametrize("name", ["flags.md", "configuration.md"])
+@pytest.mark.parametrize("name", ["flags.md", "configuration.md", "python-api.md"])
 def test_generated_pages_are_what_the_code_says(name: str) -> None:
     """`make drift` shows the differences."""
     assert (DOCS / name).read_text() == _generator().PAGES[name](), "run `make docs` and commit what it writes"

@@ -3,7 +3,7 @@
 import enum
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,16 @@ from sentry_trio.settings.flags import (
 )
 from sentry_trio.settings.values import InvalidValueError, format_duration, parse_decimal, quote
 
-__all__ = ["FLAGS", "JWT_ALGORITHMS", "LOG_LEVELS", "Mode", "Options", "TokenVerification", "parse_options"]
+__all__ = [
+    "FLAGS",
+    "JWT_ALGORITHMS",
+    "LOG_LEVELS",
+    "Mode",
+    "Options",
+    "TokenVerification",
+    "local_options",
+    "parse_options",
+]
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
@@ -37,6 +46,7 @@ SHORTEST_ROTATION: Final = timedelta(seconds=10)
 MOST_RETIRED_KEYS: Final = 20
 """Most keys that may have to be published until their last tokens have expired."""
 _KUBERNETES: Final = "kubernetes mode"
+_LOOPBACK: Final = "127.0.0.1"
 _MOST_SHOWN: Final = 5
 
 
@@ -348,6 +358,31 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
     if not values["enable_metrics"]:
         values["metrics_port"] = 0
     return Options(**values)
+
+
+def local_options(arguments: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Options:
+    """Parses and checks a command line for a server on loopback, as tests and embedding programs need it.
+
+    As `parse_options`, but a listen address that is not among the arguments is 127.0.0.1.
+
+    Args:
+        arguments: the command line without the program's name, such as `["--issuer-credentials=.sentry"]`. Port 0
+            is any free port.
+        environ: the environment; empty if not given, so that the mode is standalone and the namespace `default`.
+
+    Raises:
+        UsageError: the command line cannot be parsed.
+        HelpRequested: help was requested.
+        InvalidOptionsError: the first check that fails.
+    """
+    options = parse_options(arguments, environ or {})
+    given = parse_command_line(FLAGS, arguments).given
+    return replace(
+        options,
+        listen_address=options.listen_address if "listen-address" in given else _LOOPBACK,
+        healthz_listen_address=options.healthz_listen_address if "healthz-listen-address" in given else _LOOPBACK,
+        metrics_listen_address=options.metrics_listen_address if "metrics-listen-address" in given else _LOOPBACK,
+    )
 
 
 def _check_needs(line: CommandLine) -> None:
