@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +14,11 @@ DASHBOARD: Final[dict[str, Any]] = json.loads((FILES / "dashboard.json").read_te
 GROUPS: Final[list[dict[str, Any]]] = yaml.safe_load((FILES / "alerts.yaml").read_text())["groups"]
 PANELS: Final[list[dict[str, Any]]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
-# What Grafana puts in the place of variables when all is chosen.
-_CHOSEN: Final = {"$namespace": ".*", "$pod": ".*"}
+ANNOTATIONS: Final[list[dict[str, Any]]] = DASHBOARD["annotations"]["list"]
+
+# The variables of the dashboard, in their order.
+VARIABLES: Final = ("cluster", "namespace", "job", "pod")
+_ALL: Final = ".*"  # what Grafana puts in the place of a variable when all is chosen
 
 # What Prometheus adds to the series of a target.
 TARGET_LABELS: Final = frozenset({"cluster", "namespace", "pod", "job", "instance"})
@@ -29,30 +32,38 @@ _FUNCTIONS: Final = frozenset(
 _GROUPINGS: Final = frozenset({"by", "on", "ignoring"})
 _OPERATORS: Final = frozenset({"and", "or", "unless"})
 _TOKEN: Final = re.compile(
-    r"""\s*(?:(?P<text>"[^"]*")|(?P<window>\[[^\]]*\])|(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)"""
+    r"""\s*(?:(?P<text>"[^"]*")|(?P<window>\[[^\]]*\]|offset \d+[smhd])|(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)"""
     r"""|(?P<number>\d+(?:\.\d+)?)|(?P<sign>=~|!=|>=|<=|==|[-+*/(){},<>=]))"""
 )
 
 
-def filled(expression: str, *, window: str) -> str:
-    """An expression of the dashboard as Grafana sends it."""
-    for name, value in _CHOSEN.items():
-        expression = expression.replace(name, value)
+def filled(expression: str, *, window: str, **chosen: str) -> str:
+    """An expression of the dashboard as Grafana sends it.
+
+    Args:
+        expression: with variables.
+        window: for rates.
+        chosen: values of variables; all others are "All".
+    """
+    for name in VARIABLES:
+        expression = expression.replace(f"${name}", chosen.get(name, _ALL))
     return expression.replace("$__rate_interval", window)
 
 
-def all_expressions(*, window: str = "5m") -> dict[str, str]:
+def all_expressions(*, window: str = "5m", **chosen: str) -> dict[str, str]:
     """Every expression by where it stands."""
-    return dict(_all_expressions(window))
+    return dict(_all_expressions(window, chosen))
 
 
-def _all_expressions(window: str) -> Iterator[tuple[str, str]]:
+def _all_expressions(window: str, chosen: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for group in GROUPS:
         for rule in group["rules"]:
             yield f"alert {rule['alert']}", rule["expr"]
     for panel in PANELS:
         for target in panel["targets"]:
-            yield f"panel {panel['title']}, {target['refId']}", filled(target["expr"], window=window)
+            yield f"panel {panel['title']}, {target['refId']}", filled(target["expr"], window=window, **chosen)
+    for annotation in ANNOTATIONS:
+        yield f"annotation {annotation['name']}", filled(annotation["expr"], window=window, **chosen)
 
 
 class NotUnderstoodError(ValueError):
