@@ -58,7 +58,7 @@ async def nothing_left() -> AsyncIterator[None]:
         if not (left := Held.now().beyond(before)):
             return
         await trio.sleep(0.005)  # between two looks
-    assert not left
+    assert not left, left
 
 
 class Cut(trio.abc.Instrument):

@@ -8,6 +8,7 @@ import selectors
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -164,8 +165,7 @@ async def serve_http(
     Raises:
         ListenError: the address cannot be listened on.
     """
-    with open_listener(host, port) as listener:
-        server = _Server(handler, tls)
+    with open_listener(host, port) as listener, closing(_Server(handler, tls)) as server:
         async with trio.open_nursery() as outer:
             nursery = await outer.start(server.hold_connections)
             try:
@@ -278,6 +278,9 @@ class _Connections:
         for connection in list(self._open):
             if not connection.is_busy:
                 self.end(connection)
+
+    def close(self) -> None:
+        """Releases the descriptor that silent connections are watched by."""
         self._silent.close()
 
     def _evict(self, network: Network, limit: int) -> None:
@@ -308,6 +311,10 @@ class _Server:
         async with trio.open_nursery() as nursery:
             shield_once_started(nursery.cancel_scope, task_status, nursery)
             await self.draining.wait()
+
+    def close(self) -> None:
+        """Releases what it holds, once no connection is open."""
+        self._connections.close()
 
     def drain(self) -> None:
         """Closes connections, those with a request under way after its answer."""

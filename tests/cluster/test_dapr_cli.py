@@ -132,6 +132,7 @@ async def cli(program: Path, release: Release, tmp_path: Path) -> AsyncIterator[
     dapr_chart = find_chart()
     if dapr_chart is None:
         pytest.skip("Dapr's chart cannot be had")
+    await _delete_configurations(release.cluster)
     with served_chart(release.helm, dapr_chart, tmp_path / "charts") as url:
         made = Cli(program, url, release, tmp_path / "charts" / f"dapr-{VERSION}.tgz")
         await made.helm("install", "--set", f"global.tag={VERSION}")
@@ -146,6 +147,14 @@ async def cli(program: Path, release: Release, tmp_path: Path) -> AsyncIterator[
             await release.cluster.delete_pod(release.namespace, name)
         await made.give_up()
         await made.helm("uninstall")
+
+
+async def _delete_configurations(cluster: Cluster) -> None:
+    """Deletes those that other tests have left: the CLI takes the first namespace that has one for Dapr's."""
+    for left in (await cluster.ask("GET", "/apis/dapr.io/v1alpha1/configurations"))["items"]:
+        metadata = left["metadata"]
+        path = f"/apis/dapr.io/v1alpha1/namespaces/{metadata['namespace']}/configurations/{metadata['name']}"
+        await cluster.ask("DELETE", path)
 
 
 async def test_commands_that_only_read(cli: Cli, tmp_path: Path) -> None:

@@ -150,8 +150,9 @@ async def test_those_who_hold_what_may_be_held_keep_no_other_call_out(autojump_c
 
 
 async def test_who_stops_reading_gives_way_to_others(autojump_clock: MockClock) -> None:
-    """Before its time is up: the calls of a connection whose socket takes nothing are more than may be held."""
-    async with serving(replace(SMALL, send_timeout=1000)) as server, peering(server.port) as deaf:
+    """Before its time is up: its calls and the request of another are more than may be held."""
+    limits = replace(SMALL, unread_bytes_in_all=170 * KIB, send_timeout=1000)
+    async with serving(limits) as server, peering(server.port) as deaf:
         deaf.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1})
         deaf.h2.increment_flow_control_window(2**30)
         for stream_id in range(1, 200, 2):
@@ -159,7 +160,10 @@ async def test_who_stops_reading_gives_way_to_others(autojump_clock: MockClock) 
         await deaf.flush()
         await wait_all_tasks_blocked()
         assert server.witness.open == 1
-        await answers_at_once(server)
+        async with peering(server.port) as other:
+            other.compose(1, request_head(), text("x" * 16_000))
+            await other.flush()
+            assert (await other.answer(1)).value == "x" * 16_000
         await wait_all_tasks_blocked()
         assert server.witness.open == 0
 

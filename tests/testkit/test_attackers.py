@@ -65,7 +65,7 @@ async def test_they_come_back_when_they_are_cut(tmp_path: Path) -> None:
 
 async def test_they_come_from_where_they_are_told_and_tell_who_was_not_let_in(tmp_path: Path) -> None:
     async with serving(Limits(connections_per_peer=2)) as server:
-        # Idle ones would give way to one another.
-        report, present = await _attack(server, tmp_path, "slow writer", sources="127.0.0.2,127.0.0.3")
+        # Those without a call that runs would give way to one another.
+        report, present = await _attack(server, tmp_path, "shut window", sources="127.0.0.2,127.0.0.3")
     assert present == report.begun == 4
     assert report.refused >= 1
