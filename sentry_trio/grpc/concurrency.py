@@ -28,11 +28,12 @@ class ConcurrencyLimiter:
 
     A call whose deadline would pass while it waits is rejected immediately, with Unavailable, so that its caller can
     try another replica while there is time. The expected wait follows from the rate at which calls have finished while
-    others were waiting.
+    others were waiting, and from the number of calls whose turn comes first. If the queue is full, only connections
+    that have calls in it are rejected: a connection with many calls excludes none with one.
 
     Args:
         running: handlers at once.
-        waiting: calls that may wait; more are rejected with ResourceExhausted.
+        waiting: calls that may wait; more are rejected with ResourceExhausted, but for the first of each connection.
         patience: longest wait, in seconds.
         observer: notified of calls that wait or are rejected.
 
@@ -48,6 +49,7 @@ class ConcurrencyLimiter:
         "_pace",
         "_patience",
         "_places",
+        "_reserved",
         "_startable",
         "_waiting",
         "backlog",
@@ -61,6 +63,7 @@ class ConcurrencyLimiter:
         self._observer = observer or Observer()
         self._startable = CALLS_STARTED_AT_ONCE  # in this turn of the event loop
         self._waiting: dict[Connection, trio.lowlevel.ParkingLot] = {}  # the connection that is next first
+        self._reserved: dict[Connection, int] = {}  # the backlog by connection
         self._pace = 0.0  # seconds from one leaving to the next
         self._last_left = 0.0
         self._crowded = False
@@ -71,11 +74,14 @@ class ConcurrencyLimiter:
         Raises:
             GRPCError: ResourceExhausted or Unavailable: there is no place, or it would wait too long.
         """
+        own = self._reserved.get(call.connection, 0)
         if self.backlog:
-            if self.backlog >= self._places:
+            if own and self.backlog >= self._places:
                 self._observer.call_shed("queue_full", call.peer)
                 raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{_OVERLOADED}: {self.backlog} calls are waiting")
-            wait = self.backlog * self._pace
+            # Of each other connection, at most as many calls have their turn before as this one has calls by then.
+            others = len(self._reserved) - bool(own)
+            wait = min(self.backlog, own + (own + 1) * others) * self._pace
             left = self._patience
             if call.due_at is not None:
                 left = min(left, call.due_at - trio.current_time())
@@ -83,10 +89,16 @@ class ConcurrencyLimiter:
                 self._observer.call_shed("in_vain", call.peer)
                 raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: the wait would be {wait:.3f} s")
         self.backlog += 1
+        self._reserved[call.connection] = own + 1
 
-    def cancel(self, _call: "Call") -> None:
+    def cancel(self, call: "Call") -> None:
         """Releases the place that `reserve` took, instead of `acquire`."""
         self.backlog -= 1
+        left = self._reserved[call.connection] - 1
+        if left:
+            self._reserved[call.connection] = left
+        else:
+            del self._reserved[call.connection]
 
     async def acquire(self, call: "Call") -> None:
         """Waits for a turn; `release` must follow. Cancellation releases the place.
@@ -95,7 +107,7 @@ class ConcurrencyLimiter:
             GRPCError: Unavailable: the turn did not come within the longest wait.
         """
         if self._free and self._startable and not self._waiting:
-            self.backlog -= 1
+            self.cancel(call)
             self._take_place()
             return
         self._observer.call_queued()
@@ -103,7 +115,7 @@ class ConcurrencyLimiter:
             with trio.move_on_after(self._patience) as scope:
                 await self._waiting.setdefault(call.connection, trio.lowlevel.ParkingLot()).park()
         finally:
-            self.backlog -= 1
+            self.cancel(call)
             self._observer.call_dequeued()
         if scope.cancelled_caught:
             self._observer.call_shed("no_turn", call.peer)

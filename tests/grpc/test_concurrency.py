@@ -243,9 +243,38 @@ async def test_callers_that_have_left_hold_up_no_others(autojump_clock: MockCloc
         nursery.start_soon(callers.call, 0)
         await wait_all_tasks_blocked()
         with trio.move_on_after(1):
-            callers.admit()
-            await callers.limiter.acquire(Caller(connection="gone"))
+            gone = Caller(connection="gone")
+            callers.limiter.reserve(gone)
+            await callers.limiter.acquire(gone)
         callers.admit()
         nursery.start_soon(callers.call, 1)
     assert callers.begun == [0, 1]
     assert callers.limiter.backlog == 0
+
+
+async def test_a_connection_with_many_calls_excludes_none_with_one(autojump_clock: MockClock) -> None:
+    """One call ends each second: a hundred wait of one connection, and the first of another is the next but one."""
+    limiter = _limiter(running=1, waiting=100, patience=1000)
+    many = Callers(limiter)
+    begun: list[float] = []
+
+    async def other() -> None:
+        caller = Caller(connection="other", due_at=trio.current_time() + 3)
+        limiter.reserve(caller)
+        await limiter.acquire(caller)
+        begun.append(trio.current_time())
+        limiter.release(caller)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(101):
+            assert many.admit() is None
+            nursery.start_soon(many.call, number)
+            await wait_all_tasks_blocked()
+        assert many.admit() is Status.RESOURCE_EXHAUSTED
+        await trio.sleep(50.5)
+        now = trio.current_time()
+        assert many.admit(now + 3) is Status.UNAVAILABLE
+        nursery.start_soon(other)
+    assert begun[0] - now < 2
+    assert len(many.begun) == 101
+    assert limiter.backlog == 0
