@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from testkit.dapr.differences import AREAS
 
 DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+CHART = ROOT / "helm" / "sentry-trio"
 _NAMES: Final = {
     "workload_cert_ttl": "workloadCertTTL",
     "allowed_clock_skew": "allowedClockSkew",
@@ -49,6 +51,12 @@ async def main():
 
 
 trio.run(main)
+"""
+_CHART_COMMANDS: Final = """\
+helm install sentry helm/sentry-trio --namespace dapr-system --create-namespace \\
+  --set image.registry=registry.example.org/mesh
+kubectl --namespace dapr-system rollout status deployment/dapr-sentry
+kubectl --namespace dapr-system exec deployment/dapr-sentry --container dapr-sentry -- /sentry status
 """
 _EXAMPLE: Final = """\
 apiVersion: dapr.io/v1alpha1
@@ -223,6 +231,71 @@ def _section(found: re.Match[str]) -> str:
     return f"**{found[1]}**\n\n{items}"
 
 
+def chart_page() -> str:
+    """The chart's README, which `helm show readme` shows."""
+    rows = (
+        f"| `{each.path}`{' *' if each.is_own else ''} | {_cell(each.default)} | {_cell(each.meaning)} |"
+        for each in _values()
+    )
+    return _page(
+        "sentry-trio",
+        "The certificate authority of the Dapr service mesh, as a drop-in replacement for Dapr Sentry: the same "
+        "objects under the same names as in Dapr's chart, and the same values.",
+        "Requirements: Kubernetes 1.23 or later (1.30 or later for `trustBundle.protect`), Helm 3, and Dapr's custom "
+        "resource definitions. No image is published: build one with `make image` and push it to a registry that the "
+        "cluster can reach.",
+        f"```sh\n{_CHART_COMMANDS}```",
+        "[In Kubernetes](../../docs/kubernetes.md) describes upgrades, moving from Dapr's chart and back, and "
+        "cert-manager; [alerts](../../docs/alerts.md) the alert rules and the dashboard.",
+        "## Values",
+        "A values file for Dapr's chart can be used as it is: keys below `dapr_sentry` replace the same keys here, and "
+        "`global` is the same. Values marked with * are this chart's own. An unknown "
+        "key is an error, but is ignored below `dapr_sentry` and `global`.",
+        _table(("value", "default", "meaning"), rows),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    """A value of the chart, or a section of values that has a comment.
+
+    Attributes:
+        path: keys, joined by dots.
+        default: as code; empty for a section.
+        meaning: its comment.
+        is_own: True if Dapr's chart does not have it.
+    """
+
+    path: str
+    default: str
+    meaning: str
+    is_own: bool
+
+
+def _values() -> Iterator[_Value]:
+    """Reads the values of the chart with their comments: the lines above a key, and the end of its line."""
+    above: list[str] = []
+    sections: list[_Value] = []  # that the present line is in
+    for line in (CHART / "values.yaml").read_text().splitlines():
+        comment = re.fullmatch(r" *# (.*)", line)
+        if comment:
+            above.append(comment[1])
+            continue
+        found = re.fullmatch(r"( *)([\w.]+):(?: (?!#)(.*?))?(?: # (.*))?", line)
+        if found:
+            del sections[len(found[1]) // 2 :]
+            text = " ".join(filter(None, (*above, found[4])))
+            is_own = text.startswith("(own)") or any(section.is_own for section in sections)
+            path = ".".join([*(section.path.rpartition(".")[2] for section in sections), found[2]])
+            default = f"`{found[3]}`" if found[3] else ""
+            value = _Value(path, default, text.removeprefix("(own)").strip(), is_own)
+            if not default:
+                sections.append(value)
+            if default or value.meaning:
+                yield value
+        above = []
+
+
 def _page(title: str, *parts: str) -> str:
     return "\n\n".join(filter(None, (f"# {title}", *parts))) + "\n"
 
@@ -257,24 +330,26 @@ def _cell(text: str) -> str:
 
 
 PAGES: Final = {
-    "flags.md": flags_page,
-    "configuration.md": configuration_page,
-    "differences.md": differences_page,
-    "python-api.md": python_page,
+    "docs/flags.md": flags_page,
+    "docs/configuration.md": configuration_page,
+    "docs/differences.md": differences_page,
+    "docs/python-api.md": python_page,
+    "helm/sentry-trio/README.md": chart_page,
 }
+"""Pages by their path from the top of the repository."""
 
 
 def main(arguments: list[str]) -> int:
     """Writes or, with --check, compares; returns the exit code."""
     drifted = False
     for name, page in PAGES.items():
-        path, fresh = DOCS / name, page()
+        path, fresh = ROOT / name, page()
         if "--check" not in arguments:
             path.write_text(fresh)
             continue
         present = path.read_text() if path.exists() else ""
         difference = difflib.unified_diff(
-            present.splitlines(keepends=True), fresh.splitlines(keepends=True), f"docs/{name}", "generated"
+            present.splitlines(keepends=True), fresh.splitlines(keepends=True), name, "generated"
         )
         drifted |= present != fresh
         sys.stderr.writelines(difference)

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from sentry_trio.settings.options import FLAGS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "helm" / "sentry-trio" / "README.md", *DOCS.rglob("*.md")])
 ROW = re.compile(r"^\|(.*)\|$", re.MULTILINE)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -98,10 +99,12 @@ def _generator() -> ModuleType:
     return generator
 
 
-@pytest.mark.parametrize("name", ["flags.md", "configuration.md", "python-api.md"])
+@pytest.mark.parametrize(
+    "name", ["docs/flags.md", "docs/configuration.md", "docs/python-api.md", "helm/sentry-trio/README.md"]
+)
 def test_generated_pages_are_what_the_code_says(name: str) -> None:
     """`make drift` shows the differences."""
-    assert (DOCS / name).read_text() == _generator().PAGES[name](), "run `make docs` and commit what it writes"
+    assert (ROOT / name).read_text() == _generator().PAGES[name](), "run `make docs` and commit what it writes"
 
 
 @pytest.mark.parametrize("row", _requirements(), ids=lambda row: row.split("|")[0].strip())
@@ -204,3 +207,24 @@ def _unknown_values(text: str) -> list[str]:
 def test_a_value_that_is_not_there_is_found() -> None:
     text = "`tls.certManager.enabled=true` `tls.certManger` `dapr_sentry.image.nam` `jwt.x` `tls.key`"
     assert _unknown_values(text) == ["tls.certManger", "dapr_sentry.image.nam", "jwt.x"]
+
+
+CHART_ROW = re.compile(r"^\| `([\w.]+)`(?: \*)? \| (.*?) ?\| ?(.*?) ?\|$", re.MULTILINE)
+
+
+def _leaves(values: object, path: str = "") -> Iterator[str]:
+    if isinstance(values, dict) and values:
+        for key, value in values.items():
+            yield from _leaves(value, f"{path}.{key}".removeprefix("."))
+    else:
+        yield path
+
+
+def test_the_readme_of_the_chart_has_each_value_and_its_meaning() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    rows = {path: (default, meaning) for path, default, meaning in CHART_ROW.findall((CHART / "README.md").read_text())}
+    assert [path for path, (default, _) in rows.items() if default] == list(_leaves(values))
+    for path in _leaves(values):
+        parts = path.split(".")
+        above = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        assert any(each in rows and rows[each][1] for each in above), f"{path} is not explained"

@@ -74,7 +74,8 @@ class Helm:
             shutil.copytree(CHART, copy)
             template = 'kind: ConfigMap\nnotes: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}\n'
             (copy / "templates" / "notes.yaml").write_text(template)
-        text = self.run("template", "sentry", str(copy), "--show-only", "templates/notes.yaml", values=values)
+        where = ("--kube-version", KUBERNETES, "--show-only", "templates/notes.yaml")
+        text = self.run("template", "sentry", str(copy), *where, values=values)
         notes: str = yaml.safe_load(text)["notes"]
         return notes
 

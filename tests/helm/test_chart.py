@@ -403,6 +403,26 @@ def test_versions_are_the_packages() -> None:
     assert chart["version"] == chart["appVersion"] == version
 
 
+def test_helm_shows_what_the_chart_is(helm: Helm) -> None:
+    assert helm.run("show", "readme", str(CHART)).strip() == (CHART / "README.md").read_text().strip()
+    chart = yaml.safe_load(helm.run("show", "chart", str(CHART)))
+    assert all(address.startswith("https://") for address in (chart["home"], *chart["sources"]))
+
+
+def test_an_old_cluster_is_refused(helm: Helm) -> None:
+    assert helm.rendered(kubernetes="1.23.0-gke.5").kinds
+    with pytest.raises(HelmError, match=r"chart requires kubeVersion: >=1\.23\.0-0"):
+        helm.rendered(kubernetes="1.22.17")
+
+
+def test_the_notes_name_the_next_three_commands(helm: Helm) -> None:
+    _, _, steps = helm.notes({}).partition("Next:\n")
+    commands = [line.split()[3:] for line in steps.splitlines() if line.strip().startswith("kubectl ")]
+    assert [command[0] for command in commands] == ["rollout", "exec", "get"]
+    assert commands[1][1:] == ["deployment/dapr-sentry", "--container", "dapr-sentry", "--", "/sentry", "status"]
+    assert helm.rendered().container["name"] == "dapr-sentry"
+
+
 def test_the_dapr_cli_does_not_take_this_chart_for_daprs() -> None:
     """The CLI finds the release to upgrade by this word in the chart's name."""
     assert "dapr" not in yaml.safe_load((CHART / "Chart.yaml").read_text())["name"]
