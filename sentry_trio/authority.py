@@ -117,7 +117,7 @@ class CertificateAuthority(Generic[AnyRun]):
 
     The order of a restart: the successor is prepared; if that fails the present run goes on untouched. The successor
     accepts connections on its own handle of the same listening sockets; only then is the present run cancelled. It
-    gives up its listeners first, tells its connections to go elsewhere, finishes its calls, and at the drain timeout
+    gives up its listeners first, sends GOAWAY on its connections, finishes its calls, and at the drain timeout
     answers what is left with Unavailable. Whatever arrives in between waits in the kernel or is served by either.
 
     The order of shutdown is the order of nesting, innermost first: the accept loop, the calls, their connections, the

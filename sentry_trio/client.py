@@ -161,7 +161,7 @@ class _TidyLoop(asyncio.SelectorEventLoop):
         """Closes the connections, then the loop."""
         for transport in self._opened:
             transport.abort()
-        # Two rounds: TLS tells its socket, the socket tells its protocol.
+        # Two rounds: TLS notifies its socket, the socket its protocol.
         for _ in range(2):
             self.run_until_complete(asyncio.sleep(0))
         super().close()

@@ -43,7 +43,7 @@ _log: Final = get_logger("dapr.sentry")
 _server_log: Final = get_logger("dapr.sentry.server")
 _security_log: Final = get_logger("dapr.runtime.security")
 
-# What health is told of: the server as a whole, and the service that it is there for.
+# Health is reported for the server as a whole, and for the service that it offers.
 _SERVED: Final = ("", "dapr.proto.sentry.v1.CA")
 
 
@@ -158,7 +158,7 @@ class Run:
     async def _tell_health(self) -> None:
         """By gRPC's own health protocol: serving while the run does; who watches then is sent on to the next run.
 
-        Who asks while the run drains is told of the authority and not of the run: a restart makes nobody unhealthy.
+        While the run drains, health reports the authority and not the run: a restart makes nothing unhealthy.
         """
         self._set_serving(True)  # noqa: FBT003  # the value that is set
         try:

@@ -106,7 +106,7 @@ class CertificateService:
         issuer: signs.
         validators: authenticate callers.
         policy: what is the same for all.
-        metrics: told of every request.
+        metrics: counts every request.
         now: the wall clock.
         jwts: makes JWTs that go with certificates; None where they are off.
         recorder: keeps what was decided.

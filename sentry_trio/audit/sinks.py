@@ -1,4 +1,4 @@
-"""What the lines of an audit log are appended to, and the end of its chain. All of it blocks: call it in a thread."""
+"""Sinks that the lines of an audit log are appended to, and the end of its chain. All block: call in a thread."""
 
 import errno
 import fcntl

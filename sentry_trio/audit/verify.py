@@ -1,8 +1,8 @@
 """Finds altered, removed, inserted and moved lines of an audit log, in constant memory. No IO.
 
 A hash chain shows that lines belong together as they are. It does not show that the chain ends where it did: for that
-its last hash has to be known from elsewhere. Nor does it show who wrote it: whoever can replace the whole file can make
-a new chain of all that is in it.
+its last hash has to be known from elsewhere. Nor does it show who wrote it: anybody who can replace the whole file can
+make a new chain of all that is in it.
 """
 
 import json
@@ -156,7 +156,7 @@ class Verifier:
         gap = 0
         if cut is not None and (invalid is None or invalid.bytes.cut != cut):
             found = "there are none" if invalid is None else f"{invalid.where} {invalid.verb} not these"
-            self._fault(f"tells of bytes before it that were cut short by a crash, and {found}")
+            self._fault(f"reports bytes before it that were cut short by a crash, and {found}")
         elif invalid is not None and cut is None:
             self._report.faults.add(invalid.fault)
             gap = invalid.lines

@@ -90,7 +90,7 @@ def certify(
     *,
     crl_sign: bool,
 ) -> Certificate:
-    """Signs a CA certificate: a root, an issuer below one, or a cross-certificate, which names and keys tell apart.
+    """Signs a CA certificate: a root, an issuer below one, or a cross-certificate, distinguished by names and keys.
 
     Args:
         subject: name of the holder, with tag and length.

@@ -5,7 +5,7 @@ A key that takes part in a rotation carries when, in a member of our own; RFC 75
     "sentry-trio/rotation": {"from": 1893456000, "until": 1896048000, "lifetime": 86400}
 
 `from` is when it begins to sign, `until` when it leaves the set (both in seconds since 1970), and `lifetime` how many
-seconds the longest-lived token is good for that it signs. So whoever has the key set, restarted or replicated, knows
+seconds the longest-lived token is good for that it signs. So a replica that has the key set, restarted or not, knows
 the same. `jwt_rotation.py` makes these times.
 
 Imported only where JWTs are issued, as its library is.

@@ -7,7 +7,7 @@ A key goes through these states, and what is stored says in which it is:
     retired     its private part is gone; in the key set until the last token that it signed has ended, and then some
     gone
 
-Whoever stores writes the key set first and the private keys second: a key set knows all keys that sign and will sign,
+A store writes the key set first and the private keys second: a key set knows all keys that sign and will sign,
 whatever a crash leaves undone. What it leaves is put right by the next plan.
 """
 
@@ -45,7 +45,7 @@ class Rotation:
     """Parameters of key rotation.
 
     Attributes:
-        interval: how long each signs; zero for ever. What was begun is brought to its end all the same.
+        interval: how long each signs; zero for no limit. What was begun is brought to its end all the same.
         lifetime: of the longest-lived token.
         algorithm: for which new keys are made.
     """

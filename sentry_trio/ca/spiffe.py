@@ -62,7 +62,7 @@ def parse_trust_domain(text: str) -> str:
     """Reads a trust domain: its name, or any SPIFFE ID within it.
 
     Dapr Sentry 1.18 takes every text that contains `:/` for a SPIFFE ID, as go-spiffe does, so that `spiffe:/a` is
-    told about its scheme and not about its characters.
+    reported about its scheme and not about its characters.
 
     Raises:
         InvalidIdentityError: with go-spiffe's text for the first rule that is broken.

@@ -109,7 +109,7 @@ class TokenValidators:
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
-        raise AssertionError("it sleeps for ever")  # for the type checker, which knows that nurseries may swallow
+        raise AssertionError("it sleeps without end")  # for the type checker, which knows that nurseries may swallow
 
     async def make(self, jwks: JwksOptions | None) -> Made:
         """The validators of the next run.

@@ -262,7 +262,7 @@ class Call:
 
     @property
     def ready(self) -> bool:
-        """Whether the handler can begin: its one message is there, or never will be. Many need not be waited for."""
+        """True if the handler can begin: its one message is there, or never will be. Many need not be waited for."""
         return (
             bool(self._messages)
             or self._ended
@@ -306,7 +306,7 @@ class Call:
         return self._verdict
 
     async def _replied(self) -> Outcome:
-        """What a handler that has returned has answered; composes the reply of a method that has one."""
+        """Returns the answer of a handler that has returned; composes the reply of a method that has one."""
         outcome = self._outcome or (Status.OK, None)
         if outcome[0] is not Status.OK or self.streams_replies:
             return outcome

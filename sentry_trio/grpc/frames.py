@@ -66,7 +66,7 @@ class ViolationError(Exception):
     """The peer has broken a rule of the connection (RFC 9113, 5.4.1).
 
     Attributes:
-        code: tells it which.
+        code: the error code.
     """
 
     def __init__(self, code: ErrorCode) -> None:

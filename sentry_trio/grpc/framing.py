@@ -131,7 +131,7 @@ def _read_timeout(value: bytes) -> float:
 
 
 def _no_grpc(status: bytes, why: bytes, *extra: Header) -> RefusedError:
-    # RFC 9110, 15.5: whoever asked is told why, except by HEAD.
+    # RFC 9110, 15.5: the answer explains the error, except to HEAD.
     return RefusedError(((b":status", status), (b"content-type", b"text/plain"), *extra), why)
 
 

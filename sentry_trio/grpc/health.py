@@ -22,7 +22,7 @@ _SERVICE_UNKNOWN: Final = HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class HealthService:
-    """Tells who asks which services are served, as the gRPC health checking protocol has it.
+    """Reports which services are served, as the gRPC health checking protocol has it.
 
     The empty name stands for the server as a whole; it does not serve until `set_serving` says so. Others are unknown
     until then.
@@ -34,7 +34,7 @@ class HealthService:
         self._closed = False
 
     def set_serving(self, service: str, serving: bool) -> None:  # noqa: FBT001  # the value that is set
-        """Sets what is told of a service, and tells its watchers if that is news to them."""
+        """Sets the status of a service, and notifies its watchers if it has changed."""
         self._statuses[service] = _SERVING if serving else _NOT_SERVING
         self._wake()
 

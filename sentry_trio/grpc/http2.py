@@ -303,7 +303,7 @@ class ServerConnection(Sender):
         return payload[1 : len(payload) - payload[0]]
 
     def _refuse(self, stream_id: int, code: ErrorCode) -> None:
-        """Resets a stream that nobody has been told of."""
+        """Resets a stream that has not been reported to anybody."""
         self._out.append(frames.reset_frame(stream_id, code))
         self._close(stream_id, by_us=True)
         self._charge(1 + self._blocks.price)

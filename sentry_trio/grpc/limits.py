@@ -1,4 +1,4 @@
-"""What a peer may take, in one frozen place."""
+"""Limits on what a peer may use, in one frozen place."""
 
 from dataclasses import dataclass, fields
 from typing import Final
@@ -62,9 +62,9 @@ class Limits:
             one that has been idle longest.
         connections_per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits; one more takes the place
             of another of its peer by the same rule.
-        idle_timeout: without a call for so long, a connection is told to go; up to a tenth less, so that peers do not
+        idle_timeout: without a call for so long, a connection gets GOAWAY; up to a tenth less, so that peers do not
             come back all at once.
-        age: a connection that is so old is told to go, its calls under way being finished, so that clients spread
+        age: a connection that is so old gets GOAWAY, its calls under way being finished, so that clients spread
             over servers that were added later; up to a tenth less.
         keepalive_time: nothing heard for so long, a connection is sent a PING.
         keepalive_timeout: nothing heard for so long after it, a connection is closed.

@@ -1,15 +1,15 @@
-"""Who is told what happens on a server, for logs and metrics."""
+"""Observer of a server's events, for logs and metrics."""
 
 from typing import Literal, TypeAlias
 
 from grpclib.const import Status
 
 Shed: TypeAlias = Literal["queue_full", "in_vain", "no_turn"]
-"""Why a call was refused for want of room: none left to wait in, none in time, none within the longest wait."""
+"""Reason for rejecting a call at a limit: no room left to wait in, none in time, none within the longest wait."""
 
 
 class Observer:
-    """Told of events as they happen; every method may be overridden and none may raise or wait."""
+    """Receives events as they happen; every method may be overridden and none may raise or wait."""
 
     def connection_opened(self) -> None:
         """A connection was accepted."""

@@ -30,7 +30,7 @@ async def serve_grpc(
 ) -> NoReturn:
     """Serves until cancelled; then drains, and only then is gone.
 
-    When cancelled it stops accepting at once. Connections are told to go elsewhere and their calls under way are
+    When cancelled it stops accepting at once. Connections get GOAWAY and their calls under way are
     finished, in a shield that ends by itself: calls still running after `limits.drain_timeout` are answered
     Unavailable, and a moment later whatever is left is cut. Calls end before their connections, connections before this
     function.
@@ -40,7 +40,7 @@ async def serve_grpc(
         listeners: listening sockets; they stay the caller's and stay open, so that another server can take over.
         tls: asked for the context of each new connection, so that a renewed identity is seen by the next one.
         limits: what peers may take.
-        observer: who is told what happens.
+        observer: notified of events.
         task_status: started when connections are accepted.
 
     Raises:

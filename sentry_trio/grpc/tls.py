@@ -96,7 +96,7 @@ class TLSTransport:
 
     @property
     def unsent(self) -> bool:
-        """Whether something was written that the socket has not taken."""
+        """True if the socket has not yet accepted all that was written."""
         return bool(self._unsent or self._leaving.pending)
 
     async def hear(self) -> None:
@@ -132,7 +132,7 @@ class TLSTransport:
                     self._arrived.write(data)
             await self.send()
         except (ssl.SSLError, OSError) as error:
-            self.half_close()  # an alert may be waiting that tells the peer why
+            self.half_close()  # an alert may be waiting that gives the peer the reason
             raise HandshakeFailedError(str(error)) from error
 
     async def receive(self) -> bytes:
@@ -152,7 +152,7 @@ class TLSTransport:
             self._arrived.write(data)
 
     def arrived(self) -> bytes | None:
-        """What is here already, empty when the peer has closed; None where nothing is, or nothing whole."""
+        """Returns data already received, empty if the peer has closed; None if there is none, or no whole record."""
         if self._arrived.pending or self._tls.pending():
             try:
                 return self._tls.read(_RECEIVE_BYTES)
@@ -219,7 +219,7 @@ class TLSTransport:
                 continue
 
     def half_close(self) -> None:
-        """Tells the peer, as far as the socket takes it, that nothing more will be sent; the peer may still send."""
+        """Sends close_notify, as far as the socket accepts it: nothing more will be sent; the peer may still send."""
         self._half_closed = True
         # The usual answer of unwrap: the peer's own close has not come yet.
         with suppress(ssl.SSLError):
@@ -230,6 +230,6 @@ class TLSTransport:
                 self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Closes the socket; whoever waits for it is told that it is closed."""
+        """Closes the socket; tasks that wait for it get a closed-resource error."""
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()

@@ -47,7 +47,7 @@ class Permission:
 
     @property
     def role(self) -> str:
-        """Which role of the chart grants it."""
+        """Role of the chart that grants it."""
         return f"Role dapr-sentry in {self.namespace}" if self.namespace else "ClusterRole dapr-sentry"
 
 
@@ -67,7 +67,7 @@ class MissingPermissionsError(SentryError):
 
 
 def required_permissions(namespace: str, *, bundle: str, configuration: str) -> tuple[Permission, ...]:
-    """What kubernetes mode cannot do without: all of it is granted by Dapr's own chart as well.
+    """Permissions that kubernetes mode cannot do without: all are granted by Dapr's own chart as well.
 
     Args:
         namespace: this process's own.
@@ -87,7 +87,7 @@ def required_permissions(namespace: str, *, bundle: str, configuration: str) -> 
 
 
 def optional_permissions(namespace: str, *, bundle: str) -> tuple[Permission, ...]:
-    """What kubernetes mode is better with: changes are seen at once and not by polling, and Events are recorded.
+    """Permissions that improve kubernetes mode: changes are seen at once and not by polling, and Events are recorded.
 
     Dapr's own chart grants no watch of the Secret and no Events.
 

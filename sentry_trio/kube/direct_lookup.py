@@ -64,7 +64,7 @@ class DirectLookup(Generic[T]):
         except ApiRefusedError as error:
             if error.status == _NOT_FOUND:
                 return None
-            # For want of a right, say: not the fault of whoever waits for the object.
+            # A missing permission, for example: not the fault of the caller that waits for the object.
             raise ApiUnavailableError(str(error)) from error
         except msgspec.MsgspecError as error:
             raise ApiUnavailableError(f"GET {path}: the answer is not what was asked for: {error}") from error

@@ -25,7 +25,7 @@ INTERVAL: Final = 60.0
 """Seconds after which one more may be sent."""
 
 WAITING: Final = 64
-"""Events that may wait to be sent; more are dropped: whoever records them never waits."""
+"""Events that may wait to be sent; more are dropped: recording never waits."""
 
 LONGEST_MESSAGE: Final = 1024
 """Characters of a message; the rest is cut off. It is the API server's own limit for the newer kind of Events."""

@@ -48,7 +48,7 @@ class Index:
 
     @property
     def ready(self) -> bool:
-        """Whether everything there is has been seen once."""
+        """True if every existing object has been seen once."""
         return self._pods.ready and self._configurations.ready
 
     @property

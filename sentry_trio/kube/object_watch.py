@@ -166,7 +166,7 @@ async def _report(
                 await changed()
                 known = present
         except ApiUnavailableError as error:
-            _log.debug(f"cannot tell yet what has changed: {error}")
+            _log.debug(f"cannot know yet what has changed: {error}")
             debouncer.signal()
             await trio.sleep(backoff.next())
         else:

@@ -105,7 +105,7 @@ class TokenReviewer:
         """Returns the caller that the token authenticates.
 
         Raises:
-            NotPermittedError: in Dapr Sentry 1.18's order and words, see `_verdict`; its text is told to the caller.
+            NotPermittedError: in Dapr Sentry 1.18's order and words, see `_verdict`; its text is sent to the caller.
             ApiUnavailableError: `token review failed: ` and why.
 
         Cancellation: at once; others who wait for the same review have it made again.

@@ -1,4 +1,4 @@
-"""The OIDC server: it listens from before the first run until after the last, and tells what runs publish."""
+"""The OIDC server: it listens from before the first run until after the last, and serves what runs publish."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -39,7 +39,7 @@ class OidcServer:
 
     Args:
         options: the command line, `--oidc-enabled` and checked by `parse_options`.
-        metrics: told of requests and changed files.
+        metrics: counts requests and changed files.
         ready: the target by which health knows this server.
 
     Attributes:
@@ -58,7 +58,7 @@ class OidcServer:
         self.port: int | None = None
 
     def publish(self, keys: PublishedKeys | None) -> None:
-        """Tells these keys from the next request on, also over connections that are open; None: there are none."""
+        """Serves these keys from the next request on, also over connections that are open; None: there are none."""
         self._pages.keys = keys
 
     async def serve(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:

@@ -126,7 +126,7 @@ def _of_replica(replica: Replica) -> Iterator[tuple[Cause, str]]:
         yield Cause.UNREACHABLE, replica.health.reason
         return
     if not replica.health.ready:
-        yield Cause.NOT_READY, f"not ready: {', '.join(replica.health.unready) or 'no target is told'}"
+        yield Cause.NOT_READY, f"not ready: {', '.join(replica.health.unready) or 'no target is known'}"
     if replica.health.degraded is not None:
         yield Cause.DEGRADED, f"degraded: {replica.health.degraded}"
     if isinstance(replica.figures, NotShown) and replica.figures.asked:

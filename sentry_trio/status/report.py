@@ -1,4 +1,4 @@
-"""What `collect` finds, and parsers for what replicas and stores contain; pure."""
+"""Data that `collect` finds, and parsers for what replicas and stores contain; pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -88,7 +88,7 @@ class Health:
 
     @property
     def unready(self) -> tuple[str, ...]:
-        """The targets that are not ready."""
+        """Targets that are not ready."""
         return tuple(name for name, is_ready in self.targets.items() if not is_ready)
 
 

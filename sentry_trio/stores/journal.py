@@ -77,7 +77,7 @@ def decide(
 ) -> frozenset[Part] | None:
     """Decides what to do about a journal that was found.
 
-    The digests tell the files apart. If each is either the new one already, or the old one with the new one at hand,
+    The digests distinguish the files. If each is either the new one already, or the old one with the new one at hand,
     the transaction is completed. If one is neither, somebody has edited it since the crash, and an edit by hand is
     never overwritten: the journal is void and the files count as they are. The same holds if all are old and the new
     ones are gone. What is left are sets that the crash itself has mixed and that cannot be completed any more;

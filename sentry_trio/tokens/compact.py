@@ -21,7 +21,7 @@ class Compact:
     """A token, taken apart.
 
     Attributes:
-        header: JSON by whoever made the token.
+        header: JSON by the token's maker, not yet verified.
         payload: the claims, likewise.
         signature: as in the token.
         signed: what the signature is of.

@@ -52,7 +52,7 @@ class VerificationKey:
     algorithms: frozenset[str]
 
     def verifies(self, token: bytes, algorithm: str) -> bool:
-        """Whether the signature of a compact token is by this key; `algorithm` is the one in the token's header."""
+        """True if the signature of a compact token is by this key; `algorithm` is the one in the token's header."""
         if algorithm not in self.algorithms:
             return False
         try:

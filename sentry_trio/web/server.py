@@ -300,7 +300,7 @@ class _Server:
         self.handler = handler
         self.draining = trio.Event()
         self.scheme = "http" if tls is None else "https"
-        # Costly steps, one in each turn of the event loop: whoever acquires it has waited for a turn.
+        # Costly steps, one in each turn of the event loop: a task that acquires it has waited for a turn.
         self.turns = trio.Lock()
         self._tls = tls
         self._connections = _Connections()

@@ -54,7 +54,7 @@ def test_what_is_well(given: Report) -> None:
         (report(replica("a"), unreachable("b:1")), "unreachable", "cannot reach b:1: Connection refused"),
         (report(replica("a"), unreachable("b", "no address yet (phase Pending)")), "unreachable", "b: no address yet"),
         (report(replica(ready=False, targets={"x": False, "y": True})), "not_ready", "not ready: x"),
-        (report(replica(ready=False, targets={})), "not_ready", "not ready: no target is told"),
+        (report(replica(ready=False, targets={})), "not_ready", "not ready: no target is known"),
         (report(replica(degraded="no such file")), "degraded", "degraded: no such f"),
         (report(replica(counts=NotShown("no"))), "not_shown", "metrics: no"),
         (report(not_found=NotShown("no")), "not_shown", "replicas: no"),

@@ -1,4 +1,4 @@
-"""Where a key set is from: a URL, a file, or the configuration itself."""
+"""Sources of a key set: a URL, a file, or the configuration itself."""
 
 import binascii
 from base64 import b64decode
@@ -23,7 +23,7 @@ MOST_KEYS: Final = 256
 _SHOWN: Final = 300
 
 _PUBLIC: Final = PKCS1 | PSS | ECDSA | EDDSA
-# A secret is shared by a file or the configuration; what a URL shows to whoever asks is none.
+# A secret is shared by a file or the configuration; what a URL shows to everybody is none.
 _ALL: Final = _PUBLIC | HMAC
 
 _log: Final = get_logger("dapr.sentry.identity.jwks")
@@ -70,7 +70,7 @@ class FileSource:
         self._read = read
 
     async def load(self) -> Loaded:
-        """What the file says now."""
+        """Reads the file's present content."""
         document = await self._read(self._path)
         try:
             return _read(document, _ALL)
@@ -109,7 +109,7 @@ class UrlSource:
             raise InvalidValidatorError(f"failed to init cache: {error}") from error
 
     async def load(self) -> Loaded:
-        """What is answered now."""
+        """Fetches the present answer."""
         try:
             # In a thread: the system's roots take some 20 ms.
             context = await trio.to_thread.run_sync(

@@ -15,7 +15,7 @@ from sentry_trio.validators import AuthenticatedCaller, check_request
 LEEWAY: Final = 300
 """Seconds that this clock and the issuer's may differ."""
 
-# The end of the year 9999. Later times are probably milliseconds: a token must not last for ever by mistake.
+# The end of the year 9999. Later times are probably milliseconds: a token must not last without limit by mistake.
 _FARTHEST: Final = 253_402_300_799
 
 # Characters of a key ID in an answer; it is the caller's own.
