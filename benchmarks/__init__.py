@@ -1,4 +1,4 @@
-"""What the certificate authority costs, and against whom.
+"""Cost of the certificate authority, compared with others.
 
 bench.py        `make bench`: the command line and the rounds
 contenders/     who is measured; each server a program of its own

@@ -1,4 +1,4 @@
-"""What the audit log costs a call: the service alone, without TLS and HTTP/2, signing with P-256.
+"""Cost of the audit log for a call: the service alone, without TLS and HTTP/2, signing with P-256.
 
 python -m benchmarks.audit [--calls 3000] [--rounds 3] [--only off,on] [--at-once 50] [--directory DIR]
 
@@ -127,7 +127,7 @@ async def _with(path: Path, calls: int, at_once: int, *, required: bool) -> Cost
 
 
 def _verified(path: Path) -> tuple[int, float]:
-    """How many lines a log has, and microseconds for each to verify it."""
+    """Number of lines of a log, and microseconds for each to verify it."""
     verifier = Verifier()
     begun = time.perf_counter()
     verifier.feed(path.read_bytes())
@@ -138,7 +138,7 @@ def _verified(path: Path) -> tuple[int, float]:
 
 
 def main() -> None:
-    """Measures in turns, and tells the median of each."""
+    """Measures in turns, and prints the median of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)

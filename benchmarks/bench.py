@@ -6,7 +6,7 @@ machine's drift hits all alike, and what is compared is compared round by round.
 system, as the kernel counts it, divided by the calls it answered: other programs hardly change it, while throughput
 and latency are only worth as much as the machine is quiet, and the load client has to share it.
 
-The tables go to standard error, all figures as JSON and a plot to `build/bench/`. A target that is missed is told and
+The tables go to standard error, all figures as JSON and a plot to `build/bench/`. A missed target is reported and
 fails nothing. Linux only. Go builds the client and Dapr Sentry, the first time for minutes.
 """
 
@@ -122,7 +122,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--starts", type=int, default=5, help="how many starts are measured (default 5)")
     only = f"the contenders, with commas between them (default {','.join(_USUAL)}; also grpcio-aio)"
     parser.add_argument("--only", type=_names, default=list(_USUAL), metavar="NAMES", help=only)
-    parser.add_argument("--profile", action="store_true", help="also tell where our time goes, by group of modules")
+    parser.add_argument("--profile", action="store_true", help="also report where our time goes, by group of modules")
     where = "where JSON and plot are written (default build/bench)"
     parser.add_argument("--output", type=Path, default=Path("build", "bench"), metavar="DIR", help=where)
     return parser.parse_args()

@@ -119,7 +119,7 @@ async def _cold_start(plane: ControlPlane, mesh: Mesh, mode: str, client: Path, 
 
 
 async def _size(plane: ControlPlane, number: int) -> Size:
-    """What the process takes when its memory has stopped to grow."""
+    """Memory of the process once it has stopped growing."""
     with plane.process() as process:
         await trio.to_thread.run_sync(process.log_until, _SERVING)
         started = usage(process.popen.pid).cpu_seconds

@@ -123,7 +123,7 @@ def _again_and_again(act: Callable[[], None], pause: float) -> Iterator[None]:
 
 
 def _play(mesh: Mesh, seconds: float) -> None:
-    """What happens, by shares of the time."""
+    """Events, by shares of the time."""
     begin = time.monotonic()
 
     def wait(share: float) -> None:

@@ -28,7 +28,7 @@ _PALETTE: Final = ("#2a6f97", "#e08a1e", "#3a9a5b", "#8e5ea2", "#c8352b", "#4bb3
 
 @dataclass(frozen=True)
 class Span:
-    """The time that is drawn, in seconds since 1970, and the window that rates are of."""
+    """Time range of the picture, in seconds since 1970, and the window that rates are of."""
 
     start: float
     end: float

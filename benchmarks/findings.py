@@ -1,4 +1,4 @@
-"""What was found, as it is written to disk; and what follows from it."""
+"""Findings as they are written to disk, and conclusions from them."""
 
 import statistics
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Spread(NamedTuple):
-    """What several measurements of one thing come to."""
+    """Summary of several measurements of one thing."""
 
     median: float
     lowest: float
@@ -75,7 +75,7 @@ class Contest(msgspec.Struct, kw_only=True):
 
 
 class Target(NamedTuple):
-    """What the ratio of our CPU per call to another's is to be at most."""
+    """Upper target for the ratio of our CPU per call to another's."""
 
     kind: Kind
     name: str
@@ -130,7 +130,7 @@ class Starts(msgspec.Struct, kw_only=True):
     Attributes:
         starts: as they were.
         modules: how many are imported.
-        import_ms: by top-level package, the dearest first, as `-X importtime` tells, which itself costs time.
+        import_ms: by top-level package, the dearest first, as `-X importtime` reports, which itself costs time.
     """
 
     starts: list[Start]
@@ -139,7 +139,7 @@ class Starts(msgspec.Struct, kw_only=True):
 
 
 class Profile(msgspec.Struct, kw_only=True):
-    """Where the CPU of one contender went under load of one kind.
+    """CPU profile of one contender under load of one kind.
 
     Attributes:
         samples: how many were taken.
@@ -155,7 +155,7 @@ class Profile(msgspec.Struct, kw_only=True):
 
 
 class Machine(msgspec.Struct, kw_only=True):
-    """Where it was measured, and what with."""
+    """Machine and versions of a measurement."""
 
     processor: str
     processors: int

@@ -16,7 +16,7 @@ _TIMEOUT: Final = 5.0
 
 
 class Answers(msgspec.Struct):
-    """What the probe saw.
+    """Observations of the probe.
 
     Attributes:
         count: requests.

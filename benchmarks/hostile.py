@@ -1,9 +1,9 @@
-"""Lets a thousand hostile connections at a real process, and tells what well-behaved callers notice of it.
+"""Lets a thousand hostile connections at a real process, and reports what well-behaved callers notice.
 
 `make hostile`, or `make hostile ARGS="--kinds 'silent TCP' idle --seconds 10"`. One certificate authority serves
 throughout. Before each kind of attacker the callers are measured in calm, then from the moment the attackers come:
 what a latency is worth depends on the machine and the minute. The attackers live in a process of their own and come
-from addresses of their own. They are paced all together, and what CPU they take is told beside what the server takes:
+from addresses of their own. They are paced all together, and their CPU is reported beside the server's:
 the three share the machine. The table goes to standard error, JSON to standard output or a file. Linux only: it reads
 `/proc`. Go builds the client.
 """
@@ -49,7 +49,7 @@ if not _console.is_terminal:
 
 
 class Usage(msgspec.Struct):
-    """What the server took while it was watched. CPU in cores: 1.0 is one core all the time."""
+    """Resources that the server used while it was watched. CPU in cores: 1.0 is one core all the time."""
 
     cpu: float
     rss_before_mib: float

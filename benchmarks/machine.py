@@ -1,4 +1,4 @@
-"""Where it is measured, and what with."""
+"""Machine and versions of a measurement."""
 
 import os
 import platform

@@ -26,7 +26,7 @@ class CallsFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has used, its threads together; times in seconds since its start."""
+    """Resources that a process has used, its threads together; times in seconds since its start."""
 
     user_seconds: float
     system_seconds: float
@@ -39,7 +39,7 @@ class Usage:
 
 
 def usage(process: int | str) -> Usage:
-    """What a process, `self` for this one, has used; times in steps of the kernel's clock tick, mostly 10 ms."""
+    """Returns the usage of a process, or of `self`; times in steps of the kernel's clock tick, mostly 10 ms."""
     directory = Path("/proc", str(process))
     # The name, in parentheses, may hold anything; after it come state (3), ..., utime (14) and stime (15); see proc(5).
     fields = directory.joinpath("stat").read_text().rpartition(")")[2].split()
@@ -48,14 +48,14 @@ def usage(process: int | str) -> Usage:
 
 
 class MachineSeconds(NamedTuple):
-    """What the processors of this machine have done since its start, added up; in seconds."""
+    """Work of this machine's processors since its start, added up; in seconds."""
 
     all: float
     busy: float
 
 
 def machine_seconds() -> MachineSeconds:
-    """What the processors have done; time that the host of a virtual machine took from them is busy time."""
+    """Returns the work of the processors; time that the host of a virtual machine took from them is busy time."""
     # user, nice, system, idle, iowait, irq, softirq, steal; guests, which follow, are counted in user; see proc(5).
     first = Path("/proc/stat").read_text().partition("\n")[0]
     ticks = [int(field) for field in first.split()[1:9]]
@@ -64,7 +64,7 @@ def machine_seconds() -> MachineSeconds:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """How each pass is made.
+    """Settings of each pass.
 
     Attributes:
         client: the load client's binary.

@@ -1,4 +1,4 @@
-"""What was found, as a picture."""
+"""Findings as a picture."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ class Program:
     Attributes:
         pid: its process.
         port: where it answers.
-        said: the lines by which it told more before that, its port's own among them.
+        said: lines that it wrote before that, its port's own among them.
     """
 
     def __init__(self, popen: subprocess.Popen[str], announcement: str, name: str) -> None:

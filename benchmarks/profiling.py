@@ -1,4 +1,4 @@
-"""Where the CPU of a call goes, by group of modules."""
+"""CPU profile of a call, by group of modules."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""What was found, as tables."""
+"""Findings as tables."""
 
 from collections.abc import Iterable
 

@@ -1,7 +1,7 @@
-"""Restarts a real process again and again under load, and tells what that cost: calls, gaps, memory, descriptors.
+"""Restarts a real process again and again under load, and reports the cost: calls, gaps, memory, descriptors.
 
 `make soak`, or `make soak ARGS="--restarts 100"`; `make soak ARGS="--calls 1000000"` makes so many calls instead and
-tells whether memory stays flat. Every second restart is a swap of the credentials, the others are
+shows if memory stays flat. Every second restart is a swap of the credentials, the others are
 SIGHUPs; each is served before the next is asked for. Then another process is put under the same load for as long,
 without restarts, as what a gap is worth depends on the machine. The tables go to standard error, JSON to standard
 output. Linux only: it reads `/proc`. Go builds the client.
@@ -30,7 +30,7 @@ _console = Console(stderr=True)
 
 
 class Usage(msgspec.Struct):
-    """What a process holds at one moment. `connections` is what the server itself counts; each is a few tasks."""
+    """Resources of a process at one moment. `connections` is counted by the server itself; each is a few tasks."""
 
     moment: str
     rss_kib: int
@@ -62,7 +62,7 @@ class Soak:
         self._flags = flags
 
     def with_restarts(self, restarts: int) -> Finding:
-        """Restarts as often as told, as fast as each is served."""
+        """Restarts a number of times, as fast as each is served."""
 
         def act(target: Subject, volume: KubeletVolume, bundles: tuple[StoredBundle, StoredBundle]) -> list[Usage]:
             usage, present = [], 0

@@ -75,7 +75,7 @@ def authority(directory: Path) -> Iterator[Process]:
 
 
 def ports(process: Process) -> tuple[str, int]:
-    """Where `status` asks a process that serves, and its gRPC port."""
+    """Addresses that `status` queries in a serving process, and its gRPC port."""
     grpc = int(process.log_until("Running gRPC server on port "))
     return f"127.0.0.1:{process.health_port()}:{process.metrics_port()}", grpc
 
@@ -98,7 +98,7 @@ def ask(directory: Path, port: int, *, good: int, bad: int) -> None:
 
 
 def in_terminal(command: list[str], cwd: Path) -> str:
-    """What a command writes to a terminal of that many columns."""
+    """Returns what a command writes to a terminal of that many columns."""
     terminal, theirs = pty.openpty()
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "PYTHONIOENCODING": "utf-8"}
     with subprocess.Popen(command, stdout=theirs, cwd=cwd, env=environ):
@@ -111,7 +111,7 @@ def _parts(terminal: int) -> Iterator[bytes]:
         while part := os.read(terminal, 65536):
             yield part
     except OSError:
-        pass  # the other side has closed, as Linux tells it
+        pass  # the other side has closed, as Linux reports it
     finally:
         os.close(terminal)
 
@@ -159,7 +159,7 @@ def _colour(style: Style) -> str:
 
 
 def main() -> None:
-    """Starts the authorities, gives them something to tell, and draws."""
+    """Starts the authorities, gives them something to report, and draws."""
     mpl.use("Agg")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / ".sentry"

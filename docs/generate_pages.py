@@ -140,7 +140,7 @@ def configuration_page() -> str:
         "checked and have no effect, as in Dapr Sentry. A bad `spec.secrets` is rejected; other sections are ignored.",
         f"```yaml\n{_EXAMPLE}```",
         "Without `--config` a missing file is no error, and the defaults hold. An edit takes effect by a hot "
-        "restart, as told in [restart and shutdown](restart-and-shutdown.md); one that cannot be read changes nothing.",
+        "restart, see [restart and shutdown](restart-and-shutdown.md); one that cannot be read changes nothing.",
     )
 
 

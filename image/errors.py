@@ -1,4 +1,4 @@
-"""What keeps an image from being made."""
+"""Errors that keep an image from being made."""
 
 import subprocess
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What of an operating system is asked for: users' names, the order of look-ups, the authorities that HTTPS trusts."""
+"""System files that programs read: users' names, the order of look-ups, the authorities that HTTPS trusts."""
 
 import os
 import shutil

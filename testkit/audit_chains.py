@@ -1,4 +1,4 @@
-"""Chains made in memory, and a sink that fails as it is told."""
+"""Chains made in memory, and a sink that fails on demand."""
 
 import errno
 import os

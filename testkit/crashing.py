@@ -50,7 +50,7 @@ def write(files: FileTransaction, bundle: StoredBundle) -> None:
 
 
 class ObservedFiles(FileOperations):
-    """Tells of each operation that changes something, before (with its number) and after (with its result)."""
+    """Reports each operation that changes something, before (with its number) and after (with its result)."""
 
     def __init__(
         self,

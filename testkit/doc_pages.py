@@ -47,7 +47,7 @@ def blocks(name: str) -> list[Block]:
 
 
 def shell(name: str) -> list[Block]:
-    """The blocks of a page that are for a shell."""
+    """Shell blocks of a page."""
     return [block for block in blocks(name) if block.language == "sh"]
 
 

@@ -61,7 +61,7 @@ class Forger:
         return sealed(own if header is None else header, payload or self._claims, self._keys[name], name)
 
     def good(self) -> st.SearchStrategy[str]:
-        """What is believed: any algorithm, any claims more, times with fractions."""
+        """Tokens that are accepted: any algorithm, any claims more, times with fractions."""
         more = st.dictionaries(st.text(max_size=4).filter(lambda name: name not in self._claims), JSON, max_size=3)
         typ = st.sampled_from(["JWT", "JOSE", "at+jwt"])
         fraction = st.floats(0, 0.99)
@@ -287,13 +287,13 @@ class Forger:
 
 
 def _fits(signs: str, told: str, kid: str) -> bool:
-    """Whether a signature by one algorithm verifies as another one by the key with that ID."""
+    """True if a signature by one algorithm verifies as another one by the key with that ID."""
     one_key = signs[:2] == kid[:2] == "HS" or {signs[:2], kid[:2]} <= {"RS", "PS"} or signs == kid
     return one_key and signs == told
 
 
 def _texts(public: Any, name: str) -> list[bytes]:
-    """What a public key may be known as."""
+    """Names by which a public key may be known."""
     jwk = jwt.get_algorithm_by_name(name).to_jwk(public, as_dict=True)
     number = str(jwk.get("n", jwk.get("x")))
     pem = public.public_bytes(serialization.Encoding.PEM, SPKI)

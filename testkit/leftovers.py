@@ -1,4 +1,4 @@
-"""What a piece of code leaves behind, wherever it is cut."""
+"""Finds leftovers of a piece of code, wherever it is cancelled."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ import trio
 
 @dataclass(frozen=True)
 class Held:
-    """What this process holds: descriptors, Trio tasks, threads at work (Trio keeps idle ones), native watchers."""
+    """Resources of this process: descriptors, Trio tasks, threads at work (Trio keeps idle ones), native watchers."""
 
     descriptors: frozenset[tuple[str, str]]
     tasks: int
@@ -27,7 +27,7 @@ class Held:
         )
 
     def beyond(self, before: "Held") -> list[str]:
-        """What is held now and was not; things of earlier tests may have ended meanwhile."""
+        """Returns what is held now and was not before; things of earlier tests may have ended meanwhile."""
         more = [f"descriptor {number} of {target}" for number, target in self.descriptors - before.descriptors]
         counts = [(name, getattr(self, name), getattr(before, name)) for name in ("tasks", "threads", "watchers")]
         return more + [f"{now} {name} instead of {then}" for name, now, then in counts if now > then]

@@ -1,4 +1,4 @@
-"""What a piece of code logs, and logging put back as it was."""
+"""Captures what a piece of code logs, and restores logging."""
 
 import logging
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a scrape says, read by Prometheus's own parser."""
+"""Scraped metrics, read by Prometheus's own parser."""
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families

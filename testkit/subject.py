@@ -1,4 +1,4 @@
-"""The process that is restarted, and what can be seen of it from outside."""
+"""Process under restart, observed from outside."""
 
 import json
 import signal
@@ -33,7 +33,7 @@ class Subject:
         self.grpc_port = int(process.log_until(SERVING))
 
     def state(self) -> dict[str, Any]:
-        """What `/readyz?verbose` says, which must be ready."""
+        """Returns the answer of `/readyz?verbose`, which must be ready."""
         state: dict[str, Any] = json.loads(_get(self.health_port, "/readyz?verbose"))
         assert state["ready"], state
         return state
@@ -57,7 +57,7 @@ class Subject:
         assert self.process.messages()[-1] == "Sentry shut down gracefully"
 
     def complaints(self) -> list[str]:
-        """What it has logged as warning or worse, but for what announces a restart."""
+        """Lines logged as warning or worse, except those that announce a restart."""
         harmless = "Issuer credentials changed; reloading"
         return [
             str(record["msg"])

@@ -1,4 +1,4 @@
-"""How tests are distributed, Hypothesis' settings, and foreign programs that several packages of tests use."""
+"""Distribution of tests, Hypothesis' settings, and foreign programs that several packages of tests use."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the gRPC server tells, as it is counted."""
+"""Metrics of the gRPC server's events."""
 
 import pytest
 import trio

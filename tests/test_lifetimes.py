@@ -1,4 +1,4 @@
-"""What outlives a block is there until the block has ended, whatever ends it."""
+"""Resources that outlive a block are there until the block has ended, whatever ends it."""
 
 import pytest
 import trio

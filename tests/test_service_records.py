@@ -1,4 +1,4 @@
-"""What SignCertificate has recorded of each request, and that a certificate leaves only once it is."""
+"""Records of each SignCertificate request, and that a certificate leaves only once it is."""
 
 from contextlib import suppress
 from dataclasses import replace

@@ -21,7 +21,7 @@ _NOTHING: Final = nullcontext()
 
 
 class _Unmoved(Metrics):
-    """Counts nothing of what a successful call tells."""
+    """Ignores all events of a successful call."""
 
     def csr_received(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What no server in Python can go below: OpenSSL's half of a handshake, and the signing core.
+"""Lower bound for every server in Python: OpenSSL's half of a handshake, and the signing core.
 
 `python -m benchmarks.contenders.floor CREDENTIALS new|kept SECONDS` measures itself and prints JSON.
 """

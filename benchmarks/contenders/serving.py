@@ -1,4 +1,4 @@
-"""What the contenders serve and sign with: one issuer, one signing core, one kind of serving certificate."""
+"""Credentials and code that all contenders share: one issuer, one signing core, one kind of serving certificate."""
 
 import argparse
 import socket
@@ -104,7 +104,7 @@ def listening_socket() -> socket.socket:
 
 
 def announce(port: int) -> None:
-    """Tells the port to whoever started this program; now it accepts connections."""
+    """Prints the port for the parent process; now it accepts connections."""
     print(port, flush=True)
 
 

@@ -16,7 +16,7 @@ _WIDTH: Final = 60  # bars, one for each sample
 
 
 class Screen:
-    """What is drawn while the demonstration runs.
+    """Screen of the running demonstration.
 
     Args:
         titles: of all steps.

@@ -17,7 +17,7 @@ _PATIENCE: Final = 30.0  # seconds
 
 
 class Report(msgspec.Struct):
-    """What has come of the attackers.
+    """Results of the attackers.
 
     Attributes:
         seconds: for how long they attacked.
@@ -53,7 +53,7 @@ async def attack_until_told(kind: Kind, targets: Iterable[Target], *, pause: flo
         come_back = partial(again, pause=pause, new_course=new_course)
         for target in targets:
             nursery.start_soon(come_back, kind, target, new_course())
-        # A server that is brought to its knees lets nobody in any more, and that is to be told, not waited for.
+        # An exhausted server accepts nobody any more: report that, and do not wait for it.
         with trio.move_on_after(_PATIENCE):
             for course in tuple(courses):  # of each its first
                 await course.begun()

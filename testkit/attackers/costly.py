@@ -66,7 +66,7 @@ def _indexed(name: str, number: int) -> bytes:
 
 
 async def heads_on_reset_streams(target: Target, course: Course) -> None:
-    """The same heads on streams that are reset at once."""
+    """Sends the same heads on streams that are reset at once."""
     head = head_block(target.path) + _indexed("x", 480)
     reset = ErrorCodes.CANCEL.to_bytes(4, "big")
     frames = (frame(HEADERS, each, head, END_HEADERS) + frame(RST_STREAM, each, reset) for each in _STREAM_IDS)

@@ -96,7 +96,7 @@ class Hostile:
 
     Args:
         stream: the connection, its handshake done.
-        target: who tells the pace.
+        target: sets the pace.
         course: where what the server says is written down.
         answers: whether its SETTINGS and PINGs are answered, as by someone who is well.
     """

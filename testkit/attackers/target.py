@@ -1,4 +1,4 @@
-"""Whom an attack is on, at what pace, and what has come of it."""
+"""Target of an attack, its pace and its results."""
 
 import ssl
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ def careless_context() -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Whom an attack is on.
+    """Target of an attack.
 
     Attributes:
         port: where the server listens.
@@ -67,7 +67,7 @@ class Target:
 
 @dataclass(slots=True)
 class Course:
-    """What has come of one attack so far.
+    """Results of one attack so far.
 
     Attributes:
         stands: set when the misdeed has begun; a flood has sent its first frames, a hoarder holds what it wants.

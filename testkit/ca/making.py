@@ -84,7 +84,7 @@ def unread_certificate(
     not_after: dt.datetime = NOW + 30 * DAY,
     more: Iterable[x509.Extension[x509.ExtensionType]] = (),
 ) -> x509.Certificate:
-    """A CA certificate unless told otherwise: `ca=None` is one without basicConstraints. Self-signed by default."""
+    """Makes a CA certificate by default: `ca=None` is one without basicConstraints. Self-signed by default."""
     signer = issuer_key or key
     subject_name = name(subject) if isinstance(subject, str) else subject
     builder = (

@@ -22,7 +22,7 @@ def build(directory: Path) -> Path:
 
 
 class Calls(msgspec.Struct):
-    """What became of the calls of one kind of caller; durations in ms."""
+    """Results of the calls of one kind of caller; durations in ms."""
 
     calls: int
     failures: int
@@ -34,14 +34,14 @@ class Calls(msgspec.Struct):
 
 
 class Idle(msgspec.Struct):
-    """How often idle connections were made, and how often that failed."""
+    """Number of idle connections made, and of failures."""
 
     opened: int
     refused: int
 
 
 class Report(msgspec.Struct):
-    """What the client tells in the end. `issuers`: leaves by the SHA-256 of the certificate that signed them."""
+    """Final report of the client. `issuers`: leaves by the SHA-256 of the certificate that signed them."""
 
     seconds: float
     kept: Calls
@@ -67,7 +67,7 @@ class Report(msgspec.Struct):
 
 
 class Cold(msgspec.Struct):
-    """What became of pods that all asked for a first certificate at once."""
+    """Results of pods that all request a first certificate at once."""
 
     seconds: float
     tries: int

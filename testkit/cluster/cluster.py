@@ -170,7 +170,7 @@ class Cluster:
         return await trio.to_thread.run_sync(partial(self.admin.request, method, path, body, kind=kind))
 
     async def create_namespace(self) -> str:
-        """A namespace of its own for whoever asks; nothing ever ends it."""
+        """Creates a namespace for the caller alone; nothing ever deletes it."""
         name = f"test-{random.getrandbits(40):010x}"
         await self.ask("POST", "/api/v1/namespaces", manifests.namespace(name))
         return name

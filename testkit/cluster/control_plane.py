@@ -83,7 +83,7 @@ class ControlPlane:
         return self.cluster.write_kubeconfig(path, {"token": token}, url=url)
 
     async def token(self, namespace: str, pod: Manifest, *, audience: str = "dapr.io/sentry") -> str:
-        """What a kubelet would mount into a pod."""
+        """Returns what a kubelet would mount into a pod."""
         account = str(pod["spec"]["serviceAccountName"])
         return await self.cluster.create_token(namespace, account, audiences=[audience], pod=pod)
 

@@ -1,4 +1,4 @@
-"""What may stand between a client and the API server: a proxy that answers, delays, cuts and goes silent as it is told.
+"""Proxy between a client and the API server that answers, delays, cuts and goes silent on demand.
 
 It ends TLS and speaks HTTP/1.1, one request at a time on each connection. Requests that no fault is set for are passed
 on, and so are watches, as they come.
@@ -24,7 +24,7 @@ _HEAD: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a request, in this order. The default is that it is passed on.
+    """Fault for a request, in this order. By default it is passed on.
 
     Attributes:
         delay: seconds before anything else.
@@ -44,7 +44,7 @@ class Fault:
 SILENCE: Final = Fault(delay=float("inf"))
 
 
-def answering(status: int, *, retry_after: int | None = None, message: str = "told so by a test") -> Fault:
+def answering(status: int, *, retry_after: int | None = None, message: str = "set by a test") -> Fault:
     """Answers as the API server does when it cannot do what is asked for."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     body = json.dumps({"kind": "Status", "status": "Failure", "message": message, "code": status}).encode()
@@ -88,7 +88,7 @@ class Faults:
             scope.cancel()
 
     def count(self, pattern: str) -> int:
-        """How many requests came in which the pattern is found."""
+        """Number of requests received that match the pattern."""
         return sum(1 for request in self.requests if re.search(pattern, request))
 
     async def _serve(self, tls: trio.SSLStream[trio.SocketStream]) -> None:
@@ -116,7 +116,7 @@ class Faults:
         if fault.status:
             headers = {"Content-Type": "application/json", "Content-Length": str(len(fault.body)), **fault.headers}
             lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
-            await client.send_all(f"HTTP/1.1 {fault.status} Told\r\n{lines}\r\n".encode() + fault.body)
+            await client.send_all(f"HTTP/1.1 {fault.status} Injected\r\n{lines}\r\n".encode() + fault.body)
             return True
         await self._pass_on(request, client, fault)
         return False

@@ -1,4 +1,4 @@
-"""What a chart installs for a certificate authority in a namespace, and a session with no more rights than that."""
+"""Objects that a chart installs for an authority in a namespace, and a session with no more rights than that."""
 
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -53,7 +53,7 @@ class Installation:
         await self.cluster.ask("DELETE", self._path(kind))
 
     async def parts(self) -> dict[str, bytes]:
-        """What the Secret holds."""
+        """Content of the Secret."""
         data = (await self.get("secrets")).get("data") or {}
         return {name: b64decode(value) for name, value in data.items()}
 
@@ -82,7 +82,7 @@ class Installation:
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 10) -> None:
-    """Returns when something holds that nobody tells of."""
+    """Polls until a condition holds that nothing announces."""
     with trio.fail_after(seconds):
         while True:
             if await holds():

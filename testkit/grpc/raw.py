@@ -72,7 +72,7 @@ class Recorder(trio.abc.HalfCloseableStream):
         await self.inner.aclose()
 
     def records(self) -> int:
-        """How many TLS records of application data (RFC 8446, 5.1: content type 23) came in."""
+        """Number of TLS records of application data received (RFC 8446, 5.1: content type 23)."""
         count = at = 0
         while at < len(self.received):
             count += self.received[at] == 23
@@ -168,7 +168,7 @@ class Peer:
 
 
 class Answer:
-    """What was answered on one stream."""
+    """Answer on one stream."""
 
     def __init__(self, events: Iterable[Event], stream_id: int) -> None:
         self.heads: list[dict[str, str]] = []

@@ -159,7 +159,7 @@ class Toys:
 
 @dataclass
 class Witness(Observer):
-    """Remembers what a server told."""
+    """Records the events of a server."""
 
     open: int = 0
     handshakes_failed: list[str] = field(default_factory=list)
@@ -226,7 +226,7 @@ class Served:
 
 
 def open_descriptors() -> int:
-    """How many are open now; foreign clients of tests before may still be closing theirs."""
+    """Number of open connections; foreign clients of tests before may still be closing theirs."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 

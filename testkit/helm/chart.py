@@ -80,7 +80,7 @@ class Helm:
         return notes
 
     def rendered(self, values: Values | None = None, *, kubernetes: str = KUBERNETES) -> "Rendered":
-        """What the chart makes of values, for a cluster of that version."""
+        """Renders the chart with values, for a cluster of that version."""
         where = ("--namespace", NAMESPACE, "--kube-version", kubernetes)
         text = self.run("template", "sentry", str(CHART), *where, values=values or {})
         return Rendered(tuple(each for each in yaml.load_all(text, Loader=_Strict) if each))

@@ -46,7 +46,7 @@ ROWS: Final[dict[str, Values]] = {
 
 
 def arguments(given: Values) -> list[str]:
-    """The arguments for values that are laid over Dapr's defaults."""
+    """Arguments for values laid over Dapr's defaults."""
     values = _over(DAPR, given)
     sentry, everywhere = values["dapr_sentry"], values["global"]
     found = ["--mode", sentry["mode"], "--log-level", sentry["logLevel"]]

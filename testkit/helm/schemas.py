@@ -1,4 +1,4 @@
-"""What an API server would say of an object: Kubernetes' own schemas, and what is used of the kinds of operators."""
+"""Validates objects as an API server would: Kubernetes' own schemas, and what is used of the kinds of operators."""
 
 import json
 from functools import cache

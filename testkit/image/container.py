@@ -40,7 +40,7 @@ class Contained(Process):
         return int(number)
 
     def status(self) -> dict[str, list[str]]:
-        """What the kernel tells of it."""
+        """Figures that the kernel reports for it."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
 
@@ -55,7 +55,7 @@ class Contained(Process):
 
 
 def missing() -> str | None:
-    """What this machine lacks to run containers so; None if nothing."""
+    """Returns what this machine lacks to run containers; None if nothing."""
     if os.geteuid() != 0:
         return "only root may change its root directory and its user"
     if shutil.which("unshare") is None:
@@ -69,7 +69,7 @@ def missing() -> str | None:
 def command(
     image: Stage, *words: str, mounts: tuple[Mount, ...] = (), environ: Mapping[str, str] | None = None
 ) -> list[str]:
-    """What starts a container with a command in it, of which the first word is a path in the image."""
+    """Returns the command line that starts a container with a command, whose first word is a path in the image."""
     user, group = image.ids
     asked = {
         "root": str(image.root),

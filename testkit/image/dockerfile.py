@@ -36,7 +36,7 @@ class Stage:
         directory: its working directory, as its instructions name it.
         user: the user and group that are asked for.
         entrypoint: the command.
-        ports: that are told.
+        ports: exposed ports.
         variables: of its commands' environment.
         chain: what it has been made from.
     """
@@ -57,7 +57,7 @@ class Stage:
         return int(user), int(group)
 
     def place(self, path: str) -> Path:
-        """Where a path of the image is on this machine."""
+        """Returns the place of an image's path on this machine."""
         return self.root / (PurePosixPath(self.directory) / path).relative_to("/")
 
 
@@ -69,7 +69,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 def build(directory: Path, **arguments: str) -> Stage:
-    """Builds what the Dockerfile tells, below a directory; `arguments` are build arguments.
+    """Builds what the Dockerfile describes, below a directory; `arguments` are build arguments.
 
     Raises:
         UnavailableError: the packages of the lock file cannot be had, because nobody answers.
@@ -132,7 +132,7 @@ def _copy(source: Path, target: Path, *, is_into: bool) -> None:
 
 def _run(stage: Stage, command: list[str]) -> None:
     assert command[0] == "python"
-    # Of this machine, the search path and what pip is told to be able to reach anybody.
+    # Of this machine, the search path and pip's settings for the network.
     kept = re.compile("PATH|HOME|SSL_CERT_.*|PIP_.*|.*_proxy", re.IGNORECASE)
     environ = {name: value for name, value in os.environ.items() if kept.fullmatch(name)} | stage.variables
     done = subprocess.run(
@@ -148,7 +148,7 @@ def _with(text: str, variables: dict[str, str]) -> str:
 
 
 def _context(directory: Path) -> Path:
-    """What .dockerignore lets through."""
+    """Returns the files that .dockerignore admits."""
     rules = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert rules[0] == "*"
     anywhere = [rule.removeprefix("**/") for rule in rules[1:] if rule.startswith("**/")]

@@ -1,4 +1,4 @@
-"""Becomes a container's process 1: run by `unshare` in namespaces of its own, with a JSON document that tells all.
+"""Becomes a container's process 1: run by `unshare` in namespaces of its own, described by a JSON document.
 
 What a runtime does for a pod with a read-only root, without privileges and without capabilities; the network is this
 machine's. It stands alone: nothing of the tests is imported.

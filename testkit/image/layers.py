@@ -15,7 +15,7 @@ LAYERS: Final = Path(__file__).parents[2] / "build" / "layers"
 
 
 class Chain:
-    """What a stage has been made from so far."""
+    """Sources that a stage has been made from so far."""
 
     def __init__(self) -> None:
         # In place of the base image's digest.

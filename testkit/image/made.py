@@ -30,7 +30,7 @@ def _made() -> tuple[Stage | str, object]:
 
 
 def image() -> Stage:
-    """What the Dockerfile's steps make.
+    """Result of the Dockerfile's steps.
 
     Raises:
         UnavailableError: it is not made for this machine, or the packages of the lock file cannot be had.

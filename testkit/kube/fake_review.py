@@ -32,7 +32,7 @@ def wall() -> datetime:
 
 
 def claims(**changes: Any) -> Claims:
-    """What a kubelet's token says, valid for ten minutes from BORN; a change to None leaves the claim out."""
+    """Claims of a kubelet's token, valid for ten minutes from BORN; a change to None leaves the claim out."""
     made = {
         "aud": [AUDIENCES[1]],
         "exp": int(BORN.timestamp()) + 600,

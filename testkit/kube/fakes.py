@@ -30,7 +30,7 @@ def unavailable() -> ApiUnavailableError:
 
 @dataclass
 class Fault:
-    """What goes wrong with some requests.
+    """Faults of some requests.
 
     Attributes:
         verb: of which requests.

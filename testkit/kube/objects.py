@@ -76,7 +76,7 @@ class Objects:
             self._tell(path, "DELETED", item)
 
     def bookmark(self, path: str = PODS) -> None:
-        """Tells watches how far they are."""
+        """Sends watches a bookmark."""
         self._tell(path, "BOOKMARK", self._versioned({"metadata": {}, "spec": {"containers": None}}))
 
     def raw_event(self, kind: str, document: bytes, path: str = PODS) -> None:

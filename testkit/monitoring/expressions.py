@@ -84,7 +84,7 @@ class Selector:
 
 @dataclass(frozen=True)
 class Named:
-    """What an expression names: series, and labels by which it groups or matches."""
+    """Names in an expression: series, and labels by which it groups or matches."""
 
     selectors: tuple[Selector, ...]
     groupings: frozenset[str]

@@ -1,4 +1,4 @@
-"""A real Prometheus on loopback, which scrapes what it is told to, and is asked over HTTP."""
+"""A real Prometheus on loopback, which scrapes given targets and is queried over HTTP."""
 
 import json
 import queue

@@ -1,4 +1,4 @@
-"""An OIDC server over TLS, from real files, and tokens to be verified by what it tells."""
+"""An OIDC server over TLS, from real files, and tokens to be verified by what it serves."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What a start costs: the modules that are imported, and memory when healthy. Real processes."""
+"""Cost of a start: the modules that are imported, and memory when healthy. Real processes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a line says of a call: nothing secret, and nothing without a bound."""
+"""Content of a call's line: nothing secret, and nothing without a bound."""
 
 import json
 from dataclasses import replace

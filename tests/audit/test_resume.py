@@ -1,4 +1,4 @@
-"""How a file ends: with a whole line, a torn one, something that no crash leaves, or it is something else."""
+"""End of a file: with a whole line, a torn one, something that no crash leaves, or it is something else."""
 
 from pathlib import Path
 

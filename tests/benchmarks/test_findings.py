@@ -1,4 +1,4 @@
-"""What follows from what was measured."""
+"""Conclusions from measurements."""
 
 import pytest
 

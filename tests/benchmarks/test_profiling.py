@@ -1,4 +1,4 @@
-"""Where samples fall."""
+"""Attribution of samples."""
 
 from pathlib import Path
 

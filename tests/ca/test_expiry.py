@@ -1,4 +1,4 @@
-"""How long the certificates of a bundle last."""
+"""Expiry of the certificates of a bundle."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""What is issued, before verifiers that others have written; each is shown to refuse what it should."""
+"""Issued certificates, checked by foreign verifiers; each is shown to refuse what it should."""
 
 import datetime as dt
 import ssl

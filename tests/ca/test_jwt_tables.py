@@ -1,4 +1,4 @@
-"""Which key fits which algorithm, and which key sets hold which key: all of it, as tables."""
+"""Keys by algorithm and key sets by key: all of it, as tables."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Which certificate signed which."""
+"""Lineage of certificates."""
 
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.lineage import lineage, serving_link

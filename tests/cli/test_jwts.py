@@ -1,4 +1,4 @@
-"""What is shown of JWTs, and `sentry-trio request` against a process that issues them."""
+"""Display of JWTs, and `sentry-trio request` against a process that issues them."""
 
 import json
 import stat

@@ -1,4 +1,4 @@
-"""Where an authority has its files, and what can be done to them."""
+"""Places of an authority's files, and edits of them."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the source of a key set is taken for, and a file that is read as it changes."""
+"""Kinds of key set sources, and a file that is read as it changes."""
 
 import json
 from datetime import UTC, datetime

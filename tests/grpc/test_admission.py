@@ -1,4 +1,4 @@
-"""Who is let in."""
+"""Admission of connections."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who gets in, and who stays for how long: each limit by the attacker that it is for, beside a well-behaved call."""
+"""Limits on connections and their age: each limit by the attacker that it is for, beside a well-behaved call."""
 
 import pytest
 import trio

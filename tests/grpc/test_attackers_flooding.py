@@ -1,4 +1,4 @@
-"""How much work may be asked for: each limit by the attacker that it is for, beside a well-behaved call."""
+"""Limits on work: each limit by the attacker that it is for, beside a well-behaved call."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What may be held: each limit by the attacker that it is for, beside a well-behaved call."""
+"""Limits on held resources: each limit by the attacker that it is for, beside a well-behaved call."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a handler can rely on, and what its caller sees of it."""
+"""Guarantees for a handler, and their effects for its caller."""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""What becomes of a connection as time goes by."""
+"""Timers of a connection."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a server leaves."""
+"""Draining of a server."""
 
 import socket
 from collections.abc import Awaitable, Callable

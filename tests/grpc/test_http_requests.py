@@ -1,4 +1,4 @@
-"""What HTTP that is no gRPC is told, and when."""
+"""Answers to HTTP requests that are not gRPC."""
 
 import pytest
 import trio

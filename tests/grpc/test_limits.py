@@ -1,4 +1,4 @@
-"""What may be asked of a server."""
+"""Validation of a server's limits."""
 
 import dataclasses
 import math

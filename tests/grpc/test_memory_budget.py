@@ -1,4 +1,4 @@
-"""What is given up when too much is held."""
+"""Reclaiming memory above the budget."""
 
 from typing import Any
 

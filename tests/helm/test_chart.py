@@ -1,4 +1,4 @@
-"""What the chart makes of values: valid objects, Dapr's names and arguments, and none of the faults of Dapr's chart."""
+"""Rendered chart: valid objects, Dapr's names and arguments, and none of the faults of Dapr's chart."""
 
 import ast
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is in the image and what is not: nothing that does not run, nobody's to write, everybody's to read."""
+"""Content of the image: nothing that does not run, nobody's to write, everybody's to read."""
 
 import importlib.util
 import marshal

@@ -1,4 +1,4 @@
-"""What answers that are no success mean."""
+"""Meaning of error answers."""
 
 import json
 

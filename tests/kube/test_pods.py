@@ -1,4 +1,4 @@
-"""What is read of pods."""
+"""Parsing of pods."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who a token speaks for, once its claims are believed."""
+"""Identity of a token with verified claims."""
 
 from dataclasses import replace
 

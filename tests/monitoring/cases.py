@@ -1,4 +1,4 @@
-"""What goes on in a mesh, and the alerts that it is to raise: all of them, and no other.
+"""Situations of a mesh, and the alerts that each must raise: all of them, and no other.
 
 A case begins with two healthy releases in one Prometheus, two replicas and one, and says what differs; see `mesh` for
 the notation.

@@ -1,4 +1,4 @@
-"""Which host a request is for, and which are answered for."""
+"""Host of a request, and allowed hosts."""
 
 from ipaddress import ip_network
 

@@ -1,4 +1,4 @@
-"""What needs attention, and what does not."""
+"""Findings that need attention, and those that do not."""
 
 from datetime import timedelta
 from typing import Any

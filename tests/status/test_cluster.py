@@ -1,4 +1,4 @@
-"""What a cluster shows, in words where a right or a thing is missing. Against a real API server: tests/cluster."""
+"""Status of a cluster, in words where a right or a thing is missing. Against a real API server: tests/cluster."""
 
 import pytest
 import trio

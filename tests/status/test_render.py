@@ -1,4 +1,4 @@
-"""What people see: whole pictures in tests/status/golden/, and what nobody may make of them.
+"""Rendered status: whole pictures in tests/status/golden/, and what nobody may make of them.
 
 `python -m tests.status.test_render` draws the pictures anew; look at what has changed before it is committed.
 """

@@ -1,4 +1,4 @@
-"""What replicas, stores and the ConfigMap contain, read with care: anything may answer on a port."""
+"""Content of replicas, stores and the ConfigMap, read with care: anything may answer on a port."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What a commit record means, given what stands where."""
+"""Meaning of a commit record, given the files on disk."""
 
 import contextlib
 import itertools

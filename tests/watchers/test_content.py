@@ -1,4 +1,4 @@
-"""What is known of watched files."""
+"""Content of watched files."""
 
 import os
 from collections.abc import Callable

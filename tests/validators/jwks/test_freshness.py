@@ -1,4 +1,4 @@
-"""How long an answer is fresh."""
+"""Freshness of an answer."""
 
 from datetime import UTC, datetime
 

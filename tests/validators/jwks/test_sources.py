@@ -1,4 +1,4 @@
-"""Where a set is from, and what is told of a source that cannot be read or is none."""
+"""Sources of a key set, and errors for unreadable or invalid ones."""
 
 import gzip
 import itertools

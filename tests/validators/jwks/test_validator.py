@@ -1,4 +1,4 @@
-"""What tokens are good for a certificate, and what is told of the others."""
+"""Accepted tokens, and errors for the others."""
 
 import hashlib
 import hmac
