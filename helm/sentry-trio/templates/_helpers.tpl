@@ -52,7 +52,7 @@ app.kubernetes.io/component: {{ .Values.component | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* What tells a Prometheus without operator where metrics are. */}}
+{{/* Scrape annotations for a Prometheus without the operator. */}}
 {{- define "sentry.scraped" -}}
 {{- if .Values.global.prometheus.enabled }}
 prometheus.io/scrape: "true"
