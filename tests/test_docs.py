@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from sentry_trio.settings.options import FLAGS
+from testkit.dapr.differences import DIFFERENCES
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -47,6 +48,12 @@ def test_every_requirement_names_tests_that_exist(row: str) -> None:
     assert tests
     for path, name in tests:
         assert name in _tests_in(ROOT / path), f"{path}::{name}"
+
+
+@pytest.mark.parametrize("test", sorted({entry.shown for entry in DIFFERENCES if entry.shown}))
+def test_every_difference_names_a_test_that_exists(test: str) -> None:
+    path, _, name = test.partition("::")
+    assert name in _tests_in(ROOT / path)
 
 
 def test_requirements_are_read() -> None:

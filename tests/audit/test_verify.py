@@ -163,7 +163,7 @@ def test_what_was_cut_short_has_to_be_there(otherwise: bytes) -> None:
     after = goes_on(torn)
     found = faults([*LINES, otherwise, *(after if otherwise else [after[0].lstrip(b"\n"), *after[1:]])])
     assert len(found) == 1
-    assert "tells of bytes before it that were cut short by a crash" in found[0] or "follow" in found[0]
+    assert "reports bytes before it that were cut short by a crash" in found[0] or "follow" in found[0]
 
 
 def test_a_file_that_goes_on_from_another() -> None:

@@ -45,14 +45,14 @@ ENTRIES: Final = (
         dapr="token reviews are limited to 5 a second; a review that waits too long fails for good",
         ours="many at once, the same token once, answers kept for 30 s",
         reason="a mesh of hundreds of pods starts at once",
-        shown="tests/kube/test_review.py::test_reviews_are_bounded_in_number_and_not_in_rate",
+        shown="tests/kube/test_token_review.py::test_reviews_are_bounded_in_number_and_not_in_rate",
     ),
     Difference(
         id="unavailable",
         dapr="any failure to reach the API server is PermissionDenied, which clients do not retry",
         ours="Unavailable if it is temporary",
         reason="clients retry",
-        shown="tests/kube/test_review.py::test_an_outage_is_told_to_all_who_wait",
+        shown="tests/kube/test_token_review.py::test_an_outage_is_told_to_all_who_wait",
     ),
     Difference(
         id="new-pods",
@@ -80,7 +80,7 @@ ENTRIES: Final = (
         dapr="missing permissions are found one by one, as failures",
         ours="an error at start names all of them; if they cannot be checked, a warning",
         reason="one fix instead of many",
-        shown="tests/kube/test_rights.py::test_one_line_names_all_that_is_missing_and_who_grants_it",
+        shown="tests/kube/test_access_review.py::test_one_line_names_all_that_is_missing_and_who_grants_it",
     ),
     Difference(
         id="root-check",

@@ -38,7 +38,7 @@ ENTRIES: Final = (
         dapr="X-Forwarded-Host is used from everyone if hosts are listed, and only then",
         ours="the same, unless `--oidc-trusted-proxies` is set: then from these networks only, with or without a list",
         reason="only your proxy chooses the issuer",
-        shown="tests/web/test_oidc.py::test_a_trusted_proxy_says_which_host",
+        shown="tests/oidc/test_pages.py::test_a_trusted_proxy_says_which_host",
     ),
     Difference(
         id="oidc-forged-hosts",
@@ -52,7 +52,7 @@ ENTRIES: Final = (
         dapr="without a list an empty Host makes the issuer `https:`",
         ours="rejected with 400",
         reason="no document without an issuer",
-        shown="tests/web/test_oidc.py::test_a_host_that_makes_no_issuer",
+        shown="tests/oidc/test_pages.py::test_a_host_that_makes_no_issuer",
     ),
     Difference(
         id="oidc-malformed-host",
@@ -87,7 +87,7 @@ ENTRIES: Final = (
         dapr="no limits on bodies and idle connections",
         ours="limited in time and size",
         reason="no client can exhaust it",
-        shown="tests/web/test_oidc.py::test_a_body_that_is_too_long",
+        shown="tests/oidc/test_pages.py::test_a_body_that_is_too_long",
     ),
     Difference(
         id="oidc-tls-reload",
