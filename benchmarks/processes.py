@@ -13,7 +13,7 @@ from benchmarks.contenders import Contender
 
 ROOT: Final = Path(__file__).parents[1]
 _PATIENCE: Final = 30.0  # seconds from one line to the next until it serves
-_FAREWELL: Final = 10.0  # seconds from SIGTERM to SIGKILL
+_EXIT_TIMEOUT: Final = 10.0  # seconds from SIGTERM to SIGKILL
 _REMEMBERED: Final = 20  # lines, for those who ask what went wrong
 
 
@@ -83,6 +83,6 @@ def started(
         finally:
             popen.terminate()
             try:
-                popen.wait(_FAREWELL)
+                popen.wait(_EXIT_TIMEOUT)
             except subprocess.TimeoutExpired:
                 popen.kill()

@@ -133,7 +133,7 @@ class Run:
             run.start_soon(lambda: watch_expiry(self.bundle, now=around.now, report=self._report_expiry))
             run.start_soon(self._inputs.watch, self._changed)
             await run.start(self._serve_grpc)
-            run.start_soon(self._tell_health)
+            run.start_soon(self._report_health)
             for name in self._inputs.validators.names:
                 _log.info(f"Using validator '{name}'")
             for listener in around.listeners:
@@ -155,7 +155,7 @@ class Run:
     def _lineage(self) -> tuple[Link, ...]:
         return lineage(self.bundle.anchors, self.bundle.chain)
 
-    async def _tell_health(self) -> None:
+    async def _report_health(self) -> None:
         """By gRPC's own health protocol: serving while the run does; who watches then is sent on to the next run.
 
         While the run drains, health reports the authority and not the run: a restart makes nothing unhealthy.

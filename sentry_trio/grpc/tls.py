@@ -230,6 +230,6 @@ class TLSTransport:
                 self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Closes the socket; tasks that wait for it get a closed-resource error."""
+        """Closes the socket; tasks that wait for it get trio.ClosedResourceError."""
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
