@@ -73,7 +73,7 @@ def copy(packages: Path, to: Path) -> None:
 
 
 def _unused_paths(packages: Path) -> set[str]:
-    """Returns the files of the UNUSED packages in the directory, as each of them lists them."""
+    """Returns the top-level names of the UNUSED packages in the directory, from their RECORD files."""
     unused: set[str] = set()
     for information in packages.glob("*.dist-info"):
         if information.name.partition("-")[0].lower() in UNUSED:
@@ -83,7 +83,7 @@ def _unused_paths(packages: Path) -> set[str]:
 
 
 def _is_importable(path: Path) -> bool:
-    """Packages, modules and their metadata; some wheels lay their README beside."""
+    """True for packages, modules and their metadata; some wheels lay their README beside."""
     if path.is_dir():
         return path.name not in {"__pycache__", "bin", "include", "share"}
     return path.suffix in {".py", ".so"}

@@ -23,7 +23,7 @@ class JwtIssuer:
     """Issues JWTs, as Dapr Sentry 1.18 does.
 
     Each is signed with the key whose time came last: during a rotation all who know the key set change over at the same
-    moment, and need not be passed.
+    moment, and need not be notified.
 
     Args:
         keys: sign.

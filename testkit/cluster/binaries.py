@@ -13,7 +13,7 @@ from testkit.go_modules import GoModule
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Returns the directory of the executables."""
+    """Paths of the executables."""
 
     etcd: Path
     kube_apiserver: Path

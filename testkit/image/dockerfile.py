@@ -148,7 +148,7 @@ def _with(text: str, variables: dict[str, str]) -> str:
 
 
 def _context(directory: Path) -> Path:
-    """Returns the files that .dockerignore admits."""
+    """Copies the files that .dockerignore admits."""
     rules = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert rules[0] == "*"
     anywhere = [rule.removeprefix("**/") for rule in rules[1:] if rule.startswith("**/")]

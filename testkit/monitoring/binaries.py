@@ -17,7 +17,7 @@ _COMMANDS: Final = "github.com/prometheus/prometheus/cmd/"
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Returns the directory of the executables."""
+    """Paths of the executables."""
 
     prometheus: Path
     promtool: Path

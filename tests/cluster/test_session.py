@@ -165,7 +165,7 @@ async def test_a_plugin_is_asked_for_a_token(cluster: Cluster, namespace: str, t
 async def test_overload_and_faults_may_pass(cluster: Cluster, tmp_path: Path, status: int) -> None:
     async with session_through(cluster, tmp_path, "none") as (session, faults):
         faults.set(answering(status, retry_after=7))
-        with pytest.raises(ApiUnavailableError, match=f"GET /api: {status} .*told so by a test") as unavailable:
+        with pytest.raises(ApiUnavailableError, match=f"GET /api: {status} .*set by a test") as unavailable:
             await session.get("/api")
         assert unavailable.value.retry_after == 7
 
