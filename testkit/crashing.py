@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.errors import Part
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.stores.file_transaction import FileTransaction
 from sentry_trio.stores.parts import BUNDLE, bundle_of, bundle_parts
@@ -35,7 +36,7 @@ def paths(directory: Path) -> tuple[Path, Path, Path]:
 
 def transaction(files: Sequence[Path], operations: FileOperations | None = None) -> FileTransaction:
     """The files of the trust bundle, to be replaced as one."""
-    return FileTransaction(by_part(files), operations=operations)
+    return FileTransaction(by_part(files), Part.KEY, operations=operations)
 
 
 def read(files: FileTransaction) -> StoredBundle | None:

@@ -60,7 +60,7 @@ class RunInputs:
     configuration: Configuration
     bundle: TrustBundle
     validators: Validators
-    watch: Callable[[Changed], Awaitable[None]]
+    watch: Callable[[Changed], Awaitable[None]] = field(repr=False)
     chain_source: str
     configuration_source: str
     cluster_domain: Callable[[], str]
@@ -128,6 +128,7 @@ class Environment(ABC):
         self._metrics = metrics
         self._now = now
         self._jwt_keeper = _jwt_keeper(options, metrics, now)
+        self._had_jwt_keys = False
         self._last_read: tuple[Sources, Parts, Configuration] | None = None
 
     @abstractmethod
@@ -156,7 +157,10 @@ class Environment(ABC):
         await self._accepted(stored, generated=generated)
         jwt_keys = None
         if self._jwt_keeper is not None:
-            jwt_keys = await self._jwt_keeper.open(store, configuration, may_generate=may_generate)
+            # Also after a first attempt that ended before this: no keys can be lost that were never opened.
+            may_generate_keys = may_generate or not self._had_jwt_keys
+            jwt_keys = await self._jwt_keeper.open(store, configuration, may_generate=may_generate_keys)
+            self._had_jwt_keys = True
             stored = {**stored, **jwt_keys.stored}
             await self._accepted(jwt_keys.stored, generated=False)
         cluster_domain = await self._cluster_domain()

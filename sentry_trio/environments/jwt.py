@@ -1,7 +1,7 @@
 """Signing key of JWTs: opened for each run and rotated; imported only if JWTs are enabled."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn
@@ -41,8 +41,8 @@ class OpenedJwtKeys:
     """
 
     issuer: JwtIssuer
-    stored: Parts
-    rotate: Callable[[Changed], Awaitable[NoReturn]]
+    stored: Parts = field(repr=False)
+    rotate: Callable[[Changed], Awaitable[NoReturn]] = field(repr=False)
 
 
 class JwtKeeper:

@@ -9,7 +9,7 @@ import trio
 from sentry_trio.errors import IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable, read_settled
 from sentry_trio.stores.file_transaction import PATIENCE, FileTransaction
-from sentry_trio.stores.parts import BUNDLE, Changes, Parts, PublicParts
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, Parts, PublicParts
 
 
 class DirectoryStore:
@@ -23,8 +23,9 @@ class DirectoryStore:
     1 MiB. Symbolic links are read through, but never written through or replaced: their owner would put the old
     content back. Directories are not created.
 
-    Beside the files there are, only during a replacement or after a crash, `.<name>.sentry-trio-new` and
-    `.<issuer key's name>.sentry-trio-commit`.
+    The trust bundle is one set of files and the JWT keys are another, each with a journal and a lock of its own: they
+    may lie in different directories, and one never keeps the other from being read. Beside the files there are, only
+    during a replacement or after a crash, `.<name>.sentry-trio-new` and `.<key's name>.sentry-trio-commit`.
 
     Cancellation: all operations run in a thread and are finished once begun; they return normally even if cancelled.
 
@@ -41,7 +42,11 @@ class DirectoryStore:
         self, paths: Mapping[Part, Path], *, operations: FileOperations | None = None, patience: float = PATIENCE
     ) -> None:
         self.paths = paths
-        self._files = FileTransaction(paths, operations=operations, patience=patience)
+        self._sets = [
+            FileTransaction({part: paths[part] for part in parts}, key, operations=operations, patience=patience)
+            for parts, key in ((BUNDLE, Part.KEY), (JWT_KEYS, Part.JWT_KEY))
+            if key in paths
+        ]
 
     @property
     def place(self) -> str:
@@ -56,7 +61,14 @@ class DirectoryStore:
                 Dapr Sentry's do, e.g. `failed to read issuer key:`); the files keep changing for about 0.9 s; or a
                 crash and later edits have left a mixture.
         """
-        return await trio.to_thread.run_sync(self._files.read, parts, abandon_on_cancel=False)
+        return await trio.to_thread.run_sync(self._read, parts, abandon_on_cancel=False)
+
+    def _read(self, parts: Collection[Part]) -> Parts:
+        found: dict[Part, bytes] = {}
+        for files in self._sets:
+            if own := [part for part in parts if part in files]:
+                found.update(files.read(own))
+        return found
 
     async def read_bundle(self) -> Parts:
         """Reads the trust bundle; see `PartStore.read_bundle`.
@@ -72,14 +84,27 @@ class DirectoryStore:
         return found
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
-        """Replaces parts, durably when this returns; see `PartStore.replace`.
+        """Replaces parts of one set, durably when this returns; see `PartStore.replace`.
 
         Raises:
             StoreError: `failed to write file <path>: <reason>`, after `failed to store CA bundle: ` if that is written.
                 The set is the old one, or, if the failure came after the commit, the new one: `read` returns it.
         """
-        replace = partial(self._files.replace, changes, expected=expected)
+        for part in changes:
+            self._check_unshared(part)
+        (files,) = (files for files in self._sets if any(part in files for part in changes))
+        replace = partial(files.replace, changes, expected=expected)
         return await trio.to_thread.run_sync(replace, abandon_on_cancel=False)
+
+    def _check_unshared(self, part: Part) -> None:
+        """Raises StoreError if another part has the same file, which this one would overwrite."""
+        sharing = [other.value for other, path in self.paths.items() if path == self.paths[part]]
+        if len(sharing) > 1:
+            prefix = "failed to store CA bundle: " if part in BUNDLE else ""
+            *others, last = sharing
+            raise StoreError(
+                f"{prefix}failed to write file {self.paths[part]}: {', '.join(others)} and {last} need a file each"
+            )
 
     def locate(self, *parts: Part) -> str:
         """See `PartStore.locate`."""

@@ -63,20 +63,30 @@ class FileTransaction:
     """A file per part. All methods block; they are safe against other processes and threads that use this class.
 
     Args:
-        paths: path of each part's file, the issuer key's among them.
+        paths: path of each part's file.
+        key: the part beside whose file the journal is, and whose directory is locked.
         operations: the file operations; for tests.
         patience: seconds that a writer waits for another process that is writing.
     """
 
     def __init__(
-        self, paths: Mapping[Part, Path], *, operations: FileOperations | None = None, patience: float = PATIENCE
+        self,
+        paths: Mapping[Part, Path],
+        key: Part,
+        *,
+        operations: FileOperations | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self._paths = paths
+        self._what = "trust bundle" if key is Part.KEY else "JWT signing key"
         self._temporaries = {part: _beside(path, "new") for part, path in paths.items()}
-        self._journal = _beside(paths[Part.KEY], "commit")
-        self._journal_tmp = _beside(paths[Part.KEY], "commit-new")
+        self._journal = _beside(paths[key], "commit")
+        self._journal_tmp = _beside(paths[key], "commit-new")
         self._patience = patience
         self._operations = operations or FileOperations()
+
+    def __contains__(self, part: object) -> bool:
+        return part in self._paths
 
     # --- reading
 
@@ -102,9 +112,7 @@ class FileTransaction:
         """
         if snapshot := read_settled(lambda: self._snapshot(parts)):
             return snapshot
-        is_bundle = not parts or set(parts) & set(BUNDLE)
-        what = "trust bundle" if is_bundle else "JWT signing key"
-        raise StoreError(f"the {what} keeps changing while it is read: {self._listed(parts)}")
+        raise StoreError(f"the {self._what} keeps changing while it is read: {self._listed(parts)}")
 
     def _snapshot(self, parts: Collection[Part]) -> _Snapshot:
         # The journal first: if one vanishes after this was read it was completed, and the next reading differs.
@@ -133,7 +141,7 @@ class FileTransaction:
         except InvalidJournalError as error:
             raise StoreError(
                 f"failed to read commit record: {self._journal}: {error}; "
-                "check that the trust bundle beside it is whole, then remove this file"
+                f"check that the {self._what} beside it is whole, then remove this file"
             ) from error
 
     def _contents(self, snapshot: _Snapshot) -> Mapping[Part, Content]:
@@ -149,7 +157,7 @@ class FileTransaction:
             return decide(snapshot.journal, snapshot.files, snapshot.temporaries)
         except MixedSetError as error:
             raise StoreError(
-                f"the trust bundle is a mixture: a crash cut its last change short and files were edited or removed "
+                f"the {self._what} is a mixture: a crash cut its last change short and files were edited or removed "
                 f"since; restore {self._listed(snapshot.journal)} from one set, then remove {self._journal}"
             ) from error
 
@@ -222,7 +230,6 @@ class FileTransaction:
         """
         key = next(self._paths[part] for part in (Part.KEY, *changes) if part in changes)
         try:
-            self._check_replaceable(changes)
             with self._locked(key):
                 self._finish()
                 return self._compare_and_replace(changes, expected)
@@ -241,20 +248,18 @@ class FileTransaction:
                 raise _UnwritableError(path, f"another process is writing to {self._journal.parent}")
             yield
 
-    def _check_replaceable(self, changes: Changes) -> None:
-        paths = [self._paths[part] for part in Part if part in changes]
-        if len(set(paths)) < len(paths):
-            *others, last = (part.value for part in Part if part in changes)
-            raise _UnwritableError(paths[0], f"{', '.join(others)} and {last} need a file each")
-        for path in paths:
+    def _check_replaceable(self, changes: Collection[Part]) -> None:
+        for path in (self._paths[part] for part in Part if part in changes):
             if not path.parent.is_dir():
                 raise _UnwritableError(path, f"directory {path.parent} does not exist; directories are not created")
             if self._operations.is_link(path):
                 raise _UnwritableError(path, "it is a symbolic link, whose owner would put the old content back")
 
     def _compare_and_replace(self, changes: Changes, expected: Changes) -> bool:
+        files = self._settled({*changes, *expected}).files
+        self._check_replaceable([part for part in changes if files[part] != changes[part]])
         present: dict[Part, bytes | None] = {}
-        for part, content in self._settled({*changes, *expected}).files.items():
+        for part, content in files.items():
             if isinstance(content, Unreadable):
                 raise _UnwritableError(self._paths[part], content.reason)
             present[part] = content

@@ -8,7 +8,7 @@ from sentry_trio.errors import Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.file_transaction import PATIENCE
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Parts
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Parts, bundle_parts
 from testkit.crashing import NEW, OLD, ObservedFiles
 from testkit.stores import NAMES, load, save
 
@@ -112,9 +112,9 @@ def crashing(point: int) -> FileOperations:
         NEXT,
         {Part.JWKS: b"the next set"},
         {Part.JWKS: None, Part.JWT_KEY: None},
-        {Part.JWT_KEY: None, Part.JWKS: b"the next set", Part.CHAIN: NEW.chain},
+        {Part.ANCHORS: None, Part.CHAIN: NEW.chain},
     ],
-    ids=["both", "set", "removed", "some of all"],
+    ids=["both", "set", "removed", "some of the bundle"],
 )
 async def test_each_crash_leaves_the_old_parts_or_the_new_ones(
     tmp_path: Path, changes: dict[Part, bytes | None]
@@ -127,7 +127,7 @@ async def test_each_crash_leaves_the_old_parts_or_the_new_ones(
         directory.mkdir()
         put(directory, old)
         try:
-            await store_in(directory, crashing(point)).replace(changes, expected=old)
+            await store_in(directory, crashing(point)).replace(changes, expected={part: old[part] for part in changes})
         except CrashError:
             # The options of the next process may name no JWTs.
             await store_in(directory).read(BUNDLE)
@@ -150,7 +150,34 @@ async def test_the_key_set_is_replaced_first(tmp_path: Path) -> None:
             order.append(arguments[1].name)
 
     assert await store_in(tmp_path, ObservedFiles(before)).replace(STORED, expected=NOTHING)
-    assert order == [".issuer.key.sentry-trio-commit", "jwks.json", "jwt.key"]
+    assert order == [".jwt.key.sentry-trio-commit", "jwks.json", "jwt.key"]
+
+
+async def test_a_linked_key_that_stays_needs_no_writing(tmp_path: Path) -> None:
+    """As in a mounted secret, whose key set is missing."""
+    (tmp_path / "mounted").write_bytes(b"the key")
+    (tmp_path / "jwt.key").symlink_to("mounted")
+    store = store_in(tmp_path)
+    assert await store.replace(STORED, expected={Part.JWT_KEY: b"the key", Part.JWKS: None})
+    assert (tmp_path / "jwt.key").is_symlink()
+    assert await store.read(JWT_KEYS) == STORED
+
+
+async def test_what_is_left_of_one_set_keeps_the_other_readable(tmp_path: Path) -> None:
+    put(tmp_path, bundle_parts(OLD))
+    (tmp_path / ".jwt.key.sentry-trio-commit").write_text("no journal")
+    store = store_in(tmp_path)
+    assert await store.read_bundle() == bundle_parts(OLD)
+    with pytest.raises(StoreError, match="failed to read commit record"):
+        await store.read(JWT_KEYS)
+
+
+async def test_the_issuer_key_is_never_taken_for_the_jwt_signing_key(tmp_path: Path) -> None:
+    put(tmp_path, bundle_parts(OLD))
+    paths = {part: tmp_path / name for part, name in NAMES.items()} | {Part.JWT_KEY: tmp_path / "issuer.key"}
+    with pytest.raises(StoreError, match="need a file each"):
+        await DirectoryStore(paths).replace(NEXT, expected={})
+    assert (tmp_path / "issuer.key").read_bytes() == OLD.key
 
 
 async def test_only_what_differs_is_written(tmp_path: Path) -> None:
