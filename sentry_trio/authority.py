@@ -6,7 +6,7 @@ Start, `restart` its Restart and `stop` its Stop. See docs/sentry-go.md.
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 import trio
@@ -16,6 +16,8 @@ from sentry_trio.reload import Changed, Reload, ReloadCause, Trigger
 from sentry_trio.telemetry.logs import get_logger
 
 _LONGEST_SLEEP: Final = 60.0  # seconds
+_RETRY_INTERVAL: Final = timedelta(seconds=30)
+"""Time until a start that waited for a certificate, and then failed for another reason, is tried again."""
 
 _log: Final = get_logger("dapr.sentry")
 
@@ -145,6 +147,7 @@ class CertificateAuthority(Generic[AnyRun]):
         self._watch_rejected = watch_rejected
         self._now = now
         self._retry_at: datetime | None = None
+        self._retry_trigger = Trigger.ISSUER_VALID
         self._scope = trio.CancelScope()
         self._next = _Request()
         self._number = 0
@@ -230,7 +233,7 @@ class CertificateAuthority(Generic[AnyRun]):
         while self._retry_at is not None and not self._next.asked.is_set():
             remaining = (self._retry_at - self._now()).total_seconds()
             if remaining <= 0:
-                self._next.ask(ReloadCause(Trigger.ISSUER_VALID))
+                self._next.ask(ReloadCause(self._retry_trigger))
             else:
                 # In steps, because the wall clock may be set meanwhile.
                 with trio.move_on_after(min(remaining, _LONGEST_SLEEP)):
@@ -266,7 +269,11 @@ class CertificateAuthority(Generic[AnyRun]):
             self._observer.reload_failed(error, request.reload)
             self._retry_at = _valid_from(error)
             if self._retry_at is not None:
+                self._retry_trigger = Trigger.ISSUER_VALID
                 _log.info("reloading again when the certificate becomes valid", at=self._retry_at.isoformat())
+            elif self._number == 0:
+                # Nothing serves, and what failed, such as the Kubernetes API server, may recover without a change.
+                self._retry_at, self._retry_trigger = self._now() + _RETRY_INTERVAL, Trigger.RETRY
             request.answer(error)
         except BaseException:
             request.answer(AuthorityStoppedError())

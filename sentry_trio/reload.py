@@ -14,6 +14,7 @@ class Trigger(enum.Enum):
     JWT_ROTATION = "JWT signing key rotated"
     SIGHUP = "received SIGHUP"
     ISSUER_VALID = "the issuer certificate has become valid"
+    RETRY = "nothing serves yet, trying again"
     CALLER = "requested by the embedding program"
 
 

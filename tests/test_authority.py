@@ -418,6 +418,22 @@ async def test_a_start_that_waits_is_tried_again_on_a_change_or_a_request(autoju
         authority.stop()
 
 
+async def test_a_start_that_waits_survives_an_outage_when_the_certificate_becomes_valid(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    script = Script(failing=not_valid_yet(START + timedelta(seconds=135)))
+    async with trio.open_nursery() as nursery:
+        authority = await nursery.start(script.authority(WallClock()).serve)
+        script.failing = InvalidBundleError("the API server is away")
+        await trio.sleep(140)
+        assert script.made == 2
+        script.failing = None
+        await trio.sleep(30)
+        assert "run 1 is 3" in script.events
+        assert script.reloads[-1] == Reload((ReloadCause(Trigger.RETRY),), 0)
+        authority.stop()
+
+
 async def test_a_start_that_waits_may_be_stopped(autojump_clock: trio.abc.Clock) -> None:
     script = Script(failing=not_valid_yet(START + timedelta(seconds=135)))
     async with trio.open_nursery() as nursery:
