@@ -1,5 +1,6 @@
 """Sinks that the lines of an audit log are appended to, and the end of its chain. All block: call in a thread."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -72,15 +73,16 @@ class Sink:
         if self._path is None:
             return False
         try:
-            found = self._path.lstat()
+            return not os.path.samestat(self._path.lstat(), os.fstat(self._descriptor))
         except OSError:
             return True
-        return not os.path.samestat(found, os.fstat(self._descriptor))
 
     def close(self) -> None:
         """Closes the file, which releases its lock."""
         if self._path is not None:
-            os.close(self._descriptor)
+            # What could not be written was reported when it was synced; some file systems report it again here.
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
 
 
 def open_file(path: Path) -> Sink:

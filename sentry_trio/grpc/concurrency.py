@@ -75,7 +75,7 @@ class ConcurrencyLimiter:
             GRPCError: ResourceExhausted or Unavailable: there is no place, or it would wait too long.
         """
         own = self._reserved.get(call.connection, 0)
-        if self.backlog:
+        if self._waiting or self.backlog >= self._free:
             if own and self.backlog >= self._places:
                 self._observer.call_shed("queue_full", call.peer)
                 raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{_OVERLOADED}: {self.backlog} calls are waiting")
@@ -94,6 +94,8 @@ class ConcurrencyLimiter:
     def cancel(self, call: "Call") -> None:
         """Releases the place that `reserve` took, instead of `acquire`."""
         self.backlog -= 1
+        if not self.backlog:
+            self._crowded = False  # the time until the next call ends is not spent on waiting ones
         left = self._reserved[call.connection] - 1
         if left:
             self._reserved[call.connection] = left

@@ -16,7 +16,7 @@ from .framing import RefusedError, read_request
 from .headers import Header
 from .http2 import BrokenOffError, ServerConnection
 from .interfaces import Service
-from .limits import FRAMES_EARNED_BY_CALL, Limits
+from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL, Limits
 from .memory_budget import WHOLE_CONNECTION, MemoryBudget
 from .observer import Observer
 from .outgoing import Outgoing
@@ -69,15 +69,17 @@ class HTTPRequest:
         bytes_left: that may arrive before the answer is sent.
 
     Attributes:
+        cost: bytes of the memory budget.
         scope: of the task that answers; None until it is started.
     """
 
-    __slots__ = ("body", "bytes_left", "headers", "scope", "started_at")
+    __slots__ = ("body", "bytes_left", "cost", "headers", "scope", "started_at")
 
     def __init__(self, headers: tuple[Header, ...], body: bytes, bytes_left: int) -> None:
         self.headers = headers
         self.body = body
         self.bytes_left = bytes_left
+        self.cost = CALL_BYTES
         self.started_at = trio.current_time()
         self.scope: trio.CancelScope | None = None
 
@@ -186,6 +188,7 @@ class Connection:
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         """Creates a call, or answers a request that is none."""
         if stream_id > self._last_stream:
+            self.work_asked(1 + self.h2.head_price)
             self.h2.reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
         try:
@@ -327,9 +330,11 @@ class Connection:
             self.h2.send_headers(stream_id, headers, end_stream=True)
             self.h2.reset(stream_id, ErrorCode.NO_ERROR)
             return
-        self._http_requests[stream_id] = HTTPRequest(headers, body, self._limits.refused_bytes)
+        request = self._http_requests[stream_id] = HTTPRequest(headers, body, self._limits.refused_bytes)
+        self._memory.total += request.cost
         if ended:
             self._answer_http(stream_id)
+        self._memory.reclaim()
 
     def _drop_data(self, stream_id: int, size: int, *, ended: bool) -> None:
         request = self._http_requests.get(stream_id)
@@ -358,7 +363,7 @@ class Connection:
             self._finish_http(stream_id)
 
     def _finish_http(self, stream_id: int) -> None:
-        del self._http_requests[stream_id]
+        self._release(self._http_requests.pop(stream_id))
         self.out.forget(stream_id)
         self._stream_finished()
 
@@ -386,19 +391,23 @@ class Connection:
         if stream_id == WHOLE_CONNECTION:
             for call in self._calls.values():
                 self._release(call)
+            for request in self._http_requests.values():
+                self._release(request)
             self.cut()
             return
+        # Their tasks are yet to run, or to end; the budget counts what there is now.
         if stream_id in self._calls:
-            # Its task is yet to run, or to end; the budget counts what there is now.
             self._release(self._calls[stream_id])
+        elif stream_id in self._http_requests:
+            self._release(self._http_requests[stream_id])
         if stream_id in self._incomplete:
             self._end_incomplete(stream_id, *_OUT_OF_MEMORY)
         else:
             self._end_stalled(stream_id)
 
-    def _release(self, call: Call) -> None:
-        self._memory.total -= call.cost
-        call.cost = 0
+    def _release(self, held: Call | HTTPRequest) -> None:
+        self._memory.total -= held.cost
+        held.cost = 0
 
     # --- timers
 

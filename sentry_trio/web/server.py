@@ -410,6 +410,7 @@ class _TLSStream:
 
     async def send_all(self, data: bytes) -> None:
         self._transport.write(data)
+        await trio.lowlevel.checkpoint()  # the peer may have sent many requests at once
         await self._transport.send()
 
     async def send_eof(self) -> None:
@@ -443,6 +444,7 @@ class _Http11:
     async def _exchange(self) -> bool:
         """Answers one request; returns True if the connection can be used for another."""
         event = None
+        self._method = b""  # an error in the head has an answer with a body, whatever was requested before
         with trio.move_on_after(IDLE_TIMEOUT):
             event = await self._next_event()
         if not isinstance(event, h11.Request):

@@ -278,3 +278,20 @@ async def test_a_connection_with_many_calls_excludes_none_with_one(autojump_cloc
     assert begun[0] - now < 2
     assert len(many.begun) == 101
     assert limiter.backlog == 0
+
+
+async def test_a_time_without_calls_is_not_taken_for_a_slow_queue(autojump_clock: MockClock) -> None:
+    """A call ends while another has only reserved its place, and leaves; the next one ends much later."""
+    limiter = _limiter(running=100, waiting=100)
+    limiter.reserve(SOMEBODY)
+    await limiter.acquire(SOMEBODY)
+    limiter.reserve(SOMEBODY)
+    limiter.release(SOMEBODY)
+    limiter.cancel(SOMEBODY)
+    await trio.sleep(600)
+    limiter.reserve(SOMEBODY)
+    await limiter.acquire(SOMEBODY)
+    limiter.release(SOMEBODY)
+    for _ in range(50):
+        limiter.reserve(SOMEBODY)
+    assert limiter.backlog == 50
