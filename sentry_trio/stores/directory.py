@@ -8,7 +8,7 @@ import trio
 
 from sentry_trio.errors import IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable, read_settled
-from sentry_trio.stores.file_transaction import PATIENCE, FileTransaction
+from sentry_trio.stores.file_transaction import PATIENCE, FileTransaction, write_error
 from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, Parts, PublicParts
 
 
@@ -100,11 +100,8 @@ class DirectoryStore:
         """Raises StoreError if another part has the same file, which this one would overwrite."""
         sharing = [other.value for other, path in self.paths.items() if path == self.paths[part]]
         if len(sharing) > 1:
-            prefix = "failed to store CA bundle: " if part in BUNDLE else ""
             *others, last = sharing
-            raise StoreError(
-                f"{prefix}failed to write file {self.paths[part]}: {', '.join(others)} and {last} need a file each"
-            )
+            raise write_error([part], self.paths[part], f"{', '.join(others)} and {last} need a file each")
 
     def locate(self, *parts: Part) -> str:
         """See `PartStore.locate`."""

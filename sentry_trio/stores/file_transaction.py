@@ -59,6 +59,12 @@ class _Snapshot:
     has_litter: bool  # leftovers of a transaction that was not committed
 
 
+def write_error(parts: Collection[Part], path: Path, reason: str) -> StoreError:
+    """Returns the error of a file that cannot be written while parts are replaced; its beginning is Dapr Sentry's."""
+    prefix = "failed to store CA bundle: " if set(parts) & set(BUNDLE) else ""
+    return StoreError(f"{prefix}failed to write file {path}: {reason}")
+
+
 class FileTransaction:
     """A file per part. All methods block; they are safe against other processes and threads that use this class.
 
@@ -238,8 +244,7 @@ class FileTransaction:
         except OSError as error:
             path = Path(error.filename) if isinstance(error.filename, str) else key
             reason = reason_of(error)
-        prefix = "failed to store CA bundle: " if changes.keys() & set(BUNDLE) else ""
-        raise StoreError(f"{prefix}failed to write file {path}: {reason}")
+        raise write_error(changes, path, reason)
 
     @contextlib.contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
