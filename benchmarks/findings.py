@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 import msgspec
 
 Kind = Literal["kept", "new"]
-"""Whether callers keep their connection or make a new one, TLS and all, for each call."""
+"""Use of connections: callers keep theirs, or make a new one, with TLS, for each call."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 

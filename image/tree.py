@@ -9,7 +9,7 @@ from typing import Final
 from image import bytecode, interpreter, libraries, packages, system
 
 PACKAGES: Final = "usr/lib/sentry-trio"
-"""Where packages are; entry.py says so, too."""
+"""Directory of the packages; entry.py has the same."""
 
 
 def assemble(installed: Path, tree: Path) -> None:

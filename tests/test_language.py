@@ -51,6 +51,12 @@ def first_lines(path: Path, tree: ast.Module, *, functions: bool) -> Iterator[Fi
             text = ast.get_docstring(node) or ""
             if FIRST_LINE.match(text):
                 yield name_of(path), getattr(node, "lineno", 1), text.splitlines()[0]
+        if functions and isinstance(node, ast.Module | ast.ClassDef):
+            # Strings below constants and attributes.
+            for each in node.body[1:]:
+                match each:
+                    case ast.Expr(ast.Constant(str(text))) if FIRST_LINE.match(text):
+                        yield name_of(path), each.lineno, text.splitlines()[0]
 
 
 def blocked(path: Path, line: int, text: str) -> Iterator[Finding]:
@@ -100,6 +106,7 @@ def test_documentation_and_chart_use_plain_language() -> None:
 @pytest.mark.parametrize(
     "source",
     [
+        'X = 1\n"""How often."""\n',
         '"""What the program does."""\n',
         'def f() -> None:\n    """Whether it runs."""\n',
         'class C:\n    """The file that is read."""\n',

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _hashlib import HASH
 
 BEGINNING: Final = b'{"audit":1,'
-"""How every line begins, and no log line does; 1 is the version of the format."""
+"""Beginning of every line, and of no log line; 1 is the version of the format."""
 
 MAX_LINE: Final = 16 * 1024
 """Bytes of a line, including its newline. The bounds on its texts keep it well below."""
@@ -53,7 +53,7 @@ class Link:
 
 
 START: Final = Link(0, "0" * 64)
-"""What the first line of a chain follows."""
+"""Stands for the line before the first line of a chain."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sentry_trio.kube.tokens import (
 )
 
 LEEWAY: Final = timedelta(minutes=1)
-"""How far this clock and the API server's may be apart; it allows as much itself."""
+"""Tolerated difference between this clock and the API server's, which tolerates as much itself."""
 
 
 class LocalVerifier:

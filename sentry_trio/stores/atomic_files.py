@@ -20,7 +20,7 @@ LIMIT: Final = 1024 * 1024
 """The most bytes of a file that are read: 1 MiB, about a thousand certificates."""
 
 PASSES: Final = 10
-"""How often files are read at most until two readings agree: within about 0.9 s."""
+"""Most readings of files until two agree: within about 0.9 s."""
 
 _PAUSE: Final = 0.02  # s, grows with every pass
 _LOCK_STEP: Final = 0.05  # s between two attempts at a lock that another process holds
