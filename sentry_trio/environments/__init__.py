@@ -207,6 +207,7 @@ class Environment(ABC):
             KeyType(options.ca_key_type),
             now=self._now(),
             allowed_clock_skew=configuration.allowed_clock_skew,
+            lifetime=options.ca_ttl,
         )
         _ca_log.info("Generating self-signed CA certs and persisting to store")
         stored, generated = await fill(store, own)

@@ -81,7 +81,6 @@ class Flag:
         metavar: word for the value in the help text, if not that of its kind.
         implied: text of the value if the flag is given without one; None if it needs one.
         is_own: Dapr Sentry has no such flag.
-        is_inert: the flag is accepted for compatibility and has no effect.
         is_positional: an argument without a name.
         name: derived from the field's name; without dashes in front.
     """
@@ -96,7 +95,6 @@ class Flag:
     metavar: str = ""
     implied: str | None = None
     is_own: bool = False
-    is_inert: bool = False
     is_positional: bool = False
     name: str = ""
 

@@ -2,6 +2,7 @@
 
 import enum
 import posixpath
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -37,6 +38,8 @@ __all__ = [
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
+RENEWAL_SCOPES: Final = ("own", "any")
+MOST_ANCHORS_KEPT: Final = 8
 JWT_ALGORITHMS: Final = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
@@ -47,6 +50,7 @@ MOST_RETIRED_KEYS: Final = 20
 """Most keys that may have to be published until their last tokens have expired."""
 _KUBERNETES: Final = "kubernetes mode"
 _LOOPBACK: Final = "127.0.0.1"
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 _MOST_SHOWN: Final = 5
 
 
@@ -108,6 +112,22 @@ def _share(name: str, number: float) -> float:
     return number
 
 
+def _anchors_kept(name: str, number: int) -> int:
+    if not 0 <= number <= MOST_ANCHORS_KEPT:
+        raise InvalidOptionsError(f"--{name} must be from 0 to {MOST_ANCHORS_KEPT}, got {number}")
+    return number
+
+
+def _fingerprint(name: str, text: str) -> str:
+    """Returns the fingerprint of a trust bundle, as health, metrics and log show it; empty if none is given."""
+    fingerprint = text.lower()
+    if text and not _FINGERPRINT.fullmatch(fingerprint):
+        raise InvalidOptionsError(
+            f"invalid --{name} {quote(text)}: expected the 64 hexadecimal digits of a trust bundle's fingerprint"
+        )
+    return fingerprint
+
+
 def _path_or_none(_flag: str, text: str) -> Path | None:
     return Path(text) if text else None
 
@@ -126,8 +146,7 @@ _oidc = partial(_oidc_switch, needs="oidc-enabled")
 _server = partial(declare, group="Health, metrics, logs")
 _metrics = partial(_server, needs="enable-metrics")
 _audit = partial(_server, is_own=True)
-# Newer versions of Dapr's chart set these.
-_later = partial(declare, group="Accepted for compatibility, without effect yet", is_inert=True)
+_renewal = partial(declare, group="CA renewal", is_own=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +189,35 @@ class Options:
     issuer_key_filename: str = _bundle(_STRING, "issuer.key", "File of the issuer key; relative to the directory")
     ca_key_type: str = _bundle(
         _STRING, "p256", "Keys of a generated certificate authority", choices=CA_KEY_TYPES, is_own=True
+    )
+
+    ca_ttl: timedelta = _renewal(
+        _DURATION, timedelta(hours=8760), "Lifetime of a generated certificate authority", check=checks.positive
+    )
+    ca_renewal_enabled: bool = _renewal(_BOOL, _ON, "Renew the certificate authority before it expires")
+    ca_renewal_threshold: float = _renewal(
+        Kind.FLOAT, 0.5, "Share of the issuer's lifetime after which renewal begins", check=_share
+    )
+    trust_anchor_propagation_grace: timedelta = _renewal(
+        _DURATION,
+        timedelta(hours=24),
+        "Time for which a new trust anchor is published before its issuer signs",
+        check=checks.not_negative,
+    )
+    ca_renewal_scope: str = _renewal(
+        _STRING,
+        "own",
+        "Certificate authorities that are renewed: those generated here, or also those that others made",
+        choices=RENEWAL_SCOPES,
+    )
+    ca_anchors_kept: int = _renewal(
+        _INT, 2, f"Former trust anchors that stay published, 0 to {MOST_ANCHORS_KEPT}", check=_anchors_kept
+    )
+    allow_trust_cut: str = _renewal(
+        _STRING,
+        "",
+        "Fingerprint of a trust bundle that is used although certificates or sidecars do not verify with it",
+        check=_fingerprint,
     )
 
     port: int = _grpc(_INT, 50001, "Port of the gRPC server", check=checks.port)
@@ -264,20 +312,6 @@ class Options:
         check=lambda _flag, text: text or None,
     )
     audit_required: bool = _audit(_BOOL, _OFF, "Issue nothing that cannot be recorded in the audit log")
-
-    ca_ttl: timedelta = _later(
-        _DURATION, timedelta(hours=8760), "Lifetime of a generated certificate authority", check=checks.positive
-    )
-    ca_renewal_enabled: bool = _later(_BOOL, _ON, "Renew the certificate authority before it expires")
-    ca_renewal_threshold: float = _later(
-        Kind.FLOAT, 0.5, "Share of the issuer's lifetime after which renewal begins", check=_share
-    )
-    trust_anchor_propagation_grace: timedelta = _later(
-        _DURATION,
-        timedelta(hours=24),
-        "Time for which a new trust anchor is published before it is used",
-        check=checks.not_negative,
-    )
 
     config_given: bool
     namespace: str
@@ -450,8 +484,6 @@ def _warnings(line: CommandLine, mode: Mode) -> tuple[str, ...]:
             found.append(
                 f"no effect {f'in {mode.value} mode' if need == _KUBERNETES else f'without --{need}'}: {names}"
             )
-    if names := _named(flag for flag in given if flag.is_inert):
-        found.append(f"no effect yet, accepted for compatibility: {names}")
     if line.positional:
         shown = ", ".join(map(quote, line.positional[:_MOST_SHOWN]))
         found.append(f"arguments without effect: {shown} (the value of a switch follows '=': --jwt-enabled=false)")

@@ -159,12 +159,11 @@ def test_a_trust_domain_may_be_written_as_a_spiffe_id(start: Start, tmp_path: Pa
 
 
 def test_arguments_without_effect_are_a_warning(start: Start) -> None:
-    process = start("--ca-renewal-threshold=0.9", "--ca-ttl=1h", "--jwt-key-rotation=720h", "--log-as-json", "true")
+    process = start("--jwt-key-rotation=720h", "--log-as-json", "true")
     process.log_until("Running gRPC server on port ")
     warnings = [record["msg"] for record in process.records if record["level"] == "warning"]
     assert [str(text).partition(":")[0] for text in warnings] == [
         "no effect without --jwt-enabled",
-        "no effect yet, accepted for compatibility",
         "arguments without effect",
     ]
 

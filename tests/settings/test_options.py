@@ -71,6 +71,9 @@ TABLE: list[tuple[str, Kind, object, str, object, object]] = [
     ("ca-renewal-enabled", Kind.BOOL, True, "false", True, False),
     ("ca-renewal-threshold", Kind.FLOAT, 0.5, ".7", 0.5, 0.7),
     ("trust-anchor-propagation-grace", Kind.DURATION, timedelta(days=1), "0", timedelta(days=1), timedelta()),
+    ("ca-renewal-scope", Kind.STRING, "own", "any", "own", "any"),
+    ("ca-anchors-kept", Kind.INT, 2, "0", 2, 0),
+    ("allow-trust-cut", Kind.STRING, "", "0A" * 32, "", "0a" * 32),
 ]
 # What an example needs beside it to be valid.
 COMPANIONS = {
@@ -181,6 +184,13 @@ LEVELS = ": expected one of debug, info, warn, error, fatal"
         ),
         (["--ca-ttl=0"], "--ca-ttl must be positive, got 0s"),
         (["--ca-renewal-threshold=1"], "--ca-renewal-threshold must be between 0 and 1, got 1"),
+        (["--ca-renewal-scope=all"], 'invalid --ca-renewal-scope "all": expected one of own, any'),
+        (["--ca-anchors-kept=9"], "--ca-anchors-kept must be from 0 to 8, got 9"),
+        (["--ca-anchors-kept=-1"], "--ca-anchors-kept must be from 0 to 8, got -1"),
+        (
+            ["--allow-trust-cut=0a"],
+            'invalid --allow-trust-cut "0a": expected the 64 hexadecimal digits of a trust bundle\'s fingerprint',
+        ),
         (["--trust-anchor-propagation-grace=-1s"], "--trust-anchor-propagation-grace must not be negative, got -1s"),
         (
             ["--jwt-enabled", "--jwt-signing-algorithm=HS256"],
@@ -290,13 +300,6 @@ def test_flags_of_features_that_are_off_are_accepted_with_a_warning() -> None:
 def test_flags_of_features_that_are_on_have_no_warning() -> None:
     jwt = ("--jwt-enabled", "--jwt-key-id=k", "--jwt-ttl=1h", "--oidc-enabled", "--oidc-server-tls-enabled=false")
     assert parse(*jwt, "--metrics-port=1", "--mode=kubernetes", "--token-verification=local").warnings == ()
-
-
-def test_flags_of_later_releases_of_dapr_are_accepted_with_one_warning() -> None:
-    given_flags = ("--ca-ttl=1h", "--ca-renewal-enabled=false", "--ca-renewal-threshold=0.9")
-    names = "--ca-ttl, --ca-renewal-enabled, --ca-renewal-threshold, --trust-anchor-propagation-grace"
-    options = parse(*given_flags, "--trust-anchor-propagation-grace=0")
-    assert options.warnings == (f"no effect yet, accepted for compatibility: {names}",)
 
 
 def test_later_arguments_that_are_no_flags_have_a_warning() -> None:
