@@ -19,7 +19,7 @@ from sentry_trio.settings.options import Options
 from sentry_trio.stores.atomic_files import reason_of
 from sentry_trio.stores.configuration import read_configuration
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.stores.parts import BUNDLE, Changes, Parts
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, Parts
 from sentry_trio.stores.permissions import KeyPermissions
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
@@ -79,7 +79,7 @@ class Standalone(Environment):
     async def _open_sources(self) -> Sources:
         _check_directories(self._options)
         # Before anything is read: what changes while it is read is then seen by the watcher.
-        parts = Part if self._options.jwt_enabled else BUNDLE
+        parts = (*BUNDLE, *JWT_KEYS) if self._options.jwt_enabled else BUNDLE
         paths = [self._store.paths[part] for part in parts]
         tracker = await ContentTracker.start([*paths, Path(self._options.config)])
         return Sources(_TrackedStore(self._store, tracker), partial(self._watch_files, tracker))

@@ -9,7 +9,7 @@ import trio
 from sentry_trio.errors import IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable, read_settled
 from sentry_trio.stores.file_transaction import PATIENCE, FileTransaction, write_error
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, Parts, PublicParts
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts, PublicParts
 
 
 class DirectoryStore:
@@ -23,9 +23,10 @@ class DirectoryStore:
     1 MiB. Symbolic links are read through, but never written through or replaced: their owner would put the old
     content back. Directories are not created.
 
-    The trust bundle is one set of files and the JWT keys are another, each with a journal and a lock of its own: they
-    may lie in different directories, and one never keeps the other from being read. Beside the files there are, only
-    during a replacement or after a crash, `.<name>.sentry-trio-new` and `.<key's name>.sentry-trio-commit`.
+    The trust bundle, with what its renewal keeps beside it, is one set of files and the JWT keys are another, each with
+    a journal and a lock of its own: they may lie in different directories, and one never keeps the other from being
+    read. Beside the files there are, only during a replacement or after a crash, `.<name>.sentry-trio-new` and
+    `.<key's name>.sentry-trio-commit`.
 
     Cancellation: all operations run in a thread and are finished once begun; they return normally even if cancelled.
 
@@ -43,8 +44,10 @@ class DirectoryStore:
     ) -> None:
         self.paths = paths
         self._sets = [
-            FileTransaction({part: paths[part] for part in parts}, key, operations=operations, patience=patience)
-            for parts, key in ((BUNDLE, Part.KEY), (JWT_KEYS, Part.JWT_KEY))
+            FileTransaction(
+                {part: paths[part] for part in parts if part in paths}, key, operations=operations, patience=patience
+            )
+            for parts, key in (((*BUNDLE, *RENEWAL), Part.KEY), (JWT_KEYS, Part.JWT_KEY))
             if key in paths
         ]
 

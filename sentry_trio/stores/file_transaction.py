@@ -34,7 +34,7 @@ from sentry_trio.stores.journal import (
     digest,
     encode,
 )
-from sentry_trio.stores.parts import BUNDLE, Changes
+from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes
 
 PATIENCE: Final = 5.0
 """Seconds that a writer waits for another process that is writing the same files."""
@@ -44,6 +44,7 @@ _READ_PREFIXES: Final = {
     Part.ANCHORS: "failed to read root certificate",
     Part.CHAIN: "failed to read issuer certificate",
     Part.KEY: "failed to read issuer key",
+    **{part: f"failed to read {part.value}" for part in RENEWAL},
     Part.JWKS: "error reading JWKS",
     Part.JWT_KEY: "error reading JWT signing key",
 }

@@ -16,6 +16,21 @@ Changes: TypeAlias = Mapping[Part, bytes | None]
 BUNDLE: Final = (Part.ANCHORS, Part.CHAIN, Part.KEY)
 """The trust bundle: all of these parts or none."""
 
+RENEWAL: Final[Mapping[Part, str]] = {
+    Part.NEXT_CHAIN: "issuer.next.crt",
+    Part.NEXT_KEY: "issuer.next.key",
+    Part.PREVIOUS_ANCHORS: "previous-ca.crt",
+    Part.PREVIOUS_CHAIN: "previous-issuer.crt",
+    Part.PREVIOUS_KEY: "previous-issuer.key",
+    Part.REJECTED_CHAIN: "rejected-issuer.next.crt",
+    Part.REJECTED_KEY: "rejected-issuer.next.key",
+    Part.RECORD: "sentry-trio-rotation.json",
+}
+"""Parts that a renewal of the trust bundle keeps beside it, and their names in a Secret.
+
+Files have the same names in the issuer key's directory; the record's begins with a dot, too.
+"""
+
 JWT_KEYS: Final = (Part.JWKS, Part.JWT_KEY)
 """The signing key of JWTs and its key set."""
 

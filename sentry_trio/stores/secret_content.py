@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from sentry_trio.errors import IncompleteBundleError, InvalidOptionsError, Part, StoreError
 from sentry_trio.stores.atomic_files import LIMIT
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, PublicParts
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, PublicParts
 
 Names: TypeAlias = Mapping[Part, str]
 """Keys of the Secret by part."""
@@ -71,12 +71,17 @@ def names_of_paths(paths: Mapping[Part, Path], *, with_jwt: bool) -> dict[Part, 
     Raises:
         InvalidOptionsError: two parts would have one key.
     """
-    names = {part: path.name for part, path in paths.items()}
+    names = {part: RENEWAL.get(part, path.name) for part, path in paths.items()}
     bundle = [names[part] for part in BUNDLE]
     if len(set(bundle)) < len(bundle):
         raise InvalidOptionsError(
             "in kubernetes mode the base names of issuer CA, certificate and key file are the Secret's keys and "
             f"must differ, got {', '.join(bundle)}"
+        )
+    if taken := set(bundle) & set(RENEWAL.values()):
+        raise InvalidOptionsError(
+            "in kubernetes mode the base names of issuer CA, certificate and key file are the Secret's keys, and "
+            f"renewal needs {', '.join(sorted(taken))} for itself: choose another name"
         )
     if with_jwt and len(set(names.values())) < len(names):
         raise InvalidOptionsError(
@@ -130,7 +135,8 @@ def check_nothing_foreign(secret: Mapping[str, Any], names: Names, *, place: str
     Raises:
         StoreError: it does: they may be a trust bundle under other names, which a new one must not replace.
     """
-    others = {name: value for name, value in data_of(secret).items() if name not in names.values()}
+    own = {names[part] for part in (*BUNDLE, *JWT_KEYS) if part in names}
+    others = {name: value for name, value in data_of(secret).items() if name not in own}
     foreign = sorted(name for name, value in others.items() if name in _CERT_MANAGER or _is_pem(value))
     if foreign:
         raise StoreError(

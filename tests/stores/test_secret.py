@@ -97,6 +97,12 @@ def test_keys_must_differ() -> None:
         names_of_paths(paths | {Part.ANCHORS: Path("/a/tls.pem"), Part.KEY: Path("/b/tls.pem")}, with_jwt=False)
 
 
+def test_keys_of_a_renewal_are_not_for_the_trust_bundle() -> None:
+    paths = {part: Path(name) for part, name in NAMES.items()} | {Part.CHAIN: Path("issuer.next.crt")}
+    with pytest.raises(InvalidOptionsError, match=r"renewal needs issuer\.next\.crt for itself"):
+        names_of_paths(paths, with_jwt=False)
+
+
 @pytest.mark.parametrize(("key", "jwks"), [("a", "a"), ("issuer.key", "jwks.json"), ("jwt.key", "ca.crt")])
 def test_keys_of_jwts_must_differ_if_there_are_jwts(key: str, jwks: str) -> None:
     paths = {part: Path(name) for part, name in NAMES.items()} | {Part.JWT_KEY: Path(key), Part.JWKS: Path(jwks)}
