@@ -146,6 +146,17 @@ ALL: Final[dict[str, dict[str, Any]]] = {
     "cert-manager": {"tls": ISSUED},
     "unprotected": {"trustBundle": {"protect": False}},
     "flags": {"caKeyType": "p384", "drainTimeout": "20s", "tokenVerification": "local", "extraArgs": ["--max-calls=9"]},
+    "ca renewal": {
+        "caRenewal": {
+            "enabled": False,
+            "ttl": "720h",
+            "threshold": 0.7,
+            "propagationGrace": "1h",
+            "scope": "any",
+            "anchorsKept": 0,
+            "allowTrustCut": "0a" * 32,
+        }
+    },
     "image extension": {"imageExtension": True},
     "audit, stdout": {"auditLog": {"path": "stdout"}},
     "audit, file": AUDITED,

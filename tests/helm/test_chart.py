@@ -1,6 +1,7 @@
 """Rendered chart: valid objects, Dapr's names and arguments, and none of the faults of Dapr's chart."""
 
 import ast
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -85,6 +86,10 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
             "daprControlPlaneOs: the image is for Linux nodes, not for windows",
         ),
         ({"jwt": {"enabled": True}, "oidc": {"enabled": True}}, "oidc.tls: certFile and keyFile are needed"),
+        ({"caRenewal": {"threshold": 1}}, "/caRenewal/threshold"),
+        ({"caRenewal": {"scope": "all"}}, "/caRenewal/scope"),
+        ({"caRenewal": {"anchorsKept": 9}}, "/caRenewal/anchorsKept"),
+        ({"caRenewal": {"allowTrustCut": "0a"}}, "/caRenewal/allowTrustCut"),
         ({"auditLog": {"path": "audit.log"}}, "/auditLog/path"),
         ({"auditLog": {"required": True}}, "auditLog.required: set auditLog.path to the place of the log"),
         (
@@ -139,6 +144,16 @@ def test_oidc_without_tls(helm: Helm) -> None:
     assert "--oidc-server-tls-enabled=false" in rendered.arguments
     assert not [each for each in rendered.arguments if "-file=" in each]
     assert "--oidc-server-listen-port=9443" in rendered.arguments
+
+
+def test_ca_renewal(helm: Helm) -> None:
+    default = parse_options(helm.rendered().arguments, {"NAMESPACE": NAMESPACE})
+    assert default.ca_renewal_enabled
+    options = parse_options(helm.rendered(values.ALL["ca renewal"]).arguments, {"NAMESPACE": NAMESPACE})
+    assert not options.ca_renewal_enabled
+    assert (options.ca_ttl, options.trust_anchor_propagation_grace) == (timedelta(days=30), timedelta(hours=1))
+    assert (options.ca_renewal_threshold, options.ca_renewal_scope, options.ca_anchors_kept) == (0.7, "any", 0)
+    assert options.allow_trust_cut == "0a" * 32
 
 
 def test_the_audit_log(helm: Helm) -> None:
@@ -288,7 +303,7 @@ def test_the_trust_domain_may_be_a_spiffe_id(helm: Helm) -> None:
         (values.DAPR, set()),
         ({"nameOverride": "a", "dapr_sentry": {"fullnameOverride": "b"}}, {"nameOverride", "fullnameOverride"}),
         ({"dapr_sentry": {"tls": {"generateBundleSecret": False}}}, {"dapr_sentry.tls.generateBundleSecret"}),
-        ({"dapr_sentry": {"caRenewal": {"enabled": True}}}, {"dapr_sentry.caRenewal"}),
+        ({"dapr_sentry": {"caRotation": {"enabled": True}}}, {"dapr_sentry.caRotation"}),
         ({"dapr_sentry": {"oidc": {"server": {"address": "::"}}}}, {"dapr_sentry.oidc.server.address"}),
         ({"dapr_sentry": {"livenessProbe": {"grpc": {}}}}, {"dapr_sentry.livenessProbe.grpc"}),
         ({"tls": {"trustDomain": "a"}}, {"tls.trustDomain"}),

@@ -121,6 +121,17 @@ prometheus.io/path: /
 {{- with .Values.caKeyType }}
 - {{ printf "--ca-key-type=%s" . | quote }}
 {{- end }}
+{{- if not .Values.caRenewal.enabled }}
+- --ca-renewal-enabled=false
+{{- end }}
+{{- range $flag, $value := dict "ca-ttl" .Values.caRenewal.ttl "ca-renewal-threshold" .Values.caRenewal.threshold "trust-anchor-propagation-grace" .Values.caRenewal.propagationGrace "ca-renewal-scope" .Values.caRenewal.scope "allow-trust-cut" .Values.caRenewal.allowTrustCut }}
+{{- if $value }}
+- {{ printf "--%s=%v" $flag $value | quote }}
+{{- end }}
+{{- end }}
+{{- if ne (int .Values.caRenewal.anchorsKept) 2 }}
+- --ca-anchors-kept={{ int .Values.caRenewal.anchorsKept }}
+{{- end }}
 {{- with .Values.drainTimeout }}
 - {{ printf "--drain-timeout=%s" . | quote }}
 {{- end }}
