@@ -47,11 +47,28 @@ class Reason(enum.StrEnum):
     JWT_KEYS_REPLACED = "JwtKeysReplaced"
     RELOAD_FAILED = "ReloadFailed"
     EXPIRY_NEAR = "CertificateExpiryNear"
+    RENEWAL_BEGUN = "RenewalBegun"
+    ISSUER_SWITCHED = "IssuerSwitched"
+    OLD_KEY_ERASED = "OldKeyErased"
+    BRIDGE_ENDED = "BridgeEnded"
+    RENEWAL_HELD = "RenewalHeld"
+    TRUST_CUT_REFUSED = "TrustCutRefused"
+    TRUST_CUT = "TrustCut"
+    SIDECARS_NEED_RESTART = "SidecarsNeedRestart"
+    INJECTOR_STALE = "InjectorStale"
 
     @property
     def type(self) -> str:
         """`Normal` or `Warning`."""
-        return "Warning" if self in {Reason.RELOAD_FAILED, Reason.EXPIRY_NEAR} else "Normal"
+        return "Warning" if self in _WARNINGS else "Normal"
+
+
+_WARNINGS: Final = frozenset(
+    {
+        *(Reason.RELOAD_FAILED, Reason.EXPIRY_NEAR, Reason.RENEWAL_HELD, Reason.TRUST_CUT_REFUSED, Reason.TRUST_CUT),
+        *(Reason.SIDECARS_NEED_RESTART, Reason.INJECTOR_STALE),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from sentry_trio.telemetry.call_metrics import CallMetrics, Shed, SignFailure, S
 from sentry_trio.telemetry.event_loop import EventLoopMonitor
 from sentry_trio.telemetry.logs import dropped_lines
 from sentry_trio.telemetry.registry import Registry
+from sentry_trio.telemetry.renewal_metrics import RenewalMetrics
 
 __all__ = [
     "CertificateExpiry",
@@ -60,7 +61,7 @@ class OidcPath(enum.StrEnum):
     OTHER = "other"
 
 
-class Metrics(AuthorityMetrics, CallMetrics):
+class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
     """The metrics of one process, in a registry of their own.
 
     Counters are kept across restarts of the certificate authority. Safe to use from any thread.
@@ -82,6 +83,7 @@ class Metrics(AuthorityMetrics, CallMetrics):
         ).set(1)
         CallMetrics.__init__(self, registry, elapsed)
         AuthorityMetrics.__init__(self, registry, now)
+        RenewalMetrics.__init__(self, registry)
         self._oidc_answers = registry.counter(
             "sentry_oidc_requests_total",
             "Requests that the OIDC server answered, by what was asked and HTTP status.",

@@ -79,6 +79,15 @@ async def test_an_event_as_operators_see_it(autojump_clock: MockClock) -> None:
         (Reason.REPLACED, "Normal"),
         (Reason.RELOAD_FAILED, "Warning"),
         (Reason.EXPIRY_NEAR, "Warning"),
+        (Reason.RENEWAL_BEGUN, "Normal"),
+        (Reason.ISSUER_SWITCHED, "Normal"),
+        (Reason.OLD_KEY_ERASED, "Normal"),
+        (Reason.BRIDGE_ENDED, "Normal"),
+        (Reason.RENEWAL_HELD, "Warning"),
+        (Reason.TRUST_CUT_REFUSED, "Warning"),
+        (Reason.TRUST_CUT, "Warning"),
+        (Reason.SIDECARS_NEED_RESTART, "Warning"),
+        (Reason.INJECTOR_STALE, "Warning"),
     ],
 )
 def test_what_needs_an_operators_eye_is_a_warning(reason: Reason, kind: str) -> None:

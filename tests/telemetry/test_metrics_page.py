@@ -3,7 +3,7 @@
 import ast
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -22,11 +22,22 @@ from sentry_trio.telemetry.metrics import (
     SignFailure,
     Stage,
 )
+from sentry_trio.telemetry.renewal_metrics import REFUSALS, STEPS, HoldReason, RenewalStatus, SidecarAnchors
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 # Values that come from outside, or from a standard.
 OPEN = {"version", "digest", "subject", "fingerprint", "code", "generation"}
+CLOSED = {"sentry_ca_preflight_refusals_total"}  # has values of its own for one of these labels
 OPEN |= {"implementation", "major", "minor", "patchlevel"}
+
+RENEWAL = RenewalStatus(
+    phase="steady",
+    generation=1,
+    next_step_at=datetime(2026, 1, 1, tzinfo=UTC),
+    bridge_end=datetime(2026, 1, 1, tzinfo=UTC),
+    sidecars={},
+    injector_stale=False,
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +101,22 @@ def spoken() -> Metrics:
 
 
 def existing() -> dict[str, Series]:
+    """Everything that can be there; a renewal has one next step at a time."""
+    metrics = spoken()
+    found: dict[str, Series] = {}
+    for step in STEPS:
+        metrics.ca_renewal(replace(RENEWAL, next_step=step))
+        for name, series in _collected(metrics).items():
+            known = found.setdefault(name, series)
+            for label, values in series.labels.items():
+                if values is not None:
+                    known.labels[label] = values | (known.labels[label] or frozenset())
+    return found
+
+
+def _collected(metrics: Metrics) -> dict[str, Series]:
     found = {}
-    for family in spoken()._registry.collect():
+    for family in metrics._registry.collect():
         labels: dict[str, Any] = {}
         for sample in family.samples:
             for label, value in sample.labels.items():
@@ -99,7 +124,11 @@ def existing() -> dict[str, Series]:
                     labels.setdefault(label, set()).add(value)
         name = f"{family.name}_total" if family.type == "counter" else family.name
         found[name] = Series(
-            family.type, {label: None if label in OPEN else frozenset(values) for label, values in labels.items()}
+            family.type,
+            {
+                label: None if label in OPEN and name not in CLOSED else frozenset(values)
+                for label, values in labels.items()
+            },
         )
     return found
 
@@ -124,6 +153,8 @@ def test_type_labels_and_values_are_as_told(name: str) -> None:
         ("sentry_restart_failures_total", "cause", RestartFailure),
         ("sentry_oidc_requests_total", "path", OidcPath),
         ("sentry_certificate_expiry_seconds", "role", CertificateRole),
+        ("sentry_ca_held", "reason", HoldReason),
+        ("sentry_ca_sidecars", "anchors", SidecarAnchors),
     ],
 )
 def test_values_are_those_of_the_code(name: str, label: str, values: type[enum.StrEnum]) -> None:
@@ -133,6 +164,10 @@ def test_values_are_those_of_the_code(name: str, label: str, values: type[enum.S
 
 def test_stages_are_those_of_the_code() -> None:
     assert TOLD["sentry_sign_stage_duration_seconds"].labels["stage"] == frozenset(get_args(Stage))
+
+
+def test_findings_of_the_preflight_are_those_of_the_code() -> None:
+    assert TOLD["sentry_ca_preflight_refusals_total"].labels["code"] == frozenset(REFUSALS)
 
 
 def test_causes_say_whose_affair_they_are() -> None:

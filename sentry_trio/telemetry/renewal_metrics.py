@@ -1,0 +1,212 @@
+"""Series of CA renewal, and the state that they are made from."""
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sentry_trio.telemetry.registry import Registry
+
+PHASES: Final = ("steady", "distributing", "signing", "retiring")
+STEPS: Final = ("publish", "switch", "publish-and-switch", "note", "erase", "cut", "reject", "discard")
+_OUTCOMES: Final = ("success", "failure")
+REFUSALS: Final = (
+    *("cut-leaves", "cut-consumers", "regression", "anchor-lost", "key-mismatch", "not-ca", "no-path", "expired"),
+    *("not-yet-valid", "path-length", "chain-order", "foreign-block", "unreadable"),
+)
+"""Findings of the preflight for which a trust bundle is refused."""
+_BEGINNINGS: Final = frozenset({"publish", "publish-and-switch"})
+_SWITCHES: Final = frozenset({"switch", "publish-and-switch"})
+
+
+class HoldReason(enum.StrEnum):
+    """Reason why a step that is due is not taken."""
+
+    CLOCK = "clock"
+    """The clock was set, or differs from the API server's."""
+    CONFIG_MAP = "config_map"
+    """The ConfigMap does not hold the stored trust anchors."""
+    STORE = "store"
+    """The store cannot be read or written."""
+    READ_ONLY = "read_only"
+    """The store is never writable for this process."""
+    BUNDLE = "bundle"
+    """The trust bundle cannot be renewed; see the message."""
+
+
+class SidecarAnchors(enum.StrEnum):
+    """Trust anchors that a sidecar holds."""
+
+    CURRENT = "current"
+    """The newest root made here is among them."""
+    FORMER = "former"
+    """Of the roots made here, only older ones: it works until the bridge ends."""
+    NONE = "none"
+    """No root made here."""
+    FILE = "file"
+    """It reads them from a mounted file, and so follows each change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalStatus:
+    """State of CA renewal, for people and metrics; `/readyz?verbose` shows it.
+
+    Attributes:
+        phase: one of `PHASES`.
+        generation: number of the certificate authority; 1 for the first.
+        next_step: the next step of `STEPS`; None if none is planned.
+        next_step_at: when that is due; in the past if it is held.
+        bridge_end: when sidecars that hold only former roots stop working; None if there is no bridge.
+        held: why a due step is not taken; None if none is held.
+        held_reason: a value of `HoldReason`.
+        sidecars: number of sidecars by the anchors that they hold, by the values of `SidecarAnchors`; None if unknown.
+        injector_stale: true if new pods do not get the newest root; None if unknown.
+    """
+
+    phase: str
+    generation: int
+    next_step: str | None = None
+    next_step_at: datetime | None = None
+    bridge_end: datetime | None = None
+    held: str | None = None
+    held_reason: str | None = None
+    sidecars: Mapping[str, int] | None = None
+    injector_stale: bool | None = None
+
+
+class RenewalMetrics:
+    """Part of `Metrics`.
+
+    Args:
+        registry: where the series are registered.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._collector = _StatusCollector()
+        registry.register(self._collector)
+        self._begun = registry.counter(
+            "dapr_sentry_ca_renewal_total", "Renewals of the certificate authority that were begun."
+        )
+        self._switched = registry.counter(
+            "dapr_sentry_ca_switchover_total", "Renewals after which the next issuer signs."
+        )
+        self._steps = registry.counter(
+            "sentry_ca_steps_total",
+            "Steps of CA renewal that this replica tried to store, by outcome.",
+            "step",
+            "outcome",
+        )
+        for step in STEPS:
+            for outcome in _OUTCOMES:
+                self._steps.labels(step, outcome)
+        self._refusals = registry.counter(
+            "sentry_ca_preflight_refusals_total",
+            "Trust bundles that were refused because workloads would not verify with them, by finding.",
+            "code",
+            values=REFUSALS,
+        )
+
+    def ca_renewal(self, status: RenewalStatus) -> None:
+        """Reports this state from now on."""
+        self._collector.status = status
+
+    def ca_step_stored(self, step: str) -> None:
+        """Counts a step that this replica has stored; one of `STEPS`."""
+        self._steps.labels(step, "success").inc()
+        if step in _BEGINNINGS:
+            self._begun.inc()
+        if step in _SWITCHES:
+            self._switched.inc()
+
+    def ca_step_failed(self, step: str) -> None:
+        """Counts a step that could not be stored; it is tried again."""
+        self._steps.labels(step, "failure").inc()
+
+    def trust_bundle_refused(self, code: str) -> None:
+        """Counts a finding of the preflight for which a trust bundle was refused; one of `REFUSALS`."""
+        self._refusals.labels(code).inc()
+
+
+class _StatusCollector(Collector):
+    """Gauges of the state; none before it is known, as a time of 0 would read "overdue since 1970"."""
+
+    def __init__(self) -> None:
+        self.status: RenewalStatus | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        status = self.status
+        if status is None:
+            return
+        yield _by(
+            "sentry_ca_phase",
+            "1 for the phase of CA renewal, else 0.",
+            "phase",
+            {each: float(each == status.phase) for each in PHASES},
+        )
+        yield GaugeMetricFamily(
+            "sentry_ca_generation", "Number of the certificate authority; 1 for the first.", value=status.generation
+        )
+        if status.next_step is not None and status.next_step_at is not None:
+            yield _by(
+                "sentry_ca_next_step_timestamp_seconds",
+                "When the next step of CA renewal is due.",
+                "step",
+                {status.next_step: status.next_step_at.timestamp()},
+            )
+        if status.bridge_end is not None:
+            yield GaugeMetricFamily(
+                "sentry_ca_bridge_end_timestamp_seconds",
+                "When sidecars that hold only former trust anchors stop working.",
+                value=status.bridge_end.timestamp(),
+            )
+        yield _by(
+            "sentry_ca_held",
+            "1 for the reason why a step of CA renewal that is due is not taken, else 0.",
+            "reason",
+            {each: float(each == status.held_reason) for each in HoldReason},
+        )
+        yield from _of_sidecars(status)
+        yield from _of_dapr(status)
+
+
+def _of_sidecars(status: RenewalStatus) -> Iterable[Metric]:
+    if status.sidecars is not None:
+        yield _by(
+            "sentry_ca_sidecars",
+            "Sidecars by the trust anchors that they hold.",
+            "anchors",
+            {each: float(status.sidecars.get(each, 0)) for each in SidecarAnchors},
+        )
+    if status.injector_stale is not None:
+        yield GaugeMetricFamily(
+            "sentry_ca_injector_stale",
+            "1 if new pods do not get the newest trust anchor from Dapr's injector, else 0.",
+            value=status.injector_stale,
+        )
+
+
+def _of_dapr(status: RenewalStatus) -> Iterable[Metric]:
+    """The gauges of Dapr's own renewal, which is not released yet."""
+    is_pending = status.phase == "distributing"
+    switch_at = status.next_step_at.timestamp() if is_pending and status.next_step_at else 0.0
+    yield GaugeMetricFamily(
+        "dapr_sentry_ca_renewal_pending",
+        "1 while the next issuer is stored and does not sign yet, else 0.",
+        value=is_pending,
+    )
+    yield GaugeMetricFamily(
+        "dapr_sentry_ca_switchover_timestamp",
+        "When the next issuer begins to sign; 0 if there is none.",
+        value=switch_at,
+    )
+
+
+def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    for value, number in values.items():
+        family.add_metric((value,), number)
+    return family
