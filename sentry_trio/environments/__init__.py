@@ -36,6 +36,7 @@ from sentry_trio.validators import Validators
 
 if TYPE_CHECKING:
     from sentry_trio.environments.jwt import JwtKeeper, OpenedJwtKeys
+    from sentry_trio.kube.uptake import Uptake
 
 _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
@@ -143,6 +144,26 @@ class Environment(ABC):
     @abstractmethod
     def notify(self, reason: EventReason, message: str) -> None:
         """Reports an event to operators, beside the log; neither waits nor fails."""
+
+    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]]:
+        """Returns the sets of trust anchors that workloads cannot exchange, by fingerprints, with those who hold them.
+
+        Nothing is known of the workloads of a standalone authority.
+        """
+        return {}
+
+    def uptake(
+        self,
+        roots: Sequence[str],  # noqa: ARG002  # for environments that know their sidecars
+        published_at: datetime | None,  # noqa: ARG002
+    ) -> "Uptake | None":
+        """Counts sidecars by the roots that they hold; None if nothing is known of them.
+
+        Args:
+            roots: fingerprints of the roots made here, the newest first.
+            published_at: when the newest was published; None if it is the only one.
+        """
+        return None
 
     async def run_inputs(self, *, may_generate: bool) -> RunInputs:
         """Reads anew what a run is made of, or generates credentials if there are none.

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +12,11 @@ from typing import Final
 
 import trio
 
+from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, EventReason, Sources, causes_of, part_paths
 from sentry_trio.environments.token_validators import Made, TokenValidators
-from sentry_trio.errors import InvalidOptionsError, Part
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part
 from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.cluster_domain import ClusterDomain
@@ -26,6 +27,7 @@ from sentry_trio.kube.reachability import wait_reachable
 from sentry_trio.kube.session import open_session
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import TokenChecker, audiences
+from sentry_trio.kube.uptake import Uptake, anchor_sets, measure
 from sentry_trio.kube.verifier import LocalVerifier
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
@@ -96,7 +98,7 @@ async def open_kubernetes(
         )
         events = EventRecorder(session, options.namespace, NAME, instance=_instance(environ))
         await outer.enter_async_context(outliving(events.keep))
-        index = Index(session, conditions=conditions, containers=options.image_extension)
+        index = Index(session, conditions=conditions, containers=options.image_extension, fingerprints=_fingerprints)
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))
         wanted = audiences(options.trust_domain, options.namespace)
         reviewer = TokenReviewer(session, wanted, now=now, condition=conditions.condition("token-reviews"))
@@ -116,6 +118,15 @@ async def open_kubernetes(
         await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
         cluster = Cluster(session, index, checker, events, conditions, domain)
         yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
+
+
+def _fingerprints(anchors: str) -> frozenset[str]:
+    """Returns the fingerprints of a sidecar's trust anchors; none if it cannot read them either."""
+    try:
+        found = read_certificates(anchors.encode(errors="replace"), role="trust anchors")
+    except InvalidBundleError:
+        return frozenset()
+    return frozenset(map(fingerprint, found))
 
 
 def _instance(environ: Mapping[str, str]) -> str:
@@ -205,6 +216,15 @@ class Kubernetes(Environment):
     def notify(self, reason: EventReason, message: str) -> None:
         """Records a Kubernetes Event; neither waits nor fails."""
         self._cluster.events.record(Reason(reason), message)
+
+    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]]:
+        """Returns the sets that sidecars of running pods hold."""
+        return anchor_sets(self._cluster.index.pods)
+
+    def uptake(self, roots: Sequence[str], published_at: datetime | None) -> Uptake | None:
+        """Counts the sidecars of running pods; None until all pods have been listed."""
+        index = self._cluster.index
+        return measure(index.pods, roots, published_at=published_at, now=self._now()) if index.ready else None
 
     async def _open_sources(self) -> Sources:
         self._cluster.domain.refresh()

@@ -1,6 +1,6 @@
 """Index of the cluster's pods and Dapr's Configurations, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 import trio
@@ -11,6 +11,7 @@ from sentry_trio.kube.direct_lookup import DirectLookup
 from sentry_trio.kube.pods import Pod, pod_resource
 from sentry_trio.kube.reflector import PAGE, Reflector
 from sentry_trio.kube.resources import CONFIGURATIONS
+from sentry_trio.kube.sidecar_anchors import ReadFingerprints
 
 ENABLED: Final = "dapr.io/enabled"
 """Annotation by which a pod asks Dapr's injector for a sidecar."""
@@ -31,13 +32,20 @@ class Index:
         page: objects in one answer at most while they are listed.
         conditions: `pods` and `configurations` are set while these cannot be followed.
         containers: reads the containers of pods as well.
+        fingerprints: reads the trust anchors of sidecars as well.
     """
 
     def __init__(
-        self, api: ReadApi, *, page: int = PAGE, conditions: Conditions | None = None, containers: bool = False
+        self,
+        api: ReadApi,
+        *,
+        page: int = PAGE,
+        conditions: Conditions | None = None,
+        containers: bool = False,
+        fingerprints: ReadFingerprints | None = None,
     ) -> None:
         problems = conditions or Conditions()
-        pods = pod_resource(containers=containers)
+        pods = pod_resource(containers=containers, fingerprints=fingerprints)
         self._gone: dict[str, None] = {}  # UIDs, oldest first
         self._pods = Reflector(
             api, pods, deleted=lambda pod: self._remember(pod.uid), page=page, condition=problems.condition("pods")
@@ -50,6 +58,11 @@ class Index:
     def ready(self) -> bool:
         """True if every existing object has been seen once."""
         return self._pods.ready and self._configurations.ready
+
+    @property
+    def pods(self) -> Iterable[Pod]:
+        """All pods that are known now."""
+        return self._pods
 
     @property
     def sidecars(self) -> int:

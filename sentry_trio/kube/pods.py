@@ -8,6 +8,7 @@ from typing import Final, TypeVar, cast
 import msgspec
 
 from sentry_trio.kube.resources import KubeObject, Resource
+from sentry_trio.kube.sidecar_anchors import ReadFingerprints, Sidecar, SidecarReader
 
 ANNOTATIONS: Final = "dapr.io/"
 """Annotations that begin so are kept."""
@@ -46,11 +47,13 @@ class Pod(KubeObject):
         annotations: those that begin with `dapr.io/`.
         containers: init containers that go on running first, then the others, each in the order of the spec; empty if
             the reader does not read them.
+        sidecar: the Dapr sidecar that runs in it; None if there is none, or the reader does not read them.
     """
 
     service_account: str
     annotations: Mapping[str, str]
     containers: tuple[Container, ...]
+    sidecar: Sidecar | None = None
 
 
 class _Metadata(msgspec.Struct):
@@ -144,10 +147,12 @@ class PodReader:
 
     Args:
         containers: reads the containers as well, which only certificates with container images need.
+        fingerprints: reads the trust anchors of sidecars as well; None if nobody needs them.
     """
 
-    def __init__(self, *, containers: bool = False) -> None:
+    def __init__(self, *, containers: bool = False, fingerprints: ReadFingerprints | None = None) -> None:
         self._interner = Interner()
+        self._sidecars = None if fingerprints is None else SidecarReader(fingerprints)
         self._decoder: msgspec.json.Decoder[_Object] | msgspec.json.Decoder[_LeanObject] = (
             _decoder if containers else _lean_decoder
         )
@@ -167,6 +172,7 @@ class PodReader:
             intern(found.spec.service_account_name),
             self._annotations(metadata.annotations or {}),
             intern(tuple(intern(container) for container in _containers(found))) if isinstance(found, _Object) else (),
+            None if self._sidecars is None else self._sidecars.read(bytes(document)),
         )
 
     def _annotations(self, annotations: dict[str, str]) -> Mapping[str, str]:
@@ -200,6 +206,6 @@ def digest_of(image_id: str) -> str:
     return image_id if image_id.startswith("sha256:") else ""
 
 
-def pod_resource(*, containers: bool = False) -> Resource[Pod]:
+def pod_resource(*, containers: bool = False, fingerprints: ReadFingerprints | None = None) -> Resource[Pod]:
     """Returns the kind of pods, with a reader of its own; see `PodReader`."""
-    return Resource("/api/v1", "pods", PodReader(containers=containers).read)
+    return Resource("/api/v1", "pods", PodReader(containers=containers, fingerprints=fingerprints).read)

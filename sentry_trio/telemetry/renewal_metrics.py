@@ -38,7 +38,7 @@ class HoldReason(enum.StrEnum):
     """The trust bundle cannot be renewed; see the message."""
 
 
-class SidecarAnchors(enum.StrEnum):
+class AnchorsHeld(enum.StrEnum):
     """Trust anchors that a sidecar holds."""
 
     CURRENT = "current"
@@ -63,7 +63,7 @@ class RenewalStatus:
         bridge_end: when sidecars that hold only former roots stop working; None if there is no bridge.
         held: why a due step is not taken; None if none is held.
         held_reason: a value of `HoldReason`.
-        sidecars: number of sidecars by the anchors that they hold, by the values of `SidecarAnchors`; None if unknown.
+        sidecars: number of sidecars by the anchors that they hold, by the values of `AnchorsHeld`; None if unknown.
         injector_stale: true if new pods do not get the newest root; None if unknown.
     """
 
@@ -179,7 +179,7 @@ def _of_sidecars(status: RenewalStatus) -> Iterable[Metric]:
             "sentry_ca_sidecars",
             "Sidecars by the trust anchors that they hold.",
             "anchors",
-            {each: float(status.sidecars.get(each, 0)) for each in SidecarAnchors},
+            {each: float(status.sidecars.get(each, 0)) for each in AnchorsHeld},
         )
     if status.injector_stale is not None:
         yield GaugeMetricFamily(

@@ -22,7 +22,7 @@ from sentry_trio.telemetry.metrics import (
     SignFailure,
     Stage,
 )
-from sentry_trio.telemetry.renewal_metrics import REFUSALS, STEPS, HoldReason, RenewalStatus, SidecarAnchors
+from sentry_trio.telemetry.renewal_metrics import REFUSALS, STEPS, AnchorsHeld, HoldReason, RenewalStatus
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 # Values that come from outside, or from a standard.
@@ -154,7 +154,7 @@ def test_type_labels_and_values_are_as_told(name: str) -> None:
         ("sentry_oidc_requests_total", "path", OidcPath),
         ("sentry_certificate_expiry_seconds", "role", CertificateRole),
         ("sentry_ca_held", "reason", HoldReason),
-        ("sentry_ca_sidecars", "anchors", SidecarAnchors),
+        ("sentry_ca_sidecars", "anchors", AnchorsHeld),
     ],
 )
 def test_values_are_those_of_the_code(name: str, label: str, values: type[enum.StrEnum]) -> None:

@@ -1,0 +1,149 @@
+"""Trust anchors that Dapr's injector has given to a pod's sidecar."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeAlias
+
+import msgspec
+
+ReadFingerprints: TypeAlias = Callable[[str], frozenset[str]]
+"""Returns the fingerprints of the certificates in a PEM text; none if it cannot be read."""
+
+MAX_TEXT: Final = 65_536
+"""Characters of trust anchors that are read; longer ones count as none."""
+
+MAX_KNOWN: Final = 1024
+"""Texts of trust anchors that are remembered by their hash."""
+
+_CONTAINER: Final = "daprd"
+_TEXT: Final = "DAPR_TRUST_ANCHORS"
+_FILE: Final = "DAPR_TRUST_ANCHORS_FILE"
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarAnchors:
+    """Trust anchors of a sidecar.
+
+    Attributes:
+        fingerprints: SHA-256 of the roots in its environment, which never change while the pod lives.
+        follows_file: it reads them from a mounted file instead, and notices changes.
+    """
+
+    fingerprints: frozenset[str]
+    follows_file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """Sidecar of a running pod.
+
+    Attributes:
+        anchors: those that it was given; equal ones are the same object, as far as one reader made them.
+        created: when the pod was made, in seconds since 1970.
+    """
+
+    anchors: SidecarAnchors
+    created: int
+
+
+class _Variable(msgspec.Struct):
+    name: str
+    value: str = ""
+
+
+class _Mount(msgspec.Struct, rename="camel"):
+    mount_path: str = ""
+
+
+class _Container(msgspec.Struct, rename="camel"):
+    name: str
+    env: list[_Variable] | None = None
+    volume_mounts: list[_Mount] | None = None
+    restart_policy: str | None = None
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    containers: list[_Container] | None = None
+    init_containers: list[_Container] | None = None
+
+
+class _Metadata(msgspec.Struct, rename="camel"):
+    creation_timestamp: datetime
+
+
+class _Status(msgspec.Struct):
+    phase: str = ""
+
+
+class _Object(msgspec.Struct):
+    metadata: _Metadata
+    spec: _Spec
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+_decoder: Final = msgspec.json.Decoder(_Object)
+
+
+class SidecarReader:
+    """Reads the sidecars of pods, and keeps equal anchors of several once.
+
+    Args:
+        fingerprints: reads certificates.
+    """
+
+    def __init__(self, fingerprints: ReadFingerprints) -> None:
+        self._fingerprints = fingerprints
+        self._known: dict[bytes, frozenset[str]] = {}
+        self._kept: dict[SidecarAnchors, SidecarAnchors] = {}
+
+    def read(self, document: bytes) -> Sidecar | None:
+        """Reads the JSON of a pod; None if it has no sidecar, has ended, or is malformed.
+
+        A malformed part must not hide the pod from those who authenticate it, so that nothing is raised.
+        """
+        if b'"daprd"' not in document:
+            return None
+        try:
+            found = _decoder.decode(document)
+        except msgspec.MsgspecError:
+            return None
+        container = _sidecar(found.spec)
+        if container is None or found.status.phase in _ENDED:
+            return None
+        return Sidecar(self._kept_once(self._anchors(container)), int(found.metadata.creation_timestamp.timestamp()))
+
+    def _anchors(self, container: _Container) -> SidecarAnchors:
+        variables = {each.name: each.value for each in container.env or ()}
+        file = variables.get(_FILE)
+        if file and _is_mounted(file, container.volume_mounts or ()):
+            return SidecarAnchors(frozenset(), follows_file=True)
+        return SidecarAnchors(self._fingerprints_of(variables.get(_TEXT, "")))
+
+    def _fingerprints_of(self, text: str) -> frozenset[str]:
+        """Reads a text once; of ten thousand pods nearly all have the same."""
+        if len(text) > MAX_TEXT:
+            return frozenset()
+        key = hashlib.sha256(text.encode(errors="replace")).digest()
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            known = self._known[key] = self._fingerprints(text)
+        return known
+
+    def _kept_once(self, anchors: SidecarAnchors) -> SidecarAnchors:
+        if len(self._kept) >= MAX_KNOWN:
+            self._kept.clear()
+        return self._kept.setdefault(anchors, anchors)
+
+
+def _sidecar(spec: _Spec) -> _Container | None:
+    lasting = [each for each in spec.init_containers or () if each.restart_policy == "Always"]
+    return next((each for each in (*lasting, *(spec.containers or ())) if each.name == _CONTAINER), None)
+
+
+def _is_mounted(file: str, mounts: Iterable[_Mount]) -> bool:
+    return any(each.mount_path and file.startswith(f"{each.mount_path.rstrip('/')}/") for each in mounts)

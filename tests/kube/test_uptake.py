@@ -1,0 +1,174 @@
+"""Uptake of trust anchors, from pods that are listed and watched."""
+
+import gc
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from sentry_trio.kube.index import Index
+from sentry_trio.kube.pods import Pod
+from sentry_trio.kube.sidecar_anchors import ReadFingerprints, Sidecar, SidecarAnchors
+from sentry_trio.kube.uptake import INJECTOR_DELAY, RECENT, Uptake, anchor_sets, measure
+from testkit.kube.objects import Objects, pod, sidecar_pod
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOON + timedelta(days=1)
+SECOND = timedelta(seconds=1)
+R1, R2, R3, FOREIGN = "r1", "r2", "r3", "foreign"
+
+
+def fingerprints(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def made(name: str, *held: str, at: datetime = NOON, follows_file: bool = False) -> Pod:
+    sidecar = Sidecar(SidecarAnchors(frozenset(held), follows_file), int(at.timestamp()))
+    return Pod("shop", name, name, "account", {}, (), sidecar)
+
+
+def measured(*pods: Pod, roots: tuple[str, ...] = (R2, R1), now: datetime = LATER) -> Uptake:
+    return measure(pods, roots, published_at=NOON, now=now)
+
+
+def test_sidecars_are_counted_by_their_newest_own_root() -> None:
+    uptake = measured(
+        made("both", R1, R2),
+        made("new", R2, FOREIGN),
+        made("old", R1),
+        made("older", R1, FOREIGN),
+        made("other", FOREIGN),
+        made("empty"),
+        made("file", R1, follows_file=True),
+        Pod("shop", "plain", "plain", "account", {}, ()),
+    )
+    assert uptake.counts == {"current": 2, "former": 2, "none": 2, "file": 1}
+    assert uptake.pinned == ("shop/old", "shop/older")
+    assert not uptake.is_complete
+
+
+def test_two_generations_ago_is_former_too() -> None:
+    uptake = measured(made("a", R1), made("b", R1, R2), made("c", R2, R3), roots=(R3, R2, R1))
+    assert uptake.counts == {"current": 1, "former": 2, "none": 0, "file": 0}
+
+
+def test_it_is_complete_if_all_hold_the_newest_root_or_follow_a_file() -> None:
+    assert measured(made("a", R1, R2), made("b", follows_file=True)).is_complete
+    assert measured().is_complete
+    assert not measured(made("a", FOREIGN)).is_complete
+
+
+def test_of_an_authority_without_roots_made_here_nobody_holds_any() -> None:
+    assert measured(made("a", FOREIGN), roots=()).counts["none"] == 1
+
+
+def test_the_injector_is_stale_if_a_pod_made_late_lacks_the_newest_root() -> None:
+    in_time, late = NOON + INJECTOR_DELAY, NOON + INJECTOR_DELAY + SECOND
+    assert not measured(made("a", R1, at=in_time)).injector_stale
+    assert measured(made("a", R1, at=late)).injector_stale
+
+
+def test_the_injector_is_not_stale_if_there_is_one_root_only() -> None:
+    only = measure([made("a", R1, at=LATER)], [R1], published_at=None, now=LATER)
+    assert not only.injector_stale
+    assert only.counts["current"] == 1
+
+
+def test_a_sidecar_with_roots_of_others_is_not_the_injectors() -> None:
+    assert not measured(made("a", FOREIGN, at=LATER)).injector_stale
+
+
+def test_one_of_two_injectors_may_be_stale() -> None:
+    late = NOON + INJECTOR_DELAY + SECOND
+    pods = made("a", R1, at=late), made("b", R1, R2, at=late + SECOND)
+    assert measured(*pods, now=late + RECENT).injector_stale
+
+
+def test_a_restarted_injector_is_not_stale_although_its_former_pods_are_there() -> None:
+    late = NOON + INJECTOR_DELAY + SECOND
+    pods = made("a", R1, at=late), made("b", R1, R2, at=late + SECOND)
+    assert not measured(*pods, now=late + RECENT + SECOND).injector_stale
+    assert measured(pods[0], now=late + RECENT + SECOND).injector_stale
+
+
+def test_sets_name_the_pods_that_hold_them() -> None:
+    pods = made("b", R1), made("a", R1), made("c", R2, R1), made("d", follows_file=True), made("e")
+    assert anchor_sets(pods) == {
+        frozenset({R1}): ("shop/a", "shop/b"),
+        frozenset({R1, R2}): ("shop/c",),
+        frozenset(): ("shop/e",),
+    }
+
+
+# --- a large mesh
+
+PODS = 5000
+TEXT = "-----BEGIN CERTIFICATE-----\n" + "M" * 700 + "\n{}\n"
+SETS = {0: (R1,), 1: (R1, R2), 2: (R2,)}
+
+
+def large() -> Objects:
+    """Pods as large as the injector makes them, of three anchor sets."""
+    objects = Objects()
+    for number in range(PODS):
+        text = "".join(TEXT.format(f"root {root}") for root in SETS[number % 3])
+        objects.put(sidecar_pod(f"cart-{number}", text, created="2026-03-01T12:00:00Z"), quietly=True)
+    return objects
+
+
+def roots_in(text: str) -> frozenset[str]:
+    return frozenset(root for root in (R1, R2) if f"root {root}" in text)
+
+
+async def indexed(objects: Objects, nursery: trio.Nursery, reader: ReadFingerprints | None) -> tuple[Index, int]:
+    """The index of all pods, and the bytes that it keeps."""
+    index = Index(objects, fingerprints=reader)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        await nursery.start(index.keep)
+        await wait_all_tasks_blocked()
+        gc.collect()
+        return index, tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+async def test_of_5000_pods_counts_are_right_and_memory_is_small(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    objects = large()
+    _, without = await indexed(objects, nursery, None)
+    index, kept = await indexed(objects, nursery, roots_in)
+    assert kept - without < 1_000_000
+
+    uptake = measure(index.pods, (R2, R1), published_at=NOON, now=LATER)
+    former = len(range(0, PODS, 3))
+    assert uptake.counts == {"current": PODS - former, "former": former, "none": 0, "file": 0}
+    assert len(uptake.pinned) == former
+    assert {names: len(holders) for names, holders in anchor_sets(index.pods).items()} == {
+        frozenset(held): len(range(number, PODS, 3)) for number, held in SETS.items()
+    }
+
+
+async def test_a_stale_injector_is_found_by_the_next_event_of_the_watch(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    objects = Objects()
+    objects.put(sidecar_pod("old", R1, created="2026-02-01T12:00:00Z"))
+    objects.put(pod("plain"))
+    index = Index(objects, fingerprints=fingerprints)
+    await nursery.start(index.keep)
+
+    def is_stale() -> bool:
+        return measure(index.pods, (R2, R1), published_at=NOON, now=NOON + 2 * INJECTOR_DELAY).injector_stale
+
+    await wait_all_tasks_blocked()
+    assert not is_stale()
+    objects.put(sidecar_pod("made-by-a-blind-injector", R1, created="2026-03-01T12:10:01Z"))
+    await wait_all_tasks_blocked()
+    assert is_stale()
+    objects.delete("default", "made-by-a-blind-injector")
+    await wait_all_tasks_blocked()
+    assert not is_stale()
