@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
+# Tests start hundreds of processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run image image-tree test unit test-soak lint types drift format lock protos test-matrix bench bench-cluster soak hostile demo fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
 
 help: ## List the targets

@@ -1,10 +1,12 @@
 """Distribution of tests, Hypothesis' settings, and foreign programs that several packages of tests use."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 from testkit.clients import grpc_go
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 # The same examples each time, however busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
+
+# Go's programs live shortly here: collecting garbage less often takes a third less of a processor.
+os.environ.update(GOGC="400", GOMEMLIMIT="768MiB")
 
 _SHARED = {"tests/cluster": "cluster", "tests/image": "image"}
 """Directories of tests that share what takes long to start or make, with the name of their group."""
@@ -44,6 +49,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> objec
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with what takes longest."""
     items.sort(key=lambda item: _group(item.nodeid) not in _SHARED.values())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Measures no coverage in tests that are marked so: it doubles what they take."""
+    coverage = Coverage.current() if item.get_closest_marker("uncovered") else None
+    if coverage is None:
+        return (yield)
+    coverage.stop()
+    try:
+        return (yield)
+    finally:
+        coverage.start()
 
 
 @pytest.fixture(autouse=True)

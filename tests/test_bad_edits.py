@@ -231,6 +231,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return found
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("bad", BAD_EDITS, ids=lambda bad: bad.name)
 def test_a_bad_edit_changes_nothing(bad: BadEdit, outcomes: dict[str, Outcome]) -> None:
     outcomes[bad.name]()

@@ -1,9 +1,10 @@
 """helm, built from the module beside this file into Go's own cache, and the chart as it renders it."""
 
+import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,9 @@ class Helm:
     binary: Path
     home: Path
     kubeconfig: Path | None = None
+    _texts: dict[tuple[str, str], str] = field(
+        default_factory=dict
+    )  # by values and version, as many tests render alike
 
     def run(self, *arguments: str, values: Values | None = None) -> str:
         """Runs a command, and returns what it wrote to standard output.
@@ -59,7 +63,8 @@ class Helm:
             file = self.home / "values.yaml"
             file.write_text(yaml.safe_dump(values))
             command += ["--values", str(file)]
-        environ = {"PATH": os.environ["PATH"], "HOME": str(self.home)}
+        environ = {name: value for name, value in os.environ.items() if name in {"PATH", "GOGC"}}
+        environ["HOME"] = str(self.home)
         if self.kubeconfig is not None:
             environ["KUBECONFIG"] = str(self.kubeconfig)
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
@@ -82,8 +87,10 @@ class Helm:
     def rendered(self, values: Values | None = None, *, kubernetes: str = KUBERNETES) -> "Rendered":
         """Renders the chart with values, for a cluster of that version."""
         where = ("--namespace", NAMESPACE, "--kube-version", kubernetes)
-        text = self.run("template", "sentry", str(CHART), *where, values=values or {})
-        return Rendered(tuple(each for each in yaml.load_all(text, Loader=_Strict) if each))
+        key = (kubernetes, json.dumps(values or {}))
+        if key not in self._texts:
+            self._texts[key] = self.run("template", "sentry", str(CHART), *where, values=values or {})
+        return Rendered(tuple(each for each in yaml.load_all(self._texts[key], Loader=_Strict) if each))
 
 
 @dataclass(frozen=True)

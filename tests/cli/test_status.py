@@ -63,6 +63,19 @@ def replica(process: Process) -> tuple[str, str]:
     return ("--replica", f"127.0.0.1:{health}:{metrics}")
 
 
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the authority that `here` asks."""
+    return tmp_path_factory.mktemp("credentials")
+
+
+@pytest.fixture(scope="module")
+def here(credentials: Path) -> Iterator[tuple[str, str]]:
+    """The flags by which an authority is asked that no test changes."""
+    with sentry_process(credentials) as process:
+        yield replica(process)
+
+
 def document(*arguments: str, cwd: Path | None = None) -> tuple[int, Any]:
     done = status(*arguments, "--json", cwd=cwd)
     assert done.stderr == ""
@@ -71,14 +84,13 @@ def document(*arguments: str, cwd: Path | None = None) -> tuple[int, Any]:
     return done.returncode, found
 
 
-def test_a_fresh_authority(start: Start, tmp_path: Path) -> None:
-    here = replica(start())
-    done = status(*here, "--issuer-credentials", str(tmp_path))
+def test_a_fresh_authority(here: tuple[str, str], credentials: Path) -> None:
+    done = status(*here, "--issuer-credentials", str(credentials))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("sentry-trio all is well  ")
     for part in ("anchor  O=", "issuer  O=", "serving  spiffe://localhost/ns/default/dapr-sentry", "ready, run 1"):
         assert part in done.stdout
-    assert str(tmp_path) in done.stdout
+    assert str(credentials) in done.stdout
     assert "store: agree" in done.stdout
     assert "PRIVATE" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -234,8 +246,7 @@ def test_kubernetes_that_was_asked_for_and_is_not_there(tmp_path: Path) -> None:
     assert done.stderr == f"sentry-trio status: cannot use the kubeconfig {path}: No such file or directory\n"
 
 
-def test_a_reader_that_has_left(start: Start) -> None:
-    here = replica(start())
+def test_a_reader_that_has_left(here: tuple[str, str]) -> None:
     for flags in ((), ("--json",), ("--watch=0.1",)):
         read, write = os.pipe()
         popen = subprocess.Popen(command(*here, *flags), stdout=write, stderr=subprocess.PIPE, text=True)
@@ -245,16 +256,15 @@ def test_a_reader_that_has_left(start: Start) -> None:
         assert popen.returncode == 1
 
 
-def test_an_encoding_that_lacks_what_is_shown(start: Start) -> None:
-    done = status(*replica(start()), PYTHONIOENCODING="ascii", COLUMNS="50")
+def test_an_encoding_that_lacks_what_is_shown(here: tuple[str, str]) -> None:
+    done = status(*here, PYTHONIOENCODING="ascii", COLUMNS="50")
     assert done.returncode == 0
     assert done.stdout.isascii()
     assert "#" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 50
 
 
-def test_watching_without_a_terminal(start: Start) -> None:
-    here = replica(start())
+def test_watching_without_a_terminal(here: tuple[str, str]) -> None:
     popen = subprocess.Popen(
         command(*here, "--watch", "0.1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET
     )
@@ -297,8 +307,7 @@ def test_watching_in_a_terminal(start: Start, tmp_path: Path, number: signal.Sig
     assert screen.text.rfind("\x1b[?25h") > screen.text.rfind("\x1b[?25l") >= 0  # the cursor is back
 
 
-def test_no_colours_where_none_are_wanted(start: Start) -> None:
-    here = replica(start())
+def test_no_colours_where_none_are_wanted(here: tuple[str, str]) -> None:
     shown = {}
     for wanted in ({}, {"NO_COLOR": "1"}):
         terminal, theirs = pty.openpty()

@@ -201,6 +201,7 @@ def replicas(plane: ControlPlane) -> Iterator[tuple[Process, Process]]:
         yield one, two
 
 
+@pytest.mark.uncovered
 async def test_no_token_fails_to_verify_while_keys_are_rotated(plane: ControlPlane) -> None:
     """Two replicas under load that change their keys every 10 s, and are restarted hot besides.
 

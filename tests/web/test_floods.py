@@ -67,6 +67,7 @@ async def flood(address: Address, sent: bytes, *, task_status: trio.TaskStatus[N
             await trio.sleep(1 / 2000)
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize(
     "sent",
     [b"", b"G", b"GET /readyz?verbose HTTP/1.1\r\nhost: x\r\n\r\n" * 5, b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 3000],
