@@ -1,6 +1,7 @@
-"""Throttled warnings: at most one a minute of each kind."""
+"""Throttled log lines: at most one a minute of each kind."""
 
 import math
+from collections import Counter
 from typing import Final
 
 import trio
@@ -8,11 +9,14 @@ import trio
 from sentry_trio.telemetry.logs import Logger
 
 INTERVAL: Final = 60.0
-"""Seconds between two warnings."""
+"""Seconds between two lines."""
+# A flood has more addresses than anybody reads.
+_SHOWN_PEERS: Final = 3
+_COUNTED_PEERS: Final = 1000
 
 
 class ThrottledLog:
-    """Logs the warnings of one kind, at most one in each interval, with the number of those left out since.
+    """Logs the lines of one kind, at most one in each interval, with the number of those left out since.
 
     Args:
         log: the logger.
@@ -22,15 +26,43 @@ class ThrottledLog:
         self._log = log
         self._logged_at = -math.inf
         self._suppressed = 0
+        self._peers: Counter[str] = Counter()
 
-    def warning(self, text: str, **fields: object) -> bool:
-        """Logs a warning, unless one was logged within the interval, on Trio's clock; returns True if it did."""
+    def warning(self, text: str, *, peer: str | None = None, **fields: object) -> bool:
+        """Logs a warning, unless one was logged within the interval, on Trio's clock; returns True if it did.
+
+        Args:
+            text: the line.
+            peer: address of the peer that caused it. The line names those that caused most since the last one.
+            fields: further fields.
+        """
+        due = self._due(peer, fields)
+        if due is not None:
+            self._log.warning(text, **due)
+        return due is not None
+
+    def error(self, text: str, *, peer: str | None = None, **fields: object) -> bool:
+        """Logs a failure in the same way; `exc_info` adds its traceback."""
+        due = self._due(peer, fields)
+        if due is not None:
+            self._log.error(text, **due)
+        return due is not None
+
+    def _due(self, peer: str | None, fields: dict[str, object]) -> dict[str, object] | None:
+        """Returns the fields of the line; None if it is not due, and counted."""
+        if peer is not None and (peer in self._peers or len(self._peers) < _COUNTED_PEERS):
+            self._peers[peer] += 1
         now = trio.current_time()
         if now < self._logged_at + INTERVAL:
             self._suppressed += 1
-            return False
+            return None
+        if peer is not None:
+            fields["peer"] = peer
         if self._suppressed:
             fields["suppressed"] = self._suppressed
-        self._log.warning(text, **fields)
+            if self._peers:
+                top = self._peers.most_common(_SHOWN_PEERS)
+                fields["top_peers"] = ", ".join(f"{address} ({times})" for address, times in top)
         self._logged_at, self._suppressed = now, 0
-        return True
+        self._peers.clear()
+        return fields
