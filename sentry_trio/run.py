@@ -12,7 +12,7 @@ import trio
 
 from sentry_trio.audit.decision import Recorder
 from sentry_trio.ca.certificates import read_certificate
-from sentry_trio.ca.expiry import ExpiryState, State
+from sentry_trio.ca.expiry import ExpiryState
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.lineage import Link, lineage, serving_link
 from sentry_trio.ca.published import PublishedKeys
@@ -130,7 +130,10 @@ class Run:
         async with trio.open_nursery() as run:
             failing = around.conditions.condition("serving-certificate")
             run.start_soon(lambda: self._identity.keep_fresh(metrics=around.metrics, failing=failing))
-            run.start_soon(lambda: watch_expiry(self.bundle, now=around.now, report=self._report_expiry))
+            own_roots = self._inputs.own_roots
+            run.start_soon(
+                lambda: watch_expiry(self.bundle, now=around.now, report=self._report_expiry, own_roots=own_roots)
+            )
             run.start_soon(self._inputs.watch, self._changed)
             await run.start(self._serve_grpc)
             run.start_soon(self._report_health)
@@ -153,7 +156,7 @@ class Run:
 
     @cached_property
     def _lineage(self) -> tuple[Link, ...]:
-        return lineage(self.bundle.anchors, self.bundle.chain)
+        return lineage(self.bundle.anchors, self.bundle.chain, self._inputs.own_roots)
 
     async def _report_health(self) -> None:
         """By gRPC's own health protocol: serving while the run does; who watches then is sent on to the next run.
@@ -174,7 +177,7 @@ class Run:
 
     def _report_expiry(self, states: Sequence[ExpiryState]) -> None:
         for state in states:
-            if state.state is not State.VALID:
+            if state.needs_attention:
                 end = f"{state.not_after:%Y-%m-%dT%H:%M:%SZ}"
                 message = f"{state.role} certificate {state.subject} is {state.state.value}: it ends at {end}"
                 self._context.environment.notify(EventReason.EXPIRY_NEAR, message)

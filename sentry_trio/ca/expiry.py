@@ -3,14 +3,21 @@
 import dataclasses
 import datetime as dt
 import enum
+from collections.abc import Collection
+from typing import Final
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import Certificate, fingerprint
 from sentry_trio.ca.distinguished_names import shown_name
+from sentry_trio.ca.lineage import roles_of
 
 WARNING_PERIOD = dt.timedelta(days=30)
 """Time before its end from which a certificate is reported as expiring."""
 
+LEFT_OVER: Final = frozenset({"bridge", "former"})
+"""Roles of certificates that a renewal has left over: they expire without a loss."""
+
+_SHOWN_ROLES: Final = {"anchor": "root", "former": "former root"}
 _HOUR = dt.timedelta(hours=1)
 
 
@@ -27,7 +34,7 @@ class ExpiryState:
     """Expiry of one certificate.
 
     Attributes:
-        role: `anchor`, `issuer` or `intermediate`.
+        role: see `roles_of`.
         subject: its subject (RFC 4514).
         fingerprint: SHA-256 over its DER, in hexadecimal digits.
         not_after: the last second in which it is valid.
@@ -39,6 +46,11 @@ class ExpiryState:
     fingerprint: str
     not_after: dt.datetime
     remaining: dt.timedelta
+
+    @property
+    def needs_attention(self) -> bool:
+        """True if it has expired or will soon, and is not merely left over by a renewal."""
+        return self.state is not State.VALID and self.role not in LEFT_OVER
 
     @property
     def state(self) -> State:
@@ -60,7 +72,7 @@ class ExpiryState:
     @property
     def message(self) -> str:
         """One line for the log, in the words of Dapr 1.8's watcher, which looked at the root only."""
-        certificate = f"Dapr {'root' if self.role == 'anchor' else self.role} certificate"
+        certificate = f"Dapr {_SHOWN_ROLES.get(self.role, self.role)} certificate"
         if self.state is State.EXPIRED:
             return f"{certificate} expiration warning: certificate has expired."
         if self.state is State.EXPIRING:
@@ -72,16 +84,17 @@ class ExpiryState:
         return max(0, self.remaining // _HOUR)
 
 
-def report(bundle: TrustBundle, now: dt.datetime) -> tuple[ExpiryState, ...]:
+def report(bundle: TrustBundle, now: dt.datetime, own_roots: Collection[str] = ()) -> tuple[ExpiryState, ...]:
     """Returns the state of every certificate: anchors first, then the chain from the issuer upwards.
 
     Args:
         bundle: verified credentials, which may have expired since.
         now: an aware datetime.
+        own_roots: fingerprints of the roots made here.
     """
-    roles = ["anchor"] * len(bundle.anchors) + ["issuer"] + ["intermediate"] * (len(bundle.chain) - 1)
+    of_anchors, of_chain = roles_of(bundle.anchors, bundle.chain, own_roots)
     certificates = (*bundle.anchors, *bundle.chain)
-    return tuple(_look_at(each, role, now) for role, each in zip(roles, certificates, strict=True))
+    return tuple(_look_at(each, role, now) for role, each in zip((*of_anchors, *of_chain), certificates, strict=True))
 
 
 def _look_at(certificate: Certificate, role: str, now: dt.datetime) -> ExpiryState:

@@ -1,8 +1,8 @@
-"""Signers of the certificates: the trust bundle as a tree, without keys."""
+"""Roles and signers of the certificates of a trust bundle: the bundle as a tree, without keys."""
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cryptography.exceptions import InvalidSignature
 
@@ -16,7 +16,7 @@ class Link:
     """One certificate and its signer.
 
     Attributes:
-        role: `anchor`, `intermediate`, `issuer` or `serving`.
+        role: one of `roles_of`, or `serving`.
         subject: its subject (RFC 4514); of a serving certificate its SPIFFE ID.
         fingerprint: SHA-256 over its DER, in hexadecimal digits.
         not_before: when it begins to be valid, UTC.
@@ -32,26 +32,72 @@ class Link:
     signed_by: str | None = None
 
 
-def lineage(anchors: Sequence[Certificate], chain: Sequence[Certificate]) -> tuple[Link, ...]:
-    """Returns the anchors, then the chain from its upper end down to the issuer; dates are not looked at.
+def roles_of(
+    anchors: Sequence[Certificate], chain: Sequence[Certificate], own_roots: Collection[str] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the roles of the anchors and of the chain.
 
-    Of several anchors that have signed a certificate (a renewed one keeps name and key) the one that lasts longest is
-    named. After as many signatures as a search for paths checks, no more are looked for.
+    Certificates that a renewal has left over have roles of their own, as their end is no loss. `former` anchors are
+    roots made here that a newer one has replaced. The `bridge` is the part of the chain from the first
+    cross-certificate of an anchor on; it serves clients that do not know that anchor yet. The others are `anchor`,
+    `issuer` and `intermediate`.
 
     Args:
         anchors: the trust anchors.
         chain: the signing certificate first.
+        own_roots: fingerprints of the roots made here.
+    """
+    bridge = next((index for index, each in enumerate(chain) if index and _is_cross(each, anchors)), len(chain))
+    top = chain[bridge - 1]
+    candidates = [each for each in anchors if each.subject == top.issuer][:MAX_SIGNATURE_CHECKS]
+    roots = [each for each in candidates if _has_signed(each, top)]
+    newest = max((each.not_before for each in roots), default=None)
+
+    def is_former(anchor: Certificate) -> bool:
+        return (
+            newest is not None
+            and anchor.not_before < newest
+            and anchor not in roots
+            and fingerprint(anchor) in own_roots
+        )
+
+    of_anchors = tuple("former" if is_former(each) else "anchor" for each in anchors)
+    return of_anchors, ("issuer", *("bridge" if index >= bridge else "intermediate" for index in range(1, len(chain))))
+
+
+def _is_cross(certificate: Certificate, anchors: Sequence[Certificate]) -> bool:
+    return any(
+        certificate.subject == each.subject and certificate.public_key_info == each.public_key_info for each in anchors
+    )
+
+
+def lineage(
+    anchors: Sequence[Certificate], chain: Sequence[Certificate], own_roots: Collection[str] = ()
+) -> tuple[Link, ...]:
+    """Returns the anchors, then the chain from its upper end down to the issuer; dates are not looked at.
+
+    Of several signers (a renewed anchor keeps name and key, and a cross-certificate has those of an anchor) the anchor
+    that lasts longest is named. After as many signatures as a search for paths checks, no more are looked for.
+
+    Args:
+        anchors: the trust anchors.
+        chain: the signing certificate first.
+        own_roots: fingerprints of the roots made here.
     """
     longest_first = sorted(anchors, key=lambda anchor: anchor.not_after, reverse=True)
     checks_left = MAX_SIGNATURE_CHECKS
-    links = [_link("anchor", anchor, shown_name(anchor.subject_name), None) for anchor in anchors]
+    of_anchors, of_chain = roles_of(anchors, chain, own_roots)
+    links = [
+        _link(role, anchor, shown_name(anchor.subject_name), None)
+        for role, anchor in zip(of_anchors, anchors, strict=True)
+    ]
     for index in reversed(range(len(chain))):
         each = chain[index]
-        above = [other for other in (*chain[index + 1 :], *longest_first) if other.subject == each.issuer]
+        above = [other for other in (*longest_first, *chain[index + 1 :]) if other.subject == each.issuer]
         candidates = above[:checks_left]
         signer = next((other for other in candidates if _has_signed(other, each)), None)
         checks_left -= len(candidates) if signer is None else 1 + candidates.index(signer)
-        links.append(_link("intermediate" if index else "issuer", each, shown_name(each.subject_name), signer))
+        links.append(_link(of_chain[index], each, shown_name(each.subject_name), signer))
     return tuple(links)
 
 

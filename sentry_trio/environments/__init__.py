@@ -56,6 +56,7 @@ class RunInputs:
         cluster_domain: returns the DNS domain that names of control-plane services end in.
         jwts: makes JWTs; None if they are off.
         targets: what else has to be ready for the process to be ready, by the names that health reports.
+        own_roots: fingerprints of the roots made here.
     """
 
     configuration: Configuration
@@ -67,6 +68,7 @@ class RunInputs:
     cluster_domain: Callable[[], str]
     jwts: Jwts | None = None
     targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    own_roots: Collection[str] = ()
 
 
 class EventReason(enum.StrEnum):

@@ -37,6 +37,11 @@ class CertificateRole(enum.StrEnum):
     ANCHOR = "anchor"
     INTERMEDIATE = "intermediate"
     ISSUER = "issuer"
+    BRIDGE = "bridge"
+    FORMER = "former"
+
+
+_LEFT_OVER = frozenset({CertificateRole.BRIDGE, CertificateRole.FORMER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +185,9 @@ class ExpiryCollector(Collector):
         for certificate in watched:
             labels = (certificate.role.value, certificate.subject, certificate.fingerprint)
             left.add_metric(labels, (certificate.not_after - now).total_seconds())
-        if watched:
-            soonest.add_metric((), (min(certificate.not_after for certificate in watched) - now).total_seconds())
+        needed = [certificate for certificate in watched if certificate.role not in _LEFT_OVER]
+        if needed:
+            soonest.add_metric((), (min(certificate.not_after for certificate in needed) - now).total_seconds())
         issuers = [certificate for certificate in watched if certificate.role is CertificateRole.ISSUER]
         if issuers:
             issuer_end.add_metric((), min(certificate.not_after for certificate in issuers).timestamp())
@@ -202,7 +208,7 @@ class ExpiryCollector(Collector):
             ),
             GaugeMetricFamily(
                 "sentry_soonest_expiry_seconds",
-                "Seconds until the first certificate of the trust bundle expires; negative once it has.",
+                "Seconds until the first certificate of the trust bundle that is needed expires; negative once it has.",
                 labels=(),
             ),
         )

@@ -1,6 +1,6 @@
 """Expiry watcher: warns in time of certificates that expire."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
@@ -8,7 +8,7 @@ import trio
 
 from sentry_trio.ca import expiry
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.expiry import ExpiryState, State
+from sentry_trio.ca.expiry import ExpiryState
 from sentry_trio.telemetry.logs import get_logger
 
 INTERVAL: Final = 3600.0
@@ -28,12 +28,14 @@ async def watch_expiry(
     *,
     now: Callable[[], datetime],
     report: Callable[[Sequence[ExpiryState]], None],
+    own_roots: Collection[str] = (),
     interval: float = INTERVAL,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Checks every certificate of a bundle at once and then hourly; runs until cancelled.
 
-    One line per certificate and check: a warning if it has expired or will within 30 days, else at debug level. Dapr
+    One line per certificate and check: a warning if it has expired or will within 30 days, else at debug level, as for
+    those that a renewal has left over. Dapr
     1.8 used the same words, but began after an hour and looked at the first root only; Dapr Sentry 1.18 has no
     such watcher.
 
@@ -45,6 +47,7 @@ async def watch_expiry(
         bundle: the certificates.
         now: the wall clock; aware.
         report: called with the states after each check, e.g. for metrics and health. Its errors end the watch.
+        own_roots: fingerprints of the roots made here.
         interval: seconds between two checks.
         task_status: started after the first check.
 
@@ -52,19 +55,24 @@ async def watch_expiry(
     """
     _log.debug("starting certificate expiration watcher")
     try:
-        _check(bundle, now, report)
+        _check(bundle, now, own_roots, report)
         task_status.started()
         while True:
             await _sleep_unless_set(interval, now)
-            _check(bundle, now, report)
+            _check(bundle, now, own_roots, report)
     finally:
         _log.debug("terminating certificate expiration watcher")
 
 
-def _check(bundle: TrustBundle, now: Callable[[], datetime], report: Callable[[Sequence[ExpiryState]], None]) -> None:
-    states = expiry.report(bundle, now())
+def _check(
+    bundle: TrustBundle,
+    now: Callable[[], datetime],
+    own_roots: Collection[str],
+    report: Callable[[Sequence[ExpiryState]], None],
+) -> None:
+    states = expiry.report(bundle, now(), own_roots)
     for each in states:
-        log = _log.debug if each.state is State.VALID else _log.warning
+        log = _log.warning if each.needs_attention else _log.debug
         log(each.message, role=each.role, subject=each.subject, fingerprint=each.fingerprint)
     report(states)
 

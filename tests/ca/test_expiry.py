@@ -47,6 +47,25 @@ def test_a_message_names_the_role() -> None:
     assert state(99 * DAY, "intermediate").message.startswith("Dapr intermediate certificate is still valid")
 
 
+def test_what_a_renewal_has_left_over_needs_no_attention() -> None:
+    assert not state(-DAY, "bridge").needs_attention
+    assert not state(-DAY, "former").needs_attention
+    assert state(-DAY, "anchor").needs_attention
+    assert state(DAY, "issuer").needs_attention
+    assert not state(WARNING_PERIOD, "issuer").needs_attention
+    assert state(-DAY, "former").message == "Dapr former root certificate expiration warning: certificate has expired."
+
+
+def test_roles_follow_the_roots_made_here() -> None:
+    keys = [new_key() for _ in range(3)]
+    roots = [certificate("r2", keys[1], not_before=NOW), certificate("r1", keys[0])]
+    issuer = certificate("i", keys[2], "r2", keys[1])
+    bundle = verify(stored(roots, [issuer], keys[2]), NOW)
+    own = [sha256(each.der).hex() for each in roots]
+    assert [each.role for each in report(bundle, NOW, own)] == ["anchor", "former", "issuer"]
+    assert [each.role for each in report(bundle, NOW)] == ["anchor", "anchor", "issuer"]
+
+
 def test_a_report_covers_every_certificate() -> None:
     keys = [new_key() for _ in range(4)]
     roots = [

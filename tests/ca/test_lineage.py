@@ -1,7 +1,7 @@
 """Lineage of certificates."""
 
 from sentry_trio.ca.certificates import fingerprint
-from sentry_trio.ca.lineage import lineage, serving_link
+from sentry_trio.ca.lineage import lineage, roles_of, serving_link
 from testkit.ca.making import DAY, HOUR, NOW, certificate, generated, new_key
 
 ROOT_KEY, MIDDLE_KEY, KEY, OTHER_KEY = new_key(), new_key(), new_key(), new_key()
@@ -32,6 +32,42 @@ def test_of_several_anchors_the_one_that_lasts() -> None:
     links = lineage([ROOT, renewed], [MIDDLE])
     assert [link.role for link in links] == ["anchor", "anchor", "issuer"]
     assert links[-1].signed_by == fingerprint(renewed)
+
+
+# After a renewal: the root that the first issuer has cross-signed, and an issuer below it.
+NEXT_KEY, NEXT_ISSUER_KEY, FIRST_KEY = new_key(), new_key(), new_key()
+FIRST = certificate("first", FIRST_KEY, "root", ROOT_KEY)
+NEXT_ROOT = certificate("next root", NEXT_KEY, not_before=NOW)
+CROSS = certificate("next root", NEXT_KEY, "first", FIRST_KEY)
+NEXT = certificate("next issuer", NEXT_ISSUER_KEY, "next root", NEXT_KEY)
+OWN = [fingerprint(ROOT), fingerprint(NEXT_ROOT)]
+
+
+def test_a_renewal_leaves_a_bridge_and_a_former_root() -> None:
+    links = lineage([NEXT_ROOT, ROOT], [NEXT, CROSS, FIRST], OWN)
+    assert [(link.role, link.subject, link.signed_by) for link in links] == [
+        ("anchor", "CN=next root", None),
+        ("former", "CN=root", None),
+        ("bridge", "CN=first", fingerprint(ROOT)),
+        ("bridge", "CN=next root", fingerprint(FIRST)),
+        ("issuer", "CN=next issuer", fingerprint(NEXT_ROOT)),
+    ]
+
+
+def test_a_root_that_is_merely_published_is_an_anchor() -> None:
+    assert roles_of([NEXT_ROOT, ROOT], [FIRST], OWN) == (("anchor", "anchor"), ("issuer",))
+
+
+def test_a_former_root_stays_one_without_the_bridge() -> None:
+    assert roles_of([NEXT_ROOT, ROOT], [NEXT], OWN) == (("anchor", "former"), ("issuer",))
+
+
+def test_an_anchor_of_somebody_else_is_never_a_former_one() -> None:
+    assert roles_of([NEXT_ROOT, ROOT], [NEXT], OWN[1:]) == (("anchor", "anchor"), ("issuer",))
+
+
+def test_of_a_chain_without_an_anchor_nothing_is_left_over() -> None:
+    assert roles_of([ROOT], [NEXT], OWN) == (("anchor",), ("issuer",))
 
 
 def test_a_search_ends() -> None:

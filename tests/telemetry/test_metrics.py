@@ -253,6 +253,15 @@ def test_expiry_is_computed_when_asked() -> None:
     assert value(metrics, "dapr_sentry_issuercert_expiry_timestamp") == (NOON + timedelta(days=30)).timestamp()
 
 
+def test_what_a_renewal_has_left_over_is_not_the_first_to_expire() -> None:
+    metrics = Metrics(now=lambda: NOON)
+    left_over = expiry(CertificateRole.BRIDGE, 1, "bb"), expiry(CertificateRole.FORMER, -1, "cc")
+    metrics.watch_certificates([expiry(CertificateRole.ISSUER, 30), *left_over])
+    assert value(metrics, "sentry_soonest_expiry_seconds") == 30 * 86400
+    name = "sentry_certificate_expiry_seconds"
+    assert value(metrics, name, role="former", subject="O=x", fingerprint="cc") == -86400
+
+
 def test_only_the_present_bundle_is_told() -> None:
     metrics = Metrics(now=lambda: NOON)
     metrics.watch_certificates([expiry(CertificateRole.ISSUER, 1, "old")])
