@@ -254,9 +254,9 @@ async def _oidc_server(options: Options, metrics: Metrics, health: Health) -> As
             _log.warning("--oidc-enabled has no effect without --jwt-enabled: there are no keys to publish")
         yield None
         return
-    from sentry_trio.oidc.server import OidcServer
+    from sentry_trio.oidc.server import make_server
 
-    server = OidcServer(options, metrics=metrics, ready=health.target("oidc-server"))
+    server = make_server(options, metrics=metrics, ready=health.target("oidc-server"))
     async with outliving(server.serve):
         yield server
 

@@ -21,6 +21,7 @@ from sentry_trio import app
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidBundleError, IssuerNotValidError, Part, StoreError
@@ -67,7 +68,9 @@ def surrounded(directory: Path, *flags: str) -> Iterator[RunContext]:
             environment=Standalone(
                 options,
                 {},
-                TokenValidators(options, metrics=metrics, now=wall_clock),
+                TokenValidators(
+                    sentry_id(options.trust_domain, options.namespace), options.config, metrics=metrics, now=wall_clock
+                ),
                 metrics=metrics,
                 now=wall_clock,
             ),

@@ -354,6 +354,10 @@ def part_paths(options: Options) -> dict[Part, Path]:
 def _jwt_keeper(options: Options, metrics: Metrics, now: Callable[[], datetime]) -> "JwtKeeper | None":
     if not options.jwt_enabled:
         return None
+    from sentry_trio.ca.jwt_rotation import Rotation
     from sentry_trio.environments.jwt import JwtKeeper
 
-    return JwtKeeper(options, metrics=metrics, now=now)
+    rotation = Rotation(
+        interval=options.jwt_key_rotation, lifetime=options.jwt_ttl, algorithm=options.jwt_signing_algorithm
+    )
+    return JwtKeeper(rotation, issuer=options.jwt_issuer, key_id=options.jwt_key_id, metrics=metrics, now=now)

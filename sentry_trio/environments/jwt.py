@@ -15,7 +15,6 @@ from sentry_trio.ca.jwt_rotation import Plan, Rotation, plan
 from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.options import Options
 from sentry_trio.stores.parts import JWT_KEYS, Parts, PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
@@ -54,20 +53,27 @@ class JwtKeeper:
     files.
 
     Args:
-        options: name the algorithm, the key ID and the time that a key signs for.
+        rotation: algorithm and lifetimes.
+        issuer: named in JWTs; None for none.
+        key_id: named in JWTs; None to derive it from the key.
         metrics: counts rotations.
         now: the wall clock, aware.
     """
 
-    def __init__(self, options: Options, *, metrics: Metrics, now: Callable[[], datetime]) -> None:
-        self._options = options
+    def __init__(
+        self,
+        rotation: Rotation,
+        *,
+        issuer: str | None,
+        key_id: str | None,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._rotation = rotation
+        self._issuer = issuer
+        self._key_id = key_id
         self._metrics = metrics
         self._now = now
-        self._rotation = Rotation(
-            interval=options.jwt_key_rotation,
-            lifetime=options.jwt_ttl,
-            algorithm=options.jwt_signing_algorithm,
-        )
 
     async def open(self, store: PartStore, configuration: Configuration, *, may_generate: bool) -> OpenedJwtKeys:
         """Reads signing key and key set, or makes them if there are none.
@@ -86,15 +92,14 @@ class JwtKeeper:
 
         Cancellation: at once, but for a write of files.
         """
-        options = self._options
         stored = await self._load(store, may_generate=may_generate)
         keys = self._verified(stored, store)
         published = replace(keys.published, max_age=self._rotation.max_age)
         try:
             issuer = JwtIssuer(
                 replace(keys, published=published),
-                issuer=options.jwt_issuer,
-                lifetime=options.jwt_ttl,
+                issuer=self._issuer,
+                lifetime=self._rotation.lifetime,
                 allowed_clock_skew=configuration.allowed_clock_skew,
             )
         except JwtError as error:
@@ -118,7 +123,7 @@ class JwtKeeper:
     def _completed(
         self, store: PartStore, key: bytes | None, jwks: bytes | None, *, may_generate: bool
     ) -> StoredJwtKey:
-        algorithm, key_id = self._options.jwt_signing_algorithm, self._options.jwt_key_id
+        algorithm, key_id = self._rotation.algorithm, self._key_id
         if key is not None:
             return StoredJwtKey(key, compose_jwks(key, algorithm, key_id))
         if jwks is not None:
@@ -136,12 +141,12 @@ class JwtKeeper:
 
     def _verified(self, stored: StoredJwtKey, store: PartStore) -> JwtKeys:
         try:
-            return verify_jwt_key(stored, self._options.jwt_signing_algorithm, self._options.jwt_key_id)
+            return verify_jwt_key(stored, self._rotation.algorithm, self._key_id)
         except InvalidBundleError as error:
             raise InvalidBundleError(f"{error} ({_place(store)})") from error
 
     async def _rotate(self, store: PartStore, stored: StoredJwtKey, changed: Changed) -> NoReturn:
-        if self._options.jwt_key_id is not None:
+        if self._key_id is not None:
             # The key that has this name signs, no matter which others the set has.
             await trio.sleep_forever()
         backoff = Backoff(first=_RETRY, longest=_LONGEST_RETRY)

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from sentry_trio.ca.certificates import fingerprint, read_certificates
+from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, EventReason, Sources, causes_of, part_paths
 from sentry_trio.environments.token_validators import Made, TokenValidators
@@ -112,7 +113,9 @@ async def open_kubernetes(
             )
             await outer.enter_async_context(outliving(partial(_beside, keys.keep)))
             checker = LocalVerifier(keys, checker, wanted, now=now)
-        validators = TokenValidators(options, metrics=metrics, now=now)
+        validators = TokenValidators(
+            sentry_id(options.trust_domain, options.namespace), options.config, metrics=metrics, now=now
+        )
         await outer.enter_async_context(outliving(validators.keep))
         domain = ClusterDomain(options.trust_domain)
         await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
@@ -233,8 +236,8 @@ class Kubernetes(Environment):
     async def _read_configuration(self) -> Configuration:
         options = self._options
         configuration = await read_configuration_object(self._cluster.api, options.namespace, options.config)
-        *_, sentry_id = audiences(options.trust_domain, options.namespace)
-        _log.info(f"Adding validator 'kubernetes' with Sentry ID: {sentry_id}")
+        audience = sentry_id(options.trust_domain, options.namespace)
+        _log.info(f"Adding validator 'kubernetes' with Sentry ID: {audience}")
         return configuration
 
     async def _accepted(self, stored: Parts, *, generated: bool) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.environments import Environment, EventReason, Sources, causes_of, part_paths
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import Part, StoreError
@@ -39,7 +40,9 @@ async def open_standalone(
 
     Cancellation: at once.
     """
-    token_validators = TokenValidators(options, metrics=metrics, now=now)
+    token_validators = TokenValidators(
+        sentry_id(options.trust_domain, options.namespace), options.config, metrics=metrics, now=now
+    )
     async with outliving(token_validators.keep):
         yield Standalone(options, environ, token_validators, metrics=metrics, now=now)
 

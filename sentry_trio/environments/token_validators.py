@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
-from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
-from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Kind, Validator
@@ -89,14 +87,15 @@ class TokenValidators:
     """Makes the validators of runs. Runs with the same options share one key set, so a restart fetches nothing.
 
     Args:
-        options: the command line.
+        audience: SPIFFE ID of this authority, which tokens must name.
+        configuration: name of the configuration, for errors.
         metrics: counts readings of key sets.
         now: the wall clock, aware.
     """
 
-    def __init__(self, options: Options, *, metrics: Metrics, now: Callable[[], datetime]) -> None:
-        self._audience = sentry_id(options.trust_domain, options.namespace)
-        self._configuration = options.config
+    def __init__(self, audience: str, configuration: str, *, metrics: Metrics, now: Callable[[], datetime]) -> None:
+        self._audience = audience
+        self._configuration = configuration
         self._metrics = metrics
         self._now = now
         self._nursery: trio.Nursery | None = None

@@ -27,16 +27,19 @@ class Hosts:
     Args:
         allowed: hosts, with a port or without; compared as they are written; `*` or no host at all: every host.
         proxies: networks that are trusted to name the host that their own clients asked for.
+
+    Attributes:
+        allowed: the allowed hosts.
     """
 
     def __init__(self, allowed: Collection[str], proxies: Sequence[Network]) -> None:
-        self._allowed = frozenset(allowed)
+        self.allowed: Collection[str] = dict.fromkeys(allowed)  # in order
         self._proxies = proxies
 
     @property
     def is_open(self) -> bool:
         """True if every host is served, so that clients choose what the host is called."""
-        return not self._allowed or ANY in self._allowed
+        return not self.allowed or ANY in self.allowed
 
     @property
     def may_be_forwarded(self) -> bool:
@@ -57,7 +60,7 @@ class Hosts:
 
     def allows(self, host: str) -> bool:
         """Returns True if a host is served: all of it is allowed, or its part before the port."""
-        return self.is_open or host in self._allowed or _without_port(host) in self._allowed
+        return self.is_open or host in self.allowed or _without_port(host) in self.allowed
 
     def _comes_from_proxy(self, request: Request) -> bool:
         peer: IPv4Address | IPv6Address = ip_address(request.peer)

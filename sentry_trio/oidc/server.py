@@ -1,6 +1,6 @@
 """The OIDC server: it listens from before the first run until after the last, and serves what runs publish."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -38,23 +38,25 @@ class OidcServer:
     used changes nothing, is logged and counted. Dapr Sentry 1.18 restarts as a whole for every change, and ends.
 
     Args:
-        options: the command line, `--oidc-enabled` and checked by `parse_options`.
+        rules: configuration of the answers.
+        files: certificate and key; None for HTTP without TLS.
+        address: to listen on.
         metrics: counts requests and changed files.
         ready: the target by which health knows this server.
 
     Attributes:
         port: the bound port; None before it serves.
-
-    Raises:
-        InvalidOptionsError: `--jwt-issuer` or `--oidc-jwks-uri` is no URL.
     """
 
-    def __init__(self, options: Options, *, metrics: Metrics, ready: Target) -> None:
-        self._options = options
+    def __init__(
+        self, rules: OidcRules, files: TLSFiles | None, address: Address, *, metrics: Metrics, ready: Target
+    ) -> None:
+        self._hosts = rules.hosts
+        self._files = files
+        self._address = address
         self._metrics = metrics
         self._ready = ready
-        self._pages = OidcPages(_rules(options), metrics)
-        self._files = _tls_files(options)
+        self._pages = OidcPages(rules, metrics)
         self.port: int | None = None
 
     def publish(self, keys: PublishedKeys | None) -> None:
@@ -74,16 +76,16 @@ class OidcServer:
 
         Cancellation: requests under way get 5 s to end, as in Dapr Sentry 1.18.
         """
-        options = self._options
-        _sentry_log.info(f"Starting OIDC HTTP server on port {options.oidc_server_listen_port}")
-        _log_hosts(options.oidc_allowed_hosts)
-        serve = partial(serve_http, self._pages.answer, host=options.oidc_server_listen_address)
+        host, port = self._address.host, self._address.port
+        _sentry_log.info(f"Starting OIDC HTTP server on port {port}")
+        _log_hosts(self._hosts.allowed)
         files = self._files
         async with trio.open_nursery() as nursery:
             if files is not None:
                 await nursery.start(self._follow, files)
             provider = None if files is None else lambda: files.context
-            address = await nursery.start(partial(serve, port=options.oidc_server_listen_port, tls=provider))
+            serve = partial(serve_http, self._pages.answer, host=host, port=port, tls=provider)
+            address = await nursery.start(serve)
             kind = " (insecure)" if files is None else ""
             _log.info(f"Starting OIDC HTTP server{kind} on {address}")
             if files is None:
@@ -123,7 +125,17 @@ class OidcServer:
             _log.error(f"{trouble}; {going_on}")
 
 
-def _log_hosts(allowed: Sequence[str]) -> None:
+def make_server(options: Options, *, metrics: Metrics, ready: Target) -> OidcServer:
+    """Makes the server of a command line with `--oidc-enabled`; see `OidcServer`.
+
+    Raises:
+        InvalidOptionsError: `--jwt-issuer` or `--oidc-jwks-uri` is no URL, or a TLS file is missing.
+    """
+    address = Address(options.oidc_server_listen_address, options.oidc_server_listen_port)
+    return OidcServer(_rules(options), _tls_files(options), address, metrics=metrics, ready=ready)
+
+
+def _log_hosts(allowed: Collection[str]) -> None:
     if allowed:
         _log.info(f"OIDC server will only accept requests for hosts: [{' '.join(allowed)}]")
     else:

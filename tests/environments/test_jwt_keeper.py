@@ -12,7 +12,8 @@ from trio.testing import MockClock
 from sentry_trio.ca.jwt_key import generate_jwt_key
 from sentry_trio.ca.jwt_rotation import LEAD
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.environments.jwt import LOOK, JwtKeeper
+from sentry_trio.environments import _jwt_keeper
+from sentry_trio.environments.jwt import LOOK
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
@@ -70,7 +71,9 @@ class Bench:
         self.shelf = Shelf()
         options = parse_options([*FLAGS, *flags], {})
         self.began = trio.current_time()
-        self.keeper = JwtKeeper(options, metrics=self.metrics, now=self.now)
+        keeper = _jwt_keeper(options, self.metrics, self.now)
+        assert keeper is not None
+        self.keeper = keeper
         self.runs = 0
 
     def now(self) -> datetime:

@@ -13,7 +13,6 @@ from sentry_trio.errors import InvalidConfigurationError, NotPermittedError, Val
 from sentry_trio.key_cache import PAUSE
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
-from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import AuthenticatedCaller
 from sentry_trio.validators.jwks.keyset import KeySet
@@ -31,9 +30,8 @@ class World:
 
     def __init__(self) -> None:
         self.remotes = {options.source: Remote(kids=["ES256"]) for options in (OLD, NEW)}
-        flags = ["--trust-domain=td", "--config=c.yaml"]
         self.validators = TokenValidators(
-            parse_options(flags, {"NAMESPACE": "own"}), metrics=Metrics(), now=lambda: datetime.fromtimestamp(NOW, UTC)
+            AUDIENCE, "c.yaml", metrics=Metrics(), now=lambda: datetime.fromtimestamp(NOW, UTC)
         )
 
     def open_key_set(

@@ -16,7 +16,7 @@ from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidOptionsError, ServerTLSError
 from sentry_trio.listener import Address
 from sentry_trio.oidc import server
-from sentry_trio.oidc.server import OidcServer
+from sentry_trio.oidc.server import make_server
 from sentry_trio.settings.options import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Target
@@ -190,7 +190,7 @@ def test_options_that_make_no_server() -> None:
         (replace(options, oidc_jwks_uri="%", oidc_server_tls_enabled=False), "invalid JWKS URI"),
     ):
         with pytest.raises(InvalidOptionsError, match=says):
-            OidcServer(wrong, metrics=Metrics(), ready=Target("oidc-server"))
+            make_server(wrong, metrics=Metrics(), ready=Target("oidc-server"))
 
 
 async def test_in_the_application(tmp_path: Path) -> None:
