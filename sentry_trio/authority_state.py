@@ -90,6 +90,7 @@ class AuthorityState:
             "degraded": self.conditions.summary,
             "conditions": dict(self.conditions.active),
             "certificates": msgspec.to_builtins(run.certificates) if run else [],
+            "renewal": msgspec.to_builtins(run.renewal) if run else None,
         }
 
 

@@ -37,6 +37,7 @@ from sentry_trio.settings.options import Options
 from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
+from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 from sentry_trio.watchers.expiry import watch_expiry
 
 _log: Final = get_logger("dapr.sentry")
@@ -153,6 +154,11 @@ class Run:
     def certificates(self) -> tuple[Link, ...]:
         """Certificates in use: trust anchors, issuer chain down to the issuer, and its own certificate."""
         return (*self._lineage, serving_link(read_certificate(self._identity.certificate.der), self.bundle.issuer))
+
+    @property
+    def renewal(self) -> RenewalStatus | None:
+        """State of CA renewal, as far as it is known."""
+        return self._context.environment.renewal
 
     @cached_property
     def _lineage(self) -> tuple[Link, ...]:

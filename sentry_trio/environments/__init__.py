@@ -32,6 +32,7 @@ from sentry_trio.settings.options import Options
 from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Parts, PartStore, bundle_of, fill
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 from sentry_trio.validators import Validators
 
 if TYPE_CHECKING:
@@ -128,9 +129,11 @@ class Environment(ABC):
 
     Attributes:
         called_by_dns_name: app IDs of control-plane services that are called by DNS names.
+        renewal: state of CA renewal; None before the first run.
     """
 
     called_by_dns_name: Sequence[str] = ()
+    renewal: RenewalStatus | None = None
 
     def __init__(
         self, options: Options, token_validators: TokenValidators, *, metrics: Metrics, now: Callable[[], datetime]

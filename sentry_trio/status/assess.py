@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sentry_trio.ca.expiry import WARNING_PERIOD
+from sentry_trio.ca.expiry import LEFT_OVER, WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
 from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
+from sentry_trio.telemetry.renewal_metrics import AnchorsHeld, RenewalStatus
 
 _RENEWED_BY: Final = 4
 """An authority renews its serving certificate at half its life; with this part of it left, that has failed."""
@@ -38,6 +39,9 @@ class Cause(enum.StrEnum):
     CONFIG_MAP_INVALID = "config_map_invalid"
     CONFIG_MAP_DIFFERS = "config_map_differs"
     REPLICAS_DIFFER = "replicas_differ"
+    RENEWAL_HELD = "renewal_held"
+    SIDECARS_PINNED = "sidecars_pinned"
+    INJECTOR_STALE = "injector_stale"
 
 
 class Agreement(enum.Enum):
@@ -106,6 +110,26 @@ def _findings(report: Report) -> Iterator[Finding]:
         yield Finding(Cause.REPLICAS_DIFFER, f"replicas use different trust bundles: {groups}")
     yield from _of_store(report)
     yield from _of_config_map(report)
+    for _, health in report.reached:
+        if health.renewal is not None:
+            yield from _of_renewal(health.renewal, report.at)
+
+
+def _of_renewal(renewal: RenewalStatus, now: datetime) -> Iterator[Finding]:
+    """Findings without numbers: replicas that counted a moment apart report the same."""
+    if renewal.held is not None:
+        yield Finding(Cause.RENEWAL_HELD, f"CA renewal is held: {renewal.held}")
+    has_former = renewal.sidecars is not None and renewal.sidecars.get(AnchorsHeld.FORMER, 0) > 0
+    if has_former and renewal.bridge_end is not None and renewal.bridge_end - now < WARNING_PERIOD:
+        yield Finding(
+            Cause.SIDECARS_PINNED,
+            f"sidecars that hold only former trust anchors stop working on {_date(renewal.bridge_end)}: restart them",
+        )
+    if renewal.injector_stale:
+        yield Finding(
+            Cause.INJECTOR_STALE,
+            "Dapr's injector gives former trust anchors to new pods: restart it, and the rest of Dapr's control plane",
+        )
 
 
 def _of_replicas(report: Report) -> Iterator[Finding]:
@@ -141,8 +165,12 @@ def _shown_certificates(report: Report) -> Iterator[Link]:
 
 
 def _of_certificates(links: Iterable[Link], now: datetime) -> Iterator[Finding]:
-    known = {link.fingerprint: link for link in links}
+    known: dict[str, Link] = {}
+    for link in links:
+        known.setdefault(link.fingerprint, link)  # a replica knows which anchors are former ones, the store does not
     for link in known.values():
+        if link.role in LEFT_OVER:
+            continue
         name = f"{link.role} certificate {link.subject}"
         left = link.not_after - now
         if now > link.not_after:

@@ -11,6 +11,7 @@ from typing import Final
 from sentry_trio.ca.lineage import Link
 from sentry_trio.status.assess import Assessment
 from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
+from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 
 SCHEMA: Final = 1
 """Raised if a member is removed or changes its meaning; additions do not change it."""
@@ -55,9 +56,13 @@ def _replica(replica: Replica, now: datetime) -> Json:
 
 
 def _health(health: Health, now: datetime) -> Json:
-    members = {each.name: getattr(health, each.name) for each in fields(health)}
-    times = {name: _time(value) for name, value in members.items() if isinstance(value, datetime)}
-    return members | times | {"certificates": _certificates(health.certificates, now)}
+    renewal = None if health.renewal is None else _members(health.renewal)
+    return _members(health) | {"certificates": _certificates(health.certificates, now), "renewal": renewal}
+
+
+def _members(record: Health | RenewalStatus) -> Json:
+    members = {each.name: getattr(record, each.name) for each in fields(record)}
+    return members | {name: _time(value) for name, value in members.items() if isinstance(value, datetime)}
 
 
 def _figures(figures: Figures) -> Json:

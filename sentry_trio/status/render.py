@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from sentry_trio.ca.expiry import WARNING_PERIOD
+from sentry_trio.ca.expiry import LEFT_OVER, WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
 from sentry_trio.status.assess import Agreement, Assessment, Verdict, short
 from sentry_trio.status.report import Figures, Health, NotShown, Replica, Report, Stored
+from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 
 _MAX_TEXT: Final = 1000  # characters of a text that somebody else has written
 _INDENT: Final = 4  # columns of each level of rich's trees
@@ -69,6 +70,7 @@ class Rendering:
         for title, certificates in _trees(self._report):
             yield Text()
             yield _tree(title, certificates, self._report, unicode=unicode, width=options.max_width)
+        yield from _section("CA renewal", _renewals(self._report))
         yield from _section("Replicas", self._replicas())
         yield from _section("Calls", _calls(self._report))
         yield from _section("Trust bundle", self._agreements())
@@ -186,7 +188,9 @@ def _certificate(link: Link, whose: str, report: Report, *, unicode: bool, width
     now, part = report.at, part_left(link, report.at)
     left = link.not_after - now
     style = "green"
-    if left < timedelta(0) or now < link.not_before:
+    if link.role in LEFT_OVER:
+        style = "dim"
+    elif left < timedelta(0) or now < link.not_before:
         style = "bold red"
     elif link.role != "serving" and left < WARNING_PERIOD:
         style = "yellow"
@@ -203,6 +207,38 @@ def _certificate(link: Link, whose: str, report: Report, *, unicode: bool, width
     text.append(f"\n{bar(part, cells, unicode=unicode)} {left_text}", style=style)
     text.append(date, style="dim")
     return text
+
+
+# --- renewal
+
+
+def _renewals(report: Report) -> Iterator[RenderableType]:
+    """The state of each replica, once if several have the same."""
+    users: dict[tuple[str, ...], list[str]] = {}
+    for replica, health in report.reached:
+        if health.renewal is not None:
+            users.setdefault(tuple(_renewal(health.renewal, report.at)), []).append(plain(replica.name))
+    for lines, names in users.items():
+        if len(users) > 1:
+            yield Text(", ".join(names), style="bold", overflow="fold")
+        for line in lines:
+            yield Text(line, overflow="fold")
+
+
+def _renewal(renewal: RenewalStatus, now: datetime) -> Iterator[str]:
+    line = f"{plain(renewal.phase)}, generation {renewal.generation}"
+    if renewal.next_step is not None and renewal.next_step_at is not None:
+        line += f"; next step: {plain(renewal.next_step)}, due {_when(renewal.next_step_at, now)}"
+    yield line
+    if renewal.bridge_end is not None:
+        yield f"bridge for sidecars with former trust anchors: ends {_when(renewal.bridge_end, now)}"
+    if renewal.sidecars is not None:
+        yield f"sidecars by their trust anchors: {_counts(renewal.sidecars)}"
+
+
+def _when(moment: datetime, now: datetime) -> str:
+    distance = duration(moment - now)
+    return f"{f'in {distance}' if moment >= now else f'{distance} ago'}, {moment:%Y-%m-%d}"
 
 
 # --- replicas

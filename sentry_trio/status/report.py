@@ -13,8 +13,10 @@ from sentry_trio.ca.certificates import fingerprint, is_self_signed, read_certif
 from sentry_trio.ca.lineage import Link, lineage
 from sentry_trio.errors import InvalidBundleError, SentryError
 from sentry_trio.stores.parts import PublicParts
+from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 
 _MAX_ITEMS: Final = 1000  # targets, and certificates: more than any trust bundle that can be read
+_ANCHORS: Final = frozenset({"anchor", "former"})
 _RECEIVED: Final = "dapr_sentry_cert_sign_request_received_total"
 # What the parser raises for lines that it was not made for.
 _UNREADABLE: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError)
@@ -66,6 +68,7 @@ class Health:
         degraded: the problems that last, in one line; None if there are none.
         bundle: fingerprint of the trust bundle in use.
         certificates: trust anchors, issuer chain from its upper end down, serving certificate.
+        renewal: state of CA renewal.
     """
 
     ready: bool
@@ -80,11 +83,12 @@ class Health:
     degraded: str | None
     bundle: str | None
     certificates: Annotated[tuple[Link, ...], msgspec.Meta(max_length=_MAX_ITEMS)] = ()
+    renewal: RenewalStatus | None = None
 
     @property
     def anchors(self) -> tuple[str, ...]:
         """Fingerprints of the trust anchors in use, in their order."""
-        return tuple(link.fingerprint for link in self.certificates if link.role == "anchor")
+        return tuple(link.fingerprint for link in self.certificates if link.role in _ANCHORS)
 
     @property
     def unready(self) -> tuple[str, ...]:
@@ -197,7 +201,7 @@ class Report:
 # --- parsers
 
 
-T = TypeVar("T", Health, Link)
+T = TypeVar("T", Health, Link, RenewalStatus)
 _decoder: Final = msgspec.json.Decoder(Health)
 
 
@@ -209,7 +213,8 @@ def read_health(body: bytes) -> Health:
     """
     try:
         health = _decoder.decode(body)
-        return replace(_in_utc(health), certificates=tuple(map(_in_utc, health.certificates)))
+        renewal = None if health.renewal is None else _in_utc(health.renewal)
+        return replace(_in_utc(health), certificates=tuple(map(_in_utc, health.certificates)), renewal=renewal)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise NotOursError(f"no health report of sentry-trio: {error}") from error
     except OverflowError as error:

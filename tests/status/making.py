@@ -6,6 +6,7 @@ from typing import Any
 
 from sentry_trio.ca.lineage import Link
 from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
+from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 from testkit.ca.making import DAY, HOUR, NOW
 
 YEAR = 365 * DAY
@@ -33,6 +34,30 @@ CERTIFICATES = (
     link("issuer", ISSUER, MIDDLE),
     link("serving", SERVING, ISSUER),
 )
+
+
+RENEWED = (
+    link("anchor", "e" * 64, subject="O=cluster.local,CN=root 1a2b3c4d", not_after=NOW + 2 * YEAR),
+    link("former", ANCHOR, subject="O=cluster.local,CN=root 5e6f7a8b", not_after=NOW + 20 * DAY),
+    link("bridge", MIDDLE, ANCHOR, subject="CN=issuer 5e6f7a8b", not_after=NOW + 20 * DAY),
+    link("bridge", "f" * 64, MIDDLE, subject="O=cluster.local,CN=root 1a2b3c4d", not_after=NOW + 20 * DAY),
+    link("issuer", ISSUER, "e" * 64, subject="CN=issuer 1a2b3c4d", not_after=NOW + 2 * YEAR),
+    link("serving", SERVING, ISSUER),
+)
+"""Certificates after a renewal, with its bridge."""
+
+
+def renewal(**changes: Any) -> RenewalStatus:
+    made = RenewalStatus(
+        phase="retiring",
+        generation=2,
+        next_step="publish",
+        next_step_at=NOW + 182 * DAY,
+        bridge_end=NOW + 183 * DAY,
+        sidecars={"current": 1_200, "former": 34, "none": 0, "file": 2},
+        injector_stale=False,
+    )
+    return dataclasses.replace(made, **changes)
 
 
 def health(**changes: Any) -> Health:

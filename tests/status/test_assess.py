@@ -1,5 +1,6 @@
 """Findings that need attention, and those that do not."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,10 +16,12 @@ from .making import (
     ISSUER,
     MINUTE,
     OTHER_BUNDLE,
+    RENEWED,
     SERVING,
     figures,
     link,
     published,
+    renewal,
     replica,
     report,
     stored,
@@ -42,6 +45,15 @@ def found(given: Report) -> list[tuple[str, str]]:
         report(replica(counts=NotShown("metrics are off in this process", asked=False))),
         report(replica(counts=figures(signing_requests=9, refused={("invalid_csr", "PermissionDenied"): 9}))),
         report(replica(run=7, last_restart="failed", last_restart_at=NOW)),
+        report(replica(renewal=renewal())),
+        report(replica(renewal=renewal(bridge_end=NOW + 29 * DAY, sidecars={"current": 1, "former": 0}))),
+        report(replica(renewal=renewal(bridge_end=NOW + 29 * DAY, sidecars=None, injector_stale=None))),
+        report(replica(certificates=RENEWED), published=published("e" * 64, ANCHOR)),
+        # Only replicas know which anchors are former ones.
+        report(
+            replica(certificates=RENEWED),
+            stored=stored(certificates=tuple(replace(each, role="anchor") for each in RENEWED[:2])),
+        ),
     ],
 )
 def test_what_is_well(given: Report) -> None:
@@ -57,6 +69,23 @@ def test_what_is_well(given: Report) -> None:
         (report(replica(ready=False, targets={})), "not_ready", "not ready: no target is known"),
         (report(replica(degraded="no such file")), "degraded", "degraded: no such f"),
         (report(replica(counts=NotShown("no"))), "not_shown", "metrics: no"),
+        (
+            report(replica(renewal=renewal(held="no right to update"))),
+            "renewal_held",
+            "CA renewal is held: no right to",
+        ),
+        (
+            report(replica(renewal=renewal(bridge_end=NOW + 29 * DAY))),
+            "sidecars_pinned",
+            "sidecars that hold only former trust anchors stop working on 2026-12-21 19:41 UTC: restart them",
+        ),
+        (
+            report(
+                replica("a", renewal=renewal(injector_stale=True)), replica("b", renewal=renewal(injector_stale=True))
+            ),
+            "injector_stale",
+            "Dapr's injector gives former trust anchors to new pods: restart it",
+        ),
         (report(not_found=NotShown("no")), "not_shown", "replicas: no"),
         (report(stored=NotShown("no")), "not_shown", "trust bundle in the store: no"),
         (report(published=NotShown("no")), "not_shown", "trust anchors for the mesh: no"),

@@ -12,7 +12,7 @@ from sentry_trio.status.json_report import json_report
 from sentry_trio.status.report import NotShown, Report
 from testkit.ca.making import HOUR, NOW
 
-from .making import ANCHOR, figures, published, replica, report, stored, unreachable
+from .making import ANCHOR, figures, published, renewal, replica, report, stored, unreachable
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "status.schema.json").read_text())
 FULL = report(
@@ -30,6 +30,7 @@ FULL = report(
         last_restart="failed",
         last_restart_at=NOW - HOUR,
         degraded="no such file",
+        renewal=renewal(),
     ),
     unreachable("b"),
     stored=stored(),
@@ -87,6 +88,17 @@ def test_what_it_says() -> None:
     anchor = first["health"]["certificates"][0]
     assert anchor["fingerprint"] == ANCHOR
     assert (anchor["not_after"], anchor["seconds_left"]) == ("2027-11-22T19:41:15Z", 365 * 24 * 3600.0)
+    assert first["health"]["renewal"] == {
+        "phase": "retiring",
+        "generation": 2,
+        "next_step": "publish",
+        "next_step_at": "2027-05-23T19:41:15Z",
+        "bridge_end": "2027-05-24T19:41:15Z",
+        "held": None,
+        "held_reason": None,
+        "sidecars": {"current": 1200, "former": 34, "none": 0, "file": 2},
+        "injector_stale": False,
+    }
     assert first["health"]["last_restart_at"] == "2026-11-22T18:41:15Z"
     assert first["metrics"]["refused"] == [{"cause": "invalid_csr", "status": "PermissionDenied", "count": 1}]
     assert first["metrics"]["calls"] == {"OK": 8, "PermissionDenied": 1}

@@ -16,6 +16,7 @@ from sentry_trio.ca.lineage import Link
 from sentry_trio.status.report import Figures, NotOursError, read_figures, read_health, read_published, read_stored
 from sentry_trio.stores.parts import PublicParts
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure, SignFailure
+from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 from testkit.ca.making import DAY, NOW, certificate, new_key, stored
 
 SAID: dict[str, Any] = {
@@ -46,6 +47,29 @@ SAID: dict[str, Any] = {
 
 def read(**changes: object) -> Any:
     return read_health(json.dumps({**SAID, **changes}).encode())
+
+
+def test_the_state_of_renewal() -> None:
+    assert read().renewal is None
+    renewal = read(
+        renewal={
+            "phase": "signing",
+            "generation": 2,
+            "bridge_end": "2027-01-01T02:00:00+02:00",
+            "sidecars": {"current": 1},
+        }
+    ).renewal
+    assert renewal == RenewalStatus(
+        phase="signing", generation=2, bridge_end=datetime(2027, 1, 1, tzinfo=UTC), sidecars={"current": 1}
+    )
+    for each in ({"phase": "signing"}, {"phase": "a", "generation": 1, "bridge_end": "2027-01-01T02:00:00"}):
+        with pytest.raises(NotOursError):
+            read(renewal=each)
+
+
+def test_former_anchors_are_anchors() -> None:
+    former = {**SAID["certificates"][0], "role": "former", "fingerprint": "ef"}
+    assert read(certificates=[*SAID["certificates"], former]).anchors == ("cd", "ef")
 
 
 def test_a_health_report() -> None:
