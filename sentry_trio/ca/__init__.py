@@ -5,6 +5,7 @@ Credentials:
     pem             blocks in PEM as Go reads them, and corrections of what people have
     bundle          the trust bundle, as stored and as verified
     generate        a new one; signing of CA certificates
+    generation      its next generation, with a bridge from the present one
     paths           the paths from its issuer to its anchors
     expiry          time left to its certificates
     lineage         signers of its certificates

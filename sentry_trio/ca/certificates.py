@@ -207,6 +207,17 @@ def check_signed_by(child: Certificate, parent: Certificate) -> None:
     verify_signature(child.tbs, child.signature_algorithm, child.signature, parent.public_key)
 
 
+def has_signed(signer: Certificate, certificate: Certificate) -> bool:
+    """Returns whether a certificate names another one as its issuer and bears a signature that the other may make."""
+    if signer.subject != certificate.issuer:
+        return False
+    try:
+        check_signed_by(certificate, signer)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def is_self_signed(certificate: Certificate) -> bool:
     """Returns whether a certificate may sign and has signed itself."""
     try:

@@ -14,7 +14,7 @@ from sentry_trio.ca.asn1 import (
     encode_object_identifier,
     encode_time,
 )
-from sentry_trio.ca.distinguished_names import ORGANIZATION
+from sentry_trio.ca.distinguished_names import COMMON_NAME, ORGANIZATION
 from sentry_trio.ca.extensions import (
     AUTHORITY_KEY_IDENTIFIER,
     BASIC_CONSTRAINTS,
@@ -102,10 +102,19 @@ def new_serial_number() -> int:
 
 
 def organization(text: str) -> bytes:
-    """Returns a name that is one organization: a PrintableString if the text allows it, else a UTF8String, as Go."""
-    kind = Tag.PRINTABLE_STRING if _PRINTABLE.fullmatch(text) else Tag.UTF8_STRING
-    attribute = encode(Tag.SEQUENCE, encode_object_identifier(ORGANIZATION), encode(kind, text.encode()))
-    return encode(Tag.SEQUENCE, encode(Tag.SET, attribute))
+    """Returns a name that is one organization, with tag and length."""
+    return encode(Tag.SEQUENCE, _attribute(ORGANIZATION, text))
+
+
+def organization_and_common_name(organization_text: str, common_name: str) -> bytes:
+    """Returns a name of an organization and a common name, in Go's order, with tag and length."""
+    return encode(Tag.SEQUENCE, _attribute(ORGANIZATION, organization_text), _attribute(COMMON_NAME, common_name))
+
+
+def _attribute(kind: str, text: str) -> bytes:
+    """Returns a set of one attribute: a PrintableString if the text allows it, else a UTF8String, as Go."""
+    tag = Tag.PRINTABLE_STRING if _PRINTABLE.fullmatch(text) else Tag.UTF8_STRING
+    return encode(Tag.SET, encode(Tag.SEQUENCE, encode_object_identifier(kind), encode(tag, text.encode())))
 
 
 def extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:

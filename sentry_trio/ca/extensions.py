@@ -84,6 +84,7 @@ class Extensions:
         name_constraints: see `NameConstraints`.
         unhandled_critical: object identifiers of critical extensions that Go does not process; if there are any, no
             path may contain the certificate.
+        present: object identifiers of all extensions.
     """
 
     basic_constraints: BasicConstraints | None = None
@@ -94,6 +95,7 @@ class Extensions:
     alternative_names: AlternativeNames | None = None
     name_constraints: NameConstraints | None = None
     unhandled_critical: tuple[str, ...] = ()
+    present: frozenset[str] = frozenset()
 
 
 def split_extensions(reader: Reader) -> list[Extension]:
@@ -122,7 +124,8 @@ def read_extensions(reader: Reader) -> Extensions:
     """
     found: dict[str, Any] = {}
     unhandled = []
-    for each in split_extensions(reader):
+    extensions = split_extensions(reader)
+    for each in extensions:
         if each.critical and each.oid in _NEVER_CRITICAL:
             raise MalformedError(f"extension {each.oid} is marked critical, which RFC 5280 forbids")
         is_handled = each.oid in _CHECKS or each.oid in _READERS
@@ -134,7 +137,8 @@ def read_extensions(reader: Reader) -> Extensions:
             is_handled = _is_handled(found[name])
         if each.critical and not is_handled:
             unhandled.append(each.oid)
-    return Extensions(**found, unhandled_critical=tuple(unhandled))
+    present = frozenset(each.oid for each in extensions)
+    return Extensions(**found, unhandled_critical=tuple(unhandled), present=present)
 
 
 def _is_handled(value: object) -> bool:

@@ -1,5 +1,6 @@
-"""A new certificate authority: a root, whose key is thrown away, and an issuer below it."""
+"""New certificate authorities: a root, whose key is discarded, and an issuer below it."""
 
+import dataclasses
 import datetime as dt
 from typing import Final
 
@@ -11,7 +12,7 @@ from sentry_trio.ca.compose import (
     ca_constraints,
     key_usage,
     new_serial_number,
-    organization,
+    organization_and_common_name,
     subject_key_identifier,
 )
 from sentry_trio.ca.extensions import CRL_SIGN, DIGITAL_SIGNATURE, KEY_CERT_SIGN
@@ -31,6 +32,23 @@ EARLIEST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 """A time before the first release: a clock before it is wrong."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewAuthority:
+    """A root and an issuer with their keys.
+
+    Attributes:
+        root: self-signed.
+        root_key: its key; not shown by `repr`, and never stored.
+        issuer: signed by the root.
+        issuer_key: its key; not shown by `repr`.
+    """
+
+    root: Certificate
+    root_key: PrivateKey = dataclasses.field(repr=False)
+    issuer: Certificate
+    issuer_key: PrivateKey = dataclasses.field(repr=False)
+
+
 def generate(
     trust_domain: str,
     namespace: str,
@@ -40,13 +58,40 @@ def generate(
     allowed_clock_skew: dt.timedelta,
     lifetime: dt.timedelta = dt.timedelta(days=365),
 ) -> StoredBundle:
-    """Makes a root, an issuer and the issuer's key. The root's key is never kept, so this issuer is its only one.
+    """Makes a trust bundle as `make_authority` does, and discards the root's key: the issuer stays its only one.
 
-    The profile is Dapr Sentry 1.18's, which always takes Ed25519 and one year; but both certificates have an authority
-    key identifier, which Dapr's lack and strict verifiers ask for (RFC 5280, 4.2.1.1).
+    Raises:
+        ClockError: as `make_authority`.
+        InvalidIdentityError: as `make_authority`.
+    """
+    made = make_authority(
+        trust_domain, namespace, key_type, now=now, allowed_clock_skew=allowed_clock_skew, lifetime=lifetime
+    )
+    return StoredBundle(
+        anchors=write_certificates([made.root]),
+        chain=write_certificates([made.issuer]),
+        key=write_private_key(made.issuer_key),
+    )
+
+
+def make_authority(
+    trust_domain: str,
+    namespace: str,
+    key_type: KeyType,
+    *,
+    now: dt.datetime,
+    allowed_clock_skew: dt.timedelta,
+    lifetime: dt.timedelta,
+) -> NewAuthority:
+    """Makes a root and an issuer.
+
+    The profile is that of Dapr Sentry 1.18, which always uses Ed25519 and one year, with two differences. Both
+    certificates have an authority key identifier, which Dapr's lack and strict verifiers require (RFC 5280, 4.2.1.1).
+    Their subjects have a common name with the key's identifier: OpenSSL fails if two trust anchors have the same name,
+    as during a renewal, and the issuer has no authority key identifier.
 
     Args:
-        trust_domain: the trust domain as given on the command line; a SPIFFE ID within it will do.
+        trust_domain: the trust domain as given on the command line; may be a SPIFFE ID within it.
         namespace: the namespace that this authority runs in.
         key_type: the kind of both keys.
         now: an aware datetime.
@@ -66,12 +111,30 @@ def generate(
     except OverflowError as error:
         raise _wrong_clock(now, "and X.509 has no times after the year 9999") from error
     root_key, issuer_key = generate_key(key_type), generate_key(key_type)
-    root_name, issuer_name = organization(trust_domain), organization(str(identity))
-    root = certify(root_name, root_key.public_key(), root_name, root_key, validity, crl_sign=False)
-    issuer = certify(issuer_name, issuer_key.public_key(), root_name, root_key, validity, crl_sign=True)
-    return StoredBundle(
-        anchors=write_certificates([root]), chain=write_certificates([issuer]), key=write_private_key(issuer_key)
+    root_name = authority_name(trust_domain, "root", root_key.public_key())
+    issuer_name = authority_name(str(identity), "issuer", issuer_key.public_key())
+    signer = Signer(root_name, root_key, _identifier(root_key.public_key()))
+    return NewAuthority(
+        root=certify(root_name, root_key.public_key(), signer, validity, crl_sign=False),
+        root_key=root_key,
+        issuer=certify(issuer_name, issuer_key.public_key(), signer, validity, crl_sign=True),
+        issuer_key=issuer_key,
     )
+
+
+def authority_name(organization: str, kind: str, key: PublicKey) -> bytes:
+    """Returns the subject of a root or issuer, with tag and length.
+
+    Args:
+        organization: the trust domain for a root, the SPIFFE ID for an issuer.
+        kind: `root` or `issuer`.
+        key: the holder's key; its identifier makes the name different from those of other generations.
+    """
+    return organization_and_common_name(organization, f"{kind} {_identifier(key).hex()[:8]}")
+
+
+def _identifier(key: PublicKey) -> bytes:
+    return key_identifier(public_key_info(key))
 
 
 def _wrong_clock(now: dt.datetime, why: str) -> ClockError:
@@ -81,34 +144,44 @@ def _wrong_clock(now: dt.datetime, why: str) -> ClockError:
     )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signer:
+    """Signer of CA certificates.
+
+    Attributes:
+        name: its subject, with tag and length.
+        key: its key; not shown by `repr`.
+        identifier: its subject key identifier; None if it has none.
+    """
+
+    name: bytes
+    key: PrivateKey = dataclasses.field(repr=False)
+    identifier: bytes | None
+
+
 def certify(
     subject: bytes,
     subject_key: PublicKey,
-    issuer: bytes,
-    issuer_key: PrivateKey,
+    signer: Signer,
     validity: tuple[dt.datetime, dt.datetime],
     *,
     crl_sign: bool,
 ) -> Certificate:
-    """Signs a CA certificate: a root, an issuer below one, or a cross-certificate, distinguished by names and keys.
+    """Signs a CA certificate without path length: a root, an issuer, or a cross-certificate.
 
     Args:
         subject: name of the holder, with tag and length.
         subject_key: key of the holder.
-        issuer: name of the signer, with tag and length.
-        issuer_key: key of the signer.
+        signer: the signer; its identifier becomes the authority key identifier.
         validity: first and last second, aware; fractions of a second are dropped.
         crl_sign: true if the holder may sign revocation lists.
     """
     info = public_key_info(subject_key)
     bits = (DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN) if crl_sign else (DIGITAL_SIGNATURE, KEY_CERT_SIGN)
-    extensions = (
-        key_usage(*bits),
-        ca_constraints(),
-        subject_key_identifier(key_identifier(info)),
-        authority_key_identifier(key_identifier(public_key_info(issuer_key.public_key()))),
-    )
-    composed = CertificateComposer(issuer, issuer_key).compose(
+    extensions = [key_usage(*bits), ca_constraints(), subject_key_identifier(key_identifier(info))]
+    if signer.identifier is not None:
+        extensions.append(authority_key_identifier(signer.identifier))
+    composed = CertificateComposer(signer.name, signer.key).compose(
         serial_number=new_serial_number(),
         not_before=validity[0],
         not_after=validity[1],

@@ -4,9 +4,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Collection, Sequence
 
-from cryptography.exceptions import InvalidSignature
-
-from sentry_trio.ca.certificates import Certificate, check_signed_by, fingerprint
+from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed
 from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS
 
@@ -50,7 +48,7 @@ def roles_of(
     bridge = next((index for index, each in enumerate(chain) if index and _is_cross(each, anchors)), len(chain))
     top = chain[bridge - 1]
     candidates = [each for each in anchors if each.subject == top.issuer][:MAX_SIGNATURE_CHECKS]
-    roots = [each for each in candidates if _has_signed(each, top)]
+    roots = [each for each in candidates if has_signed(each, top)]
     newest = max((each.not_before for each in roots), default=None)
 
     def is_former(anchor: Certificate) -> bool:
@@ -95,7 +93,7 @@ def lineage(
         each = chain[index]
         above = [other for other in (*longest_first, *chain[index + 1 :]) if other.subject == each.issuer]
         candidates = above[:checks_left]
-        signer = next((other for other in candidates if _has_signed(other, each)), None)
+        signer = next((other for other in candidates if has_signed(other, each)), None)
         checks_left -= len(candidates) if signer is None else 1 + candidates.index(signer)
         links.append(_link(of_chain[index], each, shown_name(each.subject_name), signer))
     return tuple(links)
@@ -106,14 +104,6 @@ def serving_link(certificate: Certificate, issuer: Certificate) -> Link:
     alternatives = certificate.extensions.alternative_names
     uris = alternatives.uris if alternatives else ()
     return _link("serving", certificate, " ".join(uris), issuer)
-
-
-def _has_signed(signer: Certificate, certificate: Certificate) -> bool:
-    try:
-        check_signed_by(certificate, signer)
-    except InvalidSignature:
-        return False
-    return True
 
 
 def _link(role: str, certificate: Certificate, subject: str, above: Certificate | None) -> Link:

@@ -49,6 +49,8 @@ def find_paths(
     anchors: tuple[Certificate, ...],
     now: dt.datetime,
     names: AlternativeNames | None = None,
+    *,
+    authorities_below: int = 0,
 ) -> list[Path]:
     """Finds all paths that are valid now for TLS servers' certificates below `issuer`.
 
@@ -60,12 +62,13 @@ def find_paths(
         anchors: the trust anchors.
         now: an aware datetime.
         names: names that certificates below `issuer` will have; None if no name is to be checked.
+        authorities_below: number of CA certificates between `issuer` and those servers' certificates.
 
     Raises:
         InvalidBundleError: there is none, with Go's text for the reason.
     """
-    _check(issuer, (), now, Part.CHAIN)
-    search = _Search(intermediates, anchors, now)
+    _check(issuer, authorities_below, now, Part.CHAIN)
+    search = _Search(intermediates, anchors, now, authorities_below)
     search.extend((issuer,))
     if not search.found:
         raise search.refusal or InvalidBundleError(f"x509: certificate signed by unknown authority{search.hint}")
@@ -111,11 +114,13 @@ class _Search:
         intermediates: tuple[Certificate, ...],
         anchors: tuple[Certificate, ...],
         now: dt.datetime,
+        authorities_below: int,
     ) -> None:
         self.found: list[Path] = []
         self.refusal: InvalidBundleError | None = None
         self.hint = ""
         self._now = now
+        self._authorities_below = authorities_below
         self._checks = 0
         self._candidates = [(each.subject, each, True) for each in anchors]
         self._candidates += [(each.subject, each, False) for each in intermediates]
@@ -149,7 +154,8 @@ class _Search:
             )
             return False
         try:
-            _check(candidate, path, self._now, Part.ANCHORS if is_anchor else Part.CHAIN)
+            below = len(path) + self._authorities_below
+            _check(candidate, below, self._now, Part.ANCHORS if is_anchor else Part.CHAIN)
             if not is_anchor:
                 _check_marked_as_ca(candidate)
         except InvalidBundleError as error:
@@ -158,7 +164,7 @@ class _Search:
         return True
 
 
-def _check(certificate: Certificate, below: tuple[Certificate, ...], now: dt.datetime, part: Part) -> None:
+def _check(certificate: Certificate, authorities_below: int, now: dt.datetime, part: Part) -> None:
     for oid in certificate.extensions.unhandled_critical:
         raise InvalidBundleError(f"x509: unhandled critical extension {oid}", part)
     if now < certificate.not_before:
@@ -167,7 +173,7 @@ def _check(certificate: Certificate, below: tuple[Certificate, ...], now: dt.dat
     if now > certificate.not_after:
         raise InvalidBundleError(_wrong_time(now, "after", certificate.not_after), part)
     constraints = certificate.extensions.basic_constraints
-    if constraints is not None and constraints.path_length is not None and len(below) > constraints.path_length:
+    if constraints is not None and constraints.path_length is not None and authorities_below > constraints.path_length:
         raise InvalidBundleError("x509: too many intermediates for path length constraint")
 
 

@@ -7,7 +7,7 @@ within it, and so are headers, which are not looked at; a malformed block is pas
 import dataclasses
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 _BEGIN = b"-----BEGIN "
@@ -43,8 +43,18 @@ def blocks(data: bytes) -> Iterator[Block]:
     """Yields all well-formed blocks in their order. Takes time in proportion to the data, whatever is in it."""
     position = 0
     while (found := _next_block(data, position)) is not None:
-        block, position = found
+        block, _, position = found
         yield block
+
+
+def without_blocks(data: bytes, unwanted: Container[bytes]) -> bytes:
+    """Returns a text without the blocks of these contents (DER); all other bytes stay."""
+    kept, position = [], 0
+    while (found := _next_block(data, position)) is not None:
+        block, begin, following = found
+        kept.append(data[position : begin if block.der in unwanted else following])
+        position = following
+    return b"".join(kept) + data[position:]
 
 
 def write_block(label: str, der: bytes) -> bytes:
@@ -55,8 +65,8 @@ def write_block(label: str, der: bytes) -> bytes:
     return b"-----BEGIN " + name + b"-----\n" + lines + b"\n-----END " + name + b"-----\n"
 
 
-def _next_block(data: bytes, position: int) -> tuple[Block, int] | None:
-    """Returns the next well-formed block from `position`, and the offset behind it.
+def _next_block(data: bytes, position: int) -> tuple[Block, int, int] | None:
+    """Returns the next well-formed block from `position`, its offset, and the offset behind it.
 
     An END line is looked for first, and the last BEGIN before it is taken: so a BEGIN without END hides nothing.
     """
@@ -80,7 +90,7 @@ def _next_block(data: bytes, position: int) -> tuple[Block, int] | None:
             continue
         content = data[body:end].translate(None, b" \t\r\n")
         if len(content) % 4 == 0 and _BASE64.fullmatch(content):
-            return Block(label.decode("utf-8", "replace"), a2b_base64(content)), following
+            return Block(label.decode("utf-8", "replace"), a2b_base64(content)), begin, following
     return None
 
 

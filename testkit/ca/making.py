@@ -73,7 +73,7 @@ def key_usage(*usages: str) -> x509.KeyUsage:
 def unread_certificate(
     subject: str | x509.Name,
     key: PrivateKey,
-    issuer: str | None = None,
+    issuer: str | x509.Name | None = None,
     issuer_key: PrivateKey | None = None,
     *,
     ca: bool | None = True,
@@ -87,10 +87,11 @@ def unread_certificate(
     """Makes a CA certificate by default: `ca=None` is one without basicConstraints. Self-signed by default."""
     signer = issuer_key or key
     subject_name = name(subject) if isinstance(subject, str) else subject
+    issuer_name = name(issuer) if isinstance(issuer, str) else issuer
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject_name)
-        .issuer_name(name(issuer) if issuer else subject_name)
+        .issuer_name(issuer_name or subject_name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(not_before)

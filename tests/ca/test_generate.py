@@ -28,14 +28,21 @@ def subject_key_identifier(key: PublicKey) -> x509.SubjectKeyIdentifier:
     return x509.SubjectKeyIdentifier(key_identifier(public_key_info(key)))
 
 
+def common_name(kind: str, certificate: x509.Certificate) -> str:
+    identifier = extension(certificate, x509.SubjectKeyIdentifier)
+    assert identifier
+    return f"{kind} {identifier.digest.hex()[:8]}"
+
+
 @pytest.mark.parametrize("key_type", KeyType)
 def test_profile(key_type: KeyType) -> None:
     stored = generate("cluster.local", "dapr-system", key_type, now=NOW, allowed_clock_skew=SKEW)
     (root,), (issuer,) = (list(map(parsed, read_certificates(pem))) for pem in (stored.anchors, stored.chain))
 
     assert root.subject == root.issuer == issuer.issuer
-    assert root.subject.rfc4514_string() == "O=cluster.local"
-    assert issuer.subject.rfc4514_string() == "O=spiffe://cluster.local/ns/dapr-system/dapr-sentry"
+    assert root.subject.rfc4514_string() == f"CN={common_name('root', root)},O=cluster.local"
+    identity = "spiffe://cluster.local/ns/dapr-system/dapr-sentry"
+    assert issuer.subject.rfc4514_string() == f"CN={common_name('issuer', issuer)},O={identity}"
     usages = (
         key_usage("digital_signature", "key_cert_sign"),
         key_usage("digital_signature", "key_cert_sign", "crl_sign"),
@@ -85,11 +92,11 @@ def test_seconds_are_whole_and_the_lifetime_is_as_asked() -> None:
     assert (bundle.not_before, bundle.not_after) == (NOW - SKEW, NOW + DAY)
 
 
-def test_the_subject_is_the_trust_domain_as_given() -> None:
+def test_the_organization_is_the_trust_domain_as_given() -> None:
     stored = generate("spiffe://td/x", "ns", KeyType.P256, now=NOW, allowed_clock_skew=SKEW)
     bundle = verify(stored, NOW)
-    assert parsed(bundle.anchors[0]).subject.rfc4514_string() == "O=spiffe://td/x"
-    assert parsed(bundle.issuer).subject.rfc4514_string() == "O=spiffe://td/ns/ns/dapr-sentry"
+    assert parsed(bundle.anchors[0]).subject.rfc4514_string().endswith(",O=spiffe://td/x")
+    assert parsed(bundle.issuer).subject.rfc4514_string().endswith(",O=spiffe://td/ns/ns/dapr-sentry")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from cryptography.x509.oid import ExtensionOID
 from .comparing import Fields, compare
 from .servers import Setting, Started, pair
 
-ALWAYS_SEEN: Final = ("generated-keys", "generated-key-identifiers")
+ALWAYS_SEEN: Final = ("generated-keys", "generated-subjects", "generated-key-identifiers")
 _IDENTIFIERS: Final = {ExtensionOID.SUBJECT_KEY_IDENTIFIER, ExtensionOID.AUTHORITY_KEY_IDENTIFIER}
 
 

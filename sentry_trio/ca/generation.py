@@ -1,0 +1,164 @@
+"""Next generation of a certificate authority: a new root that the present issuer cross-signs, and a new issuer.
+
+Clients get their trust anchors at different times, so two clients may hold different ones. Certificates of the new
+issuer I2 are served with the chain `[I2, R2x, I1]`. R2x holds subject and key of the new root R2 and is signed by the
+present issuer I1. A client that holds only the present root verifies I2, R2x, I1, R1; one that holds only R2 verifies
+I2, R2. R2 and not I2 is cross-signed because Dapr Sentry requires a chain in which each certificate signs the one
+before it.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from itertools import takewhile
+from typing import Final
+
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
+from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, write_certificates
+from sentry_trio.ca.compose import organization
+from sentry_trio.ca.extensions import (
+    AUTHORITY_KEY_IDENTIFIER,
+    BASIC_CONSTRAINTS,
+    KEY_USAGE,
+    SUBJECT_KEY_IDENTIFIER,
+)
+from sentry_trio.ca.generate import Signer, authority_name, certify, make_authority
+from sentry_trio.ca.keys import KeyType, write_private_key
+from sentry_trio.ca.paths import find_paths
+from sentry_trio.ca.pem import tidy, without_blocks
+from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, parse_trust_domain
+from sentry_trio.errors import InvalidBundleError
+
+MAX_CHAIN: Final = 7
+"""Largest number of certificates in an issuer chain: 4 KB in each answer, enough for three former generations."""
+
+_ADDED: Final = 2
+_SAME_DATES: Final = dt.timedelta(hours=1)
+_REQUIRED: Final = frozenset({KEY_USAGE, BASIC_CONSTRAINTS, SUBJECT_KEY_IDENTIFIER})
+
+
+def next_bundle(
+    stored: StoredBundle,
+    *,
+    trust_domain: str,
+    namespace: str,
+    key_type: KeyType,
+    now: dt.datetime,
+    allowed_clock_skew: dt.timedelta,
+    lifetime: dt.timedelta,
+    former_roots: Collection[str],
+    anchors_kept: int,
+) -> StoredBundle:
+    """Makes the bundle of the next generation: its anchors, the chain of its issuer, and the issuer's key.
+
+    The new root comes first among the anchors, because `dapr mtls expiry` looks at the first only. The text behind it
+    is unchanged but for former roots that are left out. The new root's key is discarded.
+
+    Args:
+        stored: the present bundle.
+        trust_domain: as for `generate`.
+        namespace: as for `generate`.
+        key_type: the kind of the new keys.
+        now: an aware datetime.
+        allowed_clock_skew: how far the certificates' validity begins before `now`.
+        lifetime: how long after `now` root and issuer expire; the cross-certificate ends with the present issuer's
+            path that lasts longest.
+        former_roots: fingerprints of former roots of this authority below which no certificate is valid any more.
+        anchors_kept: number of them that stay, the newest first.
+
+    Raises:
+        InvalidBundleError: the present bundle does not verify, or its issuer cannot sign another CA.
+        ClockError: as `make_authority`.
+        InvalidIdentityError: as `make_authority`.
+    """
+    present = verify(stored, now)
+    end = bridge_end(present, now)
+    made = make_authority(
+        trust_domain, namespace, key_type, now=now, allowed_clock_skew=allowed_clock_skew, lifetime=lifetime
+    )
+    signer = Signer(present.issuer.subject, present.key, present.issuer.extensions.subject_key_identifier)
+    validity = (now - allowed_clock_skew, end)
+    cross = certify(made.root.subject, made.root_key.public_key(), signer, validity, crl_sign=False)
+    chain = (made.issuer, cross, *unexpired(present.chain, now))[:MAX_CHAIN]
+    dropped = _dropped(present, former_roots, anchors_kept)
+    return StoredBundle(
+        anchors=write_certificates([made.root]) + without_blocks(tidy(stored.anchors), dropped),
+        chain=write_certificates(chain),
+        key=write_private_key(made.issuer_key),
+    )
+
+
+def bridge_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:
+    """Returns the last second in which a root cross-signed by the present issuer would verify.
+
+    Raises:
+        InvalidBundleError: no path of the issuer has room for two more CA certificates below it, or none is valid now,
+            or the chain above it is too long to be served with two more certificates.
+    """
+    above = present.chain[1 : MAX_CHAIN - _ADDED]
+    paths = find_paths(present.issuer, above, present.anchors, now, authorities_below=_ADDED)
+    return max(path.not_after for path in paths)
+
+
+def bridge_impossible(present: TrustBundle, now: dt.datetime) -> str | None:
+    """Returns the reason why the present issuer cannot sign a cross-certificate for a new root, or None."""
+    try:
+        bridge_end(present, now)
+    except InvalidBundleError as error:
+        return str(error)
+    return None
+
+
+def unexpired(chain: Sequence[Certificate], now: dt.datetime) -> tuple[Certificate, ...]:
+    """Returns the lower part of a chain, up to the first certificate that has expired: no path leads through that."""
+    return tuple(takewhile(lambda each: now <= each.not_after, chain))
+
+
+def _dropped(present: TrustBundle, former_roots: Collection[str], anchors_kept: int) -> frozenset[bytes]:
+    """Returns the DER of the former roots that are not published any longer; never a root of the present issuer."""
+    former = [
+        each for each in present.anchors if fingerprint(each) in former_roots and not has_signed(each, present.issuer)
+    ]
+    newest_first = sorted(former, key=lambda each: each.not_before, reverse=True)
+    return frozenset(each.der for each in newest_first[anchors_kept:])
+
+
+def is_own(bundle: TrustBundle, own_roots: Collection[str], trust_domain: str, namespace: str) -> bool:
+    """Returns whether the issuer's root was made here or by Dapr Sentry: it is recorded, or of the exact profile.
+
+    Args:
+        bundle: the bundle in use.
+        own_roots: fingerprints of roots made here.
+        trust_domain: as for `generate`.
+        namespace: as for `generate`.
+    """
+    identity = str(SpiffeId.make(parse_trust_domain(trust_domain), namespace, SENTRY_APP_ID))
+    roots = [each for each in bundle.anchors if has_signed(each, bundle.issuer)]
+    return any(
+        fingerprint(root) in own_roots
+        or (
+            _has_profile(root, trust_domain, "root")
+            and _has_profile(bundle.issuer, identity, "issuer")
+            and _have_same_dates(root, bundle.issuer)
+        )
+        for root in roots
+    )
+
+
+def _has_profile(certificate: Certificate, organization_text: str, kind: str) -> bool:
+    """Returns whether subject and extensions are those of `make_authority` or Dapr Sentry 1.12 to 1.18."""
+    key, extensions = certificate.public_key, certificate.extensions
+    constraints = extensions.basic_constraints
+    return (
+        key is not None
+        and certificate.subject in (organization(organization_text), authority_name(organization_text, kind, key))
+        and extensions.present - {AUTHORITY_KEY_IDENTIFIER} == _REQUIRED
+        and constraints is not None
+        and constraints.path_length is None
+    )
+
+
+def _have_same_dates(root: Certificate, issuer: Certificate) -> bool:
+    return (
+        abs(root.not_before - issuer.not_before) <= _SAME_DATES
+        and abs(root.not_after - issuer.not_after) <= _SAME_DATES
+    )
