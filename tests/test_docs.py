@@ -165,15 +165,16 @@ def test_the_limits_are_those_of_the_flags() -> None:
         assert value.startswith(amount), flag
 
 
-FLAG_ROW = re.compile(r"^\| `--([a-z-]+)` \| (.*?) ?\|", re.MULTILINE)
-
-
-def test_the_readme_lists_our_own_flags_with_their_defaults() -> None:
-    """And `--mode`, whose default is not Dapr's."""
-    rows = FLAG_ROW.findall((ROOT / "README.md").read_text())
-    own = [flag for flag in FLAGS if flag.is_own or flag.name == "mode"]
-    shown = {flag.name: _generator()._default(flag).replace("m0s`", "m`").replace("`false`", "off") for flag in own}
-    assert sorted(rows) == sorted(shown.items())
+@pytest.mark.parametrize(
+    ("page", "name"), [("README.md", "Kubernetes"), ("docs/upgrades.md", "Kubernetes"), ("docs/upgrades.md", "Helm")]
+)
+def test_the_documented_versions_are_those_that_the_tests_build(page: str, name: str) -> None:
+    module = {"Kubernetes": ("cluster", "k8s.io/kubernetes v1"), "Helm": ("helm", "helm.sh/helm/v3 v3")}[name]
+    requirements = (ROOT / "testkit" / module[0] / "go.mod").read_text()
+    version = re.search(rf"{re.escape(module[1])}(\S+)", requirements)
+    assert version is not None
+    [row] = re.findall(rf"^\| {name} \| .*", (ROOT / page).read_text(), re.MULTILINE)
+    assert module[1][-1] + version[1] in row
 
 
 PANEL = re.compile(r'\bpanel\s+"([^"]+)"')
