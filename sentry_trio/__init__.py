@@ -1,17 +1,16 @@
 """A certificate authority for the Dapr service mesh, on Trio.
 
-Where things stand. A module imports only from floors below its own; neighbours on one floor do not import each
-other (a package on a floor is one neighbour: its own modules may import one another). `tests/test_floors.py` reads
-this table and holds every module to it.
+Layers: a module imports only from layers below its own. Modules and packages of one layer do not import each other;
+modules within a package do. `tests/test_layers.py` checks every import against this table.
 
     7  cli                                                command line: flags, exit codes; serve, request, status
     6  app                                                composition root, from the outermost lifetime inwards
     5  authority                                          the sequence of runs
     5  authority_state                                    its state, for health, metrics, log and Events
     4  run                                                one run: a nursery
-    3  service environments                               SignCertificate: validate, sign, answer; what a run is made of
+    3  service environments                               SignCertificate: validate, sign, answer; inputs of a run
     3  oidc                                               discovery and key set over HTTP, beside all runs
-    3  status                                             what people are shown of a running authority
+    3  status                                             state of running authorities, for people and scripts
     2  validators stores audit web watchers               one file per kind; all IO towards the outside
     2  identity grpc_metrics client
     1  listener http_client                               a listening socket; a bounded GET
@@ -22,8 +21,8 @@ this table and holds every module to it.
     0  tokens                                             JWTs and their keys, read in bounds; pure
     0  reload                                             causes of a reload
 
-asyncio lives in two rooms: `kube`, whose client is written for it, and `client`, which asks a certificate authority for
-a certificate through grpclib's channel in a process of its own. Everything else is Trio.
+asyncio is used by two packages: `kube`, whose client library is written for it, and `client`, which requests a
+certificate through grpclib's channel, in the process of a command. Everything else is Trio.
 """
 
 from importlib import import_module

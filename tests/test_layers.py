@@ -1,4 +1,4 @@
-"""Every module stands on its floor: the table in the package's docstring, held against the imports."""
+"""Modules import only from lower layers, as the table in the package's docstring has them."""
 
 import ast
 import re
@@ -9,21 +9,21 @@ import pytest
 import sentry_trio
 
 PACKAGE = Path(sentry_trio.__file__).parent
-# The faces of the package: they hand names on and may reach anywhere below the top.
-FACES = {"__init__", "__main__"}
+# They re-export names, and may import from every layer.
+ENTRY_POINTS = {"__init__", "__main__"}
 
 
-def floors() -> dict[str, int]:
+def layers() -> dict[str, int]:
     table = re.findall(r"^ {4}(\d)  ([a-z_ ]+?)(?: {2,}.*)?$", sentry_trio.__doc__ or "", flags=re.MULTILINE)
-    return {room: int(floor) for floor, rooms in table for room in rooms.split()}
+    return {package: int(layer) for layer, packages in table for package in packages.split()}
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """The rooms of this package that a module imports, wherever in the module it does so."""
+def imported_siblings(path: Path) -> set[str]:
+    """Top-level modules and packages of sentry_trio that a module imports, anywhere in it."""
     module = ("sentry_trio", *path.relative_to(PACKAGE).with_suffix("").parts)
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -45,21 +45,21 @@ def imported_rooms(path: Path) -> set[str]:
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def test_the_table_names_every_room_and_no_other() -> None:
-    rooms = {room_of(path) for path in MODULES} - FACES
+def test_the_table_lists_every_package_and_no_other() -> None:
+    packages = {package_of(path) for path in MODULES} - ENTRY_POINTS
     to_come = {"kube"}
-    assert rooms - set(floors()) == set()
-    assert set(floors()) - rooms - to_come == set()
+    assert packages - set(layers()) == set()
+    assert set(layers()) - packages - to_come == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_from_floors_below(path: Path) -> None:
-    here = room_of(path)
-    if here in FACES:
+def test_imports_only_from_lower_layers(path: Path) -> None:
+    here = package_of(path)
+    if here in ENTRY_POINTS:
         return
-    table = floors()
-    upward = {room for room in imported_rooms(path) - {here, "__version__"} if table[room] >= table[here]}
-    assert upward == set(), f"{here} (floor {table[here]}) imports {upward}"
+    table = layers()
+    upward = {package for package in imported_siblings(path) - {here, "__version__"} if table[package] >= table[here]}
+    assert upward == set(), f"{here} (layer {table[here]}) imports {upward}"
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "ca").glob("*.py")), ids=lambda path: path.name)
@@ -75,9 +75,9 @@ def test_the_core_is_pure(path: Path) -> None:
     assert "datetime.now" not in path.read_text()
 
 
-def test_asyncio_stays_in_its_rooms() -> None:
+def test_asyncio_is_imported_in_two_packages_only() -> None:
     users = {
-        room_of(path)
+        package_of(path)
         for path in MODULES
         if re.search(
             r"^\s*(?:import|from) (?:asyncio|trio_asyncio|kubernetes_asyncio)\b", path.read_text(), flags=re.MULTILINE
@@ -88,7 +88,7 @@ def test_asyncio_stays_in_its_rooms() -> None:
 
 ROOT = PACKAGE.parent
 FORBIDDEN = {"testkit": {"tests", "benchmarks"}, "benchmarks": {"tests"}, "docs": {"tests"}, "tests": {"benchmarks"}}
-"""What the helpers' side of the repository may not import, by directory."""
+"""Packages that a directory beside the package may not import."""
 MEASURED_BY = {"tests/benchmarks", "tests/dapr/test_benchmark.py"}
 """Tests of the benchmarks, which import them."""
 
