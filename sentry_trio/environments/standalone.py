@@ -143,26 +143,30 @@ class _TrackedStore:
         self.place = store.place
         self.locate = store.locate
         self.sources = store.sources
+        self.read_only_reason = store.read_only_reason
 
     async def read(self, parts: Collection[Part]) -> Parts:
         """See `DirectoryStore.read`."""
-        return self._known(await self._store.read(parts))
+        found = await self._store.read(parts)
+        self._accept(found)
+        return found
 
     async def read_bundle(self) -> Parts:
         """See `DirectoryStore.read_bundle`."""
-        return self._known(await self._store.read_bundle())
+        found = await self._store.read_bundle()
+        self._accept(found)
+        return found
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
         """See `DirectoryStore.replace`. The caller has to restart the run: its watch does not report this change."""
         async with self._tracker.own_write({}):
             done = await self._store.replace(changes, expected=expected)
             if done:
-                self._known({part: content for part, content in changes.items() if content is not None})
+                self._accept(changes)
         return done
 
-    def _known(self, parts: Parts) -> Parts:
+    def _accept(self, parts: Changes) -> None:
         self._tracker.accept({self._store.paths[part]: content for part, content in parts.items()})
-        return parts
 
 
 def _check_directories(options: Options) -> None:

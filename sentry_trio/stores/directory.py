@@ -1,5 +1,6 @@
 """Store of standalone mode: a file per part."""
 
+import os
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -74,16 +75,16 @@ class DirectoryStore:
         return found
 
     async def read_bundle(self) -> Parts:
-        """Reads the trust bundle; see `PartStore.read_bundle`.
+        """Reads the trust bundle and what its renewal keeps beside it; see `PartStore.read_bundle`.
 
         Raises:
-            IncompleteBundleError: one or two of the files are missing.
+            IncompleteBundleError: a file of the trust bundle is missing while others exist.
             StoreError: as `read`.
         """
-        found = await self.read(BUNDLE)
-        if found and len(found) < len(BUNDLE):
-            missing = tuple(self.paths[part] for part in BUNDLE if part not in found)
-            raise IncompleteBundleError(missing, tuple(self.paths[part] for part in BUNDLE if part in found))
+        found = await self.read([part for part in (*BUNDLE, *RENEWAL) if part in self.paths])
+        missing = tuple(self.paths[part] for part in BUNDLE if part not in found)
+        if found and missing:
+            raise IncompleteBundleError(missing, tuple(self.paths[part] for part in found))
         return found
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
@@ -105,6 +106,18 @@ class DirectoryStore:
         if len(sharing) > 1:
             *others, last = sharing
             raise write_error([part], self.paths[part], f"{', '.join(others)} and {last} need a file each")
+
+    async def read_only_reason(self) -> str | None:
+        """See `PartStore.read_only_reason`."""
+        return await trio.to_thread.run_sync(self._read_only_reason, abandon_on_cancel=True)
+
+    def _read_only_reason(self) -> str | None:
+        for path in (self.paths[part] for part in BUNDLE):
+            if path.is_symlink():
+                return f"{path} is a symbolic link"
+            if not os.access(path.parent, os.W_OK):
+                return f"directory {path.parent} is not writable"
+        return None
 
     def locate(self, *parts: Part) -> str:
         """See `PartStore.locate`."""

@@ -55,10 +55,11 @@ class PartStore(Protocol):
         """
 
     async def read_bundle(self) -> Parts:
-        """Returns the parts of the trust bundle, or nothing if none of them is stored.
+        """Returns the parts of the trust bundle and of its renewal, or nothing if none of them is stored.
 
         Raises:
-            IncompleteBundleError: some of them are stored.
+            IncompleteBundleError: some are stored, but not all parts of the trust bundle. What a renewal has left
+                counts: it belongs to an earlier certificate authority, which a new one must not replace unnoticed.
             SentryError: a part cannot be read, or the store holds what a new trust bundle must not replace.
         """
 
@@ -82,6 +83,13 @@ class PartStore(Protocol):
     def sources(self, parts: Collection[Part]) -> tuple[str, ...]:
         """Names the files or objects that hold these parts, for the log of a reload."""
 
+    async def read_only_reason(self) -> str | None:
+        """Returns the reason why this process can never write the trust bundle, e.g. a mounted volume; None if it can.
+
+        Raises:
+            SentryError: the store cannot be read.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class PublicParts:
@@ -97,7 +105,7 @@ class PublicParts:
 
 
 def bundle_of(parts: Parts) -> StoredBundle:
-    """Returns the trust bundle that consists of these parts."""
+    """Returns the trust bundle among these parts."""
     return StoredBundle(*(parts[part] for part in BUNDLE))
 
 

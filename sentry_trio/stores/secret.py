@@ -15,12 +15,13 @@ from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import watch_objects
 from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.stores.configmap_sync import ConfigMapSync, report
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, Parts
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.stores.secret_content import (
     Names,
     check_nothing_foreign,
     data_of,
     encoded,
+    managed_by,
     published_text,
     read_bundle,
     read_parts,
@@ -32,6 +33,8 @@ from sentry_trio.telemetry.logs import get_logger
 
 REFUSALS: Final = 3
 """Consecutive forbidden reads of the Secret before that is reported: a new API server forbids for a moment."""
+
+_PUT_TIMEOUT: Final = 25.0  # s for two writes, each of which has a shorter deadline of its own
 
 _log: Final = get_logger("dapr.sentry.ca")
 
@@ -148,12 +151,18 @@ class SecretStore:
         the API server takes one of them. If it is unclear whether a write was done, because its answer was lost, the
         Secret is read again before another one.
 
-        The ConfigMap is left alone, with a warning if a trust bundle is stored where there was none while it publishes
-        anchors, whose keys are then lost.
+        If trust anchors change, the ConfigMap follows at once, by a second write that was prepared before the first: a
+        Dapr Sentry that starts in between makes a new certificate authority. Failures of that write are logged;
+        `watch` and `publish` repair the ConfigMap.
+
+        For a trust bundle where there was none the ConfigMap is left alone, with a warning if it publishes anchors,
+        whose keys are then lost.
 
         Raises:
             StoreError, ApiUnavailableError: as `read`; also `failed to update trust bundle secret: ` and why, and, for
-                a trust bundle where there was none, that the ConfigMap is missing, before anything is written.
+                trust anchors, that the ConfigMap is missing, before anything is written.
+
+        Cancellation: at once, but not between the two writes.
         """
         is_new_bundle = Part.ANCHORS in changes and all(expected.get(part, b"") is None for part in BUNDLE)
         attempt = partial(self._try_to_replace, changes, expected, is_new_bundle=is_new_bundle)
@@ -170,6 +179,8 @@ class SecretStore:
         return done
 
     async def _try_to_replace(self, changes: Changes, expected: Changes, *, is_new_bundle: bool) -> bool:
+        anchors = None if is_new_bundle else changes.get(Part.ANCHORS)
+        config_map = None if anchors is None else await self._with_anchors(anchors)
         secret = await self._secret.get()
         present = self._parts(secret, {*changes, *expected})
         if all(present.get(part) == content for part, content in changes.items()):
@@ -178,8 +189,39 @@ class SecretStore:
             return False
         if is_new_bundle:
             check_nothing_foreign(secret, self._names, place=self._secret.place)
-        await self._secret.put(with_changes(secret, self._names, changes))
+        body = with_changes(secret, self._names, changes)
+        if config_map is None or present.get(Part.ANCHORS) == anchors:
+            await self._secret.put(body)
+        else:
+            await self._put_both(body, config_map)
         return True
+
+    async def _with_anchors(self, anchors: bytes) -> dict[str, Any]:
+        text = published_text(tidy(anchors), PUBLISHED[Part.ANCHORS].what)
+        return with_text(await self._config_map.get(), self._names[Part.ANCHORS], text)
+
+    async def _put_both(self, secret: dict[str, Any], config_map: dict[str, Any]) -> None:
+        with trio.move_on_after(_PUT_TIMEOUT, shield=True) as scope:
+            await self._secret.put(secret)
+            try:
+                await self._config_map.put(config_map)
+            except (StoreError, ApiUnavailableError) as error:
+                _log.warning(f"{self.place} has new trust anchors, and {self.config_map} not yet: {error}")
+        if scope.cancelled_caught:
+            raise ApiUnavailableError(f"failed to update trust bundle secret: no answer within {_PUT_TIMEOUT:g} s")
+
+    async def read_only_reason(self) -> str | None:
+        """See `PartStore.read_only_reason`."""
+        secret = await retry(self._secret.get, patience=self._patience)
+        return f"{self.place} is immutable" if secret.get("immutable") else None
+
+    async def managed_by(self) -> str | None:
+        """Returns the program or chart that writes the Secret, as its annotations and owners say; None if none does.
+
+        Raises:
+            StoreError, ApiUnavailableError: as `read`.
+        """
+        return managed_by(await retry(self._secret.get, patience=self._patience))
 
     async def publish(self, part: Part, stored: Parts) -> bool:
         """Makes the ConfigMap publish a part of a verified set, byte by byte as it is in the Secret.
@@ -230,6 +272,8 @@ class SecretStore:
     ) -> NoReturn:
         """Calls `changed` whenever the Secret holds other parts than those accepted; runs until cancelled.
 
+        Of a trust bundle, the parts that its renewal keeps are watched, too, also those that are not stored.
+
         Both objects are watched by their names, and content decides: edits of other keys, labels and what this process
         wrote itself are ignored. A ConfigMap that no longer publishes an accepted part is repaired and that is logged,
         as long as the Secret holds the accepted set. See `watch_objects` for what happens when watches are cut.
@@ -255,8 +299,9 @@ class SecretStore:
             if publish and part in accepted
         ]
         secret = _WatchedSecret(self._secret, self._conditions)
-        names = {self._names[part]: part for part in accepted}
-        reported = present = {name: _fingerprint(encoded(accepted[part])) for name, part in names.items()}
+        watched = {*accepted, *(RENEWAL if Part.ANCHORS in accepted else ())}
+        names = {name: part for part, name in self._names.items() if part in watched}
+        reported = present = {name: _fingerprint_of(accepted.get(part)) for name, part in names.items()}
 
         async def look() -> dict[str, str]:
             nonlocal present
@@ -316,6 +361,10 @@ class _WatchedSecret:
         if self._forbidden.clear():
             _log.info(f"checking Secret {self._secret.place} for changes again")
         return found
+
+
+def _fingerprint_of(content: bytes | None) -> str:
+    return _fingerprint(None if content is None else encoded(content))
 
 
 def _fingerprint(value: object) -> str:

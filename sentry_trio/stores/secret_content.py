@@ -112,21 +112,23 @@ def read_parts(secret: Mapping[str, Any], names: Names, *, place: str) -> dict[P
 
 
 def read_bundle(secret: Mapping[str, Any], names: Names, *, place: str) -> dict[Part, bytes]:
-    """Returns the parts of the trust bundle in a Secret, or nothing if it has none of them.
+    """Returns the parts of the trust bundle and of its renewal in a Secret, or nothing if it has none of them.
 
     Raises:
-        IncompleteSecretError: it has some of them.
+        IncompleteSecretError: it has some of them, but not all of the trust bundle.
         StoreError: a value is not what an API server writes; or it has none of them, but other certificates or private
             keys, which may be a trust bundle under other names.
     """
     data, wanted = data_of(secret), [names[part] for part in BUNDLE]
-    present = tuple(name for name in wanted if name in data)
+    kept = {part: name for part, name in names.items() if part in BUNDLE or part in RENEWAL}
+    present = tuple(name for name in kept.values() if name in data)
+    missing = tuple(name for name in wanted if name not in data)
     if not present:
         check_nothing_foreign(secret, names, place=place)
-    elif len(present) < len(wanted):
+    elif missing:
         foreign = [name for name in _CERT_MANAGER if name in data and name not in wanted]
-        raise IncompleteSecretError(place, tuple(name for name in wanted if name not in data), present, foreign)
-    return read_parts(secret, {part: names[part] for part in BUNDLE}, place=place)
+        raise IncompleteSecretError(place, missing, present, foreign)
+    return read_parts(secret, kept, place=place)
 
 
 def check_nothing_foreign(secret: Mapping[str, Any], names: Names, *, place: str) -> None:
@@ -135,8 +137,7 @@ def check_nothing_foreign(secret: Mapping[str, Any], names: Names, *, place: str
     Raises:
         StoreError: it does: they may be a trust bundle under other names, which a new one must not replace.
     """
-    own = {names[part] for part in (*BUNDLE, *JWT_KEYS) if part in names}
-    others = {name: value for name, value in data_of(secret).items() if name not in own}
+    others = {name: value for name, value in data_of(secret).items() if name not in names.values()}
     foreign = sorted(name for name, value in others.items() if name in _CERT_MANAGER or _is_pem(value))
     if foreign:
         raise StoreError(
@@ -183,6 +184,18 @@ def published_text(content: bytes, what: str) -> str:
             f"failed to update trust bundle configmap: {what} hold bytes that are no UTF-8, which a ConfigMap cannot "
             "carry: remove the comments from the PEM text"
         ) from error
+
+
+def managed_by(secret: Mapping[str, Any]) -> str | None:
+    """Returns the program or chart that writes the Secret's certificates, as far as it says so; None if it does not."""
+    metadata = secret.get("metadata") or {}
+    annotations = metadata.get("annotations") or {}
+    if any(name.startswith("cert-manager.io/") for name in annotations):
+        return "cert-manager"
+    if "sentry-trio/values" in annotations:
+        return "values of the Helm chart"
+    owners = metadata.get("ownerReferences") or []
+    return next((f"{owner.get('kind')} {owner.get('name')}" for owner in owners), None)
 
 
 def with_text(config_map: Mapping[str, Any], name: str, text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ LIMIT: Final = 4 * 1024 * 1024
 """The most bytes of a file that are hashed: 4 MiB, above what any watched file may have."""
 
 _CHUNK: Final = 128 * 1024
+_ABSENT: Final = "absent"
 
 Look: TypeAlias = Callable[[frozenset[Path]], Awaitable[Mapping[Path, str]]]
 """Makes a fingerprint of each file."""
@@ -28,7 +29,7 @@ def fingerprint(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return "absent"
+        return _ABSENT
     except OSError as error:
         return f"unreadable: {error.errno}"
     try:
@@ -92,13 +93,14 @@ class ContentTracker:
         """The watched files."""
         return frozenset(self._known)
 
-    def accept(self, contents: Mapping[Path, bytes]) -> None:
-        """Marks these contents as known, e.g. those just loaded; ignores paths that are not watched."""
+    def accept(self, contents: Mapping[Path, bytes | None]) -> None:
+        """Marks these contents as known, e.g. those just loaded; None for no file. Ignores paths not watched."""
         for path in self._known.keys() & contents.keys():
-            self._known[path] = _content(hashlib.sha256(contents[path]).hexdigest())
+            content = contents[path]
+            self._known[path] = _ABSENT if content is None else _content(hashlib.sha256(content).hexdigest())
 
     @contextlib.asynccontextmanager
-    async def own_write(self, contents: Mapping[Path, bytes]) -> AsyncIterator[None]:
+    async def own_write(self, contents: Mapping[Path, bytes | None]) -> AsyncIterator[None]:
         """Pauses the watch while its own process writes `contents`, and marks them as known afterwards.
 
         If the block fails, nothing is accepted: the actual changes are then reported.

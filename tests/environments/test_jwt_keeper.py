@@ -62,6 +62,9 @@ class Shelf:
     def sources(self, parts: Collection[Part]) -> tuple[str, ...]:
         return (self.place,)
 
+    async def read_only_reason(self) -> str | None:
+        raise NotImplementedError
+
 
 class Bench:
     """Runs that follow one another, as an authority has them."""

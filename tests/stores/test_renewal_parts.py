@@ -1,0 +1,205 @@
+"""What a renewal keeps beside the trust bundle: files and keys of the Secret, replaced as one with it."""
+
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.errors import ApiUnavailableError, IncompleteBundleError, Part
+from sentry_trio.stores.directory import DirectoryStore
+from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, bundle_parts
+from sentry_trio.stores.secret import SecretStore
+from sentry_trio.stores.secret_content import managed_by
+from testkit.crashing import NEW, OLD
+from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused, unavailable
+from testkit.log_capture import capture_logs
+from testkit.stores import NAMES
+
+KEYS = {**NAMES, **RENEWAL}
+PUBLICATION: Changes = {Part.ANCHORS: NEW.anchors, Part.NEXT_CHAIN: NEW.chain, Part.NEXT_KEY: NEW.key}
+KEPT = {part: part.value.encode() for part in RENEWAL}
+
+
+def directory_store(directory: Path) -> DirectoryStore:
+    return DirectoryStore({part: directory / KEYS[part] for part in (*BUNDLE, *RENEWAL)})
+
+
+async def secret_store(api: FakeApi) -> SecretStore:
+    """Holds the old trust bundle, and publishes it."""
+    store = SecretStore(api, NAMESPACE, KEYS)
+    await store.replace(bundle_parts(OLD), expected=dict.fromkeys(BUNDLE))
+    await store.publish(Part.ANCHORS, bundle_parts(OLD))
+    return store
+
+
+# --- both
+
+
+async def test_files_are_replaced_as_one_with_the_bundle_and_private(tmp_path: Path) -> None:
+    store = directory_store(tmp_path)
+    assert await store.replace({**bundle_parts(OLD), **KEPT}, expected=dict.fromkeys((*BUNDLE, *RENEWAL)))
+    assert await store.read_bundle() == {**bundle_parts(OLD), **KEPT}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    assert await store.replace(dict.fromkeys(RENEWAL), expected=KEPT)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(KEYS[part] for part in BUNDLE)
+
+
+async def test_a_change_of_a_kept_part_loses_the_comparison(tmp_path: Path) -> None:
+    store = directory_store(tmp_path)
+    await store.replace(bundle_parts(OLD), expected={})
+    await store.replace({Part.RECORD: b"1"}, expected={})
+    assert not await store.replace(PUBLICATION, expected={**bundle_parts(OLD), **dict.fromkeys(RENEWAL)})
+    assert await store.read_bundle() == {**bundle_parts(OLD), Part.RECORD: b"1"}
+
+
+async def test_files_left_by_a_renewal_are_a_marker_of_an_earlier_authority(tmp_path: Path) -> None:
+    store = directory_store(tmp_path)
+    await store.replace({Part.RECORD: b"1"}, expected={})
+    with pytest.raises(IncompleteBundleError, match=r"ca\.crt.*missing while .*rotation\.json exists"):
+        await store.read_bundle()
+
+
+async def test_keys_left_by_a_renewal_are_a_marker_of_an_earlier_authority() -> None:
+    api = installed()
+    store = SecretStore(api, NAMESPACE, KEYS)
+    await store.replace(KEPT, expected={})
+    with pytest.raises(IncompleteBundleError, match=r"issuer\.key while issuer\.next"):
+        await store.read_bundle()
+
+
+async def test_read_only_files_are_recognized(tmp_path: Path) -> None:
+    store = directory_store(tmp_path)
+    assert await store.read_only_reason() is None
+    (tmp_path / "ca.crt").symlink_to("elsewhere")
+    assert await store.read_only_reason() == f"{tmp_path / 'ca.crt'} is a symbolic link"
+    gone = directory_store(tmp_path / "gone")
+    assert await gone.read_only_reason() == f"directory {tmp_path / 'gone'} is not writable"
+
+
+async def test_an_immutable_secret_is_read_only() -> None:
+    api = installed()
+    store = await secret_store(api)
+    assert await store.read_only_reason() is None
+    api.edit(SECRET, immutable=True)
+    assert await store.read_only_reason() == f"Secret {NAMESPACE}/dapr-trust-bundle is immutable"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, None),
+        ({"annotations": {"note": "x"}}, None),
+        ({"annotations": {"cert-manager.io/issuer-name": "x"}}, "cert-manager"),
+        ({"annotations": {"sentry-trio/values": "abc"}}, "values of the Helm chart"),
+        ({"ownerReferences": [{"kind": "Bundle", "name": "mesh"}]}, "Bundle mesh"),
+    ],
+)
+def test_a_secret_names_its_manager(metadata: dict[str, object], expected: str | None) -> None:
+    assert managed_by({"metadata": metadata}) == expected
+
+
+async def test_the_manager_is_read_from_the_secret() -> None:
+    api = installed()
+    store = await secret_store(api)
+    assert await store.managed_by() is None
+
+
+# --- the ConfigMap follows the Secret
+
+
+async def test_anchors_are_published_by_the_write_that_changes_them() -> None:
+    api = installed()
+    store = await secret_store(api)
+    before = api.count("replace", "configmaps")
+    assert await store.replace(PUBLICATION, expected=bundle_parts(OLD))
+    assert api.objects[CONFIG_MAP]["data"]["ca.crt"] == NEW.anchors.decode()
+    *_, first, second = (path for verb, path, _ in api.requests if verb == "replace")
+    assert (first, second) == (SECRET, CONFIG_MAP)
+    assert api.count("replace", "configmaps") == before + 1
+    assert not await store.publish(Part.ANCHORS, {**bundle_parts(OLD), Part.ANCHORS: NEW.anchors})
+
+
+async def test_other_parts_leave_the_config_map_alone() -> None:
+    api = installed()
+    store = await secret_store(api)
+    before = api.count("replace", "configmaps")
+    assert await store.replace({Part.RECORD: b"1"}, expected=bundle_parts(OLD))
+    assert await store.replace({Part.ANCHORS: OLD.anchors, Part.RECORD: b"2"}, expected={Part.RECORD: b"1"})
+    assert api.count("replace", "configmaps") == before
+
+
+async def test_a_lost_comparison_leaves_both_alone() -> None:
+    api = installed()
+    store = await secret_store(api)
+    before = dict(api.objects)
+    assert not await store.replace(PUBLICATION, expected={**bundle_parts(OLD), Part.RECORD: b"1"})
+    assert api.objects == before
+
+
+async def test_cancellation_does_not_come_between_the_two_writes() -> None:
+    api = installed()
+    store = await secret_store(api)
+    with trio.CancelScope() as scope:
+
+        async def cancel(verb: str, path: str) -> None:
+            if (verb, path) == ("replace", SECRET):
+                scope.cancel()
+
+        api.before = cancel
+        await store.replace(PUBLICATION, expected=bundle_parts(OLD))
+        await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert api.objects[CONFIG_MAP]["data"]["ca.crt"] == NEW.anchors.decode()
+
+
+@pytest.mark.parametrize("error", [unavailable(), refused(409, "Conflict"), refused(403, "Forbidden")])
+async def test_a_config_map_that_cannot_be_written_is_left_to_repair(error: Exception) -> None:
+    api = installed()
+    store = await secret_store(api)
+    api.faults.append(Fault("replace", "configmaps", error))
+    with capture_logs() as lines:
+        assert await store.replace(PUBLICATION, expected=bundle_parts(OLD))
+    assert [line["event"] for line in lines if "has new trust anchors" in line["event"]]
+    assert await store.publish(Part.ANCHORS, {**bundle_parts(OLD), Part.ANCHORS: NEW.anchors})
+
+
+async def test_a_missing_config_map_keeps_anchors_from_changing(autojump_clock: MockClock) -> None:
+    api = installed()
+    store = await secret_store(api)
+    api.faults.append(Fault("get", "configmaps", unavailable(), left=1000))
+    before = api.objects[SECRET]
+    with pytest.raises(ApiUnavailableError, match="configmap"):
+        await store.replace(PUBLICATION, expected=bundle_parts(OLD))
+    assert api.objects[SECRET] is before
+
+
+async def test_a_lost_answer_is_no_second_write(autojump_clock: MockClock) -> None:
+    api = installed()
+    store = await secret_store(api)
+    writes = api.count("replace", "secrets")
+    api.faults.append(Fault("replace", "secrets", unavailable(), after=True))
+    assert await store.replace(PUBLICATION, expected=bundle_parts(OLD))
+    assert api.count("replace", "secrets") == writes + 1
+
+
+# --- watching
+
+
+async def test_a_kept_part_that_appears_is_reported(autojump_clock: MockClock) -> None:
+    api = installed()
+    store = await secret_store(api)
+    seen: list[frozenset[Part]] = []
+
+    async def changed(parts: frozenset[Part]) -> None:
+        seen.append(parts)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.watch, bundle_parts(OLD), changed)
+        await trio.sleep(5)
+        await store.replace({Part.RECORD: b"1"}, expected={})
+        await trio.sleep(5)
+        await store.replace({Part.RECORD: None}, expected={})
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert seen == [frozenset({Part.RECORD})] * 2
