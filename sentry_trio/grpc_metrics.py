@@ -6,7 +6,7 @@ from typing import Final
 from grpclib.const import Status
 
 from sentry_trio.grpc import Observer
-from sentry_trio.grpc.observer import Shed
+from sentry_trio.grpc.observer import Eviction, Shed
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from sentry_trio.telemetry.throttle import ThrottledLog
@@ -15,6 +15,11 @@ SIGN_CERTIFICATE: Final = "/dapr.proto.sentry.v1.CA/SignCertificate"
 """Path of the method that issues certificates."""
 # A caller that left or was lost, and one that would wait no longer.
 _GIVEN_UP: Final = frozenset({Status.CANCELLED, Status.DEADLINE_EXCEEDED})
+_EVICTIONS: Final[dict[Eviction, str]] = {
+    "too_many": "too many are open, and newer ones need room",
+    "work": "it caused too much work without calls",
+    "memory": "it held most of the memory for calls, which is full",
+}
 
 _log: Final = get_logger("dapr.sentry.server")
 
@@ -25,6 +30,11 @@ def _address(peer: object) -> str:
         host, port = peer[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return str(peer)
+
+
+def _host(peer: object) -> str:
+    """Returns the address without the port, which is another for each connection."""
+    return str(peer[0]) if isinstance(peer, tuple) else str(peer)
 
 
 class ServerObserver(Observer):
@@ -39,6 +49,9 @@ class ServerObserver(Observer):
         self._metrics = metrics
         self._record_shed = record_shed
         self._not_accepted = ThrottledLog(_log)
+        self._refused = ThrottledLog(_log)
+        self._shed = ThrottledLog(_log)
+        self._evicted: dict[Eviction, ThrottledLog] = {reason: ThrottledLog(_log) for reason in _EVICTIONS}
 
     def connection_opened(self) -> None:
         """Counts it."""
@@ -49,9 +62,14 @@ class ServerObserver(Observer):
         self._metrics.grpc_connection_closed()
 
     def connection_refused(self, peer: object, reason: str) -> None:
-        """Counts it; who it was is for those who search."""
+        """Counts it, and logs it, throttled."""
         self._metrics.grpc_connection_refused()
-        _log.debug(f"connection refused: {reason}", peer=_address(peer))
+        self._refused.warning(f"gRPC connection refused: {reason}", peer=_host(peer))
+
+    def connection_evicted(self, peer: object, reason: Eviction) -> None:
+        """Counts it, and logs it, throttled."""
+        self._metrics.grpc_connection_evicted(reason)
+        self._evicted[reason].warning(f"gRPC connection closed: {_EVICTIONS[reason]}", peer=_host(peer))
 
     def handshake_failed(self, peer: object, reason: str) -> None:
         """Counts it; peers fail at this all the time, so why is for those who search for a fault."""
@@ -75,10 +93,10 @@ class ServerObserver(Observer):
         self._metrics.grpc_call_dequeued()
 
     def call_shed(self, reason: Shed, peer: object) -> None:
-        """Counts it, for the audit log, too; the debug log has the address, to find who asks too often."""
+        """Counts it, for the audit log, too, and logs it, throttled."""
         self._metrics.grpc_call_shed(reason)
         self._record_shed(reason)
-        _log.debug("call rejected: the server is overloaded", reason=reason, peer=_address(peer))
+        self._shed.warning("call rejected: the server is overloaded", reason=reason, peer=_host(peer))
 
     def call_finished(self, path: str, status: Status, seconds: float, peer: object) -> None:
         """Counts it by status; of a signing call, how long its caller waited, too."""

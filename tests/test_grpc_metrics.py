@@ -57,13 +57,13 @@ def _logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, objec
     return [(record.message, record.__dict__["fields"]) for record in caplog.records]
 
 
-def test_the_debug_log_has_the_peers_of_calls(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_has_the_peers_of_calls(caplog: pytest.LogCaptureFixture) -> None:
     observer = ServerObserver(Metrics())
     with caplog.at_level("DEBUG", logger="dapr.sentry.server"):
         observer.call_shed("queue_full", PEER)
         observer.call_finished(SIGN_CERTIFICATE, Status.RESOURCE_EXHAUSTED, 0.5, ("2001:db8::1", 4000, 0, 0))
     shed, finished = _logged(caplog)
-    assert shed == ("call rejected: the server is overloaded", {"reason": "queue_full", "peer": "192.0.2.1:4000"})
+    assert shed == ("call rejected: the server is overloaded", {"reason": "queue_full", "peer": "192.0.2.1"})
     assert finished[1]["peer"] == "[2001:db8::1]:4000"
 
 
@@ -77,6 +77,25 @@ async def test_failures_to_accept_are_logged_once_a_minute(
     first, second = _logged(caplog)
     assert first[1] == {}
     assert second[1] == {"suppressed": 599}
+
+
+async def test_evictions_and_refusals_are_counted_and_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    metrics = Metrics()
+    observer = ServerObserver(metrics)
+    for _ in range(2):
+        for port in range(4):
+            observer.connection_evicted(("192.0.2.1", port), "work")
+            observer.connection_refused(("2001:db8::1", port, 0, 0), "none is idle")
+        await trio.sleep(60)
+    assert value(metrics, "sentry_grpc_connections_evicted_total", reason="work") == 8
+    assert value(metrics, "sentry_grpc_connections_refused_total") == 8
+    evicted, refused, *later = _logged(caplog)
+    assert evicted == ("gRPC connection closed: it caused too much work without calls", {"peer": "192.0.2.1"})
+    assert refused == ("gRPC connection refused: none is idle", {"peer": "2001:db8::1"})
+    assert [fields["suppressed"] for _, fields in later] == [3, 3]
+    assert later[0][1]["top_peers"] == "192.0.2.1 (4)"
 
 
 def test_connections_are_counted_as_they_come() -> None:

@@ -89,7 +89,7 @@ class Admission:
         if evicted is None:
             return False
         self.busy(evicted)
-        evicted.cut()
+        evicted.evict("too_many")
         return True
 
 

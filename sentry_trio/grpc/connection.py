@@ -18,7 +18,7 @@ from .http2 import BrokenOffError, ServerConnection
 from .interfaces import Service
 from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL, Limits
 from .memory_budget import WHOLE_CONNECTION, MemoryBudget
-from .observer import Observer
+from .observer import Eviction, Observer
 from .outgoing import Outgoing
 from .tls import TLSTransport
 from .token_bucket import TokenBucket
@@ -155,7 +155,9 @@ class Connection:
                     more = self.h2.resume()
                     await self._react()
                 data = await self._transport.receive()
-        except BrokenOffError:
+        except BrokenOffError as error:
+            if error.code is ErrorCode.ENHANCE_YOUR_CALM:
+                self.observer.connection_evicted(self.peer, "work")
             broken_off = True
             data = None
         finally:
@@ -393,7 +395,7 @@ class Connection:
                 self._release(call)
             for request in self._http_requests.values():
                 self._release(request)
-            self.cut()
+            self.evict("memory")
             return
         # Their tasks are yet to run, or to end; the budget counts what there is now.
         if stream_id in self._calls:
@@ -436,6 +438,11 @@ class Connection:
         for stream_id, since in list(self.out.stalled.items()):
             if now - since >= self._limits.send_timeout:
                 self._end_stalled(stream_id)
+
+    def evict(self, reason: Eviction) -> None:
+        """Cuts the connection, and reports the reason."""
+        self.observer.connection_evicted(self.peer, reason)
+        self.cut()
 
     def cut(self) -> None:
         """Closes the connection now; sends a GOAWAY as far as the socket accepts it."""

@@ -19,7 +19,15 @@ _GIVEN_BACK: Final = frames.WINDOW_BYTES // 2
 
 
 class BrokenOffError(Exception):
-    """The peer has broken the protocol or a limit; the GOAWAY that says why is composed, and nothing can follow it."""
+    """The peer has broken the protocol or a limit; the GOAWAY that says why is composed, and nothing can follow it.
+
+    Attributes:
+        code: in the GOAWAY.
+    """
+
+    def __init__(self, code: ErrorCode) -> None:
+        super().__init__(code.name)
+        self.code = code
 
 
 class Events(Protocol):
@@ -83,7 +91,7 @@ class ServerConnection(Sender):
         except ViolationError as violation:
             self._out.append(frames.go_away_frame(self.highest_stream, violation.code))
             self.broken = True
-            raise BrokenOffError(violation.code.name) from violation
+            raise BrokenOffError(violation.code) from violation
 
     def _process(self) -> bool:
         self._work = 0

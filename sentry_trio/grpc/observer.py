@@ -6,6 +6,8 @@ from grpclib.const import Status
 
 Shed: TypeAlias = Literal["queue_full", "in_vain", "no_turn"]
 """Reason for rejecting a call at a limit: no room left to wait in, none in time, none within the longest wait."""
+Eviction: TypeAlias = Literal["too_many", "work", "memory"]
+"""Reason for closing a connection: it made room for a newer one, caused too much work, or held too much memory."""
 
 
 class Observer:
@@ -19,6 +21,9 @@ class Observer:
 
     def connection_refused(self, peer: object, reason: str) -> None:
         """A connection was closed as soon as it was accepted: a limit on their number is reached."""
+
+    def connection_evicted(self, peer: object, reason: Eviction) -> None:
+        """A connection was closed because it took too much, or for a newer one; `connection_closed` follows."""
 
     def handshake_failed(self, peer: object, reason: str) -> None:
         """A peer did not complete its TLS handshake."""

@@ -13,6 +13,9 @@ from sentry_trio.telemetry.registry import Registry, status_label
 Shed = Literal["queue_full", "in_vain", "no_turn"]
 """Reason why a call was rejected: the queue is full, it would miss its deadline, or it waited too long."""
 
+Eviction = Literal["too_many", "work", "memory"]
+"""Reason why a connection was closed: for a newer one, for work without calls, or for the memory that it held."""
+
 Stage = Literal["parse", "validate", "sign", "encode"]
 """A step of answering one signing request."""
 
@@ -89,6 +92,12 @@ class CallMetrics:
             "sentry_grpc_connections_refused_total",
             "gRPC connections closed at once, because as many were open as there may be.",
         )
+        self._connections_evicted = registry.counter(
+            "sentry_grpc_connections_evicted_total",
+            "gRPC connections closed for newer ones or because they took too much, by reason.",
+            "reason",
+            values=get_args(Eviction),
+        )
         self._handshakes_failed = registry.counter(
             "sentry_grpc_handshakes_failed_total", "TLS handshakes that peers did not complete."
         )
@@ -151,6 +160,10 @@ class CallMetrics:
     def grpc_connection_refused(self) -> None:
         """Counts a connection that was closed at once, at the limit."""
         self._connections_refused.inc()
+
+    def grpc_connection_evicted(self, reason: Eviction) -> None:
+        """Counts a connection that was closed for a newer one, or because it took too much."""
+        self._connections_evicted.labels(reason).inc()
 
     def grpc_handshake_failed(self) -> None:
         """Counts a TLS handshake that a peer did not complete."""

@@ -15,7 +15,7 @@ class Idler:
     cuts: int = 0
     completed_call: bool = False
 
-    def cut(self) -> None:
+    def evict(self, _reason: str) -> None:
         self.cuts += 1
 
 
