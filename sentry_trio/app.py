@@ -98,7 +98,9 @@ async def serve(
         oidc = await outer.enter_async_context(_oidc_server(options, metrics, health))
         recorder = await outer.enter_async_context(_audit_log(options, environ, metrics, now))
         environment = await outer.enter_async_context(_environment(options, environ, metrics, now, state.conditions))
-        listener = outer.enter_context(open_listener(options.listen_address, options.port, name=f"port {options.port}"))
+        listener = outer.enter_context(
+            await open_listener(options.listen_address, options.port, name=f"port {options.port}")
+        )
         context = RunContext(
             options=options,
             environment=environment,

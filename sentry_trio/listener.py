@@ -5,6 +5,8 @@ import socket
 from dataclasses import dataclass
 from typing import Final, Self
 
+import trio
+
 from sentry_trio.errors import ListenError
 
 # The kernel caps it (net.core.somaxconn). During a restart, and in a burst of probes, connections wait here.
@@ -36,8 +38,8 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def open_listener(host: str, port: int, *, name: str | None = None) -> socket.socket:
-    """Binds one TCP socket and listens; it is non-blocking. Blocks while a host name is resolved.
+async def open_listener(host: str, port: int, *, name: str | None = None) -> socket.socket:
+    """Binds one TCP socket and listens; it is non-blocking. A host name is resolved in a thread.
 
     Of a name's addresses the first IPv4 one is bound, else the first (as Go's net.Listen does).
 
@@ -49,13 +51,15 @@ def open_listener(host: str, port: int, *, name: str | None = None) -> socket.so
 
     Raises:
         ListenError: the host cannot be resolved, the port is out of range or taken, or the system refuses.
+
+    Cancellation: at once, only while a name is resolved.
     """
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     shown = name or str(Address(bare, port))
     if not 0 <= port <= _HIGHEST_PORT:
         raise ListenError(shown, f"port {port} is not between 0 and {_HIGHEST_PORT}")
     try:
-        listener = _listening(bare, port) if bare else _listening_everywhere(port)
+        listener = await _listening(bare, port) if bare else _listening_everywhere(port)
     except OSError as error:
         raise ListenError.from_os_error(shown, error) from error
     except ValueError as error:
@@ -69,8 +73,8 @@ def open_listener(host: str, port: int, *, name: str | None = None) -> socket.so
     return listener
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+async def _listening(host: str, port: int) -> socket.socket:
+    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return socket.create_server(address, family=family, backlog=_BACKLOG)
 

@@ -2,10 +2,12 @@
 
 import errno
 import socket
+import threading
 from contextlib import closing
 from typing import Any
 
 import pytest
+import trio
 
 from sentry_trio.errors import ListenError
 from sentry_trio.listener import Address, open_listener
@@ -45,8 +47,8 @@ def test_addresses_as_text(address: Address, text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_free_port_is_taken_and_told(host: str) -> None:
-    with open_listener(host, 0) as listener:
+async def test_a_free_port_is_taken_and_told(host: str) -> None:
+    with await open_listener(host, 0) as listener:
         address = Address.of(listener)
         assert address.host == "127.0.0.1"
         assert address.port > 0
@@ -56,22 +58,22 @@ def test_a_free_port_is_taken_and_told(host: str) -> None:
 
 @needs_ipv6
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
-def test_ipv6_with_and_without_brackets(host: str) -> None:
-    with open_listener(host, 0) as listener:
+async def test_ipv6_with_and_without_brackets(host: str) -> None:
+    with await open_listener(host, 0) as listener:
         assert Address.of(listener).host == "::1"
         assert reaches(listener, "::1")
 
 
 @needs_ipv6
-def test_all_interfaces_are_those_of_both_families() -> None:
-    with open_listener("", 0) as listener:
+async def test_all_interfaces_are_those_of_both_families() -> None:
+    with await open_listener("", 0) as listener:
         assert Address.of(listener).host == "::"
         assert reaches(listener, "::1")
         assert reaches(listener, "127.0.0.1")
 
 
 @pytest.mark.parametrize("missing", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
-def test_all_interfaces_of_a_machine_without_ipv6(missing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_interfaces_of_a_machine_without_ipv6(missing: int, monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.create_server
 
     def without_ipv6(address: Any, *, family: int = socket.AF_INET, **options: Any) -> socket.socket:
@@ -80,14 +82,14 @@ def test_all_interfaces_of_a_machine_without_ipv6(missing: int, monkeypatch: pyt
         return real(address, family=family, **options)
 
     monkeypatch.setattr(socket, "create_server", without_ipv6)
-    with open_listener("", 0) as listener:
+    with await open_listener("", 0) as listener:
         assert Address.of(listener).host == "0.0.0.0"
         assert reaches(listener, "127.0.0.1")
 
 
-def test_all_interfaces_of_a_system_without_dual_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_interfaces_of_a_system_without_dual_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
-    with open_listener("", 0) as listener:
+    with await open_listener("", 0) as listener:
         assert listener.family is socket.AF_INET
 
 
@@ -95,11 +97,11 @@ REMEDY = "; stop the process that listens there, or choose another port"
 
 
 @pytest.mark.parametrize(("host", "name"), [("127.0.0.1", None), ("", None), ("", "port 1")])
-def test_a_port_that_is_taken(host: str, name: str | None) -> None:
-    with open_listener(host, 0) as first:
+async def test_a_port_that_is_taken(host: str, name: str | None) -> None:
+    with await open_listener(host, 0) as first:
         port = Address.of(first).port
         with pytest.raises(ListenError) as caught:
-            open_listener(host, port, name=name)
+            await open_listener(host, port, name=name)
     assert str(caught.value) == f"could not listen on {name or f'{host}:{port}'}: Address already in use{REMEDY}"
     assert isinstance(caught.value.__cause__, OSError)
 
@@ -117,7 +119,23 @@ def test_a_port_that_is_taken(host: str, name: str | None) -> None:
         ("\udcff", 80, "could not listen on \udcff:80: not a host name: "),
     ],
 )
-def test_what_cannot_be_listened_on(host: str, port: int, text: str) -> None:
+async def test_what_cannot_be_listened_on(host: str, port: int, text: str) -> None:
     with pytest.raises(ListenError) as caught:
-        open_listener(host, port)
+        await open_listener(host, port)
     assert str(caught.value).startswith(text)
+
+
+async def test_a_host_name_is_resolved_beside_other_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that does not answer must not keep health from answering, nor a signal from ending the start."""
+    release = threading.Event()
+
+    def resolve(_host: object, _port: object, _family: int, _type: int, _proto: int, flags: int) -> object:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        return release.wait()
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with trio.move_on_after(0.01) as scope:
+        await open_listener("sentry.example", 0)
+    release.set()
+    assert scope.cancelled_caught

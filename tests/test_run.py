@@ -26,7 +26,6 @@ from sentry_trio.environments.standalone import Standalone
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidBundleError, IssuerNotValidError, Part, StoreError
 from sentry_trio.grpc.framing import frame_message
-from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.reload import ReloadCause
 from sentry_trio.run import Run, RunContext, prepare_run
@@ -61,7 +60,8 @@ def write(directory: Path, bundle: StoredBundle) -> None:
 @contextmanager
 def surrounded(directory: Path, *flags: str) -> Iterator[RunContext]:
     arguments = ["--mode", "standalone", "--issuer-credentials", str(directory), *LOOPBACK, *flags]
-    with open_listener("127.0.0.1", 0) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
         options, metrics = parse_options(arguments, {}), Metrics()
         yield RunContext(
             options=options,

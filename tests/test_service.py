@@ -133,7 +133,7 @@ async def oracle(
     context = server_context(own.pem, write_private_key(key))
     metrics = Metrics()
     service = made_service(issuer, validators, metrics=metrics, clock=clock, jwts=jwts)
-    with open_listener("127.0.0.1", 0) as listener:
+    with await open_listener("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(serve_grpc, [service], [listener], tls=lambda: context))
             yield Oracle(listener.getsockname()[1], issuer.bundle.anchors_pem, metrics)

@@ -53,7 +53,7 @@ def service(issuer: Issuer) -> CertificateService:
 async def _serve(issuer: Issuer) -> None:
     leaf = serving.serving_leaf(issuer)
     context = server_context(leaf.chain, leaf.key)
-    listener = open_listener("127.0.0.1", 0)
+    listener = await open_listener("127.0.0.1", 0)
     async with trio.open_nursery() as nursery:
 
         async def serve(*, task_status: trio.TaskStatus[None]) -> None:

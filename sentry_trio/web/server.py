@@ -165,7 +165,7 @@ async def serve_http(
     Raises:
         ListenError: the address cannot be listened on.
     """
-    with open_listener(host, port) as listener, closing(_Server(handler, tls)) as server:
+    with await open_listener(host, port) as listener, closing(_Server(handler, tls)) as server:
         async with trio.open_nursery() as outer:
             nursery = await outer.start(server.hold_connections)
             try:

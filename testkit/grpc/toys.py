@@ -250,7 +250,7 @@ async def serving(
     toys, witness, stopped = Toys(), Witness(), trio.Event()
     with ExitStack() as owned:
         if listener is None:
-            listener = owned.enter_context(open_listener("127.0.0.1", 0))
+            listener = owned.enter_context(await open_listener("127.0.0.1", 0))
         async with trio.open_nursery() as nursery:
             scope = trio.CancelScope()
 

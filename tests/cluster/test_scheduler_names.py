@@ -44,7 +44,7 @@ async def test_the_names_end_in_the_dns_domain(
     async with open_kubernetes(
         options, environ, metrics=metrics, now=wall_clock, conditions=Conditions()
     ) as environment:
-        with open_listener("127.0.0.1", 0) as listener:
+        with await open_listener("127.0.0.1", 0) as listener:
             around = RunContext(
                 options=options,
                 environment=environment,

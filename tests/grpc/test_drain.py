@@ -234,7 +234,7 @@ async def test_who_does_not_leave_is_not_waited_for(
     """None of them has a call under way: the drain timeout is not for them."""
     descriptors = open_descriptors()
     limits = Limits(drain_timeout=100, control_frames=10**9)
-    with open_listener("127.0.0.1", 0) as listener:
+    with await open_listener("127.0.0.1", 0) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # inherited: soon full
         await _outlasts(serving(limits, listener=listener), act, seconds)
     assert open_descriptors() <= descriptors
@@ -402,7 +402,7 @@ async def test_no_call_fails_while_one_server_follows_another() -> None:
                 assert unary(channel, "Echo")(StringValue(value="new"), timeout=60).value == "new"
                 counts["new"] += 1
 
-    with open_listener("127.0.0.1", 0) as listener:
+    with await open_listener("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as servers:
 
             async def run(*, task_status: trio.TaskStatus[tuple[Served, trio.Event]]) -> None:

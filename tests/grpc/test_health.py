@@ -28,7 +28,7 @@ T = TypeVar("T")
 @asynccontextmanager
 async def _served(health: HealthService) -> AsyncIterator[int]:
     """Serves it beside the toys; the port."""
-    with open_listener("127.0.0.1", 0) as listener:
+    with await open_listener("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as nursery:
 
             async def serve(*, task_status: trio.TaskStatus[None]) -> None:

@@ -25,7 +25,7 @@ async def _answers(port: int) -> bool:
 
 
 async def test_it_serves_on_every_listener_and_leaves_them_open() -> None:
-    with open_listener("127.0.0.1", 0) as one, open_listener("127.0.0.1", 0) as other:
+    with await open_listener("127.0.0.1", 0) as one, await open_listener("127.0.0.1", 0) as other:
         for _ in range(2):
             async with trio.open_nursery() as nursery:
 
@@ -56,7 +56,7 @@ async def test_many_connections(autojump_clock: MockClock) -> None:
 
 async def test_it_can_be_cancelled_before_it_has_begun() -> None:
     before = open_descriptors()
-    with open_listener("127.0.0.1", 0) as listener, trio.CancelScope() as scope:
+    with await open_listener("127.0.0.1", 0) as listener, trio.CancelScope() as scope:
         scope.cancel()
         await serve_grpc([Toys()], [listener], tls=lambda: CONTEXT)
     assert scope.cancelled_caught
@@ -65,7 +65,7 @@ async def test_it_can_be_cancelled_before_it_has_begun() -> None:
 
 @pytest.mark.parametrize("steps", range(8))
 async def test_it_can_be_cancelled_at_any_step_of_its_beginning(steps: int) -> None:
-    with open_listener("127.0.0.1", 0) as listener:
+    with await open_listener("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as nursery:
 
             async def serve() -> None:
@@ -113,7 +113,7 @@ def _tired(*errors: OSError) -> socket.socket:
         pass
 
     Tired.errors = list(errors)
-    with open_listener("127.0.0.1", 0) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         tired = Tired(listener.family, listener.type, listener.proto, fileno=listener.detach())
         tired.setblocking(False)
         return tired
@@ -135,7 +135,7 @@ async def test_an_observer_need_not_do_anything() -> None:
     observer = Observer()
     observer.connection_failed(None, ValueError())
     observer.accept_failed(OSError())
-    with open_listener("127.0.0.1", 0) as listener:
+    with await open_listener("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         async with trio.open_nursery() as nursery:
 
@@ -161,7 +161,7 @@ async def test_every_service_has_its_own_methods() -> None:
                 path.replace("toys.Toys", "others.Others"): handler for path, handler in super().__mapping__().items()
             }
 
-    with open_listener("127.0.0.1", 0) as listener:
+    with await open_listener("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as nursery:
 
             async def serve() -> None:
