@@ -153,6 +153,10 @@ def _listed(paths: tuple[Path, ...]) -> str:
     return " and ".join(str(path) for path in paths)
 
 
+class RenewalRefusedError(SentryError):
+    """A command about the renewal of the certificate authority that cannot be followed now; the text says why."""
+
+
 # --- a request
 
 

@@ -6,6 +6,8 @@ Credentials:
     bundle          the trust bundle, as stored and as verified
     generate        a new one; signing of CA certificates
     generation      its next generation, with a bridge from the present one
+    renewal         planner of renewals; renewal_state: what it reads; renewal_steps: what each step changes
+    renewal_record  record of renewals: times, and former generations
     paths           the paths from its issuer to its anchors
     expiry          time left to its certificates
     lineage         signers of its certificates

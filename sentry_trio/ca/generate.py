@@ -113,11 +113,12 @@ def make_authority(
     root_key, issuer_key = generate_key(key_type), generate_key(key_type)
     root_name = authority_name(trust_domain, "root", root_key.public_key())
     issuer_name = authority_name(str(identity), "issuer", issuer_key.public_key())
-    signer = Signer(root_name, root_key, _identifier(root_key.public_key()))
+    root_info, issuer_info = public_key_info(root_key.public_key()), public_key_info(issuer_key.public_key())
+    signer = Signer(root_name, root_key, key_identifier(root_info))
     return NewAuthority(
-        root=certify(root_name, root_key.public_key(), signer, validity, crl_sign=False),
+        root=certify(root_name, root_info, signer, validity, crl_sign=False),
         root_key=root_key,
-        issuer=certify(issuer_name, issuer_key.public_key(), signer, validity, crl_sign=True),
+        issuer=certify(issuer_name, issuer_info, signer, validity, crl_sign=True),
         issuer_key=issuer_key,
     )
 
@@ -161,24 +162,26 @@ class Signer:
 
 def certify(
     subject: bytes,
-    subject_key: PublicKey,
+    subject_key_info: bytes,
     signer: Signer,
     validity: tuple[dt.datetime, dt.datetime],
     *,
     crl_sign: bool,
+    identifier: bytes | None = None,
 ) -> Certificate:
     """Signs a CA certificate without path length: a root, an issuer, or a cross-certificate.
 
     Args:
         subject: name of the holder, with tag and length.
-        subject_key: key of the holder.
+        subject_key_info: SubjectPublicKeyInfo of the holder, with tag and length.
         signer: the signer; its identifier becomes the authority key identifier.
         validity: first and last second, aware; fractions of a second are dropped.
         crl_sign: true if the holder may sign revocation lists.
+        identifier: the holder's subject key identifier; None for that of `key_identifier`.
     """
-    info = public_key_info(subject_key)
     bits = (DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN) if crl_sign else (DIGITAL_SIGNATURE, KEY_CERT_SIGN)
-    extensions = [key_usage(*bits), ca_constraints(), subject_key_identifier(key_identifier(info))]
+    identifier = identifier or key_identifier(subject_key_info)
+    extensions = [key_usage(*bits), ca_constraints(), subject_key_identifier(identifier)]
     if signer.identifier is not None:
         extensions.append(authority_key_identifier(signer.identifier))
     composed = CertificateComposer(signer.name, signer.key).compose(
@@ -186,7 +189,7 @@ def certify(
         not_before=validity[0],
         not_after=validity[1],
         subject=subject,
-        public_key_info=info,
+        public_key_info=subject_key_info,
         extensions=b"".join(extensions),
     )
     return read_certificate(composed)

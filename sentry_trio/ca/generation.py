@@ -71,20 +71,49 @@ def next_bundle(
         InvalidIdentityError: as `make_authority`.
     """
     present = verify(stored, now)
-    end = bridge_end(present, now)
+    bridge_end(present, now)  # before keys are made
     made = make_authority(
         trust_domain, namespace, key_type, now=now, allowed_clock_skew=allowed_clock_skew, lifetime=lifetime
     )
-    signer = Signer(present.issuer.subject, present.key, present.issuer.extensions.subject_key_identifier)
-    validity = (now - allowed_clock_skew, end)
-    cross = certify(made.root.subject, made.root_key.public_key(), signer, validity, crl_sign=False)
-    chain = (made.issuer, cross, *unexpired(present.chain, now))[:MAX_CHAIN]
+    chain = bridged_chain(made.issuer, made.root, present, now=now, allowed_clock_skew=allowed_clock_skew)
     dropped = _dropped(present, former_roots, anchors_kept)
     return StoredBundle(
         anchors=write_certificates([made.root]) + without_blocks(tidy(stored.anchors), dropped),
         chain=write_certificates(chain),
         key=write_private_key(made.issuer_key),
     )
+
+
+def bridged_chain(
+    issuer: Certificate,
+    root: Certificate,
+    present: TrustBundle,
+    *,
+    now: dt.datetime,
+    allowed_clock_skew: dt.timedelta,
+) -> tuple[Certificate, ...]:
+    """Returns the chain of a next issuer: with a cross-certificate of its root, and the present chain behind it.
+
+    Args:
+        issuer: the next issuer.
+        root: the trust anchor that has signed it.
+        present: the bundle in use, whose issuer signs the cross-certificate.
+        now: an aware datetime.
+        allowed_clock_skew: how far the cross-certificate's validity begins before `now`.
+
+    Raises:
+        InvalidBundleError: as `bridge_end`.
+    """
+    signer = Signer(present.issuer.subject, present.key, present.issuer.extensions.subject_key_identifier)
+    cross = certify(
+        root.subject,
+        root.public_key_info,
+        signer,
+        (now - allowed_clock_skew, bridge_end(present, now)),
+        crl_sign=False,
+        identifier=root.extensions.subject_key_identifier,
+    )
+    return (issuer, cross, *unexpired(present.chain, now))[:MAX_CHAIN]
 
 
 def bridge_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:

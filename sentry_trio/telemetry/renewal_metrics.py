@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from sentry_trio.telemetry.registry import Registry
 
 PHASES: Final = ("steady", "distributing", "signing", "retiring")
-STEPS: Final = ("publish", "switch", "publish-and-switch", "note", "erase", "cut", "reject", "discard")
+STEPS: Final = ("publish", "switch", "publish-and-switch", "adopt", "note", "erase", "cut", "reject", "discard")
 _OUTCOMES: Final = ("success", "failure")
 REFUSALS: Final = (
     *("cut-leaves", "cut-consumers", "regression", "anchor-lost", "key-mismatch", "not-ca", "no-path", "expired"),

@@ -1,0 +1,187 @@
+"""Record of renewals: times and former generations of a certificate authority, stored beside it. Pure.
+
+Certificates decide in which phase a renewal is. The record knows the times, which no certificate has, and what was in
+use before. It is public data. A record that is missing, cannot be read, or speaks of other certificates than those in
+the store costs time only: what it would say is then taken to have happened now.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.errors import Part
+
+FORMER_KEPT: Final = 3
+"""Former generations that are kept."""
+
+_SETS_KEPT: Final = 8
+_ROOTS_KEPT: Final = 32
+_NONE: Final = timedelta()
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """Public part of a generation of the certificate authority: one issuer, while it signs.
+
+    Attributes:
+        number: 1 for the first.
+        issuer: fingerprint of the signing certificate.
+        anchors: the trust anchors, PEM, as they are now or were last.
+        chain: the issuer chain, PEM, likewise.
+        since: when it began to sign, as far as known.
+        until: when the next one took its place; None for the present one.
+        leaves_until: when the last certificate that it signed expires; None for the present one.
+    """
+
+    number: int
+    issuer: str
+    anchors: str
+    chain: str
+    since: datetime
+    until: datetime | None = None
+    leaves_until: datetime | None = None
+
+
+class AnchorsPublished(msgspec.Struct, frozen=True, kw_only=True):
+    """Trust anchors that were published.
+
+    Attributes:
+        anchors: all of them, PEM.
+        since: from when on, as far as known; until the next ones were.
+    """
+
+    anchors: str
+    since: datetime
+
+
+class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Record of renewals; see the module.
+
+    Attributes:
+        digest: of the certificates that it speaks of; see `digest_of`.
+        present: the present generation.
+        former: generations before it, the latest last; `FORMER_KEPT` at most.
+        own_roots: fingerprints of the roots that were made here.
+        published: trust anchors that were published, the present ones last.
+        workload_ttl: the longest lifetime of certificates since the issuer before the present one was settled.
+        allowed_clock_skew: the largest, likewise.
+        staged_at: when the next pair was stored.
+        published_at: when its root was first seen to be published.
+        switched_at: when the present issuer took the place of the one before it.
+        rejected_at: when a next pair was rejected.
+        postponed_until: no renewal is begun before, since somebody took the last one back.
+        version: of this format.
+    """
+
+    digest: str
+    present: Generation
+    former: tuple[Generation, ...] = ()
+    own_roots: tuple[str, ...] = ()
+    published: tuple[AnchorsPublished, ...] = ()
+    workload_ttl: timedelta = _NONE
+    allowed_clock_skew: timedelta = _NONE
+    staged_at: datetime | None = None
+    published_at: datetime | None = None
+    switched_at: datetime | None = None
+    rejected_at: datetime | None = None
+    postponed_until: datetime | None = None
+    version: Literal[1] = 1
+
+    @property
+    def leaf_lifetime(self) -> timedelta:
+        """Longest time between the signing of a certificate and its expiry on a clock that lags."""
+        return self.workload_ttl + self.allowed_clock_skew
+
+
+def read_record(content: bytes | None) -> RenewalRecord | None:
+    """Returns the record, or None if there is none that can be read."""
+    if content is None:
+        return None
+    try:
+        record = msgspec.json.decode(content, type=RenewalRecord)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    times = (record.present.since, record.staged_at, record.published_at, record.switched_at, record.rejected_at)
+    known = [each for each in (*times, record.postponed_until) if each is not None]
+    return record if all(each.tzinfo is not None for each in known) else None
+
+
+def write_record(record: RenewalRecord) -> bytes:
+    """Returns the record as JSON."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=1)
+
+
+def digest_of(stored: Mapping[Part, bytes]) -> str:
+    """Returns the SHA-256, in hex, over the stored certificates that a renewal is about."""
+    digest = hashlib.sha256()
+    for part in (Part.ANCHORS, Part.CHAIN, Part.NEXT_CHAIN):
+        content = stored.get(part, b"")
+        digest.update(len(content).to_bytes(8, "big"))
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def record_of(stored: Mapping[Part, bytes], bundle: TrustBundle, now: datetime) -> RenewalRecord:
+    """Returns the stored record if it speaks of what is stored, or else one without times that keeps its history.
+
+    Args:
+        stored: all parts.
+        bundle: the trust bundle in it.
+        now: the present time, aware.
+    """
+    record = read_record(stored.get(Part.RECORD))
+    digest = digest_of(stored)
+    if record is None:
+        present = _generation(1, bundle, now)
+        return with_published(RenewalRecord(digest=digest, present=present), bundle, now)
+    if record.digest == digest:
+        return record
+    record = msgspec.structs.replace(
+        with_present(record, bundle, now), digest=digest, staged_at=None, published_at=None, switched_at=None
+    )
+    return with_published(record, bundle, now)
+
+
+def with_present(record: RenewalRecord, bundle: TrustBundle, now: datetime) -> RenewalRecord:
+    """Returns the record with this as the present generation; one that was there before gets its old number."""
+    issuer, old = fingerprint(bundle.issuer), record.present
+    if issuer == old.issuer:
+        present = msgspec.structs.replace(_generation(old.number, bundle, now), since=old.since)
+        return msgspec.structs.replace(record, present=present)
+    known = {each.issuer: each.number for each in record.former}
+    number = known.get(issuer, max((old.number, *known.values())) + 1)
+    closed = msgspec.structs.replace(old, until=now, leaves_until=now + record.leaf_lifetime)
+    former = [each for each in (*record.former, closed) if each.issuer != issuer]
+    return msgspec.structs.replace(
+        record, present=_generation(number, bundle, now), former=tuple(former[-FORMER_KEPT:])
+    )
+
+
+def with_published(record: RenewalRecord, bundle: TrustBundle, now: datetime) -> RenewalRecord:
+    """Returns the record with these trust anchors as the ones that are published."""
+    anchors = bundle.anchors_pem.decode()
+    if record.published and record.published[-1].anchors == anchors:
+        return record
+    published = (*record.published, AnchorsPublished(anchors=anchors, since=now))
+    return msgspec.structs.replace(record, published=published[-_SETS_KEPT:])
+
+
+def with_own_root(record: RenewalRecord, root: str) -> RenewalRecord:
+    """Returns the record with the fingerprint of a root that was made here."""
+    if root in record.own_roots:
+        return record
+    return msgspec.structs.replace(record, own_roots=(*record.own_roots, root)[-_ROOTS_KEPT:])
+
+
+def _generation(number: int, bundle: TrustBundle, now: datetime) -> Generation:
+    return Generation(
+        number=number,
+        issuer=fingerprint(bundle.issuer),
+        anchors=bundle.anchors_pem.decode(),
+        chain=bundle.chain_pem.decode(),
+        since=now,
+    )

@@ -1,0 +1,320 @@
+"""State of a renewal, read from the stored parts. Pure."""
+
+import enum
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
+from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, read_certificates
+from sentry_trio.ca.generation import is_own, unexpired
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.renewal_record import RenewalRecord, read_record, record_of, with_own_root
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part
+
+Parts: TypeAlias = Mapping[Part, bytes]
+"""Stored contents by part."""
+
+NEXT: Final = (Part.NEXT_CHAIN, Part.NEXT_KEY)
+PREVIOUS: Final = (Part.PREVIOUS_ANCHORS, Part.PREVIOUS_CHAIN, Part.PREVIOUS_KEY)
+REJECTED: Final = (Part.REJECTED_CHAIN, Part.REJECTED_KEY)
+
+# A chain has room for seven certificates: the issuer, and two of each of three former generations.
+_LONGEST_TO_RENEW: Final = 5
+_LEAST_THRESHOLD: Final = 0.25
+_SECOND: Final = timedelta(seconds=1)
+
+
+class Phase(enum.Enum):
+    """Phase of a renewal; the values are those of metrics and status."""
+
+    STEADY = "steady"
+    DISTRIBUTING = "distributing"
+    SIGNING = "signing"
+    RETIRING = "retiring"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalPolicy:
+    """Parameters of renewal.
+
+    Attributes:
+        trust_domain: as for `generate`.
+        namespace: as for `generate`.
+        key_type: the kind of new keys.
+        workload_ttl: lifetime of workload certificates.
+        allowed_clock_skew: how far clocks may differ.
+        enabled: false to begin no renewal; those that have begun are brought to their end.
+        threshold: share of the issuer's lifetime after which its renewal begins.
+        lifetime: of a new root and issuer.
+        grace: how long a new root is published before its issuer signs.
+        scope: certificate authorities that are renewed: those made here, or also those that others made.
+        anchors_kept: former roots that stay published.
+    """
+
+    trust_domain: str
+    namespace: str
+    key_type: KeyType
+    workload_ttl: timedelta
+    allowed_clock_skew: timedelta
+    enabled: bool = True
+    threshold: float = 0.5
+    lifetime: timedelta = timedelta(days=365)
+    grace: timedelta = timedelta(hours=24)
+    scope: Literal["own", "any"] = "own"
+    anchors_kept: int = 2
+
+    def check(self) -> None:
+        """Checks that a renewal ends before the certificate authority does.
+
+        Raises:
+            InvalidOptionsError: it would not; the text names the flags.
+        """
+        if not self.enabled:
+            return
+        if self.threshold < _LEAST_THRESHOLD:
+            raise InvalidOptionsError(
+                f"--ca-renewal-threshold must be at least {_LEAST_THRESHOLD}, got {self.threshold}: certificates are "
+                "served with the chains of three former generations at most"
+            )
+        left = (1 - self.threshold) * self.lifetime
+        margin = min(timedelta(hours=1), self.lifetime / 10)
+        needed = self.grace + self.workload_ttl + self.allowed_clock_skew + margin
+        if left <= needed:
+            raise InvalidOptionsError(
+                f"--ca-ttl {self.lifetime} and --ca-renewal-threshold {self.threshold} leave {left} for a renewal, but "
+                f"--trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more than {needed}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The next generation.
+
+    Attributes:
+        bundle: it.
+        root: the trust anchor that has signed its issuer.
+        is_bridged: true if clients that hold the present anchors alone verify what its issuer signs.
+    """
+
+    bundle: TrustBundle
+    root: Certificate
+    is_bridged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Stored parts and their meaning.
+
+    Attributes:
+        stored: the parts.
+        now: the present time, aware.
+        policy: how renewals are done.
+        bundle: the trust bundle; one that has expired as it was in its last second.
+        is_expired: true if it has.
+        record: the stored record, brought up to date.
+        is_noted: true if that is what is stored, or nothing has to be.
+        is_own: true if the issuer's root was made here.
+        root: the trust anchor that has signed the issuer itself; None if none has.
+        next: the next generation; None if there is none that fits.
+        misfit: why a stored next pair cannot be used; None if it can, or there is none.
+        phase: see `Phase`.
+    """
+
+    stored: Parts
+    now: datetime
+    policy: RenewalPolicy
+    bundle: TrustBundle
+    is_expired: bool
+    record: RenewalRecord
+    is_noted: bool
+    is_own: bool
+    root: Certificate | None
+    next: Next | None
+    misfit: str | None
+    phase: Phase
+
+    @property
+    def limit(self) -> datetime:
+        """Latest time to switch: what the present issuer signs from then on would not last as long as it should."""
+        return self.bundle.not_after - self.policy.workload_ttl - self.policy.allowed_clock_skew
+
+    @property
+    def begin(self) -> datetime:
+        """When the renewal of the present issuer begins."""
+        since, life = self.bundle.issuer.not_before, self.bundle.not_after - self.bundle.issuer.not_before
+        wanted = [since + self.policy.threshold * life]
+        if self.record.postponed_until is not None:
+            wanted.append(self.record.postponed_until)
+        live = unexpired(self.bundle.chain, self.now)
+        if len(live) > _LONGEST_TO_RENEW:
+            wanted.append(min(each.not_after for each in live[: _LONGEST_TO_RENEW + 1]) + _SECOND)
+        # Not at the limit if certificates are to live nearly as long as the issuer: that would be at once, and again.
+        return min(max(wanted), max(self.limit, since + _LEAST_THRESHOLD * life))
+
+    @property
+    def switch(self) -> datetime:
+        """When the next issuer takes over, if its root is published."""
+        published = self.record.published_at
+        return self.switch_at_last if published is None else min(published + self.policy.grace, self.switch_at_last)
+
+    @property
+    def switch_at_last(self) -> datetime:
+        """When it does in any case."""
+        return self.limit if self.next is None else max(self.limit, self.next.bundle.not_before)
+
+    @property
+    def settled(self) -> datetime | None:
+        """When the last certificate of the previous issuer has expired; None if there is no previous one."""
+        switched = self.record.switched_at
+        return None if switched is None else switched + self.record.leaf_lifetime
+
+    @property
+    def bridge_end(self) -> datetime | None:
+        """Last second in which clients that hold only former roots verify what is signed; None without a bridge."""
+        if self.next is not None and self.next.is_bridged:
+            return _bridge_end(self.next.bundle)
+        return _bridge_end(self.bundle) if self.phase in {Phase.SIGNING, Phase.RETIRING} else None
+
+
+def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_published: bool) -> State:
+    """Reads the stored parts.
+
+    Args:
+        stored: all parts of the trust bundle, and those of its renewal that there are.
+        policy: how renewals are done.
+        now: the present time, aware.
+        is_published: true if the stored trust anchors are published.
+
+    Raises:
+        InvalidBundleError: the trust bundle does not verify, for another reason than that it has expired.
+    """
+    bundle, is_expired = _verified_or_expired(stored, now)
+    known = read_record(stored.get(Part.RECORD))
+    record = record_of(stored, bundle, now)
+    own = is_own(bundle, record.own_roots, policy.trust_domain, policy.namespace)
+    following, misfit = _read_next(stored, bundle, record, now, may_adopt=own or policy.scope == "any")
+    root = direct_root(bundle)
+    phase = _phase(stored, bundle, following, is_own=own)
+    record = _noted(record, stored, phase, policy, now, is_published=is_published)
+    if own and root is not None:
+        record = with_own_root(record, fingerprint(root))
+    # Nothing is written before a first renewal begins.
+    has_begun = any(part in stored for part in (*NEXT, *PREVIOUS, *REJECTED, Part.RECORD))
+    return State(
+        stored=stored,
+        now=now,
+        policy=policy,
+        bundle=bundle,
+        is_expired=is_expired,
+        record=record,
+        is_noted=record == known or not has_begun,
+        is_own=own,
+        root=root,
+        next=following,
+        misfit=misfit,
+        phase=phase,
+    )
+
+
+def bundle_in(stored: Parts) -> StoredBundle:
+    """Returns the stored trust bundle."""
+    return StoredBundle(stored[Part.ANCHORS], stored[Part.CHAIN], stored[Part.KEY])
+
+
+def direct_root(bundle: TrustBundle) -> Certificate | None:
+    """Returns the trust anchor that has signed the issuer itself, or None."""
+    return next((each for each in bundle.anchors if has_signed(each, bundle.issuer)), None)
+
+
+def _verified_or_expired(stored: Parts, now: datetime) -> tuple[TrustBundle, bool]:
+    """Returns the trust bundle, and true if it has expired."""
+    bundle = bundle_in(stored)
+    try:
+        return verify(bundle, now), False
+    except InvalidBundleError:
+        certificates = (*read_certificates(bundle.chain), *read_certificates(bundle.anchors))
+        for moment in sorted({each.not_after for each in certificates if each.not_after < now}, reverse=True):
+            with suppress(InvalidBundleError):
+                return verify(bundle, moment), True
+        raise
+
+
+def _read_next(
+    stored: Parts, present: TrustBundle, record: RenewalRecord, now: datetime, *, may_adopt: bool
+) -> tuple[Next | None, str | None]:
+    """Returns the next generation, or why the stored pair is none; neither if there is no pair, or it is in use."""
+    found = [part for part in NEXT if part in stored]
+    if not found:
+        return None, None
+    if len(found) < len(NEXT):
+        (missing,) = set(NEXT) - set(found)
+        return None, f"there is no {missing.value}"
+    try:
+        following = _verified_next(stored, now)
+    except InvalidBundleError as error:
+        return None, str(error).removeprefix("failed to verify CA bundle: ")
+    if following.issuer == present.issuer:
+        return None, None  # another program is about to remove it
+    root = direct_root(following)
+    if root is None:
+        return None, "no trust anchor has signed its issuer itself"
+    if fingerprint(root) not in record.own_roots and not may_adopt:
+        return None, "it was not made here, nor was the present one, and --ca-renewal-scope is own"
+    return Next(following, root, is_bridged=present.issuer in following.chain[1:]), None
+
+
+def _verified_next(stored: Parts, now: datetime) -> TrustBundle:
+    bundle = StoredBundle(stored[Part.ANCHORS], stored[Part.NEXT_CHAIN], stored[Part.NEXT_KEY])
+    # A clock that was put back must not cost the next pair.
+    begins = max(each.not_before for each in read_certificates(bundle.chain))
+    return verify(bundle, max(now, begins))
+
+
+def _phase(stored: Parts, bundle: TrustBundle, following: Next | None, *, is_own: bool) -> Phase:
+    if following is not None:
+        return Phase.DISTRIBUTING
+    if not is_own or not has_bridge(bundle):
+        return Phase.STEADY
+    return Phase.SIGNING if Part.PREVIOUS_KEY in stored else Phase.RETIRING
+
+
+def has_bridge(bundle: TrustBundle) -> bool:
+    """Returns whether a cross-certificate of the issuer's own root follows it in the chain."""
+    root = direct_root(bundle)
+    return root is not None and any(
+        each.subject == root.subject and each.public_key_info == root.public_key_info for each in bundle.chain[1:2]
+    )
+
+
+def _bridge_end(bundle: TrustBundle) -> datetime:
+    return min((each.not_after for each in bundle.chain[1:3]), default=bundle.not_after)
+
+
+def _noted(
+    record: RenewalRecord, stored: Parts, phase: Phase, policy: RenewalPolicy, now: datetime, *, is_published: bool
+) -> RenewalRecord:
+    """Returns the record with all times that are known now, and none that are over or in the future."""
+    latest = now + policy.allowed_clock_skew
+
+    def known(moment: datetime | None, *, is_needed: bool) -> datetime | None:
+        if not is_needed:
+            return None
+        return now if moment is None or moment > latest else moment
+
+    distributing = phase is Phase.DISTRIBUTING
+    has_previous = phase in {Phase.SIGNING, Phase.RETIRING} or (distributing and Part.PREVIOUS_KEY in stored)
+    was_published = record.published_at is not None or is_published
+    return msgspec.structs.replace(
+        record,
+        workload_ttl=max(record.workload_ttl, policy.workload_ttl),
+        allowed_clock_skew=max(record.allowed_clock_skew, policy.allowed_clock_skew),
+        staged_at=known(record.staged_at, is_needed=distributing),
+        published_at=known(record.published_at, is_needed=distributing and was_published),
+        switched_at=known(record.switched_at, is_needed=has_previous),
+        rejected_at=known(record.rejected_at, is_needed=any(part in stored for part in REJECTED)),
+    )
