@@ -47,13 +47,22 @@ spec:
 _OPERATOR: Final = _KINDS.format(
     kinds="".join(_KIND.format(kind=kind, plural=f"{kind.lower()}s") for kind in ("ServiceMonitor", "PrometheusRule"))
 )
+_TRUSTED: Final = """openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /O=a \\
+  -keyout ca.key -out ca.crt
+kubectl -n dapr-system create configmap dapr-trust-bundle --from-file=ca.crt --dry-run=client -o yaml \\
+  | kubectl apply -f - > /dev/null
+"""
 _INSTALLED: Final = "helm install sentry helm/sentry-trio --namespace dapr-system --create-namespace > /dev/null"
+_DAPR: Final = (
+    "helm repo add dapr $DAPR_CHARTS; "
+    "helm install dapr dapr/dapr -n dapr-system --create-namespace --skip-crds > /dev/null"
+)
 # What is there before the first command of a page.
 _BEFORE: Final = {
     "docs/alerts.md": _INSTALLED + "\n" + _OPERATOR,
+    "docs/ca-renewal.md": f"{_DAPR}\n{_TRUSTED}",
     "docs/dapr-cli.md": _INSTALLED,
-    "docs/image.md": "helm repo add dapr $DAPR_CHARTS; "
-    "helm install dapr dapr/dapr -n dapr-system --create-namespace --skip-crds > /dev/null",
+    "docs/image.md": _DAPR,
 }
 # What a command needs besides, by how its block begins.
 _BETWEEN: Final = {

@@ -12,13 +12,16 @@ from .mesh import (
     HEALTHY,
     REPLICAS,
     SAMPLES,
+    bridge,
     calls,
     everywhere,
     expiring,
     failing,
     flat,
     gone,
+    held,
     named,
+    next_step,
     oidc,
     once,
     refreshes,
@@ -82,6 +85,43 @@ CASES: Final[tuple[Case, ...]] = (
     case("an anchor with 29 days", "SentryAnchorExpiring", series=expiring("anchor", 29)),
     case("an anchor with 6 days", "SentryAnchorExpiringSoon", series=expiring("anchor", 6)),
     case("an anchor that has expired", "SentryAnchorExpired", series=expiring("anchor", -1)),
+    case("a former root that expires", series=expiring("former", 1) | expiring("bridge", 1, fingerprint="dd")),
+    # --- renewal
+    *(
+        case(f"a step is held: {reason}", "SentryRenewalHeld", series=held(reason, flat(1)))
+        for reason in ("config_map", "store", "read_only", "bundle")
+    ),
+    case("a step was held for some minutes", series=held("store", "0+0x70 1+0x5 0+0x40")),
+    case("the clock differs", "SentryClockDisagrees", series=held("clock", flat(1))),
+    case("the clock was set once", series=held("clock", "0+0x70 1+0x40")),
+    case("a renewal that should have begun 6 days ago", series=next_step("publish", -6)),
+    case("a renewal that should have begun 8 days ago", "SentryRenewalLate", series=next_step("publish", -8)),
+    case("a switch that should have been 8 days ago", "SentryRenewalLate", series=next_step("switch", -8)),
+    case("a bridge that was not removed for 8 days", series=next_step("cut", -8)),
+    case("a bridge of 31 days", series=bridge(31)),
+    case("a bridge of 29 days", "SentrySidecarsPinned", series=bridge(29)),
+    case("a bridge of 6 days", "SentrySidecarsCutOffSoon", series=bridge(6)),
+    case("a bridge that has ended", "SentrySidecarsCutOffSoon", series=bridge(-1)),
+    case(
+        "sidecars that are left over without a bridge",
+        "SentrySidecarsCutOffSoon",
+        series={named('sentry_ca_phase{phase="steady"}'): flat(1)},
+    ),
+    case(
+        "a bridge of 6 days that nobody needs",
+        series=bridge(6) | everywhere('sentry_ca_sidecars{anchors="former"}', flat(0)),
+    ),
+    case("the injector is stale", "SentryInjectorStale", series={named("sentry_ca_injector_stale"): flat(1)}),
+    case("the injector was restarted", series={named("sentry_ca_injector_stale"): "0+0x40 1+0x25 0+0x40"}),
+    case(
+        "a trust bundle was refused",
+        "SentryTrustCutRefused",
+        series={named('sentry_ca_preflight_refusals_total{code="cut-leaves"}'): once(70)},
+    ),
+    case(
+        "a trust bundle was refused two hours ago",
+        series={named('sentry_ca_preflight_refusals_total{code="regression"}'): once(10)},
+    ),
     # --- signing
     case(
         "a tenth of all requests fails to be signed",

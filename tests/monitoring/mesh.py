@@ -24,9 +24,13 @@ _REASONS: Final = (
 )
 
 
+HOLDS: Final = ("clock", "config_map", "store", "read_only", "bundle")
+_PHASES: Final = ("steady", "distributing", "signing", "retiring")
+
+
 def flat(value: float) -> str:
     """The same at each scrape."""
-    return f"{value}+0x{SAMPLES}"
+    return f"{value:g}+0x{SAMPLES}"
 
 
 def rising(step: float) -> str:
@@ -85,8 +89,24 @@ def _healthy(replica: str, digest: str) -> dict[str, str]:
         told[f'sentry_jwks_refreshes_total{{outcome="{outcome}"}}'] = rising(0)
         told[f'sentry_oidc_tls_reloads_total{{outcome="{outcome}"}}'] = rising(0)
     told["sentry_jwt_key_rotation_failures_total"] = rising(0)
+    told |= _renewal()
     told |= _durations(quick=30) | _turns(short=6000)
     return {named(series, replica): values for series, values in told.items()}
+
+
+def _renewal() -> dict[str, str]:
+    """A mesh in the midst of the bridge after a renewal, in which some sidecars were not restarted yet."""
+    told = {f'sentry_ca_held{{reason="{reason}"}}': flat(0) for reason in HOLDS}
+    told |= {f'sentry_ca_phase{{phase="{phase}"}}': flat(phase == "retiring") for phase in _PHASES}
+    told |= {
+        f'sentry_ca_sidecars{{anchors="{anchors}"}}': flat(30) for anchors in ("current", "former", "none", "file")
+    }
+    told |= {f'sentry_ca_preflight_refusals_total{{code="{code}"}}': rising(0) for code in ("cut-leaves", "regression")}
+    return told | {
+        "sentry_ca_injector_stale": flat(0),
+        "sentry_ca_bridge_end_timestamp_seconds": flat(180 * DAY),
+        'sentry_ca_next_step_timestamp_seconds{step="publish"}': flat(90 * DAY),
+    }
 
 
 def _durations(*, quick: float, slow: float = 0) -> dict[str, str]:
@@ -147,6 +167,23 @@ def expiring(role: str, days: float, replica: str = FIRST, fingerprint: str = "c
     """A certificate beside those that are there."""
     series = f'sentry_certificate_expiry_seconds{{role="{role}",subject="O={role}",fingerprint="{fingerprint}"}}'
     return {named(series, replica): ending(days)}
+
+
+def held(reason: str, values: str) -> dict[str, str]:
+    return {named(f'sentry_ca_held{{reason="{reason}"}}'): values}
+
+
+def bridge(days: float) -> dict[str, str]:
+    """The bridge ends so many days after the beginning."""
+    return everywhere("sentry_ca_bridge_end_timestamp_seconds", flat(days * DAY))
+
+
+def next_step(step: str, days: float) -> dict[str, str | None]:
+    """The next step of the first replica is due so many days after the beginning."""
+    return {
+        named('sentry_ca_next_step_timestamp_seconds{step="publish"}'): None,
+        named(f'sentry_ca_next_step_timestamp_seconds{{step="{step}"}}'): flat(days * DAY),
+    }
 
 
 def refreshes(success: str, failure: str, replica: str = FIRST) -> dict[str, str]:

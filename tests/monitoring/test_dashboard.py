@@ -29,6 +29,14 @@ EMPTY = {
     "panel Server-side failures, A",
     "panel Failed restarts by cause, A",
     "panel OIDC responses, A",
+    "panel Steps of CA renewal, A",
+    "panel Steps of CA renewal, B",
+    "panel Steps of CA renewal, C",
+    "panel Phase of CA renewal, A",
+    "panel Time to the next step and to the end of the bridge, A",
+    # A mesh that was never renewed has no bridge, and only the cluster knows sidecars.
+    "panel Time to the next step and to the end of the bridge, B",
+    "panel Sidecars by trust anchors, A",
     "annotation Failed restarts",
     "annotation Trust bundle changes",
 }
@@ -90,7 +98,7 @@ def test_panels_cover_the_grid_and_nothing_twice() -> None:
 
 def test_rows() -> None:
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
-    assert rows == ["Health and expiry", "Calls and errors", "Latency", "Capacity", "Restarts", "Process"]
+    assert rows == ["Health and expiry", "CA renewal", "Calls and errors", "Latency", "Capacity", "Restarts", "Process"]
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])

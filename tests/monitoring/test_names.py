@@ -24,7 +24,7 @@ from tests.telemetry.test_metrics_page import TOLD
 
 EXPRESSIONS = all_expressions()
 # There once they have happened: what the page of metrics says of them, which is held to the code, has to do.
-LATER = {"sentry_oidc_requests_total"}
+LATER = {name for name in TOLD if name.startswith("sentry_ca_")} | {"sentry_oidc_requests_total"}
 
 Labels = dict[str, set[str]]
 
@@ -90,8 +90,7 @@ def test_what_an_expression_names_exists(where: str, scraped: dict[str, Labels])
     assert named.selectors
     assert [text for each in named.selectors for text in complaints(each, scraped)] == []
     labels = {label for each in named.selectors for label in scraped.get(each.name, TARGET_LABELS)}
-    if any(each.name in LATER for each in named.selectors):
-        labels |= {"path", "code"}
+    labels |= {label for each in named.selectors if each.name in LATER for label in TOLD[each.name].labels}
     assert named.groupings <= labels | TARGET_LABELS
 
 

@@ -86,7 +86,7 @@ ENTRIES: Final = (
     Difference(
         id="later-flags",
         dapr="`--ca-ttl`, `--ca-renewal-enabled` and other flags of a later release are unknown",
-        ours="accepted; they steer the renewal of the certificate authority",
+        ours="accepted; they steer the [renewal of the certificate authority](ca-renewal.md)",
         reason="no sidecar has to restart when the certificate authority expires",
         seen={"status": ("exit code 2", "exit code 1"), "text": ("", ".+")},
     ),
