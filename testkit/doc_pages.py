@@ -8,7 +8,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = {str(page.relative_to(ROOT)): page for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]}
-LANGUAGES: Final = {"sh", "text", "yaml", "json", "python", "ini"}
+LANGUAGES: Final = {"sh", "text", "yaml", "json", "python", "ini", "mermaid"}
 
 _BLOCK: Final = re.compile(r"^(?P<margin> *)```(?P<language>.*)\n(?P<text>(?:.*\n)*?)(?P=margin)```$", re.MULTILINE)
 _INDENTED: Final = re.compile(r"\n\n(?: *[-*\d].*\n(?: .*\n)*\n)*( {4,}\S.*)")
