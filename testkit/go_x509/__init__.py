@@ -1,9 +1,10 @@
 """Go's crypto/x509 as a running program, which reads certificates and requests as Dapr's components do."""
 
 import base64
+import datetime as dt
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -39,9 +40,10 @@ class GoX509:
         """Returns the public key of a request whose signature Go has verified, or the error alone under `error`."""
         return self._ask("request", der)
 
-    def chain(self, *ders: bytes) -> str:
-        """Returns the error of verifying a leaf with its intermediates and a root, or nothing."""
-        error: str = self._ask("chain", *ders).get("error", "")
+    def verify(self, leaf: bytes, intermediates: Iterable[bytes], roots: Collection[bytes], now: dt.datetime) -> str:
+        """Returns the error of verifying a server's certificate at a time, or nothing."""
+        seconds, number = int(now.timestamp()), len(roots)
+        error: str = self._ask(f"verify {seconds} {number}", leaf, *roots, *intermediates).get("error", "")
         return error
 
     def _ask(self, kind: str, *ders: bytes) -> dict[str, Any]:

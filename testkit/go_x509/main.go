@@ -2,8 +2,8 @@
 //
 // Each line of standard input is "certificate" or "request", a space, and DER in base64. Each line of standard output
 // is a JSON object: the error, or the fields as they were read. A request is refused, too, if its signature is wrong.
-// With "chain", a leaf, its intermediates and a root follow, each after a space; the answer is the error of verifying
-// the leaf at its first second.
+// With "verify", the time in seconds since 1970, the number of roots, the leaf, the roots and the intermediates follow,
+// each after a space; the answer is the error of verifying the leaf at that time as a server's certificate.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -81,8 +82,30 @@ func request(der []byte) answer {
 	return answer{PublicKeyInfo: info}
 }
 
-func chain(ders [][]byte) answer {
-	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+func decode(texts []string) [][]byte {
+	var ders [][]byte
+	for _, each := range texts {
+		der, err := base64.StdEncoding.DecodeString(each)
+		if err != nil {
+			panic(err)
+		}
+		ders = append(ders, der)
+	}
+	return ders
+}
+
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func verify(seconds int64, roots int, ders [][]byte) answer {
+	options := x509.VerifyOptions{
+		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: time.Unix(seconds, 0),
+	}
 	var leaf *x509.Certificate
 	for i, der := range ders {
 		c, err := x509.ParseCertificate(der)
@@ -91,13 +114,12 @@ func chain(ders [][]byte) answer {
 			return answer{Error: err.Error()}
 		case i == 0:
 			leaf = c
-		case i == len(ders)-1:
-			roots.AddCert(c)
+		case i <= roots:
+			options.Roots.AddCert(c)
 		default:
-			intermediates.AddCert(c)
+			options.Intermediates.AddCert(c)
 		}
 	}
-	options := x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: leaf.NotBefore}
 	if _, err := leaf.Verify(options); err != nil {
 		return answer{Error: err.Error()}
 	}
@@ -109,26 +131,15 @@ func main() {
 	lines.Buffer(nil, 64<<20)
 	out := json.NewEncoder(os.Stdout)
 	for lines.Scan() {
-		kind, text, _ := strings.Cut(lines.Text(), " ")
-		var ders [][]byte
-		for _, each := range strings.Fields(text) {
-			der, err := base64.StdEncoding.DecodeString(each)
-			if err != nil {
-				panic(err)
-			}
-			ders = append(ders, der)
-		}
-		if ders == nil {
-			ders = append(ders, nil)
-		}
+		words := strings.Split(lines.Text(), " ")
 		var found answer
-		switch kind {
+		switch words[0] {
 		case "request":
-			found = request(ders[0])
-		case "chain":
-			found = chain(ders)
+			found = request(decode(words[1:])[0])
+		case "verify":
+			found = verify(number(words[1]), int(number(words[2])), decode(words[3:]))
 		default:
-			found = certificate(ders[0])
+			found = certificate(decode(words[1:])[0])
 		}
 		if err := out.Encode(found); err != nil {
 			panic(err)

@@ -68,7 +68,7 @@ def test_the_verdict_is_gos_on_a_leaf(go: GoX509, name: str, place: str) -> None
     leaf = Issuer(verify(bundle, NOW)).issue(
         public_key_info(LEAF_KEY.public_key()), IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW
     )
-    theirs = go.chain(leaf.der, issuer.der, middle.der, root.der)
+    theirs = go.verify(leaf.der, [issuer.der, middle.der], [root.der], NOW)
     if not theirs:
         verify(bundle, NOW, NAMES)
         return
@@ -89,7 +89,7 @@ def test_go_forbids_and_permits(go: GoX509) -> None:
         leaf = Issuer(verify(stored([root], [issuer], KEY), NOW)).issue(
             public_key_info(LEAF_KEY.public_key()), IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=NOW
         )
-        verdicts[name] = go.chain(leaf.der, issuer.der, root.der)
+        verdicts[name] = go.verify(leaf.der, [issuer.der], [root.der], NOW)
     assert 0 < sum(map(bool, verdicts.values())) < len(verdicts)
 
 
