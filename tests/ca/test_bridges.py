@@ -92,7 +92,7 @@ def signed_by_the_root(key_type: KeyType) -> Mesh:
     ]
     (old, new), end = made, NOW + YEAR
     signer = Signer(old.root.subject, old.root_key, old.root.extensions.subject_key_identifier)
-    cross = certify(new.root.subject, new.root_key.public_key(), signer, (LATER - SKEW, end), crl_sign=False)
+    cross = certify(new.root.subject, new.root.public_key_info, signer, (LATER - SKEW, end), crl_sign=False)
     return mesh([new.issuer, cross], [old.root, new.root], new.issuer_key, LATER)
 
 
