@@ -12,6 +12,7 @@ class Trigger(enum.Enum):
     CONFIGURATION = "configuration changed"
     JWT_KEY = "JWT signing key changed"
     JWT_ROTATION = "JWT signing key rotated"
+    CA_RENEWAL = "step of CA renewal"
     SIGHUP = "received SIGHUP"
     ISSUER_VALID = "the issuer certificate has become valid"
     RETRY = "nothing serves yet, trying again"

@@ -3,15 +3,15 @@
 standalone.py    files; every caller is accepted
 kubernetes.py    a Secret, a Configuration object, and pods that authenticate by a token
 
+renewal.py, clocks.py            renewal of the certificate authority
 jwt.py                           signing key of JWTs
 token_validators.py, jwks.py     validators that a configuration adds in either mode
 """
 
-import enum
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -23,7 +23,11 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.published import Jwts
+from sentry_trio.ca.renewal import RenewalPolicy
 from sentry_trio.ca.spiffe import dns_names, sentry_id
+from sentry_trio.environments.clocks import ClockGuard
+from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
@@ -72,25 +76,6 @@ class RunInputs:
     own_roots: Collection[str] = ()
 
 
-class EventReason(enum.StrEnum):
-    """Reason of an event that operators should see."""
-
-    GENERATED = "CertificateAuthorityGenerated"
-    REPLACED = "CertificateAuthorityReplaced"
-    JWT_KEYS_REPLACED = "JwtKeysReplaced"
-    RELOAD_FAILED = "ReloadFailed"
-    EXPIRY_NEAR = "CertificateExpiryNear"
-    RENEWAL_BEGUN = "RenewalBegun"
-    ISSUER_SWITCHED = "IssuerSwitched"
-    OLD_KEY_ERASED = "OldKeyErased"
-    BRIDGE_ENDED = "BridgeEnded"
-    RENEWAL_HELD = "RenewalHeld"
-    TRUST_CUT_REFUSED = "TrustCutRefused"
-    TRUST_CUT = "TrustCut"
-    SIDECARS_NEED_RESTART = "SidecarsNeedRestart"
-    INJECTOR_STALE = "InjectorStale"
-
-
 class Watch(Protocol):
     """Watch of the sources of one run."""
 
@@ -129,11 +114,9 @@ class Environment(ABC):
 
     Attributes:
         called_by_dns_name: app IDs of control-plane services that are called by DNS names.
-        renewal: state of CA renewal; None before the first run.
     """
 
     called_by_dns_name: Sequence[str] = ()
-    renewal: RenewalStatus | None = None
 
     def __init__(
         self, options: Options, token_validators: TokenValidators, *, metrics: Metrics, now: Callable[[], datetime]
@@ -142,13 +125,41 @@ class Environment(ABC):
         self._token_validators = token_validators
         self._metrics = metrics
         self._now = now
-        self._jwt_keeper = _jwt_keeper(options, metrics, now)
+        self._renewer = Renewer(
+            self,
+            _renewal_policy(options),
+            metrics=metrics,
+            now=now,
+            clocks=ClockGuard(now, server_offset=self.clock_offset),
+        )
+        self._jwt_keeper = _jwt_keeper(options, metrics, now, is_held=lambda: self._renewer.is_propagating)
         self._had_jwt_keys = False
         self._last_read: tuple[Sources, Parts, Configuration] | None = None
 
     @abstractmethod
     def notify(self, reason: EventReason, message: str) -> None:
         """Reports an event to operators, beside the log; neither waits nor fails."""
+
+    @property
+    def renewal(self) -> RenewalStatus | None:
+        """State of CA renewal; None before the first run."""
+        return self._renewer.status
+
+    async def is_published(self, stored: Parts) -> bool:  # noqa: ARG002  # for environments that publish apart
+        """Publishes the stored trust anchors where that is missing; returns false if they cannot be published now."""
+        return True
+
+    async def managed_by(self) -> str | None:
+        """Returns the program that keeps the trust bundle, if it is known to be another one than this.
+
+        Raises:
+            SentryError: it cannot be found out now.
+        """
+        return None
+
+    def clock_offset(self) -> timedelta | None:
+        """Returns how far another clock is ahead of this machine's; None if there is none to compare."""
+        return None
 
     def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]]:
         """Returns the sets of trust anchors that workloads cannot exchange, by fingerprints, with those who hold them.
@@ -186,10 +197,15 @@ class Environment(ABC):
         store = sources.store
         configuration = await self._read_configuration()
         added = await self._token_validators.make(configuration.jwks)
+        policy = self._renewer.policy_for(configuration)
         stored, generated = await self._load_bundle(store, configuration, may_generate=may_generate)
+        stored = await self._renewer.promote(store, stored, policy)
         self._last_read = sources, stored, configuration
         bundle = self._verified(store, stored)
         await self._accepted(stored, generated=generated)
+        renewal = RenewalOfRun(
+            store=store, stored=stored, bundle=bundle, policy=policy, managed_by=await self.managed_by()
+        )
         jwt_keys = None
         if self._jwt_keeper is not None:
             # Also after a first attempt that ended before this: no keys can be lost that were never opened.
@@ -204,11 +220,12 @@ class Environment(ABC):
             bundle=bundle,
             validators=self._validators(added),
             targets={**self._targets, **added.targets},
-            watch=partial(self._watch, sources, stored, configuration, jwt_keys),
+            watch=partial(self._watch, sources, stored, configuration, jwt_keys, renewal),
             chain_source=store.locate(Part.CHAIN),
             configuration_source=self._configuration_source,
             cluster_domain=cluster_domain,
             jwts=None if jwt_keys is None else jwt_keys.issuer,
+            own_roots=roots_made_here(renewal.stored, bundle),
         )
 
     async def watch_rejected(self, changed: Changed) -> None:
@@ -219,7 +236,7 @@ class Environment(ABC):
         """
         if self._last_read is not None:
             sources, stored, configuration = self._last_read
-            await self._watch(sources, stored, configuration, None, changed, in_use=False)
+            await self._watch(sources, stored, configuration, None, None, changed)
 
     async def _load_bundle(
         self, store: PartStore, configuration: Configuration, *, may_generate: bool
@@ -272,19 +289,23 @@ class Environment(ABC):
         stored: Parts,
         configuration: Configuration,
         jwt_keys: "OpenedJwtKeys | None",
+        renewal: RenewalOfRun | None,
         changed: Changed,
-        *,
-        in_use: bool = True,
     ) -> None:
         async def reload(*causes: ReloadCause) -> None:
-            self._report_changes(causes)
-            await changed(*causes)
+            if causes:
+                self._report_changes(causes)
+                await changed(*causes)
+            else:
+                self._renewer.parts_changed()
 
         with self._token_validators.in_use(configuration.jwks):
             async with trio.open_nursery() as watching:
                 if jwt_keys is not None:
                     watching.start_soon(jwt_keys.rotate, changed)
-                await sources.watch(stored, configuration, reload, in_use=in_use)
+                if renewal is not None:
+                    watching.start_soon(self._renewer.renew, renewal, changed)
+                await sources.watch(stored, configuration, reload, in_use=renewal is not None)
 
     def _report_changes(self, causes: Sequence[ReloadCause]) -> None:
         """Logs what changed and counts new issuer credentials.
@@ -331,7 +352,7 @@ class Environment(ABC):
 
 
 def causes_of(changed: Collection[Part], store: PartStore) -> list[ReloadCause]:
-    """Returns the causes of a reload for changed parts of a store."""
+    """Returns the causes of a reload for changed parts of a store; none for those that only renewal uses."""
     groups = {Trigger.TRUST_BUNDLE: BUNDLE, Trigger.JWT_KEY: JWT_KEYS}
     return [
         ReloadCause(trigger, store.sources([part for part in parts if part in changed]))
@@ -354,7 +375,26 @@ def part_paths(options: Options) -> dict[Part, Path]:
     }
 
 
-def _jwt_keeper(options: Options, metrics: Metrics, now: Callable[[], datetime]) -> "JwtKeeper | None":
+def _renewal_policy(options: Options) -> RenewalPolicy:
+    """Returns the policy without the lifetimes that only a configuration has."""
+    return RenewalPolicy(
+        trust_domain=options.trust_domain,
+        namespace=options.namespace,
+        key_type=KeyType(options.ca_key_type),
+        workload_ttl=timedelta(),
+        allowed_clock_skew=timedelta(),
+        enabled=options.ca_renewal_enabled,
+        threshold=options.ca_renewal_threshold,
+        lifetime=options.ca_ttl,
+        grace=options.trust_anchor_propagation_grace,
+        scope="any" if options.ca_renewal_scope == "any" else "own",
+        anchors_kept=options.ca_anchors_kept,
+    )
+
+
+def _jwt_keeper(
+    options: Options, metrics: Metrics, now: Callable[[], datetime], *, is_held: Callable[[], bool]
+) -> "JwtKeeper | None":
     if not options.jwt_enabled:
         return None
     from sentry_trio.ca.jwt_rotation import Rotation
@@ -363,4 +403,6 @@ def _jwt_keeper(options: Options, metrics: Metrics, now: Callable[[], datetime])
     rotation = Rotation(
         interval=options.jwt_key_rotation, lifetime=options.jwt_ttl, algorithm=options.jwt_signing_algorithm
     )
-    return JwtKeeper(rotation, issuer=options.jwt_issuer, key_id=options.jwt_key_id, metrics=metrics, now=now)
+    return JwtKeeper(
+        rotation, issuer=options.jwt_issuer, key_id=options.jwt_key_id, metrics=metrics, now=now, is_held=is_held
+    )

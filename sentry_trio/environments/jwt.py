@@ -58,6 +58,8 @@ class JwtKeeper:
         key_id: named in JWTs; None to derive it from the key.
         metrics: counts rotations.
         now: the wall clock, aware.
+        is_held: returns true while no change may be begun: a control plane of Dapr 1.16 to 1.18 notices one change of
+            the ConfigMap only, which is to be that of the trust anchors.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class JwtKeeper:
         key_id: str | None,
         metrics: Metrics,
         now: Callable[[], datetime],
+        is_held: Callable[[], bool] = lambda: False,
     ) -> None:
         self._rotation = rotation
         self._issuer = issuer
         self._key_id = key_id
         self._metrics = metrics
         self._now = now
+        self._is_held = is_held
 
     async def open(self, store: PartStore, configuration: Configuration, *, may_generate: bool) -> OpenedJwtKeys:
         """Reads signing key and key set, or makes them if there are none.
@@ -152,6 +156,9 @@ class JwtKeeper:
         backoff = Backoff(first=_RETRY, longest=_LONGEST_RETRY)
         while True:
             pause = LOOK
+            if self._is_held():
+                await trio.sleep(pause)
+                continue
             try:
                 planned = await self._planned(stored)
                 if planned.stored is None:

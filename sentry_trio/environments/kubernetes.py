@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,10 @@ import trio
 from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Environment, EventReason, Sources, causes_of, part_paths
+from sentry_trio.environments import Environment, Sources, causes_of, part_paths
+from sentry_trio.environments.event_reasons import EventReason
 from sentry_trio.environments.token_validators import Made, TokenValidators
-from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError
 from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.cluster_domain import ClusterDomain
@@ -119,7 +120,7 @@ async def open_kubernetes(
         await outer.enter_async_context(outliving(validators.keep))
         domain = ClusterDomain(options.trust_domain)
         await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
-        cluster = Cluster(session, index, checker, events, conditions, domain)
+        cluster = Cluster(session, index, checker, events, conditions, domain, lambda: session.clock_offset)
         yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
 
 
@@ -168,6 +169,7 @@ class Cluster:
         events: where the cluster's operators look.
         conditions: where lasting problems with the cluster are reported.
         domain: the DNS domain of its services.
+        clock_offset: returns how far the API server's clock is ahead of this machine's, as far as that is known.
     """
 
     api: Api
@@ -176,6 +178,7 @@ class Cluster:
     events: EventRecorder
     conditions: Conditions
     domain: ClusterDomain
+    clock_offset: Callable[[], timedelta | None] = lambda: None
 
 
 class Kubernetes(Environment):
@@ -202,8 +205,8 @@ class Kubernetes(Environment):
         metrics: Metrics,
         now: Callable[[], datetime],
     ) -> None:
-        super().__init__(options, token_validators, metrics=metrics, now=now)
         self._cluster = cluster
+        super().__init__(options, token_validators, metrics=metrics, now=now)
         self._store = SecretStore(
             cluster.api,
             options.namespace,
@@ -219,6 +222,23 @@ class Kubernetes(Environment):
     def notify(self, reason: EventReason, message: str) -> None:
         """Records a Kubernetes Event; neither waits nor fails."""
         self._cluster.events.record(Reason(reason), message)
+
+    async def is_published(self, stored: Parts) -> bool:
+        """Has the ConfigMap publish the stored trust anchors; returns false if it cannot be read or written now."""
+        try:
+            await self._store.publish(Part.ANCHORS, stored)
+        except SentryError as error:
+            _ca_log.warning(f"cannot find out if the trust anchors are published: {error}")
+            return False
+        return True
+
+    async def managed_by(self) -> str | None:
+        """Returns the program or chart that writes the Secret's certificates, as far as it says so."""
+        return await self._store.managed_by()
+
+    def clock_offset(self) -> timedelta | None:
+        """Returns how far the API server's clock is ahead of this machine's, as its last answer shows."""
+        return self._cluster.clock_offset()
 
     def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]]:
         """Returns the sets that sidecars of running pods hold."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.ca.spiffe import sentry_id
-from sentry_trio.environments import Environment, EventReason, Sources, causes_of, part_paths
+from sentry_trio.environments import Environment, Sources, causes_of, part_paths
+from sentry_trio.environments.event_reasons import EventReason
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.lifetimes import outliving
@@ -20,7 +21,7 @@ from sentry_trio.settings.options import Options
 from sentry_trio.stores.atomic_files import reason_of
 from sentry_trio.stores.configuration import read_configuration
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, Changes, Parts
+from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.stores.permissions import KeyPermissions
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
@@ -28,6 +29,8 @@ from sentry_trio.validators import Validators
 from sentry_trio.validators.insecure import InsecureValidator
 from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
+
+_PRIVATE: Final = (Part.KEY, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY, Part.JWT_KEY)
 
 _log: Final = get_logger("dapr.sentry")
 
@@ -82,7 +85,7 @@ class Standalone(Environment):
     async def _open_sources(self) -> Sources:
         _check_directories(self._options)
         # Before anything is read: what changes while it is read is then seen by the watcher.
-        parts = (*BUNDLE, *JWT_KEYS) if self._options.jwt_enabled else BUNDLE
+        parts = (*BUNDLE, *RENEWAL, *(JWT_KEYS if self._options.jwt_enabled else ()))
         paths = [self._store.paths[part] for part in parts]
         tracker = await ContentTracker.start([*paths, Path(self._options.config)])
         return Sources(_TrackedStore(self._store, tracker), partial(self._watch_files, tracker))
@@ -92,7 +95,7 @@ class Standalone(Environment):
         return await read_configuration(options.config, self._environ, required=options.config_given)
 
     async def _accepted(self, stored: Parts, *, generated: bool) -> None:
-        for part in (Part.KEY, Part.JWT_KEY):
+        for part in _PRIVATE:
             if part in stored and not generated:
                 await self._permissions.check(self._store.paths[part], stored[part])
 

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -65,6 +66,11 @@ class Session:
     def server(self) -> str:
         """The URL of the API server, for people."""
         return self._transport.server
+
+    @property
+    def clock_offset(self) -> timedelta | None:
+        """How far the server's clock is ahead of this machine's, by its last answer; None if that is unknown."""
+        return self._transport.clock_offset
 
     async def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
         """Reads an object or a list."""

@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
@@ -68,6 +70,9 @@ class Transport:
 
     Responses other than a success raise ApiUnavailableError or ApiRefusedError; see Session. There are no cookies,
     redirections, compression or proxies other than a kubeconfig's.
+
+    Attributes:
+        clock_offset: how far the server's clock is ahead of this machine's, by its last answer; None before that.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Transport:
         self._sockets = sockets
         self._credentials = credentials
         self._tls = tls
+        self.clock_offset: timedelta | None = None
 
     @classmethod
     async def opened(cls, credentials: Credentials) -> Self:
@@ -142,7 +148,7 @@ class Transport:
         url = self.server + request.path + ("?" + urlencode(request.query) if request.query else "")
         try:
             with _translated(request):
-                return await self._http.request(
+                response = await self._http.request(
                     request.method,
                     URL(url, encoded=True),
                     data=request.body,
@@ -156,11 +162,22 @@ class Transport:
             if isinstance(error.__cause__, aiohttp.ClientSSLError):
                 self._reload_certificates()
             raise
+        self.clock_offset = _offset_of(response.headers.get("Date")) or self.clock_offset
+        return response
 
     def _reload_certificates(self) -> None:
         """For the next request: the cluster's certificate authority, or our certificate, may have been replaced."""
         with suppress(InvalidConfigurationError):
             self._tls = self._credentials.tls_context()
+
+
+def _offset_of(date: str | None) -> timedelta | None:
+    """Returns how far the clock that wrote a Date header is ahead of this machine's."""
+    try:
+        written = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return None if written.tzinfo is None else written - datetime.now(UTC)
 
 
 async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:

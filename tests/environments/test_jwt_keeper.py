@@ -74,7 +74,8 @@ class Bench:
         self.shelf = Shelf()
         options = parse_options([*FLAGS, *flags], {})
         self.began = trio.current_time()
-        keeper = _jwt_keeper(options, self.metrics, self.now)
+        self.is_held = False
+        keeper = _jwt_keeper(options, self.metrics, self.now, is_held=lambda: self.is_held)
         assert keeper is not None
         self.keeper = keeper
         self.runs = 0

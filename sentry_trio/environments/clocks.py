@@ -1,0 +1,66 @@
+"""Clocks that a renewal depends on: holds it while the wall clock cannot be trusted."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+HOLD: Final = timedelta(minutes=10)
+"""Time for which a renewal is held after the wall clock was set."""
+
+_RESOLUTION: Final = timedelta(seconds=2)  # of the Date header, and of the time that an answer takes
+
+
+def boot_time() -> float:
+    """Returns seconds since the machine was started, suspension included; nobody can set them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class ClockGuard:
+    """Compares the wall clock with elapsed time and with the API server's clock.
+
+    Args:
+        now: the wall clock, aware.
+        elapsed: seconds that passed, suspension included.
+        server_offset: how far the API server's clock is ahead of this machine's; None if that is unknown.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        *,
+        elapsed: Callable[[], float] = boot_time,
+        server_offset: Callable[[], timedelta | None],
+    ) -> None:
+        self._now = now
+        self._elapsed = elapsed
+        self._server_offset = server_offset
+        self._offset = self._measured()
+        self._jump = timedelta()
+        self._jumped_at: timedelta | None = None
+
+    def reason_to_hold(self, tolerance: timedelta) -> str | None:
+        """Returns the reason why no step of a renewal may be taken now; None if the clocks agree.
+
+        Args:
+            tolerance: largest difference that is no reason.
+        """
+        passed = timedelta(seconds=self._elapsed())
+        offset = self._measured()
+        jump, self._offset = offset - self._offset, offset
+        if abs(jump) > tolerance:
+            self._jump, self._jumped_at = jump, passed
+        apart = self._server_offset()
+        if apart is not None and abs(apart) > tolerance + _RESOLUTION:
+            return f"this machine's clock is {_shown(-apart)} the API server's: set it"
+        if self._jumped_at is not None and passed - self._jumped_at < HOLD:
+            return f"the clock was set, and is {_shown(self._jump)} where it was: waiting for 10 min"
+        return None
+
+    def _measured(self) -> timedelta:
+        return self._now() - datetime.fromtimestamp(self._elapsed(), tz=self._now().tzinfo)
+
+
+def _shown(difference: timedelta) -> str:
+    side = "ahead of" if difference > timedelta() else "behind"
+    return f"{abs(difference).total_seconds():.0f} s {side}"

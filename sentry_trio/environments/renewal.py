@@ -1,0 +1,350 @@
+"""Renewal of the certificate authority: brought up to date when a run is made, and carried out while it serves."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import trio
+
+from sentry_trio.backoff import CHANCE, Backoff
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, Step, plan, promote
+from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.ca.renewal_state import direct_root
+from sentry_trio.environments.clocks import ClockGuard
+from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.errors import InvalidBundleError, Part, SentryError, StoreError
+from sentry_trio.reload import Changed, ReloadCause, Trigger
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, Parts, PartStore
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.telemetry.renewal_metrics import HoldReason, RenewalStatus
+
+if TYPE_CHECKING:
+    from sentry_trio.environments import Environment
+
+LOOK: Final = 60.0
+"""Seconds between two looks at store, clock and sidecars, at most."""
+
+SPREAD: Final = timedelta(seconds=30)
+"""Most time by which replicas differ in taking a step; one of them then does."""
+
+WARNING_PERIOD: Final = timedelta(days=30)
+"""Time before the end of issuer or bridge from which what stands in the way is reported."""
+
+_RETRY: Final = 5.0  # s, grows
+_LONGEST_RETRY: Final = 300.0  # s
+_MOST_NAMES: Final = 10
+_REPORTED_EVERY: Final = timedelta(days=1)
+_REASONS: Final[Mapping[Step, tuple[EventReason, ...]]] = {
+    Step.PUBLISH: (EventReason.RENEWAL_BEGUN,),
+    Step.PUBLISH_AND_SWITCH: (EventReason.RENEWAL_BEGUN, EventReason.ISSUER_SWITCHED),
+    Step.SWITCH: (EventReason.ISSUER_SWITCHED,),
+    Step.ERASE: (EventReason.OLD_KEY_ERASED,),
+    Step.CUT: (EventReason.BRIDGE_ENDED,),
+    Step.REJECT: (EventReason.RENEWAL_HELD,),
+}
+
+_log: Final = get_logger("dapr.sentry.ca")
+
+
+@dataclass(slots=True, kw_only=True)
+class RenewalOfRun:
+    """Renewal as one run sees it.
+
+    Attributes:
+        store: the store of the trust bundle.
+        stored: what the run was made of.
+        bundle: the trust bundle in it.
+        policy: how renewals are done.
+        managed_by: names a program that keeps the trust bundle; None if there is none.
+        awaited: the step that is due, after the pause that keeps replicas apart.
+        has_stepped: a step was stored that the run was not replaced for yet.
+    """
+
+    store: PartStore
+    stored: Parts = field(repr=False)
+    bundle: TrustBundle
+    policy: RenewalPolicy
+    managed_by: str | None
+    awaited: Step | None = None
+    has_stepped: bool = False
+
+
+class Renewer:
+    """Carries out the renewal that `sentry_trio.ca.renewal` plans; outlives the runs.
+
+    A step is one write of the store, made on what it was planned on. Of several replicas one stores it, and the others
+    notice the change like any other. A step that changes the trust bundle is followed by a reload. Failures are logged,
+    counted, and retried after 5 s, later 300 s at most; the present issuer signs meanwhile.
+
+    Args:
+        environment: knows what is published and what sidecars hold.
+        policy: how renewals are done; lifetime of certificates and clock skew are those of the configuration.
+        metrics: report state and steps.
+        now: the wall clock, aware.
+        clocks: hold steps while the wall clock cannot be trusted.
+        chance: a number from 0 to below 1.
+    """
+
+    def __init__(
+        self,
+        environment: "Environment",
+        policy: RenewalPolicy,
+        *,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+        clocks: ClockGuard,
+        chance: Callable[[], float] = CHANCE,
+    ) -> None:
+        self._environment = environment
+        self._policy = policy
+        self._metrics = metrics
+        self._now = now
+        self._clocks = clocks
+        self._chance = chance
+        self._changed = trio.Event()
+        self._held: str | None = None
+        self._reported: dict[EventReason, datetime] = {}
+        self.status: RenewalStatus | None = None
+
+    @property
+    def is_propagating(self) -> bool:
+        """True while a new trust anchor is published whose issuer does not sign yet."""
+        return self.status is not None and self.status.phase == Phase.DISTRIBUTING.value
+
+    def parts_changed(self) -> None:
+        """Has the present run look at its store at once."""
+        self._changed.set()
+
+    def policy_for(self, configuration: Configuration) -> RenewalPolicy:
+        """Returns the policy with the lifetimes of a configuration.
+
+        Raises:
+            InvalidOptionsError: they leave no time for a renewal.
+        """
+        policy = replace(
+            self._policy,
+            workload_ttl=configuration.workload_cert_ttl,
+            allowed_clock_skew=configuration.allowed_clock_skew,
+        )
+        policy.check()
+        return policy
+
+    # --- when a run is made
+
+    async def promote(self, store: PartStore, stored: Parts, policy: RenewalPolicy) -> Parts:
+        """Switches to a stored next pair if that is due, before the trust bundle is verified.
+
+        So a process that starts after its issuer has expired uses the next one. A failure is logged; verification
+        then decides if what is stored can be used.
+
+        Returns:
+            What the store holds now.
+
+        Raises:
+            SentryError: the store cannot be read again.
+        """
+        if self._clocks.reason_to_hold(policy.allowed_clock_skew) is not None:
+            return stored
+        while stored:
+            try:
+                planned = promote(stored, policy, self._now())
+                if planned.step is None:
+                    return stored
+                is_done = await self._store_step(store, stored, planned)
+            except InvalidBundleError:
+                return stored
+            except SentryError as error:
+                _log.error(f"failed to switch to the next issuer: {error}")
+                return stored
+            if is_done:
+                return _merged(stored, planned.changes)
+            stored = await store.read_bundle()
+        raise StoreError(f"the trust bundle is gone from {store.place}")
+
+    # --- while it serves
+
+    async def renew(self, run: RenewalOfRun, changed: Changed) -> NoReturn:
+        """Takes the steps that are due until cancelled.
+
+        Args:
+            run: the run that serves.
+            changed: requests a reload after a step.
+
+        Cancellation: at once, but for a write of files and between Secret and ConfigMap.
+        """
+        backoff = Backoff(first=_RETRY, longest=_LONGEST_RETRY, chance=self._chance)
+        while True:
+            self._changed = trio.Event()
+            try:
+                pause = await self._look(run, changed)
+            except SentryError as error:
+                _log.error(f"failed to renew the certificate authority, going on with the present one: {error}")
+                self._hold(HoldReason.STORE, str(error))
+                pause = backoff.next()
+            else:
+                backoff.reset()
+            with trio.move_on_after(pause):
+                await self._changed.wait()
+
+    async def _look(self, run: RenewalOfRun, changed: Changed) -> float:
+        """Takes the step that is due; returns the seconds until the next look."""
+        found = await run.store.read_bundle()
+        if any(found.get(part) != run.stored[part] for part in BUNDLE):
+            if run.has_stepped:
+                await _reload(run, changed)
+            return LOOK  # somebody else has changed it, which the watch reports
+        planned, reason = await self._plan(run, found)
+        self._report(run, found, planned, reason)
+        if planned.step is None:
+            return self._seconds_until(planned.due)
+        if planned.step is not run.awaited:
+            run.awaited = planned.step
+            return self._chance() * min(SPREAD, run.policy.lifetime / 100).total_seconds()
+        run.awaited = None
+        if await self._store_step(run.store, found, planned):
+            if not planned.changes.keys().isdisjoint(BUNDLE):
+                run.has_stepped = True
+                await _reload(run, changed)
+        else:
+            _log.debug("the trust bundle or the state of its renewal was changed by somebody else")
+        return 0.0
+
+    async def _plan(self, run: RenewalOfRun, found: Parts) -> tuple[Plan, HoldReason | None]:
+        """Returns the plan and, if its step is held, why."""
+        is_published = Part.NEXT_CHAIN not in found or await self._environment.is_published(found)
+        hold = self._clocks.reason_to_hold(run.policy.allowed_clock_skew)
+        situation = Situation(now=self._now(), is_published=is_published, hold=hold, managed_by=run.managed_by)
+        planned = await _planned(found, run.policy, situation)
+        if planned.step is None:
+            return planned, None if planned.held is None else _hold_reason(situation)
+        read_only = await run.store.read_only_reason()
+        if read_only is None:
+            return planned, None
+        limit = run.bundle.not_after - run.policy.workload_ttl - run.policy.allowed_clock_skew
+        if self._now() < limit - WARNING_PERIOD:
+            due = limit - WARNING_PERIOD
+            return replace(planned, step=None, next_step=None, next_step_at=None, due=due), None
+        held = f"{read_only}: renew the certificate authority by hand, or make it writable"
+        return replace(planned, step=None, changes={}, held=held, due=None), HoldReason.READ_ONLY
+
+    async def _store_step(self, store: PartStore, found: Parts, planned: Plan) -> bool:
+        """Stores a step, if the store still holds what it was planned on."""
+        assert planned.step is not None  # noqa: S101  # for the type checker
+        step = planned.step
+        try:
+            is_done = await store.replace(
+                planned.changes, expected={part: found.get(part) for part in (*BUNDLE, *RENEWAL)}
+            )
+        except SentryError:
+            self._metrics.ca_step_failed(step.value)
+            raise
+        if is_done:
+            _log.info(f"CA renewal: {planned.text}", step=step.value)
+            self._metrics.ca_step_stored(step.value)
+            if Part.CHAIN in planned.changes:
+                self._metrics.issuer_changed()
+            for reason in _REASONS.get(step, ()):
+                self._environment.notify(reason, planned.text)
+        return is_done
+
+    def _seconds_until(self, due: datetime | None) -> float:
+        if due is None:
+            return LOOK
+        return min(max((due - self._now()).total_seconds(), 0.0), LOOK)
+
+    # --- reports
+
+    def _report(self, run: RenewalOfRun, found: Parts, planned: Plan, reason: HoldReason | None) -> None:
+        roots = roots_made_here(found, run.bundle)
+        record = read_record(found.get(Part.RECORD))
+        is_first = record is None or len(record.published) < 2  # before and after
+        uptake = self._environment.uptake(roots, None if record is None or is_first else record.published[-1].since)
+        self._show(
+            RenewalStatus(
+                phase=planned.phase.value,
+                generation=planned.generation,
+                next_step=None if planned.next_step is None else planned.next_step.value,
+                next_step_at=planned.next_step_at,
+                bridge_end=planned.bridge_end,
+                held=planned.held,
+                held_reason=reason,
+                sidecars=None if uptake is None else uptake.counts,
+                injector_stale=None if uptake is None else uptake.injector_stale,
+            )
+        )
+        self._report_hold(planned)
+        if uptake is not None and uptake.injector_stale:
+            text = "new pods do not get the newest trust anchor: restart dapr-sidecar-injector"
+            self._report_daily(EventReason.INJECTOR_STALE, text)
+        end = planned.bridge_end
+        if uptake is not None and uptake.pinned and end is not None and end - self._now() < WARNING_PERIOD:
+            self._report_daily(EventReason.SIDECARS_NEED_RESTART, _pinned_text(uptake.pinned, end))
+
+    def _show(self, status: RenewalStatus) -> None:
+        self.status = status
+        self._metrics.ca_renewal(status)
+
+    def _hold(self, reason: HoldReason, text: str) -> None:
+        if self.status is not None:
+            self._show(replace(self.status, held=text, held_reason=reason))
+
+    def _report_hold(self, planned: Plan) -> None:
+        held = planned.held
+        if held is not None and planned.next_step_at is not None and planned.next_step_at > self._now():
+            return  # nothing is late yet
+        if held is not None and held != self._held:
+            text = f"CA renewal is held: {held}"
+            _log.warning(text)
+            self._environment.notify(EventReason.RENEWAL_HELD, text)
+        self._held = held
+
+    def _report_daily(self, reason: EventReason, text: str) -> None:
+        last = self._reported.get(reason)
+        if last is None or self._now() - last >= _REPORTED_EVERY:
+            self._reported[reason] = self._now()
+            _log.warning(text)
+            self._environment.notify(reason, text)
+
+
+def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:
+    """Returns the fingerprints of the roots made here, the newest first; without a record, the issuer's own root."""
+    record = read_record(stored.get(Part.RECORD))
+    if record is not None and record.own_roots:
+        return tuple(reversed(record.own_roots))
+    root = direct_root(bundle)
+    return () if root is None else (fingerprint(root),)
+
+
+async def _planned(found: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:
+    if policy.key_type is KeyType.RSA2048:
+        return await trio.to_thread.run_sync(plan, found, policy, situation)  # its key takes some tenths of a second
+    return plan(found, policy, situation)
+
+
+async def _reload(run: RenewalOfRun, changed: Changed) -> None:
+    """Has the run replaced that a step was stored for; returns only by an exception."""
+    await changed(ReloadCause(Trigger.CA_RENEWAL, run.store.sources(BUNDLE)))
+    await trio.lowlevel.checkpoint()  # a run that was replaced ends here
+    raise StoreError(f"{run.store.place} holds a step of the renewal that could not be loaded yet")
+
+
+def _hold_reason(situation: Situation) -> HoldReason:
+    if situation.hold is not None:
+        return HoldReason.CLOCK
+    return HoldReason.BUNDLE if situation.is_published else HoldReason.CONFIG_MAP
+
+
+def _merged(stored: Parts, changes: Changes) -> Parts:
+    return {part: content for part, content in {**stored, **changes}.items() if content is not None}
+
+
+def _pinned_text(pods: Collection[str], end: datetime) -> str:
+    names = ", ".join(list(pods)[:_MOST_NAMES])
+    more = f" and {len(pods) - _MOST_NAMES} more" if len(pods) > _MOST_NAMES else ""
+    return f"restart these pods before {end:%Y-%m-%dT%H:%M:%SZ}, when their trust anchors expire: {names}{more}"
