@@ -245,7 +245,8 @@ class Renewer:
             self._metrics.ca_step_failed(step.value)
             raise
         if is_done:
-            _log.info(f"CA renewal: {planned.text}", step=step.value)
+            log = _log.debug if step is Step.NOTE else _log.info
+            log(f"CA renewal: {planned.text}", step=step.value)
             self._metrics.ca_step_stored(step.value)
             if Part.CHAIN in planned.changes:
                 self._metrics.issuer_changed()
