@@ -124,7 +124,7 @@ def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: Re
         try:
             return planner.follow(request)
         except InvalidBundleError as error:
-            raise RenewalRefusedError(f"cannot {request.value}: {error}") from error
+            raise RenewalRefusedError(f"the command {request.value} cannot be followed: {error}") from error
 
 
 def promote(stored: Parts, policy: RenewalPolicy, now: datetime) -> Plan:

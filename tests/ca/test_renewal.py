@@ -1,56 +1,38 @@
 """Renewal of the certificate authority: which step is due when, and what it changes."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import read_certificates
-from sentry_trio.ca.generate import generate
-from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.pem import write_block
-from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Request, Situation, Step, plan, promote
+from sentry_trio.ca.renewal import Phase, RenewalPolicy, Request, Situation, Step, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.errors import Part, RenewalRefusedError
-from testkit.ca import making
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
-
-SECOND = timedelta(seconds=1)
-YEAR = 365 * DAY
-POLICY = RenewalPolicy(
-    trust_domain="td", namespace="ns", key_type=KeyType.ED25519, workload_ttl=DAY, allowed_clock_skew=SKEW
+from testkit.ca.renewing import (
+    BEGIN,
+    BRIDGE_END,
+    DISTRIBUTING,
+    LIMIT,
+    MOMENTS,
+    POLICY,
+    RETIRING,
+    SECOND,
+    SETTLED,
+    SIGNING,
+    STEADY,
+    SWITCH,
+    YEAR,
+    Stored,
+    after,
+    bundle_of,
+    foreign_authority,
+    generated,
+    parts_of,
+    run,
 )
-BEGIN = NOW + (YEAR - SKEW) / 2
-
-Stored = dict[Part, bytes]
-
-
-def parts_of(bundle: StoredBundle) -> Stored:
-    return {Part.ANCHORS: bundle.anchors, Part.CHAIN: bundle.chain, Part.KEY: bundle.key}
-
-
-def generated(now: datetime = NOW) -> Stored:
-    return parts_of(generate("td", "ns", KeyType.ED25519, now=now, allowed_clock_skew=SKEW))
-
-
-def after(stored: Stored, planned: Plan) -> Stored:
-    changed = {**stored, **planned.changes}
-    return {part: content for part, content in changed.items() if content is not None}
-
-
-def run(stored: Stored, now: datetime, *steps: Step, policy: RenewalPolicy = POLICY) -> Stored:
-    """What is stored after the steps that are due now, which are these."""
-    for step in steps:
-        planned = plan(stored, policy, Situation(now=now))
-        assert planned.step is step
-        stored = after(stored, planned)
-    assert plan(stored, policy, Situation(now=now)).step is None
-    return stored
-
-
-def bundle_of(stored: Stored, now: datetime) -> TrustBundle:
-    return verify(StoredBundle(stored[Part.ANCHORS], stored[Part.CHAIN], stored[Part.KEY]), now)
 
 
 def test_the_life_of_a_renewal() -> None:
@@ -102,24 +84,6 @@ def test_the_life_of_a_renewal() -> None:
 
 
 # --- one test for each event in each phase
-
-STEADY = run(generated(), NOW)
-DISTRIBUTING = run(STEADY, BEGIN, Step.PUBLISH, Step.NOTE)
-SWITCH = BEGIN + DAY
-SIGNING = run(DISTRIBUTING, SWITCH, Step.SWITCH)
-SETTLED = SWITCH + DAY + SKEW
-RETIRING = run(SIGNING, SETTLED, Step.ERASE)
-BRIDGE_END = NOW + YEAR + SECOND
-LIMIT = NOW + YEAR - DAY - SKEW
-NEXT_BEGIN = BEGIN - SKEW + (YEAR + SKEW) / 2
-
-MOMENTS = {
-    Phase.STEADY: (STEADY, NOW),
-    Phase.DISTRIBUTING: (DISTRIBUTING, BEGIN),
-    Phase.SIGNING: (SIGNING, SWITCH),
-    Phase.RETIRING: (RETIRING, SETTLED),
-}
-"""What is stored in each phase, and when the phase begins."""
 
 DUE = {
     Phase.STEADY: (STEADY, BEGIN, Step.PUBLISH),
@@ -286,14 +250,6 @@ def test_rollback_elsewhere() -> None:
 
 
 # --- what others do to the store
-
-
-def foreign_authority(now: datetime) -> StoredBundle:
-    root_key, key = new_key(), new_key()
-    dates = {"not_before": now - HOUR, "not_after": now + YEAR}
-    root = certificate("Root", root_key, **dates)
-    issuer = certificate("Issuer", key, "Root", root_key, **dates)
-    return making.stored([root], [issuer], key)
 
 
 def with_federation(stored: Stored) -> Stored:

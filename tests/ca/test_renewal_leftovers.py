@@ -1,0 +1,425 @@
+"""Renewal beside what other programs, people and crashes leave in the store; and commands that are rarely needed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
+
+from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
+from sentry_trio.ca.keys import write_private_key
+from sentry_trio.ca.paths import find_paths
+from sentry_trio.ca.renewal import Phase, RenewalPolicy, Request, Situation, Step, plan, promote
+from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, RenewalRefusedError
+from testkit.ca import making
+from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
+from testkit.ca.renewing import (
+    BEGIN,
+    DISTRIBUTING,
+    LIMIT,
+    MOMENTS,
+    POLICY,
+    RETIRING,
+    SETTLED,
+    SIGNING,
+    STEADY,
+    SWITCH,
+    YEAR,
+    Stored,
+    after,
+    bundle_of,
+    foreign_authority,
+    generated,
+    parts_of,
+    run,
+    without,
+)
+
+NEXT, REJECTED = {Part.NEXT_CHAIN, Part.NEXT_KEY}, {Part.REJECTED_CHAIN, Part.REJECTED_KEY}
+PRESENT = (Part.ANCHORS, Part.CHAIN, Part.KEY)
+
+
+def organization(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, text, _ASN1Type.PrintableString)])
+
+
+def dapr_generated(now: datetime) -> Stored:
+    """A certificate authority of Dapr's profile: all roots have one name, and so have all issuers."""
+    root_key, key = new_key(), new_key()
+    identifiers = [x509.SubjectKeyIdentifier.from_public_key(each.public_key()) for each in (root_key, key)]
+    of_root, of_issuer = ([x509.Extension(each.oid, critical=False, value=each)] for each in identifiers)
+    dates = {"not_before": now - SKEW, "not_after": now + YEAR}
+    root = certificate(organization("td"), root_key, more=of_root, **dates)
+    issuer_name = organization("spiffe://td/ns/ns/dapr-sentry")
+    issuer = certificate(issuer_name, key, organization("td"), root_key, more=of_issuer, **dates)
+    return parts_of(making.stored([root], [issuer], key))
+
+
+def staged_by_dapr(stored: Stored, following: Stored) -> Stored:
+    """What a Sentry of Dapr's pull request 10290 stores: the new root behind the old one, and no bridge."""
+    anchors = stored[Part.ANCHORS] + following[Part.ANCHORS]
+    return {
+        **stored,
+        Part.ANCHORS: anchors,
+        Part.NEXT_CHAIN: following[Part.CHAIN],
+        Part.NEXT_KEY: following[Part.KEY],
+    }
+
+
+def verifies(stored: Stored, anchors: bytes, now: datetime) -> bool:
+    """Returns whether a client with these trust anchors accepts what the stored issuer signs."""
+    issuer, *above = read_certificates(stored[Part.CHAIN])
+    try:
+        return bool(find_paths(issuer, tuple(above), tuple(read_certificates(anchors)), now))
+    except InvalidBundleError:
+        return False
+
+
+# --- next pairs of others
+
+
+@pytest.mark.parametrize("first", [generated, dapr_generated])
+def test_a_next_pair_of_dapr_s_renewal_is_adopted(first: Callable[[datetime], Stored]) -> None:
+    present, following = first(NOW), dapr_generated(BEGIN)
+    staged = staged_by_dapr(present, following)
+    planned = plan(staged, POLICY, Situation(now=BEGIN))
+    assert (planned.phase, planned.step, planned.bridge_end) == (Phase.DISTRIBUTING, Step.ADOPT, None)
+    adopted = run(staged, BEGIN, Step.ADOPT)
+    assert {part: adopted[part] for part in (*PRESENT, Part.NEXT_KEY)} == {
+        part: staged[part] for part in (*PRESENT, Part.NEXT_KEY)
+    }
+    assert plan(adopted, POLICY, Situation(now=BEGIN)).bridge_end == NOW + YEAR
+    switched = run(adopted, SWITCH, Step.SWITCH)
+    assert plan(switched, POLICY, Situation(now=SWITCH)).phase is Phase.SIGNING
+    for anchors in (present[Part.ANCHORS], following[Part.ANCHORS], staged[Part.ANCHORS]):
+        assert verifies(switched, anchors, SWITCH)
+    # Without the bridge the first of them would not.
+    assert not verifies(after(staged, promote(staged, POLICY, LIMIT)), present[Part.ANCHORS], LIMIT)
+
+
+def test_a_pair_is_bridged_again_if_the_present_issuer_has_changed() -> None:
+    """Its chain has a bridge from the issuer before; its root is still published."""
+    root_key, keys = new_key(), [new_key(), new_key()]
+    dates = {"not_before": NOW - HOUR, "not_after": NOW + YEAR}
+    root = certificate("Root", root_key, **dates)
+    issuers = [certificate(f"Issuer {number}", key, "Root", root_key, **dates) for number, key in enumerate(keys)]
+    any_authority = replace(POLICY, scope="any")
+    first = parts_of(making.stored([root], [issuers[0]], keys[0]))
+    staged = run(first, BEGIN, Step.PUBLISH, Step.NOTE, policy=any_authority)
+    edited = {**staged, Part.CHAIN: write_certificates([issuers[1]]), Part.KEY: write_private_key(keys[1])}
+    for policy in (any_authority, POLICY):
+        adopted = run(edited, BEGIN, Step.ADOPT, policy=policy)
+        switched = run(adopted, SWITCH, Step.SWITCH, policy=policy)
+        assert read_certificates(switched[Part.CHAIN])[2] == issuers[1]
+        assert verifies(switched, first[Part.ANCHORS], SWITCH)
+
+
+def test_a_pair_that_cannot_be_bridged_waits_as_long_as_possible() -> None:
+    """Its switch costs clients that hold the present root alone, who would else work until the present issuer ends."""
+    root_key, key = new_key(), new_key()
+    dates = {"not_before": NOW - HOUR, "not_after": NOW + YEAR}
+    root = certificate("Root", root_key, **dates)
+    issuer = certificate("Issuer", key, "Root", root_key, path_length=0, **dates)
+    present = parts_of(making.stored([root], [issuer], key))
+    any_authority = replace(POLICY, scope="any")
+    planned = plan(present, any_authority, Situation(now=NOW + YEAR - DAY))
+    assert (planned.step, planned.due) == (None, None)
+    assert planned.text.startswith("not renewed: its issuer cannot sign another certificate authority: ")
+    with pytest.raises(RenewalRefusedError, match="cannot sign another certificate authority"):
+        plan(present, any_authority, Situation(now=NOW), Request.START)
+    noted = run(staged_by_dapr(present, dapr_generated(BEGIN)), BEGIN, Step.NOTE, policy=any_authority)
+    planned = plan(noted, any_authority, Situation(now=SWITCH))
+    assert planned.held is not None
+    assert planned.held.startswith("the next issuer has no bridge, as x509: too many intermediates")
+    assert plan(noted, any_authority, Situation(now=LIMIT)).step is Step.SWITCH
+
+
+@pytest.mark.parametrize("half", [Part.NEXT_CHAIN, Part.NEXT_KEY])
+def test_half_a_pair_is_put_aside(half: Part) -> None:
+    torn = without(DISTRIBUTING, half)
+    now = BEGIN + HOUR
+    planned = plan(torn, POLICY, Situation(now=now))
+    assert planned.step is Step.REJECT
+    assert f"there is no {half.value}" in planned.text
+    # The renewal begins again; nothing of the present generation has changed.
+    aside = run(torn, now, Step.REJECT, Step.PUBLISH, Step.NOTE)
+    assert len(REJECTED & aside.keys()) == 1
+    assert (aside[Part.CHAIN], aside[Part.KEY]) == (torn[Part.CHAIN], torn[Part.KEY])
+
+
+def misfits() -> dict[str, Stored]:
+    other = generated(BEGIN)
+    return {
+        "another key": {**DISTRIBUTING, Part.NEXT_KEY: other[Part.KEY]},
+        "an unpublished root": {**DISTRIBUTING, Part.ANCHORS: STEADY[Part.ANCHORS]},
+        "another authority": {**DISTRIBUTING, Part.NEXT_CHAIN: other[Part.CHAIN], Part.NEXT_KEY: other[Part.KEY]},
+        "no certificate": {**DISTRIBUTING, Part.NEXT_CHAIN: b"garbage"},
+        "no key": {**DISTRIBUTING, Part.NEXT_KEY: b""},
+        "an expired one": staged_by_dapr(STEADY, dapr_generated(BEGIN - 2 * YEAR)),
+        "below an intermediate": below_an_intermediate(),
+        "beside a foreign authority": staged_by_dapr(parts_of(foreign_authority(BEGIN)), dapr_generated(BEGIN)),
+    }
+
+
+def below_an_intermediate() -> Stored:
+    root_key, middle_key, key = new_key(), new_key(), new_key()
+    dates = {"not_before": BEGIN - HOUR, "not_after": BEGIN + YEAR}
+    root = certificate("Root", root_key, **dates)
+    middle = certificate("Middle", middle_key, "Root", root_key, **dates)
+    issuer = certificate("Issuer", key, "Middle", middle_key, **dates)
+    return staged_by_dapr(STEADY, parts_of(making.stored([root], [issuer, middle], key)))
+
+
+@pytest.mark.parametrize("what", misfits())
+def test_a_pair_that_does_not_fit_is_put_aside_for_a_day(what: str) -> None:
+    stored, now = misfits()[what], BEGIN + HOUR
+    off = replace(POLICY, enabled=False)
+    aside = run(stored, now, Step.REJECT, policy=off)
+    assert not NEXT & aside.keys()
+    assert [aside[part] for part in (Part.REJECTED_CHAIN, Part.REJECTED_KEY)] == [
+        stored[part] for part in (Part.NEXT_CHAIN, Part.NEXT_KEY)
+    ]
+    assert {part: aside[part] for part in PRESENT} == {part: stored[part] for part in PRESENT}
+    planned = plan(aside, off, Situation(now=now))
+    assert (planned.next_step, planned.due) == (Step.DISCARD, now + DAY)
+    discarded = run(aside, now + DAY, Step.DISCARD, policy=off)
+    assert not REJECTED & discarded.keys()
+
+
+def test_what_is_put_aside_without_a_known_time_is_kept_for_another_day() -> None:
+    """Nor does a second one make the first be kept."""
+    aside = {**STEADY, Part.REJECTED_KEY: DISTRIBUTING[Part.NEXT_KEY]}
+    noted = run(aside, NOW, Step.NOTE)
+    assert plan(noted, POLICY, Situation(now=NOW)).due == NOW + DAY
+    torn = {**noted, Part.NEXT_CHAIN: DISTRIBUTING[Part.NEXT_CHAIN]}
+    again = run(torn, NOW + HOUR, Step.REJECT)
+    assert Part.REJECTED_KEY not in again
+    assert plan(again, POLICY, Situation(now=NOW + HOUR)).due == NOW + HOUR + DAY
+
+
+def test_a_pair_in_use_is_discarded() -> None:
+    """Dapr's renewal removes it in a second write, which a crash may have prevented. No copy of the key is kept."""
+    following = {part: DISTRIBUTING[part] for part in NEXT}
+    promoted = {**DISTRIBUTING, Part.CHAIN: following[Part.NEXT_CHAIN], Part.KEY: following[Part.NEXT_KEY]}
+    assert plan(promoted, POLICY, Situation(now=SWITCH)).phase is Phase.RETIRING
+    discarded = run(promoted, SWITCH, Step.DISCARD)
+    assert not (NEXT | REJECTED) & discarded.keys()
+
+
+def test_a_pair_beside_a_previous_one() -> None:
+    """The previous key is erased in time, and the pair is used in time."""
+    following = staged_by_dapr(SIGNING, dapr_generated(SWITCH))
+    adopted = run(following, SWITCH, Step.ADOPT)
+    planned = plan(adopted, POLICY, Situation(now=SWITCH))
+    assert (planned.phase, planned.next_step, planned.due) == (Phase.DISTRIBUTING, Step.SWITCH, SWITCH + DAY)
+    stuck = plan(adopted, POLICY, Situation(now=SETTLED + HOUR, is_published=False))
+    assert stuck.step is Step.ERASE
+
+
+@pytest.mark.parametrize("phase", [Phase.SIGNING, Phase.RETIRING])
+def test_dapr_promotes_the_pair_itself(phase: Phase) -> None:
+    """The old key is gone then, so there is no way back, and nothing to erase."""
+    stored = {
+        **without(DISTRIBUTING, *NEXT),
+        Part.CHAIN: DISTRIBUTING[Part.NEXT_CHAIN],
+        Part.KEY: DISTRIBUTING[Part.NEXT_KEY],
+    }
+    if phase is Phase.SIGNING:
+        stored |= {part: SIGNING[part] for part in (Part.PREVIOUS_ANCHORS, Part.PREVIOUS_CHAIN, Part.PREVIOUS_KEY)}
+    noted = run(stored, SWITCH, Step.NOTE)
+    planned = plan(noted, POLICY, Situation(now=SWITCH))
+    assert (planned.phase, planned.generation) == (phase, 2)
+    record = read_record(noted[Part.RECORD])
+    assert record is not None
+    assert [each.number for each in record.former] == [1]
+    assert record.former[0].leaves_until == SWITCH + DAY + SKEW
+
+
+# --- records
+
+
+def foreign_record() -> bytes:
+    other = run(generated(BEGIN), BEGIN + YEAR - 30 * DAY, Step.PUBLISH, Step.NOTE)
+    return other[Part.RECORD]
+
+
+def garbled_records() -> dict[str, bytes | None]:
+    good = SIGNING[Part.RECORD]
+    return {
+        "missing": None,
+        "empty": b"",
+        "no JSON": b"\xff{",
+        "a list": b"[]",
+        "another version": good.replace(b'"version": 1', b'"version": 2'),
+        "a time without zone": good.replace(b'Z"', b'"'),
+        "cut short": good[: len(good) // 2],
+        "of another authority": foreign_record(),
+    }
+
+
+@pytest.mark.parametrize("phase", [Phase.DISTRIBUTING, Phase.SIGNING, Phase.RETIRING])
+@pytest.mark.parametrize("what", garbled_records())
+def test_a_record_that_is_of_no_use(what: str, phase: Phase) -> None:
+    """Certificates say the phase, and what the record would know has happened now."""
+    stored, since = MOMENTS[phase]
+    now, record = since + HOUR, garbled_records()[what]
+    bare = without(stored, Part.RECORD)
+    noted = run(bare if record is None else {**bare, Part.RECORD: record}, now, Step.NOTE)
+    planned = plan(noted, POLICY, Situation(now=now))
+    assert planned.phase is phase
+    waits = {Phase.DISTRIBUTING: DAY, Phase.SIGNING: DAY + SKEW}
+    if phase in waits:
+        assert planned.due == now + waits[phase]
+    assert {**noted, Part.RECORD: b""} == {**stored, Part.RECORD: b""}
+
+
+def test_a_record_keeps_three_former_generations() -> None:
+    stored, now = STEADY, NOW
+    for _ in range(5):
+        now += 200 * DAY
+        stored = run(stored, now, Step.PUBLISH, Step.NOTE)
+        now += 2 * DAY
+        stored = run(stored, now, Step.SWITCH)
+        now += 2 * DAY
+        stored = run(stored, now, Step.ERASE)
+    record = read_record(stored[Part.RECORD])
+    assert record is not None
+    assert [each.number for each in (*record.former, record.present)] == [3, 4, 5, 6]
+    assert record.present.issuer == fingerprint(bundle_of(stored, now).issuer)
+    assert record.present.anchors == record.published[-1].anchors
+    assert len(record.own_roots) == 6
+    # The new root and the present one, and two former ones.
+    assert len(bundle_of(stored, now).anchors) == 4
+    assert len(stored[Part.RECORD]) < 64 * 1024
+
+
+# --- whose
+
+
+def test_a_foreign_authority_is_renewed_if_asked_for() -> None:
+    present = parts_of(foreign_authority(NOW))
+    planned = plan(present, POLICY, Situation(now=BEGIN))
+    assert (planned.step, planned.due) == (None, None)
+    assert planned.text == "not renewed: it was not made here, and --ca-renewal-scope is own"
+    any_authority = replace(POLICY, scope="any")
+    published = run(present, BEGIN, Step.PUBLISH, Step.NOTE, policy=any_authority)
+    # What has begun is brought to its end, and from then on it is ours.
+    switched = run(published, SWITCH, Step.SWITCH)
+    assert verifies(switched, present[Part.ANCHORS], SWITCH)
+    retiring = run(switched, SETTLED, Step.ERASE)
+    assert plan(retiring, POLICY, Situation(now=SETTLED)).next_step is Step.PUBLISH
+
+
+def test_a_managed_authority_is_left_alone() -> None:
+    planned = plan(STEADY, POLICY, Situation(now=BEGIN, managed_by="cert-manager"))
+    assert (planned.step, planned.due, planned.text) == (None, None, "not renewed: cert-manager manages it")
+    switched = run(DISTRIBUTING, SWITCH, Step.SWITCH)
+    assert plan(switched, POLICY, Situation(now=SETTLED, managed_by="cert-manager")).step is Step.ERASE
+
+
+def test_no_more_generations_than_a_chain_has_room_for() -> None:
+    """A fourth former generation waits until the first of the others has expired; the last moment is another matter."""
+    eager = replace(POLICY, threshold=0.25, lifetime=YEAR)
+    stored, now = STEADY, NOW
+    for _ in range(3):
+        due = plan(stored, eager, Situation(now=now)).due
+        assert due is not None
+        stored, now = run(stored, due, Step.PUBLISH, Step.NOTE, policy=eager), due
+        stored = run(stored, now + DAY, Step.SWITCH, policy=eager)
+        stored, now = run(stored, now + 3 * DAY, Step.ERASE, policy=eager), now + 3 * DAY
+    hurried = replace(eager, threshold=0.01)
+    chain = read_certificates(stored[Part.CHAIN])
+    assert len(chain) == 7
+    planned = plan(stored, hurried, Situation(now=now))
+    assert (planned.next_step, planned.next_step_at) == (Step.PUBLISH, chain[5].not_after + timedelta(seconds=1))
+
+
+# --- commands
+
+
+def test_flatten() -> None:
+    flat = after(RETIRING, plan(RETIRING, POLICY, Situation(now=SETTLED), Request.FLATTEN))
+    assert len(read_certificates(flat[Part.CHAIN])) == len(read_certificates(flat[Part.ANCHORS])) == 1
+    assert flat.keys() == {*STEADY, Part.RECORD}
+    assert plan(flat, POLICY, Situation(now=SETTLED)).phase is Phase.STEADY
+    staged = after(DISTRIBUTING, plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), Request.FLATTEN))
+    assert {part: staged[part] for part in PRESENT} == {part: STEADY[part] for part in PRESENT}
+    with pytest.raises(RenewalRefusedError, match="valid until 2027-05-26T07:48:45Z"):
+        plan(SIGNING, POLICY, Situation(now=SWITCH), Request.FLATTEN)
+    with pytest.raises(RenewalRefusedError, match="no path"):
+        plan(STEADY, POLICY, Situation(now=NOW + 2 * YEAR), Request.FLATTEN)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_distrust(phase: Phase) -> None:
+    stored, since = MOMENTS[phase]
+    foreign = certificate("Elsewhere", new_key())
+    federated = {**stored, Part.ANCHORS: stored[Part.ANCHORS] + write_certificates([foreign])}
+    cut = after(federated, plan(federated, POLICY, Situation(now=since), Request.DISTRUST))
+    bundle = bundle_of(cut, since)
+    assert bundle.anchors[1:] == (foreign,)
+    assert not set(bundle.anchors[:1]) & set(bundle_of(stored, since).anchors)
+    assert cut.keys() == {*STEADY, Part.RECORD}
+    assert plan(cut, POLICY, Situation(now=since)).phase is Phase.STEADY
+
+
+def test_a_rollback_needs_all_of_what_was_before() -> None:
+    torn = without(SIGNING, Part.PREVIOUS_CHAIN)
+    with pytest.raises(RenewalRefusedError, match="the store has no previous issuer chain"):
+        plan(torn, POLICY, Situation(now=SWITCH), Request.ROLLBACK)
+    unpublished = {**SIGNING, Part.ANCHORS: write_certificates(read_certificates(SIGNING[Part.ANCHORS])[:1])}
+    with pytest.raises(RenewalRefusedError, match="rollback cannot be followed: failed to verify"):
+        plan(unpublished, POLICY, Situation(now=SWITCH), Request.ROLLBACK)
+
+
+def test_what_has_not_expired_is_not_replaced() -> None:
+    with pytest.raises(RenewalRefusedError, match="has not expired"):
+        plan(STEADY, POLICY, Situation(now=NOW), Request.REPLACE_EXPIRED)
+
+
+# --- limits
+
+
+def test_a_bundle_that_is_not_valid_is_not_planned() -> None:
+    with pytest.raises(InvalidBundleError, match="not yet valid"):
+        plan(STEADY, POLICY, Situation(now=NOW - DAY))
+    with pytest.raises(InvalidBundleError, match="issuer key does not match"):
+        plan({**STEADY, Part.KEY: generated()[Part.KEY]}, POLICY, Situation(now=NOW))
+
+
+def test_the_end_of_time() -> None:
+    endless = replace(POLICY, grace=timedelta(days=3_000_000))
+    with pytest.raises(InvalidBundleError, match=r"cannot plan the renewal of the certificate authority: .*; set the"):
+        plan(DISTRIBUTING, endless, Situation(now=BEGIN))
+
+
+def test_plans_do_not_show_keys() -> None:
+    assert "PRIVATE" not in repr(plan(STEADY, POLICY, Situation(now=BEGIN)))
+
+
+@pytest.mark.parametrize(
+    ("differences", "flag"),
+    [
+        ({"threshold": 0.2}, "--ca-renewal-threshold"),
+        ({"grace": 183 * DAY}, "--trust-anchor-propagation-grace"),
+        ({"workload_ttl": 182 * DAY}, "workloadCertTTL"),
+        ({"lifetime": 4 * DAY + HOUR}, "--ca-ttl"),
+    ],
+)
+def test_parameters_that_leave_no_time(differences: dict[str, float | timedelta], flag: str) -> None:
+    wrong = replace(POLICY, **differences)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOptionsError, match=flag):
+        wrong.check()
+    replace(wrong, enabled=False).check()
+
+
+def test_parameters_that_do() -> None:
+    RenewalPolicy(
+        trust_domain="td", namespace="ns", key_type=POLICY.key_type, workload_ttl=DAY, allowed_clock_skew=SKEW
+    ).check()
+    minutes = timedelta(minutes=10)
+    replace(POLICY, lifetime=HOUR, grace=minutes, workload_ttl=minutes, allowed_clock_skew=timedelta()).check()
