@@ -69,7 +69,7 @@ class Session:
 
     @property
     def clock_offset(self) -> timedelta | None:
-        """How far the server's clock is ahead of this machine's, by its last answer; None if that is unknown."""
+        """Time by which the server's clock is ahead of this machine's, by its last answer; None if unknown."""
         return self._transport.clock_offset
 
     async def get(self, path: str, query: Query | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a renewal keeps beside the trust bundle: files and keys of the Secret, replaced as one with it."""
+"""State of a renewal beside the trust bundle: files and keys of the Secret, replaced as one with it."""
 
 from pathlib import Path
 
