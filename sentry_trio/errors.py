@@ -99,15 +99,46 @@ class Part(enum.Enum):
     JWT_KEY = "key"
 
 
+class Fault(enum.StrEnum):
+    """Kinds of faults of a trust bundle."""
+
+    UNREADABLE = "unreadable"
+    """A text that is not PEM, or content that Dapr's components cannot read."""
+    FOREIGN_BLOCK = "foreign-block"
+    """A PEM block among certificates that is not one."""
+    NOT_SELF_SIGNED = "not-self-signed"
+    """A trust anchor that has not signed itself."""
+    NOT_CA = "not-ca"
+    """An issuer that may not sign certificates."""
+    CHAIN_ORDER = "chain-order"
+    """A chain in which a certificate is not signed by the one after it, or whose issuer is self-signed."""
+    KEY_MISMATCH = "key-mismatch"
+    """A key that is not the issuer's."""
+    NO_PATH = "no-path"
+    """An issuer without a path to a trust anchor."""
+    EXPIRED = "expired"
+    """A path with a certificate that has expired."""
+    NOT_YET_VALID = "not-yet-valid"
+    """A path with a certificate that becomes valid later."""
+    PATH_LENGTH = "path-length"
+    """A path length that leaves no room for certificates below the issuer."""
+    EKU = "eku"
+    """An extended key usage that forbids certificates of TLS servers below."""
+    NAME_CONSTRAINTS = "name-constraints"
+    """Name constraints that forbid the names of workloads."""
+
+
 class InvalidBundleError(SentryError):
     """Trust anchors, issuer chain or issuer key that do not make a certificate authority.
 
     Attributes:
         parts: those at fault; two where they do not go together, none where that is for the catcher to say.
+        fault: the kind of fault; None if it is not one of the trust bundle.
     """
 
-    def __init__(self, message: str, *parts: Part) -> None:
+    def __init__(self, message: str, *parts: Part, fault: Fault | None = None) -> None:
         self.parts = parts
+        self.fault = fault
         super().__init__(message)
 
 
@@ -119,7 +150,7 @@ class NotYetValidError(InvalidBundleError):
     """
 
     def __init__(self, message: str, *parts: Part, valid_from: datetime) -> None:
-        super().__init__(message, *parts)
+        super().__init__(message, *parts, fault=Fault.NOT_YET_VALID)
         self.valid_from = valid_from
 
 

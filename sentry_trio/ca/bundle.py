@@ -21,7 +21,7 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.keys import PrivateKey, public_key_info, read_private_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.paths import Path, find_paths
-from sentry_trio.errors import InvalidBundleError, Part
+from sentry_trio.errors import Fault, InvalidBundleError, Part
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,19 +152,21 @@ def _blaming(*parts: Part, step: str = "") -> Iterator[None]:
         with parsing(InvalidBundleError):
             yield
     except InvalidBundleError as error:
-        raise InvalidBundleError(f"failed to verify CA bundle: {step}{error}", *(error.parts or parts)) from error
+        text = f"failed to verify CA bundle: {step}{error}"
+        raise InvalidBundleError(text, *(error.parts or parts), fault=error.fault or Fault.UNREADABLE) from error
 
 
 def _read_anchors(pem: bytes) -> tuple[Certificate, ...]:
     try:
         anchors = read_certificates(pem, role="trust anchors")
     except InvalidBundleError as error:
-        raise InvalidBundleError(f"failed to decode trust anchors: {error}") from error
+        raise InvalidBundleError(f"failed to decode trust anchors: {error}", fault=error.fault) from error
     for anchor in anchors:
         try:
             check_signed_by(anchor, anchor)
         except InvalidSignature as error:
-            raise InvalidBundleError(f"certificate in trust anchor is not self-signed: {error}") from error
+            text = f"certificate in trust anchor is not self-signed: {error}"
+            raise InvalidBundleError(text, fault=Fault.NOT_SELF_SIGNED) from error
     return tuple(anchors)
 
 
@@ -176,14 +178,16 @@ def _read_chain(pem: bytes) -> tuple[Certificate, ...]:
             check_signed_by(child, parent)
         except InvalidSignature as error:
             raise InvalidBundleError(
-                f"certificate chain is not valid: certificate {number} is not signed by the one after it: {error}"
+                f"certificate chain is not valid: certificate {number} is not signed by the one after it: {error}",
+                fault=Fault.CHAIN_ORDER,
             ) from error
     _check_issuer(chain[0])
     kept = tuple(certificate for certificate in chain if not is_self_signed(certificate))
     if not kept:
-        raise InvalidBundleError("issuer chain is empty after re-encoding")
+        raise InvalidBundleError("issuer chain is empty after re-encoding", fault=Fault.CHAIN_ORDER)
     if kept[0] is not chain[0]:
-        raise InvalidBundleError("the signing certificate, first in the issuer chain, is self-signed")
+        text = "the signing certificate, first in the issuer chain, is self-signed"
+        raise InvalidBundleError(text, fault=Fault.CHAIN_ORDER)
     return kept
 
 
@@ -192,9 +196,10 @@ def _check_issuer(issuer: Certificate) -> None:
     if why is None and issuer.extensions.basic_constraints is None:
         why = "it is of version 1, which knows no CA certificates"
     if why is not None:
-        raise InvalidBundleError(f"intermediate certificate is not valid for signing: {why}")
+        text = f"intermediate certificate is not valid for signing: {why}"
+        raise InvalidBundleError(text, fault=Fault.NOT_CA)
 
 
 def _check_key(key: PrivateKey, issuer: Certificate) -> None:
     if issuer.public_key is None or public_key_info(key.public_key()) != public_key_info(issuer.public_key):
-        raise InvalidBundleError("issuer key does not match issuer certificate")
+        raise InvalidBundleError("issuer key does not match issuer certificate", fault=Fault.KEY_MISMATCH)

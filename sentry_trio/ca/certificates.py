@@ -20,7 +20,7 @@ from sentry_trio.ca.keys import PublicKey, read_public_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.pem import begin_lines, blocks, explain, tidy, write_block
 from sentry_trio.ca.signatures import verify_signature
-from sentry_trio.errors import InvalidBundleError
+from sentry_trio.errors import Fault, InvalidBundleError
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -126,7 +126,8 @@ def read_certificates(pem: bytes, *, role: str = "certificates") -> list[Certifi
         if block.label != "CERTIFICATE":
             raise InvalidBundleError(
                 f'PEM block {number} of the {role} is of type "{block.shown}"; '
-                "remove it, only CERTIFICATE blocks belong there"
+                "remove it, only CERTIFICATE blocks belong there",
+                fault=Fault.FOREIGN_BLOCK,
             )
         with parsing(partial(_unreadable, f"certificate {number} of the {role}")):
             certificates.append(read_certificate(block.der))

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from sentry_trio.ca.certificates import Certificate, check_signed_by, shown
 from sentry_trio.ca.extensions import ANY_EXTENDED_KEY_USAGE, SERVER_AUTH
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.errors import InvalidBundleError, NotYetValidError, Part
+from sentry_trio.errors import Fault, InvalidBundleError, NotYetValidError, Part
 
 MAX_SIGNATURE_CHECKS = 100
 """Limit of candidates in one search, as in Go: a crafted chain must not keep a start busy for long."""
@@ -71,10 +71,12 @@ def find_paths(
     search = _Search(intermediates, anchors, now, authorities_below)
     search.extend((issuer,))
     if not search.found:
-        raise search.refusal or InvalidBundleError(f"x509: certificate signed by unknown authority{search.hint}")
+        raise search.refusal or InvalidBundleError(
+            f"x509: certificate signed by unknown authority{search.hint}", fault=Fault.NO_PATH
+        )
     usable = [path for path in search.found if all(map(_serves_tls, path.certificates))]
     if not usable:
-        raise InvalidBundleError("x509: certificate specifies an incompatible key usage")
+        raise InvalidBundleError("x509: certificate specifies an incompatible key usage", fault=Fault.EKU)
     return _permitting(usable, names)
 
 
@@ -89,7 +91,8 @@ def _permitting(paths: list[Path], names: AlternativeNames | None) -> list[Path]
     if not permitting:
         why = next(why for why in forbidden.values() if why)
         raise InvalidBundleError(
-            f"x509: a root or intermediate certificate is not authorized to sign for this name: {why}"
+            f"x509: a root or intermediate certificate is not authorized to sign for this name: {why}",
+            fault=Fault.NAME_CONSTRAINTS,
         )
     return permitting
 
@@ -133,7 +136,7 @@ class _Search:
             self._checks += 1
             if self._checks > MAX_SIGNATURE_CHECKS:
                 limit = "x509: signature check attempts limit reached while verifying the chain"
-                self.refusal = self.refusal or InvalidBundleError(limit)
+                self.refusal = self.refusal or InvalidBundleError(limit, fault=Fault.NO_PATH)
                 return
             if any(_same_entity(candidate, each) for each in path):
                 continue
@@ -166,21 +169,21 @@ class _Search:
 
 def _check(certificate: Certificate, authorities_below: int, now: dt.datetime, part: Part) -> None:
     for oid in certificate.extensions.unhandled_critical:
-        raise InvalidBundleError(f"x509: unhandled critical extension {oid}", part)
+        raise InvalidBundleError(f"x509: unhandled critical extension {oid}", part, fault=Fault.NO_PATH)
     if now < certificate.not_before:
         text = _wrong_time(now, "before", certificate.not_before)
         raise NotYetValidError(text, part, valid_from=certificate.not_before)
     if now > certificate.not_after:
-        raise InvalidBundleError(_wrong_time(now, "after", certificate.not_after), part)
+        raise InvalidBundleError(_wrong_time(now, "after", certificate.not_after), part, fault=Fault.EXPIRED)
     constraints = certificate.extensions.basic_constraints
     if constraints is not None and constraints.path_length is not None and authorities_below > constraints.path_length:
-        raise InvalidBundleError("x509: too many intermediates for path length constraint")
+        raise InvalidBundleError("x509: too many intermediates for path length constraint", fault=Fault.PATH_LENGTH)
 
 
 def _check_marked_as_ca(intermediate: Certificate) -> None:
     """A certificate of version 1 may be an anchor, having been trusted by hand, but no intermediate."""
     if intermediate.extensions.basic_constraints is None:
-        raise InvalidBundleError("x509: certificate is not authorized to sign other certificates")
+        raise InvalidBundleError("x509: certificate is not authorized to sign other certificates", fault=Fault.NO_PATH)
 
 
 def _wrong_time(now: dt.datetime, relation: str, limit: dt.datetime) -> str:

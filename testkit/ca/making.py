@@ -113,6 +113,13 @@ def certificate(*arguments: Any, **differences: Any) -> Certificate:
     return read_certificate(unread_certificate(*arguments, **differences).public_bytes(serialization.Encoding.DER))
 
 
+def key_identifiers(holder: PrivateKey, signer: PrivateKey) -> list[x509.Extension[Any]]:
+    """Returns the identifiers of both keys as extensions."""
+    own = x509.SubjectKeyIdentifier.from_public_key(holder.public_key())
+    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    return [x509.Extension(each.oid, False, each) for each in (own, above)]
+
+
 def stored(anchors: Iterable[Certificate], chain: Iterable[Certificate], key: PrivateKey) -> StoredBundle:
     return StoredBundle(write_certificates(anchors), write_certificates(chain), write_private_key(key))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import Certificate, read_certificates, write_certificates
@@ -23,7 +22,7 @@ from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import write_block
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import InvalidBundleError
-from testkit.ca.making import CA_USAGE, DAY, NOW, SKEW, certificate, new_key, stored
+from testkit.ca.making import CA_USAGE, DAY, NOW, SKEW, certificate, key_identifiers, new_key, stored
 from testkit.go_x509 import GoX509
 
 YEAR = 365 * DAY
@@ -191,12 +190,6 @@ def test_an_expired_tail_serves_the_newer_roots(verifiers: Verifiers, anchors: s
     assert verifiers.verdicts(made, made.anchors(anchors), after) == agreed(verdict=verdict)
     # In the last second itself a certificate is valid to Go and expired to OpenSSL.
     assert verifiers.verdicts(made, made.anchors(anchors), before) == agreed(verdict=True)
-
-
-def key_identifiers(holder: PrivateKey, signer: PrivateKey) -> list[x509.Extension[Any]]:
-    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-    own = x509.SubjectKeyIdentifier.from_public_key(holder.public_key())
-    return [x509.Extension(each.oid, False, each) for each in (own, above)]
 
 
 def by_hand(

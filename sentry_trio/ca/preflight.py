@@ -1,0 +1,146 @@
+"""Preflight: findings about a trust bundle before it takes the place of the one in use. Pure.
+
+A bundle may be good in itself and still cut clients off: those whose certificates an issuer has signed that the new
+trust anchors do not know, and those that hold trust anchors that the new issuer has no path to.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
+from sentry_trio.ca.certificates import Certificate, fingerprint, shown
+from sentry_trio.ca.paths import find_paths
+from sentry_trio.ca.strictness import Finding, Severity, warnings_about
+from sentry_trio.ca.trust import AnchorSet, IssuerInUse, Trust
+from sentry_trio.errors import Fault, InvalidBundleError
+
+_NAMED: Final = 10
+_REMEDY: Final = "let the new root be cross-signed or published beside the old ones before its issuer signs"
+
+
+def preflight(candidate: StoredBundle, trust: Trust, now: dt.datetime, *, strict: bool = False) -> tuple[Finding, ...]:
+    """Returns what is to be said about a trust bundle; those findings first for which it is refused.
+
+    Args:
+        candidate: the trust bundle.
+        trust: trust in use.
+        now: an aware datetime.
+        strict: true to refuse it if a trust anchor of others is lost.
+    """
+    try:
+        bundle = verify(candidate, now, trust.names)
+    except InvalidBundleError as error:
+        return (Finding(error.fault or Fault.UNREADABLE, Severity.REFUSE, str(error)),)
+    findings = [
+        *_cut_leaves(bundle, trust, now),
+        *_cut_consumers(bundle, trust, now),
+        *_regression(bundle, trust),
+        *_lost_anchors(bundle, trust, now, strict=strict),
+        *warnings_about(candidate, bundle, trust, now),
+    ]
+    return tuple(sorted(findings, key=lambda each: each.severity is not Severity.REFUSE))
+
+
+class _Reach:
+    """Times until which certificates of an issuer verify; each trust anchor is looked at once.
+
+    Args:
+        chain: the issuer's chain.
+        now: an aware datetime.
+    """
+
+    def __init__(self, chain: Sequence[Certificate], now: dt.datetime) -> None:
+        self._chain = chain
+        self._now = now
+        self._known: dict[Certificate, dt.datetime | None] = {}
+
+    def until(self, anchors: Sequence[Certificate]) -> dt.datetime | None:
+        """Returns the end of the path to one of the anchors that lasts longest, or None if none is valid now."""
+        return max(filter(None, map(self._until, anchors)), default=None)
+
+    def _until(self, anchor: Certificate) -> dt.datetime | None:
+        if anchor not in self._known:
+            self._known[anchor] = self._searched(anchor)
+        return self._known[anchor]
+
+    def _searched(self, anchor: Certificate) -> dt.datetime | None:
+        try:
+            paths = find_paths(self._chain[0], tuple(self._chain[1:]), (anchor,), self._now)
+        except InvalidBundleError:
+            return None
+        return max(path.not_after for path in paths)
+
+
+def _cut_leaves(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[Finding]:
+    for issuer in trust.issuers:
+        reach = _Reach(issuer.chain, now)
+        if (served := reach.until(trust.anchors)) is None:
+            continue
+        end, needed = reach.until(bundle.anchors), min(issuer.until, served)
+        if end is None or end < needed:
+            yield _cut_leaves_finding(issuer, end, needed)
+
+
+def _cut_leaves_finding(issuer: IssuerInUse, end: dt.datetime | None, needed: dt.datetime) -> Finding:
+    when = "" if end is None else f" from {_shown(end)} on"
+    return Finding(
+        "cut-leaves",
+        Severity.REFUSE,
+        f'certificates of issuer "{shown(issuer.chain[0])}" are valid until {_shown(needed)}, but its root is not '
+        f"among the new trust anchors{when}: every client would reject them; keep the root until then, and "
+        f"{_REMEDY}",
+    )
+
+
+def _cut_consumers(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[Finding]:
+    before, after = _Reach(trust.chain, now), _Reach(bundle.chain, now)
+    for held in trust.anchor_sets:
+        # Whom the issuer in use does not serve either is not cut off by the new one.
+        if (served := before.until(held.anchors)) is None:
+            continue
+        end = after.until(held.anchors)
+        if end is None or end < min(served, now + trust.leaf_lifetime, bundle.not_after):
+            yield _cut_consumers_finding(held, end)
+
+
+def _cut_consumers_finding(held: AnchorSet, end: dt.datetime | None) -> Finding:
+    names = ", ".join(held.holders[:_NAMED])
+    more = f" and {len(held.holders) - _NAMED} more" if len(held.holders) > _NAMED else ""
+    roots = ", ".join(f'"{shown(each)}"' for each in held.anchors[:_NAMED])
+    when = "" if end is None else f" from {_shown(end)} on"
+    return Finding(
+        "cut-consumers",
+        Severity.REFUSE,
+        f"{names}{more} would reject the new issuer's certificates{when}: of the trust anchors they hold {roots} only, "
+        f"and the issuer chain has no path to these; {_REMEDY}, or restart these clients in between",
+    )
+
+
+def _regression(bundle: TrustBundle, trust: Trust) -> Iterator[Finding]:
+    number = trust.former.get(fingerprint(bundle.issuer))
+    if number is not None and bundle.issuer != trust.chain[0]:
+        yield Finding(
+            "regression",
+            Severity.REFUSE,
+            f'issuer "{shown(bundle.issuer)}" is that of generation {number}, which has been replaced: a Helm upgrade '
+            "or a restored file may have put it back; remove it from the Helm values, or go back with "
+            "'sentry-trio ca rotate --rollback'",
+        )
+
+
+def _lost_anchors(bundle: TrustBundle, trust: Trust, now: dt.datetime, *, strict: bool) -> Iterator[Finding]:
+    in_use = _Reach(trust.chain, now)
+    for each in trust.anchors:
+        is_foreign = fingerprint(each) not in trust.own_roots and in_use.until([each]) is None
+        if is_foreign and each not in bundle.anchors and now <= each.not_after:
+            yield Finding(
+                "anchor-lost",
+                Severity.REFUSE if strict else Severity.WARN,
+                f'trust anchor "{shown(each)}" (SHA-256 {fingerprint(each)}) of another authority is missing from the '
+                "new ones: clients with certificates of that authority are rejected",
+            )
+
+
+def _shown(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

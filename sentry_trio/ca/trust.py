@@ -1,0 +1,151 @@
+"""Trust in use: issuers whose certificates are valid, and trust anchors that clients hold. Pure.
+
+A new trust bundle must not cut it. Clients get their trust anchors at different times, and most of them never again.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.ca.general_names import AlternativeNames
+from sentry_trio.ca.renewal_record import RenewalRecord
+from sentry_trio.errors import InvalidBundleError
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerInUse:
+    """Issuer of certificates that are valid.
+
+    Attributes:
+        chain: the chain that they are served with, the issuer first.
+        until: last second in which one of them may be valid.
+    """
+
+    chain: tuple[Certificate, ...]
+    until: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorSet:
+    """Trust anchors that clients hold and cannot exchange without a restart.
+
+    Attributes:
+        anchors: those that are known here.
+        holders: the clients, for people.
+    """
+
+    anchors: tuple[Certificate, ...]
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Trust in use.
+
+    Attributes:
+        anchors: the trust anchors in use.
+        chain: the issuer chain in use, the issuer first.
+        issuers: issuers in use, that of `chain` among them.
+        anchor_sets: trust anchors that clients hold.
+        former: numbers of former generations by the fingerprints of their issuers.
+        own_roots: fingerprints of the roots that were made here.
+        leaf_lifetime: longest time between the signing of a certificate and its expiry on a clock that lags.
+        grace: how long trust anchors are published before they are needed.
+        names: names of this authority's certificates, for name constraints; None if none are checked.
+    """
+
+    anchors: tuple[Certificate, ...]
+    chain: tuple[Certificate, ...]
+    issuers: tuple[IssuerInUse, ...]
+    anchor_sets: tuple[AnchorSet, ...]
+    former: Mapping[str, int]
+    own_roots: frozenset[str]
+    leaf_lifetime: dt.timedelta
+    grace: dt.timedelta
+    names: AlternativeNames | None = None
+
+
+def trust_in_use(
+    anchors: Sequence[Certificate],
+    chain: Sequence[Certificate],
+    record: RenewalRecord | None,
+    *,
+    now: dt.datetime,
+    leaf_lifetime: dt.timedelta,
+    grace: dt.timedelta,
+    held: Mapping[frozenset[str], tuple[str, ...]] | None = None,
+    remembered: dt.timedelta = dt.timedelta(days=365),
+    names: AlternativeNames | None = None,
+) -> Trust:
+    """Collects the trust in use.
+
+    Args:
+        anchors: the trust anchors in use.
+        chain: the issuer chain in use.
+        record: the record of renewals; None if there is none.
+        now: an aware datetime.
+        leaf_lifetime: lifetime of workload certificates and the allowed clock skew.
+        grace: how long trust anchors are published before they are needed.
+        held: fingerprints of the trust anchors that clients hold, with the clients; None if it cannot be measured.
+            Clients then count as holding what was published when they may have started.
+        remembered: how long clients run at most, if it cannot be measured.
+        names: as in `Trust`.
+    """
+    lifetime = max(leaf_lifetime, record.leaf_lifetime) if record else leaf_lifetime
+    issuers = [IssuerInUse(tuple(chain), now + lifetime)]
+    if record:
+        issuers += _recorded_issuers(record, fingerprint(chain[0]), now + lifetime)
+    unread = AnchorSet(tuple(anchors), ("clients that have not read the new trust anchors yet",))
+    if held is not None:
+        sets = _measured(held, [*anchors, *_recorded_anchors(record)])
+    else:
+        sets = _published(record, now - remembered) if record else []
+    return Trust(
+        anchors=tuple(anchors),
+        chain=tuple(chain),
+        issuers=tuple(each for each in issuers if each.until >= now),
+        anchor_sets=(unread, *sets),
+        former={each.issuer: each.number for each in record.former} if record else {},
+        own_roots=frozenset(record.own_roots) if record else frozenset(),
+        leaf_lifetime=lifetime,
+        grace=grace,
+        names=names,
+    )
+
+
+def _recorded_issuers(record: RenewalRecord, in_use: str, latest: dt.datetime) -> Iterator[IssuerInUse]:
+    for each in (*record.former, record.present):
+        if each.issuer != in_use and (chain := _certificates(each.chain)):
+            yield IssuerInUse(chain, each.leaves_until or latest)
+
+
+def _recorded_anchors(record: RenewalRecord | None) -> Iterator[Certificate]:
+    if record is not None:
+        for pem in (*(each.anchors for each in record.published), *(each.anchors for each in record.former)):
+            yield from _certificates(pem)
+
+
+def _measured(held: Mapping[frozenset[str], tuple[str, ...]], known: Sequence[Certificate]) -> list[AnchorSet]:
+    by_fingerprint = {fingerprint(each): each for each in known}
+    return [
+        AnchorSet(tuple(by_fingerprint[each] for each in fingerprints if each in by_fingerprint), holders)
+        for fingerprints, holders in held.items()
+    ]
+
+
+def _published(record: RenewalRecord, earliest: dt.datetime) -> list[AnchorSet]:
+    ends = [each.since for each in record.published[1:]]
+    return [
+        AnchorSet(_certificates(each.anchors), (f"clients that started from {each.since:%Y-%m-%d} to {end:%Y-%m-%d}",))
+        for each, end in zip(record.published, ends, strict=False)
+        if end >= earliest
+    ]
+
+
+def _certificates(pem: str) -> tuple[Certificate, ...]:
+    """Returns the certificates of a recorded text; none if it cannot be read, since somebody may have edited it."""
+    try:
+        return tuple(read_certificates(pem.encode()))
+    except InvalidBundleError:
+        return ()
