@@ -9,6 +9,8 @@ Credentials:
     renewal         planner of renewals; renewal_state: what it reads; renewal_steps: what each step changes
     renewal_record  record of renewals: times, and former generations
     paths           the paths from its issuer to its anchors
+    preflight       findings about a bundle before it is used; strictness: those that strict verifiers cause
+    trust           issuers and trust anchors in use, which a new bundle must not cut off
     expiry          time left to its certificates
     lineage         signers of its certificates
 

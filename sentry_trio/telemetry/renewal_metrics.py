@@ -16,7 +16,8 @@ STEPS: Final = ("publish", "switch", "publish-and-switch", "adopt", "note", "era
 _OUTCOMES: Final = ("success", "failure")
 REFUSALS: Final = (
     *("cut-leaves", "cut-consumers", "regression", "anchor-lost", "key-mismatch", "not-ca", "no-path", "expired"),
-    *("not-yet-valid", "path-length", "chain-order", "foreign-block", "unreadable"),
+    *("not-yet-valid", "path-length", "chain-order", "foreign-block", "unreadable", "not-self-signed", "weak-key"),
+    *("eku", "name-constraints"),
 )
 """Findings of the preflight for which a trust bundle is refused."""
 _BEGINNINGS: Final = frozenset({"publish", "publish-and-switch"})
