@@ -25,8 +25,9 @@ from sentry_trio.settings.options import Mode, Options
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Health
+from sentry_trio.web.messages import Handler
 from sentry_trio.web.metrics import metrics_handler
-from sentry_trio.web.server import Handler, serve_http
+from sentry_trio.web.server import serve_http
 
 if TYPE_CHECKING:
     from sentry_trio.oidc.server import OidcServer

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from sentry_trio.settings.checks import Network
-from sentry_trio.web.server import Request
+from sentry_trio.web.messages import Request
 
 FORWARDED: Final = "x-forwarded-host"
 ANY: Final = "*"

@@ -16,7 +16,7 @@ from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.oidc.hosts import FORWARDED, Hosts, is_valid_header, is_valid_in_url
 from sentry_trio.oidc.urls import DISCOVERY_PATH, JWKS_PATH, cleaned, jwks_uri_of, segments
 from sentry_trio.telemetry.metrics import Metrics, OidcPath
-from sentry_trio.web.server import Request, Response, refusal
+from sentry_trio.web.messages import Request, Response, refusal
 
 _ENTITY_TAG: Final = re.compile(r'"[^"]*"')
 

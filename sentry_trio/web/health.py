@@ -7,7 +7,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 
 from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.web.server import Request, Response
+from sentry_trio.web.messages import Request, Response
 
 log = get_logger("dapr.sentry")
 

@@ -6,7 +6,7 @@ import trio
 from prometheus_client.exposition import gzip_accepted
 
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.web.server import Handler, Request, Response
+from sentry_trio.web.messages import Handler, Request, Response
 
 
 def metrics_handler(metrics: Metrics) -> Handler:

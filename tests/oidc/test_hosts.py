@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from sentry_trio.oidc.hosts import Hosts, is_valid_header, is_valid_in_url
-from sentry_trio.web.server import Request
+from sentry_trio.web.messages import Request
 
 
 def request(host: str, *forwarded: str, client: str = "10.0.0.1", authority: str = "") -> Request:

@@ -18,7 +18,8 @@ from sentry_trio.oidc import pages
 from sentry_trio.oidc.hosts import Hosts
 from sentry_trio.oidc.pages import OidcPages, OidcRules
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.web.server import BODY_TIMEOUT, MAX_BODY_BYTES, serve_http
+from sentry_trio.web.exchanges import BODY_TIMEOUT, MAX_BODY_BYTES
+from sentry_trio.web.server import serve_http
 from testkit.http_client import Answer, ask, connect
 
 KEYS = PublishedKeys(jwks=b'{"keys":[{"kid":"1"}]}', algorithm="ES256")

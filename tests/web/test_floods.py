@@ -17,9 +17,10 @@ from trio.testing import MockClock
 
 from sentry_trio.grpc import server_context
 from sentry_trio.listener import Address
-from sentry_trio.web import server
+from sentry_trio.web.connections import ConnectionLimits
 from sentry_trio.web.health import Health
-from sentry_trio.web.server import Request, Response, serve_http
+from sentry_trio.web.messages import Request, Response
+from sentry_trio.web.server import serve_http
 from testkit.http_client import Client, ask, connect
 from testkit.log_capture import capture_logs
 
@@ -30,10 +31,10 @@ SERVER_TLS = server_context(IDENTITY.cert_chain_pems[0].bytes(), IDENTITY.privat
 
 
 @asynccontextmanager
-async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
+async def serving(tls: ssl.SSLContext | None = None, limits: ConnectionLimits | None = None) -> AsyncIterator[Address]:
     provider = None if tls is None else lambda: tls
     async with trio.open_nursery() as nursery:
-        serve = partial(serve_http, Health().answer, host="127.0.0.1", port=0, tls=provider)
+        serve = partial(serve_http, Health().answer, host="127.0.0.1", port=0, tls=provider, limits=limits)
         yield await nursery.start(serve)
         nursery.cancel_scope.cancel()
 
@@ -60,7 +61,7 @@ async def flood(address: Address, sent: bytes, *, task_status: trio.TaskStatus[N
             with contextlib.suppress(trio.BrokenResourceError):
                 if sent:
                     await stream.send_all(sent)
-            if number == server.MAX_CONNECTIONS:
+            if number == ConnectionLimits().total:
                 task_status.started()
             if number % 300 == 0:
                 await opened.aclose()  # the attacker, too, has only so many descriptors
@@ -101,15 +102,15 @@ async def test_handshakes_that_never_end_keep_nobody_out(autojump_clock: MockClo
         nursery.cancel_scope.cancel()
 
 
-async def test_slow_readers_keep_nobody_out(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_PEER", 20)
+async def test_slow_readers_keep_nobody_out(autojump_clock: MockClock) -> None:
+    limits = ConnectionLimits(per_peer=20)
 
     async def long(request: Request) -> Response:
         return Response(200, b"x" * (10_000_000 if request.path == "/long" else 0))
 
     async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
-        address = await nursery.start(partial(serve_http, long, host="127.0.0.1", port=0))
-        for _ in range(server.MAX_CONNECTIONS_PER_PEER + 10):
+        address = await nursery.start(partial(serve_http, long, host="127.0.0.1", port=0, limits=limits))
+        for _ in range(limits.per_peer + 10):
             client = await connect(address)
             opened.push_async_callback(trio.aclose_forcefully, client.stream)
             await client.send("/long")
@@ -117,9 +118,8 @@ async def test_slow_readers_keep_nobody_out(autojump_clock: MockClock, monkeypat
         nursery.cancel_scope.cancel()
 
 
-async def test_the_peer_with_most_connections_loses_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 5)
-    async with serving() as address, AsyncExitStack() as opened:
+async def test_the_peer_with_most_connections_loses_one() -> None:
+    async with serving(limits=ConnectionLimits(total=5)) as address, AsyncExitStack() as opened:
 
         async def opened_from(host: str) -> Client:
             client = await connect_from(address, host)
@@ -136,9 +136,12 @@ async def test_the_peer_with_most_connections_loses_one(monkeypatch: pytest.Monk
         assert (await greedy[0].ask("/livez")).status == 200
 
 
-async def test_one_peer_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_PEER", 2)
-    async with serving() as address, await connect(address) as one, await connect(address) as two:
+async def test_one_peer_has_only_so_many() -> None:
+    async with (
+        serving(limits=ConnectionLimits(per_peer=2)) as address,
+        await connect(address) as one,
+        await connect(address) as two,
+    ):
         assert (await one.ask("/livez")).status == (await two.ask("/livez")).status == 200
         async with await connect_from(address, "127.0.0.2") as other:
             assert (await other.ask("/livez")).status == 200
@@ -148,10 +151,8 @@ async def test_one_peer_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> Non
             assert (await other.ask("/livez")).status == 200
 
 
-async def test_of_one_peer_newcomers_go_first_if_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_PEER", 4)
-    monkeypatch.setattr(server, "NEWCOMERS", 2)
-    async with serving() as address, AsyncExitStack() as opened:
+async def test_of_one_peer_newcomers_go_first_if_they_are_many() -> None:
+    async with serving(limits=ConnectionLimits(per_peer=4, newcomers=2)) as address, AsyncExitStack() as opened:
 
         async def another() -> Client:
             return await opened.enter_async_context(await connect(address))
@@ -165,10 +166,9 @@ async def test_of_one_peer_newcomers_go_first_if_they_are_many(monkeypatch: pyte
         assert (await served.ask("/livez")).status == 200
 
 
-async def test_of_one_peer_newcomers_have_some_places(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_one_peer_newcomers_have_some_places() -> None:
     """A probe is not evicted by peers that came before it, used their connections once and stay."""
-    monkeypatch.setattr(server, "MAX_CONNECTIONS_PER_PEER", 4)
-    async with serving() as address, AsyncExitStack() as opened:
+    async with serving(limits=ConnectionLimits(per_peer=4)) as address, AsyncExitStack() as opened:
         staying = [await opened.enter_async_context(await connect(address)) for _ in range(4)]
         for client in staying:
             assert (await client.ask("/livez")).status == 200

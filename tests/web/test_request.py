@@ -3,7 +3,7 @@
 import h11
 import pytest
 
-from sentry_trio.web.server import Request
+from sentry_trio.web.messages import Request
 
 
 @pytest.mark.parametrize(
