@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes, each of which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help run image image-tree test unit test-soak lint types drift format lock protos test-matrix bench bench-cluster soak hostile demo fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
+.PHONY: help run image image-tree test unit test-soak lint types drift format lock protos test-matrix bench bench-cluster soak hostile hostile-random demo fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,11 @@ soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes
 
 hostile: $(VENV)/.run ## Set a thousand hostile connections of each kind on a process (about 8 minutes; needs Go); ARGS="--kinds idle" for one
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
+
+MINUTES ?= 60
+
+hostile-random: $(VENV)/.dev ## Set random attackers on a process for MINUTES=60 (needs Go); ARGS="--seed 7 --only 12" for one composition again
+	@$(BIN)/python -m benchmarks.hostile_random --minutes $(MINUTES) $(ARGS)
 
 demo: $(VENV)/.run ## Edit, replace and break a CA's files while callers request certificates, live on the screen (one minute)
 	@$(BIN)/python -m benchmarks.demo $(ARGS)

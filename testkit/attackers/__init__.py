@@ -9,6 +9,8 @@ costly.py       kinds that are cheap on the wire and expensive for the server
 kinds.py        all kinds by name
 attack.py       one attack, an attack again and again, many at once
 __main__.py     a process full of them
+composition.py  random attacks, from a seed
+performance.py  a process that performs one
 """
 
 from .attack import again, attack, attacking
