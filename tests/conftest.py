@@ -1,5 +1,6 @@
 """Distribution of tests, Hypothesis' settings, and foreign programs that several packages of tests use."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 # The same examples each time, however busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
+
+# What is imported to be collected stays: looking through it for garbage takes seconds, now and after.
+gc.disable()
 
 # Go's programs live shortly here: collecting garbage less often takes a third less of a processor.
 os.environ.update(GOGC="400", GOMEMLIMIT="768MiB")
@@ -51,6 +55,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _group(item.nodeid) not in _SHARED.values())
 
 
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Measures no coverage in tests that are marked so: it doubles what they take."""
@@ -66,8 +75,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def processes_covered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measures coverage in processes that tests of the command line start, and in no others: it doubles their start."""
-    if "cli" not in request.path.parts:
+    """Measures coverage in processes that tests with that mark start, and in no others: it doubles their start."""
+    if request.node.get_closest_marker("covered_processes") is None:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 

@@ -232,6 +232,7 @@ def test_help_needs_no_page() -> None:
     assert "openssl verify" in result.stdout
 
 
+@pytest.mark.covered_processes
 def test_an_interrupt_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes(made_bundle().anchors_pem)
     with socket.create_server(("127.0.0.1", 0)) as listener:

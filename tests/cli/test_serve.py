@@ -27,6 +27,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.covered_processes
 @pytest.mark.parametrize(
     ("number", "spelling"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupt")], ids=["TERM", "INT"]
 )
@@ -39,6 +40,7 @@ def test_a_signal_ends_it_gracefully(start: Start, number: signal.Signals, spell
     assert f"Received signal '{spelling}'; beginning shutdown" in process.messages()
 
 
+@pytest.mark.covered_processes
 def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     process = start()
     port = int(process.log_until("Running gRPC server on port "))
@@ -54,6 +56,7 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     assert process.messages()[-1] == "Received signal 'terminated' during shutdown; exiting immediately"
 
 
+@pytest.mark.covered_processes
 def test_hangup_restarts_it(start: Start) -> None:
     process = start()
     port = process.log_until("Running gRPC server on port ")
@@ -63,6 +66,7 @@ def test_hangup_restarts_it(start: Start) -> None:
     assert process.exit_code() == 0
 
 
+@pytest.mark.covered_processes
 def test_the_log_may_go_to_a_file(start: Start, tmp_path: Path) -> None:
     log = tmp_path / "sentry.log"
     process = start("--log-file", str(log), "--config", "/nowhere.yaml")
@@ -77,6 +81,7 @@ def _umask() -> int:
     return mask
 
 
+@pytest.mark.covered_processes
 def test_a_log_file_that_cannot_be_opened_is_named(start: Start, tmp_path: Path) -> None:
     result = run("--mode=standalone", f"--log-file={tmp_path}")
     assert result.returncode == 1
@@ -97,6 +102,7 @@ def test_a_command_line_that_is_not_understood(arguments: list[str], line: str) 
     assert result.stderr == f"usage: sentry-trio [serve] [FLAGS]\nsentry-trio serve: error: {line}\n"
 
 
+@pytest.mark.covered_processes
 @pytest.mark.parametrize(
     ("arguments", "environ", "message"),
     [
@@ -115,6 +121,7 @@ def test_what_keeps_it_from_starting_is_one_line(arguments: list[str], environ: 
     assert result.stderr == ""
 
 
+@pytest.mark.covered_processes
 @pytest.mark.parametrize(
     ("arguments", "environ", "message"),
     [

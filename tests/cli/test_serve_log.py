@@ -67,6 +67,7 @@ def unread(credentials: Path, *flags: str) -> Iterator[Unread]:
         yield process
 
 
+@pytest.mark.covered_processes
 @pytest.mark.parametrize("flags", [[], ["--audit-log=stdout"]], ids=["log", "audit"])
 def test_a_reader_that_stops_blocks_neither_health_nor_shutdown(flags: list[str], tmp_path: Path) -> None:
     with unread(tmp_path, *flags) as process:
@@ -76,6 +77,7 @@ def test_a_reader_that_stops_blocks_neither_health_nor_shutdown(flags: list[str]
         assert process.popen.wait(PATIENCE) == 0
 
 
+@pytest.mark.covered_processes
 def test_a_second_signal_ends_it_without_a_reader(tmp_path: Path) -> None:
     with unread(tmp_path, "--audit-log=stdout") as process:
         process.popen.send_signal(signal.SIGTERM)
@@ -83,6 +85,7 @@ def test_a_second_signal_ends_it_without_a_reader(tmp_path: Path) -> None:
         assert process.popen.wait(PATIENCE) in {0, 1}
 
 
+@pytest.mark.covered_processes
 def test_hangup_reopens_the_log_file(start: Start, tmp_path: Path) -> None:
     log = tmp_path / "sentry.log"
     process = start("--log-file", str(log))
@@ -124,6 +127,7 @@ def test_it_starts_with_closed_standard_streams(tmp_path: Path, redirection: str
         process.wait()
 
 
+@pytest.mark.covered_processes
 def test_an_audit_log_needs_a_standard_output_that_is_open(tmp_path: Path) -> None:
     log = tmp_path / "sentry.log"
     flags = [f"--issuer-credentials={tmp_path}", "--mode=standalone", *LOOPBACK, f"--log-file={log}"]

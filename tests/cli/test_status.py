@@ -84,11 +84,17 @@ def document(*arguments: str, cwd: Path | None = None) -> tuple[int, Any]:
     return done.returncode, found
 
 
+@pytest.mark.covered_processes
 def test_a_fresh_authority(here: tuple[str, str], credentials: Path) -> None:
     done = status(*here, "--issuer-credentials", str(credentials))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("sentry-trio all is well  ")
-    for part in ("anchor  O=", "issuer  O=", "serving  spiffe://localhost/ns/default/dapr-sentry", "ready, run 1"):
+    for part in (
+        "anchor  CN=root ",
+        "issuer  CN=issuer ",
+        "serving  spiffe://localhost/ns/default/dapr-sentry",
+        "ready, run 1",
+    ):
         assert part in done.stdout
     assert str(credentials) in done.stdout
     assert "store: agree" in done.stdout
@@ -96,6 +102,7 @@ def test_a_fresh_authority(here: tuple[str, str], credentials: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.covered_processes
 def test_files_in_the_place_of_make_run_are_found(tmp_path: Path) -> None:
     credentials = tmp_path / ".sentry"
     credentials.mkdir()
@@ -210,6 +217,7 @@ def test_something_silent_on_the_port() -> None:
     assert f"! {where} did not answer within 0.2 s\n" in done.stdout
 
 
+@pytest.mark.covered_processes
 def test_interrupted_while_it_waits() -> None:
     with silent_port() as (listener, where):
         popen = subprocess.Popen(command("--replica", where), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -239,6 +247,7 @@ async def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, content: bytes |
             pass
 
 
+@pytest.mark.covered_processes
 def test_kubernetes_that_was_asked_for_and_is_not_there(tmp_path: Path) -> None:
     done = status("--kubeconfig", str(tmp_path / "none"))
     assert (done.returncode, done.stdout) == (1, "")
@@ -246,6 +255,7 @@ def test_kubernetes_that_was_asked_for_and_is_not_there(tmp_path: Path) -> None:
     assert done.stderr == f"sentry-trio status: cannot use the kubeconfig {path}: No such file or directory\n"
 
 
+@pytest.mark.covered_processes
 def test_a_reader_that_has_left(here: tuple[str, str]) -> None:
     for flags in ((), ("--json",), ("--watch=0.1",)):
         read, write = os.pipe()
@@ -264,6 +274,7 @@ def test_an_encoding_that_lacks_what_is_shown(here: tuple[str, str]) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 50
 
 
+@pytest.mark.covered_processes
 def test_watching_without_a_terminal(here: tuple[str, str]) -> None:
     popen = subprocess.Popen(
         command(*here, "--watch", "0.1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUIET
@@ -280,6 +291,7 @@ def test_watching_without_a_terminal(here: tuple[str, str]) -> None:
     assert "\x1b" not in read + rest
 
 
+@pytest.mark.covered_processes
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_watching_in_a_terminal(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     """It follows what happens, on a screen of its own, and leaves the terminal as it was, with the last verdict."""

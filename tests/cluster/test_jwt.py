@@ -222,7 +222,7 @@ async def test_no_token_fails_to_verify_while_keys_are_rotated(plane: ControlPla
                 obtained = await trio.to_thread.run_sync(partial(obtain, authority, asking))
                 assert obtained.jwt is not None
                 await trio.to_thread.run_sync(verifier.show, obtained.jwt)
-                await trio.sleep(0.1)  # a caller's pace
+                await trio.sleep(0.25)  # a caller's pace
 
         with trio.fail_after(180):
             async with trio.open_nursery() as load:

@@ -13,8 +13,6 @@ from testkit.grpc.toys import open_descriptors, serving
 
 from .besieged import answers_at_once, besieged, message, target_of
 
-pytestmark = pytest.mark.uncovered
-
 
 @pytest.mark.parametrize(
     "kind",
@@ -56,6 +54,7 @@ async def test_garbage_without_end_is_not_listened_to(autojump_clock: MockClock)
                 await course.over.wait()
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("kind", KINDS)
 async def test_those_who_come_back_harm_nobody_and_leave_nothing(autojump_clock: MockClock, kind: str) -> None:
     descriptors = open_descriptors()

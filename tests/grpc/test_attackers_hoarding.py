@@ -17,8 +17,6 @@ from testkit.grpc.toys import serving
 
 from .besieged import MOMENT, answers_at_once, besieged, message, over, target_of
 
-pytestmark = pytest.mark.uncovered
-
 # --- calls
 
 
