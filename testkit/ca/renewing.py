@@ -74,4 +74,4 @@ MOMENTS = {
     Phase.SIGNING: (SIGNING, SWITCH),
     Phase.RETIRING: (RETIRING, SETTLED),
 }
-"""What is stored in each phase, and when the phase begins."""
+"""Stored parts of each phase, and the time at which the phase begins."""
