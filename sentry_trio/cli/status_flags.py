@@ -1,7 +1,6 @@
 """The flags of `sentry-trio status`."""
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from sentry_trio.cli.kubernetes_flags import NAMESPACE, default_kubeconfig, is_in_pod, namespace_of
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, UsageError, checked, declare, flags_of, parse_arguments
 from sentry_trio.status.collect import Place
 from sentry_trio.status.http import fetch, place
 
-_NAMESPACE: Final = "dapr-system"
-_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _REPLICA: Final = re.compile(
     r"(?P<host>\[[^\[\]]+\]|[^\s:/?#@\[\]]+):(?P<health>[0-9]{1,5})(?::(?P<metrics>[0-9]{1,5}))?"
 )
@@ -116,7 +113,7 @@ class StatusOptions:
     namespace: str = _kubernetes(
         Kind.STRING,
         None,
-        f"of the authority; implies --kubernetes (default: a pod's own, {_NAMESPACE})",
+        f"of the authority; implies --kubernetes (default: a pod's own, {NAMESPACE})",
         metavar="NAME",
     )
     watch: float | None = _output(
@@ -161,15 +158,9 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> StatusOptions
         )
     if values["watch"] is not None and values["json"]:
         raise UsageError("--watch and --json exclude each other")
-    values["in_pod"] = (
-        not line.given & {"issuer-credentials", "kubeconfig"}
-        and bool(environ.get("KUBERNETES_SERVICE_HOST"))
-        and os.access(_SERVICE_ACCOUNT / "token", os.R_OK)
-    )
-    values["namespace"] = values["namespace"] or _own_namespace(environ, in_pod=values["in_pod"])
-    if not _LABEL.fullmatch(values["namespace"]):
-        raise UsageError(f"--namespace must be the name of a namespace, got {values['namespace']!r}")
-    values["kubeconfig"] = values["kubeconfig"] or _default_kubeconfig(environ)
+    values["in_pod"] = not line.given & {"issuer-credentials", "kubeconfig"} and is_in_pod(environ)
+    values["namespace"] = namespace_of(values["namespace"], environ, in_pod=values["in_pod"])
+    values["kubeconfig"] = values["kubeconfig"] or default_kubeconfig(environ)
     return StatusOptions(**values)
 
 
@@ -181,20 +172,3 @@ def _place(address: Address, timeout: float, *, asked: bool) -> Place:
         metrics_port=address.metrics,
         metrics_asked=asked,
     )
-
-
-def _own_namespace(environ: Mapping[str, str], *, in_pod: bool) -> str:
-    if not in_pod:
-        return _NAMESPACE
-    if environ.get("NAMESPACE"):
-        return environ["NAMESPACE"]
-    try:
-        return (_SERVICE_ACCOUNT / "namespace").read_text().strip()
-    except OSError:
-        return _NAMESPACE
-
-
-def _default_kubeconfig(environ: Mapping[str, str]) -> Path:
-    """As kubectl has it, but for files that are to be merged: of several the first."""
-    named = [path for path in environ.get("KUBECONFIG", "").split(":") if path]
-    return Path(named[0]) if named else Path(environ.get("HOME", "/")) / ".kube" / "config"

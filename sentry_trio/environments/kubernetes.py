@@ -100,7 +100,9 @@ async def open_kubernetes(
         )
         events = EventRecorder(session, options.namespace, NAME, instance=_instance(environ))
         await outer.enter_async_context(outliving(events.keep))
-        index = Index(session, conditions=conditions, containers=options.image_extension, fingerprints=_fingerprints)
+        index = Index(
+            session, conditions=conditions, containers=options.image_extension, fingerprints=root_fingerprints
+        )
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))
         wanted = audiences(options.trust_domain, options.namespace)
         reviewer = TokenReviewer(session, wanted, now=now, condition=conditions.condition("token-reviews"))
@@ -124,7 +126,7 @@ async def open_kubernetes(
         yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
 
 
-def _fingerprints(anchors: str) -> frozenset[str]:
+def root_fingerprints(anchors: str) -> frozenset[str]:
     """Returns the fingerprints of a sidecar's trust anchors; none if it cannot read them either."""
     try:
         found = read_certificates(anchors.encode(errors="replace"), role="trust anchors")

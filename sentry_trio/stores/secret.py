@@ -245,10 +245,17 @@ class SecretStore:
         """
         return await retry(partial(self._try_to_publish, part, stored), patience=self._patience)
 
+    async def publishes(self, part: Part, stored: Parts) -> bool:
+        """Returns whether the ConfigMap publishes a part as it is in the Secret; nothing is written.
+
+        Raises:
+            StoreError, ApiUnavailableError: as `publish`.
+        """
+        config_map = await retry(self._config_map.get, patience=self._patience)
+        return bool(data_of(config_map).get(self._names[part]) == _text_of(part, stored))
+
     async def _try_to_publish(self, part: Part, stored: Parts) -> bool:
-        published = PUBLISHED[part]
-        content = tidy(stored[part]) if part is Part.ANCHORS else stored[part]
-        text = published_text(content, published.what)
+        published, text = PUBLISHED[part], _text_of(part, stored)
         # In this order: a writer puts the Secret first. So a ConfigMap newer than the Secret read here is never seen,
         # and one that changes from here on makes the write below fail.
         config_map = await self._config_map.get()
@@ -361,6 +368,11 @@ class _WatchedSecret:
         if self._forbidden.clear():
             _log.info(f"checking Secret {self._secret.place} for changes again")
         return found
+
+
+def _text_of(part: Part, stored: Parts) -> str:
+    content = tidy(stored[part]) if part is Part.ANCHORS else stored[part]
+    return published_text(content, PUBLISHED[part].what)
 
 
 def _fingerprint_of(content: bytes | None) -> str:

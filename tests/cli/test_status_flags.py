@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.cli import status_flags
+from sentry_trio.cli import kubernetes_flags
 from sentry_trio.cli.status_flags import parse
 from sentry_trio.errors import InvalidOptionsError
 
@@ -14,7 +14,7 @@ IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "NAMESPACE": "mesh", "HOSTNAM
 @pytest.fixture
 def service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a pod has its token: a directory of this test's."""
-    monkeypatch.setattr(status_flags, "_SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(kubernetes_flags, "_SERVICE_ACCOUNT", tmp_path)
     return tmp_path
 
 

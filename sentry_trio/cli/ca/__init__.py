@@ -1,0 +1,178 @@
+"""`sentry-trio ca`: looks at a certificate authority, checks, renews, saves and restores it.
+
+Commands write the store as the server does, so that one that runs sees the change like any other.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from sentry_trio import __version__
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.renewal import Situation, plan
+from sentry_trio.ca.strictness import Finding
+from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
+from sentry_trio.cli.ca.checks import findings_against, findings_alone, is_refused, show_findings
+from sentry_trio.cli.ca.flags import EXAMPLES, OPTIONS, CaOptions, parse
+from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
+from sentry_trio.cli.ca.places import open_directory, open_place
+from sentry_trio.cli.ca.rehearsal import rehearse
+from sentry_trio.errors import SentryError
+from sentry_trio.stores.parts import Parts, bundle_of, bundle_parts
+from sentry_trio.telemetry.logs import capture_warnings, configure_logging
+
+__all__ = ["EXAMPLES", "OPTIONS", "run"]
+
+_DONE, _FAILED, _ATTENTION = 0, 1, 3
+_CHANGED: Final = "the trust bundle was changed by somebody else meanwhile; nothing was written: try again"
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Runs an action; returns the exit code."""
+    options = parse(arguments, environ)
+    capture_warnings()
+    configure_logging(level="warning", as_json=False, stream=sys.stderr, instance="ca", version=__version__)
+    try:
+        return trio.run(_ACTIONS[options.action], options, environ)
+    except* SentryError as group:
+        error = _first_error(group)
+    print(f"sentry-trio ca {options.action}: {error}", file=sys.stderr)
+    return _FAILED
+
+
+def _first_error(group: BaseExceptionGroup[SentryError]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _show(options: CaOptions, environ: Mapping[str, str]) -> int:
+    async with open_place(options, environ) as place:
+        overview = await survey(place, options, _now())
+    show(overview, as_json=options.json)
+    return _ATTENTION if overview.needs_attention else _DONE
+
+
+async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
+    if options.request is None:
+        return await _show(options, environ)
+    async with open_place(options, environ) as place:
+        stored = await place.read()
+        situation = Situation(
+            now=_now(), is_published=await place.is_published(stored), managed_by=await place.managed_by()
+        )
+        planned = plan(stored, policy_of(options, stored), situation, options.request)
+        if not planned.changes:
+            print(planned.text)
+            return _DONE
+        if not await place.write(planned.changes, stored):
+            raise SentryError(_CHANGED)
+        print(f"{planned.text} ({place.name})")
+    return _DONE
+
+
+async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
+    directory = _path(options)
+    directory.mkdir(parents=True, exist_ok=True)
+    place = open_directory(directory, options)
+    new = generate(
+        options.trust_domain or DEFAULT_DOMAIN,
+        options.namespace,
+        options.ca_key_type,
+        now=_now(),
+        allowed_clock_skew=options.allowed_clock_skew,
+        lifetime=options.ca_ttl,
+    )
+    if not await place.is_empty() or not await place.write(bundle_parts(new), {}):
+        raise SentryError(f"{directory} holds a certificate authority already: name another directory")
+    print(f"made a certificate authority in {directory}")
+    return _DONE
+
+
+async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
+    failed = False
+    for phase in rehearse(options.ca_key_type, _now()):
+        failed |= bool(phase.failures)
+        verdict = "failed" if phase.failures else "good"
+        print(f"{verdict:<6}  {phase.name}: {phase.handshakes} handshakes, {phase.milliseconds:.0f} ms")
+        for failure in phase.failures:
+            print(f"        {failure}")
+    return _FAILED if failed else _DONE
+
+
+async def _backup(options: CaOptions, environ: Mapping[str, str]) -> int:
+    passphrase = read_passphrase(_passphrase_file(options))
+    async with open_place(options, environ) as place:
+        stored = await place.read()
+        write_new(_path(options), seal(stored, passphrase))
+        print(f"wrote {len(stored)} parts of {place.name} to {options.path}, encrypted")
+    return _DONE
+
+
+async def _validate(options: CaOptions, environ: Mapping[str, str]) -> int:
+    async with open_place(options, environ) as place:
+        found = place if options.path is None else open_directory(options.path, options)
+        findings = findings_alone(bundle_of(await found.read()), options, _now())
+    return _conclude(findings, options)
+
+
+async def _preflight(options: CaOptions, environ: Mapping[str, str]) -> int:
+    async with open_place(options, environ) as place:
+        new = await open_directory(_path(options), options).read()
+        findings = await findings_against(place, await place.read(), bundle_of(new), options, _now())
+    return _conclude(findings, options)
+
+
+async def _restore(options: CaOptions, environ: Mapping[str, str]) -> int:
+    parts = unseal(read_sealed(_path(options)), read_passphrase(_passphrase_file(options)))
+    async with open_place(options, environ) as place:
+        if await place.is_empty():
+            stored: Parts = {}
+        else:
+            stored = await place.read()
+            findings = await findings_against(place, stored, bundle_of(parts), options, _now())
+            if is_refused(findings):
+                return _conclude(findings, options)
+        if not await place.write({**dict.fromkeys(stored), **parts}, stored):
+            raise SentryError(_CHANGED)
+        print(f"restored {len(parts)} parts in {place.name}")
+    return _DONE
+
+
+def _conclude(findings: Sequence[Finding], options: CaOptions) -> int:
+    show_findings(findings, as_json=options.json)
+    if is_refused(findings):
+        return _FAILED
+    return _ATTENTION if findings else _DONE
+
+
+def _path(options: CaOptions) -> Path:
+    assert options.path is not None  # noqa: S101  # checked by `parse`
+    return options.path
+
+
+def _passphrase_file(options: CaOptions) -> Path:
+    assert options.passphrase_file is not None  # noqa: S101  # checked by `parse`
+    return options.passphrase_file
+
+
+_ACTIONS: Final[Mapping[str, Callable[[CaOptions, Mapping[str, str]], Awaitable[int]]]] = {
+    "show": _show,
+    "validate": _validate,
+    "preflight": _preflight,
+    "init": _init,
+    "rotate": _rotate,
+    "flatten": _rotate,
+    "rehearse": _rehearse,
+    "backup": _backup,
+    "restore": _restore,
+}

@@ -1,0 +1,84 @@
+"""`sentry-trio ca validate` and `preflight`: findings about a trust bundle, and whether it may replace another."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from sentry_trio.ca.bundle import StoredBundle, verify
+from sentry_trio.ca.preflight import preflight
+from sentry_trio.ca.renewal_state import read_state
+from sentry_trio.ca.strictness import Finding, Severity
+from sentry_trio.ca.trust import Trust, trust_in_use
+from sentry_trio.cli.ca.flags import CaOptions
+from sentry_trio.cli.ca.overview import policy_of
+from sentry_trio.cli.ca.places import Place
+from sentry_trio.environments.renewal import roots_made_here
+from sentry_trio.errors import Fault, InvalidBundleError
+from sentry_trio.stores.parts import Parts
+
+
+def findings_alone(candidate: StoredBundle, options: CaOptions, now: datetime) -> tuple[Finding, ...]:
+    """Returns the findings about a trust bundle by itself; those first for which it is refused."""
+    try:
+        bundle = verify(candidate, now)
+    except InvalidBundleError as error:
+        return (Finding(error.fault or Fault.UNREADABLE, Severity.REFUSE, str(error)),)
+    trust = trust_in_use(
+        bundle.anchors,
+        bundle.chain,
+        None,
+        now=now,
+        leaf_lifetime=options.workload_cert_ttl + options.allowed_clock_skew,
+        grace=options.trust_anchor_propagation_grace,
+    )
+    return preflight(candidate, trust, now, strict=options.strict)
+
+
+async def findings_against(
+    place: Place, stored: Parts, candidate: StoredBundle, options: CaOptions, now: datetime
+) -> tuple[Finding, ...]:
+    """Returns the findings about a trust bundle that is to replace the one in a place.
+
+    Args:
+        place: where the present one is, and the sidecars that use it.
+        stored: what is stored there.
+        candidate: the other one.
+        options: lifetimes, and how strict to be.
+        now: the present time, aware.
+
+    Raises:
+        SentryError: the present one does not verify, or sidecars cannot be counted.
+    """
+    return preflight(candidate, await _trust(place, stored, options, now), now, strict=options.strict)
+
+
+async def _trust(place: Place, stored: Parts, options: CaOptions, now: datetime) -> Trust:
+    state = read_state(stored, policy_of(options, stored), now, is_published=True)
+    sidecars = await place.sidecars(roots_made_here(stored, state.bundle), None, now)
+    return trust_in_use(
+        state.bundle.anchors,
+        state.bundle.chain,
+        state.record,
+        now=now,
+        leaf_lifetime=options.workload_cert_ttl + options.allowed_clock_skew,
+        grace=options.trust_anchor_propagation_grace,
+        held=None if sidecars is None else sidecars[1],
+        remembered=options.ca_ttl,
+    )
+
+
+def is_refused(findings: Sequence[Finding]) -> bool:
+    """Returns whether a finding forbids the use of a trust bundle."""
+    return any(each.severity is Severity.REFUSE for each in findings)
+
+
+def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Prints findings, or that there are none."""
+    if as_json:
+        rows = [{"code": each.code, "severity": each.severity.value, "text": each.text} for each in findings]
+        print(json.dumps({"refused": is_refused(findings), "findings": rows}, indent=2))
+        return
+    for each in findings:
+        print(f"{each.severity.value}: {each.code}: {each.text}")
+    if not findings:
+        print("good: nothing was found")

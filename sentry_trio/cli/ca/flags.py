@@ -1,0 +1,196 @@
+"""The flags of `sentry-trio ca`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.renewal import Request
+from sentry_trio.cli.kubernetes_flags import NAMESPACE, default_kubeconfig, is_in_pod, namespace_of
+from sentry_trio.settings import checks
+from sentry_trio.settings.flags import REQUIRED, Kind, UsageError, checked, declare, flags_of, parse_arguments
+
+_DEFAULT_DIRECTORY: Final = Path(".sentry")  # where `make run` keeps it
+_REQUESTS: Final = (Request.START, Request.CANCEL, Request.ROLLBACK, Request.REPLACE_EXPIRED, Request.DISTRUST)
+_FORCED: Final = frozenset({Request.DISTRUST, Request.REPLACE_EXPIRED})
+_PATHS: Final[Mapping[str, str]] = {
+    "preflight": "the directory of the new trust bundle",
+    "init": "the directory for the new certificate authority",
+    "backup": "the file to write",
+    "restore": "the file to read",
+}
+"""Actions that need a path, and what it names."""
+
+EXAMPLES: Final = """\
+Actions:
+  show        phase and generation, the next step and when it is due, sidecars that have to restart
+  validate    check the stored trust bundle, or that in directory PATH
+  preflight   check whether the trust bundle in directory PATH may replace the stored one, without doing it
+  init        make a new certificate authority in directory PATH, on a machine of your choice
+  rotate      begin, cancel or take back a renewal: --start, --cancel, --rollback; for emergencies --distrust and
+              --replace-expired, which make sidecars restart
+  flatten     serve the issuer alone, without the bridge from former roots, so that other programs can take over
+  rehearse    renew a throw-away certificate authority in memory, with a TLS handshake for every kind of client
+  backup      write all stored parts, keys included, to the encrypted file PATH
+  restore     put the parts of backup PATH back, if the preflight finds nothing that they would cut off
+
+Examples:
+  of a cluster, with your kubeconfig
+    sentry-trio ca show --kubernetes
+  of `make run`, from .sentry
+    sentry-trio ca rotate --start
+  before a change by hand
+    sentry-trio ca preflight new-bundle --kubernetes
+  a copy that is worth nothing without its passphrase
+    sentry-trio ca backup ca.backup --passphrase-file passphrase.txt
+
+Exit codes: 0 good or done; 1 failed or refused; 2 the command line is wrong; 3 done or shown, but something needs
+attention.
+"""
+
+_store = partial(declare, group="Trust bundle")
+_kubernetes = partial(declare, group="Kubernetes")
+_rotate = partial(declare, group="rotate")
+_new = partial(declare, group="New certificates")
+_output = partial(declare, group="Output")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaOptions:
+    """Arguments of `ca`.
+
+    Attributes:
+        request: what `rotate` was asked for; None for its state.
+        in_pod: true if a pod's own credentials lead to the Kubernetes API.
+        in_cluster: true if the trust bundle is in a Secret.
+    """
+
+    action: str = declare(
+        Kind.STRING,
+        REQUIRED,
+        "what to do",
+        choices=("show", "validate", "preflight", "init", "rotate", "flatten", "rehearse", "backup", "restore"),
+        metavar="ACTION",
+        is_positional=True,
+    )
+    path: Path | None = declare(
+        Kind.STRING, None, "a file or directory; see the actions", metavar="PATH", check=checks.path, is_positional=True
+    )
+    issuer_credentials: Path = _store(
+        Kind.STRING, str(_DEFAULT_DIRECTORY), "directory of the credential files", metavar="DIR", check=checks.path
+    )
+    issuer_ca_filename: str = _store(Kind.STRING, "ca.crt", "file of the trust anchors", metavar="NAME")
+    issuer_certificate_filename: str = _store(Kind.STRING, "issuer.crt", "file of the issuer chain", metavar="NAME")
+    issuer_key_filename: str = _store(
+        Kind.STRING,
+        "issuer.key",
+        "file of the issuer key; in Kubernetes all three are keys of the Secret",
+        metavar="NAME",
+    )
+    strict: bool = _store(Kind.BOOL, default=False, help="refuse what is otherwise a warning")
+    passphrase_file: Path | None = _store(
+        Kind.STRING, None, "file whose first line is the passphrase of a backup", metavar="FILE", check=checks.path
+    )
+    kubernetes: bool = _kubernetes(
+        Kind.BOOL, default=False, help="the trust bundle is in the Secret dapr-trust-bundle (default: in a pod)"
+    )
+    kubeconfig: Path = _kubernetes(
+        Kind.STRING,
+        None,
+        "implies --kubernetes (default: $KUBECONFIG, ~/.kube/config)",
+        metavar="FILE",
+        check=checks.path,
+    )
+    namespace: str = _kubernetes(
+        Kind.STRING,
+        None,
+        f"of the authority; implies --kubernetes (default: a pod's own, {NAMESPACE})",
+        metavar="NAME",
+    )
+    start: bool = _rotate(Kind.BOOL, default=False, help="begin a renewal now")
+    cancel: bool = _rotate(Kind.BOOL, default=False, help="drop the next issuer, which does not sign yet")
+    rollback: bool = _rotate(Kind.BOOL, default=False, help="let the previous issuer sign again, while its key is kept")
+    replace_expired: bool = _rotate(
+        Kind.BOOL, default=False, help="replace an issuer that has expired; sidecars have to restart; needs --yes"
+    )
+    distrust: bool = _rotate(
+        Kind.BOOL,
+        default=False,
+        help="replace root and issuer at once, after a theft; sidecars have to restart; needs --yes",
+    )
+    yes: bool = _rotate(Kind.BOOL, default=False, help="confirm what makes sidecars restart")
+    trust_domain: str | None = _new(
+        Kind.STRING, None, "trust domain (default: that of the stored issuer; for init: cluster.local)", metavar="NAME"
+    )
+    ca_ttl: timedelta = _new(
+        Kind.DURATION, timedelta(days=365), "lifetime of new root and issuer", check=checks.positive
+    )
+    ca_key_type: KeyType = _new(
+        Kind.STRING,
+        KeyType.P256.value,
+        "kind of new keys",
+        choices=tuple(each.value for each in KeyType),
+        check=lambda _flag, text: KeyType(text),
+    )
+    workload_cert_ttl: timedelta = _new(
+        Kind.DURATION, timedelta(hours=24), "lifetime of workload certificates", check=checks.positive
+    )
+    allowed_clock_skew: timedelta = _new(
+        Kind.DURATION, timedelta(minutes=15), "how far clocks may differ", check=checks.not_negative
+    )
+    trust_anchor_propagation_grace: timedelta = _new(
+        Kind.DURATION,
+        timedelta(hours=24),
+        "time for which a new trust anchor is published before it is used",
+        check=checks.not_negative,
+    )
+    json: bool = _output(Kind.BOOL, default=False, help="one JSON document, for scripts")
+    request: Request | None
+    in_pod: bool
+    in_cluster: bool
+
+
+OPTIONS: Final = CaOptions
+
+
+def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> CaOptions:
+    """Parses and checks the command line.
+
+    Raises:
+        InvalidOptionsError: the first mistake.
+        HelpRequested: help was requested before any mistake.
+    """
+    line = parse_arguments(flags_of(CaOptions), arguments)
+    values = checked(flags_of(CaOptions), line.values)
+    action: str = values["action"]
+    values["request"] = _request(action, values)
+    if action in _PATHS and values["path"] is None:
+        raise UsageError(f"ca {action} needs a path: {_PATHS[action]}")
+    if action in {"backup", "restore"} and values["passphrase_file"] is None:
+        raise UsageError(f"ca {action} needs --passphrase-file: a backup holds private keys and is encrypted")
+    asks_for_cluster = values["kubernetes"] or bool(line.given & {"kubeconfig", "namespace"})
+    if asks_for_cluster and "issuer-credentials" in line.given:
+        raise UsageError(
+            "--issuer-credentials names files, and --kubernetes a Secret: the trust bundle is in one of them"
+        )
+    values["in_pod"] = not line.given & {"issuer-credentials", "kubeconfig"} and is_in_pod(environ)
+    values["in_cluster"] = asks_for_cluster or values["in_pod"]
+    values["namespace"] = namespace_of(values["namespace"], environ, in_pod=values["in_pod"])
+    values["kubeconfig"] = values["kubeconfig"] or default_kubeconfig(environ)
+    return CaOptions(**values)
+
+
+def _request(action: str, values: Mapping[str, object]) -> Request | None:
+    if action == "flatten":
+        return Request.FLATTEN
+    asked = [each for each in _REQUESTS if values[each.value.replace("-", "_")]]
+    if asked and action != "rotate":
+        raise UsageError(f"--{asked[0].value} belongs to 'ca rotate'")
+    if len(asked) > 1:
+        raise UsageError(f"--{asked[0].value} and --{asked[1].value} exclude each other")
+    if asked and asked[0] in _FORCED and not values["yes"]:
+        raise UsageError(f"--{asked[0].value} cuts off every sidecar until it restarts: confirm it with --yes")
+    return asked[0] if asked else None

@@ -1,0 +1,212 @@
+"""`sentry-trio ca show`: phase of the renewal, next step, and sidecars that have to restart."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.certificates import fingerprint, read_certificates, shown
+from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
+from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, plan
+from sentry_trio.ca.renewal_record import RenewalRecord
+from sentry_trio.ca.renewal_state import read_state
+from sentry_trio.ca.spiffe import parse_trust_domain
+from sentry_trio.cli.ca.flags import CaOptions
+from sentry_trio.cli.ca.places import HeldAnchors, Place
+from sentry_trio.environments.renewal import roots_made_here
+from sentry_trio.errors import Part
+from sentry_trio.kube.uptake import Uptake
+from sentry_trio.stores.parts import Parts
+from sentry_trio.telemetry.logs import shown_time
+from sentry_trio.telemetry.renewal_metrics import AnchorsHeld
+
+DEFAULT_DOMAIN: Final = "cluster.local"
+"""Trust domain if nothing else is known."""
+
+_SPIFFE: Final = "spiffe://"
+_MOST_PODS: Final = 20
+_SIDECARS: Final = {
+    AnchorsHeld.CURRENT: "hold the newest root",
+    AnchorsHeld.FORMER: "only former ones",
+    AnchorsHeld.NONE: "none of these",
+    AnchorsHeld.FILE: "follow a file",
+}
+_PHASES: Final[Mapping[Phase, str]] = {
+    Phase.STEADY: "one generation is in use",
+    Phase.DISTRIBUTING: "the next root is published; its issuer does not sign yet",
+    Phase.SIGNING: "the next issuer signs; the previous one could be taken back",
+    Phase.RETIRING: "the previous issuer's key is erased; its certificates bridge former roots",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """State of a certificate authority and of its renewal.
+
+    Attributes:
+        place: where it is stored.
+        plan: the phase, and the next step.
+        bundle: the trust bundle.
+        record: when what happened.
+        is_expired: true if the issuer has expired.
+        uptake: the roots that sidecars hold; None if nothing is known of them.
+        held: sets of roots in running pods, by fingerprints, and these pods.
+    """
+
+    place: str
+    plan: Plan
+    bundle: TrustBundle
+    record: RenewalRecord
+    is_expired: bool
+    uptake: Uptake | None
+    held: HeldAnchors
+
+    @property
+    def needs_attention(self) -> bool:
+        """True if the issuer has expired, a step is held, or the injector hands out former roots."""
+        is_injector_stale = self.uptake is not None and self.uptake.injector_stale
+        return self.is_expired or self.plan.held is not None or is_injector_stale
+
+
+async def survey(place: Place, options: CaOptions, now: datetime) -> Overview:
+    """Reads the state of a certificate authority; nothing is written.
+
+    Raises:
+        SentryError: there is no trust bundle, or it cannot be read or verified.
+    """
+    stored = await place.read()
+    policy = policy_of(options, stored)
+    situation = Situation(now=now, is_published=await place.is_published(stored), managed_by=await place.managed_by())
+    state = read_state(stored, policy, now, is_published=situation.is_published)
+    published = state.record.published
+    sidecars = await place.sidecars(
+        roots_made_here(stored, state.bundle), published[-1].since if len(published) > 1 else None, now
+    )
+    return Overview(
+        place=place.name,
+        plan=plan(stored, policy, situation),
+        bundle=state.bundle,
+        record=state.record,
+        is_expired=state.is_expired,
+        uptake=None if sidecars is None else sidecars[0],
+        held={} if sidecars is None else sidecars[1],
+    )
+
+
+def show(overview: Overview, *, as_json: bool) -> None:
+    """Prints the state."""
+    if as_json:
+        print(json.dumps(_document(overview), indent=2))
+        return
+    rows = list(_rows(overview))
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        print(f"{name:<{width}}  {text}".rstrip())
+    for line in _restarts(overview):
+        print(line)
+
+
+def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
+    planned, bundle = overview.plan, overview.bundle
+    yield "trust bundle", overview.place
+    yield "generation", f"{planned.generation}, since {shown_time(overview.record.present.since)}"
+    yield "phase", f"{planned.phase.value}: {_PHASES[planned.phase]}"
+    yield "issuer", f"{shown(bundle.issuer)}, {_end(bundle.not_after, is_over=overview.is_expired)}"
+    for number, anchor in enumerate(bundle.anchors):
+        yield "trust anchors" if number == 0 else "", f"{shown(anchor)}, expires {shown_time(anchor.not_after)}"
+    if planned.next_step is not None and planned.next_step_at is not None:
+        yield "next step", f"{planned.next_step.value}, due {shown_time(planned.next_step_at)}"
+    else:
+        yield "next step", planned.text
+    if planned.held is not None:
+        yield "held", planned.held
+    if planned.bridge_end is not None:
+        yield "bridge", f"sidecars that hold only former roots work until {shown_time(planned.bridge_end)}"
+    if overview.uptake is not None:
+        counts = overview.uptake.counts
+        yield "sidecars", ", ".join(f"{counts[each]} {text}" for each, text in _SIDECARS.items())
+        if overview.uptake.injector_stale:
+            yield "injector", "stale: new pods do not get the newest root"
+
+
+def _end(moment: datetime, *, is_over: bool) -> str:
+    return f"{'expired' if is_over else 'expires'} {shown_time(moment)}"
+
+
+def _restarts(overview: Overview) -> Iterator[str]:
+    """Yields commands that make sidecars get the newest root."""
+    uptake = overview.uptake
+    if uptake is None:
+        return
+    if uptake.injector_stale:
+        yield ""
+        yield "Restart the injector first, then the pods that it gave former roots:"
+        yield "  kubectl rollout restart deployment dapr-sidecar-injector --namespace dapr-system"
+    if uptake.pinned:
+        yield ""
+        yield "Pods that hold only former roots, and have to restart before the bridge ends:"
+        yield from (f"  {name}" for name in uptake.pinned[:_MOST_PODS])
+        if more := len(uptake.pinned) - _MOST_PODS:
+            yield from [f"  and {more} more"] if more > 0 else []
+        for namespace in sorted({name.split("/")[0] for name in uptake.pinned}):
+            yield f"  kubectl rollout restart deployment,statefulset,daemonset --namespace {namespace}"
+
+
+def _document(overview: Overview) -> dict[str, object]:
+    planned, uptake = overview.plan, overview.uptake
+    document: dict[str, object] = msgspec.to_builtins(
+        {
+            "store": overview.place,
+            "generation": planned.generation,
+            "phase": planned.phase.value,
+            "issuer": {
+                "subject": shown(overview.bundle.issuer),
+                "fingerprint": fingerprint(overview.bundle.issuer),
+                "expires": overview.bundle.not_after,
+                "expired": overview.is_expired,
+            },
+            "trust_anchors": [
+                {"subject": shown(each), "fingerprint": fingerprint(each), "expires": each.not_after}
+                for each in overview.bundle.anchors
+            ],
+            "next_step": None if planned.next_step is None else planned.next_step.value,
+            "next_step_at": planned.next_step_at,
+            "bridge_end": planned.bridge_end,
+            "held": planned.held,
+            "sidecars": None if uptake is None else dict(uptake.counts),
+            "pinned": [] if uptake is None else list(uptake.pinned),
+            "injector_stale": None if uptake is None else uptake.injector_stale,
+            "anchor_sets": [
+                {"fingerprints": sorted(roots), "pods": list(pods)} for roots, pods in overview.held.items()
+            ],
+        }
+    )
+    return document
+
+
+def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
+    """Returns the parameters of a renewal: the trust domain and namespace are those of the stored issuer."""
+    trust_domain, namespace = _identity_of(stored)
+    return RenewalPolicy(
+        trust_domain=options.trust_domain or trust_domain or DEFAULT_DOMAIN,
+        namespace=namespace or options.namespace,
+        key_type=options.ca_key_type,
+        workload_ttl=options.workload_cert_ttl,
+        allowed_clock_skew=options.allowed_clock_skew,
+        lifetime=options.ca_ttl,
+        grace=options.trust_anchor_propagation_grace,
+    )
+
+
+def _identity_of(stored: Parts) -> tuple[str | None, str | None]:
+    """Returns trust domain and namespace in the subject of an issuer that this program or Dapr Sentry has made."""
+    issuer = read_certificates(stored[Part.CHAIN])[0]
+    identity = first_value(issuer.subject_name, ORGANIZATION) or ""
+    if not identity.startswith(_SPIFFE):
+        return None, None
+    words = identity.split("/")
+    return parse_trust_domain(identity), words[4] if len(words) > 4 else None

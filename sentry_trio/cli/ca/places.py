@@ -1,0 +1,124 @@
+"""Places of a trust bundle: a directory, or the Secret of a cluster with its pods."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from sentry_trio.cli.ca.flags import CaOptions
+from sentry_trio.errors import Part, StoreError
+from sentry_trio.kube.uptake import Uptake
+from sentry_trio.stores.directory import DirectoryStore
+from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, Parts, PartStore
+
+_PARTS: Final = (*BUNDLE, *RENEWAL)
+
+HeldAnchors: TypeAlias = Mapping[frozenset[str], tuple[str, ...]]
+"""Sets of roots that sidecars cannot exchange, by fingerprints, with the pods that hold each."""
+
+
+class Place(ABC):
+    """Place of a trust bundle and of the sidecars that use it.
+
+    Args:
+        store: the parts.
+
+    Attributes:
+        name: for people.
+    """
+
+    def __init__(self, store: PartStore) -> None:
+        self._store = store
+        self.name = store.place
+
+    async def read(self) -> Parts:
+        """Returns the stored parts of the trust bundle and of its renewal, from one moment.
+
+        Raises:
+            SentryError: there is no trust bundle, or it cannot be read.
+        """
+        if stored := await self._store.read_bundle():
+            return stored
+        raise StoreError(f"there is no trust bundle in {self.name}")
+
+    async def is_empty(self) -> bool:
+        """Returns whether nothing is stored.
+
+        Raises:
+            SentryError: it cannot be read.
+        """
+        return not await self._store.read(_PARTS)
+
+    async def write(self, changes: Changes, stored: Parts) -> bool:
+        """Writes changes that were decided on `stored`; returns false if something else is stored now.
+
+        Raises:
+            SentryError: nothing could be written.
+        """
+        return await self._store.replace(changes, expected={part: stored.get(part) for part in _PARTS})
+
+    @abstractmethod
+    async def is_published(self, stored: Parts) -> bool:
+        """Returns whether clients that follow the trust anchors get the stored ones."""
+
+    @abstractmethod
+    async def managed_by(self) -> str | None:
+        """Names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none."""
+
+    @abstractmethod
+    async def sidecars(
+        self, roots: Sequence[str], published_at: datetime | None, now: datetime
+    ) -> tuple[Uptake, HeldAnchors] | None:
+        """Counts running sidecars by the roots that they hold; None if nothing is known of them."""
+
+
+class _Directory(Place):
+    """Files on this machine."""
+
+    async def is_published(self, stored: Parts) -> bool:  # noqa: ARG002  # whoever follows the file reads it
+        return True
+
+    async def managed_by(self) -> str | None:
+        return None
+
+    async def sidecars(
+        self,
+        roots: Sequence[str],  # noqa: ARG002
+        published_at: datetime | None,  # noqa: ARG002
+        now: datetime,  # noqa: ARG002
+    ) -> None:
+        return None
+
+
+@asynccontextmanager
+async def open_place(options: CaOptions, environ: Mapping[str, str]) -> AsyncIterator[Place]:
+    """Opens the place that the flags name; a session of the Kubernetes API lasts as long as the block.
+
+    Raises:
+        InvalidConfigurationError: there is no usable configuration for the Kubernetes API.
+    """
+    if not options.in_cluster:
+        yield open_directory(options.issuer_credentials, options)
+        return
+    from sentry_trio.cli.ca.cluster import open_cluster
+
+    async with open_cluster(options, _paths(options.issuer_credentials, options), environ) as place:
+        yield place
+
+
+def open_directory(directory: Path, options: CaOptions) -> Place:
+    """Returns a directory as a place; the files in it have the names of the flags."""
+    return _Directory(DirectoryStore(_paths(directory, options)))
+
+
+def _paths(directory: Path, options: CaOptions) -> dict[Part, Path]:
+    key = directory / options.issuer_key_filename
+    return {
+        Part.ANCHORS: directory / options.issuer_ca_filename,
+        Part.CHAIN: directory / options.issuer_certificate_filename,
+        Part.KEY: key,
+        **{part: key.parent / name for part, name in RENEWAL.items()},
+        Part.RECORD: key.parent / f".{RENEWAL[Part.RECORD]}",
+    }

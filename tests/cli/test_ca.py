@@ -1,0 +1,255 @@
+"""`sentry-trio ca` on directories: what its actions print, write, refuse and return."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.certificates import read_certificates, write_certificates
+from sentry_trio.cli import main
+from sentry_trio.cli.ca import rehearsal
+from sentry_trio.cli.ca.backup import BackupError, seal, unseal
+from sentry_trio.errors import Part
+
+Ca = Callable[..., str]
+
+
+class Command:
+    """The command in this process, on one directory.
+
+    Attributes:
+        directory: of the certificate authority.
+    """
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.directory = directory
+        self._capsys = capsys
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        """Runs an action; returns its standard output and standard error."""
+        assert main(["ca", *words, "--issuer-credentials", str(self.directory)]) == code
+        captured = self._capsys.readouterr()
+        return captured.out + captured.err
+
+    def phase(self) -> str:
+        return str(json.loads(self("show", "--json"))["phase"])
+
+    def contents(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.directory.iterdir()}
+
+
+@pytest.fixture
+def ca(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    command = Command(tmp_path / "ca", capsys)
+    command("init", str(command.directory), "--trust-domain", "mesh.example")
+    return command
+
+
+def test_init_makes_a_certificate_authority_once(ca: Command) -> None:
+    contents = ca.contents()
+    assert set(contents) == {"ca.crt", "issuer.crt", "issuer.key"}
+    assert {path.stat().st_mode & 0o777 for path in ca.directory.iterdir()} == {0o600}
+    assert "holds a certificate authority already" in ca("init", str(ca.directory), code=1)
+    assert ca.contents() == contents
+
+
+def test_show_names_phase_issuer_and_next_step(ca: Command) -> None:
+    shown = dict(line.split("  ", 1) for line in ca("show").splitlines())
+    assert shown["trust bundle"].strip() == str(ca.directory)
+    assert shown["generation"].strip().startswith("1, since ")
+    assert shown["phase"].strip() == "steady: one generation is in use"
+    assert shown["next step"].strip().startswith("publish, due ")
+
+
+def test_a_renewal_is_begun_cancelled_and_begun_again(ca: Command) -> None:
+    issuer = ca.contents()["issuer.crt"]
+    assert "has begun" in ca("rotate", "--start")
+    assert len(read_certificates(ca.contents()["ca.crt"])) == 2
+    assert ca.contents()["issuer.crt"] == issuer
+    assert (ca.phase(), "bridge" in ca("show")) == ("distributing", True)
+    assert "is cancelled" in ca("rotate", "--cancel")
+    assert ca.phase() == "steady"
+    assert "has begun" in ca("rotate", "--start")
+    assert len(read_certificates(ca.contents()["ca.crt"])) == 3
+
+
+def test_rotate_without_a_request_shows_the_state(ca: Command) -> None:
+    assert "phase" in ca("rotate")
+
+
+def test_flatten_leaves_the_issuer_and_its_root(ca: Command) -> None:
+    ca("rotate", "--start")
+    ca("flatten")
+    assert set(ca.contents()) == {"ca.crt", "issuer.crt", "issuer.key", ".sentry-trio-rotation.json"}
+    assert [len(read_certificates(ca.contents()[name])) for name in ("ca.crt", "issuer.crt")] == [1, 1]
+
+
+def test_distrust_replaces_root_and_issuer_if_confirmed(ca: Command) -> None:
+    before = ca.contents()
+    assert "confirm it with --yes" in ca("rotate", "--distrust", code=2)
+    assert ca.contents() == before
+    ca("rotate", "--distrust", "--yes")
+    (root,) = read_certificates(ca.contents()["ca.crt"])
+    assert root not in read_certificates(before["ca.crt"])
+
+
+def test_the_trust_domain_of_the_issuer_is_kept(ca: Command) -> None:
+    ca("rotate", "--distrust", "--yes")
+    (issuer,) = read_certificates(ca.contents()["issuer.crt"])
+    assert "spiffe://mesh.example/ns/dapr-system/dapr-sentry" in str(issuer.subject_name)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["rotate", "--rollback"], "cannot roll back a renewal while the phase is steady"),
+        (["rotate", "--cancel"], "cannot cancel"),
+        (["rotate", "--replace-expired", "--yes"], "the issuer has not expired"),
+    ],
+)
+def test_a_request_that_does_not_fit_the_phase_writes_nothing(ca: Command, words: list[str], text: str) -> None:
+    before = ca.contents()
+    assert text in ca(*words, code=1)
+    assert ca.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["nonsense"], "expected one of show, "),
+        ([], "ACTION is required"),
+        (["init"], "ca init needs a path: the directory for the new certificate authority"),
+        (["backup", "file"], "needs --passphrase-file"),
+        (["show", "--start"], "--start belongs to 'ca rotate'"),
+        (["rotate", "--start", "--cancel"], "--start and --cancel exclude each other"),
+        (["show", "--kubernetes"], "the trust bundle is in one of them"),
+        (["show", "--namespace", "Not A Name", "--kubeconfig", "x"], "the trust bundle is in one of them"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(ca: Command, words: list[str], text: str) -> None:
+    assert text in ca(*words, code=2)
+
+
+def test_without_a_trust_bundle_nothing_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"there is no trust bundle in {tmp_path}" in Command(tmp_path, capsys)("show", code=1)
+
+
+# --- rehearse
+
+
+def test_a_rehearsal_shows_each_phase(ca: Command) -> None:
+    lines = ca("rehearse").splitlines()
+    assert [line.split(":")[0].split("  ")[-1] for line in lines] == [
+        "steady",
+        "distributing",
+        "signing",
+        "retiring",
+        "without the bridge",
+    ]
+    assert all(line.startswith("good ") for line in lines)
+
+
+def test_a_rehearsal_fails_without_the_bridge(ca: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_bridge(name: str, bundle: StoredBundle, now: datetime) -> rehearsal.Leaf:
+        issuer, *_ = read_certificates(bundle.chain)
+        return original(name, replace(bundle, chain=write_certificates([issuer])), now)
+
+    original = rehearsal._leaf
+    monkeypatch.setattr(rehearsal, "_leaf", without_bridge)
+    shown = ca("rehearse", code=1)
+    assert "failed  signing" in shown
+    assert "CERTIFICATE_VERIFY_FAILED" in shown
+
+
+# --- backup
+
+
+def test_a_backup_holds_all_parts_and_is_not_overwritten(ca: Command, tmp_path: Path) -> None:
+    ca("rotate", "--start")
+    passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
+    passphrase.write_text("correct horse battery\n")
+    words = ("backup", str(path), "--passphrase-file", str(passphrase))
+    assert "wrote 6 parts" in ca(*words)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert unseal(path.read_bytes(), b"correct horse battery")[Part.KEY] == ca.contents()["issuer.key"]
+    assert b"PRIVATE KEY" not in path.read_bytes()
+    assert f"cannot write {path}: File exists" in ca(*words, code=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "passphrase", "text"),
+    [
+        (lambda sealed: sealed, b"another one", "the passphrase is wrong"),
+        (lambda sealed: sealed[:-1] + bytes([sealed[-1] ^ 1]), b"passphrase", "the passphrase is wrong"),
+        (lambda sealed: sealed[:30], b"passphrase", "no backup of this program"),
+        (lambda sealed: b"x" + sealed, b"passphrase", "no backup of this program"),
+    ],
+)
+def test_a_backup_that_was_changed_is_not_read(change: Callable[[bytes], bytes], passphrase: bytes, text: str) -> None:
+    sealed = seal({Part.KEY: b"key"}, b"passphrase")
+    with pytest.raises(BackupError, match=text):
+        unseal(change(sealed), passphrase)
+
+
+@pytest.mark.parametrize(("content", "text"), [(b"short\n", "at least 8 characters"), (None, "cannot read passphrase")])
+def test_a_passphrase_has_to_be_there_and_long(ca: Command, tmp_path: Path, content: bytes | None, text: str) -> None:
+    passphrase = tmp_path / "passphrase"
+    if content is not None:
+        passphrase.write_bytes(content)
+    shown = ca("backup", str(tmp_path / "backup"), "--passphrase-file", str(passphrase), code=1)
+    assert text in shown
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_backup_is_restored_to_an_empty_directory(ca: Command, tmp_path: Path) -> None:
+    ca("rotate", "--start")
+    contents, passphrase, path = ca.contents(), tmp_path / "passphrase", tmp_path / "backup"
+    passphrase.write_text("correct horse battery\n")
+    ca("backup", str(path), "--passphrase-file", str(passphrase))
+    for file in ca.directory.iterdir():
+        file.unlink()
+    assert "restored 6 parts" in ca("restore", str(path), "--passphrase-file", str(passphrase))
+    assert ca.contents() == contents
+
+
+def test_a_backup_that_would_cut_off_clients_is_not_restored(ca: Command, tmp_path: Path) -> None:
+    passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
+    passphrase.write_text("correct horse battery\n")
+    ca("backup", str(path), "--passphrase-file", str(passphrase))
+    ca("rotate", "--distrust", "--yes")
+    contents = ca.contents()
+    assert "refuse: cut-" in ca("restore", str(path), "--passphrase-file", str(passphrase), code=1)
+    assert ca.contents() == contents
+
+
+# --- validate, preflight
+
+
+def test_a_new_certificate_authority_is_valid(ca: Command) -> None:
+    assert ca("validate") == "good: nothing was found\n"
+    assert json.loads(ca("validate", str(ca.directory), "--json")) == {"refused": False, "findings": []}
+
+
+def test_a_key_of_another_issuer_is_refused(ca: Command, tmp_path: Path) -> None:
+    ca("init", str(tmp_path / "other"))
+    (ca.directory / "issuer.key").write_bytes((tmp_path / "other" / "issuer.key").read_bytes())
+    assert ca("validate", code=1).startswith("refuse: key-mismatch: ")
+
+
+def test_a_replacement_that_cuts_off_clients_is_refused_and_one_that_is_bridged_is_not(
+    ca: Command, tmp_path: Path
+) -> None:
+    ca("init", str(tmp_path / "other"))
+    assert "refuse: cut-leaves: " in ca("preflight", str(tmp_path / "other"), code=1)
+    bridged = tmp_path / "bridged"
+    bridged.mkdir()
+    ca("rotate", "--start")
+    contents = ca.contents()
+    (bridged / "ca.crt").write_bytes(contents["ca.crt"])
+    (bridged / "issuer.crt").write_bytes(contents["issuer.next.crt"])
+    (bridged / "issuer.key").write_bytes(contents["issuer.next.key"])
+    assert "refuse" not in ca("preflight", str(bridged))
