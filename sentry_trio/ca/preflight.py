@@ -75,7 +75,7 @@ class _Reach:
 def _cut_leaves(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[Finding]:
     for issuer in trust.issuers:
         reach = _Reach(issuer.chain, now)
-        if (served := reach.until(trust.anchors)) is None:
+        if (served := reach.until(issuer.anchors)) is None:
             continue
         end, needed = reach.until(bundle.anchors), min(issuer.until, served)
         if end is None or end < needed:

@@ -19,10 +19,12 @@ class IssuerInUse:
 
     Attributes:
         chain: the chain that they are served with, the issuer first.
+        anchors: the trust anchors that clients verify them with.
         until: last second in which one of them may be valid.
     """
 
     chain: tuple[Certificate, ...]
+    anchors: tuple[Certificate, ...]
     until: dt.datetime
 
 
@@ -93,9 +95,9 @@ def trust_in_use(
         names: as in `Trust`.
     """
     lifetime = max(leaf_lifetime, record.leaf_lifetime) if record else leaf_lifetime
-    issuers = [IssuerInUse(tuple(chain), now + lifetime)]
+    issuers = [IssuerInUse(tuple(chain), tuple(anchors), now + lifetime)]
     if record:
-        issuers += _recorded_issuers(record, fingerprint(chain[0]), now + lifetime)
+        issuers += _recorded_issuers(record, issuers[0])
     unread = AnchorSet(tuple(anchors), ("clients that have not read the new trust anchors yet",))
     if held is not None:
         sets = _measured(held, [*anchors, *_recorded_anchors(record)])
@@ -114,10 +116,13 @@ def trust_in_use(
     )
 
 
-def _recorded_issuers(record: RenewalRecord, in_use: str, latest: dt.datetime) -> Iterator[IssuerInUse]:
-    for each in (*record.former, record.present):
-        if each.issuer != in_use and (chain := _certificates(each.chain)):
-            yield IssuerInUse(chain, each.leaves_until or latest)
+def _recorded_issuers(record: RenewalRecord, in_use: IssuerInUse) -> Iterator[IssuerInUse]:
+    for each in record.former:
+        if each.leaves_until is not None and (chain := _certificates(each.chain)):
+            yield IssuerInUse(chain, in_use.anchors, each.leaves_until)
+    # Another replica may sign with an issuer that this process has not loaded yet.
+    if record.present.issuer != fingerprint(in_use.chain[0]) and (chain := _certificates(record.present.chain)):
+        yield IssuerInUse(chain, _certificates(record.present.anchors), in_use.until)
 
 
 def _recorded_anchors(record: RenewalRecord | None) -> Iterator[Certificate]:
