@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from sentry_trio import listener
 from sentry_trio.cli.kubernetes_flags import NAMESPACE, default_kubeconfig, is_in_pod, namespace_of
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, UsageError, checked, declare, flags_of, parse_arguments
 from sentry_trio.status.collect import Place
-from sentry_trio.status.http import fetch, place
+from sentry_trio.status.http import fetch
 
 _REPLICA: Final = re.compile(
     r"(?P<host>\[[^\[\]]+\]|[^\s:/?#@\[\]]+):(?P<health>[0-9]{1,5})(?::(?P<metrics>[0-9]{1,5}))?"
@@ -166,7 +167,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> StatusOptions
 
 def _place(address: Address, timeout: float, *, asked: bool) -> Place:
     return Place(
-        name=place(address.host, address.health),
+        name=str(listener.Address(address.host, address.health)),
         get=partial(fetch, address.host, timeout=timeout),
         health_port=address.health,
         metrics_port=address.metrics,

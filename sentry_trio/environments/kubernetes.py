@@ -92,7 +92,7 @@ async def open_kubernetes(
             open_session(kubeconfig=kubeconfig, environ=environ, condition=conditions.condition("api-server"))
         )
         _log.info(f"Using the Kubernetes API server {session.server}")
-        await wait_reachable(session)
+        await wait_reachable(session.server, session.get_raw)
         await check_permissions(
             session,
             required_permissions(options.namespace, bundle=NAME, configuration=options.config or DEFAULT_NAME),
@@ -105,12 +105,12 @@ async def open_kubernetes(
         )
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))
         wanted = audiences(options.trust_domain, options.namespace)
-        reviewer = TokenReviewer(session, wanted, now=now, condition=conditions.condition("token-reviews"))
+        reviewer = TokenReviewer(session.create, wanted, now=now, condition=conditions.condition("token-reviews"))
         await outer.enter_async_context(outliving(reviewer.keep))
         checker: TokenChecker = reviewer
         if options.token_verification is TokenVerification.LOCAL:
             keys = ClusterKeys(
-                session,
+                session.get,
                 refresh=options.token_keys_refresh.total_seconds(),
                 condition=conditions.condition("cluster-keys"),
             )

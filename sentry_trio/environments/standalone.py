@@ -8,18 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.environments import Environment, Sources, causes_of, part_paths
 from sentry_trio.environments.event_reasons import EventReason
 from sentry_trio.environments.token_validators import Made, TokenValidators
-from sentry_trio.errors import Part, StoreError
+from sentry_trio.errors import InvalidConfigurationError, Part, StoreError
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
-from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.configuration import Configuration, parse_configuration
 from sentry_trio.settings.options import Options
-from sentry_trio.stores.atomic_files import reason_of
-from sentry_trio.stores.configuration import read_configuration
+from sentry_trio.stores.atomic_files import FileOperations, reason_of
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.stores.permissions import KeyPermissions
@@ -180,3 +181,32 @@ def _check_directories(options: Options) -> None:
             raise StoreError(f"failed to add target {directory}: {reason_of(error)}") from error
         if not is_directory:
             raise StoreError(f"failed to add target {directory}: not a directory")
+
+
+async def read_configuration(name: str, environ: Mapping[str, str], *, required: bool) -> Configuration:
+    """Reads and validates the configuration file.
+
+    Dapr Sentry 1.18 does not start without one, although its message mentions defaults; here they are used, and that
+    is logged, if no file was asked for.
+
+    Args:
+        name: path of the file.
+        environ: values of `$NAME` in it.
+        required: the operator has named it, so its absence is an error.
+
+    Raises:
+        InvalidConfigurationError: the file cannot be read or parsed; the text names it.
+    """
+    content = await trio.to_thread.run_sync(FileOperations().read, Path(name), abandon_on_cancel=True)
+    if isinstance(content, bytes):
+        # In a thread: the largest file allowed takes seconds, and a run is serving meanwhile.
+        parse = partial(parse_configuration, content, environ, name=name)
+        return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)
+    if content is None and not required:
+        _log.info(f"no configuration file {name!r}: starting with defaults")
+        return Configuration()
+    if content is not None:
+        raise InvalidConfigurationError(f'cannot read configuration "{name}": {content.reason}')
+    raise InvalidConfigurationError(
+        f'loading default config. couldn\'t find config name "{name}": stat {name}: no such file or directory'
+    )

@@ -1,17 +1,21 @@
 """Index of the cluster's pods and Dapr's Configurations, by name."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NoReturn
+from functools import partial
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
+import msgspec
 import trio
 
 from sentry_trio.conditions import Conditions
+from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.kube.api import ReadApi
-from sentry_trio.kube.direct_lookup import DirectLookup
 from sentry_trio.kube.pods import Pod, pod_resource
 from sentry_trio.kube.reflector import PAGE, Reflector
-from sentry_trio.kube.resources import CONFIGURATIONS
+from sentry_trio.kube.resources import CONFIGURATIONS, KubeObject, Resource
 from sentry_trio.kube.sidecar_anchors import ReadFingerprints
+from sentry_trio.kube.single_flight import SingleFlight
 
 ENABLED: Final = "dapr.io/enabled"
 """Annotation by which a pod asks Dapr's injector for a sidecar."""
@@ -20,6 +24,63 @@ _TRUE: Final = frozenset({"y", "yes", "true", "t", "on", "1"})  # as Dapr reads 
 
 REMEMBERED: Final = 4096
 """Pods that are remembered to be gone."""
+
+CONCURRENCY: Final = 8
+"""Most lookups of one kind at the same time; others wait."""
+
+PER_MINUTE: Final = 600
+"""Lookups of one kind that may be made at once, and again within a minute; more fail with ApiUnavailableError."""
+
+_NOT_FOUND: Final = 404
+
+T = TypeVar("T", bound=KubeObject)
+
+
+class DirectLookup(Generic[T]):
+    """Reads single objects of a kind that the copy of all does not have, within a budget.
+
+    Calls for the same object at the same time share one request.
+
+    Args:
+        api: the API server.
+        resource: kind of the objects.
+    """
+
+    def __init__(self, api: ReadApi, resource: Resource[T]) -> None:
+        self._api = api
+        self._resource = resource
+        self._turns = trio.CapacityLimiter(CONCURRENCY)
+        self._bucket = TokenBucket(PER_MINUTE)
+        self._single_flight: SingleFlight[T | None] = SingleFlight()
+
+    async def find(self, namespace: str, name: str) -> T | None:
+        """Returns the present object of that name; None if there is none, or the name is invalid.
+
+        Raises:
+            ApiUnavailableError: the server cannot be asked, refuses, or has been asked too often.
+
+        Cancellation: at once.
+        """
+        path = self._resource.path_of(namespace, name)
+        if path is None:
+            return None
+        return await self._single_flight.run(path, partial(self._ask, path))
+
+    async def _ask(self, path: str) -> T | None:
+        if not self._bucket.spend():
+            raise ApiUnavailableError(
+                f"GET {path}: not asked, as {PER_MINUTE} objects were asked for within a minute that were not listed"
+            )
+        try:
+            async with self._turns:
+                return self._resource.read(await self._api.get_raw(path))
+        except ApiRefusedError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            # A missing permission, for example: not the fault of the caller that waits for the object.
+            raise ApiUnavailableError(str(error)) from error
+        except msgspec.MsgspecError as error:
+            raise ApiUnavailableError(f"GET {path}: the answer is not what was asked for: {error}") from error
 
 
 class Index:

@@ -1,8 +1,8 @@
 """Public keys that a cluster signs its service account tokens with, as its API server publishes them."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -30,13 +30,6 @@ _MOST_KEYS: Final = 64
 _log: Final = get_logger("dapr.sentry.identity.kubernetes")
 
 
-class Documents(Protocol):
-    """The API server."""
-
-    async def get(self, path: str) -> dict[str, Any]:
-        """Reads a JSON document. Raises ApiUnavailableError if it may succeed later, else ApiRefusedError."""
-
-
 class ClusterKeys(KeyCache[VerificationKey]):
     """Issuer and public keys of the cluster's service account tokens, from its API server.
 
@@ -44,7 +37,8 @@ class ClusterKeys(KeyCache[VerificationKey]):
     `system:service-account-issuer-discovery`, which every service account has by default.
 
     Args:
-        api: the API server.
+        get: reads a JSON document of the API server; raises ApiUnavailableError if it may succeed later, else
+            ApiRefusedError.
         refresh: seconds from one refresh to the next, 10 s if that fails.
         condition: set while the set cannot be read.
 
@@ -52,10 +46,16 @@ class ClusterKeys(KeyCache[VerificationKey]):
         issuer: of the cluster's tokens; None while no set has been read.
     """
 
-    def __init__(self, api: Documents, *, refresh: float = REFRESH, condition: Condition | None = None) -> None:
+    def __init__(
+        self,
+        get: Callable[[str], Awaitable[dict[str, Any]]],
+        *,
+        refresh: float = REFRESH,
+        condition: Condition | None = None,
+    ) -> None:
         super().__init__()
         self.issuer: str | None = None
-        self._api = api
+        self._get = get
         self._refresh_interval = refresh
         self._condition = condition or Conditions().condition("cluster-keys")
         self._failing = False
@@ -74,8 +74,8 @@ class ClusterKeys(KeyCache[VerificationKey]):
 
     async def _load(self) -> float:
         try:
-            issuer = read_issuer(await self._api.get(DISCOVERY))
-            keys = read_keys(await self._api.get(JWKS))
+            issuer = read_issuer(await self._get(DISCOVERY))
+            keys = read_keys(await self._get(JWKS))
         except (ApiUnavailableError, ApiRefusedError, InvalidKeysError) as error:
             self._failed(error)
             return PAUSE

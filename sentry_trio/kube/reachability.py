@@ -1,7 +1,8 @@
 """Reachability of the API server: an outage is logged and reported once when it begins and once when it ends."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -48,22 +49,12 @@ class Reachability:
             _log.warning(f"{text}; retrying, known pods still get certificates")
 
 
-class Server(Protocol):
-    """Session with the API server."""
-
-    @property
-    def server(self) -> str:
-        """Its URL."""
-
-    async def get_raw(self, path: str) -> bytes:
-        """Reads a document; raises as `Session` does."""
-
-
-async def wait_reachable(session: Server, *, patience: float = PATIENCE) -> None:
+async def wait_reachable(server: str, get: Callable[[str], Awaitable[object]], *, patience: float = PATIENCE) -> None:
     """Returns when the API server has answered. If it does not, logs that at once, and for how long it is tried.
 
     Args:
-        session: the session with it.
+        server: its URL.
+        get: reads a document; raises as `Session` does.
         patience: seconds during which it is tried.
 
     Raises:
@@ -74,7 +65,7 @@ async def wait_reachable(session: Server, *, patience: float = PATIENCE) -> None
 
     async def ask() -> None:
         with suppress(ApiRefusedError):  # an answer, too
-            await session.get_raw("/version")
+            await get("/version")
 
     reason = f"no answer within {FIRST:g} s"
     try:
@@ -83,10 +74,10 @@ async def wait_reachable(session: Server, *, patience: float = PATIENCE) -> None
             return
     except ApiUnavailableError as error:
         reason = str(error)
-    failed = f"cannot reach the Kubernetes API server {session.server}"
+    failed = f"cannot reach the Kubernetes API server {server}"
     _log.warning(f"{failed}, trying for {patience:g} s: {reason}")
     try:
         await retry(ask, patience=patience)
     except ApiUnavailableError as error:
         raise ApiUnavailableError(f"{failed}, tried for {patience:g} s: {error}") from error
-    _log.info(f"the Kubernetes API server {session.server} answers")
+    _log.info(f"the Kubernetes API server {server} answers")

@@ -1,12 +1,12 @@
-"""Token reviews by the API server, cached."""
+"""Token reviews by the API server, and their cache."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 import trio
 
@@ -14,8 +14,9 @@ from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
 from sentry_trio.kube.single_flight import SingleFlight
 from sentry_trio.kube.tokens import Caller, caller_of, encode_token, read_claims, read_subject, wrong_audience
-from sentry_trio.kube.ttl_cache import TtlCache
 from sentry_trio.telemetry.logs import get_logger
+
+V = TypeVar("V")
 
 PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 
@@ -40,11 +41,44 @@ _TOKEN_ERRORS: Final = frozenset({400, 413, 422})
 _log: Final = get_logger("dapr.sentry.identity.kubernetes")
 
 
-class Reviews(Protocol):
-    """Requests to the API server that reviews need."""
+class TtlCache(Generic[V]):
+    """Keeps values for some seconds.
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Creates a review and returns it with its status. Raises as Api does."""
+    Args:
+        seconds: how long each is kept, on Trio's clock.
+        limit: most values; one more evicts the oldest.
+    """
+
+    def __init__(self, *, seconds: float, limit: int) -> None:
+        self._seconds = seconds
+        self._limit = limit
+        # In the order in which they were kept, and so in which they expire.
+        self._kept: dict[bytes, tuple[float, V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: bytes) -> V | None:
+        """Returns the value of `key`; None if there is none or it has expired."""
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        until, value = found
+        if trio.current_time() >= until:
+            del self._kept[key]
+            return None
+        return value
+
+    def put(self, key: bytes, value: V) -> None:
+        """Keeps `value`, replacing any of the same key."""
+        self._kept.pop(key, None)
+        self._kept[key] = trio.current_time() + self._seconds, value
+        if len(self._kept) > self._limit:
+            del self._kept[next(iter(self._kept))]
+
+    def remove(self, key: bytes) -> None:
+        """Removes the value of `key`, if there is one."""
+        self._kept.pop(key, None)
 
 
 class TokenReviewer:
@@ -55,7 +89,7 @@ class TokenReviewer:
     API server could not be asked is never kept.
 
     Args:
-        api: the API server.
+        create: creates a review and returns it with its status; raises as `Api.create`.
         audiences: a token must be for one of them.
         now: the wall clock; aware.
         condition: set while reviews fail.
@@ -65,7 +99,7 @@ class TokenReviewer:
 
     def __init__(
         self,
-        api: Reviews,
+        create: Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]],
         audiences: Sequence[str],
         *,
         now: Callable[[], datetime],
@@ -73,7 +107,7 @@ class TokenReviewer:
         concurrency: int = 64,
         kept: int = 10_000,
     ) -> None:
-        self._api = api
+        self._create = create
         self._audiences = tuple(audiences)
         self._now = now
         self._room = trio.CapacityLimiter(concurrency)
@@ -154,7 +188,7 @@ class TokenReviewer:
         self._asked_at = trio.current_time()
         try:
             async with self._room:
-                answer = await self._api.create(PATH, review)
+                answer = await self._create(PATH, review)
         except (ApiRefusedError, ApiUnavailableError) as error:
             failed = f"token review failed: {error}"
             if isinstance(error, ApiRefusedError) and error.status in _TOKEN_ERRORS:

@@ -7,6 +7,7 @@ import trio
 
 from sentry_trio.errors import SentryError, reason_of
 from sentry_trio.http_client import FAILURES, TooLongError, get
+from sentry_trio.listener import Address
 
 MOST_BYTES: Final = 4 << 20
 """Bytes of the longest accepted answer; a scrape of a busy authority has some 50,000."""
@@ -32,7 +33,7 @@ async def fetch(host: str, port: int, path: str, *, timeout: float) -> bytes:  #
 
     Cancellation: at once.
     """
-    where = place(host, port)
+    where = Address(host, port)
     try:
         with trio.fail_after(timeout):
             answer = await get(
@@ -50,8 +51,3 @@ async def fetch(host: str, port: int, path: str, *, timeout: float) -> bytes:  #
         text = f"{where} answered {answer.status} to {path}: that is no port of a sentry-trio, or an old one"
         raise NotAnsweredError(text)
     return answer.body
-
-
-def place(host: str, port: int) -> str:
-    """Returns the address as it stands in URLs and messages."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -3,10 +3,11 @@
 Times are RFC 3339 in UTC, durations are seconds. What could not be found out is `null`, with the reason beside it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from sentry_trio.ca.lineage import Link
 from sentry_trio.status.assess import Assessment
@@ -16,6 +17,7 @@ from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 SCHEMA: Final = 1
 """Raised if a member is removed or changes its meaning; additions do not change it."""
 
+T = TypeVar("T")
 Json = dict[str, object]
 
 
@@ -26,9 +28,10 @@ def json_report(report: Report, assessment: Assessment) -> Json:
         report: what was collected.
         assessment: of that report.
     """
+    now = report.at
     return {
         "schema": SCHEMA,
-        "time": _time(report.at),
+        "time": _time(now),
         "verdict": assessment.verdict.value,
         "findings": [{"cause": finding.cause.value, "text": finding.text} for finding in assessment.findings],
         "agreement": {
@@ -36,22 +39,25 @@ def json_report(report: Report, assessment: Assessment) -> Json:
             "store": assessment.store.value,
             "config_map": assessment.config_map.value,
         },
-        "replicas": [_replica(replica, report.at) for replica in report.replicas],
-        "replicas_not_shown": _reason(report.not_found),
-        "store": _stored(report.stored, report.at) if isinstance(report.stored, Stored) else None,
-        "store_not_shown": _reason(report.stored),
-        "config_map": _published(report.published) if isinstance(report.published, Published) else None,
-        "config_map_not_shown": _reason(report.published),
+        "replicas": [_replica(replica, now) for replica in report.replicas],
+        "replicas_not_shown": None if report.not_found is None else report.not_found.reason,
+        **_shown("store", report.stored, partial(_stored, now=now)),
+        **_shown("config_map", report.published, _members),
     }
+
+
+def _shown(name: str, found: T | NotShown | None, convert: Callable[[T], Json]) -> Json:
+    """Returns the member of that name, and the reason if it is not shown."""
+    if found is None or isinstance(found, NotShown):
+        return {name: None, f"{name}_not_shown": found and found.reason}
+    return {name: convert(found), f"{name}_not_shown": None}
 
 
 def _replica(replica: Replica, now: datetime) -> Json:
     return {
         "name": replica.name,
-        "health": _health(replica.health, now) if isinstance(replica.health, Health) else None,
-        "health_not_shown": _reason(replica.health),
-        "metrics": _figures(replica.figures) if isinstance(replica.figures, Figures) else None,
-        "metrics_not_shown": _reason(replica.figures),
+        **_shown("health", replica.health, partial(_health, now=now)),
+        **_shown("metrics", replica.figures, _figures),
     }
 
 
@@ -60,30 +66,9 @@ def _health(health: Health, now: datetime) -> Json:
     return _members(health) | {"certificates": _certificates(health.certificates, now), "renewal": renewal}
 
 
-def _members(record: Health | RenewalStatus) -> Json:
-    members = {each.name: getattr(record, each.name) for each in fields(record)}
-    return members | {name: _time(value) for name, value in members.items() if isinstance(value, datetime)}
-
-
 def _figures(figures: Figures) -> Json:
-    members = {each.name: getattr(figures, each.name) for each in fields(figures)}
     refused = [{"cause": cause, "status": status, "count": count} for (cause, status), count in figures.refused.items()]
-    return members | {"refused": refused}
-
-
-def _certificates(links: Iterable[Link], now: datetime) -> list[Json]:
-    return [
-        {
-            "role": link.role,
-            "subject": link.subject,
-            "fingerprint": link.fingerprint,
-            "signed_by": link.signed_by,
-            "not_before": _time(link.not_before),
-            "not_after": _time(link.not_after),
-            "seconds_left": (link.not_after - now).total_seconds(),
-        }
-        for link in links
-    ]
+    return _members(figures) | {"refused": refused}
 
 
 def _stored(stored: Stored, now: datetime) -> Json:
@@ -95,12 +80,13 @@ def _stored(stored: Stored, now: datetime) -> Json:
     }
 
 
-def _published(published: Published) -> Json:
-    return {"place": published.place, "anchors": list(published.anchors), "problem": published.problem}
+def _certificates(links: Iterable[Link], now: datetime) -> list[Json]:
+    return [_members(link) | {"seconds_left": (link.not_after - now).total_seconds()} for link in links]
 
 
-def _reason(found: object) -> str | None:
-    return found.reason if isinstance(found, NotShown) else None
+def _members(record: Health | RenewalStatus | Figures | Link | Published) -> Json:
+    members = {each.name: getattr(record, each.name) for each in fields(record)}
+    return members | {name: _time(value) for name, value in members.items() if isinstance(value, datetime)}
 
 
 def _time(moment: datetime) -> str:

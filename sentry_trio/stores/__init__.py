@@ -7,7 +7,6 @@ In standalone mode, files:
     file_transaction       replaces any number of files as one
     journal                decides what an unfinished transaction means; pure
     atomic_files           single file operations
-    configuration          the configuration file; read only
     permissions            warns of private keys that every user can read
 
 In Kubernetes mode, objects:

@@ -60,8 +60,10 @@ class NoReviewer:
 
 
 def checkers_over(session: Session) -> Checkers:
-    reviewer = TokenReviewer(session, AUDIENCES, now=wall_clock)
-    return Checkers(session, reviewer, LocalVerifier(KeysReadFirst(session), NoReviewer(), AUDIENCES, now=wall_clock))
+    reviewer = TokenReviewer(session.create, AUDIENCES, now=wall_clock)
+    return Checkers(
+        session, reviewer, LocalVerifier(KeysReadFirst(session.get), NoReviewer(), AUDIENCES, now=wall_clock)
+    )
 
 
 @dataclass(frozen=True)

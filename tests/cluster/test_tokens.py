@@ -105,12 +105,14 @@ async def test_without_the_right_to_have_tokens_reviewed(
 ) -> None:
     conditions = Conditions()
     async with session_of(cluster, namespace, tmp_path, rights=()) as session:
-        reviewer = TokenReviewer(session, AUDIENCES, now=wall_clock, condition=conditions.condition("token-reviews"))
+        reviewer = TokenReviewer(
+            session.create, AUDIENCES, now=wall_clock, condition=conditions.condition("token-reviews")
+        )
         with pytest.raises(ApiUnavailableError, match=r"^token review failed: "):
             await reviewer.check(await shop.token())
         assert "403 Forbidden" in conditions.active["token-reviews"]
         # Every service account may read the keys.
-        verifier = LocalVerifier(KeysReadFirst(session), reviewer, AUDIENCES, now=wall_clock)
+        verifier = LocalVerifier(KeysReadFirst(session.get), reviewer, AUDIENCES, now=wall_clock)
         assert (await verifier.check(await shop.token())).pod_name == "cart-0"
 
 

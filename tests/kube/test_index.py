@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.errors import ApiUnavailableError
-from sentry_trio.kube import direct_lookup
+from sentry_trio.kube import index as index_module
 from sentry_trio.kube.index import REMEMBERED, Index
 from testkit.kube.objects import CONFIGURATIONS, Failure, Objects, away, forbidden, pod
 
@@ -157,15 +157,15 @@ async def test_few_are_asked_for_at_once(autojump_clock: MockClock, index: Index
     objects.delay = 1
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        for number in range(3 * direct_lookup.CONCURRENCY):
+        for number in range(3 * index_module.CONCURRENCY):
             nursery.start_soon(index.pod, "default", f"new-{number}")
     assert trio.current_time() - began == pytest.approx(3)
 
 
 async def test_not_more_are_asked_for_than_is_fair(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
-    for number in range(direct_lookup.PER_MINUTE):
+    for number in range(index_module.PER_MINUTE):
         await index.pod("default", f"new-{number}")
-    with pytest.raises(ApiUnavailableError, match=f"not asked, as {direct_lookup.PER_MINUTE} objects"):
+    with pytest.raises(ApiUnavailableError, match=f"not asked, as {index_module.PER_MINUTE} objects"):
         await index.pod("default", "new")
     assert await index.pod("default", "known") is not None
     assert await index.configuration("default", "tracing") is None  # which has an allowance of its own

@@ -19,7 +19,7 @@ SECOND = Signer(kid="second").jwk()
 
 @asynccontextmanager
 async def kept(api: FakeApi) -> AsyncIterator[ClusterKeys]:
-    keys = ClusterKeys(api)
+    keys = ClusterKeys(api.get)
     async with trio.open_nursery() as nursery:
         await nursery.start(lambda task_status: keys.keep(task_status=task_status))
         yield keys
@@ -52,7 +52,7 @@ async def test_they_are_read_again_every_5_minutes(autojump_clock: MockClock) ->
 
 async def test_a_withdrawn_key_is_accepted_until_the_next_refresh(autojump_clock: MockClock) -> None:
     api = FakeApi()
-    keys = ClusterKeys(api, refresh=30)
+    keys = ClusterKeys(api.get, refresh=30)
     async with trio.open_nursery() as nursery:
         await nursery.start(keys.keep)
         api.jwks = [SECOND]
@@ -66,7 +66,7 @@ async def test_a_withdrawn_key_is_accepted_until_the_next_refresh(autojump_clock
 async def test_keys_that_cannot_be_read_are_a_condition(autojump_clock: MockClock) -> None:
     api = FakeApi(failure=ApiUnreachableError("no answer"))
     conditions = Conditions()
-    keys = ClusterKeys(api, condition=conditions.condition("cluster-keys"))
+    keys = ClusterKeys(api.get, condition=conditions.condition("cluster-keys"))
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             await nursery.start(keys.keep)
@@ -171,7 +171,7 @@ async def test_it_starts_without_an_api_server_and_tries_again(autojump_clock: M
 
 async def test_one_who_waits_may_be_cancelled(autojump_clock: MockClock) -> None:
     api = FakeApi(delay=1)
-    keys = ClusterKeys(api)
+    keys = ClusterKeys(api.get)
     found = []
 
     async def impatient() -> None:

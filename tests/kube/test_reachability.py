@@ -56,13 +56,11 @@ async def test_a_lost_connection_is_no_outage(autojump_clock: MockClock, lines: 
 class Server:
     """Answers after so many attempts."""
 
-    server = URL
-
     def __init__(self, failures: list[Exception], *, delay: float = 0.0) -> None:
         self.failures = failures
         self.delay = delay
 
-    async def get_raw(self, path: str) -> bytes:
+    async def get(self, path: str) -> bytes:
         assert path == "/version"
         await trio.sleep(self.delay)
         if self.failures:
@@ -74,32 +72,32 @@ class Server:
 async def test_a_server_that_answers_is_not_worth_a_line(
     autojump_clock: MockClock, lines: list[Line], failures: list[Exception]
 ) -> None:
-    await wait_reachable(Server(failures))
+    await wait_reachable(URL, Server(failures).get)
     assert (said(lines), trio.current_time()) == ([], 0)
 
 
 async def test_a_server_that_is_away_at_start_is_reported_at_once(autojump_clock: MockClock, lines: list[Line]) -> None:
     failed = f"cannot reach the Kubernetes API server {URL}"
     with trio.move_on_after(0.01):
-        await wait_reachable(Server([AWAY] * 1000))
+        await wait_reachable(URL, Server([AWAY] * 1000).get)
     assert said(lines) == [("warning", f"{failed}, trying for 30 s: {AWAY}")]
     began = trio.current_time()
     with pytest.raises(ApiUnavailableError) as caught:
-        await wait_reachable(Server([AWAY] * 1000))
+        await wait_reachable(URL, Server([AWAY] * 1000).get)
     assert str(caught.value) == f"{failed}, tried for 30 s: {AWAY}"
     assert 20 < trio.current_time() - began <= 30
     assert len(lines) == 2
 
 
 async def test_a_server_that_comes_back_in_time_is_used(autojump_clock: MockClock, lines: list[Line]) -> None:
-    await wait_reachable(Server([AWAY] * 5))
+    await wait_reachable(URL, Server([AWAY] * 5).get)
     assert said(lines)[1:] == [("info", f"the Kubernetes API server {URL} answers")]
 
 
 async def test_silence_at_start_is_reported_soon(autojump_clock: MockClock, lines: list[Line]) -> None:
     server = Server([AWAY] * 3, delay=10)
     with trio.move_on_after(2.5):
-        await wait_reachable(server)
+        await wait_reachable(URL, server.get)
     assert said(lines) == [
         ("warning", f"cannot reach the Kubernetes API server {URL}, trying for 30 s: no answer within 2 s")
     ]

@@ -29,7 +29,7 @@ NO_AUDIENCES = (
 
 
 def reviewer(api: FakeApi, **settings: Any) -> TokenReviewer:
-    return TokenReviewer(api, AUDIENCES, now=wall, **settings)
+    return TokenReviewer(api.create, AUDIENCES, now=wall, **settings)
 
 
 async def refusal(checker: TokenReviewer, token: str = TOKEN) -> str:

@@ -3,7 +3,7 @@
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.kube.ttl_cache import TtlCache
+from sentry_trio.kube.token_review import TtlCache
 
 
 async def test_a_value_is_kept_so_long_and_no_longer(autojump_clock: MockClock) -> None:

@@ -61,7 +61,7 @@ class Reviewer:
 
 def verifier(*jwks: dict[str, Any], reviewer: Reviewer | None = None, api: FakeApi | None = None) -> LocalVerifier:
     api = api or FakeApi(jwks=list(jwks) or [SIGNER.jwk()])
-    return LocalVerifier(KeysReadFirst(api), reviewer or Reviewer(), AUDIENCES, now=wall)
+    return LocalVerifier(KeysReadFirst(api.get), reviewer or Reviewer(), AUDIENCES, now=wall)
 
 
 async def refusal(checker: LocalVerifier, token: str) -> str:
@@ -224,7 +224,7 @@ async def test_without_keys_all_are_reviewed(autojump_clock: MockClock) -> None:
 async def test_a_new_key_is_found_without_a_review(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     reviewer = Reviewer()
     api = FakeApi(jwks=[SIGNER.jwk()])
-    keys = ClusterKeys(api)
+    keys = ClusterKeys(api.get)
     await nursery.start(keys.keep)
     checker = LocalVerifier(keys, reviewer, AUDIENCES, now=wall)
     await checker.check(TOKEN)

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import trio
 
-from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch, place
+from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
 from sentry_trio.web.health import Health
 from sentry_trio.web.server import serve_http
 
@@ -124,7 +124,3 @@ async def test_who_never_ends() -> None:
     async with listening(pour) as port:
         assert re.fullmatch(rf"127.0.0.1:port answered more than {MOST_BYTES} bytes to /livez", await refusal(port))
     assert sent < 4 * MOST_BYTES
-
-
-def test_places() -> None:
-    assert (place("::1", 80), place("localhost", 80)) == ("[::1]:80", "localhost:80")
