@@ -8,12 +8,13 @@ from typing import Final
 HOLD: Final = timedelta(minutes=10)
 """Time for which a renewal is held after the wall clock was set."""
 
-_RESOLUTION: Final = timedelta(seconds=2)  # of the Date header, and of the time that an answer takes
+_RESOLUTION: Final = timedelta(seconds=2)  # of the Date header and the time that an answer takes; small corrections
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the former
 
 
 def boot_time() -> float:
-    """Returns seconds since the machine was started, suspension included; nobody can set them."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Returns seconds since the machine was started, suspension included where that is known; nobody can set them."""
+    return time.clock_gettime(_CLOCK)
 
 
 class ClockGuard:
@@ -43,12 +44,12 @@ class ClockGuard:
         """Returns the reason why no step of a renewal may be taken now; None if the clocks agree.
 
         Args:
-            tolerance: largest difference that is no reason.
+            tolerance: largest difference that is no reason; two seconds are added.
         """
         passed = timedelta(seconds=self._elapsed())
         offset = self._measured()
         jump, self._offset = offset - self._offset, offset
-        if abs(jump) > tolerance:
+        if abs(jump) > tolerance + _RESOLUTION:
             self._jump, self._jumped_at = jump, passed
         apart = self._server_offset()
         if apart is not None and abs(apart) > tolerance + _RESOLUTION:
