@@ -2,11 +2,12 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed
 from sentry_trio.ca.distinguished_names import shown_name
-from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS
+from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS, find_paths
+from sentry_trio.errors import InvalidBundleError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +68,30 @@ def _is_cross(certificate: Certificate, anchors: Sequence[Certificate]) -> bool:
     return any(
         certificate.subject == each.subject and certificate.public_key_info == each.public_key_info for each in anchors
     )
+
+
+def root_ends(
+    anchors: Sequence[Certificate], chain: Sequence[Certificate], own_roots: Iterable[str], now: dt.datetime
+) -> dict[str, dt.datetime]:
+    """Returns when clients that hold one root made here, and no other, cease to verify what the chain's issuer signs.
+
+    Args:
+        anchors: the trust anchors.
+        chain: the signing certificate first.
+        own_roots: fingerprints of the roots made here.
+        now: the present time, aware; also the result for roots with which nothing verifies any more.
+    """
+    known = {fingerprint(each): each for each in anchors}
+    return {root: _end(known.get(root), chain, now) for root in own_roots}
+
+
+def _end(root: Certificate | None, chain: Sequence[Certificate], now: dt.datetime) -> dt.datetime:
+    if root is None:
+        return now
+    try:
+        return max(path.not_after for path in find_paths(chain[0], tuple(chain[1:]), (root,), now))
+    except InvalidBundleError:
+        return now
 
 
 def lineage(

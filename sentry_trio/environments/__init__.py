@@ -170,13 +170,14 @@ class Environment(ABC):
 
     def uptake(
         self,
-        roots: Sequence[str],  # noqa: ARG002  # for environments that know their sidecars
+        roots: Mapping[str, datetime],  # noqa: ARG002  # for environments that know their sidecars
         published_at: datetime | None,  # noqa: ARG002
     ) -> "Uptake | None":
         """Counts sidecars by the roots that they hold; None if nothing is known of them.
 
         Args:
-            roots: fingerprints of the roots made here, the newest first.
+            roots: fingerprints of the roots made here, the newest first, and when sidecars that hold one alone are cut
+                off.
             published_at: when the newest was published; None if it is the only one.
         """
         return None

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -246,7 +246,7 @@ class Kubernetes(Environment):
         """Returns the sets that sidecars of running pods hold."""
         return anchor_sets(self._cluster.index.pods)
 
-    def uptake(self, roots: Sequence[str], published_at: datetime | None) -> Uptake | None:
+    def uptake(self, roots: Mapping[str, datetime], published_at: datetime | None) -> Uptake | None:
         """Counts the sidecars of running pods; None until all pods have been listed."""
         index = self._cluster.index
         return measure(index.pods, roots, published_at=published_at, now=self._now()) if index.ready else None

@@ -11,6 +11,7 @@ from sentry_trio.backoff import CHANCE, Backoff
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, Step, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
@@ -222,6 +223,8 @@ class Renewer:
         situation = Situation(now=self._now(), is_published=is_published, hold=hold, managed_by=run.managed_by)
         planned = await _planned(found, run.policy, situation)
         if planned.step is None:
+            # A wrong clock is reported before a step is due, too: it dates certificates.
+            planned = replace(planned, held=planned.held or hold)
             return planned, None if planned.held is None else _hold_reason(situation)
         read_only = await run.store.read_only_reason()
         if read_only is None:
@@ -262,17 +265,21 @@ class Renewer:
     # --- reports
 
     def _report(self, run: RenewalOfRun, found: Parts, planned: Plan, reason: HoldReason | None) -> None:
-        roots = roots_made_here(found, run.bundle)
+        bundle = run.bundle
+        roots = root_ends(bundle.anchors, bundle.chain, roots_made_here(found, bundle), self._now())
         record = read_record(found.get(Part.RECORD))
         is_first = record is None or len(record.published) < 2  # before and after
         uptake = self._environment.uptake(roots, None if record is None or is_first else record.published[-1].since)
+        end = planned.bridge_end
+        if uptake is not None and uptake.first_end is not None:
+            end = uptake.first_end
         self._show(
             RenewalStatus(
                 phase=planned.phase.value,
                 generation=planned.generation,
                 next_step=None if planned.next_step is None else planned.next_step.value,
                 next_step_at=planned.next_step_at,
-                bridge_end=planned.bridge_end,
+                bridge_end=end,
                 held=planned.held,
                 held_reason=reason,
                 sidecars=None if uptake is None else uptake.counts,
@@ -283,7 +290,6 @@ class Renewer:
         if uptake is not None and uptake.injector_stale:
             text = "new pods do not get the newest trust anchor: restart dapr-sidecar-injector"
             self._report_daily(EventReason.INJECTOR_STALE, text)
-        end = planned.bridge_end
         if uptake is not None and uptake.pinned and end is not None and end - self._now() < WARNING_PERIOD:
             self._report_daily(EventReason.SIDECARS_NEED_RESTART, _pinned_text(uptake.pinned, end))
 

@@ -1,7 +1,7 @@
 """Uptake of trust anchors: the roots that running sidecars hold, by their pods."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,12 +23,14 @@ class Uptake:
 
     Attributes:
         counts: number of sidecars by the values of `AnchorsHeld`.
-        pinned: pods that hold former roots only, as `namespace/name`, sorted: they are cut off when the bridge ends.
+        pinned: pods that hold former roots only, as `namespace/name`; those that are cut off first come first.
+        first_end: when the first of these are cut off, or now if they have been; None if there are none.
         injector_stale: new pods did not get the newest root.
     """
 
     counts: Mapping[str, int]
     pinned: tuple[str, ...]
+    first_end: datetime | None
     injector_stale: bool
 
     @property
@@ -37,7 +39,9 @@ class Uptake:
         return not (self.counts[AnchorsHeld.FORMER] or self.counts[AnchorsHeld.NONE])
 
 
-def measure(pods: Iterable[Pod], roots: Sequence[str], *, published_at: datetime | None, now: datetime) -> Uptake:
+def measure(
+    pods: Iterable[Pod], roots: Mapping[str, datetime], *, published_at: datetime | None, now: datetime
+) -> Uptake:
     """Counts sidecars by the roots that they hold.
 
     Several injectors may differ: the injector counts as stale if the latest pod that should hold the newest root does
@@ -45,26 +49,32 @@ def measure(pods: Iterable[Pod], roots: Sequence[str], *, published_at: datetime
 
     Args:
         pods: all pods of the cluster.
-        roots: fingerprints of the roots made here, the newest first.
+        roots: fingerprints of the roots made here, the newest first, and when sidecars that hold one alone are cut off.
         published_at: when the newest was published; None if it is the only one, which nobody can lack.
         now: the wall clock, aware.
     """
-    kinds = _Kinds(roots)
+    sets = _Sets(roots)
     counts: Counter[str] = Counter(dict.fromkeys(AnchorsHeld, 0))
-    pinned = []
+    pinned: list[tuple[datetime, str]] = []
     latest = dict.fromkeys(AnchorsHeld, 0)
     for pod in pods:
         if pod.sidecar is None:
             continue
-        kind = kinds.of(pod.sidecar.anchors)
+        kind, end = sets.look_up(pod.sidecar.anchors)
         counts[kind] += 1
         latest[kind] = max(latest[kind], pod.sidecar.created)
-        if kind is AnchorsHeld.FORMER:
-            pinned.append(f"{pod.namespace}/{pod.name}")
+        if end is not None:
+            pinned.append((end, f"{pod.namespace}/{pod.name}"))
     lacking, holding = latest[AnchorsHeld.FORMER], latest[AnchorsHeld.CURRENT]
     is_late = published_at is not None and lacking > (published_at + INJECTOR_DELAY).timestamp()
     is_recent = lacking >= holding or lacking >= (now - RECENT).timestamp()
-    return Uptake(counts, tuple(sorted(pinned)), is_late and is_recent)
+    pinned.sort()
+    return Uptake(
+        counts=counts,
+        pinned=tuple(name for _, name in pinned),
+        first_end=pinned[0][0] if pinned else None,
+        injector_stale=is_late and is_recent,
+    )
 
 
 def anchor_sets(pods: Iterable[Pod]) -> dict[frozenset[str], tuple[str, ...]]:
@@ -76,23 +86,25 @@ def anchor_sets(pods: Iterable[Pod]) -> dict[frozenset[str], tuple[str, ...]]:
     return {fingerprints: tuple(sorted(names)) for fingerprints, names in holders.items()}
 
 
-class _Kinds:
-    """Kinds of anchor sets, each found once."""
+class _Sets:
+    """Anchor sets, each looked at once."""
 
-    def __init__(self, roots: Sequence[str]) -> None:
-        self._newest = roots[0] if roots else None
-        self._own = frozenset(roots)
-        self._known: dict[SidecarAnchors, AnchorsHeld] = {}
+    def __init__(self, roots: Mapping[str, datetime]) -> None:
+        self._roots = roots
+        self._newest = next(iter(roots), None)
+        self._known: dict[SidecarAnchors, tuple[AnchorsHeld, datetime | None]] = {}
 
-    def of(self, anchors: SidecarAnchors) -> AnchorsHeld:
-        kind = self._known.get(anchors)
-        if kind is None:
-            kind = self._known[anchors] = self._find(anchors)
-        return kind
+    def look_up(self, anchors: SidecarAnchors) -> tuple[AnchorsHeld, datetime | None]:
+        """Returns the kind of a set, and for former roots when sidecars that hold it are cut off."""
+        found = self._known.get(anchors)
+        if found is None:
+            found = self._known[anchors] = self._find(anchors)
+        return found
 
-    def _find(self, anchors: SidecarAnchors) -> AnchorsHeld:
+    def _find(self, anchors: SidecarAnchors) -> tuple[AnchorsHeld, datetime | None]:
         if anchors.follows_file:
-            return AnchorsHeld.FILE
+            return AnchorsHeld.FILE, None
         if self._newest in anchors.fingerprints:
-            return AnchorsHeld.CURRENT
-        return AnchorsHeld.NONE if anchors.fingerprints.isdisjoint(self._own) else AnchorsHeld.FORMER
+            return AnchorsHeld.CURRENT, None
+        ends = [end for root, end in self._roots.items() if root in anchors.fingerprints]
+        return (AnchorsHeld.FORMER, max(ends)) if ends else (AnchorsHeld.NONE, None)

@@ -61,7 +61,8 @@ class RenewalStatus:
         generation: number of the certificate authority; 1 for the first.
         next_step: the next step of `STEPS`; None if none is planned.
         next_step_at: when that is due; in the past if it is held.
-        bridge_end: when sidecars that hold only former roots stop working; None if there is no bridge.
+        bridge_end: when the first sidecars that hold only former roots stop working; if none is known, when they would.
+            None if there is no bridge.
         held: why a due step is not taken; None if none is held.
         held_reason: a value of `HoldReason`.
         sidecars: number of sidecars by the anchors that they hold, by the values of `AnchorsHeld`; None if unknown.
@@ -161,7 +162,7 @@ class _StatusCollector(Collector):
         if status.bridge_end is not None:
             yield GaugeMetricFamily(
                 "sentry_ca_bridge_end_timestamp_seconds",
-                "When sidecars that hold only former trust anchors stop working.",
+                "When the first sidecars that hold only former trust anchors stop working.",
                 value=status.bridge_end.timestamp(),
             )
         yield _by(

@@ -1,7 +1,7 @@
 """Lineage of certificates."""
 
 from sentry_trio.ca.certificates import fingerprint
-from sentry_trio.ca.lineage import lineage, roles_of, serving_link
+from sentry_trio.ca.lineage import lineage, roles_of, root_ends, serving_link
 from testkit.ca.making import DAY, HOUR, NOW, certificate, generated, new_key
 
 ROOT_KEY, MIDDLE_KEY, KEY, OTHER_KEY = new_key(), new_key(), new_key(), new_key()
@@ -68,6 +68,21 @@ def test_an_anchor_of_somebody_else_is_never_a_former_one() -> None:
 
 def test_of_a_chain_without_an_anchor_nothing_is_left_over() -> None:
     assert roles_of([ROOT], [NEXT], OWN) == (("anchor",), ("issuer",))
+
+
+def test_each_root_has_an_end() -> None:
+    short = certificate("first", FIRST_KEY, "root", ROOT_KEY, not_after=NOW + DAY)
+    ends = root_ends([NEXT_ROOT, ROOT], [NEXT, CROSS, short], [*OWN, "of a root that is not published"], NOW)
+    assert ends == {
+        fingerprint(ROOT): NOW + DAY,
+        fingerprint(NEXT_ROOT): NOW + 30 * DAY,
+        "of a root that is not published": NOW,
+    }
+    assert root_ends([NEXT_ROOT, ROOT], [NEXT, CROSS, short], OWN, NOW + 2 * DAY)[fingerprint(ROOT)] == NOW + 2 * DAY
+    assert root_ends([NEXT_ROOT, ROOT], [short], OWN, NOW) == {
+        fingerprint(ROOT): NOW + DAY,
+        fingerprint(NEXT_ROOT): NOW,
+    }
 
 
 def test_a_search_ends() -> None:

@@ -28,8 +28,13 @@ def made(name: str, *held: str, at: datetime = NOON, follows_file: bool = False)
     return Pod("shop", name, name, "account", {}, (), sidecar)
 
 
+def ends(*roots: str) -> dict[str, datetime]:
+    """Roots, the newest first, that are cut off a month apart."""
+    return {root: NOON + timedelta(days=30 * (len(roots) - index)) for index, root in enumerate(roots)}
+
+
 def measured(*pods: Pod, roots: tuple[str, ...] = (R2, R1), now: datetime = LATER) -> Uptake:
-    return measure(pods, roots, published_at=NOON, now=now)
+    return measure(pods, ends(*roots), published_at=NOON, now=now)
 
 
 def test_sidecars_are_counted_by_their_newest_own_root() -> None:
@@ -53,6 +58,15 @@ def test_two_generations_ago_is_former_too() -> None:
     assert uptake.counts == {"current": 1, "former": 2, "none": 0, "file": 0}
 
 
+def test_pods_that_are_cut_off_first_come_first() -> None:
+    pods = made("a", R2), made("c", R1), made("b", R1), made("d", R1, R2), made("e", R3)
+    uptake = measured(*pods, roots=(R3, R2, R1))
+    assert uptake.pinned == ("shop/b", "shop/c", "shop/a", "shop/d")
+    assert uptake.first_end == ends(R3, R2, R1)[R1]
+    assert measured(made("a", R1, R2), roots=(R3, R2, R1)).first_end == ends(R3, R2, R1)[R2]
+    assert measured(made("e", R3), made("f", FOREIGN), roots=(R3, R2, R1)).first_end is None
+
+
 def test_it_is_complete_if_all_hold_the_newest_root_or_follow_a_file() -> None:
     assert measured(made("a", R1, R2), made("b", follows_file=True)).is_complete
     assert measured().is_complete
@@ -70,7 +84,7 @@ def test_the_injector_is_stale_if_a_pod_made_late_lacks_the_newest_root() -> Non
 
 
 def test_the_injector_is_not_stale_if_there_is_one_root_only() -> None:
-    only = measure([made("a", R1, at=LATER)], [R1], published_at=None, now=LATER)
+    only = measure([made("a", R1, at=LATER)], ends(R1), published_at=None, now=LATER)
     assert not only.injector_stale
     assert only.counts["current"] == 1
 
@@ -143,7 +157,7 @@ async def test_of_5000_pods_counts_are_right_and_memory_is_small(
     index, kept = await indexed(objects, nursery, roots_in)
     assert kept - without < 1_000_000
 
-    uptake = measure(index.pods, (R2, R1), published_at=NOON, now=LATER)
+    uptake = measure(index.pods, ends(R2, R1), published_at=NOON, now=LATER)
     former = len(range(0, PODS, 3))
     assert uptake.counts == {"current": PODS - former, "former": former, "none": 0, "file": 0}
     assert len(uptake.pinned) == former
@@ -162,7 +176,7 @@ async def test_a_stale_injector_is_found_by_the_next_event_of_the_watch(
     await nursery.start(index.keep)
 
     def is_stale() -> bool:
-        return measure(index.pods, (R2, R1), published_at=NOON, now=NOON + 2 * INJECTOR_DELAY).injector_stale
+        return measure(index.pods, ends(R2, R1), published_at=NOON, now=NOON + 2 * INJECTOR_DELAY).injector_stale
 
     await wait_all_tasks_blocked()
     assert not is_stale()

@@ -103,11 +103,6 @@ CASES: Final[tuple[Case, ...]] = (
     case("a bridge of 6 days", "SentrySidecarsCutOffSoon", series=bridge(6)),
     case("a bridge that has ended", "SentrySidecarsCutOffSoon", series=bridge(-1)),
     case(
-        "sidecars that are left over without a bridge",
-        "SentrySidecarsCutOffSoon",
-        series={named('sentry_ca_phase{phase="steady"}'): flat(1)},
-    ),
-    case(
         "a bridge of 6 days that nobody needs",
         series=bridge(6) | everywhere('sentry_ca_sidecars{anchors="former"}', flat(0)),
     ),
