@@ -12,7 +12,6 @@ from sentry_trio.ca.trust import Trust, trust_in_use
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.overview import policy_of
 from sentry_trio.cli.ca.places import Place
-from sentry_trio.environments.renewal import roots_made_here
 from sentry_trio.errors import Fault, InvalidBundleError
 from sentry_trio.stores.parts import Parts
 
@@ -54,7 +53,7 @@ async def findings_against(
 
 async def _trust(place: Place, stored: Parts, options: CaOptions, now: datetime) -> Trust:
     state = read_state(stored, policy_of(options, stored), now, is_published=True)
-    sidecars = await place.sidecars(roots_made_here(stored, state.bundle), None, now)
+    sidecars = await place.sidecars({}, None, now)
     return trust_in_use(
         state.bundle.anchors,
         state.bundle.chain,

@@ -1,6 +1,6 @@
 """The trust bundle of a cluster: its Secret, the ConfigMap that publishes it, and the pods that use it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ class _Cluster(Place):
         return await self._secret.managed_by()
 
     async def sidecars(
-        self, roots: Sequence[str], published_at: datetime | None, now: datetime
+        self, roots: Mapping[str, datetime], published_at: datetime | None, now: datetime
     ) -> tuple[Uptake, HeldAnchors]:
         index = Index(self._session, fingerprints=root_fingerprints)
         async with trio.open_nursery() as nursery:

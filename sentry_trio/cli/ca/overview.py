@@ -11,6 +11,7 @@ import msgspec
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import fingerprint, read_certificates, shown
 from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
+from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, plan
 from sentry_trio.ca.renewal_record import RenewalRecord
 from sentry_trio.ca.renewal_state import read_state
@@ -71,6 +72,12 @@ class Overview:
         is_injector_stale = self.uptake is not None and self.uptake.injector_stale
         return self.is_expired or self.plan.held is not None or is_injector_stale
 
+    @property
+    def bridge_end(self) -> datetime | None:
+        """When the first sidecars that hold only former roots are cut off, or would be if there were any."""
+        first_end = None if self.uptake is None else self.uptake.first_end
+        return first_end or self.plan.bridge_end
+
 
 async def survey(place: Place, options: CaOptions, now: datetime) -> Overview:
     """Reads the state of a certificate authority; nothing is written.
@@ -83,13 +90,13 @@ async def survey(place: Place, options: CaOptions, now: datetime) -> Overview:
     situation = Situation(now=now, is_published=await place.is_published(stored), managed_by=await place.managed_by())
     state = read_state(stored, policy, now, is_published=situation.is_published)
     published = state.record.published
-    sidecars = await place.sidecars(
-        roots_made_here(stored, state.bundle), published[-1].since if len(published) > 1 else None, now
-    )
+    bundle = state.bundle
+    roots = root_ends(bundle.anchors, bundle.chain, roots_made_here(stored, bundle), now)
+    sidecars = await place.sidecars(roots, published[-1].since if len(published) > 1 else None, now)
     return Overview(
         place=place.name,
         plan=plan(stored, policy, situation),
-        bundle=state.bundle,
+        bundle=bundle,
         record=state.record,
         is_expired=state.is_expired,
         uptake=None if sidecars is None else sidecars[0],
@@ -124,8 +131,8 @@ def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
         yield "next step", planned.text
     if planned.held is not None:
         yield "held", planned.held
-    if planned.bridge_end is not None:
-        yield "bridge", f"sidecars that hold only former roots work until {shown_time(planned.bridge_end)}"
+    if overview.bridge_end is not None:
+        yield "bridge", f"sidecars that hold only former roots work until {shown_time(overview.bridge_end)}"
     if overview.uptake is not None:
         counts = overview.uptake.counts
         yield "sidecars", ", ".join(f"{counts[each]} {text}" for each, text in _SIDECARS.items())
@@ -175,7 +182,7 @@ def _document(overview: Overview) -> dict[str, object]:
             ],
             "next_step": None if planned.next_step is None else planned.next_step.value,
             "next_step_at": planned.next_step_at,
-            "bridge_end": planned.bridge_end,
+            "bridge_end": overview.bridge_end,
             "held": planned.held,
             "sidecars": None if uptake is None else dict(uptake.counts),
             "pinned": [] if uptake is None else list(uptake.pinned),

@@ -1,7 +1,7 @@
 """Places of a trust bundle: a directory, or the Secret of a cluster with its pods."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -69,9 +69,9 @@ class Place(ABC):
 
     @abstractmethod
     async def sidecars(
-        self, roots: Sequence[str], published_at: datetime | None, now: datetime
+        self, roots: Mapping[str, datetime], published_at: datetime | None, now: datetime
     ) -> tuple[Uptake, HeldAnchors] | None:
-        """Counts running sidecars by the roots that they hold; None if nothing is known of them."""
+        """Counts running sidecars by the roots that they hold; None if nothing is known of them. See `measure`."""
 
 
 class _Directory(Place):
@@ -85,7 +85,7 @@ class _Directory(Place):
 
     async def sidecars(
         self,
-        roots: Sequence[str],  # noqa: ARG002
+        roots: Mapping[str, datetime],  # noqa: ARG002
         published_at: datetime | None,  # noqa: ARG002
         now: datetime,  # noqa: ARG002
     ) -> None:
