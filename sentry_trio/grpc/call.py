@@ -25,7 +25,7 @@ from .framing import (
     status_trailers,
 )
 from .headers import Header, weight
-from .limits import CALL_BYTES, MESSAGE_BYTES, Limits
+from .limits import CALL_BYTES, MESSAGE_BYTES, PARSED_SIZE, Limits
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -89,6 +89,7 @@ class Call:
         self._reader = MessageReader(limit=limits.message_bytes, gzip=request.gzip)
         self._messages: deque[bytes] = deque()
         self._queued = 0
+        self._parsed = 0
         self.held = 0
         self.cost = weight(request.headers) + CALL_BYTES
         self._received = 0
@@ -145,6 +146,7 @@ class Call:
         self._received += 1
         self._queued -= len(message) + MESSAGE_BYTES
         self._weigh()
+        self._hold_parsed(PARSED_SIZE * len(message))
         try:
             return self._handler.request_type.FromString(message)
         except DecodeError as error:
@@ -187,6 +189,7 @@ class Call:
         if self.streams_replies:
             await self._send_payload(payload)
             await self._out.flush()
+            self._hold(-len(payload))
         elif self._replies > 1:
             raise ProtocolError("Message was already sent")
         else:
@@ -219,7 +222,12 @@ class Call:
 
     def feed(self, data: bytes) -> None:
         """Takes data that arrived for this call."""
+        if (self._messages or self._received) and not self._handler.cardinality.client_streaming:
+            self.connection.cpu.charge_unwanted(len(data))
+            return
         messages = self._reader.feed(data)
+        if len(messages) > 1 or self._reader.inflated:
+            self.connection.cpu.spend_on_messages(len(messages), self._reader.inflated)
         self._messages.extend(messages)
         self._queued += sum(map(len, messages)) + MESSAGE_BYTES * len(messages)
         self._weigh()
@@ -254,6 +262,15 @@ class Call:
         if self._arrival is not None:
             self._arrival.set()
             self._arrival = None
+
+    def _hold_parsed(self, size: int) -> None:
+        """Counts the message that the handler has taken last; an earlier one it is done with."""
+        self._hold(size - self._parsed)
+        self._parsed = size
+
+    def _hold(self, more: int) -> None:
+        self.cost += more
+        self.connection.hold(more)
 
     def _weigh(self) -> None:
         held = self._reader.rest + self._queued
@@ -323,6 +340,7 @@ class Call:
         """Composes headers, if they are still to come, and DATA; waits while the caller's window is full."""
         if not self._headers_sent:
             self._send_headers()
+        self._hold(len(payload))
         await self._out.send_data(self._stream_id, payload)
 
     def _send_trailers(self, outcome: Outcome) -> None:

@@ -11,17 +11,17 @@ from .admission import Admission, Network
 from .call import Call
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .connection_timers import ConnectionTimers, TimerAction
-from .frames import HIGHEST_STREAM, ErrorCode, ViolationError
+from .cpu_budget import SLICE, SLOW_DOWN_SECONDS, CPUBudget, TurnScheduler
+from .frames import HIGHEST_STREAM, ErrorCode
 from .framing import RefusedError, read_request
 from .headers import Header
 from .http2 import BrokenOffError, ServerConnection
 from .interfaces import Service
-from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL, Limits
+from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL, RECLAIM_PRICE, Limits
 from .memory_budget import WHOLE_CONNECTION, MemoryBudget
 from .observer import Eviction, Observer
 from .outgoing import Outgoing
 from .tls import TLSTransport
-from .token_bucket import TokenBucket
 
 _DRAIN_PING: Final = b"farewell"
 _KEEPALIVE_PING: Final = b"are you?"
@@ -42,6 +42,7 @@ class ServerState:
         limiter: of calls with one reply.
         streaming: limiter of calls whose replies are streamed.
         memory: that calls hold.
+        turns: of the event loop.
     """
 
     def __init__(self, services: Iterable[Service], limits: Limits, observer: Observer) -> None:
@@ -56,6 +57,7 @@ class ServerState:
         )
         self.streaming = FairLimiter(limits.streaming_calls, observer)
         self.memory = MemoryBudget(limits.unread_bytes_in_all)
+        self.turns = TurnScheduler()
 
 
 class HTTPRequest:
@@ -96,6 +98,8 @@ class Connection:
 
     Attributes:
         unread: bytes that have arrived in requests and that no handler has read yet.
+        cpu: pays for what the peer causes.
+        held: bytes of the memory budget that its calls take, these among them.
         completed_call: a request was complete, and its call was not aborted.
         h2: parses and composes frames.
         out: sends what is composed.
@@ -109,13 +113,14 @@ class Connection:
         self.network = network
         self.observer = state.observer
         self.unread = 0
+        self.held = 0
         self.completed_call = False
+        self.cpu = CPUBudget(limits.control_frames)
         self._nursery = nursery
         self._transport = transport
         self._state = state
         self._limits = limits
         self._memory = state.memory
-        self._control_frames = TokenBucket(limits.control_frames)
         self._calls: dict[int, Call] = {}
         self._incomplete: dict[int, Call] = {}  # of these, those whose requests are incomplete
         self._touched: dict[int, None] = {}  # and of these, those that the current read has brought something for
@@ -124,11 +129,13 @@ class Connection:
         self._heard = trio.Event()
         self._ponged = trio.Event()
         self._leaving = False
+        self._turn = 0
         self._last_stream = HIGHEST_STREAM
-        self.h2 = ServerConnection(self, streams=limits.streams, header_bytes=limits.header_bytes)
-        self.out = Outgoing(self, self.h2, transport, state.memory, self._control_frames, nursery.cancel_scope)
+        self.h2 = ServerConnection(self, self.cpu, streams=limits.streams, header_bytes=limits.header_bytes)
+        self.out = Outgoing(self, self.h2, transport, state.memory, self.cpu, nursery.cancel_scope)
         self._timers = ConnectionTimers(limits, trio.current_time())
         state.admission.idle(self)
+        state.memory.opened(self)
 
     # --- reading
 
@@ -147,14 +154,16 @@ class Connection:
         try:
             while data:
                 self._timers.heard(trio.current_time())
-                more = self.h2.receive(data)
+                more = self.h2.receive(data, overhead=self._transport.overhead)
                 self._heard.set()
                 await self._react()
                 while more:
-                    await trio.lowlevel.checkpoint()
+                    await self._next_slice()
                     more = self.h2.resume()
                     await self._react()
                 data = await self._transport.receive()
+                if self._must_wait():
+                    await self._next_slice()
         except BrokenOffError as error:
             if error.code is ErrorCode.ENHANCE_YOUR_CALM:
                 self.observer.connection_evicted(self.peer, "work")
@@ -165,10 +174,29 @@ class Connection:
             self._state.admission.busy(self)
             for stream_id in list(self._incomplete):
                 self._drop(stream_id)
+            self._memory.closed(self)
         if broken_off:
             # Outside of the `except` block, whose exception holds what this read has brought.
             await self._break_off()
         self._nursery.cancel_scope.cancel()
+
+    def _must_wait(self) -> bool:
+        """Returns whether what has arrived needs another turn; a slice begins with a turn."""
+        turns = self._state.turns
+        if self._turn == turns.number:
+            return self.cpu.used >= SLICE
+        self._turn = turns.number
+        if turns.full or self.cpu.slowed_down:
+            return True
+        self.cpu.begin_slice()
+        return False
+
+    async def _next_slice(self) -> None:
+        if self.cpu.slowed_down:
+            await trio.sleep(SLOW_DOWN_SECONDS)
+        await self._state.turns.wait(self.network, self.cpu.used)
+        self._turn = self._state.turns.number
+        self.cpu.begin_slice()
 
     async def _react(self) -> None:
         if self._touched:
@@ -190,7 +218,7 @@ class Connection:
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         """Creates a call, or answers a request that is none."""
         if stream_id > self._last_stream:
-            self.work_asked(1 + self.h2.head_price)
+            self.cpu.charge(1 + self.h2.head_price)
             self.h2.reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
         try:
@@ -201,7 +229,7 @@ class Connection:
         call = Call(self, stream_id, request, self._limits)
         self._calls[stream_id] = self._incomplete[stream_id] = call
         self._touched[stream_id] = None
-        self._memory.total += call.cost
+        self.hold(call.cost)
         if ended:
             call.end()
         self._bound_unread(call)
@@ -230,11 +258,6 @@ class Connection:
     def window_opened(self) -> None:
         """Wakes the tasks that wait for it."""
         self.out.window_opened()
-
-    def work_asked(self, price: int) -> None:
-        """Counts it; a peer that causes too much loses the connection."""
-        if not self._control_frames.spend(price):
-            raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
 
     def ping_answered(self, payload: bytes) -> None:
         """Continues the drain."""
@@ -281,7 +304,7 @@ class Connection:
             self._finish(stream_id, call, status)
         self.completed_call |= not call.aborted
         if status is not Status.CANCELLED:
-            self._control_frames.earn(FRAMES_EARNED_BY_CALL)
+            self.cpu.earn(FRAMES_EARNED_BY_CALL)
         if len(self._calls) == len(self._incomplete) and not self._leaving:
             self._state.admission.idle(self)
 
@@ -326,14 +349,14 @@ class Connection:
     # --- requests that are not gRPC
 
     def _refuse(self, stream_id: int, headers: tuple[Header, ...], body: bytes | None, *, ended: bool) -> None:
-        self.work_asked(1 + self.h2.head_price)
+        self.cpu.charge(1 + self.h2.head_price)
         if body is None:
             # A gRPC caller is answered immediately: it may be waiting for just that.
             self.h2.send_headers(stream_id, headers, end_stream=True)
             self.h2.reset(stream_id, ErrorCode.NO_ERROR)
             return
         request = self._http_requests[stream_id] = HTTPRequest(headers, body, self._limits.refused_bytes)
-        self._memory.total += request.cost
+        self.hold(request.cost)
         if ended:
             self._answer_http(stream_id)
         self._memory.reclaim()
@@ -372,8 +395,13 @@ class Connection:
     # --- memory
 
     def weigh(self, more: int) -> None:
-        """Counts bytes that are held, or not any more."""
+        """Counts unread bytes that are held, or not any more."""
         self.unread += more
+        self.hold(more)
+
+    def hold(self, more: int) -> None:
+        """Counts other bytes that are held, or not any more."""
+        self.held += more
         self._memory.total += more
 
     def _bound_unread(self, call: Call) -> None:
@@ -382,21 +410,25 @@ class Connection:
                 Status.RESOURCE_EXHAUSTED,
                 f"grpc: more than {self._limits.unread_bytes} bytes unread on one connection",
             )
-        elif self._memory.total > self._limits.unread_bytes_in_all and not self._memory.reclaim():
-            call.abort(*_OUT_OF_MEMORY)
+        elif self._memory.total > self._limits.unread_bytes_in_all:
+            self.cpu.used += RECLAIM_PRICE
+            if not self._memory.reclaim():
+                call.abort(*_OUT_OF_MEMORY)
 
-    def reclaim(self, stream_id: int) -> None:
-        """Ends a call that waits for the peer, or for `WHOLE_CONNECTION` the connection.
+    def reclaim(self, stream_id: int | None) -> bool:
+        """Ends a call that waits for the peer, for `WHOLE_CONNECTION` the connection, for None the largest call.
 
-        Their memory is off the budget on return.
+        Their memory is off the budget on return. Returns False if there was nothing to end.
         """
+        if stream_id is None:
+            return self._abort_largest()
         if stream_id == WHOLE_CONNECTION:
             for call in self._calls.values():
                 self._release(call)
             for request in self._http_requests.values():
                 self._release(request)
             self.evict("memory")
-            return
+            return True
         # Their tasks are yet to run, or to end; the budget counts what there is now.
         if stream_id in self._calls:
             self._release(self._calls[stream_id])
@@ -406,9 +438,18 @@ class Connection:
             self._end_incomplete(stream_id, *_OUT_OF_MEMORY)
         else:
             self._end_stalled(stream_id)
+        return True
+
+    def _abort_largest(self) -> bool:
+        call = max(self._calls.values(), key=lambda call: call.cost + call.held, default=None)
+        if call is None or not call.cost:
+            return False
+        self._release(call)
+        call.abort(*_OUT_OF_MEMORY)
+        return True
 
     def _release(self, held: Call | HTTPRequest) -> None:
-        self._memory.total -= held.cost
+        self.hold(-held.cost)
         held.cost = 0
 
     # --- timers

@@ -190,15 +190,17 @@ class MessageReader:
         gzip: what the compressed flag stands for; without it the flag is an error.
 
     Attributes:
+        inflated: bytes that the last `feed` has decompressed.
         failure: why nothing more can be read: ResourceExhausted for a message over the limit, as soon as its length is
             known; Internal for one that cannot be read. The messages before it are complete. Not an exception, because
                 a stored exception keeps its traceback, and with it the call's data.
     """
 
-    __slots__ = ("_buffer", "_gzip", "_limit", "failure")
+    __slots__ = ("_buffer", "_gzip", "_limit", "failure", "inflated")
 
     def __init__(self, *, limit: int, gzip: bool) -> None:
         self.failure: Outcome | None = None
+        self.inflated = 0
         self._buffer = bytearray()
         self._limit = limit
         self._gzip = gzip
@@ -211,6 +213,7 @@ class MessageReader:
     def feed(self, data: bytes) -> list[bytes]:
         """Takes what arrived, returns the messages that are now whole; drops what comes after a failure."""
         messages: list[bytes] = []
+        self.inflated = 0
         if self.failure is None:
             self._buffer += data
             try:
@@ -263,6 +266,7 @@ class MessageReader:
             message = inflate.decompress(payload, self._limit + 1)
         except zlib.error as error:
             raise GRPCError(Status.INTERNAL, f"grpc: failed to decompress the received message: {error}") from error
+        self.inflated += len(message)
         if len(message) > self._limit:
             raise GRPCError(
                 Status.RESOURCE_EXHAUSTED, f"grpc: received message after decompression larger than max {self._limit}"

@@ -8,8 +8,9 @@ from typing import Final, cast
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from . import frames
+from .cpu_budget import USUAL_BLOCK_BYTES, USUAL_HEADERS, head_price
 from .frames import ErrorCode, ViolationError
-from .limits import HEADER_FRAMES, USUAL_BLOCK_BYTES, USUAL_HEADERS
+from .limits import HEADER_FRAMES
 
 Header = tuple[bytes, bytes]
 
@@ -24,6 +25,9 @@ _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 # RFC 9113, 8.2.1: neither NUL, CR nor LF anywhere, nor blanks at either end.
 # 2^63 - 1 has 19 digits, and `int` raises ValueError for more than some thousands.
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}").fullmatch
+_UPDATES: Final = frozenset(bytes((octet,)) for octet in range(0x20, 0x40))
+# RFC 7541, 4.2 and 6.3: two updates of the table's size at most begin a block; hpack would read thousands.
+_TOO_MANY_UPDATES: Final = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\0-\x7f]){3}").match
 _BAD_VALUE: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]\Z").search
 
 
@@ -75,14 +79,17 @@ class HeaderBlocks:
         block = b"".join(self._parts)
         self._parts.clear()
         self._size = self.stream_id = 0
+        if block[:1] in _UPDATES and _TOO_MANY_UPDATES(block):
+            raise ViolationError(ErrorCode.COMPRESSION_ERROR)
         try:
             headers = cast("list[Header]", self._decoder.decode(block, raw=True))
         except OversizedHeaderListError as error:
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM) from error
         except (HPACKError, IndexError, TypeError, UnicodeError) as error:  # the last three: bytes that it trips over
             raise ViolationError(ErrorCode.COMPRESSION_ERROR) from error
-        # Huffman codes and table updates cost by the byte, references to the table by the entry.
-        self.price = max(0, len(block) - USUAL_BLOCK_BYTES) // 64 + max(0, len(headers) - USUAL_HEADERS) // 16
+        # A usual one is part of its frame: a call for it would take longer.
+        usual = len(block) <= USUAL_BLOCK_BYTES and len(headers) <= USUAL_HEADERS
+        self.price = 0 if usual else head_price(len(block), len(headers))
         return headers
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Final, Protocol
 
 from . import frames
+from .cpu_budget import CALL, RECORD_OVERHEAD, SLICE, CPUBudget, settings_price
 from .frames import ErrorCode, Splitter, ViolationError
 from .headers import Header, HeaderBlocks, MalformedError, check_request, check_trailers
-from .limits import SETTINGS_BYTES_PER_PRICE, WORK_OF_CALL, WORK_PER_TURN
 from .sender import Sender, Stream
 
 # A window is given back when half of it is used.
@@ -45,9 +45,6 @@ class Events(Protocol):
     def window_opened(self) -> None:
         """More may be sent than before, on the connection or on some of its streams."""
 
-    def work_asked(self, price: int) -> None:
-        """A frame has come that causes work and no call; `price` is 1 for a control frame."""
-
     def ping_answered(self, payload: bytes) -> None:
         """The answer to a ping has come."""
 
@@ -57,44 +54,58 @@ class ServerConnection(Sender):
 
     Args:
         events: notified of what the peer does, while `receive` runs.
+        cpu: pays for it.
         streams: calls that the peer may have open at once; more are refused.
         header_bytes: the largest header list that it may send, and the largest header block.
     """
 
-    def __init__(self, events: Events, *, streams: int, header_bytes: int) -> None:
+    def __init__(self, events: Events, cpu: CPUBudget, *, streams: int, header_bytes: int) -> None:
         super().__init__(((frames.MAX_CONCURRENT_STREAMS, streams), (frames.MAX_HEADER_LIST_SIZE, header_bytes)))
         self._events = events
+        self._cpu = cpu
         self._limit = streams
         self._splitter = Splitter()
         self._blocks = HeaderBlocks(header_bytes)
         self._frames: Iterator[frames.Frame] = iter(())
-        self._work = 0  # in this turn of the event loop, as much as so many control frames cause
         self._expects_settings = True
         self._received = 0  # since the connection's window was last given back
 
-    def receive(self, data: bytes) -> bool:
+    def receive(self, data: bytes, *, overhead: int = 0) -> bool:
         """Processes bytes from the peer: notifies `Events`, and composes the answers of HTTP/2 itself.
 
-        Returns True if that is too much work for one turn of the event loop: `resume` continues, before more is
-        received.
+        Returns True if the slice of this turn of the event loop is used before all is processed: `resume` continues,
+        before more is received.
+
+        Args:
+            data: bytes from the peer.
+            overhead: bytes of TLS that it came with.
 
         Raises:
             BrokenOffError: the peer has broken the protocol, or `Events` have raised ViolationError.
         """
         self._frames = self._splitter.feed(data)
-        return self.resume()
+        used = self._cpu.used
+        try:
+            more = self._process()
+            if self._cpu.used == used or overhead > RECORD_OVERHEAD:
+                self._cpu.charge_record(overhead, len(data))
+        except ViolationError as violation:
+            raise self._broken_off(violation) from violation
+        return more
 
     def resume(self) -> bool:
         """Continues what `receive` has begun, in the same way."""
         try:
             return self._process()
         except ViolationError as violation:
-            self._out.append(frames.go_away_frame(self.highest_stream, violation.code))
-            self.broken = True
-            raise BrokenOffError(violation.code) from violation
+            raise self._broken_off(violation) from violation
+
+    def _broken_off(self, violation: ViolationError) -> BrokenOffError:
+        self._out.append(frames.go_away_frame(self.highest_stream, violation.code))
+        self.broken = True
+        return BrokenOffError(violation.code)
 
     def _process(self) -> bool:
-        self._work = 0
         for kind, flags, stream_id, payload in self._frames:
             if self._blocks.stream_id and (kind != frames.CONTINUATION or stream_id != self._blocks.stream_id):
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
@@ -103,7 +114,7 @@ class ServerConnection(Sender):
                     raise ViolationError(ErrorCode.PROTOCOL_ERROR)
                 self._expects_settings = False
             if kind >= len(self._REACTIONS):
-                self._charge()  # RFC 9113, 5.5: unknown frames are ignored
+                self._cpu.charge()  # RFC 9113, 5.5: unknown frames are ignored
                 continue
             of_a_stream, size, react = self._REACTIONS[kind]
             if of_a_stream is not None and of_a_stream is not (stream_id != 0):
@@ -111,8 +122,8 @@ class ServerConnection(Sender):
             if size is not None and len(payload) != size:
                 raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
             react(self, flags, stream_id, payload)
-            self._work += 1
-            if self._work >= WORK_PER_TURN:
+            self._cpu.used += 1
+            if self._cpu.used >= SLICE:
                 return True
         return False
 
@@ -127,7 +138,7 @@ class ServerConnection(Sender):
             self._received = 0
         ended = bool(flags & frames.END_STREAM)
         if not data and not ended:
-            self._charge()
+            self._cpu.charge()
         stream = self._streams.get(stream_id)
         if stream is None:
             self._ignore_data(stream_id, ended=ended)
@@ -162,7 +173,7 @@ class ServerConnection(Sender):
         elif ended:
             self._closed[stream_id] = False  # it was on its way; nothing can follow it
             return
-        self._charge()
+        self._cpu.charge()
 
     def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id % 2:
@@ -196,7 +207,7 @@ class ServerConnection(Sender):
         elif not reset:
             raise ViolationError(ErrorCode.STREAM_CLOSED)
         else:
-            self._charge(1 + self._blocks.price)
+            self._cpu.charge(1 + self._blocks.price)
 
     def _open(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         self.highest_stream = stream_id
@@ -209,7 +220,7 @@ class ServerConnection(Sender):
             self._refuse(stream_id, ErrorCode.REFUSED_STREAM)  # RFC 9113, 5.1.2
             return
         self._streams[stream_id] = Stream(self._initial_window, expected, self._blocks.price)
-        self._work += WORK_OF_CALL + self._blocks.price
+        self._cpu.used += CALL + self._blocks.price
         if ended:
             self._end_remote(stream_id)
         self._events.request_received(stream_id, headers, ended=ended)
@@ -228,7 +239,7 @@ class ServerConnection(Sender):
 
     def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
         self._check_dependency(stream_id, payload)
-        self._charge()
+        self._cpu.charge()
 
     def _check_dependency(self, stream_id: int, payload: bytes) -> None:
         if int.from_bytes(payload[:4], "big") & frames.HIGHEST_STREAM == stream_id:
@@ -242,12 +253,12 @@ class ServerConnection(Sender):
             price += stream.price
             self._close(stream_id, by_us=False)
             self._events.stream_lost(stream_id)
-        self._charge(price)
+        self._cpu.charge(price)
 
     def _settings_frame(self, flags: int, _stream_id: int, payload: bytes) -> None:
         if len(payload) % 6 or (flags & frames.ACK and payload):
             raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
-        self._charge(1 + len(payload) // SETTINGS_BYTES_PER_PRICE)
+        self._cpu.charge(settings_price(len(payload)))
         if flags & frames.ACK:
             return
         for name, value in frames.read_settings(payload):
@@ -276,7 +287,7 @@ class ServerConnection(Sender):
         raise ViolationError(ErrorCode.PROTOCOL_ERROR)  # RFC 9113, 8.4: clients do not push
 
     def _ping(self, flags: int, _stream_id: int, payload: bytes) -> None:
-        self._charge()
+        self._cpu.charge()
         if flags & frames.ACK:
             self._events.ping_answered(payload)
         else:
@@ -286,11 +297,11 @@ class ServerConnection(Sender):
         # RFC 9113, 6.8: a peer that leaves opens nothing new for us to refuse, but still sends and wants its answers.
         if len(payload) < 8:
             raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
-        self._charge()
+        self._cpu.charge()
 
     def _window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
         increment = int.from_bytes(payload, "big") & frames.LARGEST_WINDOW
-        self._charge()
+        self._cpu.charge()
         if stream_id == 0:
             if not increment:
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
@@ -314,11 +325,7 @@ class ServerConnection(Sender):
         """Resets a stream that has not been reported to anybody."""
         self._out.append(frames.reset_frame(stream_id, code))
         self._close(stream_id, by_us=True)
-        self._charge(1 + self._blocks.price)
-
-    def _charge(self, price: int = 1) -> None:
-        self._work += price
-        self._events.work_asked(price)
+        self._cpu.charge(1 + self._blocks.price)
 
     @property
     def head_price(self) -> int:
@@ -329,7 +336,7 @@ class ServerConnection(Sender):
         """RFC 9113, 5.4.2: an error of one stream."""
         self.reset(stream_id, code)
         self._events.stream_lost(stream_id)
-        self._charge()
+        self._cpu.charge()
 
     # By the type of a frame: whether it must be of a stream (True), of the connection (False) or may be of either; how
     # many bytes its payload must have; what is done.

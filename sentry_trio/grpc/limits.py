@@ -17,16 +17,6 @@ REMEMBERED_STREAMS: Final = 1024
 """Most closed streams of a connection for which the way of closing is remembered."""
 CONTROL_FRAMES_REFILL: Final = 60.0
 """Seconds in which the whole budget `control_frames` is refilled."""
-WORK_PER_TURN: Final = 100
-"""Most work of a connection in one turn of the event loop, in control frames that cause as much: about 2 ms."""
-WORK_OF_CALL: Final = 3
-"""Work of beginning a call, beyond that of its frame."""
-USUAL_BLOCK_BYTES: Final = 512
-"""Bytes of a header block whose work is part of its call's or frame's; more has a price."""
-USUAL_HEADERS: Final = 32
-"""The same for its header fields."""
-SETTINGS_BYTES_PER_PRICE: Final = 48
-"""Bytes of a SETTINGS frame that cause as much work as another control frame."""
 FRAMES_EARNED_BY_CALL: Final = 4
 """Control frames that each answered request adds to the budget."""
 FRAMES_EARNED_BY_DATA: Final = 2
@@ -37,6 +27,10 @@ CALL_BYTES: Final = 4096
 """Approximate bytes of `unread_bytes_in_all` that a call takes in addition to the caller's data."""
 MESSAGE_BYTES: Final = 64
 """Approximate bytes that an unread message takes in addition to its own: an empty one is an object, too."""
+PARSED_SIZE: Final = 8
+"""Approximate bytes that each byte of a parsed message takes: an empty string has two, and 16 when it is parsed."""
+RECLAIM_PRICE: Final = 5
+"""Work of finding the connection that holds most, in prices of `cpu_budget`."""
 CALLS_STARTED_AT_ONCE: Final = 16
 """Most handlers with one reply that start in one turn of the event loop; one that never waits takes up to 1 ms."""
 JITTER: Final = 0.1
@@ -86,10 +80,10 @@ class Limits:
         unread_bytes: what one connection may hold of messages that no handler has taken yet, whole ones and parts, of
             all its calls together; the call that goes over is answered ResourceExhausted.
         unread_bytes_in_all: what all connections may hold so together, header lists and some 4 KiB for each call added
-            to it. Over it, what has waited for its peer for longest goes: a request that is not whole is answered
-            ResourceExhausted, a call whose answer the peer's window has no room for is reset, a connection whose
-            socket takes nothing is closed. Where nothing waits so, the call that goes over is answered
-            ResourceExhausted.
+            to it, parsed requests, and answers until they have left. Over it, the connection that holds most gives way,
+            first among those that wait for their peers: a request that is not whole is answered ResourceExhausted, a
+            call whose answer the peer's window has no room for is reset, a connection whose socket takes nothing is
+            closed. Where none waits so, its largest call is answered ResourceExhausted.
         header_bytes: the largest header list (RFC 9113, 10.5.1), and the largest block that one may come in; a larger
             one loses the connection.
         refused_bytes: what may follow the head of a request that is no gRPC before it is answered, which else is done

@@ -11,9 +11,10 @@ WHOLE_CONNECTION: Final = 0  # in place of a stream's number: HTTP/2 gives it to
 class MemoryBudget:
     """Bounds the bytes in memory, on all connections together.
 
-    Beyond the bound, what has waited for its peer for longest is dropped first: an incomplete request, an answer that
-    the peer's flow-control window has no room for, a connection whose socket accepts nothing. A well-behaved client
-    sends its request at once and reads its answer; one that wants to fill the memory does neither.
+    Beyond the bound, the connection that holds most loses something, not the caller that came last. Connections that
+    wait for their peers go first: with an incomplete request, an answer that the peer's flow-control window has no room
+    for, a socket that accepts nothing. A well-behaved client sends its request at once and reads its answer; one that
+    wants to fill the memory does neither.
 
     Args:
         limit: bytes.
@@ -27,20 +28,35 @@ class MemoryBudget:
     def __init__(self, limit: int) -> None:
         self.total = 0
         self._limit = limit
-        self._waiting: dict[tuple[Connection, int], None] = {}
+        # Of each connection, what waits for its peer, the oldest first.
+        self._waiting: dict[Connection, dict[int, None]] = {}
+
+    def opened(self, connection: "Connection") -> None:
+        """Registers a connection."""
+        self._waiting[connection] = {}
+
+    def closed(self, connection: "Connection") -> None:
+        """Removes it; what it still holds is about to be released."""
+        del self._waiting[connection]
 
     def add(self, connection: "Connection", stream_id: int) -> None:
         """Registers a call that waits for its peer, or under `WHOLE_CONNECTION` a connection."""
-        self._waiting.setdefault((connection, stream_id))
+        if connection in self._waiting:
+            self._waiting[connection][stream_id] = None
 
     def discard(self, connection: "Connection", stream_id: int) -> None:
         """Removes what `add` registered, if it is still there."""
-        self._waiting.pop((connection, stream_id), None)
+        if connection in self._waiting:
+            self._waiting[connection].pop(stream_id, None)
 
     def reclaim(self) -> bool:
-        """Drops what waits for its peer, the oldest first, until the bound is kept; returns whether it is."""
-        while self.total > self._limit and self._waiting:
-            connection, stream_id = next(iter(self._waiting))
-            del self._waiting[connection, stream_id]
-            connection.reclaim(stream_id)
-        return self.total <= self._limit
+        """Drops what the largest holders hold until the bound is kept; returns whether it is."""
+        while self.total > self._limit:
+            waiting = [connection for connection, streams in self._waiting.items() if streams]
+            largest = max(waiting or self._waiting, key=lambda connection: connection.held)
+            stream_id = next(iter(self._waiting[largest]), None)
+            if stream_id is not None:
+                del self._waiting[largest][stream_id]
+            if not largest.reclaim(stream_id):
+                return False
+        return True

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .cpu_budget import CPUBudget
 from .limits import FRAMES_EARNED_BY_DATA, MUCH_DATA
 from .memory_budget import WHOLE_CONNECTION, MemoryBudget
 from .sender import Sender
 from .tls import TLSTransport
-from .token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -23,7 +23,7 @@ class Outgoing:
         h2: composes.
         transport: sends.
         memory: knows what waits for the peer.
-        control_frames: earned by data that is sent.
+        cpu: earns by data that is sent.
         scope: of the connection's nursery; cancelled if the transport is broken.
 
     Attributes:
@@ -32,7 +32,7 @@ class Outgoing:
 
     __slots__ = (
         "_connection",
-        "_control_frames",
+        "_cpu",
         "_h2",
         "_memory",
         "_scope",
@@ -48,7 +48,7 @@ class Outgoing:
         h2: Sender,
         transport: TLSTransport,
         memory: MemoryBudget,
-        control_frames: TokenBucket,
+        cpu: CPUBudget,
         scope: trio.CancelScope,
     ) -> None:
         self.stalled: dict[int, float] = {}
@@ -56,7 +56,7 @@ class Outgoing:
         self._h2 = h2
         self._transport = transport
         self._memory = memory
-        self._control_frames = control_frames
+        self._cpu = cpu
         self._scope = scope
         self._sending = trio.Lock()
         self._window_opened = trio.lowlevel.ParkingLot()
@@ -71,7 +71,7 @@ class Outgoing:
                 at += size
                 self._h2.send_data(stream_id, part, end_stream=end_stream and at == end)
                 if size >= MUCH_DATA or at == end:
-                    self._control_frames.earn(FRAMES_EARNED_BY_DATA)
+                    self._cpu.earn(FRAMES_EARNED_BY_DATA)
                 self.forget(stream_id)
             else:
                 self.stalled.setdefault(stream_id, trio.current_time())

@@ -10,6 +10,7 @@ import trio
 
 from .admission import Network, PendingHandshakes, network_of
 from .connection import Connection, ServerState
+from .cpu_budget import HANDSHAKE
 from .interfaces import Service
 from .limits import TEND_INTERVAL, Limits
 from .observer import Observer
@@ -90,7 +91,7 @@ class _Server:
         """Holds the nursery of connections, out of reach of the cancellation that stops the accept loop."""
         # Not by way of `Nursery.start`: where that is cancelled before `started`, it waits for the task to end, and
         # this one would not.
-        with trio.CancelScope(shield=True) as shield:
+        with trio.CancelScope(shield=True) as shield, self._state.turns.measured():
             async with trio.open_nursery() as self._held:
                 self._holding.set()
                 await self.leaving.wait()
@@ -145,7 +146,7 @@ class _Server:
         self._observer.connection_opened()
         try:
             with closing(TLSTransport(connected, self._tls())) as transport:
-                if await self._shaken_hands(transport, peer):
+                if await self._shaken_hands(transport, peer, network):
                     await self._serve_calls(transport, peer, network)
         except Exception as error:  # noqa: BLE001  # no peer may find a way to end what serves the others
             self._observer.connection_failed(peer, error)
@@ -165,7 +166,7 @@ class _Server:
             finally:
                 self._connections.discard(connection)
 
-    async def _shaken_hands(self, transport: TLSTransport, peer: object) -> bool:
+    async def _shaken_hands(self, transport: TLSTransport, peer: object, network: Network) -> bool:
         pushed_out = False
         with trio.move_on_after(self._limits.handshake_timeout) as scope:
             try:
@@ -176,6 +177,8 @@ class _Server:
                     pushed_out = not self._silent.remove(scope)
                 self._shaking.add(scope)
                 try:
+                    if self._state.turns.full:
+                        await self._state.turns.wait(network, HANDSHAKE)
                     await transport.handshake()
                     if transport.protocol != "h2":
                         raise HandshakeFailedError("the peer did not choose h2 by ALPN")

@@ -76,9 +76,10 @@ class TLSTransport:
 
     Attributes:
         sent: how many bytes the socket has taken.
+        overhead: bytes of TLS beside the data, in the records that `arrived` has read last.
     """
 
-    __slots__ = ("_arrived", "_half_closed", "_leaving", "_socket", "_tls", "_unsent", "sent")
+    __slots__ = ("_arrived", "_half_closed", "_leaving", "_socket", "_tls", "_unsent", "overhead", "sent")
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext) -> None:
         self._socket = connected
@@ -88,6 +89,7 @@ class TLSTransport:
         self._unsent = b""
         self._half_closed = False
         self.sent = 0
+        self.overhead = 0
 
     @property
     def protocol(self) -> str | None:
@@ -153,13 +155,16 @@ class TLSTransport:
 
     def arrived(self) -> bytes | None:
         """Returns data already received, empty if the peer has closed; None if there is none, or no whole record."""
-        if self._arrived.pending or self._tls.pending():
+        here = self._arrived.pending
+        if here or self._tls.pending():
             try:
-                return self._tls.read(_RECEIVE_BYTES)
+                data = self._tls.read(_RECEIVE_BYTES)
             except ssl.SSLWantReadError:
-                pass
+                return None
             except ssl.SSLError:
                 return b""
+            self.overhead = here - self._arrived.pending - len(data)
+            return data
         return None
 
     def write(self, data: bytes) -> None:

@@ -11,32 +11,36 @@ class TokenBucket:
     Args:
         size: tokens of a full bucket, as which it begins: the largest burst.
         refill: seconds in which an empty bucket fills up.
+
+    Attributes:
+        size: as given.
+        left: tokens at the last use.
     """
 
-    __slots__ = ("_left", "_refill", "_size", "_spent_at")
+    __slots__ = ("_refill", "_spent_at", "left", "size")
 
     def __init__(self, size: int, *, refill: float = CONTROL_FRAMES_REFILL) -> None:
-        self._size = size
+        self.size = size
         self._refill = refill
-        self._left = float(size)
+        self.left = float(size)
         self._spent_at = trio.current_time()
 
-    def spend(self, tokens: int = 1) -> bool:
+    def spend(self, tokens: float = 1) -> bool:
         """Takes tokens; returns False if there are not as many."""
         now = trio.current_time()
-        self._left = min(self._left + (now - self._spent_at) * self._size / self._refill, self._size)
+        self.left = min(self.left + (now - self._spent_at) * self.size / self._refill, self.size)
         self._spent_at = now
         # Sums of fractions come out a little short of a whole token.
-        if self._left < tokens - 1e-6:
+        if self.left < tokens - 1e-6:
             return False
-        self._left = max(0.0, self._left - tokens)
+        self.left = max(0.0, self.left - tokens)
         return True
 
     @property
     def ready_at(self) -> float:
         """Time of the next token, on Trio's clock; in the past if there is one."""
-        return self._spent_at + max(0.0, 1 - self._left) * self._refill / self._size
+        return self._spent_at + max(0.0, 1 - self.left) * self._refill / self.size
 
     def earn(self, tokens: int) -> None:
         """Puts tokens back; the bucket never holds more than its size."""
-        self._left = min(self._left + tokens, self._size)
+        self.left = min(self.left + tokens, self.size)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_trio.grpc import frames
+from sentry_trio.grpc.cpu_budget import SLICE, CPUBudget
 from sentry_trio.grpc.frames import ErrorCode, frame
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import BrokenOffError, ServerConnection
-from sentry_trio.grpc.limits import WORK_PER_TURN
 
 HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 TRAILERS = ((b"grpc-status", b"0"),)
@@ -29,6 +29,30 @@ REQUEST = [
 ]
 
 
+class Payer(CPUBudget):
+    """Has no limit; counts."""
+
+    def __init__(self) -> None:
+        self._used = 0.0
+        self.asked = 0
+
+    def charge(self, price: float = 1) -> None:
+        self.used += price
+        self.asked += 1
+
+    @property
+    def used(self) -> float:
+        """Begins another turn when the slice has been used."""
+        used = self._used
+        if used >= SLICE:
+            self._used = 0.0
+        return used
+
+    @used.setter
+    def used(self, work: float) -> None:
+        self._used = work
+
+
 @dataclass
 class Told:
     """Remembers what it was told."""
@@ -37,9 +61,9 @@ class Told:
     data: dict[int, bytes] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
-    asked: int = 0
     pongs: list[bytes] = field(default_factory=list)
     opened: int = 0
+    payer: Payer = field(default_factory=Payer, compare=False)
 
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         self.requests[stream_id] = headers
@@ -60,9 +84,6 @@ class Told:
     def window_opened(self) -> None:
         self.opened += 1
 
-    def work_asked(self, price: int) -> None:
-        self.asked += 1
-
     def ping_answered(self, payload: bytes) -> None:
         self.pongs.append(payload)
 
@@ -72,7 +93,7 @@ class Pair:
 
     def __init__(self, *, streams: int = 100, header_bytes: int = 16_384) -> None:
         self.told = Told()
-        self.server = ServerConnection(self.told, streams=streams, header_bytes=header_bytes)
+        self.server = ServerConnection(self.told, self.told.payer, streams=streams, header_bytes=header_bytes)
         self.client = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         self.client.initiate_connection()
         self.server.begin()
@@ -182,7 +203,7 @@ def _head(
 
 def _server(**limits: int) -> tuple[ServerConnection, Told]:
     told = Told()
-    server = ServerConnection(told, **{"streams": 10, "header_bytes": 4096, **limits})
+    server = ServerConnection(told, told.payer, **{"streams": 10, "header_bytes": 4096, **limits})
     server.receive(frames.PREFACE + frame(frames.SETTINGS, 0, 0))
     server.data_to_send()
     return server, told
@@ -217,7 +238,7 @@ def test_malformed_requests_are_reset_unseen(headers: list[tuple[str, str]], why
     encoder = Encoder()
     server.receive(_head(encoder, headers))
     assert server.data_to_send() == frames.reset_frame(1, ErrorCode.PROTOCOL_ERROR)
-    assert (told.requests, told.asked) == ({}, 2)
+    assert (told.requests, told.payer.asked) == ({}, 2)
     server.receive(_head(encoder, REQUEST, 3))
     assert list(told.requests) == [3]
 
@@ -266,7 +287,7 @@ def test_errors_of_a_stream(then: bytes, code: ErrorCode) -> None:
     server.receive(_head(Encoder(), [*REQUEST, ("content-length", "3")]) + then)
     assert server.data_to_send() == frames.reset_frame(1, code)
     assert told.lost == [1]
-    assert told.asked >= 2, "each reset that a peer causes counts, beside its SETTINGS (CVE-2025-8671)"
+    assert told.payer.asked >= 2, "each reset that a peer causes counts, beside its SETTINGS (CVE-2025-8671)"
 
 
 def test_a_body_that_does_not_come() -> None:
@@ -349,7 +370,7 @@ def test_errors_of_the_connection(what: bytes, code: str) -> None:
 
 @pytest.mark.parametrize("first", [frame(frames.PING, 0, 0, bytes(8)), frame(frames.SETTINGS, frames.ACK, 0)])
 def test_settings_come_first(first: bytes) -> None:
-    server = ServerConnection(Told(), streams=1, header_bytes=1000)
+    server = ServerConnection(Told(), Payer(), streams=1, header_bytes=1000)
     with pytest.raises(BrokenOffError, match="PROTOCOL_ERROR"):
         server.receive(frames.PREFACE + first)
 
@@ -405,7 +426,7 @@ def test_any_frames_cut_anywhere(sent: list[bytes], cut: int) -> None:
     outcomes = []
     for size in (len(data), cut):
         told = Told()
-        server = ServerConnection(told, streams=2, header_bytes=1000)
+        server = ServerConnection(told, told.payer, streams=2, header_bytes=1000)
         server.begin()
         broken = ""
         try:
@@ -429,13 +450,13 @@ def test_work_is_cut_into_slices() -> None:
     """One read does not hold the event loop for as long as its frames take."""
     pair = Pair()
     ping = frame(frames.PING, 0, 0, b"12345678")
-    before = pair.told.asked
-    assert pair.server.receive(ping * WORK_PER_TURN)
-    first = pair.told.asked - before
-    assert 0 < first < WORK_PER_TURN
+    before = pair.told.payer.asked
+    assert pair.server.receive(ping * SLICE)
+    first = pair.told.payer.asked - before
+    assert 0 < first < SLICE
     assert pair.server.resume()
     assert not pair.server.resume()
-    assert pair.told.asked - before == WORK_PER_TURN
+    assert pair.told.payer.asked - before == SLICE
     assert not pair.server.receive(ping)
 
 
@@ -448,5 +469,5 @@ def test_an_expensive_head_ends_a_slice() -> None:
     while more:
         more = pair.server.resume()
         turns += 1
-    assert turns == 4, "17 of price and 4 of its call for each of 15 heads"
+    assert turns == 8, "68 of price and 9 of its call for each of 15 heads"
     assert len(pair.told.requests) == 15

@@ -6,46 +6,57 @@ from sentry_trio.grpc.memory_budget import MemoryBudget
 
 
 class Holder:
-    def __init__(self, budget: Any, name: str, given_up: list[tuple[str, int]]) -> None:
+    def __init__(self, budget: Any, name: str, given_up: list[tuple[str, int | None]]) -> None:
         self.budget, self.name, self.given_up = budget, name, given_up
+        self.held = 0
+        budget.opened(self)
 
-    def hold(self, stream_id: int, size: int) -> None:
+    def hold(self, stream_id: int, size: int, *, waits: bool = True) -> None:
+        self.held += size
         self.budget.total += size
-        self.budget.add(self, stream_id)
+        if waits:
+            self.budget.add(self, stream_id)
 
-    def reclaim(self, stream_id: int) -> None:
+    def reclaim(self, stream_id: int | None) -> bool:
+        if not self.held:
+            return False
         self.given_up.append((self.name, stream_id))
+        self.held -= 40
         self.budget.total -= 40
+        return True
 
 
-def test_the_oldest_incomplete_requests_go_first_whosever_they_are() -> None:
-    given_up: list[tuple[str, int]] = []
+def test_the_largest_of_those_who_wait_for_their_peers_goes_first() -> None:
+    """Its oldest, and not what is complete."""
+    given_up: list[tuple[str, int | None]] = []
     budget: Any = MemoryBudget(100)
-    one, other = Holder(budget, "one", given_up), Holder(budget, "other", given_up)
-    one.hold(1, 40)
-    other.hold(1, 40)
-    one.hold(3, 40)
-    budget.discard(one, 1)  # it is whole, and stays
+    first, complete, largest = (Holder(budget, name, given_up) for name in ("first", "complete", "largest"))
+    first.hold(1, 40)
+    complete.hold(1, 90, waits=False)
+    for stream_id in (3, 1):
+        largest.hold(stream_id, 40)
+    budget.discard(first, 3)
     assert budget.reclaim()
-    assert given_up == [("other", 1)]
-    assert budget.total == 80
+    assert given_up == [("largest", 3), ("first", 1), ("largest", 1)]
 
 
-def test_what_is_whole_is_not_given_up() -> None:
-    given_up: list[tuple[str, int]] = []
+def test_where_none_waits_the_largest_gives_way() -> None:
+    given_up: list[tuple[str, int | None]] = []
     budget: Any = MemoryBudget(100)
-    one = Holder(budget, "one", given_up)
-    for stream_id in (1, 3, 5, 7):
-        one.hold(stream_id, 40)
-        if stream_id != 5:
-            budget.discard(one, stream_id)
-    assert not budget.reclaim()
-    assert given_up == [("one", 5)]
-    assert budget.total == 120
+    one, other = (Holder(budget, name, given_up) for name in ("one", "other"))
+    one.hold(1, 40, waits=False)
+    other.hold(1, 80, waits=False)
+    assert budget.reclaim()
+    assert given_up == [("other", None)]
+    budget.closed(other)
+    budget.add(other, 1)
+    budget.total += 100
+    assert not budget.reclaim(), "what is left is nobody's"
+    assert given_up == [("other", None), ("one", None)]
 
 
 def test_within_the_bound_nothing_is_given_up() -> None:
-    given_up: list[tuple[str, int]] = []
+    given_up: list[tuple[str, int | None]] = []
     budget: Any = MemoryBudget(100)
     Holder(budget, "one", given_up).hold(1, 100)
     assert budget.reclaim()

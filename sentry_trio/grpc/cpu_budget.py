@@ -1,0 +1,195 @@
+"""CPU time that peers cause: prices, the budget of a connection, and turns of the event loop shared by all.
+
+A price of 1 is about 20 us; `benchmarks/prices.py` measures what each costs.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+
+import trio
+
+from .admission import Network
+from .frames import ErrorCode, ViolationError
+from .token_bucket import TokenBucket
+
+SLICE: Final = 100
+"""Most work of a connection in one turn of the event loop, in prices: about 2 ms."""
+CALL: Final = 8
+"""Price of beginning a call and of its usual answer, beyond that of its frames."""
+HANDSHAKE: Final = 50
+"""Price of a TLS handshake."""
+USUAL_BLOCK_BYTES: Final = 512
+"""Bytes of a header block whose work is part of its frame's; more has a price."""
+USUAL_HEADERS: Final = 32
+"""The same for its header fields."""
+TURN_SECONDS: Final = 0.004
+"""Time from the begin of a turn after which peers wait for another one: a turn ends soon after it."""
+SLOW_DOWN_SECONDS: Final = 0.05
+"""Pause of a connection that has spent half of its budget and goes on spending."""
+RECORD_OVERHEAD: Final = 32
+"""Bytes of TLS that a record may have beside its data."""
+_SETTING_BYTES: Final = 48  # each as many as cost 1; so in the following
+_BLOCK_BYTES: Final = 64  # Huffman codes
+_HEADERS: Final = 4
+_MESSAGES: Final = 24
+_INFLATED_BYTES: Final = 8 * 1024
+_UNWANTED_BYTES: Final = 1024
+_OVERHEAD_BYTES: Final = 64  # of TLS: about two key updates
+# What may be a service's normal use is free: small messages and large records.
+_USUAL_INFLATED_BYTES: Final = 64 * 1024
+_USUAL_RECORD_BYTES: Final = 512
+
+
+def settings_price(size: int) -> int:
+    """Returns the price of a SETTINGS frame of so many bytes."""
+    return 1 + size // _SETTING_BYTES
+
+
+def head_price(size: int, headers: int) -> int:
+    """Returns the price of a header block beyond that of a usual one."""
+    # References to the table cost by the entry.
+    return max(0, size - USUAL_BLOCK_BYTES) // _BLOCK_BYTES + max(0, headers - USUAL_HEADERS) // _HEADERS
+
+
+class CPUBudget(TokenBucket):
+    """CPU that one connection may cause: in one turn of the event loop, and without calls in a longer time.
+
+    Work that belongs to calls is bounded in each turn only, as it is what the server is for. A connection that has
+    spent half of its budget for other work is slowed down. One that has spent all is cut.
+
+    Args:
+        tokens: of the budget for work without calls, in control frames, each of which has a price of 1.
+
+    Attributes:
+        used: work in this turn.
+        charged: some of it was without a call.
+    """
+
+    __slots__ = ("charged", "used")
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(tokens)
+        self.used = 0.0
+        self.charged = False
+
+    def charge(self, price: float = 1) -> None:
+        """Spends on work without a call.
+
+        Raises:
+            ViolationError: the budget is exhausted.
+        """
+        self.used += price
+        self.charged = True
+        if not self.spend(price):
+            raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
+
+    def spend_on_messages(self, messages: int, inflated: int) -> None:
+        """Spends on messages of a call, and on bytes that were decompressed for them."""
+        self.used += messages / _MESSAGES + inflated / _INFLATED_BYTES
+        if inflated > _USUAL_INFLATED_BYTES:
+            self.charge(inflated // _USUAL_INFLATED_BYTES)
+
+    def charge_unwanted(self, size: int) -> None:
+        """Charges data that nobody reads."""
+        self.charge(1 + size // _UNWANTED_BYTES)
+
+    def charge_record(self, overhead: int, size: int) -> None:
+        """Charges a record of TLS that completes no frame or comes with key updates.
+
+        Args:
+            overhead: bytes of TLS beside the data.
+            size: bytes of data.
+        """
+        self.used += 1
+        if overhead > RECORD_OVERHEAD:
+            self.charge(overhead / _OVERHEAD_BYTES)
+        elif size < _USUAL_RECORD_BYTES:
+            self.charge()
+
+    @property
+    def slowed_down(self) -> bool:
+        """True if half of the budget for work without calls is spent, and this slice has spent some of it."""
+        return self.charged and self.left < self.size / 2
+
+    def begin_slice(self) -> None:
+        """Begins the slice of another turn."""
+        self.used = 0.0
+        self.charged = False
+
+
+class TurnScheduler(trio.abc.Instrument):
+    """Shares the turns of the event loop among peers, by start-time fair queueing.
+
+    In a turn that has lasted too long, and after a used slice, peers wait. Those that have caused least go first,
+    wherever their connections come from: all connections of a peer count together. So calls of a well-behaved peer do
+    not wait for those that a flood has brought, and between the turns all other tasks run, health checks among them.
+
+    Args:
+        elapsed: the clock, in seconds from any point; monotonic. Not Trio's, which may be virtual.
+
+    Attributes:
+        number: of the present turn.
+    """
+
+    def __init__(self, elapsed: Callable[[], float] = time.perf_counter) -> None:
+        self._elapsed = elapsed
+        self.number = 0
+        self._full_at = elapsed() + TURN_SECONDS
+        self._waiting: list[tuple[float, int, float, trio.Event]] = []  # a heap, by virtual time
+        self._arrivals = count()
+        self._now = 0.0  # virtual time: work
+        self._free_at: dict[Network, float] = {}  # virtual time at which a peer's work so far is done
+
+    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # Trio's signature
+        """Begins a turn."""
+        self.number += 1
+        self._full_at = self._elapsed() + TURN_SECONDS
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Follows the turns during the block."""
+        trio.lowlevel.add_instrument(self)
+        try:
+            yield
+        finally:
+            trio.lowlevel.remove_instrument(self)
+
+    @property
+    def full(self) -> bool:
+        """True if work that can wait must wait for another turn."""
+        return self._elapsed() >= self._full_at
+
+    async def wait(self, network: Network, work: float) -> None:
+        """Waits for a turn that has room.
+
+        Args:
+            network: of the peer.
+            work: that it is likely to cause then, as a price.
+        """
+        if not self._waiting:
+            if not self.full:
+                await trio.lowlevel.checkpoint()
+                return
+            # Not in a nursery: none here lasts as long, and the task ends when none waits.
+            trio.lowlevel.spawn_system_task(self._dispatch)
+        begin = max(self._now, self._free_at.get(network, 0.0))
+        self._free_at[network] = begin + work
+        turn = trio.Event()
+        heappush(self._waiting, (begin, next(self._arrivals), work, turn))
+        await turn.wait()
+
+    async def _dispatch(self) -> None:
+        """Lets as many continue in each turn as make up a slice."""
+        while self._waiting:
+            await trio.lowlevel.checkpoint()
+            left: float = SLICE
+            while self._waiting and left > 0:
+                self._now, _, work, turn = heappop(self._waiting)
+                left -= work
+                turn.set()
+        self._free_at.clear()
+        self._now = 0.0
