@@ -3,8 +3,9 @@
 `make hostile-random MINUTES=60`, or with `ARGS="--seed 7 --only 12"` one composition again. A composition is made from
 the seed and its number alone: attackers of the gRPC and health ports with random frames, header blocks, messages,
 stream states, TLS and HTTP/1.1, at full speed, from a process of their own. Well-behaved callers and a probe of
-`/readyz` measure the server meanwhile. A composition that violates a bound is run again, is reduced to
-the parts that it takes, and is written to a file that `--replay` reads. Linux only; Go builds the client.
+`/readyz` measure the server meanwhile. Turns of its event loop are measured in CPU time, as other programs
+lengthen them. A composition that violates a bound is run again, is reduced to the parts that it takes, and is written
+to a file that `--replay` reads. Linux only; Go builds the client.
 """
 
 import argparse
@@ -41,12 +42,12 @@ class Outcome(msgspec.Struct):
     Attributes:
         number: of the composition.
         violations: bounds that were not kept.
-        slow_turns: turns over their bound, which depend on the machine's load, too.
+        late: bounds on wall time that were not kept, which can be the fault of other programs.
     """
 
     number: int
     violations: list[str]
-    slow_turns: list[str]
+    late: list[str]
     usage: Usage
     health: Answers
     calls: grpc_go.Report
@@ -89,7 +90,7 @@ class Arena:
                     time.sleep(self._seconds)
                     calls = load.stop()
             usage.connections = self._watch.connections()
-        return Outcome(composition.number, _violations(usage, health, calls), _slow_turns(usage), usage, health, calls)
+        return Outcome(composition.number, _violations(usage, calls), _late(health), usage, health, calls)
 
     @contextmanager
     def _attackers(self, composition: Composition) -> Iterator[None]:
@@ -114,35 +115,64 @@ class Arena:
                 popen.kill()
 
 
-def _violations(usage: Usage, health: Answers, calls: grpc_go.Report) -> list[str]:
+class Arenas:
+    """Opens arenas: a server that violated a bound is replaced, so that it spoils no later composition.
+
+    Args:
+        stack: closes the last one.
+        client: the load client's binary.
+        directory: where each has a directory of its own.
+        seconds: of attack for each composition.
+    """
+
+    def __init__(self, stack: ExitStack, client: Path, directory: Path, seconds: float) -> None:
+        self._opened = stack.enter_context(ExitStack())
+        self._client = client
+        self._directory = directory
+        self._seconds = seconds
+        self._number = 0
+
+    def fresh(self) -> Arena:
+        """Kills the server of the arena before, and starts one."""
+        self._opened.close()
+        self._number += 1
+        credentials = self._directory / str(self._number) / "credentials"
+        credentials.mkdir(mode=0o700, parents=True)
+        target = self._opened.enter_context(subject(credentials, module="testkit.cpu_turns"))
+        attackers = os.sched_getaffinity(0)
+        if len(attackers) > 1:
+            os.sched_setaffinity(target.process.popen.pid, {min(attackers)})
+        return Arena(self._client, target, credentials, self._seconds)
+
+
+def _violations(usage: Usage, calls: grpc_go.Report) -> list[str]:
     found = []
-    if health.late or not health.count:
-        found.append(f"/readyz: {health.late} of {health.count} failed or late, at most {health.max_ms:.0f} ms")
+    if usage.turn_p99_ms > TURN_P99_MS:
+        found.append(f"turns: p99 up to {usage.turn_p99_ms:g} ms")
+    if usage.turn_max_ms > TURN_MAX_MS:
+        found.append(f"turns: longest up to {usage.turn_max_ms:g} ms")
+    if usage.rss_peak_mib > RSS_MIB:
+        found.append(f"RSS: {usage.rss_peak_mib:.0f} MiB")
     if calls.kept.failures:
         found.append(f"kept: {calls.kept.failures} of {calls.kept.calls} calls failed: {calls.kept.errors[:1]}")
     if calls.new.failures > _FAILED_NEW * calls.new.calls:
         found.append(f"new: {calls.new.failures} of {calls.new.calls} calls failed: {calls.new.errors[:1]}")
-    if usage.rss_peak_mib > RSS_MIB:
-        found.append(f"RSS: {usage.rss_peak_mib:.0f} MiB")
     return found
 
 
-def _slow_turns(usage: Usage) -> list[str]:
-    found = []
-    if usage.turn_p99_ms > TURN_P99_MS:
-        found.append(f"p99 up to {usage.turn_p99_ms:.0f} ms")
-    if usage.turn_max_ms > TURN_MAX_MS:
-        found.append(f"longest up to {usage.turn_max_ms:.0f} ms")
-    return found
+def _late(health: Answers) -> list[str]:
+    if not health.late and health.count:
+        return []
+    return [f"/readyz: {health.late} of {health.count} failed or late, at most {health.max_ms:.0f} ms"]
 
 
-def _reduced(arena: Arena, failing: Composition) -> Composition:
+def _reduced(arenas: Arenas, failing: Composition) -> Composition:
     """Returns the composition without the attackers and pieces that the violation does not take."""
     index = 0
     smaller = failing
     while (candidates := list(_smaller(smaller)))[index:]:
         candidate = candidates[index]
-        if arena.try_out(candidate).violations:
+        if arenas.fresh().try_out(candidate).violations:
             smaller, index = candidate, 0
         else:
             index += 1
@@ -190,43 +220,13 @@ def _compositions(given: argparse.Namespace) -> Iterator[Composition]:
         number += 1
 
 
-class Arenas:
-    """Opens arenas: a server that violated a bound is replaced, so that it spoils no later composition.
-
-    Args:
-        stack: closes the last one.
-        client: the load client's binary.
-        directory: where each has a directory of its own.
-        seconds: of attack for each composition.
-    """
-
-    def __init__(self, stack: ExitStack, client: Path, directory: Path, seconds: float) -> None:
-        self._opened = stack.enter_context(ExitStack())
-        self._client = client
-        self._directory = directory
-        self._seconds = seconds
-        self._number = 0
-
-    def fresh(self) -> Arena:
-        """Kills the server of the arena before, and starts one."""
-        self._opened.close()
-        self._number += 1
-        credentials = self._directory / str(self._number) / "credentials"
-        credentials.mkdir(mode=0o700, parents=True)
-        target = self._opened.enter_context(subject(credentials))
-        attackers = os.sched_getaffinity(0)
-        if len(attackers) > 1:
-            os.sched_setaffinity(target.process.popen.pid, {min(attackers)})
-        return Arena(self._client, target, credentials, self._seconds)
-
-
 def _report(outcome: Outcome) -> None:
     usage, calls = outcome.usage, outcome.calls
     print(
         f"{outcome.number}: /readyz {outcome.health.max_ms:.0f} ms, kept p99 {calls.kept.p99_ms:.0f} of "
         f"{calls.kept.calls}, new p99 {calls.new.p99_ms:.0f} of {calls.new.calls}, RSS {usage.rss_peak_mib:.0f}, "
         f"turns {usage.turn_p99_ms:g} {usage.turn_max_ms:g}, CPU {usage.cpu:.2f}"
-        + "".join(f"; {text}" for text in outcome.slow_turns)
+        + "".join(f"; late {text}" for text in outcome.late)
         + "".join(f"; VIOLATION {text}" for text in outcome.violations),
         file=sys.stderr,
         flush=True,
@@ -254,7 +254,7 @@ def main() -> int:
                     violated += 1
                     given.found.mkdir(parents=True, exist_ok=True)
                     found = given.found / f"{composition.seed}-{composition.number}.json"
-                    found.write_bytes(msgspec.json.format(msgspec.json.encode(_reduced(arena, composition))) + b"\n")
+                    found.write_bytes(msgspec.json.format(msgspec.json.encode(_reduced(arenas, composition))) + b"\n")
                     print(f"written to {found}", file=sys.stderr, flush=True)
                 arena = arenas.fresh()
     print(f"{tried} compositions, {violated} violated a bound twice", file=sys.stderr)

@@ -20,6 +20,7 @@ from sentry_trio.environments.standalone import open_standalone
 from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError
 from sentry_trio.lifetimes import outliving
 from sentry_trio.listener import Address, open_listener
+from sentry_trio.open_files import grpc_share, open_file_limit
 from sentry_trio.run import Run, RunContext, prepare_run
 from sentry_trio.settings.options import Mode, Options
 from sentry_trio.telemetry.logs import get_logger
@@ -88,13 +89,14 @@ async def serve(
     Cancellation: graceful, and bounded by `options.drain_timeout` and a few seconds.
     """
     options = replace(options, trust_domain=_trust_domain(options))
+    _warn_of_open_files(options)
     environ = os.environ if environ is None else environ
     metrics = Metrics(now=now)
     state = AuthorityState(options.mode.value, metrics, now)
     health = Health(detail=state.detail, conditions=state.targets)
     async with AsyncExitStack() as outer:
         outer.enter_context(metrics.event_loop())
-        health_port = await outer.enter_async_context(_health_server(options, health))
+        health_port = await outer.enter_async_context(_health_server(options, metrics, health))
         metrics_port = await outer.enter_async_context(_metrics_server(options, metrics, health))
         oidc = await outer.enter_async_context(_oidc_server(options, metrics, health))
         recorder = await outer.enter_async_context(_audit_log(options, environ, metrics, now))
@@ -199,6 +201,14 @@ def _trust_domain(options: Options) -> str:
         raise InvalidOptionsError(f"invalid --trust-domain {options.trust_domain!r}: {error}") from error
 
 
+def _warn_of_open_files(options: Options) -> None:
+    if options.max_connections > grpc_share():
+        _log.warning(
+            f"--max-connections {options.max_connections}: the limit of {open_file_limit()} open files has room for "
+            f"{grpc_share()} gRPC connections; raise that limit"
+        )
+
+
 def _environment(
     options: Options,
     environ: Mapping[str, str],
@@ -215,10 +225,11 @@ def _environment(
 
 
 @asynccontextmanager
-async def _health_server(options: Options, health: Health) -> AsyncIterator[int]:
+async def _health_server(options: Options, metrics: Metrics, health: Health) -> AsyncIterator[int]:
     """Serves health beside the block; yields the port."""
     address = (options.healthz_listen_address, options.healthz_port)
-    async with _http(health, "healthz-server", health.answer, *address) as bound:
+    evicted = partial(metrics.http_connection_evicted, "health")
+    async with _http(health, "healthz-server", health.answer, *address, evicted) as bound:
         _log.info(f"Healthz server is listening on {bound}")
         try:
             yield bound.port
@@ -233,7 +244,8 @@ async def _metrics_server(options: Options, metrics: Metrics, health: Health) ->
         yield None
         return
     address = (options.metrics_listen_address, options.metrics_port)
-    async with _http(health, "metrics-exporter", metrics_handler(metrics), *address) as bound:
+    evicted = partial(metrics.http_connection_evicted, "metrics")
+    async with _http(health, "metrics-exporter", metrics_handler(metrics), *address, evicted) as bound:
         # Dapr Sentry binds every interface and logs no host.
         shown = Address("", bound.port) if bound.host in _EVERY_INTERFACE else bound
         _log.info(f"metrics server started on {shown}/")
@@ -241,9 +253,11 @@ async def _metrics_server(options: Options, metrics: Metrics, health: Health) ->
 
 
 @asynccontextmanager
-async def _http(health: Health, target: str, handler: Handler, host: str, port: int) -> AsyncIterator[Address]:
+async def _http(
+    health: Health, target: str, handler: Handler, host: str, port: int, count_evicted: Callable[[], None]
+) -> AsyncIterator[Address]:
     """Serves HTTP beside the block; yields the bound address."""
-    async with outliving(partial(serve_http, handler, host=host, port=port)) as bound:
+    async with outliving(partial(serve_http, handler, host=host, port=port, count_evicted=count_evicted)) as bound:
         with health.ready(target):
             yield bound
 

@@ -31,6 +31,7 @@ from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.grpc_metrics import ServerObserver
 from sentry_trio.identity import ServingIdentity
+from sentry_trio.open_files import grpc_share
 from sentry_trio.reload import Changed
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
@@ -237,7 +238,7 @@ async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bo
 
 def _limits(options: Options) -> Limits:
     return Limits(
-        connections=options.max_connections,
+        connections=min(options.max_connections, grpc_share()),
         connections_per_peer=options.max_connections_per_peer,
         calls=options.max_calls,
         idle_timeout=options.connection_idle_timeout.total_seconds(),

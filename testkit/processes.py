@@ -94,10 +94,21 @@ class Process:
 
 
 @contextmanager
-def sentry_process(credentials: Path, *flags: str) -> Iterator[Process]:
-    """Starts `python -m sentry_trio` on loopback with the credentials of a directory; it is killed in the end."""
+def sentry_process(
+    credentials: Path, *flags: str, module: str = "sentry_trio", open_files: int | None = None
+) -> Iterator[Process]:
+    """Starts `python -m sentry_trio` on loopback with the credentials of a directory; it is killed in the end.
+
+    Args:
+        credentials: the directory.
+        flags: further ones.
+        module: to start instead.
+        open_files: the limit on them.
+    """
     standalone = ("--mode", "standalone", "--issuer-credentials", str(credentials))
-    command = [sys.executable, "-m", "sentry_trio", *standalone, *LOOPBACK, "--log-as-json", *flags]
+    command = [sys.executable, "-m", module, *standalone, *LOOPBACK, "--log-as-json", *flags]
+    if open_files is not None:
+        command = ["prlimit", f"--nofile={open_files}", *command]
     process = Process(
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=credentials)
     )

@@ -73,7 +73,9 @@ def _get(port: int, path: str) -> str:
 
 
 @contextmanager
-def subject(credentials: Path, *flags: str) -> Iterator[Subject]:
-    """Starts the process with the credentials of a directory; it is killed in the end if it is still there."""
-    with sentry_process(credentials, *flags) as process:
+def subject(
+    credentials: Path, *flags: str, module: str = "sentry_trio", open_files: int | None = None
+) -> Iterator[Subject]:
+    """Starts the process as `sentry_process` does; it is killed in the end if it is still there."""
+    with sentry_process(credentials, *flags, module=module, open_files=open_files) as process:
         yield Subject(process)

@@ -84,7 +84,8 @@ class OidcServer:
             if files is not None:
                 await nursery.start(self._follow, files)
             provider = None if files is None else lambda: files.context
-            serve = partial(serve_http, self._pages.answer, host=host, port=port, tls=provider)
+            evicted = partial(self._metrics.http_connection_evicted, "oidc")
+            serve = partial(serve_http, self._pages.answer, host=host, port=port, tls=provider, count_evicted=evicted)
             address = await nursery.start(serve)
             kind = " (insecure)" if files is None else ""
             _log.info(f"Starting OIDC HTTP server{kind} on {address}")

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 _BUCKETS: Final = (
     *(100e-6, 250e-6, 500e-6),
-    *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3),
+    *(1e-3, 2.5e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3, 250e-3, 500e-3),
     *(1.0, 2.5),
 )
 

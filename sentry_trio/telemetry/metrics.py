@@ -30,6 +30,7 @@ from sentry_trio.telemetry.authority_metrics import (
 )
 from sentry_trio.telemetry.call_metrics import CallMetrics, Shed, SignFailure, Stage
 from sentry_trio.telemetry.event_loop import EventLoopMonitor
+from sentry_trio.telemetry.gc_pauses import GCPauses
 from sentry_trio.telemetry.logs import dropped_lines
 from sentry_trio.telemetry.registry import Registry
 from sentry_trio.telemetry.renewal_metrics import RenewalMetrics
@@ -37,6 +38,7 @@ from sentry_trio.telemetry.renewal_metrics import RenewalMetrics
 __all__ = [
     "CertificateExpiry",
     "CertificateRole",
+    "HttpServer",
     "JwtKeyState",
     "Metrics",
     "OidcPath",
@@ -49,6 +51,9 @@ __all__ = [
 
 JwtKeyState = Literal["noted", "published", "signing", "gone"]
 """State of a JWT signing key: it is rotated from now on, published, in use, or no longer published."""
+
+HttpServer = Literal["health", "metrics", "oidc"]
+"""HTTP server of this process."""
 
 _OUTCOMES = ("success", "failure")
 
@@ -90,6 +95,12 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
             "path",
             "code",
         )
+        self._http_evicted = registry.counter(
+            "sentry_http_connections_evicted_total",
+            "Connections that an HTTP server closed for newer ones, as too many were open.",
+            "server",
+            values=get_args(HttpServer),
+        )
         self._oidc_tls = registry.counter(
             "sentry_oidc_tls_reloads_total",
             "Changes of the OIDC server's certificate and key, by whether they are in use.",
@@ -122,6 +133,8 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
         registry.register(_DroppedLines())
         self._event_loop = EventLoopMonitor(elapsed)
         registry.register(self._event_loop)
+        self._gc_pauses = GCPauses(elapsed)
+        registry.register(self._gc_pauses)
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything as it is now, in the Prometheus text format 0.0.4, and the content type to send it with.
@@ -132,12 +145,17 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
 
     @contextmanager
     def event_loop(self) -> Iterator[None]:
-        """Measures the turns of the event loop that runs the block, for as long as it lasts."""
+        """Measures turns of the event loop, and pauses of the garbage collector, while the block runs."""
         trio.lowlevel.add_instrument(self._event_loop)
         try:
-            yield
+            with self._gc_pauses.measuring():
+                yield
         finally:
             trio.lowlevel.remove_instrument(self._event_loop)
+
+    def http_connection_evicted(self, server: HttpServer) -> None:
+        """Counts a connection that was closed for a newer one."""
+        self._http_evicted.labels(server).inc()
 
     def oidc_answered(self, path: OidcPath, status: int) -> None:
         """Counts an answer of the OIDC server with an HTTP status; invalid HTTP is not counted."""

@@ -16,6 +16,7 @@ from sentry_trio.grpc.admission import network_of
 from sentry_trio.grpc.tls import HandshakeFailedError, TLSTransport
 from sentry_trio.lifetimes import shield_once_started
 from sentry_trio.listener import Address, open_listener
+from sentry_trio.open_files import http_share
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.throttle import ThrottledLog
 from sentry_trio.web.connections import Connection, ConnectionLimits, Connections
@@ -57,7 +58,7 @@ async def serve_http(
         host: see open_listener; empty means all interfaces.
         port: 0 lets the system choose.
         tls: the TLS context of each connection; None for no TLS.
-        limits: on connections; file descriptors are shared with the gRPC server.
+        limits: on connections; by default the usual ones within this server's share of the open files.
         count_evicted: called for each connection that is closed for a newer one.
         shutdown_timeout: seconds.
         task_status: started with the bound address.
@@ -65,7 +66,7 @@ async def serve_http(
     Raises:
         ListenError: the address cannot be listened on.
     """
-    connections = Connections(limits or ConnectionLimits(), count_evicted)
+    connections = Connections(limits or ConnectionLimits.within(http_share()), count_evicted)
     with closing(connections), await open_listener(host, port) as listener:
         server = _Server(handler, tls, connections)
         async with trio.open_nursery() as outer:

@@ -1,5 +1,7 @@
 """Turns of the event loop, by a clock that tasks move: a turn lasts as long as all tasks that run in it."""
 
+import gc
+
 import trio
 
 from sentry_trio.telemetry.metrics import Metrics
@@ -91,3 +93,22 @@ def test_nothing_is_measured_outside_an_event_loop() -> None:
     metrics = Metrics()
     assert value(metrics, f"{NAME}_count") == 0
     assert value(metrics, f"{NAME}_bucket", le="+Inf") == 0
+
+
+def test_pauses_of_the_garbage_collector_are_measured_beside_the_loop() -> None:
+    metrics = Metrics()
+
+    async def main() -> None:
+        gc.collect()
+        with metrics.event_loop():
+            gc.collect()
+            gc.collect()
+        gc.collect()
+
+    callbacks = list(gc.callbacks)
+    gc.disable()
+    trio.run(main)
+    gc.enable()
+    assert gc.callbacks == callbacks
+    assert value(metrics, "sentry_gc_pause_duration_seconds_count") == 2
+    assert value(metrics, "sentry_gc_pause_duration_seconds_sum") > 0
