@@ -5,8 +5,6 @@ asyncio, not Trio: the channel is grpclib's, which is a proven client and, for o
 
 import asyncio
 import errno
-import os
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
 from sentry_trio.ca.parsing import parsing
-from sentry_trio.errors import SentryError
+from sentry_trio.errors import SentryError, reason_of
 from sentry_trio.proto.sentry_grpc import CAStub
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 
@@ -228,9 +226,7 @@ def _reason(error: OSError) -> str:
         return "connection refused: is the CA running?"
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"the TLS handshake failed ({error.reason.lower().replace('_', ' ')}): is this the gRPC port of the CA?"
-    if isinstance(error, socket.gaierror | ssl.SSLError) or error.errno is None:
-        return error.strerror or str(error) or "the connection was closed"
-    return os.strerror(error.errno)
+    return reason_of(error) if str(error) else "the connection was closed"
 
 
 async def _ask_and_follow(

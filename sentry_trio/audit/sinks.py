@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.audit.chain import BEGINNING, ChainEnd, InvalidLineError, LaterVersionError, Link, read_line
-from sentry_trio.errors import AuditLogError
+from sentry_trio.errors import AuditLogError, reason_of
 
 MAX_TAIL: Final = 1024 * 1024
 """Bytes at the end of a file among which there has to be a whole line for the chain to continue."""
@@ -97,13 +97,13 @@ def open_file(path: Path) -> Sink:
         descriptor = os.open(path, _FLAGS, 0o600)
     except OSError as error:
         link = error.errno == errno.ELOOP
-        reason = "it is a symbolic link, which is not followed" if link else error.strerror or str(error)
+        reason = "it is a symbolic link, which is not followed" if link else reason_of(error)
         raise AuditLogError(f"{path}: {reason}") from error
     try:
         return Sink(descriptor, _lock(path, descriptor), path=path)
     except (AuditLogError, OSError) as error:
         os.close(descriptor)
-        reason = str(error) if isinstance(error, AuditLogError) else str(error.strerror)
+        reason = str(error) if isinstance(error, AuditLogError) else reason_of(error)
         raise AuditLogError(f"{path}: {reason}") from error
 
 

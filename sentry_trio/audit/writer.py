@@ -13,7 +13,7 @@ import trio
 from sentry_trio.audit.chain import START, Batches, ChainEnd, encode_members
 from sentry_trio.audit.decision import timestamp
 from sentry_trio.audit.sinks import Sink
-from sentry_trio.errors import AuditLogError
+from sentry_trio.errors import AuditLogError, reason_of
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, Shed
 
@@ -172,7 +172,7 @@ class Writer:
 
     def _log_change(self, error: OSError | None) -> None:
         if error is not None:
-            self.complain(error.strerror or str(error))
+            self.complain(reason_of(error))
             return
         self._is_failing = False
         if self._has_complained:

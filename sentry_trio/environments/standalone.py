@@ -20,7 +20,7 @@ from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration, parse_configuration
 from sentry_trio.settings.options import Options
-from sentry_trio.stores.atomic_files import FileOperations, reason_of
+from sentry_trio.stores.atomic_files import FileOperations, os_reason
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.stores.permissions import KeyPermissions
@@ -178,7 +178,7 @@ def _check_directories(options: Options) -> None:
         try:
             is_directory = stat.S_ISDIR(directory.stat().st_mode)
         except OSError as error:
-            raise StoreError(f"failed to add target {directory}: {reason_of(error)}") from error
+            raise StoreError(f"failed to add target {directory}: {os_reason(error)}") from error
         if not is_directory:
             raise StoreError(f"failed to add target {directory}: not a directory")
 

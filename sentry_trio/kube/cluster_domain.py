@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from sentry_trio.errors import reason_of
 from sentry_trio.telemetry.logs import get_logger
 
 API_SERVER: Final = "kubernetes.default.svc"
@@ -70,7 +71,7 @@ class ClusterDomain:
         except trio.TooSlowError:
             self._report_failure(f"lookup {API_SERVER}: no answer within {_TIMEOUT:g} s")
         except OSError as error:
-            self._report_failure(f"lookup {API_SERVER}: {error.strerror or error}")
+            self._report_failure(f"lookup {API_SERVER}: {reason_of(error)}")
         except ValueError as error:
             self._report_failure(str(error))
         else:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import aiohttp
 from yarl import URL
 
-from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
+from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError, reason_of
 from sentry_trio.kube.api_errors import response_error
 from sentry_trio.kube.client_config import Credentials
 
@@ -206,10 +206,10 @@ def _reason(error: Exception) -> str:
         case aiohttp.ClientConnectorCertificateError():
             return f"the certificate of {error.host}:{error.port} does not verify: {error.certificate_error}"
         case aiohttp.ClientConnectorError():
-            return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+            return f"cannot connect to {error.host}:{error.port}: {reason_of(error.os_error)}"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
             return "the connection was cut"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return reason_of(error)
 
 
 class _Sockets:

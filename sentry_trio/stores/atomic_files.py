@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
+from sentry_trio.errors import reason_of
+
 LIMIT: Final = 1024 * 1024
 """The most bytes of a file that are read: 1 MiB, about a thousand certificates."""
 
@@ -48,9 +50,9 @@ class Lock(enum.Enum):
     UNAVAILABLE = enum.auto()
 
 
-def reason_of(error: OSError) -> str:
-    """Returns the operating system's text, without errno and path, e.g. `permission denied`."""
-    text = error.strerror or type(error).__name__
+def os_reason(error: OSError) -> str:
+    """Returns `errors.reason_of` as Go writes it, e.g. `permission denied`."""
+    text = reason_of(error)
     return text[:1].lower() + text[1:]
 
 
@@ -67,11 +69,11 @@ class FileOperations:
         except FileNotFoundError:
             return Unreadable("dangling symbolic link") if self.is_link(path) else None
         except OSError as error:
-            return Unreadable(reason_of(error))
+            return Unreadable(os_reason(error))
         try:
             return self._read_regular(descriptor)
         except OSError as error:
-            return Unreadable(reason_of(error))
+            return Unreadable(os_reason(error))
         finally:
             os.close(descriptor)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.errors import Part, StoreError
-from sentry_trio.stores.atomic_files import Content, FileOperations, Lock, Unreadable, read_settled, reason_of
+from sentry_trio.stores.atomic_files import Content, FileOperations, Lock, Unreadable, os_reason, read_settled
 from sentry_trio.stores.journal import (
     Change,
     InvalidJournalError,
@@ -244,7 +244,7 @@ class FileTransaction:
             path, reason = error.path, error.reason
         except OSError as error:
             path = Path(error.filename) if isinstance(error.filename, str) else key
-            reason = reason_of(error)
+            reason = os_reason(error)
         raise write_error(changes, path, reason)
 
     @contextlib.contextmanager

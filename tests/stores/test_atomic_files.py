@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.stores.atomic_files import LIMIT, Content, FileOperations, Lock, Unreadable, reason_of
+from sentry_trio.stores.atomic_files import LIMIT, Content, FileOperations, Lock, Unreadable, os_reason
 
 
 def a_directory(path: Path) -> None:
@@ -146,4 +146,4 @@ def test_no_lock_where_the_file_system_has_none(tmp_path: Path, monkeypatch: pyt
     ids=["errno", "bare"],
 )
 def test_reasons(error: OSError, reason: str) -> None:
-    assert reason_of(error) == reason
+    assert os_reason(error) == reason
