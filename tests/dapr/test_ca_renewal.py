@@ -1,0 +1,126 @@
+"""Real sidecars while sentry-trio renews itself: those started before, during and after call each other throughout."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from sentry_trio.ca.certificates import read_certificates, write_certificates
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.generation import next_bundle
+from sentry_trio.ca.keys import KeyType
+from testkit.authorities import SKEW, wall_clock
+from testkit.ca.making import DAY
+from testkit.cluster import child
+from testkit.credentials import contents
+from testkit.subject import subject
+
+from .sidecars import Address, Sidecar, identity, name_resolution, sidecar
+from .traffic import MTLS, Traffic
+
+LIFE: Final = 160  # seconds that a generation lives
+FLAGS: Final = (f"--ca-ttl={LIFE}s", "--ca-renewal-threshold=0.25", "--trust-anchor-propagation-grace=10s")
+_LONGEST: Final = 90.0  # seconds until a step is taken
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _LONGEST
+    while not condition():
+        assert time.monotonic() < deadline, "a step of the renewal is late"
+        time.sleep(0.1)
+
+
+class Store:
+    """The files of a certificate authority, as clients see them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @property
+    def anchors(self) -> list[str]:
+        """The trust anchors, PEM, the newest first."""
+        found = read_certificates((self._directory / "ca.crt").read_bytes())
+        return [write_certificates([each]).decode() for each in found]
+
+    @property
+    def _issuer(self) -> bytes:
+        return read_certificates((self._directory / "issuer.crt").read_bytes())[0].der
+
+    def wait_for_anchors(self, number: int) -> list[str]:
+        wait_until(lambda: len(self.anchors) >= number)
+        return self.anchors
+
+    def wait_for_switch(self) -> None:
+        """Waits until the next issuer signs."""
+        former = self._issuer
+        wait_until(lambda: self._issuer != former)
+
+    def wait_until_settled(self) -> None:
+        """Waits until the previous issuer's key is erased: no certificate that it signed is valid any more."""
+        wait_until(lambda: not (self._directory / "previous-issuer.key").exists())
+
+
+def test_sidecars_of_all_generations_call_each_other_through_two_renewals(daprd: Path, tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    old, both, new, newest = addresses = [Address("old"), Address("both"), Address("new"), Address("newest")]
+    spec: dict[str, Any] = {"mtls": MTLS, "nameResolution": name_resolution(addresses)}
+    config = tmp_path / "configuration.yaml"
+    config.write_text(yaml.safe_dump({"kind": "Configuration", "spec": spec}))
+    store = Store(credentials)
+    with subject(credentials, f"--config={config}", *FLAGS) as ca, ExitStack() as stack:
+        flags = [f"--config={config}", f"--sentry-address=127.0.0.1:{ca.grpc_port}"]
+
+        def start(address: Address, anchors: str) -> Sidecar:
+            environ = {"DAPR_TRUST_ANCHORS": anchors}
+            return stack.enter_context(sidecar(daprd, address, tmp_path, flags, environ))
+
+        sidecars = [start(old, store.anchors[0])]
+        sidecars.append(start(both, "".join(store.wait_for_anchors(2))))
+        traffic = [stack.enter_context(Traffic(*sidecars))]
+        store.wait_for_switch()
+        store.wait_until_settled()
+        sidecars.append(start(new, store.anchors[0]))
+        traffic += [stack.enter_context(Traffic(each, sidecars[-1])) for each in sidecars[:-1]]
+        store.wait_for_anchors(3)
+        store.wait_for_switch()
+        store.wait_until_settled()
+        sidecars.append(start(newest, store.anchors[0]))
+        # Connections are kept: only a new sidecar shows handshakes with everyone.
+        pairs = [(each, newest) for each in sidecars[:-1]] + [(sidecars[-1], each.address) for each in sidecars[:-1]]
+        failures = [failure for caller, target in pairs if (failure := caller.call(target))]
+        assert datetime.now(UTC) < datetime.fromisoformat(ca.state()["renewal"]["bridge_end"])
+        assert [*failures, *(failure for each in traffic for failure in each.failures)] == []
+        assert all(each.calls for each in traffic)
+
+
+@pytest.mark.parametrize("bridged", [True, False])
+def test_a_sidecar_with_the_former_root_needs_the_bridge_to_start(
+    daprd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bridged: bool
+) -> None:
+    if not bridged:
+        monkeypatch.setattr(child, "_PATIENCE", 15.0)  # seconds; it tries again for ever
+    credentials, old = tmp_path / "credentials", Address("old")
+    credentials.mkdir()
+    authority = partial(next_bundle, trust_domain="localhost", namespace="default", key_type=KeyType.P256)
+    now = wall_clock()
+    former = generate("localhost", "default", KeyType.P256, now=now - DAY, allowed_clock_skew=SKEW)
+    renewed = authority(former, now=now, allowed_clock_skew=SKEW, lifetime=365 * DAY, former_roots=(), anchors_kept=2)
+    chain = read_certificates(renewed.chain) if bridged else read_certificates(renewed.chain)[:1]
+    for name, content in contents(replace(renewed, chain=write_certificates(chain))).items():
+        (credentials / name).write_bytes(content)
+    config = tmp_path / "configuration.yaml"
+    config.write_text(yaml.safe_dump({"kind": "Configuration", "spec": {"nameResolution": name_resolution([old])}}))
+    with subject(credentials, f"--config={config}") as ca:
+        flags = [f"--config={config}", f"--sentry-address=127.0.0.1:{ca.grpc_port}"]
+        environ = {"DAPR_TRUST_ANCHORS": former.anchors.decode()}
+        expected = nullcontext() if bridged else pytest.raises(AssertionError, match="is not ready")
+        with expected, sidecar(daprd, old, tmp_path, flags, environ) as started:
+            assert identity(started.serving_certificate()) == "spiffe://public/ns/default/old"
