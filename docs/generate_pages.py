@@ -74,12 +74,12 @@ def flags_page() -> str:
     """docs/flags.md."""
     return _page(
         "Flags",
-        "Each may be written with one dash or two, and its value after `=` or as the next argument; a switch takes one "
-        "only after `=`. Flags marked with * are our own; all others are Dapr Sentry's, with its names, kinds and "
-        "defaults (`--mode` apart). A flag that has no effect, such as `--jwt-ttl` without `--jwt-enabled`, is "
-        "accepted with a warning.",
+        "Flags have one dash or two, and their value after `=` or as the next argument; a switch has one only after "
+        "`=`. Flags marked with * are our own. All others are those of Dapr Sentry, with its names, kinds and defaults "
+        "(except `--mode`). A flag without effect, such as `--jwt-ttl` without `--jwt-enabled`, is accepted with a "
+        "warning.",
         *(part for group, flags in groupby(FLAGS, key=lambda flag: flag.group) for part in _group(group, flags)),
-        "Durations are Go's: `90s`, `1h30m`, `250ms`. Lists are parted by commas, and a list flag may be given again.",
+        "Durations are Go's: `90s`, `1h30m`, `250ms`. Lists are separated by commas, and a list flag may be repeated.",
         "## Commands",
         "The first argument names a command, unless it is a flag. `sentry-trio help COMMAND` describes each.",
         _table(("command", "purpose"), (f"| `{each.name}` | {_cell(each.summary)} |" for each in COMMANDS)),
@@ -130,17 +130,17 @@ def configuration_page() -> str:
     )
     return _page(
         "Configuration",
-        "The document that `--config` names: a file in standalone mode, in kubernetes mode a `Configuration` "
-        "object in the process's own namespace. Of it matters:",
+        "The document that `--config` names: a file in standalone mode, a `Configuration` object in the process's own "
+        "namespace in Kubernetes mode. These fields are used:",
         _table(("field", "default", "meaning"), rows),
         f"Durations are Go's, and at most {format_duration(MOST_DURATION)}. "
         f"The document has at most {MOST_BYTES:,} bytes. "
-        "`$NAME` and `${NAME}` in a file stand for variables of the environment. Unknown fields below `spec.mtls` "
+        "In a file, `$NAME` and `${NAME}` are replaced by environment variables. Unknown fields below `spec.mtls` "
         "are logged as warnings with the nearest known name. `spec.mtls.enabled` and `spec.mtls.sentryAddress` are "
         "checked and have no effect, as in Dapr Sentry. A bad `spec.secrets` is rejected; other sections are ignored.",
         f"```yaml\n{_EXAMPLE}```",
-        "Without `--config` a missing file is no error, and the defaults hold. An edit takes effect by a hot "
-        "restart, see [restart and shutdown](restart-and-shutdown.md); one that cannot be read changes nothing.",
+        "Without `--config` a missing file is not an error, and the defaults apply. An edit takes effect by a "
+        "[hot restart](restart-and-shutdown.md). An invalid edit changes nothing.",
     )
 
 

@@ -29,10 +29,10 @@ class Configuration:
     """Settings of a configuration; without arguments, the defaults.
 
     Attributes:
-        workload_cert_ttl: lifetime of workload certificates; positive. Up to the skew, sidecars renew it without pause.
-        allowed_clock_skew: how far clocks may be apart; not negative.
-        control_plane_trust_domain: its value, which has no effect: `--trust-domain` decides.
-        jwks: the options of the validator of that name; None if there is none.
+        workload_cert_ttl: lifetime of workload certificates; positive. Up to the skew, sidecars renew continuously.
+        allowed_clock_skew: tolerated difference between clocks; not negative.
+        control_plane_trust_domain: value without effect: `--trust-domain` is used.
+        jwks: options of the `jwks` validator; None if it is not configured.
         warnings: settings without effect, one line each; not part of the comparison.
     """
 

@@ -38,7 +38,7 @@ def without(stored: Stored, *parts: Part) -> Stored:
 
 
 def run(stored: Stored, now: datetime, *steps: Step, policy: RenewalPolicy = POLICY) -> Stored:
-    """What is stored after the steps that are due now, which are these."""
+    """Returns the stored parts after the given steps, which have to be due now."""
     for step in steps:
         planned = plan(stored, policy, Situation(now=now))
         assert planned.step is step

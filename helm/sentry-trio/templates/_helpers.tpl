@@ -171,7 +171,7 @@ prometheus.io/path: /
 - {{ printf "--oidc-allowed-hosts=%s" (join "," .) | quote }}
 {{- end }}
 - --oidc-server-tls-enabled={{ .Values.oidc.tls.enabled }}
-{{- /* Dapr Sentry serves with TLS where it is given the files, whatever the flag says. */}}
+{{- /* Dapr Sentry serves with TLS if it has the files, regardless of the flag. */}}
 {{- if .Values.oidc.tls.enabled }}
 - {{ printf "--oidc-server-tls-cert-file=%s" .Values.oidc.tls.certFile | quote }}
 - {{ printf "--oidc-server-tls-key-file=%s" .Values.oidc.tls.keyFile | quote }}
