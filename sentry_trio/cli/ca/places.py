@@ -77,7 +77,7 @@ class Place(ABC):
 class _Directory(Place):
     """Files on this machine."""
 
-    async def is_published(self, stored: Parts) -> bool:  # noqa: ARG002  # whoever follows the file reads it
+    async def is_published(self, stored: Parts) -> bool:  # noqa: ARG002  # readers follow the file itself
         return True
 
     async def managed_by(self) -> str | None:
