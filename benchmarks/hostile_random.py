@@ -9,7 +9,6 @@ to a file that `--replay` reads. Linux only; Go builds the client.
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import Final
 import msgspec
 
 from benchmarks.health_probe import Answers, probing
-from benchmarks.server_watch import RSS_MIB, TURN_MAX_MS, TURN_P99_MS, ServerWatch, Usage
+from benchmarks.server_watch import RSS_MIB, TURN_MAX_MS, TURN_P99_MS, ServerWatch, Usage, pin
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from testkit.attackers.composition import Actor, Composition, compose
 from testkit.authorities import made_csr
@@ -139,9 +138,7 @@ class Arenas:
         credentials = self._directory / str(self._number) / "credentials"
         credentials.mkdir(mode=0o700, parents=True)
         target = self._opened.enter_context(subject(credentials, module="testkit.cpu_turns"))
-        attackers = os.sched_getaffinity(0)
-        if len(attackers) > 1:
-            os.sched_setaffinity(target.process.popen.pid, {min(attackers)})
+        pin(target.process.popen.pid)
         return Arena(self._client, target, credentials, self._seconds)
 
 

@@ -17,7 +17,7 @@ log = get_logger("dapr.sentry")
 # Seconds that a connection may last; probes and scrapers open another.
 MAX_CONNECTION_AGE: Final = 120.0
 # Connections that sent something and get a task, in one turn of the event loop.
-_STARTED_AT_ONCE: Final = 16
+_STARTED_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Connection:
         peer: IP address.
         network: of that.
         scope: of its task; the deadline is that of a silent connection, too.
-        is_silent: True while it has no task.
+        is_silent: True while it waits without a task.
         is_busy: True from the end of a request's head to the end of the answer, and until the peer has read the last.
         has_served: True once it completed a request.
     """
@@ -61,7 +61,7 @@ class Connection:
     peer: str
     network: Network
     scope: trio.CancelScope
-    is_silent: bool = True
+    is_silent: bool = False
     is_busy: bool = False
     has_served: bool = False
 
@@ -94,16 +94,21 @@ class Connections:
         self._by_network: dict[Network, dict[Connection, None]] = {}
         self._too_many = ThrottledLog(log)
 
-    def admit(self, connection: Connection) -> None:
-        """Adds a connection and cancels another if there are too many."""
+    def admit(self, connection: Connection) -> bool:
+        """Adds a connection and cancels another if there are too many; returns True if it needs a task already."""
         if len(self._by_network.get(connection.network, ())) >= self._limits.per_peer:
             self._evict(connection.network, self._limits.per_peer)
         elif len(self._open) >= self._limits.total:
             most = max(self._by_network, key=lambda network: len(self._by_network[network]))
             self._evict(most, self._limits.total)
-        self._silent.register(connection.sock, selectors.EVENT_READ, connection)
         self._open[connection] = None
         self._by_network.setdefault(connection.network, {})[connection] = None
+        if connection.has_sent:  # in a flood it has waited for long enough
+            connection.scope.deadline = trio.current_time() + MAX_CONNECTION_AGE
+            return True
+        connection.is_silent = True
+        self._silent.register(connection.sock, selectors.EVENT_READ, connection)
+        return False
 
     async def next_started(self) -> list[Connection]:
         """Waits for silent connections that have sent something, and ends those that the peer closed."""

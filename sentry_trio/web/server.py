@@ -29,8 +29,10 @@ log = get_logger("dapr.sentry")
 HANDSHAKE_TIMEOUT: Final = 5
 # Seconds until the next attempt if the system cannot accept a connection.
 ACCEPT_PAUSE: Final = 0.1
-# Connections accepted in one turn of the event loop. A limit on their rate would have probes wait behind a flood.
+# Connections accepted in one turn of the event loop, about 2 ms of work; one that has sent something counts as several.
+# A limit on their rate would have probes wait behind a flood.
 _ACCEPTED_AT_ONCE: Final = 32
+_WORK_OF_STARTED: Final = 4
 
 TLSProvider: TypeAlias = Callable[[], ssl.SSLContext | None]
 """Returns the TLS context of a new connection; None closes the connection, as there is no certificate yet."""
@@ -121,8 +123,10 @@ class _Server:
     def _accept_waiting(self, listener: socket.socket, nursery: trio.Nursery) -> bool:
         """Accepts some of the waiting connections; returns False if the system cannot."""
         try:
-            for _ in range(_ACCEPTED_AT_ONCE):
-                self._admit(*listener.accept(), nursery)
+            work = 0
+            while work < _ACCEPTED_AT_ONCE:
+                is_started = self._admit(*listener.accept(), nursery)
+                work += _WORK_OF_STARTED if is_started else 1
         except (BlockingIOError, ConnectionAbortedError):
             pass  # none is left, or the peer is gone
         except OSError as error:
@@ -130,18 +134,19 @@ class _Server:
             return False
         return True
 
-    def _admit(self, sock: socket.socket, address: tuple[str, int], nursery: trio.Nursery) -> None:
+    def _admit(self, sock: socket.socket, address: tuple[str, int], nursery: trio.Nursery) -> bool:
+        """Admits a connection; returns True if it needs a task already."""
         if self._tls is not None and self._tls() is None:
             sock.close()
-            return
+            return False
         sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
         patience = IDLE_TIMEOUT if self._tls is None else HANDSHAKE_TIMEOUT
         scope = trio.CancelScope(deadline=trio.current_time() + patience)
         connection = Connection(sock, address[0], network_of(address), scope)
-        self._connections.admit(connection)
-        if connection.has_sent:  # in a flood it has waited for long enough
-            self._connections.start(connection)
+        is_started = self._connections.admit(connection)
+        if is_started:
             nursery.start_soon(self._serve, connection)
+        return is_started
 
     async def _start(self, nursery: trio.Nursery) -> NoReturn:
         while True:
