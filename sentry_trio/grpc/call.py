@@ -146,7 +146,9 @@ class Call:
         self._received += 1
         self._queued -= len(message) + MESSAGE_BYTES
         self._weigh()
-        self._hold_parsed(PARSED_SIZE * len(message))
+        # What it took before, the handler is done with.
+        self._hold(PARSED_SIZE * len(message) - self._parsed)
+        self._parsed = PARSED_SIZE * len(message)
         try:
             return self._handler.request_type.FromString(message)
         except DecodeError as error:
@@ -263,19 +265,15 @@ class Call:
             self._arrival.set()
             self._arrival = None
 
-    def _hold_parsed(self, size: int) -> None:
-        """Counts the message that the handler has taken last; an earlier one it is done with."""
-        self._hold(size - self._parsed)
-        self._parsed = size
-
     def _hold(self, more: int) -> None:
         self.cost += more
         self.connection.hold(more)
 
     def _weigh(self) -> None:
         held = self._reader.rest + self._queued
-        self.connection.weigh(held - self.held)
-        self.held = held
+        if held != self.held:
+            self.connection.weigh(held - self.held)
+            self.held = held
 
     @property
     def ready(self) -> bool:

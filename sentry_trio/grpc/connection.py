@@ -150,6 +150,8 @@ class Connection:
         if data is None:
             await self.out.flush()
             data = await self._transport.receive()
+        if self._state.turns.full:
+            await self._next_slice()
         broken_off = False
         try:
             while data:
@@ -397,7 +399,8 @@ class Connection:
     def weigh(self, more: int) -> None:
         """Counts unread bytes that are held, or not any more."""
         self.unread += more
-        self.hold(more)
+        self.held += more
+        self._memory.total += more
 
     def hold(self, more: int) -> None:
         """Counts other bytes that are held, or not any more."""

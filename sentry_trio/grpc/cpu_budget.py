@@ -32,6 +32,7 @@ SLOW_DOWN_SECONDS: Final = 0.05
 """Pause of a connection that has spent half of its budget and goes on spending."""
 RECORD_OVERHEAD: Final = 32
 """Bytes of TLS that a record may have beside its data."""
+_LEAST: Final = 25  # of work that is expected of a peer whose last slice had less
 _SETTING_BYTES: Final = 48  # each as many as cost 1; so in the following
 _BLOCK_BYTES: Final = 64  # Huffman codes
 _HEADERS: Final = 4
@@ -138,6 +139,7 @@ class TurnScheduler(trio.abc.Instrument):
     def __init__(self, elapsed: Callable[[], float] = time.perf_counter) -> None:
         self._elapsed = elapsed
         self.number = 0
+        self._left: float = SLICE  # work that may be let into the next turn, beside what arrives there
         self._full_at = elapsed() + TURN_SECONDS
         self._waiting: list[tuple[float, int, float, trio.Event]] = []  # a heap, by virtual time
         self._arrivals = count()
@@ -147,6 +149,7 @@ class TurnScheduler(trio.abc.Instrument):
     def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # Trio's signature
         """Begins a turn."""
         self.number += 1
+        self._left = SLICE
         self._full_at = self._elapsed() + TURN_SECONDS
 
     @contextmanager
@@ -170,8 +173,10 @@ class TurnScheduler(trio.abc.Instrument):
             network: of the peer.
             work: that it is likely to cause then, as a price.
         """
+        work = max(work, _LEAST)
         if not self._waiting:
-            if not self.full:
+            if self._left > 0 and not self.full:
+                self._left -= work
                 await trio.lowlevel.checkpoint()
                 return
             # Not in a nursery: none here lasts as long, and the task ends when none waits.
@@ -186,10 +191,9 @@ class TurnScheduler(trio.abc.Instrument):
         """Lets as many continue in each turn as make up a slice."""
         while self._waiting:
             await trio.lowlevel.checkpoint()
-            left: float = SLICE
-            while self._waiting and left > 0:
+            while self._waiting and self._left > 0:
                 self._now, _, work, turn = heappop(self._waiting)
-                left -= work
+                self._left -= work
                 turn.set()
         self._free_at.clear()
         self._now = 0.0

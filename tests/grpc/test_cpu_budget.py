@@ -1,0 +1,118 @@
+"""Budget of CPU of a connection, and turns of the event loop shared by all."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.grpc.cpu_budget import SLICE, TURN_SECONDS, CPUBudget, TurnScheduler
+from sentry_trio.grpc.frames import ErrorCode, ViolationError
+
+
+class Clock:
+    """Stands still unless it is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def scheduling() -> AsyncIterator[tuple[TurnScheduler, Clock]]:
+    clock = Clock()
+    turns = TurnScheduler(clock)
+    with turns.measured():
+        yield turns, clock
+
+
+async def _serve(turns: TurnScheduler, clock: Clock, peer: str, slices: int, served: list[tuple[int, str]]) -> None:
+    """Causes so many slices of work, each of which takes half of a turn."""
+    for _ in range(slices):
+        await turns.wait(peer, SLICE)
+        served.append((turns.number, peer))
+        clock.now += TURN_SECONDS / 2
+
+
+async def test_connections_that_use_their_slices_continue_one_by_one() -> None:
+    served: list[tuple[int, str]] = []
+    async with scheduling() as (turns, clock), trio.open_nursery() as nursery:
+        for peer in ("one", "other", "third"):
+            nursery.start_soon(_serve, turns, clock, peer, 5, served)
+    numbers = [number for number, _ in served]
+    assert len(numbers) == len(set(numbers)) == 15, "one slice in each turn"
+    assert {peer for _, peer in served[-3:]} == {"one", "other", "third"}, "they take turns"
+
+
+async def test_the_connections_of_one_peer_delay_no_other() -> None:
+    served: list[tuple[int, str]] = []
+    async with scheduling() as (turns, clock), trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(_serve, turns, clock, "many", 2, served)
+        await trio.testing.wait_all_tasks_blocked()
+        while len(served) < 10:
+            await trio.lowlevel.checkpoint()
+        before = len(served)
+        await turns.wait("few", 1)
+        assert len(served) - before <= 2
+    assert len(served) == 100
+
+
+async def test_where_there_is_room_nobody_is_queued() -> None:
+    async with scheduling() as (turns, _):
+        assert not turns.full
+        number = turns.number
+        await turns.wait("one", 1)
+        assert turns.number == number + 1
+
+
+async def test_a_turn_that_takes_too_long_is_full() -> None:
+    async with scheduling() as (turns, clock):
+        await trio.lowlevel.checkpoint()
+        clock.now += TURN_SECONDS
+        assert turns.full
+        await trio.lowlevel.checkpoint()
+        assert not turns.full
+
+
+async def test_who_leaves_while_it_waits_holds_up_nobody() -> None:
+    async with scheduling() as (turns, clock):
+        clock.now += TURN_SECONDS
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await turns.wait("gone", SLICE)
+        await turns.wait("other", 1)
+
+
+async def test_half_of_the_budget_slows_down_and_all_of_it_ends_the_connection(autojump_clock: MockClock) -> None:
+    cpu = CPUBudget(100)
+    cpu.charge(40)
+    assert not cpu.slowed_down
+    cpu.charge(20)
+    assert (cpu.slowed_down, cpu.used) == (True, 60)
+    cpu.begin_slice()
+    assert not cpu.slowed_down, "nothing more was charged"
+    with pytest.raises(ViolationError) as raised:
+        cpu.charge(50)
+    assert raised.value.code is ErrorCode.ENHANCE_YOUR_CALM
+    await trio.sleep(60)
+    cpu.charge(50)
+
+
+async def test_only_unusual_messages_and_records_are_charged() -> None:
+    cpu = CPUBudget(100)
+    cpu.spend_on_messages(240, 64 * 1024)
+    cpu.charge_record(22, 16_000)
+    assert (cpu.charged, cpu.used, cpu.left) == (False, 19, 100)
+    cpu.spend_on_messages(0, 1024 * 1024)
+    assert round(cpu.left) == 84
+    cpu.charge_record(22, 1)
+    assert round(cpu.left) == 83
+    cpu.charge_record(22 + 31 * 27, 16_000)
+    assert round(cpu.left) == 70, "key updates"
+    cpu.charge_unwanted(16 * 1024)
+    assert round(cpu.left) == 53
+    await trio.lowlevel.checkpoint()
