@@ -28,6 +28,7 @@ from sentry_trio.ca.renewal_state import (
     NEXT,
     PREVIOUS,
     REJECTED,
+    Next,
     Parts,
     Phase,
     RenewalPolicy,
@@ -190,7 +191,8 @@ class _Planner:
 
     def promote(self) -> Plan:
         state = self._state
-        if state.next is not None and state.switch <= self._now:
+        # A pair without a bridge that can have one gets it from the first plan, while the present issuer signs.
+        if state.next is not None and state.switch <= self._now and not self._may_adopt(state.next):
             return self._take(_Due(state.switch, Step.SWITCH, self._draft.switch))
         return self._idle(None, due=None, held=self._worry())
 
@@ -200,7 +202,7 @@ class _Planner:
         if state.misfit is not None:
             yield _Due(self._now, Step.REJECT, draft.reject)
         if state.next is not None:
-            if not state.next.is_bridged and not state.is_expired and self._bridge_refusal is None:
+            if self._may_adopt(state.next):
                 yield _Due(self._now, Step.ADOPT, partial(draft.adopt, state.next))
             yield _Due(state.switch, Step.SWITCH, draft.switch)
             yield _Due(state.switch_at_last, Step.SWITCH, draft.switch)  # whatever is in the way of the other
@@ -208,7 +210,7 @@ class _Planner:
             yield _Due(state.settled, Step.ERASE, draft.erase)
         if self._may_begin():
             yield self._beginning(state.begin)
-        if state.phase is Phase.RETIRING and state.bridge_end is not None:
+        if state.phase is Phase.RETIRING and state.bridge_end is not None and not state.is_expired:
             yield _Due(state.bridge_end + _SECOND, Step.CUT, draft.cut)
         if leftovers := self._leftovers():
             yield _Due(self._now, Step.DISCARD, partial(draft.discard, leftovers))
@@ -221,6 +223,9 @@ class _Planner:
         if self._now < self._state.limit:
             return _Due(at, Step.PUBLISH, self._draft.publish)
         return _Due(at, Step.PUBLISH_AND_SWITCH, self._draft.publish_and_switch)
+
+    def _may_adopt(self, following: Next) -> bool:
+        return not following.is_bridged and not self._state.is_expired and self._bridge_refusal is None
 
     def _may_begin(self) -> bool:
         state = self._state

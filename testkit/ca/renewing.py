@@ -1,12 +1,22 @@
 """Renewals of a certificate authority in memory, for the tests of the planner."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, TypeAlias
 
+import pytest
+
+from sentry_trio.ca import certificates
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.keys import KeyType, PublicKey, public_key_info
+from sentry_trio.ca.paths import Path, find_paths
 from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, Step, plan
-from sentry_trio.errors import Part
+from sentry_trio.ca.signatures import verify_signature
+from sentry_trio.errors import InvalidBundleError, Part
 from testkit.ca import making
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
 
@@ -17,15 +27,18 @@ POLICY = RenewalPolicy(
 )
 BEGIN = NOW + (YEAR - SKEW) / 2
 
-Stored = dict[Part, bytes]
+Stored: TypeAlias = dict[Part, bytes]
+Chain: TypeAlias = tuple[Certificate, ...]
+Anchors: TypeAlias = tuple[Certificate, ...]
+NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parts_of(bundle: StoredBundle) -> Stored:
     return {Part.ANCHORS: bundle.anchors, Part.CHAIN: bundle.chain, Part.KEY: bundle.key}
 
 
-def generated(now: datetime = NOW) -> Stored:
-    return parts_of(generate("td", "ns", KeyType.ED25519, now=now, allowed_clock_skew=SKEW))
+def generated(now: datetime = NOW, lifetime: timedelta = YEAR) -> Stored:
+    return parts_of(generate("td", "ns", KeyType.ED25519, now=now, allowed_clock_skew=SKEW, lifetime=lifetime))
 
 
 def after(stored: Stored, planned: Plan) -> Stored:
@@ -75,3 +88,58 @@ MOMENTS = {
     Phase.RETIRING: (RETIRING, SETTLED),
 }
 """Stored parts of each phase, and the time at which the phase begins."""
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Remembers certificates that were read and signatures that were verified: most of what planning takes."""
+    read = certificates.read_certificate
+    good: set[tuple[bytes, bytes, bytes]] = set()
+
+    def verify_once(signed: bytes, algorithm: bytes, signature: bytes, key: PublicKey) -> None:
+        entry = (signed, signature, public_key_info(key))
+        if entry not in good:
+            verify_signature(signed, algorithm, signature, key)
+            good.add(entry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificates, "read_certificate", lru_cache(maxsize=10_000)(read))
+        patch.setattr(certificates, "verify_signature", verify_once)
+        yield
+
+
+class Clients:
+    """Clients that verify chains, each with trust anchors that never change.
+
+    A set of anchors serves until the latest end of an issuer whose root is in it; then its holder has to restart.
+    """
+
+    def __init__(self) -> None:
+        self.sets: dict[Anchors, datetime] = {}
+        """Trust anchors that were published, and since when."""
+        self.served: dict[Chain, datetime] = {}
+        """Chains that were served, and when the last certificate below them expires."""
+        self.line: list[tuple[Certificate, datetime]] = []
+        """Roots of the issuers that have signed one after another, and the ends of these issuers."""
+        self._paths: dict[tuple[Chain, Anchors], list[Path]] = {}
+
+    def serves_until(self, anchors: Anchors) -> datetime:
+        return max((end for root, end in self.line if root in anchors), default=NEVER)
+
+    def path_end(self, chain: Chain, anchors: Anchors, now: datetime) -> datetime:
+        """Returns until when a chain verifies that does so now; a time long ago if it does not."""
+        paths = self._paths.get((chain, anchors))
+        if paths is None or not any(path.not_before <= now <= path.not_after for path in paths):
+            try:
+                paths = find_paths(chain[0], chain[1:], anchors, now)
+            except InvalidBundleError:
+                paths = []
+            self._paths[chain, anchors] = paths
+        return max((path.not_after for path in paths), default=NEVER)
+
+    def cut_off(self, now: datetime) -> list[tuple[Chain, Anchors]]:
+        """Returns the chains with certificates that are valid now, and holders of anchors who do not verify them."""
+        served = [chain for chain, end in self.served.items() if end >= now]
+        holding = [anchors for anchors in self.sets if self.serves_until(anchors) >= now]
+        pairs = [(chain, anchors) for chain in served for anchors in holding]
+        return [(chain, anchors) for chain, anchors in pairs if self.path_end(chain, anchors, now) < now]

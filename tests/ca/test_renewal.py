@@ -436,3 +436,8 @@ def test_lifetimes_as_long_as_the_issuer_s() -> None:
     """A renewal would be due at once, for ever."""
     long = replace(POLICY, workload_ttl=2 * YEAR)
     assert plan(STEADY, long, Situation(now=NOW)).due == NOW - SKEW + (YEAR + SKEW) / 4
+
+
+def test_an_expired_authority_is_not_cut() -> None:
+    planned = plan(RETIRING, POLICY, Situation(now=NOW + 3 * YEAR))
+    assert (planned.step, planned.held) == (None, "the issuer has expired, and there is no next one")
