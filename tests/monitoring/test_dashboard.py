@@ -32,8 +32,6 @@ EMPTY = {
     "panel Steps of CA renewal, A",
     "panel Steps of CA renewal, B",
     "panel Steps of CA renewal, C",
-    "panel Phase of CA renewal, A",
-    "panel Time to the next step and to the end of the bridge, A",
     # A mesh that was never renewed has no bridge, and only the cluster knows sidecars.
     "panel Time to the next step and to the end of the bridge, B",
     "panel Sidecars by trust anchors, A",
