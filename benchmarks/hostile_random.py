@@ -10,6 +10,7 @@ to a file that `--replay` reads. Linux only; Go builds the client.
 
 import argparse
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -131,13 +132,23 @@ class Arenas:
         self._seconds = seconds
         self._number = 0
 
+    @staticmethod
+    def _stop(target: Subject) -> None:
+        """Ends a server, and reports what it logged as defects."""
+        target.process.send(signal.SIGTERM)
+        target.process.exit_code()
+        for record in target.process.records:
+            if record["level"] in {"error", "fatal"}:
+                print(f"DEFECT {record}", file=sys.stderr, flush=True)
+
     def fresh(self) -> Arena:
-        """Kills the server of the arena before, and starts one."""
+        """Ends the server of the arena before, and starts one."""
         self._opened.close()
         self._number += 1
         credentials = self._directory / str(self._number) / "credentials"
         credentials.mkdir(mode=0o700, parents=True)
         target = self._opened.enter_context(subject(credentials, module="testkit.cpu_turns"))
+        self._opened.callback(self._stop, target)
         pin(target.process.popen.pid)
         return Arena(self._client, target, credentials, self._seconds)
 
@@ -166,17 +177,18 @@ def _late(health: Answers) -> list[str]:
 def _reduced(arenas: Arenas, failing: Composition) -> Composition:
     """Returns the composition without the attackers and pieces that the violation does not take."""
     index = 0
-    smaller = failing
-    while (candidates := list(_smaller(smaller)))[index:]:
+    least = failing
+    while (candidates := list(smaller(least)))[index:]:
         candidate = candidates[index]
         if arenas.fresh().try_out(candidate).violations:
-            smaller, index = candidate, 0
+            least, index = candidate, 0
         else:
             index += 1
-    return smaller
+    return least
 
 
-def _smaller(composition: Composition) -> Iterator[Composition]:
+def smaller(composition: Composition) -> Iterator[Composition]:
+    """Returns compositions that lack one attacker, or one piece of one."""
     actors = composition.actors
     for index in range(len(actors)) if len(actors) > 1 else ():
         yield _with_actors(composition, actors[:index] + actors[index + 1 :])

@@ -5,6 +5,7 @@ Time is virtual: an answer takes none of it unless the server waits for somethin
 
 import contextlib
 import gc
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -207,3 +208,19 @@ async def test_a_connection_leaves_no_cyclic_garbage(tls: ssl.SSLContext | None,
                 await visit(sent)
         await trio.testing.wait_all_tasks_blocked()
         assert gc.collect() < 100
+
+
+async def test_connect_and_close_grows_nothing(no_collector: None) -> None:
+    """2,000 connections without the garbage collector: a flood of them made its pauses grow."""
+
+    async def visit() -> None:
+        socket.create_connection((address.host, address.port)).close()
+        await trio.testing.wait_all_tasks_blocked()
+
+    async with serving() as address:
+        for _ in range(10):
+            await visit()
+        before = len(gc.get_objects())
+        for _ in range(2000):
+            await visit()
+        assert len(gc.get_objects()) - before < 100
