@@ -5,7 +5,7 @@ from random import SystemRandom
 from typing import Final
 
 CHANCE: Final = SystemRandom().random
-"""A number from 0 to below 1 that nobody can foretell."""
+"""Unpredictable number from 0 to below 1."""
 
 
 class Backoff:
@@ -30,5 +30,5 @@ class Backoff:
         return most * (1 - self._chance() / 2)
 
     def reset(self) -> None:
-        """Begins anew with the first pause: an attempt has succeeded."""
+        """Starts again with the first pause, after a successful attempt."""
         self._most = self._first

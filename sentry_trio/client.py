@@ -142,7 +142,7 @@ def obtain(
 class _TidyLoop(asyncio.SelectorEventLoop):
     """Closes the connections that were opened on it at once, with their sockets.
 
-    grpclib's channel leaves them to a TLS farewell that the end of the loop would cut short.
+    grpclib's channel leaves them to a TLS close_notify that the end of the loop would cut short.
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ class Debouncer:
         self._signalled = AsyncBool()
 
     def signal(self) -> None:
-        """Records a signal; those that nobody has waited for yet count as one."""
+        """Records a signal; signals without a wait in between count as one."""
         self._signalled.value = True
 
     async def wait_signal(self) -> None:

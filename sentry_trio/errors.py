@@ -163,7 +163,7 @@ class StoreError(SentryError):
 
 
 class IncompleteBundleError(StoreError):
-    """Some, but not all, of anchors, chain and key are there: regenerating would destroy what is left.
+    """Some, but not all, of anchors, chain and key exist: regenerating would destroy the rest.
 
     Attributes:
         missing: the files that are not there.
@@ -196,7 +196,7 @@ class InvalidIdentityError(SentryError):
 
 
 class InvalidRequestError(SentryError):
-    """A request that asks for more than anybody may have."""
+    """A request over a limit that applies to every caller."""
 
 
 class InvalidCSRError(SentryError):
@@ -246,7 +246,7 @@ class IssuerNotValidError(SentryError):
 
 
 class SigningError(SentryError):
-    """A certificate could not be made, or is not what was to be made; it has not left the process."""
+    """A certificate could not be signed, or failed the check after it; it was not sent."""
 
 
 class UnservableIssuerError(SigningError):

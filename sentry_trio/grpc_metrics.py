@@ -16,7 +16,7 @@ SIGN_CERTIFICATE: Final = "/dapr.proto.sentry.v1.CA/SignCertificate"
 # A caller that left or was lost, and one that would wait no longer.
 _GIVEN_UP: Final = frozenset({Status.CANCELLED, Status.DEADLINE_EXCEEDED})
 _EVICTIONS: Final[dict[Eviction, str]] = {
-    "too_many": "too many are open, and newer ones need room",
+    "too_many": "the limit of open connections was reached",
     "work": "it caused too much work without calls",
     "memory": "it held most of the memory for calls, which is full",
 }

@@ -142,7 +142,7 @@ class ServingIdentity:
 def _half_life(certificate: IssuedCertificate, now: datetime) -> datetime:
     due = certificate.not_before + (certificate.not_after - certificate.not_before) / 2
     if due <= now:
-        # Clamped to an issuer that soon expires, most of the window lies behind: half of what is left, then.
+        # If an issuer near its end clamps the window, most of it has passed: use half of the rest.
         due = now + (certificate.not_after - now) / 2
     return max(due, now + min(_RETRY, _LATEST - now))
 

@@ -19,7 +19,7 @@ PATIENCE: Final = 5.0
 class KeyCache(ABC, Generic[K]):
     """Reads a set of keys when it is due, and once more if a token names a key that is not in it.
 
-    Only `keep` reads, so that a caller who gives up does not end a reading for the others.
+    Only `keep` reads, so that a cancelled caller does not end a read for the others.
 
     Attributes:
         keys: the last good set, by key ID; None if there is none yet.

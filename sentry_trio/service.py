@@ -59,7 +59,7 @@ class _Answer(NamedTuple):
     is_fault: bool = False
 
 
-# The one place where the domain's errors meet gRPC. Dapr's clients give up at once on all of these codes but one, as
+# The only place that maps errors to gRPC statuses. Dapr's clients give up at once on all of these codes but one, as
 # they should: asking again would not help. Unavailable they ask again, up to four times.
 _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     ValidatorRequiredError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_REQUIRED),
@@ -105,11 +105,11 @@ class CertificateService:
     Args:
         issuer: signs.
         validators: authenticate callers.
-        policy: what is the same for all.
+        policy: settings that are the same for all calls.
         metrics: counts every request.
         now: the wall clock.
         jwts: makes JWTs that go with certificates; None where they are off.
-        recorder: keeps what was decided.
+        recorder: records the decision.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class CertificateService:
 
     @contextmanager
     def _deciding(self, decision: Decision) -> Iterator[None]:
-        """Turns the domain's errors into a status; whatever fails is counted, recorded and logged."""
+        """Maps errors to a status; counts, records and logs every failure."""
         try:
             yield
         except tuple(_ANSWERS) as error:

@@ -146,7 +146,7 @@ class PartialLine:
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
-    """End of what was written so far.
+    """End of the chain so far.
 
     Attributes:
         link: the last whole line.
@@ -170,10 +170,10 @@ class Batches:
     """Composes batches of lines; after each, `settle` records how much of it was written.
 
     Args:
-        end: of what is there already.
+        end: end of the existing chain.
 
     Attributes:
-        end: the same, after what was written since.
+        end: end of the chain, with the lines since then.
     """
 
     def __init__(self, end: ChainEnd) -> None:

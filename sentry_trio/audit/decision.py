@@ -18,7 +18,7 @@ _MAX_TEXT: Final = 200
 
 @dataclass(slots=True)
 class Decision:
-    """One call and its outcome, filled in as the call goes on.
+    """One call and its outcome, completed during the call.
 
     Attributes:
         caller: the peer's address as the socket names it.

@@ -24,9 +24,9 @@ _log: Final = get_logger("dapr.sentry.audit")
 
 _MAX_QUEUED: Final = 8 * 1024 * 1024  # bytes in the queue, some ten thousand decisions
 _MAX_BATCH: Final = 256 * 1024  # bytes of decisions in one write
-_GATHER: Final = 0.02  # seconds that decisions are gathered if nobody waits: a thread costs more than a line
+_GATHER: Final = 0.02  # seconds of decisions in one write if no call waits: waking a thread costs more than a line
 _OPEN_TIMEOUT: Final = 30.0  # for opening, and for the first line
-_CLOSE_TIMEOUT: Final = 5.0  # for what is in the queue when the process ends
+_CLOSE_TIMEOUT: Final = 5.0  # for the queue when the process ends
 _STDOUT: Final = "stdout"
 
 
@@ -34,11 +34,11 @@ class AuditLog(Recorder):
     """Records decisions in the order in which they come, and chains them. Open one with `open_log`.
 
     Lines are written in a worker thread, many at once. If the log is required, a call that commits waits for the write
-    and for the medium (fsync), shared by all decisions since the last write. Otherwise nobody waits: decisions are
+    and for the medium (fsync), shared by all decisions since the last write. Otherwise no call waits: decisions are
     gathered for some milliseconds, and the medium is waited for once a second.
 
     Args:
-        open_sink: opens what is written to; blocks.
+        open_sink: opens the sink; blocks.
         writer: writes to it.
         options: of the log.
         now: the wall clock, aware.
@@ -66,7 +66,7 @@ class AuditLog(Recorder):
         now: Callable[[], datetime],
         in_thread: InThread | None = None,
     ) -> Self:
-        """Opens what is written to, and writes a first line.
+        """Opens the sink, and writes a first line.
 
         Args:
             open_sink: opens it; blocks, and raises AuditLogError.
@@ -85,7 +85,7 @@ class AuditLog(Recorder):
         in_thread = in_thread or partial(
             trio.to_thread.run_sync, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
-        # Not cancelled half way: what was opened, and is locked, has to be closed again.
+        # Not cancelled half way: an opened and locked sink has to be closed again.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _OPEN_TIMEOUT) as scope:
             try:
                 sink: Sink = await in_thread(open_sink)
@@ -99,7 +99,7 @@ class AuditLog(Recorder):
             raise AuditLogError(f"the audit log {options.name} did not answer within {_OPEN_TIMEOUT:g} s")
         return cls(open_sink, writer, options, now)
 
-    # --- what is recorded
+    # --- records
 
     def record(self, decision: Decision) -> None:
         """Records a decision; neither waits nor fails. If the queue is full the decision is lost, and counted."""

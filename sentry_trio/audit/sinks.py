@@ -88,7 +88,7 @@ class Sink:
 def open_file(path: Path) -> Sink:
     """Opens a file to append to, created with mode 0600 if absent, and finds the end of its chain.
 
-    A symbolic link is not followed, so that nobody who may write to the directory can have another file appended to.
+    A symbolic link is not followed, so that write access to the directory cannot redirect the log.
 
     Raises:
         AuditLogError: it cannot be opened, another process appends to it, or it is no audit log.

@@ -1,7 +1,7 @@
 """Finds altered, removed, inserted and moved lines of an audit log, in constant memory. No IO.
 
 A hash chain shows that lines belong together as they are. It does not show that the chain ends where it did: for that
-its last hash has to be known from elsewhere. Nor does it show who wrote it: anybody who can replace the whole file can
+its last hash has to be known from elsewhere. Nor does it show who wrote it: everyone who can replace the whole file can
 make a new chain of all that is in it.
 """
 
@@ -40,7 +40,7 @@ class Report:
         lines: number of valid lines of the log.
         first: the first of these; None if there is none.
         last: the last of these.
-        faults: what is wrong, each with the number of the line that shows it.
+        faults: violations, each with the number of its line.
         notes: gaps and joints that the log itself reports.
         others: number of lines of something else that were skipped.
         is_closed: the last line says that no more would follow.

@@ -23,7 +23,7 @@ InThread: TypeAlias = Callable[..., Awaitable[Any]]
 
 _log: Final = get_logger("dapr.sentry.audit")
 
-_INTERVAL: Final = 1.0  # seconds between writes of what can wait: fsync that nobody waits for, counts of shed calls
+_INTERVAL: Final = 1.0  # seconds between writes that can wait: fsync without a waiting call, counts of shed calls
 _COMPLAINT_INTERVAL: Final = 60.0
 
 
@@ -34,7 +34,7 @@ class Entry:
     Attributes:
         members: of its line.
         is_issued: it issues a certificate.
-        done: set once the line will survive a power failure, or cannot be written; None if nobody waits for that.
+        done: set once the line will survive a power failure, or cannot be written; None if no call waits.
         failed: the line cannot be written, or may not survive.
         is_cancelled: the caller that waited has left; the entry is not written.
     """
@@ -67,7 +67,7 @@ class Writer:
     """Writes batches of lines in a thread, one batch after the other.
 
     Lines that a failed write loses are counted, and the first line that can be written again reports them. Decisions
-    that somebody waits for are not lost: the waiting call fails, and its certificate is not sent.
+    with a waiting call are not lost: the call fails, and its certificate is not sent.
 
     Args:
         sink: what lines are appended to.

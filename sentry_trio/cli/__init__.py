@@ -89,7 +89,7 @@ def _open_standard_streams() -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Sends what the stream still holds to the null device: its flush when Python exits would fail once more."""
+    """Redirects the stream to the null device: its flush when Python exits would fail again."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

@@ -216,7 +216,7 @@ def _show(obtained: Obtained, directory: Path, jwts: Sequence[ObtainedJwt], *, p
         table.add_row(each.label, str(directory / each.name))
         for line in brief(each.token):
             table.add_row("", line)
-    # What is shown is what was given: a directory may well be called [old] or :key:.
+    # Shown without markup: a directory may be called [old] or :key:.
     Console(highlight=False, markup=False, emoji=False).print(table)
     if print_jwts:
         for each in jwts:

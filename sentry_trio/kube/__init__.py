@@ -1,1 +1,1 @@
-"""The Kubernetes API server: the session with it, what is known of the cluster, and who its tokens speak for."""
+"""The Kubernetes API server: the session with it, the index of the cluster, and token checks."""

@@ -152,7 +152,7 @@ async def missing_permissions(
 async def check_permissions(
     api: Api, needed: Iterable[Permission], useful: Iterable[Permission], *, patience: float = PATIENCE
 ) -> None:
-    """Makes sure of what is needed, and warns of what would be useful.
+    """Checks required permissions, and warns of missing optional ones.
 
     Args:
         api: the API server.

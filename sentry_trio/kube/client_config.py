@@ -46,7 +46,7 @@ class Configuration(Protocol):
     api_key: dict[str, str]
 
     async def get_api_key_with_prefix(self, identifier: str) -> str | None:
-        """Returns the value of the Authorization header, read anew if due. asyncio-flavoured."""
+        """Returns the value of the Authorization header, read again if due. asyncio-flavoured."""
 
 
 class Library(NamedTuple):

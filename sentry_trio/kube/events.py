@@ -121,7 +121,7 @@ class EventRecorder:
         """Has an Event sent. Never waits, never raises; it is dropped if too many wait already.
 
         Args:
-            reason: what it is about.
+            reason: kind of event.
             message: for people; line breaks become spaces, and what looks like a key, certificate or token is left out.
         """
         now = self._now()
@@ -132,12 +132,12 @@ class EventRecorder:
             _log.debug(f"too many Events are waiting: dropped {reason}: {text}")
 
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Sends what is recorded, also before this was called, until cancelled.
+        """Sends recorded Events, also earlier ones, until cancelled.
 
         Args:
             task_status: started at once.
 
-        Cancellation: at once; what has not been sent is lost.
+        Cancellation: immediate; unsent Events are lost.
         """
         task_status.started()
         while True:

@@ -169,7 +169,7 @@ class Index:
         return None if found is None else found.spec
 
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Keeps the index up to date; runs until cancelled, whatever the API server does. See Reflector.keep.
+        """Keeps the index up to date; runs until cancelled, also without the API server. See Reflector.keep.
 
         Args:
             task_status: started once everything has been listed.

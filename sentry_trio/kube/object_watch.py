@@ -62,7 +62,7 @@ async def watch_objects(
     """Calls `changed` if the objects have other content than is known; runs until cancelled.
 
     Events of the watches are merged hints, after which the objects are read and compared. So a watch that was cut or
-    came too late (410 Gone) loses no change: it is begun anew, with growing pauses of 5 s at most, and the objects are
+    came too late (410 Gone) loses no change: it begins again, with pauses that grow to 5 s, and the objects are
     read. A refused watch is retried, with pauses that grow to `POLL` seconds, and the objects are read each time:
     Dapr's own chart, for one, grants no watch of the Secret. The first read finds earlier changes.
 
@@ -101,7 +101,7 @@ async def _watch(
     task_status: trio.TaskStatus[None],
 ) -> None:
     """Watches one object by its name and signals each event."""
-    # Version 0 begins at whatever the API server has in its cache, and no version is too old. Without a version it
+    # Version 0 begins with the API server's cache, and is never too old. Without a version it
     # first waits until its cache has all that etcd has. With an etcd before 3.4.31 or 3.5.13 it cannot find that out
     # while nothing is written, and ends each watch with 504 after 3 s.
     query = {
@@ -138,7 +138,7 @@ async def _watch(
             if error.status == 410:
                 _log.debug(f"the watch of {watched.path} came too late: {error}")
             else:
-                # Soon at first: an API server that has just begun refuses for a moment what it grants from then on.
+                # Soon at first: an API server that has just started may reject briefly what it permits later.
                 if refusal is None:
                     _log.warning(f"cannot watch {watched.path}, looking every {POLL:.0f} s instead: {error}")
                 pause = refusal = min(1.0 if refusal is None else 2 * refusal, POLL)

@@ -111,7 +111,7 @@ class Reflector(Generic[T]):
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Lists, watches, and does so again whenever that ends; runs until cancelled.
 
-        A watch that ends or is cut is begun anew where it was; where the API server no longer knows what was then
+        A watch that ends or is cut is resumed; if the API server no longer has that version
         (410), the objects are listed again. Pauses grow from 0.5 s to `LONGEST_PAUSE`, half of it chance; the server's
         own Retry-After is obeyed up to that. No failure ends this: rights and definitions that are missing may come.
 

@@ -31,7 +31,7 @@ class SingleFlight(Generic[V]):
     """Makes one call for all concurrent callers with the same key.
 
     There is no background task: the first caller makes the call in its own task. If that is cancelled, the next
-    caller makes the call instead, so that nobody fails because of another's cancellation.
+    caller makes the call instead, so that no caller fails because of another's cancellation.
     """
 
     def __init__(self) -> None:

@@ -84,7 +84,7 @@ class TtlCache(Generic[V]):
 class TokenReviewer:
     """Has the API server review tokens (TokenReview, authentication.k8s.io/v1).
 
-    As many reviews as there is room for are under way at once, one per token; there is no limit on their rate, where
+    Reviews are concurrent up to a limit, one for each token; there is no limit on their rate, where
     Dapr Sentry 1.18 lets 5 a second pass at first. Answers are kept for a while, under a hash of the token; that the
     API server could not be asked is never kept.
 

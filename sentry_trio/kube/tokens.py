@@ -116,7 +116,7 @@ def read_claims(token: bytes) -> Claims:
     Dapr Sentry 1.18 also takes a JSON object of claims for a token, which no API server issues; its tests do.
 
     Raises:
-        NotPermittedError: `failed to parse Kubernetes token: ` and what it is not.
+        NotPermittedError: `failed to parse Kubernetes token: ` and the reason.
     """
     try:
         claims = msgspec.json.decode(token if token.startswith(b"{") else _payload(token))

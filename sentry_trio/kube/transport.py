@@ -45,7 +45,7 @@ class Request:
 
 
 class Stream:
-    """Response body that goes on until either side ends it."""
+    """Response body that continues until either side ends it."""
 
     def __init__(self, response: aiohttp.ClientResponse, request: Request) -> None:
         self._response = response

@@ -33,8 +33,8 @@ _sentry_log: Final = get_logger("dapr.sentry")
 class OidcServer:
     """Serves discovery and key set over HTTP, with TLS or without.
 
-    With TLS it is not ready, and closes connections at once, until certificate and key are there: they may be written
-    by somebody who starts later. Once it is ready, a change of the files is for new connections; a pair that cannot be
+    With TLS it is not ready, and closes connections at once, until certificate and key exist: they may be written
+    by a process that starts later. Then a change of the files affects new connections; a pair that cannot be
     used changes nothing, is logged and counted. Dapr Sentry 1.18 restarts as a whole for every change, and ends.
 
     Args:

@@ -159,7 +159,7 @@ class Options:
     Attributes:
         mode: standalone or kubernetes; `auto` is resolved.
         log_file: None for standard output.
-        metrics_port: 0 if metrics are off, whatever was given.
+        metrics_port: 0 if metrics are off.
         audit_log: path, or `stdout`; None if no audit log is kept.
         config_given: True if `--config` was on the command line.
         namespace: the process's own namespace, from NAMESPACE; not empty.

@@ -37,7 +37,7 @@ _ESCAPES: Final = dict(zip("\a\b\f\n\r\t\v\\", (rf"\{letter}" for letter in "abf
 
 
 class InvalidValueError(SentryError):
-    """A text that is not a value of its kind; the message says what was expected."""
+    """Text that is not a value of its kind; the message has the expected form."""
 
     def __init__(self, expected: str, text: str) -> None:
         super().__init__(f"expected {expected}, got {quote(text)}")

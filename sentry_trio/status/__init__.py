@@ -3,7 +3,7 @@
 collect      asks replicas, store and Kubernetes for everything at once
 cluster      pods, Secret and ConfigMap, as far as the permissions at hand go
 http         one GET, with limits
-report       what was collected, and parsers for what replicas answer; pure
+report       the collected state, and parsers for answers of replicas; pure
 assess       items that need attention, and what agrees; pure
 render       a report for a terminal; pure
 json_report  a report as JSON; pure

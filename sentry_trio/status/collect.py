@@ -193,7 +193,7 @@ async def _places(sources: Sources) -> tuple[list[Place | Absent], NotShown | No
 
 
 async def ask_replica(place: Place | Absent) -> Replica:
-    """Asks a replica for health and metrics at once; never raises for what it does.
+    """Reads health and metrics of a replica concurrently; never raises for its answers.
 
     Cancellation: at once.
     """

@@ -25,7 +25,7 @@ def json_report(report: Report, assessment: Assessment) -> Json:
     """Returns the document.
 
     Args:
-        report: what was collected.
+        report: the collected state.
         assessment: of that report.
     """
     now = report.at

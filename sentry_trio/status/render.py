@@ -21,7 +21,7 @@ from sentry_trio.status.assess import Agreement, Assessment, Verdict, short
 from sentry_trio.status.report import Figures, Health, NotShown, Replica, Report, Stored
 from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 
-_MAX_TEXT: Final = 1000  # characters of a text that somebody else has written
+_MAX_TEXT: Final = 1000  # characters of a text from elsewhere
 _INDENT: Final = 4  # columns of each level of rich's trees
 _MAX_BAR: Final = 52  # cells at depth 0, so that all end below one another
 _MIN_BAR: Final = 5
@@ -39,7 +39,7 @@ class Rendering:
     """A report for rich to print: as wide as the terminal, in ASCII if the terminal has nothing else.
 
     Args:
-        report: what was collected.
+        report: the collected state.
         assessment: of the report.
         fit: cut at the bottom of the terminal, so that the first line, the verdict, is always visible.
     """

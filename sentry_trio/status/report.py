@@ -23,7 +23,7 @@ _UNREADABLE: Final = (ValueError, KeyError, IndexError, TypeError, AttributeErro
 
 
 class NotOursError(ValueError):
-    """An answer that no sentry-trio has given; the text says what it is not."""
+    """An answer that does not come from sentry-trio; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Health:
 
     Attributes:
         ready: all targets are ready.
-        targets: what has to be ready, and whether it is.
+        targets: state of each part that has to be ready.
         version: of sentry-trio.
         mode: `standalone` or `kubernetes`.
         started_at: when the process began.

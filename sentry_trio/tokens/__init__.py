@@ -1,4 +1,4 @@
-"""JSON Web Tokens and the keys that verify them, read in bounds; knows nothing of Sentry, nor of who is asked for keys.
+"""JSON Web Tokens and the keys that verify them, read within limits; independent of Sentry and of the source of keys.
 
 compact.py   tokens of three parts, and what their parts say
 keys.py      sets of keys, and signatures checked by them

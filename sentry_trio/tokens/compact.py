@@ -1,4 +1,4 @@
-"""The compact serialization of a signed token (RFC 7515, section 7.1), taken apart and believed by nobody yet."""
+"""The compact serialization of a signed token (RFC 7515, section 7.1), split into its parts and not verified yet."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _COMPACT: Final = re.compile(rb"([\w-]*)\.([\w-]*)\.([\w-]*)")
 
 
 class InvalidTokenError(ValueError):
-    """A text that is no token, or a token that is not what was asked for; the text says what it is not."""
+    """Text that is not a token, or a token of the wrong kind; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def encode_token(token: str) -> bytes:
     Raises:
         InvalidTokenError: it is longer than `LONGEST` or no text that UTF-8 can carry.
     """
-    # No character takes less than a byte: what is much too long is not even encoded.
+    # A character has at least one byte: a text that is too long is rejected before it is encoded.
     if len(token) > LONGEST:
         raise InvalidTokenError(f"longer than {LONGEST} bytes")
     try:

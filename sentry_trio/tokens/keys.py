@@ -24,7 +24,7 @@ _CURVES: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _SECRETS: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 # A base64 character carries six bits. A modulus below 2048 bits is not believed (RFC 7518, section 3.3); one beyond
-# 8192, or a large exponent, takes milliseconds for each token that anybody sends.
+# 8192, or a large exponent, takes milliseconds for each received token.
 _SHORTEST_MODULUS: Final = 2048 // 6
 _LONGEST_MODULUS: Final = -(-8192 // 6)
 _LONGEST_EXPONENT: Final = 6

@@ -41,7 +41,7 @@ class EventSource(Protocol):
         Args:
             paths: the watched files, which need not exist.
             notify: the hint.
-            task_status: started as soon as every later change will be noticed.
+            task_status: started when every later change is noticed.
         """
         ...
 
@@ -53,7 +53,7 @@ async def file_events(
 
     Watched are the directories in which a look-up of each path passes a symbolic link or ends, so the kubelet's swap
     of ``..data`` is seen; for a directory that does not exist, the nearest ancestor that does. A subscription
-    lasts until its first events or for `RENEWAL` seconds, then the directories are determined anew: a directory that
+    lasts until its first events or for `RENEWAL` seconds, then the directories are determined again: a directory that
     was removed and made again, or a link that leads elsewhere now, is picked up without any bookkeeping.
 
     If the operating system refuses a subscription twice in a row (e.g. out of inotify instances) a warning is

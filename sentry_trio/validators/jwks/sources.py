@@ -82,8 +82,8 @@ class UrlSource:
     """A set that is fetched.
 
     Args:
-        url: of https, or of http, which anybody on the way can forge; with a user's name and password or without.
-        ca_certificate: see `fetching.make_context`; read anew for each fetch.
+        url: https, or http without protection against forgery; with or without user name and password.
+        ca_certificate: see `fetching.make_context`; read again for each fetch.
         timeout: seconds for one fetch.
         now: the wall clock, aware.
 
