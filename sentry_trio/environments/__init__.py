@@ -161,12 +161,12 @@ class Environment(ABC):
         """Returns how far another clock is ahead of this machine's; None if there is none to compare."""
         return None
 
-    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]]:
+    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]] | None:
         """Returns the sets of trust anchors that workloads cannot exchange, by fingerprints, with those who hold them.
 
-        Nothing is known of the workloads of a standalone authority.
+        None if nothing is known of the workloads.
         """
-        return {}
+        return None
 
     def uptake(
         self,
@@ -275,7 +275,10 @@ class Environment(ABC):
         try:
             return verify(bundle_of(stored), self._now(), self._names_to_sign())
         except InvalidBundleError as error:
-            raise InvalidBundleError(f"{error} ({store.locate(*error.parts)})", *error.parts) from error
+            if error.fault is not None:
+                self._metrics.trust_bundle_refused(error.fault)
+            text = f"{error} ({store.locate(*error.parts)})"
+            raise InvalidBundleError(text, *error.parts, fault=error.fault) from error
 
     def _names_to_sign(self) -> AlternativeNames:
         """Returns the names that certificates of this authority will have, to check its name constraints."""
@@ -294,10 +297,13 @@ class Environment(ABC):
         changed: Changed,
     ) -> None:
         async def reload(*causes: ReloadCause) -> None:
-            if causes:
+            others = [cause for cause in causes if cause.trigger is not Trigger.TRUST_BUNDLE]
+            has_stepped = renewal is not None and renewal.has_stepped
+            if others or (causes and not has_stepped):
                 self._report_changes(causes)
                 await changed(*causes)
             else:
+                # After a step of its own the renewal reloads by itself.
                 self._renewer.parts_changed()
 
         with self._token_validators.in_use(configuration.jwks):

@@ -207,8 +207,9 @@ class Renewer:
         if planned.step is not run.awaited:
             run.awaited = planned.step
             return self._chance() * min(SPREAD, run.policy.lifetime / 100).total_seconds()
+        is_done = await self._store_step(run.store, found, planned)
         run.awaited = None
-        if await self._store_step(run.store, found, planned):
+        if is_done:
             if not planned.changes.keys().isdisjoint(BUNDLE):
                 run.has_stepped = True
                 await _reload(run, changed)
