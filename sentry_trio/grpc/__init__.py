@@ -5,7 +5,9 @@ The package knows nothing about the service. From the outside in:
     server.py             serve_grpc: accept, handshake, serve, drain
     admission.py          limits on connections, peers and handshakes
     tls.py                TLS on a socket
-    connection.py         one HTTP/2 connection, and the state that all connections share
+    server_state.py       state that all connections share
+    connection.py         one HTTP/2 connection
+    http_requests.py      requests on it that are not gRPC
     outgoing.py           sending on it
     connection_timers.py  silence, idleness, stalled sending, age
     call.py               one call, as its handler sees it
@@ -25,6 +27,7 @@ Limits on peers:
 
     limits.py             all of them
     concurrency.py        handlers at once, and the calls that wait
+    cpu_budget.py         work of a connection, and turns of the event loop
     memory_budget.py      bytes held for calls
     token_bucket.py       limit on a rate
 """

@@ -1,89 +1,31 @@
 """One HTTP/2 connection: a task that reads, a task for each call, and the graceful end."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from .admission import Admission, Network
+from .admission import Network
 from .call import Call
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .connection_timers import ConnectionTimers, TimerAction
-from .cpu_budget import SLICE, SLOW_DOWN_SECONDS, CPUBudget, TurnScheduler
+from .cpu_budget import SLICE, SLOW_DOWN_SECONDS, CPUBudget
 from .frames import HIGHEST_STREAM, ErrorCode
 from .framing import RefusedError, read_request
 from .headers import Header
 from .http2 import BrokenOffError, ServerConnection
-from .interfaces import Service
-from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL, RECLAIM_PRICE, Limits
-from .memory_budget import WHOLE_CONNECTION, MemoryBudget
-from .observer import Eviction, Observer
+from .http_requests import HTTPRequest, HTTPRequests
+from .limits import FRAMES_EARNED_BY_CALL, RECLAIM_PRICE
+from .memory_budget import WHOLE_CONNECTION
+from .observer import Eviction
 from .outgoing import Outgoing
+from .server_state import ServerState
 from .tls import TLSTransport
 
 _DRAIN_PING: Final = b"farewell"
 _KEEPALIVE_PING: Final = b"are you?"
 _OUT_OF_MEMORY: Final = (Status.RESOURCE_EXHAUSTED, "the server is overloaded: it holds too many unread requests")
-
-
-class ServerState:
-    """State that all connections of one server share.
-
-    Args:
-        services: served.
-        limits: on peers.
-        observer: notified of events.
-
-    Attributes:
-        handlers: path to handler.
-        admission: of connections.
-        limiter: of calls with one reply.
-        streaming: limiter of calls whose replies are streamed.
-        memory: that calls hold.
-        turns: of the event loop.
-    """
-
-    def __init__(self, services: Iterable[Service], limits: Limits, observer: Observer) -> None:
-        self.handlers = {
-            path.encode("ascii"): handler for service in services for path, handler in service.__mapping__().items()
-        }
-        self.limits = limits
-        self.observer = observer
-        self.admission = Admission(limits)
-        self.limiter = ConcurrencyLimiter(
-            running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer
-        )
-        self.streaming = FairLimiter(limits.streaming_calls, observer)
-        self.memory = MemoryBudget(limits.unread_bytes_in_all)
-        self.turns = TurnScheduler()
-
-
-class HTTPRequest:
-    """HTTP request that is not gRPC: dropped until it ends or reaches a limit, then answered with an HTTP error.
-
-    Until then its stream is open, and what arrives on it must keep to the protocol (RFC 9113, 5.1 and 8.1.1).
-
-    Args:
-        headers: of the answer.
-        body: of the answer.
-        bytes_left: that may arrive before the answer is sent.
-
-    Attributes:
-        cost: bytes of the memory budget.
-        scope: of the task that answers; None until it is started.
-    """
-
-    __slots__ = ("body", "bytes_left", "cost", "headers", "scope", "started_at")
-
-    def __init__(self, headers: tuple[Header, ...], body: bytes, bytes_left: int) -> None:
-        self.headers = headers
-        self.body = body
-        self.bytes_left = bytes_left
-        self.cost = CALL_BYTES
-        self.started_at = trio.current_time()
-        self.scope: trio.CancelScope | None = None
 
 
 class Connection:
@@ -124,7 +66,7 @@ class Connection:
         self._calls: dict[int, Call] = {}
         self._incomplete: dict[int, Call] = {}  # of these, those whose requests are incomplete
         self._touched: dict[int, None] = {}  # and of these, those that the current read has brought something for
-        self._http_requests: dict[int, HTTPRequest] = {}
+        self._http_requests = HTTPRequests(self, nursery, limits)
         self._all_done: trio.Event | None = None
         self._heard = trio.Event()
         self._ponged = trio.Event()
@@ -206,8 +148,9 @@ class Connection:
         await self.out.flush()
 
     async def _break_off(self) -> None:
-        for stream_id in [*self._calls, *self._http_requests]:
-            self._abandon(stream_id)
+        for call in self._calls.values():
+            call.abandon()
+        self._http_requests.abandon_all()
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.
         with trio.move_on_after(self._limits.close_timeout):
             await self.out.flush()
@@ -226,7 +169,9 @@ class Connection:
         try:
             request = read_request(headers, self._state.handlers)
         except RefusedError as refusal:
-            self._refuse(stream_id, refusal.headers, refusal.body, ended=ended)
+            self._http_requests.refuse(stream_id, refusal, ended=ended)
+            if self._http_requests:
+                self._memory.reclaim()
             return
         call = Call(self, stream_id, request, self._limits)
         self._calls[stream_id] = self._incomplete[stream_id] = call
@@ -240,7 +185,7 @@ class Connection:
         """Passes data to the call."""
         call = self._calls.get(stream_id)
         if call is None:
-            self._drop_data(stream_id, len(data), ended=ended)
+            self._http_requests.drop_data(stream_id, len(data), ended=ended)
             return
         if data:
             call.feed(data)
@@ -319,11 +264,12 @@ class Connection:
         del self._calls[stream_id]
         self.out.forget(stream_id)
         self.weigh(-call.held)
-        self._release(call)
-        self._stream_finished()
+        self.release(call)
+        self.stream_finished()
         self.observer.call_finished(call.path, status, trio.current_time() - call.started_at, self.peer)
 
-    def _stream_finished(self) -> None:
+    def stream_finished(self) -> None:
+        """Notes when the last stream has ended."""
         if not (self._calls or self._http_requests):
             self._timers.idle_since = trio.current_time()
             if self._all_done is not None:
@@ -333,11 +279,8 @@ class Connection:
         """Cancels the task of a stream that cannot be answered."""
         if call := self._calls.get(stream_id):
             call.abandon()
-        elif request := self._http_requests.get(stream_id):
-            if request.scope is None:
-                self._finish_http(stream_id)
-            else:
-                request.scope.cancel()
+        else:
+            self._http_requests.abandon(stream_id)
 
     def _end_stalled(self, stream_id: int) -> None:
         self.h2.reset(stream_id)
@@ -347,52 +290,6 @@ class Connection:
     def _end_incomplete(self, stream_id: int, status: Status, message: str) -> None:
         self._incomplete[stream_id].abort(status, message)
         self._start(stream_id)
-
-    # --- requests that are not gRPC
-
-    def _refuse(self, stream_id: int, headers: tuple[Header, ...], body: bytes | None, *, ended: bool) -> None:
-        self.cpu.charge(1 + self.h2.head_price)
-        if body is None:
-            # A gRPC caller is answered immediately: it may be waiting for just that.
-            self.h2.send_headers(stream_id, headers, end_stream=True)
-            self.h2.reset(stream_id, ErrorCode.NO_ERROR)
-            return
-        request = self._http_requests[stream_id] = HTTPRequest(headers, body, self._limits.refused_bytes)
-        self.hold(request.cost)
-        if ended:
-            self._answer_http(stream_id)
-        self._memory.reclaim()
-
-    def _drop_data(self, stream_id: int, size: int, *, ended: bool) -> None:
-        request = self._http_requests.get(stream_id)
-        if request is not None:
-            request.bytes_left -= size
-            if ended or request.bytes_left < 0:
-                self._answer_http(stream_id)
-
-    def _answer_http(self, stream_id: int) -> None:
-        request = self._http_requests[stream_id]
-        if request.scope is None:
-            request.scope = trio.CancelScope()
-            self._nursery.start_soon(self._send_http, stream_id, request, request.scope)
-
-    async def _send_http(self, stream_id: int, request: HTTPRequest, scope: trio.CancelScope) -> None:
-        answered = False
-        try:
-            with scope, trio.move_on_after(self._limits.refused_timeout):
-                self.h2.send_headers(stream_id, request.headers, end_stream=not request.body)
-                await self.out.send_data(stream_id, request.body, end_stream=True)
-                answered = True
-            # RFC 9113, 8.1: the answer is complete before the request; the rest of the request is not wanted.
-            self.h2.reset(stream_id, ErrorCode.NO_ERROR if answered else ErrorCode.CANCEL)
-            await self.out.flush()
-        finally:
-            self._finish_http(stream_id)
-
-    def _finish_http(self, stream_id: int) -> None:
-        self._release(self._http_requests.pop(stream_id))
-        self.out.forget(stream_id)
-        self._stream_finished()
 
     # --- memory
 
@@ -427,16 +324,15 @@ class Connection:
             return self._abort_largest()
         if stream_id == WHOLE_CONNECTION:
             for call in self._calls.values():
-                self._release(call)
-            for request in self._http_requests.values():
-                self._release(request)
+                self.release(call)
+            self._http_requests.release_all()
             self.evict("memory")
             return True
         # Their tasks are yet to run, or to end; the budget counts what there is now.
         if stream_id in self._calls:
-            self._release(self._calls[stream_id])
-        elif stream_id in self._http_requests:
-            self._release(self._http_requests[stream_id])
+            self.release(self._calls[stream_id])
+        else:
+            self._http_requests.release(stream_id)
         if stream_id in self._incomplete:
             self._end_incomplete(stream_id, *_OUT_OF_MEMORY)
         else:
@@ -447,11 +343,12 @@ class Connection:
         call = max(self._calls.values(), key=lambda call: call.cost + call.held, default=None)
         if call is None or not call.cost:
             return False
-        self._release(call)
+        self.release(call)
         call.abort(*_OUT_OF_MEMORY)
         return True
 
-    def _release(self, held: Call | HTTPRequest) -> None:
+    def release(self, held: Call | HTTPRequest) -> None:
+        """Takes what a call or request holds, beside unread bytes, off the budget."""
         self.hold(-held.cost)
         held.cost = 0
 
@@ -476,9 +373,7 @@ class Connection:
             elif now - call.started_at >= self._limits.receive_timeout:
                 why = f"the request has not ended within {self._limits.receive_timeout:g} s"
                 self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, why)
-        for stream_id, request in self._http_requests.items():
-            if now - request.started_at >= self._limits.refused_timeout:
-                self._answer_http(stream_id)
+        self._http_requests.answer_overdue(now)
         for stream_id, since in list(self.out.stalled.items()):
             if now - since >= self._limits.send_timeout:
                 self._end_stalled(stream_id)
@@ -528,8 +423,7 @@ class Connection:
             call.abort(Status.UNAVAILABLE, "the server is shutting down")
             if stream_id in self._incomplete:
                 self._start(stream_id)
-        for stream_id in self._http_requests:
-            self._answer_http(stream_id)
+        self._http_requests.answer_all()
         with trio.move_on_after(self._limits.close_timeout):
             await self._all_answered()
         self._transport.half_close()

@@ -9,11 +9,12 @@ from typing import Final, NoReturn
 import trio
 
 from .admission import Network, PendingHandshakes, network_of
-from .connection import Connection, ServerState
+from .connection import Connection
 from .cpu_budget import HANDSHAKE
 from .interfaces import Service
 from .limits import TEND_INTERVAL, Limits
 from .observer import Observer
+from .server_state import ServerState
 from .tls import HandshakeFailedError, TLSTransport
 
 _ACCEPTED_AT_ONCE: Final = 16

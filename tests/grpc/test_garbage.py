@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
 from sentry_trio.grpc.call import Call
-from sentry_trio.grpc.connection import HTTPRequest
+from sentry_trio.grpc.http_requests import HTTPRequest
 from testkit.grpc.raw import peering, request_head, text
 from testkit.grpc.toys import serving
 
@@ -37,14 +37,14 @@ def uncollected() -> Iterator[None]:
 def living(monkeypatch: pytest.MonkeyPatch) -> "weakref.WeakSet[object]":
     """Calls and refusals that are in memory, by a base that can be referred to weakly."""
     found: weakref.WeakSet[object] = weakref.WeakSet()
-    for kind in (Call, HTTPRequest):
+    for kind, module in ((Call, "connection"), (HTTPRequest, "http_requests")):
 
         class Watched(kind):  # type: ignore[misc, valid-type]
             def __init__(self, *args: Any) -> None:
                 super().__init__(*args)
                 found.add(self)
 
-        monkeypatch.setattr(f"sentry_trio.grpc.connection.{kind.__name__}", Watched)
+        monkeypatch.setattr(f"sentry_trio.grpc.{module}.{kind.__name__}", Watched)
     return found
 
 

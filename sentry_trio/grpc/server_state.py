@@ -1,0 +1,43 @@
+"""State that all connections of one server share."""
+
+from collections.abc import Iterable
+
+from .admission import Admission
+from .concurrency import ConcurrencyLimiter, FairLimiter
+from .cpu_budget import TurnScheduler
+from .interfaces import Service
+from .limits import Limits
+from .memory_budget import MemoryBudget
+from .observer import Observer
+
+
+class ServerState:
+    """State that all connections of one server share.
+
+    Args:
+        services: served.
+        limits: on peers.
+        observer: notified of events.
+
+    Attributes:
+        handlers: path to handler.
+        admission: of connections.
+        limiter: of calls with one reply.
+        streaming: limiter of calls whose replies are streamed.
+        memory: that calls hold.
+        turns: of the event loop.
+    """
+
+    def __init__(self, services: Iterable[Service], limits: Limits, observer: Observer) -> None:
+        self.handlers = {
+            path.encode("ascii"): handler for service in services for path, handler in service.__mapping__().items()
+        }
+        self.limits = limits
+        self.observer = observer
+        self.admission = Admission(limits)
+        self.limiter = ConcurrencyLimiter(
+            running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer
+        )
+        self.streaming = FairLimiter(limits.streaming_calls, observer)
+        self.memory = MemoryBudget(limits.unread_bytes_in_all)
+        self.turns = TurnScheduler()
