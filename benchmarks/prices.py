@@ -1,0 +1,125 @@
+"""Measures what peers can make the gRPC server do, beside the prices that it is charged for.
+
+`python -m benchmarks.prices`. Each line is one unit of work: its CPU time without TLS and sockets, its price, and the
+time that a price of 1 stands for. That should be near 20 us or below: a dearer price only slows a flood down.
+"""
+
+import gzip
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from hpack import Encoder
+
+from sentry_trio.grpc import frames
+from sentry_trio.grpc.cpu_budget import SLICE, CPUBudget
+from sentry_trio.grpc.framing import MessageReader
+from sentry_trio.grpc.headers import Header
+from sentry_trio.grpc.http2 import ServerConnection
+
+_NUMBER: Final = 200
+_ROUNDS: Final = 7
+_HEAD: Final = (
+    *((":method", "POST"), (":scheme", "https"), (":path", "/a.B/C"), (":authority", "localhost")),
+    *(("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", "grpc-go/1.60"), ("grpc-timeout", "9S")),
+)
+_HEADER_BYTES: Final = 16 * 1024
+
+
+class _Payer(CPUBudget):
+    """Adds prices up, without a limit or a clock."""
+
+    def __init__(self) -> None:
+        self.used = 0.0
+        self.charged = False
+        self.paid = 0.0
+
+    def charge(self, price: float = 1) -> None:
+        self.used += price
+
+    def next_slice(self) -> None:
+        self.paid += self.used
+        self.used = 0.0
+
+
+class _Events:
+    """Does nothing."""
+
+    def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
+        pass
+
+    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        pass
+
+    def stream_lost(self, stream_id: int) -> None:
+        pass
+
+    def window_opened(self) -> None:
+        pass
+
+    def ping_answered(self, payload: bytes) -> None:
+        pass
+
+
+def _frames(data: bytes) -> tuple[float, float]:
+    """CPU time and price of frames after a preface."""
+    payer = _Payer()
+    server = ServerConnection(_Events(), payer, streams=10 * _NUMBER, header_bytes=_HEADER_BYTES)
+    server.receive(frames.PREFACE + frames.settings_frame(()))
+    payer.used = payer.paid = 0.0
+    begin = time.process_time()
+    more = server.receive(data)
+    while more:
+        payer.next_slice()
+        more = server.resume()
+    seconds = time.process_time() - begin
+    payer.next_slice()
+    return seconds, payer.paid
+
+
+def _messages(data: bytes) -> tuple[float, float]:
+    """CPU time and price of a read of messages."""
+    payer = _Payer()
+    reader = MessageReader(limit=4 * 1024 * 1024, gzip=True)
+    begin = time.process_time()
+    messages = reader.feed(data)
+    seconds = time.process_time() - begin
+    payer.spend_on_messages(len(messages), reader.inflated)
+    return seconds, payer.used
+
+
+def _heads(block: bytes) -> bytes:
+    flags = frames.END_HEADERS | frames.END_STREAM
+    return b"".join(frames.frame(frames.HEADERS, flags, stream_id, block) for stream_id in range(1, 2 * _NUMBER, 2))
+
+
+def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
+    """Name, measurement, and number of units in it."""
+    ping = frames.frame(frames.PING, 0, 0, bytes(8))
+    settings = frames.settings_frame([(frames.INITIAL_WINDOW_SIZE, 1)] * 1000)
+    usual = Encoder().encode(_HEAD)
+    literal = usual + b"\x40\x01x\0" * 300
+    huffman = usual + Encoder().encode([("x", "a" * 12_000)])
+    references = usual + b"\x8f" * 300
+    zeros = gzip.compress(bytes(4 * 1024 * 1024))
+    yield "PING", lambda: _frames(ping * _NUMBER), _NUMBER
+    yield "1,000 settings", lambda: _frames(settings), 1
+    yield "usual head", lambda: _frames(_heads(usual)), _NUMBER
+    yield "300 references", lambda: _frames(_heads(references)), _NUMBER
+    yield "300 new fields", lambda: _frames(_heads(literal)), _NUMBER
+    yield "7 KiB of Huffman codes", lambda: _frames(_heads(huffman)), _NUMBER
+    yield "1,000 messages", lambda: _messages(bytes(5) * 1000), 1
+    yield "4 MiB decompressed", lambda: _messages(b"\1" + len(zeros).to_bytes(4, "big") + zeros), 1
+
+
+def main() -> None:
+    """Prints a line for each unit of work."""
+    print(f"a slice is {SLICE} prices, about 2 ms; the least of {_ROUNDS} rounds")
+    for name, measure, number in _units():
+        seconds, price = min(measure() for _ in range(_ROUNDS))
+        each = 1e6 * seconds / number
+        print(f"{name:24} {each:9.1f} us   price {price / number:7.1f}   {1e6 * seconds / price:6.1f} us for 1")
+
+
+if __name__ == "__main__":
+    main()
