@@ -56,6 +56,7 @@ __all__ = [
     "ServerTLSError",
     "SigningError",
     "StoreError",
+    "TrustCutError",
     "UnservableIssuerError",
     "UsageError",
     "local_options",
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
         ServerTLSError,
         SigningError,
         StoreError,
+        TrustCutError,
         UnservableIssuerError,
     )
     from sentry_trio.kube.access_review import MissingPermissionsError

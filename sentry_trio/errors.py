@@ -154,6 +154,10 @@ class NotYetValidError(InvalidBundleError):
         self.valid_from = valid_from
 
 
+class TrustCutError(InvalidBundleError):
+    """A trust bundle that is good in itself, but would cut off clients of the one in use."""
+
+
 class ClockError(SentryError):
     """A system clock that is evidently wrong."""
 

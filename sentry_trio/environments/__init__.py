@@ -4,6 +4,7 @@ standalone.py    files; every caller is accepted
 kubernetes.py    a Secret, a Configuration object, and pods that authenticate by a token
 
 renewal.py, clocks.py            renewal of the certificate authority
+trust_gate.py                    refuses trust bundles that would cut clients off
 jwt.py                           signing key of JWTs
 token_validators.py, jwks.py     validators that a configuration adds in either mode
 """
@@ -29,6 +30,7 @@ from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.event_reasons import EventReason
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
 from sentry_trio.environments.token_validators import Made, TokenValidators
+from sentry_trio.environments.trust_gate import TrustGate
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
@@ -132,6 +134,7 @@ class Environment(ABC):
             now=now,
             clocks=ClockGuard(now, server_offset=self.clock_offset),
         )
+        self._gate = TrustGate(self, allowed=options.allow_trust_cut, metrics=metrics, now=now)
         self._jwt_keeper = _jwt_keeper(options, metrics, now, is_held=lambda: self._renewer.is_propagating)
         self._had_jwt_keys = False
         self._last_read: tuple[Sources, Parts, Configuration] | None = None
@@ -203,6 +206,7 @@ class Environment(ABC):
         stored = await self._renewer.promote(store, stored, policy)
         self._last_read = sources, stored, configuration
         bundle = self._verified(store, stored)
+        self._gate.check(store, stored, bundle, policy)
         await self._accepted(stored, generated=generated)
         renewal = RenewalOfRun(
             store=store, stored=stored, bundle=bundle, policy=policy, managed_by=await self.managed_by()
@@ -311,6 +315,7 @@ class Environment(ABC):
                 if jwt_keys is not None:
                     watching.start_soon(jwt_keys.rotate, changed)
                 if renewal is not None:
+                    self._gate.use(renewal.stored, renewal.bundle, renewal.policy)
                     watching.start_soon(self._renewer.renew, renewal, changed)
                 await sources.watch(stored, configuration, reload, in_use=renewal is not None)
 

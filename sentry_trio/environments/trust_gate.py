@@ -1,0 +1,132 @@
+"""Gate for trust bundles: refuses one that would cut off clients of the one in use."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.certificates import Certificate, read_certificates
+from sentry_trio.ca.preflight import preflight
+from sentry_trio.ca.renewal import RenewalPolicy
+from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record
+from sentry_trio.ca.strictness import Finding
+from sentry_trio.ca.trust import IssuerInUse, trust_in_use
+from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
+from sentry_trio.stores.parts import Parts, PartStore, bundle_of
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from sentry_trio.environments import Environment
+
+_CUTS: Final = frozenset({"cut-leaves", "cut-consumers", "regression"})
+
+_log: Final = get_logger("dapr.sentry.ca")
+
+
+class TrustGate:
+    """Refuses trust bundles that cut off clients; outlives the runs.
+
+    While a run serves, a bundle that cuts is refused like any other bad edit. When a process starts there is no other
+    bundle, so it is used, and that is reported. A certificate authority without a record of renewals may be replaced
+    as a whole, as in Dapr Sentry.
+
+    Args:
+        environment: knows what clients hold.
+        allowed: fingerprint of the one trust bundle that may cut; empty for none.
+        metrics: count findings.
+        now: the wall clock, aware.
+    """
+
+    def __init__(
+        self, environment: "Environment", *, allowed: str, metrics: Metrics, now: Callable[[], datetime]
+    ) -> None:
+        self._environment = environment
+        self._allowed = allowed
+        self._metrics = metrics
+        self._now = now
+        self._in_use: TrustBundle | None = None
+        self._record: RenewalRecord | None = None
+        self._issuers: list[IssuerInUse] = []
+
+    def use(self, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
+        """Records that a run signs with this bundle from now on."""
+        now = self._now()
+        if self._in_use is not None and self._in_use.chain != bundle.chain:
+            last = now + policy.workload_ttl + policy.allowed_clock_skew
+            self._issuers = [each for each in self._issuers if each.until >= now]
+            self._issuers.append(IssuerInUse(self._in_use.chain, self._in_use.anchors, last))
+        self._in_use = bundle
+        self._record = read_record(stored.get(Part.RECORD)) or self._record
+
+    def check(self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
+        """Checks that a verified trust bundle cuts nobody off.
+
+        Raises:
+            TrustCutError: it does, while another is in use.
+        """
+        record = read_record(stored.get(Part.RECORD))
+        if record is not None and record.digest == digest_of(stored):
+            return  # a step of a renewal, or a command, has stored it
+        record = record or self._record
+        if record is None:
+            return
+        in_use = _present(record) if self._in_use is None else (self._in_use.anchors, self._in_use.chain)
+        if in_use is None or (bundle.anchors == tuple(in_use[0]) and bundle.chain == tuple(in_use[1])):
+            return
+        findings = self._findings(stored, in_use, record, policy)
+        if findings:
+            self._report(store, bundle, findings)
+
+    def _findings(
+        self,
+        stored: Parts,
+        in_use: tuple[Sequence[Certificate], Sequence[Certificate]],
+        record: RenewalRecord,
+        policy: RenewalPolicy,
+    ) -> list[Finding]:
+        now = self._now()
+        trust = trust_in_use(
+            *in_use,
+            record,
+            now=now,
+            leaf_lifetime=policy.workload_ttl + policy.allowed_clock_skew,
+            grace=policy.grace,
+            held=self._environment.anchor_sets(),
+            remembered=policy.lifetime,
+        )
+        served = tuple(each for each in self._issuers if each.until >= now)
+        trust = replace(trust, issuers=(*trust.issuers, *served))
+        return [each for each in preflight(bundle_of(stored), trust, now) if each.code in _CUTS]
+
+    def _report(self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding]) -> None:
+        reasons = "; ".join(each.text for each in findings)
+        if bundle.fingerprint == self._allowed:
+            _log.warning(f"the trust bundle cuts clients off, as --allow-trust-cut permits: {reasons}")
+            return
+        for each in findings:
+            self._metrics.trust_bundle_refused(each.code)
+        text = f"the trust bundle in {store.place} would cut clients off: {reasons}"
+        if self._in_use is None:
+            text = f"the trust bundle in {store.place} cuts clients off, and there is no other: {reasons}"
+            _log.warning(text)
+            self._environment.notify(EventReason.TRUST_CUT, text)
+            return
+        self._environment.notify(EventReason.TRUST_CUT_REFUSED, text)
+        raise TrustCutError(
+            f"{text}; to use it nevertheless, start a new process, with --allow-trust-cut={bundle.fingerprint} for "
+            "replicas that go on",
+            Part.ANCHORS,
+            Part.CHAIN,
+        )
+
+
+def _present(record: RenewalRecord) -> tuple[Sequence[Certificate], Sequence[Certificate]] | None:
+    """Returns anchors and chain of the recorded present generation; None if they cannot be read."""
+    present = record.present
+    try:
+        return read_certificates(present.anchors.encode()), read_certificates(present.chain.encode())
+    except InvalidBundleError:
+        return None
