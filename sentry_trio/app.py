@@ -1,4 +1,4 @@
-"""The composition root: what outlives a run, from the outside in."""
+"""Composition root: the parts that outlive a run, outermost first."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping

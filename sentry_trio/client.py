@@ -1,6 +1,6 @@
-"""Asks a certificate authority for a workload certificate, as daprd does.
+"""Requests a workload certificate from a certificate authority, as daprd does.
 
-asyncio, not Trio: the channel is grpclib's, which is a proven client and, for our own server, a foreign one.
+Uses asyncio, not Trio, for grpclib's channel: an established client, and an implementation independent of our server.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from sentry_trio.errors import SentryError, reason_of
 from sentry_trio.proto.sentry_grpc import CAStub
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 
-# daprd's habit: attempts, seconds for each, and seconds more between each two.
+# As in daprd: number of attempts, seconds for each, and additional seconds between two.
 _ATTEMPTS: Final = 5
 _ATTEMPT_TIMEOUT: Final = 3.0
 _PAUSE: Final = 0.05
@@ -35,7 +35,7 @@ _UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
 
 
 class RequestFailedError(SentryError):
-    """No certificate was obtained; the text says what stood in the way."""
+    """No certificate was obtained; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +117,11 @@ def obtain(
         authority: where to ask, and whom to expect there.
         workload: the identity that is requested.
         key_type: of the new key.
-        attempts: how often to try; daprd's number by default.
+        attempts: maximum number of attempts; daprd's number by default.
 
     Raises:
-        RequestFailedError: the authority cannot be reached, is not the one expected, refuses, or answers with something
-            that is not a certificate for this key.
+        RequestFailedError: the authority cannot be reached, is not the expected one, rejects the request, or does not
+            answer with a certificate for this key.
     """
     context = _client_context(authority.trust_anchors)
     key = generate_key(key_type)

@@ -222,7 +222,7 @@ class ValidatorNotEnabledError(SentryError):
 
 
 class NotPermittedError(SentryError):
-    """A validator refuses the caller.
+    """A validator rejects the caller.
 
     Attributes:
         pod_uid: of the pod that the caller has shown to be, where it has.
@@ -285,7 +285,7 @@ class ApiUnreachableError(ApiUnavailableError):
 
 
 class ApiRefusedError(SentryError):
-    """The Kubernetes API server has refused a request for good.
+    """The Kubernetes API server rejects a request; a retry is useless.
 
     Attributes:
         status: of HTTP.

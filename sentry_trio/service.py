@@ -151,7 +151,7 @@ class CertificateService:
         Cancellation, by the caller's deadline or its leaving, ends it between two steps: nothing is signed half.
 
         Raises:
-            GRPCError: the request is refused.
+            GRPCError: the request is rejected.
         """
         self._metrics.csr_received()
         decision = Decision(stream.peer)
@@ -254,7 +254,7 @@ class CertificateService:
         try:
             yield
         except tuple(_ANSWERS) as error:
-            raise self._refusal(error, decision) from error
+            raise self._rejection(error, decision) from error
         except GRPCError as error:
             # The request could not be read.
             self._failed(decision, SignFailure.INVALID_REQUEST, error.status)
@@ -267,7 +267,7 @@ class CertificateService:
             self._record(decision, SignFailure.CANCELLED)
             raise
 
-    def _refusal(self, error: SentryError, decision: Decision) -> GRPCError:
+    def _rejection(self, error: SentryError, decision: Decision) -> GRPCError:
         answer = entry_for(_ANSWERS, error)
         if isinstance(error, NotPermittedError):
             decision.pod_uid = error.pod_uid
@@ -275,7 +275,7 @@ class CertificateService:
         if answer.is_fault:
             _log.error(f"failed to sign certificate: {error}", request=decision.request_id)
         else:
-            _log.debug(f"refused to sign certificate: {error}", reason=answer.reason.value, request=decision.request_id)
+            _log.debug(f"signing request rejected: {error}", reason=answer.reason.value, request=decision.request_id)
         return GRPCError(answer.status, answer.text or str(error))
 
     def _failed(self, decision: Decision, cause: SignFailure, status: Status) -> None:

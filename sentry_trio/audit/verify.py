@@ -111,7 +111,7 @@ class Verifier:
         if invalid is not None:
             report.faults.add(invalid.fault)
         for missing in sorted(self._missing):
-            report.faults.add(f"no line has the expected hash {missing}: lines are missing, or the chain was made anew")
+            report.faults.add(f"no line has the expected hash {missing}: lines are missing, or the chain was replaced")
         if self._expected_last is not None and (report.last is None or self._link.hash != self._expected_last):
             report.faults.add(
                 f"the last hash is {self._link.hash}, and {self._expected_last} was expected: "
@@ -189,7 +189,7 @@ class Verifier:
 
     def _check_first(self, line: Line, begins: object, gap: int) -> None:
         if begins == "moved":
-            self._note(f"the chain goes on from another file, whose last hash is {line.prev}")
+            self._note(f"the chain continues from another file, whose last hash is {line.prev}")
         elif begins not in ("anew", "after_damage") or (line.prev, line.link.seq) != (START.hash, START.seq + 1):
             if gap == 0:
                 self._fault(f"does not begin a chain: lines before seq {line.link.seq} are missing")
@@ -214,7 +214,7 @@ class Verifier:
             self._note(f"line {self._number} says that decisions before it were lost: {_bounded_json(lost)}")
         if unsynced is not None:
             seqs = _bounded_json(unsynced)
-            self._note(f"line {self._number} says that what is issued in lines with seq {seqs} was refused instead")
+            self._note(f"line {self._number}: certificates of lines with seq {seqs} were not sent")
 
     def _fault(self, text: str) -> None:
         self._report.faults.add(f"line {self._number} {text}")

@@ -177,7 +177,7 @@ class Writer:
         self._is_failing = False
         if self._has_complained:
             self._has_complained = False
-            _log.warning(f"the audit log {self._options.name} is written again; it says what is not in it")
+            _log.warning(f"the audit log {self._options.name} is written again; missing decisions are counted in it")
 
     def complain(self, reason: str) -> None:
         """Logs that decisions cannot be written, at most once a minute."""
@@ -204,11 +204,11 @@ class Writer:
         try:
             sink: Sink = await self._in_thread(open_sink)
         except AuditLogError as error:
-            _log.error(f"the audit log {name} was moved, and goes on where it is, as no new one can be opened: {error}")
+            _log.error(f"the audit log {name} was moved, and is still written, as no new one can be opened: {error}")
             return
         if sink.end != ChainEnd():
             sink.close()
-            _log.error(f"the audit log {name} was moved, and goes on where it is, as the new one is not empty")
+            _log.error(f"the audit log {name} was moved, and is still written, as the new one is not empty")
             return
         await self.write([], self._event("closed", reason="moved"), sync=True)
         self._sink.close()
@@ -217,7 +217,7 @@ class Writer:
         self._batches = Batches(ChainEnd(self._batches.end.link))
         self._opening = self._opened("moved")
         await self.write(sync=True)
-        _log.info(f"the audit log goes on in a new file {name}")
+        _log.info(f"the audit log continues in a new file {name}")
 
     async def close(self) -> None:
         """Writes a last line that says that no more will follow, and closes the sink."""

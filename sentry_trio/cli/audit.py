@@ -104,7 +104,7 @@ def _print_report(report: Report) -> None:
     if report.first is None or report.last is None:
         return
     if not report.is_closed:
-        print("note: the last line does not close the log: the process goes on, or was killed, or lines are missing")
+        print("note: the last line does not close the log: the process runs, or was killed, or lines are missing")
     verdict = "intact" if report.is_intact else "broken"
     print(
         f"{verdict}: {report.lines} lines, seq {report.first.link.seq} to {report.last.link.seq}, "

@@ -30,7 +30,7 @@ PATIENCE: Final = 10.0
 """Seconds that a caller without a deadline waits for the index."""
 
 MOST_REFUSALS: Final = 1000
-"""Pairs of cause and pod that RefusalLog remembers; of more, the one logged longest ago is forgotten."""
+"""Pairs of cause and pod that RejectionLog remembers; of more, the one logged longest ago is forgotten."""
 
 # Seconds before its deadline that a caller gets Unavailable; at the deadline it would not receive the answer.
 _AHEAD: Final = 0.1
@@ -78,7 +78,7 @@ class KubernetesValidator:
         self._index = index
         self._trust_domain = trust_domain
         self._namespace = namespace
-        self._refusals = RefusalLog(_log)
+        self._rejections = RejectionLog(_log)
 
     async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
         """Authenticates the caller.
@@ -102,15 +102,15 @@ class KubernetesValidator:
             raise NotPermittedError(f"namespace mismatch; received namespace: {request.namespace}")
         shown = f"{pod.namespace}/{pod.name}"
         if pod.service_account != caller.service_account:
-            self._refusals.warning("service account", shown, f"Service account on pod {shown} does not match token")
+            self._rejections.warning("service account", shown, f"Service account on pod {shown} does not match token")
             raise NotPermittedError("pod service account mismatch")
         try:
             expected = self._expected_id(pod)
         except NotPermittedError as error:
-            self._refusals.warning("expected ID", shown, f"Failed to get expected ID for pod {shown}: {error}")
+            self._rejections.warning("expected ID", shown, f"Failed to get expected ID for pod {shown}: {error}")
             raise
         if expected != request.id:
-            self._refusals.warning(
+            self._rejections.warning(
                 "app ID", shown, f"app-id mismatch on pod {shown}. expected: {expected}, received: {request.id}"
             )
             raise NotPermittedError(f"app-id mismatch. received: {request.id}")
@@ -132,7 +132,7 @@ class KubernetesValidator:
         if pod is None or caller.pod_uid not in {None, pod.uid}:
             shown = f"{caller.namespace}/{caller.pod_name}"
             why = "there is no such pod" if pod is None else "the token is that of a former pod of this name"
-            self._refusals.warning("pod", shown, f"Failed to get pod {shown} for requested identity: {why}")
+            self._rejections.warning("pod", shown, f"Failed to get pod {shown} for requested identity: {why}")
             raise NotPermittedError("failed to get pod of identity")
         return pod
 
@@ -171,7 +171,7 @@ class KubernetesValidator:
         if declared is None:
             shown = f"{pod.namespace}/{pod.name}"
             why = "it does not exist or cannot be read"
-            self._refusals.warning(
+            self._rejections.warning(
                 "configuration", shown, f"Failed to get configuration {quote(name)} of pod {shown}: {why}"
             )
             raise NotPermittedError("failed to get configuration")
@@ -183,8 +183,8 @@ class KubernetesValidator:
             raise NotPermittedError(f'failed to parse trust domain "{declared}": {error}') from error
 
 
-class RefusalLog:
-    """Logs refusals at warning: once a minute for each cause and pod, with the number of those left out since.
+class RejectionLog:
+    """Logs rejections at warning: once a minute for each cause and pod, with the number of those left out since.
 
     Args:
         log: the logger.
@@ -195,10 +195,10 @@ class RefusalLog:
         self._seen: OrderedDict[tuple[str, str], ThrottledLog] = OrderedDict()
 
     def warning(self, cause: str, pod: str, text: str) -> None:
-        """Logs one refusal, unless the same cause was logged for the same pod within the last minute.
+        """Logs one rejection, unless the same cause was logged for the same pod within the last minute.
 
         Args:
-            cause: a name for all refusals of this kind.
+            cause: name of this kind of rejection.
             pod: `namespace/name`, from a token that was verified.
             text: the line.
         """
@@ -212,7 +212,7 @@ class RefusalLog:
 
 @contextmanager
 def _about(pod_uid: str | None) -> Iterator[None]:
-    """Adds the pod to a refusal, for the audit log."""
+    """Adds the pod to a rejection, for the audit log."""
     try:
         yield
     except NotPermittedError as error:

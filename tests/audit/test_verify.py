@@ -170,7 +170,7 @@ def test_a_file_that_goes_on_from_another() -> None:
     moved = goes_on(begins="moved")
     report = verified(b"".join(moved))
     assert report.is_intact
-    assert report.notes.texts == [f"the chain goes on from another file, whose last hash is {LAST}"]
+    assert report.notes.texts == [f"the chain continues from another file, whose last hash is {LAST}"]
     assert faults([*LINES, *moved]) == []
     assert faults([*LINES[:-1], *moved])[0].startswith("line 8 does not follow the line before: 1 missing")
 
@@ -220,7 +220,7 @@ def test_losses_are_told() -> None:
     data = Batches(ChainEnd()).compose([opening(), resumed])
     assert verified(data).notes.texts == [
         'line 2 says that decisions before it were lost: {"issued": 3, "not_issued": 4}',
-        "line 2 says that what is issued in lines with seq [2, 5] was refused instead",
+        "line 2: certificates of lines with seq [2, 5] were not sent",
     ]
 
 

@@ -62,7 +62,7 @@ def test_many_faults_are_told_up_to_twenty(verify: Verify) -> None:
 
 def test_what_the_process_did_last(verify: Verify) -> None:
     assert verify(b"".join(LINES[:-1]), code=0).startswith(
-        "note: the last line does not close the log: the process goes on, or was killed, or lines are missing\nintact:"
+        "note: the last line does not close the log: the process runs, or was killed, or lines are missing\nintact:"
     )
 
 

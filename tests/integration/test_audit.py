@@ -123,7 +123,7 @@ def test_a_hot_restart_goes_on_in_a_new_file_where_the_old_one_was_renamed(place
         place.rename(moved)
         ask(target.grpc_port, credentials, "two")
         target.process.send(signal.SIGHUP)
-        target.process.log_until("the audit log goes on in a new file")
+        target.process.log_until("the audit log continues in a new file")
         ask(target.grpc_port, credentials, "three")
         target.stop()
     assert app_ids(moved) == ["one", "two"]

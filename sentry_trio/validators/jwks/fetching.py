@@ -41,7 +41,7 @@ def make_context(ca_certificate: str) -> ssl.SSLContext:
         InvalidValidatorError: with Dapr's texts `failed to load CA certificate: ` and `failed to add root
             certificate to certificate pool`.
     """
-    # Not by create_default_context, which from Python 3.13 on refuses authorities that Go and others accept.
+    # Not by create_default_context, which rejects, from Python 3.13 on, authorities that Go and others accept.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not ca_certificate:

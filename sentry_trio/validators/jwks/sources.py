@@ -17,7 +17,7 @@ from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, read_keys
 from sentry_trio.validators.jwks.keyset import Loaded, SourceError
 
 MOST_KEYS: Final = 256
-"""Keys of a set; one with more is refused."""
+"""Limit of keys in a set; a larger set is rejected."""
 
 # Characters of an address that a message shows.
 _SHOWN: Final = 300

@@ -42,13 +42,13 @@ class JwksValidator:
 
     The checks, their order and their texts are Dapr Sentry 1.18's, with these differences: temporary failures are
     ValidatorNotReadyError and not final; a token must have `exp`, unless its absence is allowed; its algorithm must be
-    that of its key, if the key has one; a token is refused if it is longer than 16 KiB, has `crit` in its header, a
+    that of its key, if the key has one; a token is rejected if it is longer than 16 KiB, has `crit` in its header, a
     repeated member, or base64url that is not canonical.
 
     Args:
         keys: of the set.
         audience: required in tokens: the SPIFFE ID of this authority.
-        expiry_required: whether a token without `exp` is refused.
+        expiry_required: True if a token without `exp` is rejected.
         now: the wall clock, aware.
     """
 

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.validators.kubernetes import MOST_REFUSALS, RefusalLog
+from sentry_trio.validators.kubernetes import MOST_REFUSALS, RejectionLog
 from testkit.log_capture import Line, capture_logs
 
 
@@ -17,8 +17,8 @@ def lines() -> Iterator[list[Line]]:
         yield heard
 
 
-def made() -> RefusalLog:
-    return RefusalLog(get_logger("dapr.test"))
+def made() -> RejectionLog:
+    return RejectionLog(get_logger("dapr.test"))
 
 
 async def test_repeated_refusals_are_counted(lines: list[Line], autojump_clock: MockClock) -> None:
