@@ -1,0 +1,114 @@
+"""Whole renewals of a certificate authority in files, killed at random: run as a process of its own.
+
+    python -m testkit.rotating DIRECTORY RUNS SEED
+
+Each attempt at a step is a child that SIGKILL ends, for real, before one of its file operations, or that finishes; then
+a reader checks what is left. A fork is safe here, and only here: this process has one thread.
+"""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sentry_trio.ca.bundle import TrustBundle, verify
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.paths import find_paths
+from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, Step, plan
+from sentry_trio.errors import Part
+from sentry_trio.stores.atomic_files import FileOperations
+from sentry_trio.stores.file_transaction import FileTransaction
+from sentry_trio.stores.parts import BUNDLE, RENEWAL, bundle_of, bundle_parts
+from testkit.crashing import kill_at
+from testkit.stores import NAMES
+
+START: Final = datetime(2030, 1, 1, tzinfo=UTC)
+POLICY: Final = RenewalPolicy(
+    trust_domain="td",
+    namespace="ns",
+    key_type=KeyType.ED25519,
+    workload_ttl=timedelta(days=1),
+    allowed_clock_skew=timedelta(minutes=15),
+)
+STEPS: Final = (Step.PUBLISH, Step.NOTE, Step.SWITCH, Step.ERASE)
+PARTS: Final = (*BUNDLE, *RENEWAL)
+_MOST_OPERATIONS: Final = 60
+_PRIVATE: Final = {
+    Phase.STEADY: {Part.KEY},
+    Phase.DISTRIBUTING: {Part.KEY, Part.NEXT_KEY},
+    Phase.SIGNING: {Part.KEY, Part.PREVIOUS_KEY},
+    Phase.RETIRING: {Part.KEY},
+}
+_KEYS: Final = {Part.KEY, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY}
+
+
+def transaction(directory: Path, operations: FileOperations | None = None) -> FileTransaction:
+    names = {**NAMES, **RENEWAL}
+    return FileTransaction({part: directory / names[part] for part in PARTS}, Part.KEY, operations=operations)
+
+
+def attempt(directory: Path, planned: Plan, stored: Mapping[Part, bytes], point: int) -> bool:
+    """Takes a step in a child that is killed before an operation; returns true if it was not."""
+    child = os.fork()
+    if child == 0:
+        expected = {part: stored.get(part) for part in PARTS}
+        done = transaction(directory, kill_at(point)).replace(planned.changes, expected=expected)
+        os._exit(0 if done else 3)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFEXITED(status) or os.WTERMSIG(status) == signal.SIGKILL
+    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFEXITED(status)
+
+
+def check(first: TrustBundle, stored: Mapping[Part, bytes], now: datetime) -> Plan:
+    """Clients of all generations verify what is signed, and no private key is outside of its phase."""
+    bundle = verify(bundle_of(stored), now)
+    for anchors in (first.anchors, bundle.anchors):
+        for each in (first, bundle):
+            find_paths(each.issuer, each.chain[1:], anchors, now)
+    planned = plan(stored, POLICY, Situation(now=now))
+    assert _KEYS & stored.keys() == _PRIVATE[planned.phase], (planned.phase, stored.keys())
+    return planned
+
+
+def renew(directory: Path, chance: random.Random) -> int:
+    """One whole renewal; returns how often it was killed."""
+    files, now, kills = transaction(directory), START, 0
+    own = generate("td", "ns", KeyType.ED25519, now=now, allowed_clock_skew=POLICY.allowed_clock_skew)
+    assert files.replace(bundle_parts(own), expected={})
+    first = verify(own, now)
+    taken: list[Step] = []
+    while tuple(taken) != STEPS:
+        stored = files.read(PARTS)
+        planned = check(first, stored, now)
+        if planned.step is None:
+            assert planned.due is not None
+            now = planned.due
+        elif attempt(directory, planned, stored, chance.randrange(_MOST_OPERATIONS)):
+            taken.append(planned.step)
+        else:
+            kills += 1
+            if files.read(PARTS) != stored:
+                taken.append(planned.step)  # it was killed after the commit
+    check(first, files.read(PARTS), now)
+    assert not [path for path in directory.iterdir() if "sentry-trio-new" in path.name or "commit" in path.name]
+    return kills
+
+
+def main(directory: Path, runs: int, seed: int) -> None:
+    chance = random.Random(seed)
+    kills = 0
+    for number in range(runs):
+        here = directory / str(number)
+        here.mkdir()
+        kills += renew(here, chance)
+    print(f"{runs} renewals, killed {kills} times")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
