@@ -86,6 +86,23 @@ class Mesh:
         return path
 
 
+@contextmanager
+def running_program(
+    name: binaries.Program, directory: Path, *flags: str, **environ: str
+) -> Iterator[tuple[int, Child]]:
+    """Starts a program of the control plane, yields its port when it is healthy, and kills it at the end."""
+    port, health = free_port(), free_port()
+    ports = (f"--port={port}", f"--healthz-port={health}", f"--metrics-port={free_port()}")
+    command = [str(built(name)), *flags, *_LOOPBACK, *ports, "--metrics-listen-address=127.0.0.1"]
+    # These tests may be root.
+    process = Child(command, directory / f"{name}.log", {"DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true", **environ})
+    try:
+        process.wait_until(lambda _: is_healthy(health))
+        yield port, process
+    finally:
+        process.kill()
+
+
 @dataclass(frozen=True)
 class Program:
     """A program of Dapr's control plane, ready to be started."""
@@ -98,21 +115,9 @@ class Program:
     @contextmanager
     def running(self, *flags: str, **environ: str) -> Iterator[int]:
         """Starts it, yields its port when it is healthy, and kills it at the end."""
-        port, health = free_port(), free_port()
-        ports = (f"--port={port}", f"--healthz-port={health}", f"--metrics-port={free_port()}")
-        command = [str(built(self.name)), *flags, *_LOOPBACK, *ports, "--metrics-listen-address=127.0.0.1"]
-        variables = {
-            "NAMESPACE": self.mesh.namespace,
-            "DAPR_SENTRY_TOKEN_FILE": str(self.token),
-            "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true",  # these tests may be root
-            **environ,
-        }
-        process = Child(command, self.mesh.directory / f"{self.name}.log", variables)
-        try:
-            process.wait_until(lambda _: is_healthy(health))
+        variables = {"NAMESPACE": self.mesh.namespace, "DAPR_SENTRY_TOKEN_FILE": str(self.token), **environ}
+        with running_program(self.name, self.mesh.directory, *flags, **variables) as (port, _):
             yield port
-        finally:
-            process.kill()
 
     @contextmanager
     def operator(self) -> Iterator[int]:
@@ -140,11 +145,15 @@ class Program:
     @contextmanager
     def placement(self) -> Iterator[int]:
         """Runs as the placement service."""
-        raft = f"--initial-cluster=dapr-placement-0=127.0.0.1:{free_port()}"
-        identity = (f"--trust-domain={TRUST_DOMAIN}", f"--trust-anchors-file={self.anchors}")
-        ca = f"--sentry-address=127.0.0.1:{self.mesh.ca_port}"
-        with self.running("--mode=kubernetes", "--tls-enabled", raft, *identity, ca) as port:
+        flags = placement_flags(self.anchors, self.mesh.ca_port)
+        with self.running("--mode=kubernetes", f"--trust-domain={TRUST_DOMAIN}", *flags) as port:
             yield port
+
+
+def placement_flags(anchors: Path, ca_port: int) -> tuple[str, ...]:
+    """Returns the flags of a placement service with mTLS, alone."""
+    raft = f"--initial-cluster=dapr-placement-0=127.0.0.1:{free_port()}"
+    return "--tls-enabled", raft, f"--trust-anchors-file={anchors}", f"--sentry-address=127.0.0.1:{ca_port}"
 
 
 async def install(cluster: Cluster, directory: Path, command: tuple[str, ...], **mtls: str) -> Mesh:

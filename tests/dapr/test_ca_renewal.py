@@ -1,7 +1,5 @@
 """Real sidecars while sentry-trio renews itself: those started before, during and after call each other throughout."""
 
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,49 +20,12 @@ from testkit.cluster import child
 from testkit.credentials import contents
 from testkit.subject import subject
 
+from .renewing import Store
 from .sidecars import Address, Sidecar, identity, name_resolution, sidecar
 from .traffic import MTLS, Traffic
 
 LIFE: Final = 160  # seconds that a generation lives
 FLAGS: Final = (f"--ca-ttl={LIFE}s", "--ca-renewal-threshold=0.25", "--trust-anchor-propagation-grace=10s")
-_LONGEST: Final = 90.0  # seconds until a step is taken
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _LONGEST
-    while not condition():
-        assert time.monotonic() < deadline, "a step of the renewal is late"
-        time.sleep(0.1)
-
-
-class Store:
-    """The files of a certificate authority, as clients see them."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    @property
-    def anchors(self) -> list[str]:
-        """The trust anchors, PEM, the newest first."""
-        found = read_certificates((self._directory / "ca.crt").read_bytes())
-        return [write_certificates([each]).decode() for each in found]
-
-    @property
-    def _issuer(self) -> bytes:
-        return read_certificates((self._directory / "issuer.crt").read_bytes())[0].der
-
-    def wait_for_anchors(self, number: int) -> list[str]:
-        wait_until(lambda: len(self.anchors) >= number)
-        return self.anchors
-
-    def wait_for_switch(self) -> None:
-        """Waits until the next issuer signs."""
-        former = self._issuer
-        wait_until(lambda: self._issuer != former)
-
-    def wait_until_settled(self) -> None:
-        """Waits until the previous issuer's key is erased: no certificate that it signed is valid any more."""
-        wait_until(lambda: not (self._directory / "previous-issuer.key").exists())
 
 
 def test_sidecars_of_all_generations_call_each_other_through_two_renewals(daprd: Path, tmp_path: Path) -> None:
