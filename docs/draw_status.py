@@ -2,7 +2,7 @@
 
 python docs/draw_status.py            (`make picture`)
 
-Both use one trust bundle, whose intermediate certificate nears its end; they have signed and refused, one was
+Both use one trust bundle, whose intermediate certificate nears its end; they have signed and rejected requests, one was
 restarted, and a bad edit has reached both.
 """
 
@@ -81,7 +81,7 @@ def ports(process: Process) -> tuple[str, int]:
 
 
 def ask(directory: Path, port: int, *, good: int, bad: int) -> None:
-    """Asks for certificates, some of which nobody may have."""
+    """Requests certificates, some of which are rejected."""
     asked = Authority(
         host="127.0.0.1",
         port=port,
@@ -174,7 +174,7 @@ def main() -> None:
             ask(directory, port, good=12, bad=0)
             (directory / "issuer.key").write_bytes(write_private_key(new_key()))
             for process in (one, two):
-                process.log_until("restart failed")
+                process.log_until("reload failed")
             command = ["status", "--replica", first, "--replica", second]
             written = in_terminal([sys.executable, "-m", "sentry_trio", *command], directory.parent)
     draw(f"$ sentry-trio {' '.join(command)}\n{written}", PICTURE)
