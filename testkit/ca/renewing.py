@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 
 from sentry_trio.ca import certificates
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
@@ -94,13 +95,18 @@ MOMENTS = {
 def remembering() -> Iterator[None]:
     """Remembers certificates that were read and signatures that were verified: most of what planning takes."""
     read = certificates.read_certificate
-    good: set[tuple[bytes, bytes, bytes]] = set()
+    verdicts: dict[tuple[bytes, bytes, bytes], str | None] = {}
 
     def verify_once(signed: bytes, algorithm: bytes, signature: bytes, key: PublicKey) -> None:
         entry = (signed, signature, public_key_info(key))
-        if entry not in good:
-            verify_signature(signed, algorithm, signature, key)
-            good.add(entry)
+        if entry not in verdicts:
+            verdicts[entry] = None
+            try:
+                verify_signature(signed, algorithm, signature, key)
+            except InvalidSignature as error:
+                verdicts[entry] = str(error)
+        if (why := verdicts[entry]) is not None:
+            raise InvalidSignature(why)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certificates, "read_certificate", lru_cache(maxsize=10_000)(read))
@@ -138,8 +144,12 @@ class Clients:
         return max((path.not_after for path in paths), default=NEVER)
 
     def cut_off(self, now: datetime) -> list[tuple[Chain, Anchors]]:
-        """Returns the chains with certificates that are valid now, and holders of anchors who do not verify them."""
-        served = [chain for chain, end in self.served.items() if end >= now]
-        holding = [anchors for anchors in self.sets if self.serves_until(anchors) >= now]
-        pairs = [(chain, anchors) for chain in served for anchors in holding]
-        return [(chain, anchors) for chain, anchors in pairs if self.path_end(chain, anchors, now) < now]
+        """Returns the chains with certificates that are valid now, and holders of anchors who reject them too soon."""
+        served = [(chain, end) for chain, end in self.served.items() if end >= now]
+        held = [(anchors, end) for anchors in self.sets if (end := self.serves_until(anchors)) >= now]
+        return [
+            (chain, anchors)
+            for chain, certificates_end in served
+            for anchors, holders_end in held
+            if self.path_end(chain, anchors, now) < min(certificates_end, holders_end)
+        ]
