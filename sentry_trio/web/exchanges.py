@@ -161,11 +161,18 @@ class Exchanges:
     @property
     def _is_open(self) -> bool:
         """False if the server drains and no request has arrived."""
-        draining = self._server.draining.is_set()
-        return not draining or bool(self._machine.trailing_data[0]) or self._connection.has_sent
+        return not self._server.draining.is_set() or self._is_pipelined or self._connection.has_sent
+
+    @property
+    def _is_pipelined(self) -> bool:
+        """True if more was received than the last request."""
+        return bool(self._machine.trailing_data[0])
 
     async def _exchange(self) -> bool:
         """Answers one request; returns True if the connection can be used for another."""
+        if self._is_pipelined:
+            async with self._server.reads:
+                self._connection.is_busy = False
         event = None
         self._method = b""  # an error in the head has an answer with a body, whatever was requested before
         with trio.move_on_after(IDLE_TIMEOUT):
@@ -176,7 +183,7 @@ class Exchanges:
         self._method, self._head_bytes = event.method, 0
         is_last = _has_two_lengths(event) or self._machine.they_are_waiting_for_100_continue
         await self._send(await self._response(event), is_last=is_last)
-        self._connection.is_busy, self._connection.has_served = False, True
+        self._connection.is_busy, self._connection.has_served = self._is_pipelined, True
         return self._machine.our_state is self._machine.their_state is h11.DONE
 
     async def _next_event(self) -> object:

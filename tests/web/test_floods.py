@@ -224,3 +224,31 @@ async def test_connect_and_close_grows_nothing(no_collector: None) -> None:
         for _ in range(2000):
             await visit()
         assert len(gc.get_objects()) - before < 100
+
+
+async def test_pipelined_requests_of_many_peers_share_turns() -> None:
+    """One of a hundred in a turn would be fair, but a hundred of them are a turn of 40 ms."""
+    answered = most = 0
+
+    async def count(request: Request) -> Response:
+        nonlocal answered
+        answered += 1
+        return Response(200)
+
+    class Turns(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            nonlocal answered, most
+            most, answered = max(most, answered), 0
+
+    async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
+        address = await nursery.start(partial(serve_http, count, host="127.0.0.1", port=0))
+        peers = [socket.create_connection((address.host, address.port)) for _ in range(100)]
+        for peer in peers:
+            opened.enter_context(peer)
+            peer.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 5)
+        trio.lowlevel.add_instrument(turns := Turns())
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(turns)
+        assert [peer.recv(1000).count(b"200 OK") for peer in peers] == [5] * 100
+        assert most <= 20
+        nursery.cancel_scope.cancel()
