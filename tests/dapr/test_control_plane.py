@@ -3,6 +3,7 @@
 The trust domain of the control plane is not the cluster's DNS domain, and its namespace is not dapr-system.
 """
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ import pytest
 import trio
 
 from sentry_trio.client import Authority, Workload, obtain
+from sentry_trio.environments.kubernetes import root_fingerprints
+from sentry_trio.kube.sidecar_anchors import SidecarReader
 from testkit.cluster.admin import Manifest
 from testkit.cluster.cluster import CRDS, Cluster
 from testkit.credentials import contents, two_issuers
@@ -61,8 +64,17 @@ async def deployed(stack: ExitStack, mesh: Mesh, addresses: Iterable[Address]) -
     for each in addresses:
         application = await Application.create(mesh, each, "settings")
         container = injection.injected(injector_port, mesh, application.pod, authority)
+        assert held_roots(application.pod, container) == root_fingerprints(authority.decode())
         sidecars.append(stack.enter_context(application.sidecar(mesh, container, operator_port, placement_port)))
     return sidecars
+
+
+def held_roots(pod: Manifest, container: Manifest) -> frozenset[str]:
+    """Reads a pod with the injector's container as the index does."""
+    spec = {**pod["spec"], "containers": [*pod["spec"]["containers"], container]}
+    found = SidecarReader(root_fingerprints).read(json.dumps({**pod, "spec": spec}).encode())
+    assert found is not None
+    return found.anchors.fingerprints
 
 
 async def conversion(cluster: Cluster) -> Manifest:
