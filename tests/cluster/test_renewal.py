@@ -1,0 +1,123 @@
+"""Renewals of the certificate authority on a real API server: two replicas, and clients of all generations."""
+
+import itertools
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from cryptography import x509
+
+from sentry_trio.client import Obtained, Workload, obtain
+from testkit.cluster import manifests
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.control_plane import ControlPlane, install, state
+from testkit.processes import Process
+
+SERVING = "Running gRPC server on port "
+FLAGS = ("--ca-ttl=60s", "--ca-renewal-threshold=0.25", "--trust-anchor-propagation-grace=2s")
+LIFETIMES = {"mtls": {"enabled": True, "workloadCertTTL": "24s", "allowedClockSkew": "1s"}}
+"""The server renews its own certificate at half its lifetime, but not within 10 s."""
+
+MARGIN = timedelta(seconds=1)
+"""Time before its end from which a certificate is not used: a handshake takes a moment on a busy machine."""
+
+
+@dataclass
+class Mesh:
+    """Clients with certificates and trust anchors of all generations."""
+
+    directory: Path
+    leaves: list[Obtained] = field(default_factory=list)
+    anchor_sets: dict[bytes, datetime] = field(default_factory=dict)
+    handshakes: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def learn(self, anchors: bytes) -> None:
+        """Keeps trust anchors as a client does that never gets others; it works until its newest root ends."""
+        self.anchor_sets.setdefault(anchors, x509.load_pem_x509_certificates(anchors)[0].not_valid_after_utc)
+
+    @property
+    def held(self) -> list[bytes]:
+        """The sets of trust anchors whose holders have to work now."""
+        now = datetime.now(UTC)
+        return [anchors for anchors, end in self.anchor_sets.items() if now + MARGIN < end]
+
+    def call_each_other(self) -> None:
+        """Handshakes between clients with each trust anchors, over the oldest and the newest certificates."""
+        now = datetime.now(UTC)
+        self.leaves = [leaf for leaf in self.leaves if now + MARGIN < leaf.valid_until]
+        for anchors, leaf in itertools.product(self.held, self.leaves[:1] + self.leaves[-1:]):
+            for other in self.held:
+                self.handshakes += 1
+                try:
+                    handshake(self._context(leaf, anchors, server=True), self._context(self.leaves[-1], other))
+                except ssl.SSLError as error:
+                    self.failures.append(str(error))
+
+    def _context(self, leaf: Obtained, anchors: bytes, *, server: bool = False) -> ssl.SSLContext:
+        path = self.directory / "identity.pem"
+        path.write_bytes(leaf.key + leaf.chain)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(path)
+        context.load_verify_locations(cadata=anchors.decode())
+        return context
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    """Mutual TLS in memory; raises SSLError if either side rejects the other."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
+    while sides:
+        for side in list(sides):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            sides.remove(side)
+
+
+@pytest.fixture
+async def plane(cluster: Cluster, tmp_path: Path) -> ControlPlane:
+    return await install(cluster, tmp_path, configuration=LIFETIMES)
+
+
+async def workload(plane: ControlPlane) -> Workload:
+    namespace = await plane.cluster.create_namespace()
+    await plane.cluster.create_service_account(namespace, "shop")
+    manifest = manifests.pod("shop-1", service_account="shop", annotations={"dapr.io/app-id": "shop"})
+    pod = await plane.cluster.create_pod(namespace, manifest)
+    return Workload(app_id="shop", namespace=namespace, token=await plane.token(namespace, pod))
+
+
+def generation(process: Process) -> int:
+    renewal = state(process)["renewal"]
+    return 0 if renewal is None else int(renewal["generation"])
+
+
+@pytest.mark.parametrize("renewals", [1, pytest.param(3, marks=pytest.mark.soak)])
+async def test_clients_of_all_generations_work_through_renewals(
+    plane: ControlPlane, tmp_path: Path, renewals: int
+) -> None:
+    mesh = Mesh(tmp_path)
+    with plane.process(*FLAGS) as first, plane.process(*FLAGS) as second:
+        ports = [int(await trio.to_thread.run_sync(each.log_until, SERVING)) for each in (first, second)]
+        asking = await workload(plane)
+        turns: Iterator[int] = itertools.cycle(ports)
+        with trio.fail_after(300):
+            while await trio.to_thread.run_sync(generation, first) <= renewals:
+                mesh.learn(await plane.anchors())
+                for anchors in mesh.held:
+                    authority = plane.authority(next(turns), anchors)
+                    mesh.leaves.append(await trio.to_thread.run_sync(partial(obtain, authority, asking)))
+                await trio.to_thread.run_sync(mesh.call_each_other)
+        assert await trio.to_thread.run_sync(generation, second) >= renewals
+    assert mesh.failures == []
+    assert mesh.handshakes > 50
+    assert len(mesh.anchor_sets) >= renewals + 1
