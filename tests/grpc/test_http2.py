@@ -471,3 +471,14 @@ def test_an_expensive_head_ends_a_slice() -> None:
         turns += 1
     assert turns == 8, "68 of price and 9 of its call for each of 15 heads"
     assert len(pair.told.requests) == 15
+
+
+@pytest.mark.parametrize("update", [b"\x20", b"\x3f\xe1\x1f"], ids=["one byte", "three bytes"])
+def test_two_updates_of_the_table_size_begin_a_block_at_most(update: bytes) -> None:
+    """RFC 7541, 4.2: thousands of them would be read for one byte each."""
+    server, told = _server()
+    block = Encoder().encode(REQUEST)
+    server.receive(frame(frames.HEADERS, 5, 1, update * 2 + block))
+    assert list(told.requests) == [1]
+    with pytest.raises(BrokenOffError, match="COMPRESSION_ERROR"):
+        server.receive(frame(frames.HEADERS, 5, 3, update * 3 + block))
