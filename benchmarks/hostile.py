@@ -266,7 +266,10 @@ def main() -> int:
     findings: list[Finding] = []
     try:
         total, silent = len(given.kinds) + 1, not _console.is_terminal
-        findings.extend(track(_besiege(given), "kinds", total=total, console=_console, transient=True, disable=silent))
+        for each in track(_besiege(given), "kinds", total=total, console=_console, transient=True, disable=silent):
+            findings.append(each)
+            if silent:
+                _console.print(f"{each.kind}: {', '.join(each.violations) or 'passed'}")
     finally:
         _tell(findings, given.output)  # what is known, also where a server did not survive
     return 1 if any(each.violations for each in findings) else 0
