@@ -246,3 +246,17 @@ async def test_caches_are_told_how_long() -> None:
         bench = Bench(*flags)
         opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
         assert opened.issuer.published.max_age == timedelta(seconds=seconds)
+
+
+async def test_keys_stay_while_trust_anchors_propagate(autojump_clock: MockClock) -> None:
+    bench = Bench("--jwt-key-rotation=240h")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.serve)
+        await trio.sleep(1)
+        bench.is_held = True
+        await trio.sleep(11 * DAY)
+        assert len(bench.names) == 1
+        bench.is_held = False
+        await trio.sleep(2 * LOOK)
+        assert len(bench.names) == 2
+        nursery.cancel_scope.cancel()
