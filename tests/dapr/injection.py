@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from testkit.cluster import manifests
 from testkit.cluster.admin import Manifest, RefusedError
-from testkit.cluster.cluster import Cluster
+from testkit.cluster.cluster import CRDS, Cluster
 
 from .conftest import built
 from .installed import Mesh
@@ -47,6 +47,13 @@ async def webhook_authority(cluster: Cluster) -> bytes:
     return base64.b64decode(found["webhooks"][0]["clientConfig"]["caBundle"])
 
 
+async def conversion(cluster: Cluster) -> Manifest:
+    """Returns the webhook by which the API server converts subscriptions."""
+    definition = await cluster.ask("GET", f"{CRDS}/subscriptions.dapr.io")
+    found: Manifest = definition["spec"]["conversion"]["webhook"]["clientConfig"]
+    return found
+
+
 def injected(port: int, mesh: Mesh, pod: Manifest, authority: bytes) -> Manifest:
     """Has the injector change a pod as an API server would, and returns the sidecar's container.
 
@@ -76,12 +83,17 @@ def injected(port: int, mesh: Mesh, pod: Manifest, authority: bytes) -> Manifest
     return next(each for each in added if each.get("name") == "daprd")
 
 
-def _post(port: int, host: str, path: str, body: object, authority: bytes) -> dict[str, Any]:
-    """Posts JSON to a webhook, whose certificate must be for a host name, as an API server does."""
+def connect(port: int, host: str, authority: bytes) -> ssl.SSLSocket:
+    """Connects to a server whose certificate must be for a host name, as an API server does to a webhook."""
     context = ssl.create_default_context(cadata=authority.decode())
+    plain = socket.create_connection(("127.0.0.1", port), _TIMEOUT)
+    return context.wrap_socket(plain, server_hostname=host)
+
+
+def _post(port: int, host: str, path: str, body: object, authority: bytes) -> dict[str, Any]:
+    """Posts JSON to a webhook."""
     with closing(HTTPConnection(host)) as connection:
-        plain = socket.create_connection(("127.0.0.1", port), _TIMEOUT)
-        connection.sock = context.wrap_socket(plain, server_hostname=host)
+        connection.sock = connect(port, host, authority)
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read()

@@ -18,7 +18,7 @@ from sentry_trio.client import Authority, Workload, obtain
 from sentry_trio.environments.kubernetes import root_fingerprints
 from sentry_trio.kube.sidecar_anchors import SidecarReader
 from testkit.cluster.admin import Manifest
-from testkit.cluster.cluster import CRDS, Cluster
+from testkit.cluster.cluster import Cluster
 from testkit.credentials import contents, two_issuers
 from testkit.dapr.binaries import Program
 from testkit.subject import Subject
@@ -77,13 +77,6 @@ def held_roots(pod: Manifest, container: Manifest) -> frozenset[str]:
     return found.anchors.fingerprints
 
 
-async def conversion(cluster: Cluster) -> Manifest:
-    """Returns the webhook by which the API server converts subscriptions."""
-    definition = await cluster.ask("GET", f"{CRDS}/subscriptions.dapr.io")
-    found: Manifest = definition["spec"]["conversion"]["webhook"]["clientConfig"]
-    return found
-
-
 async def test_the_control_plane_serves_with_identities_of_the_ca(
     ca_command: tuple[str, ...], dapr_cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -107,7 +100,7 @@ async def test_the_control_plane_serves_with_identities_of_the_ca(
             assert dns_names(certificate) == hosts[name]
         anchors = (await mesh.anchors()).read_bytes()
         assert await injection.webhook_authority(dapr_cluster) == anchors
-        assert (await conversion(dapr_cluster))["service"]["namespace"] == mesh.namespace
+        assert (await injection.conversion(dapr_cluster))["service"]["namespace"] == mesh.namespace
 
 
 async def test_injected_sidecars_call_each_other(

@@ -33,7 +33,7 @@ def test_dapr_sentry_takes_over_and_hands_back_in_each_phase_of_a_renewal(
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     store = Store(credentials)
-    old, both = addresses = [Address("old"), Address("both")]
+    old, both, late, new = addresses = [Address("old"), Address("both"), Address("late"), Address("new")]
     mtls = {"workloadCertTTL": _WORKLOAD, "allowedClockSkew": "0s"}
     spec: dict[str, Any] = {"mtls": mtls, "nameResolution": name_resolution(addresses)}
     config = tmp_path / "configuration.yaml"
@@ -53,21 +53,30 @@ def test_dapr_sentry_takes_over_and_hands_back_in_each_phase_of_a_renewal(
             store.start_renewal(f"--workload-cert-ttl={_WORKLOAD}", "--allowed-clock-skew=0s", _GRACE)
             store.wait_for_phase("distributing")
         anchors = store.anchors
-        traffic = None
-        for phase, following in (("distributing", "signing"), ("signing", "retiring"), ("retiring", "retiring")):
+        turns = (
+            ("distributing", "signing", both, "".join(anchors)),
+            ("signing", "retiring", late, anchors[1]),
+            ("retiring", "retiring", new, anchors[0]),
+        )
+        traffic: list[Traffic] = []
+        failures: list[str] = []
+        for phase, following, address, held in turns:
             files = store.files()
             assert store.phase == phase
             with serving(dapr):
-                if traffic is None:
-                    sidecars.append(start(both, "".join(anchors)))
-                    traffic = stack.enter_context(Traffic(*sidecars))
+                # Sidecars keep their connections: only a new one shows handshakes with all.
+                newcomer = start(address, held)
+                failures += [failure for each in sidecars if (failure := newcomer.call(each.address))]
+                failures += [failure for each in sidecars if (failure := each.call(address))]
+                sidecars.append(newcomer)
+                traffic = traffic or [stack.enter_context(Traffic(*sidecars))]
                 wait_for_renewals(sidecars)
                 assert {each.serving_certificate().issuer for each in sidecars} == {store.issuer.subject}
             assert store.files() == files
             with serving(ours):
                 store.wait_for_phase(following)
-                if following == "retiring":  # signing ends by itself, which the next turn must not miss
+                if phase == following:
                     wait_for_renewals(sidecars)
         assert store.anchors == anchors
-        assert traffic is not None
-        assert (traffic.failures, traffic.calls > 0) == ([], True)
+        assert [*failures, *(failure for each in traffic for failure in each.failures)] == []
+        assert all(each.calls for each in traffic)
