@@ -34,6 +34,7 @@ from sentry_trio.ca.renewal_state import (
     RenewalPolicy,
     State,
     read_state,
+    tail_end,
 )
 from sentry_trio.ca.renewal_steps import Draft, Step
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRefusedError
@@ -210,8 +211,8 @@ class _Planner:
             yield _Due(state.settled, Step.ERASE, draft.erase)
         if self._may_begin():
             yield self._beginning(state.begin)
-        if state.phase is Phase.RETIRING and state.bridge_end is not None and not state.is_expired:
-            yield _Due(state.bridge_end + _SECOND, Step.CUT, draft.cut)
+        if state.phase is Phase.RETIRING and not state.is_expired:
+            yield _Due(tail_end(state.bundle) + _SECOND, Step.CUT, draft.cut)
         if leftovers := self._leftovers():
             yield _Due(self._now, Step.DISCARD, partial(draft.discard, leftovers))
         if state.record.rejected_at is not None:

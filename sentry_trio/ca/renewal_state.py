@@ -181,6 +181,11 @@ class State:
         return _bridge_end(self.bundle) if self.phase in {Phase.SIGNING, Phase.RETIRING} else None
 
 
+def tail_end(bundle: TrustBundle) -> datetime:
+    """Returns the last second in which all certificates behind the issuer are valid."""
+    return min((each.not_after for each in bundle.chain[1:]), default=bundle.not_after)
+
+
 def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_published: bool) -> State:
     """Reads the stored parts.
 

@@ -43,7 +43,7 @@ class Step(enum.Enum):
     ERASE = "erase"
     """Erases the previous issuer's key."""
     CUT = "cut"
-    """Cuts the bridge off the chain."""
+    """Cuts a bridge that has expired off the chain."""
     REJECT = "reject"
     """Puts a next pair aside that does not fit."""
     DISCARD = "discard"
@@ -134,11 +134,12 @@ class Draft:
 
     def cut(self) -> None:
         """See `Step.CUT`."""
-        bundle = self._state.bundle
-        self._parts[Part.CHAIN] = write_certificates(unexpired(bundle.chain, self._now))
-        self.discard(PREVIOUS)
+        chain = unexpired(self._state.bundle.chain, self._now)
+        self._parts[Part.CHAIN] = write_certificates(chain)
+        if len(chain) == 1:
+            self.discard(PREVIOUS)
+            self._note(switched_at=None)
         self._now_present()
-        self._note(switched_at=None)
         self.text = "the bridge from former roots has expired and is cut off the chain"
 
     def note(self) -> None:

@@ -438,6 +438,20 @@ def test_lifetimes_as_long_as_the_issuer_s() -> None:
     assert plan(STEADY, long, Situation(now=NOW)).due == NOW - SKEW + (YEAR + SKEW) / 4
 
 
+def test_an_older_bridge_is_cut_off_alone() -> None:
+    """By default the second renewal begins minutes before the first bridge ends, and so takes that along."""
+    begin = plan(RETIRING, POLICY, Situation(now=SETTLED)).next_step_at
+    assert begin is not None
+    switched = run(run(RETIRING, begin, Step.PUBLISH, Step.NOTE), begin + DAY, Step.SWITCH)
+    assert len(read_certificates(switched[Part.CHAIN])) == 5
+    later = begin + 2 * DAY + SKEW
+    cut = run(switched, later, Step.ERASE, Step.CUT)
+    planned = plan(cut, POLICY, Situation(now=later))
+    assert len(read_certificates(cut[Part.CHAIN])) == 3
+    assert (planned.phase, planned.next_step) == (Phase.RETIRING, Step.PUBLISH)
+    assert Part.PREVIOUS_CHAIN in cut
+
+
 def test_an_expired_authority_is_not_cut() -> None:
     planned = plan(RETIRING, POLICY, Situation(now=NOW + 3 * YEAR))
     assert (planned.step, planned.held) == (None, "the issuer has expired, and there is no next one")

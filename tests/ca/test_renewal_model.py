@@ -40,7 +40,7 @@ ALLOWED: Final = {
     (Phase.SIGNING, Step.ROLLBACK): {Phase.STEADY, Phase.RETIRING},
     (Phase.RETIRING, Step.PUBLISH): {Phase.DISTRIBUTING},
     (Phase.RETIRING, Step.PUBLISH_AND_SWITCH): {Phase.SIGNING},
-    (Phase.RETIRING, Step.CUT): {Phase.STEADY},
+    (Phase.RETIRING, Step.CUT): {Phase.STEADY, Phase.RETIRING},
 }
 """Phases after steps that change them; all others leave it."""
 
