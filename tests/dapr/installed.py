@@ -55,7 +55,7 @@ class Mesh:
     def ca(self, command: tuple[str, ...]) -> Iterator[RunningCA]:
         """Runs a CA that issues JWTs, too, with the rights that its own chart gives."""
         credentials = self.directory / "credentials"
-        credentials.mkdir()
+        credentials.mkdir(exist_ok=True)
         mode = ("--mode=kubernetes", f"--kubeconfig={self.plane.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}")
         flags = (*mode, f"--issuer-credentials={credentials}", "--jwt-enabled")
         with running_ca(command, self.directory, *flags, namespace=self.namespace, port=self.ca_port) as started:

@@ -1,4 +1,4 @@
-"""Webhooks of Dapr's operator and injector during a renewal, and pods that an injector makes with old trust anchors."""
+"""Dapr's control plane and Sentry in phases of a renewal: webhooks, pods with old trust anchors, and a takeover."""
 
 import base64
 import signal
@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import trio
 from cryptography import x509
 
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import Phase, RenewalPolicy, Request, Situation, plan
+from sentry_trio.client import Workload, obtain
 from sentry_trio.errors import Part
 from sentry_trio.stores.parts import RENEWAL, bundle_parts
 from testkit.authorities import SKEW, wall_clock
@@ -20,6 +22,8 @@ from testkit.ca.making import DAY
 from testkit.ca.renewing import Stored, after
 from testkit.cluster import manifests
 from testkit.cluster.cluster import Cluster
+from testkit.cluster.control_plane import ACCOUNT
+from testkit.cluster.installing import DAPR_ROLE
 from testkit.stores import NAMES
 from testkit.subject import Subject
 
@@ -32,6 +36,12 @@ from .sidecars import Address, serving_certificate
 
 _PUBLISHED: Final = wall_clock() - timedelta(minutes=20)
 _GRACE: Final = timedelta(minutes=5)
+_WORKLOAD: Final = timedelta(minutes=5)
+_REACHED: Final = {
+    Phase.DISTRIBUTING: _PUBLISHED,
+    Phase.SIGNING: _PUBLISHED + _GRACE,
+    Phase.RETIRING: _PUBLISHED + _GRACE + _WORKLOAD,
+}
 
 
 def renewal(namespace: str, phase: Phase) -> tuple[Stored, Stored]:
@@ -40,18 +50,22 @@ def renewal(namespace: str, phase: Phase) -> tuple[Stored, Stored]:
         trust_domain=TRUST_DOMAIN,
         namespace=namespace,
         key_type=KeyType.P256,
-        workload_ttl=DAY,
-        allowed_clock_skew=SKEW,
+        workload_ttl=_WORKLOAD,
+        allowed_clock_skew=timedelta(),
         grace=_GRACE,
     )
-    begin = Situation(now=_PUBLISHED)
     made = generate(TRUST_DOMAIN, namespace, KeyType.P256, now=_PUBLISHED - DAY, allowed_clock_skew=SKEW)
     former = bundle_parts(made)
-    stored = after(former, plan(former, policy, begin, Request.START))
-    stored = after(stored, plan(stored, policy, begin))  # notes the publication
-    if phase is Phase.SIGNING:
-        stored = after(stored, plan(stored, policy, replace(begin, now=_PUBLISHED + _GRACE)))
+    stored = after(former, plan(former, policy, Situation(now=_PUBLISHED), Request.START))
+    for moment in _REACHED.values():
+        if moment <= _REACHED[phase]:
+            stored = after(stored, plan(stored, policy, Situation(now=moment)))  # the first notes the publication
     return former, stored
+
+
+def secret(stored: Stored) -> dict[str, bytes]:
+    names = {**NAMES, **RENEWAL}
+    return {names[part]: content for part, content in stored.items()}
 
 
 @pytest.mark.parametrize(
@@ -65,8 +79,7 @@ async def test_webhooks_work_with_old_anchors_and_new_certificates_and_the_rever
     await injection.define_webhook(dapr_cluster)
     mesh = await install(dapr_cluster, tmp_path, OURS)
     former, present = renewal(mesh.namespace, phase)
-    names = {**NAMES, **RENEWAL}
-    await mesh.plane.installation.write({names[part]: content for part, content in present.items()})
+    await mesh.plane.installation.write(secret(present))
     issuer = x509.load_pem_x509_certificate(present[Part.CHAIN])
     anchors = (former if is_stale else present)[Part.ANCHORS]
     mounted = tmp_path / "mounted.pem"
@@ -94,3 +107,27 @@ async def test_webhooks_work_with_old_anchors_and_new_certificates_and_the_rever
         wait_until(lambda: ca.state()["renewal"]["sidecars"][held] == 1)
         found = ca.state()["renewal"]
         assert (found["phase"], found["injector_stale"]) == (phase.value, is_stale)
+
+
+@pytest.mark.parametrize("phase", _REACHED)
+async def test_dapr_sentry_takes_over_a_secret_and_hands_back(
+    dapr_sentry: Path, dapr_cluster: Cluster, tmp_path: Path, phase: Phase
+) -> None:
+    """A client with the old root gets certificates; Secret and ConfigMap stay as they are."""
+    mesh = await install(dapr_cluster, tmp_path, OURS)
+    await dapr_cluster.grant(mesh.namespace, ACCOUNT, DAPR_ROLE)
+    installation = mesh.plane.installation
+    former, present = renewal(mesh.namespace, phase)
+    await installation.write(secret(present))
+    issuer = x509.load_pem_x509_certificate(present[Part.CHAIN])
+    token = (await mesh.service_token("placement")).read_text()
+    authority = replace(mesh.plane.authority(mesh.ca_port, former[Part.ANCHORS]), spiffe_id=mesh.sentry_id)
+    workload = Workload(app_id="dapr-placement", namespace=mesh.namespace, token=token)
+    contents = []
+    for command in (OURS, (str(dapr_sentry),), OURS):
+        with mesh.ca(command):
+            obtained = await trio.to_thread.run_sync(obtain, authority, workload)
+        assert obtained.certificate.issuer == issuer.subject
+        contents.append((await installation.parts(), await installation.published()))
+    assert contents[0][0].items() >= secret(present).items()
+    assert contents == [contents[0]] * 3
