@@ -14,6 +14,7 @@ from rich.live import Live
 
 from benchmarks.demo.callers import Callers
 from benchmarks.demo.figures import RECORDED, Result, StepResult, p99, record, recorded
+from benchmarks.demo.renewal import FLAGS, Renewal, make_authority
 from benchmarks.demo.screen import Screen, summary
 from benchmarks.demo.server import OURS, Server
 from benchmarks.demo.steps import Step, treatment
@@ -34,10 +35,10 @@ def main() -> int:
     parser.add_argument("--name", default="Dapr Sentry", help="name of that program")
     parser.add_argument("--record", action="store_true", help=f"write the result to {RECORDED.name}")
     given = parser.parse_args()
-    command = (given.program,) if given.program else OURS
+    command = (given.program,) if given.program else (*OURS, *FLAGS)
     name = given.name if given.program else f"sentry-trio {__version__}"
     other = recorded() if RECORDED.exists() and not given.program else None
-    result = _run(name, command, given.callers, other)
+    result = _run(name, command, given.callers, other, renews=not given.program)
     if result is None:
         return 1
     _console.print(summary(result, other))
@@ -46,8 +47,9 @@ def main() -> int:
     return 1 if result.failed else 0
 
 
-def _run(name: str, command: Sequence[str], number: int, other: Result | None) -> Result | None:
-    authorities = make_authorities()
+def _run(name: str, command: Sequence[str], number: int, other: Result | None, *, renews: bool) -> Result | None:
+    own = make_authority() if renews else {}
+    authorities = make_authorities(own.get("ca.crt", b""))
     with tempfile.TemporaryDirectory() as directory:
         server = Server(command, Path(directory), authorities.files(authorities.first))
         callers = Callers(server.port, authorities.anchors, number)
@@ -58,9 +60,13 @@ def _run(name: str, command: Sequence[str], number: int, other: Result | None) -
                 _console.print(f"{name} does not answer: {error}\n{server.last_lines()}", markup=False)
                 return None
             steps = treatment(server, authorities)
+            renewal = Renewal(server, callers, own) if renews else None
+            if renewal is not None:
+                steps += renewal.steps(authorities.anchors)
             with callers.running():
                 done = _show(steps, callers, other)
-        return Result(name, done, server.exits, p99(list(callers.seconds)))
+            control = renewal.control(command) if renewal is not None else ""
+        return Result(name, done, server.exits, p99(list(callers.seconds)), control)
 
 
 def _show(steps: Sequence[Step], callers: Callers, other: Result | None) -> list[StepResult]:

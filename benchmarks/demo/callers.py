@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from benchmarks.demo.server import HOST
 from sentry_trio.client import Authority, RequestFailedError, Workload, obtain
 
+_SPIFFE_ID: Final = "spiffe://localhost/ns/default/dapr-sentry"
 _PAUSE: Final = 0.1  # seconds of each caller between two calls
 _RECENT: Final = 500  # calls whose durations are kept
 
@@ -29,9 +30,8 @@ class Callers:
     """
 
     def __init__(self, port: int, anchors: bytes, number: int) -> None:
-        self._authority = Authority(
-            host=HOST, port=port, trust_anchors=anchors, spiffe_id="spiffe://localhost/ns/default/dapr-sentry"
-        )
+        self._port = port
+        self._held = [anchors]
         self._number = number
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -40,6 +40,10 @@ class Callers:
         self.issuers: Counter[str] = Counter()
         self.reason = ""
         self.seconds: deque[float] = deque(maxlen=_RECENT)
+
+    def hold(self, anchor_sets: Sequence[bytes]) -> None:
+        """Has callers verify with these trust anchors from their next call on, in turn."""
+        self._held = list(anchor_sets)
 
     def wait_for_answer(self, timeout: float) -> None:
         """Returns when a call is answered.
@@ -50,7 +54,7 @@ class Callers:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                self._call("first")
+                self._call("first", 0)
             except RequestFailedError:
                 if time.monotonic() > deadline:
                     raise
@@ -61,7 +65,7 @@ class Callers:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Calls during the block; the calls under way at its end are awaited."""
-        threads = [threading.Thread(target=self._run, args=(f"app-{n}",)) for n in range(1, self._number + 1)]
+        threads = [threading.Thread(target=self._run, args=(n,)) for n in range(1, self._number + 1)]
         for thread in threads:
             thread.start()
         try:
@@ -71,11 +75,11 @@ class Callers:
             for thread in threads:
                 thread.join()
 
-    def _run(self, app_id: str) -> None:
+    def _run(self, number: int) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                issuer = self._call(app_id)
+                issuer = self._call(f"app-{number}", number)
             except RequestFailedError as error:
                 with self._lock:
                     self.failed += 1
@@ -87,8 +91,10 @@ class Callers:
                     self.seconds.append(time.monotonic() - began)
             self._stopping.wait(_PAUSE)
 
-    def _call(self, app_id: str) -> str:
-        obtained = obtain(self._authority, Workload(app_id=app_id, namespace="default"), attempts=1)
+    def _call(self, app_id: str, number: int) -> str:
+        held = self._held
+        authority = Authority(host=HOST, port=self._port, trust_anchors=held[number % len(held)], spiffe_id=_SPIFFE_ID)
+        obtained = obtain(authority, Workload(app_id=app_id, namespace="default"), attempts=1)
         return _common_name(obtained.certificate.issuer)
 
 

@@ -24,12 +24,14 @@ class Result(msgspec.Struct, frozen=True):
         steps: in order.
         exits: number of times that the process ended and had to be started again.
         p99_ms: 99th percentile of the duration of the last answered calls, in milliseconds.
+        control: what callers find if the renewal has no bridge, for people; empty if nothing was renewed.
     """
 
     program: str
     steps: list[StepResult]
     exits: int
     p99_ms: float
+    control: str = ""
 
     @property
     def answered(self) -> int:

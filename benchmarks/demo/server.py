@@ -22,13 +22,14 @@ class Server:
     """Certificate authority in a directory of its own, kept running.
 
     Attributes:
+        credentials: directory of its files.
         port: its gRPC port.
         exits: number of times that it ended by itself.
     """
 
     def __init__(self, command: Sequence[str], directory: Path, files: Mapping[str, bytes]) -> None:
-        self._credentials = directory / "credentials"
-        self._credentials.mkdir(mode=0o700)
+        self.credentials = directory / "credentials"
+        self.credentials.mkdir(mode=0o700)
         self._configuration = directory / "config.yaml"
         self._log = directory / "log"
         ports = _free_ports(len(_PORTS))
@@ -37,7 +38,7 @@ class Server:
         self._command = [
             *command,
             "--mode=standalone",
-            f"--issuer-credentials={self._credentials}",
+            f"--issuer-credentials={self.credentials}",
             f"--config={self._configuration}",
             f"--listen-address={HOST}",
             f"--healthz-listen-address={HOST}",
@@ -52,7 +53,11 @@ class Server:
     def write(self, files: Mapping[str, bytes]) -> None:
         """Replaces credential files, each by a rename."""
         for name, content in files.items():
-            _replace(self._credentials / name, content)
+            _replace(self.credentials / name, content)
+
+    def read(self, name: str) -> bytes:
+        """Returns the content of a credential file."""
+        return (self.credentials / name).read_bytes()
 
     def configure(self, workload_cert_ttl: str) -> None:
         """Writes the configuration file."""

@@ -80,11 +80,15 @@ class Authorities:
         return {"ca.crt": self.anchors, "issuer.crt": issuer.pem, "issuer.key": issuer.key_pem}
 
 
-def make_authorities() -> Authorities:
-    """Makes both roots and the three issuers."""
+def make_authorities(other_roots: bytes) -> Authorities:
+    """Makes both roots and the three issuers.
+
+    Args:
+        other_roots: further trust anchors, PEM.
+    """
     old, new = make_signer("old root"), make_signer("new root")
     return Authorities(
-        anchors=old.pem + new.pem,
+        anchors=old.pem + new.pem + other_roots,
         first=make_signer("issuer 1", old),
         second=make_signer("issuer 2", old),
         third=make_signer("issuer 3", new),

@@ -23,7 +23,7 @@ def until(holds: Callable[[], bool], callers: Callers) -> None:
 
 
 def test_no_call_fails_while_files_are_replaced_broken_and_repaired(tmp_path: Path) -> None:
-    authorities = make_authorities()
+    authorities = make_authorities(b"")
     server = Server(OURS, tmp_path, authorities.files(authorities.first))
     callers = Callers(server.port, authorities.anchors, 2)
     with server.running():
