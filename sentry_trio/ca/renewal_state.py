@@ -86,9 +86,14 @@ class RenewalPolicy:
         needed = self.grace + self.workload_ttl + self.allowed_clock_skew + margin
         if left <= needed:
             raise InvalidOptionsError(
-                f"--ca-ttl {self.lifetime} and --ca-renewal-threshold {self.threshold} leave {left} for a renewal, but "
-                f"--trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more than {needed}"
+                f"--ca-ttl {_hours(self.lifetime)} and --ca-renewal-threshold {self.threshold} leave {_hours(left)} for a "
+                "renewal, but --trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more than "
+                f"{_hours(needed)}"
             )
+
+
+def _hours(duration: timedelta) -> str:
+    return f"{duration / timedelta(hours=1):g}h"
 
 
 @dataclass(frozen=True, slots=True)

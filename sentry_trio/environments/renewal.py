@@ -17,7 +17,7 @@ from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.event_reasons import EventReason
-from sentry_trio.errors import InvalidBundleError, Part, SentryError, StoreError
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, Parts, PartStore
@@ -125,15 +125,23 @@ class Renewer:
     def policy_for(self, configuration: Configuration) -> RenewalPolicy:
         """Returns the policy with the lifetimes of a configuration.
 
+        If these leave no time for a renewal, none begins and a warning says so: a configuration that Dapr Sentry
+        accepts must not keep the process from serving.
+
         Raises:
-            InvalidOptionsError: they leave no time for a renewal.
+            InvalidOptionsError: the flags alone leave no time.
         """
+        replace(self._policy, workload_ttl=timedelta(), allowed_clock_skew=timedelta()).check()
         policy = replace(
             self._policy,
             workload_ttl=configuration.workload_cert_ttl,
             allowed_clock_skew=configuration.allowed_clock_skew,
         )
-        policy.check()
+        try:
+            policy.check()
+        except InvalidOptionsError as error:
+            _log.warning(f"the certificate authority is not renewed: {error}")
+            return replace(policy, enabled=False)
         return policy
 
     # --- when a run is made

@@ -373,9 +373,20 @@ async def test_no_switch_is_made_at_start_while_clocks_disagree(autojump_clock: 
 
 async def test_parameters_that_leave_no_time_are_refused(autojump_clock: MockClock) -> None:
     replica = MemoryEnvironment(MemoryStore(), "--ca-ttl=48h")
-    with pytest.raises(InvalidOptionsError, match="--ca-ttl 2 days"):
+    with pytest.raises(InvalidOptionsError, match="--ca-ttl 48h"):
         await replica.run_inputs(may_generate=True)
     assert replica.store.writes == []
+
+
+async def test_a_configuration_that_leaves_no_time_is_served_without_renewals(
+    autojump_clock: MockClock, lines: list[Line]
+) -> None:
+    replica = MemoryEnvironment(MemoryStore())
+    replica.configuration = Configuration(workload_cert_ttl=timedelta(days=365))
+    async with serving(replica):
+        await until(replica, BEGIN + DAY)
+        assert len(replica.store.writes) == 1
+    assert any("the certificate authority is not renewed: --ca-ttl" in line["event"] for line in lines)
 
 
 # --- what others store
