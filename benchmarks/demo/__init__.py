@@ -2,8 +2,8 @@
 
 Callers request certificates all the time while the certificate authority's configuration is edited, its issuer and its
 root are replaced, and its files are broken and repaired. The screen shows each step with the calls that failed in it,
-beside the figures of Dapr Sentry under the same treatment. At the end an authority of its own renews itself, under callers
-that know the old root, the new one, or both.
+beside the figures of Dapr Sentry under the same treatment. At the end an authority of its own renews itself, under
+callers that know the old root, the new one, or both.
 
 | module | content |
 |---|---|

@@ -86,8 +86,8 @@ class RenewalPolicy:
         needed = self.grace + self.workload_ttl + self.allowed_clock_skew + margin
         if left <= needed:
             raise InvalidOptionsError(
-                f"--ca-ttl {_hours(self.lifetime)} and --ca-renewal-threshold {self.threshold} leave {_hours(left)} for a "
-                "renewal, but --trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more than "
+                f"--ca-ttl {_hours(self.lifetime)} and --ca-renewal-threshold {self.threshold} leave {_hours(left)} for "
+                "a renewal, but --trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more than "
                 f"{_hours(needed)}"
             )
 
