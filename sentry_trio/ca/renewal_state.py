@@ -86,9 +86,9 @@ class RenewalPolicy:
         needed = self.grace + self.workload_ttl + self.allowed_clock_skew + margin
         if left <= needed:
             raise InvalidOptionsError(
-                f"--ca-ttl {_hours(self.lifetime)} and --ca-renewal-threshold {self.threshold} leave {_hours(left)} for "
-                "a renewal, but --trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more than "
-                f"{_hours(needed)}"
+                f"--ca-ttl {_hours(self.lifetime)} and --ca-renewal-threshold {self.threshold} leave {_hours(left)} "
+                "for a renewal, but --trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more "
+                f"than {_hours(needed)}"
             )
 
 
