@@ -16,8 +16,8 @@ from .service import service
 from .sidecars import Address, Sidecar, name_resolution, sidecar
 from .traffic import Traffic
 
-_WORKLOAD: Final = "14s"  # renewed after half of it
-_GRACE: Final = "--trust-anchor-propagation-grace=10s"
+_WORKLOAD: Final = "12s"  # renewed after half of it
+_GRACE: Final = "--trust-anchor-propagation-grace=7s"
 _RENEWING: Final = (LIFETIME, _GRACE, "--ca-renewal-enabled=false")
 
 
