@@ -206,11 +206,10 @@ class Environment(ABC):
         stored = await self._renewer.promote(store, stored, policy)
         self._last_read = sources, stored, configuration
         bundle = self._verified(store, stored)
-        self._gate.check(store, stored, bundle, policy)
+        managed_by = await self.managed_by()
+        self._gate.check(store, stored, bundle, policy, is_managed=managed_by is not None)
         await self._accepted(stored, generated=generated)
-        renewal = RenewalOfRun(
-            store=store, stored=stored, bundle=bundle, policy=policy, managed_by=await self.managed_by()
-        )
+        renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy, managed_by=managed_by)
         jwt_keys = None
         if self._jwt_keeper is not None:
             # Also after a first attempt that ended before this: no keys can be lost that were never opened.

@@ -30,8 +30,9 @@ class TrustGate:
     """Refuses trust bundles that cut off clients; outlives the runs.
 
     While a run serves, a bundle that cuts is refused like any other bad edit. When a process starts there is no other
-    bundle, so it is used, and that is reported. A certificate authority without a record of renewals may be replaced
-    as a whole, as in Dapr Sentry.
+    bundle, so it is used, and, if there is a record of renewals, that is reported. A certificate authority without a
+    record may be replaced as a whole, as in Dapr Sentry, unless another program keeps it: that may not know whom it
+    cuts off.
 
     Args:
         environment: knows what clients hold.
@@ -61,8 +62,17 @@ class TrustGate:
         self._in_use = bundle
         self._record = read_record(stored.get(Part.RECORD)) or self._record
 
-    def check(self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
+    def check(
+        self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy, *, is_managed: bool
+    ) -> None:
         """Checks that a verified trust bundle cuts nobody off.
+
+        Args:
+            store: holds it, for texts.
+            stored: all parts.
+            bundle: the trust bundle in them.
+            policy: how renewals are done.
+            is_managed: another program keeps the trust bundle.
 
         Raises:
             TrustCutError: it does, while another is in use.
@@ -71,9 +81,9 @@ class TrustGate:
         if record is not None and record.digest == digest_of(stored):
             return  # a step of a renewal, or a command, has stored it
         record = record or self._record
-        if record is None:
+        if record is None and not is_managed:
             return
-        in_use = _present(record) if self._in_use is None else (self._in_use.anchors, self._in_use.chain)
+        in_use = _in_use(self._in_use, record)
         if in_use is None or (bundle.anchors == tuple(in_use[0]) and bundle.chain == tuple(in_use[1])):
             return
         findings = self._findings(stored, in_use, record, policy)
@@ -84,7 +94,7 @@ class TrustGate:
         self,
         stored: Parts,
         in_use: tuple[Sequence[Certificate], Sequence[Certificate]],
-        record: RenewalRecord,
+        record: RenewalRecord | None,
         policy: RenewalPolicy,
     ) -> list[Finding]:
         now = self._now()
@@ -123,8 +133,14 @@ class TrustGate:
         )
 
 
-def _present(record: RenewalRecord) -> tuple[Sequence[Certificate], Sequence[Certificate]] | None:
-    """Returns anchors and chain of the recorded present generation; None if they cannot be read."""
+def _in_use(
+    bundle: TrustBundle | None, record: RenewalRecord | None
+) -> tuple[Sequence[Certificate], Sequence[Certificate]] | None:
+    """Returns anchors and chain of the bundle that was used last; None if it is not known."""
+    if bundle is not None:
+        return bundle.anchors, bundle.chain
+    if record is None:
+        return None
     present = record.present
     try:
         return read_certificates(present.anchors.encode()), read_certificates(present.chain.encode())

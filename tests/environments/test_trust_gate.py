@@ -101,3 +101,19 @@ async def test_an_authority_that_was_never_renewed_may_be_replaced(autojump_cloc
         replica.store.edit(foreign(replica))
         await trio.sleep(10)
         assert len(replica.runs) == 2
+
+
+async def test_a_replacement_by_another_program_is_refused_if_it_cuts(autojump_clock: MockClock) -> None:
+    replica = MemoryEnvironment(MemoryStore())
+    replica.manager = "cert-manager"
+    async with serving(replica):
+        await trio.sleep(10)
+        before = replica.store.stored
+        replica.store.edit(foreign(replica))
+        await trio.sleep(10)
+        assert len(replica.runs) == 1
+        assert isinstance(replica.failures[0], TrustCutError)
+        new = verify(bundle_of(replica.store.stored), replica.now())
+        replica.store.edit({**before, Part.ANCHORS: before[Part.ANCHORS] + new.anchors_pem})
+        await trio.sleep(10)
+        assert len(replica.runs) == 2  # the root that the program should have published first
