@@ -256,7 +256,7 @@ async def test_what_somebody_else_made_is_used_and_left_alone(release: Release) 
     account = {"metadata": {"name": ACCOUNT, **metadata}}
     await release.cluster.ask("POST", f"/api/v1/namespaces/{release.namespace}/serviceaccounts", account)
     await release.cluster.create_configuration(release.namespace, "daprsystem", {"mtls": {"workloadCertTTL": "1h"}})
-    with pytest.raises(HelmError, match="belongs to somebody else and is left alone"):
+    with pytest.raises(HelmError, match="does not belong to this release and is not changed"):
         await release.run("install", values=_pems(theirs))
     with pytest.raises(HelmError, match="cannot be imported into the current release"):
         await release.run("install")
