@@ -86,33 +86,13 @@ class Connection:
 
         Then cancels the nursery. Cancellation cuts the connection.
         """
-        self.h2.begin()
-        # The peer's preface often comes with the end of its handshake: ours then leaves in one write with the answer.
-        data = self._transport.arrived()
-        if data is None:
-            await self.out.flush()
-            data = await self._transport.receive()
-        if self._state.turns.full:
-            await self._next_slice()
         broken_off = False
         try:
-            while data:
-                self._timers.heard(trio.current_time())
-                more = self.h2.receive(data, overhead=self._transport.overhead)
-                self._heard.set()
-                await self._react()
-                while more:
-                    await self._next_slice()
-                    more = self.h2.resume()
-                    await self._react()
-                data = await self._transport.receive()
-                if self._must_wait():
-                    await self._next_slice()
+            await self._read_until_closed()
         except BrokenOffError as error:
             if error.code is ErrorCode.ENHANCE_YOUR_CALM:
                 self.observer.connection_evicted(self.peer, "work")
             broken_off = True
-            data = None
         finally:
             self._leaving = True
             self._state.admission.busy(self)
@@ -123,6 +103,28 @@ class Connection:
             # Outside of the `except` block, whose exception holds what this read has brought.
             await self._break_off()
         self._nursery.cancel_scope.cancel()
+
+    async def _read_until_closed(self) -> None:
+        self.h2.begin()
+        # The peer's preface often comes with the end of its handshake: ours then leaves in one write with the answer.
+        data = self._transport.arrived()
+        if data is None:
+            await self.out.flush()
+            data = await self._transport.receive()
+        if self._state.turns.full:
+            await self._next_slice()
+        while data:
+            self._timers.heard(trio.current_time())
+            more = self.h2.receive(data, overhead=self._transport.overhead)
+            self._heard.set()
+            await self._react()
+            while more:
+                await self._next_slice()
+                more = self.h2.resume()
+                await self._react()
+            data = await self._transport.receive()
+            if self._must_wait():
+                await self._next_slice()
 
     def _must_wait(self) -> bool:
         """Returns whether what has arrived needs another turn; a slice begins with a turn."""
