@@ -126,6 +126,13 @@ class Connection:
             if self._must_wait():
                 await self._next_slice()
 
+    def dispose(self) -> None:
+        """Breaks the reference cycles of a connection whose tasks have ended.
+
+        They would keep OpenSSL's buffers in memory until a full garbage collection.
+        """
+        del self.h2, self.out, self._http_requests
+
     def _must_wait(self) -> bool:
         """Returns whether what has arrived needs another turn; a slice begins with a turn."""
         turns = self._state.turns

@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Final, NoReturn
 
 import trio
@@ -157,15 +157,17 @@ class _Server:
             self._observer.connection_closed()
 
     async def _serve_calls(self, transport: TLSTransport, peer: object, network: Network) -> None:
-        async with trio.open_nursery() as nursery:
-            connection = Connection(nursery, transport, peer=peer, network=network, state=self._state)
-            self._connections.add(connection)
-            try:
-                if self.leaving.is_set():
-                    connection.leave()
-                await connection.serve()
-            finally:
-                self._connections.discard(connection)
+        with ExitStack() as ended:
+            async with trio.open_nursery() as nursery:
+                connection = Connection(nursery, transport, peer=peer, network=network, state=self._state)
+                ended.callback(connection.dispose)
+                self._connections.add(connection)
+                try:
+                    if self.leaving.is_set():
+                        connection.leave()
+                    await connection.serve()
+                finally:
+                    self._connections.discard(connection)
 
     async def _shaken_hands(self, transport: TLSTransport, peer: object, network: Network) -> bool:
         pushed_out = False

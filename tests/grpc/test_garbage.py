@@ -1,4 +1,4 @@
-"""A call's data is freed as soon as the call has ended, without the garbage collector, which runs late."""
+"""Data of calls and connections is freed as soon as they have ended, without the garbage collector, which runs late."""
 
 import gc
 import gzip
@@ -8,15 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import trio
 from h2.events import StreamEnded
 from hyperframe.frame import RstStreamFrame
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
 from sentry_trio.grpc.call import Call
+from sentry_trio.grpc.connection import Connection
 from sentry_trio.grpc.http_requests import HTTPRequest
+from sentry_trio.grpc.tls import TLSTransport
+from testkit.attackers import KINDS, attacking
 from testkit.grpc.raw import peering, request_head, text
-from testkit.grpc.toys import serving
+from testkit.grpc.toys import Served, serving
+from tests.grpc.besieged import target_of
 
 LIMIT = 256 * 1024
 LIMITS = Limits(message_bytes=LIMIT, unread_bytes=2 * LIMIT, unread_bytes_in_all=4 * LIMIT)
@@ -35,13 +40,24 @@ def uncollected() -> Iterator[None]:
 
 @pytest.fixture
 def living(monkeypatch: pytest.MonkeyPatch) -> "weakref.WeakSet[object]":
-    """Calls and refusals that are in memory, by a base that can be referred to weakly."""
+    """Calls and refusals that are in memory."""
+    return _watch(monkeypatch, (Call, "connection"), (HTTPRequest, "http_requests"))
+
+
+@pytest.fixture
+def living_connections(monkeypatch: pytest.MonkeyPatch) -> "weakref.WeakSet[object]":
+    """Connections and their transports that are in memory."""
+    return _watch(monkeypatch, (Connection, "server"), (TLSTransport, "server"))
+
+
+def _watch(monkeypatch: pytest.MonkeyPatch, *kinds: tuple[type, str]) -> "weakref.WeakSet[object]":
+    """Finds objects of classes, imported by modules, by subclasses that can be referred to weakly."""
     found: weakref.WeakSet[object] = weakref.WeakSet()
-    for kind, module in ((Call, "connection"), (HTTPRequest, "http_requests")):
+    for kind, module in kinds:
 
         class Watched(kind):  # type: ignore[misc, valid-type]
-            def __init__(self, *args: Any) -> None:
-                super().__init__(*args)
+            def __init__(self, *args: Any, **keywords: Any) -> None:
+                super().__init__(*args, **keywords)
                 found.add(self)
 
         monkeypatch.setattr(f"sentry_trio.grpc.{module}.{kind.__name__}", Watched)
@@ -130,3 +146,67 @@ async def test_calls_of_a_connection_that_breaks_the_protocol_are_freed(
             await wait_all_tasks_blocked()
             assert server.witness.open == 1
             assert list(living) == []
+
+
+async def _all_closed(server: Served) -> None:
+    await trio.sleep(LIMITS.close_timeout + 1)  # virtual seconds, which pass when all tasks wait
+    assert server.witness.open == 0
+    server.toys.seen.clear()
+    server.witness.failed.clear()
+    await wait_all_tasks_blocked()
+
+
+def _own_garbage() -> list[str]:
+    """Collects garbage; returns the classes of this program's objects in it."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return [type(each).__name__ for each in gc.garbage if type(each).__module__.startswith("sentry_trio.")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_attacked_connection_is_freed(
+    kind: str, living_connections: "weakref.WeakSet[object]", autojump_clock: MockClock
+) -> None:
+    async with serving(LIMITS) as server:
+        with uncollected():
+            async with attacking(KINDS[kind], target_of(server, message_bytes=LIMIT), number=2):
+                pass
+            await _all_closed(server)
+            assert list(living_connections) == []
+            assert _own_garbage() == []
+
+
+@pytest.mark.parametrize("preface", [True, False], ids=["idle", "before it has sent anything"])
+async def test_an_evicted_connection_is_freed(
+    preface: bool, living_connections: "weakref.WeakSet[object]", autojump_clock: MockClock
+) -> None:
+    async with serving(Limits(connections=1)) as server:
+        with uncollected():
+            async with peering(server.port, preface=preface), peering(server.port):
+                await wait_all_tasks_blocked()
+                assert server.witness.open == 1
+                assert len(living_connections) == 2  # the newcomer, and its transport
+            await _all_closed(server)
+            assert list(living_connections) == []
+            assert _own_garbage() == []
+
+
+async def test_a_drained_connection_is_freed(
+    living_connections: "weakref.WeakSet[object]", autojump_clock: MockClock
+) -> None:
+    async with serving() as server:
+        with uncollected():
+            async with peering(server.port) as peer:
+                await peer.call(1)
+                await peer.answer(1)
+                server.scope.cancel()
+                await peer.closed()
+            await server.stopped.wait()
+            server.toys.seen.clear()
+            await wait_all_tasks_blocked()
+            assert list(living_connections) == []
+            assert _own_garbage() == []
