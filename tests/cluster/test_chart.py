@@ -261,7 +261,7 @@ async def test_what_somebody_else_made_is_used_and_left_alone(release: Release) 
     with pytest.raises(HelmError, match="cannot be imported into the current release"):
         await release.run("install")
     notes = await release.run("install", "--take-ownership")
-    assert "Secret dapr-trust-bundle was there and is used as it is" in notes
+    assert "Secret dapr-trust-bundle exists already and is used" in notes
     assert (await release.sign_for_a_pod(await release.account())).anchors == theirs.anchors
     await release.run("uninstall")
     secret = await release.installation.get("secrets")
