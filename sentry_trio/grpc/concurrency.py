@@ -117,6 +117,8 @@ class ConcurrencyLimiter:
             with trio.move_on_after(self._patience) as scope:
                 await self._waiting.setdefault(call.connection, trio.lowlevel.ParkingLot()).park()
         finally:
+            if not self._waiting.get(call.connection, True):
+                del self._waiting[call.connection]  # cancelled: its connection may be gone, and must not stay in memory
             self.cancel(call)
             self._observer.call_dequeued()
         if scope.cancelled_caught:

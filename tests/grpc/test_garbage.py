@@ -210,3 +210,18 @@ async def test_a_drained_connection_is_freed(
             await wait_all_tasks_blocked()
             assert list(living_connections) == []
             assert _own_garbage() == []
+
+
+async def test_a_connection_that_closes_while_its_call_waits_for_a_turn_is_freed(
+    living_connections: "weakref.WeakSet[object]", autojump_clock: MockClock
+) -> None:
+    async with serving(Limits(calls=1)) as server, peering(server.port) as busy:
+        await busy.call(1, "Hang")
+        await server.toys.hanging.wait()
+        with uncollected():
+            async with peering(server.port) as peer:
+                await peer.call(1)
+                await wait_all_tasks_blocked()
+            await wait_all_tasks_blocked()
+            assert server.witness.open == 1
+            assert len(living_connections) == 2  # the one with the running call, and its transport
