@@ -19,6 +19,10 @@ _LONGEST_NAME: Final = 253
 _LAST_PORT: Final = 65535
 
 
+MOST_ANCHORS_KEPT: Final = 8
+"""Largest number of former trust anchors that stay published."""
+
+
 def host(flag: str, text: str) -> str:
     """Returns the bare host to bind or connect to: an IP address without brackets, a host name, or empty.
 
@@ -76,6 +80,17 @@ def not_negative(flag: str, duration: timedelta) -> timedelta:
     if duration >= timedelta():
         return duration
     raise InvalidOptionsError(f"--{flag} must not be negative, got {_shown(duration)}")
+
+
+def anchors_kept(flag: str, number: int) -> int:
+    """Returns a number of former trust anchors.
+
+    Raises:
+        InvalidOptionsError: it is negative or above `MOST_ANCHORS_KEPT`.
+    """
+    if not 0 <= number <= MOST_ANCHORS_KEPT:
+        raise InvalidOptionsError(f"--{flag} must be from 0 to {MOST_ANCHORS_KEPT}, got {number}")
+    return number
 
 
 def path(_flag: str, text: str) -> Path:

@@ -39,7 +39,6 @@ __all__ = [
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
 RENEWAL_SCOPES: Final = ("own", "any")
-MOST_ANCHORS_KEPT: Final = 8
 JWT_ALGORITHMS: Final = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
@@ -109,12 +108,6 @@ def _metrics_port(name: str, text: str) -> int:
 def _share(name: str, number: float) -> float:
     if not 0 < number < 1:
         raise InvalidOptionsError(f"--{name} must be between 0 and 1, got {number:g}")
-    return number
-
-
-def _anchors_kept(name: str, number: int) -> int:
-    if not 0 <= number <= MOST_ANCHORS_KEPT:
-        raise InvalidOptionsError(f"--{name} must be from 0 to {MOST_ANCHORS_KEPT}, got {number}")
     return number
 
 
@@ -211,7 +204,7 @@ class Options:
         choices=RENEWAL_SCOPES,
     )
     ca_anchors_kept: int = _renewal(
-        _INT, 2, f"Former trust anchors that stay published, 0 to {MOST_ANCHORS_KEPT}", check=_anchors_kept
+        _INT, 2, f"Former trust anchors that stay published, 0 to {checks.MOST_ANCHORS_KEPT}", check=checks.anchors_kept
     )
     allow_trust_cut: str = _renewal(
         _STRING,

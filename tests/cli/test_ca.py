@@ -3,17 +3,23 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trio
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.certificates import read_certificates, write_certificates
+from sentry_trio.ca.renewal import Phase, Request, Situation, plan
 from sentry_trio.cli import main
-from sentry_trio.cli.ca import rehearsal
+from sentry_trio.cli.ca import places, rehearsal
 from sentry_trio.cli.ca.backup import BackupError, seal, unseal
+from sentry_trio.cli.ca.flags import FORCED, parse
+from sentry_trio.cli.ca.overview import policy_of
+from sentry_trio.cli.ca.places import Place, open_directory
 from sentry_trio.errors import Part
+from testkit.authorities import wall_clock
 
 Ca = Callable[..., str]
 
@@ -253,3 +259,83 @@ def test_a_replacement_that_cuts_off_clients_is_refused_and_one_that_is_bridged_
     (bridged / "issuer.crt").write_bytes(contents["issuer.next.crt"])
     (bridged / "issuer.key").write_bytes(contents["issuer.next.key"])
     assert "refuse" not in ca("preflight", str(bridged))
+
+
+# --- what cuts clients off
+
+
+def test_flatten_asks_before_it_cuts_clients_off(ca: Command) -> None:
+    ca("rotate", "--start")
+    retire(ca.directory)
+    contents = ca.contents()
+    assert ca.phase() == "retiring"
+    shown = ca("flatten", code=1)
+    assert "refuse: cut-" in shown
+    assert "confirm with --yes" in shown
+    assert ca.contents() == contents
+    ca("flatten", "--yes")
+    assert [len(read_certificates(ca.contents()[name])) for name in ("ca.crt", "issuer.crt")] == [1, 1]
+
+
+def retire(directory: Path) -> None:
+    """Takes a renewal that was begun to its phase `retiring`, by the planner."""
+    options = parse(["show", "--issuer-credentials", str(directory)], {})
+    place = open_directory(directory, options)
+
+    async def take_steps() -> None:
+        now = wall_clock()
+        while True:
+            stored = await place.read()
+            policy = replace(policy_of(options, stored), grace=timedelta())
+            planned = plan(stored, policy, Situation(now=now))
+            if planned.phase is Phase.RETIRING:
+                return
+            assert await place.write(planned.changes, stored)
+            now += timedelta(days=2)
+
+    trio.run(take_steps)
+
+
+@pytest.mark.parametrize("damage", [None, b"garbage"])
+def test_a_backup_replaces_what_cannot_be_read_if_confirmed(ca: Command, tmp_path: Path, damage: bytes | None) -> None:
+    contents, passphrase, path = ca.contents(), tmp_path / "passphrase", tmp_path / "backup"
+    passphrase.write_text("correct horse battery\n")
+    ca("backup", str(path), "--passphrase-file", str(passphrase))
+    if damage is None:
+        (ca.directory / "issuer.key").unlink()
+    else:
+        (ca.directory / "issuer.crt").write_bytes(damage)
+    words = ("restore", str(path), "--passphrase-file", str(passphrase))
+    assert "restore it nevertheless with --yes" in ca(*words, code=1)
+    ca(*words, "--yes")
+    assert ca.contents() == contents
+
+
+def test_init_names_a_directory_that_cannot_be_made(ca: Command) -> None:
+    file = ca.directory / "ca.crt"
+    assert f"cannot make directory {file}: File exists" in ca("init", str(file), code=1)
+
+
+def test_lifetimes_that_leave_no_time_are_refused(ca: Command) -> None:
+    assert "--ca-ttl 48h" in ca("rotate", "--start", "--ca-ttl=48h", code=2)
+
+
+@pytest.mark.parametrize("asked", [*FORCED, Request.START])
+def test_clocks_that_differ_write_nothing(ca: Command, monkeypatch: pytest.MonkeyPatch, asked: Request) -> None:
+    monkeypatch.setattr(Place, "clock_offset", lambda _: timedelta(hours=3))
+    before = ca.contents()
+    assert "differ by 10800 s" in ca("rotate", f"--{asked.value}", "--yes", code=1)
+    assert ca.contents() == before
+
+
+@pytest.mark.parametrize("asked", sorted(FORCED, key=str))
+def test_a_bundle_that_another_program_keeps_is_not_replaced(
+    ca: Command, monkeypatch: pytest.MonkeyPatch, asked: Request
+) -> None:
+    async def managed_by(_: Place) -> str:
+        return "cert-manager"
+
+    monkeypatch.setattr(places._Directory, "managed_by", managed_by)
+    before = ca.contents()
+    assert "cert-manager keeps the trust bundle" in ca("rotate", f"--{asked.value}", "--yes", code=1)
+    assert ca.contents() == before

@@ -5,29 +5,31 @@ Commands write the store as the server does, so that one that runs sees the chan
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from sentry_trio import __version__
+from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.renewal import Situation, plan
+from sentry_trio.ca.renewal import Request, Situation, plan
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
 from sentry_trio.cli.ca.checks import findings_against, findings_alone, is_refused, show_findings
-from sentry_trio.cli.ca.flags import EXAMPLES, OPTIONS, CaOptions, parse
+from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
 from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
-from sentry_trio.cli.ca.places import open_directory, open_place
+from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import rehearse
-from sentry_trio.errors import SentryError
-from sentry_trio.stores.parts import Parts, bundle_of, bundle_parts
+from sentry_trio.errors import IncompleteBundleError, InvalidBundleError, InvalidOptionsError, SentryError
+from sentry_trio.stores.parts import bundle_of, bundle_parts
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["EXAMPLES", "OPTIONS", "run"]
 
 _DONE, _FAILED, _ATTENTION = 0, 1, 3
+_RESOLUTION: Final = timedelta(seconds=2)  # of the API server's Date header
 _CHANGED: Final = "the trust bundle was changed by somebody else meanwhile; nothing was written: try again"
 
 
@@ -40,6 +42,8 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return trio.run(_ACTIONS[options.action], options, environ)
     except* SentryError as group:
         error = _first_error(group)
+    if isinstance(error, InvalidOptionsError):
+        raise error
     print(f"sentry-trio ca {options.action}: {error}", file=sys.stderr)
     return _FAILED
 
@@ -68,12 +72,26 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
     async with open_place(options, environ) as place:
         stored = await place.read()
         situation = Situation(
-            now=_now(), is_published=await place.is_published(stored), managed_by=await place.managed_by()
+            now=_now(),
+            is_published=await place.is_published(stored),
+            hold=_clock_difference(place, options),
+            managed_by=await place.managed_by(),
         )
-        planned = plan(stored, policy_of(options, stored), situation, options.request)
+        if situation.managed_by is not None and options.request in FORCED:
+            raise SentryError(f"{situation.managed_by} keeps the trust bundle and would put the former one back")
+        policy = policy_of(options, stored)
+        if options.request is Request.START:
+            policy.check()
+        planned = plan(stored, policy, situation, options.request)
         if not planned.changes:
             print(planned.text)
             return _DONE
+        if options.request is Request.FLATTEN and not options.yes:
+            flat = {part: content for part, content in {**stored, **planned.changes}.items() if content is not None}
+            findings = await findings_against(place, stored, bundle_of(flat), options, situation.now)
+            if is_refused(findings):
+                show_findings(findings, as_json=options.json)
+                raise SentryError("nothing was written: confirm with --yes that these clients are cut off")
         if not await place.write(planned.changes, stored):
             raise SentryError(_CHANGED)
         print(f"{planned.text} ({place.name})")
@@ -82,7 +100,10 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
 
 async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
     directory = _path(options)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SentryError(f"cannot make directory {directory}: {error.strerror}") from error
     place = open_directory(directory, options)
     new = generate(
         options.trust_domain or DEFAULT_DOMAIN,
@@ -92,7 +113,7 @@ async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
         allowed_clock_skew=options.allowed_clock_skew,
         lifetime=options.ca_ttl,
     )
-    if not await place.is_empty() or not await place.write(bundle_parts(new), {}):
+    if await place.read_any() or not await place.write(bundle_parts(new), {}):
         raise SentryError(f"{directory} holds a certificate authority already: name another directory")
     print(f"made a certificate authority in {directory}")
     return _DONE
@@ -114,7 +135,7 @@ async def _backup(options: CaOptions, environ: Mapping[str, str]) -> int:
     async with open_place(options, environ) as place:
         stored = await place.read()
         write_new(_path(options), seal(stored, passphrase))
-        print(f"wrote {len(stored)} parts of {place.name} to {options.path}, encrypted")
+        print(f"wrote {len(stored)} parts of {place.name} to {options.path}, encrypted; JWT keys are not among them")
     return _DONE
 
 
@@ -135,17 +156,33 @@ async def _preflight(options: CaOptions, environ: Mapping[str, str]) -> int:
 async def _restore(options: CaOptions, environ: Mapping[str, str]) -> int:
     parts = unseal(read_sealed(_path(options)), read_passphrase(_passphrase_file(options)))
     async with open_place(options, environ) as place:
-        if await place.is_empty():
-            stored: Parts = {}
-        else:
-            stored = await place.read()
-            findings = await findings_against(place, stored, bundle_of(parts), options, _now())
+        stored = await place.read_any()
+        if stored and not options.yes:
+            findings = await _findings_of_backup(place, bundle_of(parts), options)
             if is_refused(findings):
                 return _conclude(findings, options)
         if not await place.write({**dict.fromkeys(stored), **parts}, stored):
             raise SentryError(_CHANGED)
         print(f"restored {len(parts)} parts in {place.name}")
     return _DONE
+
+
+async def _findings_of_backup(place: Place, backup: StoredBundle, options: CaOptions) -> Sequence[Finding]:
+    try:
+        return await findings_against(place, await place.read(), backup, options, _now())
+    except (IncompleteBundleError, InvalidBundleError) as error:
+        raise SentryError(
+            f"what is stored cannot be read, so that it is unknown whom the backup cuts off: {error}; restore it "
+            "nevertheless with --yes"
+        ) from error
+
+
+def _clock_difference(place: Place, options: CaOptions) -> str | None:
+    """Returns why no certificate may be dated by this machine's clock, or None."""
+    offset = place.clock_offset()
+    if offset is None or abs(offset) <= options.allowed_clock_skew + _RESOLUTION:
+        return None
+    return f"the clocks of this machine and of the API server differ by {abs(offset).total_seconds():.0f} s: set them"
 
 
 def _conclude(findings: Sequence[Finding], options: CaOptions) -> int:

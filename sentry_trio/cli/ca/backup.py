@@ -84,11 +84,15 @@ def write_new(path: Path, content: bytes) -> None:
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BackupError(f"cannot write {path}: {error.strerror}") from error
+    try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise BackupError(f"cannot write {path}: {error.strerror}") from error
 
 

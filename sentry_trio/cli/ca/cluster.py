@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,9 @@ class _Cluster(Place):
 
     async def managed_by(self) -> str | None:
         return await self._secret.managed_by()
+
+    def clock_offset(self) -> timedelta | None:
+        return self._session.clock_offset
 
     async def sidecars(
         self, roots: Mapping[str, datetime], published_at: datetime | None, now: datetime

@@ -15,7 +15,9 @@ from sentry_trio.settings.flags import REQUIRED, Kind, UsageError, checked, decl
 
 _DEFAULT_DIRECTORY: Final = Path(".sentry")  # where `make run` keeps it
 _REQUESTS: Final = (Request.START, Request.CANCEL, Request.ROLLBACK, Request.REPLACE_EXPIRED, Request.DISTRUST)
-_FORCED: Final = frozenset({Request.DISTRUST, Request.REPLACE_EXPIRED})
+FORCED: Final = frozenset({Request.DISTRUST, Request.REPLACE_EXPIRED})
+"""Requests after which sidecars have to restart."""
+
 _PATHS: Final[Mapping[str, str]] = {
     "preflight": "the directory of the new trust bundle",
     "init": "the directory for the new certificate authority",
@@ -32,9 +34,10 @@ Actions:
   init        make a new certificate authority in directory PATH, on a machine of your choice
   rotate      begin, cancel or take back a renewal: --start, --cancel, --rollback; for emergencies --distrust and
               --replace-expired, which make sidecars restart
-  flatten     serve the issuer alone, without the bridge from former roots, so that other programs can take over
+  flatten     publish the issuer's own root alone and serve without the bridge, so that other programs can take over;
+              refused without --yes if sidecars would be cut off
   rehearse    renew a throw-away certificate authority in memory, with a TLS handshake for every kind of client
-  backup      write all stored parts, keys included, to the encrypted file PATH
+  backup      write the trust bundle with its keys, and the state of its renewal, to the encrypted file PATH
   restore     put the parts of backup PATH back, if the preflight finds nothing that they would cut off
 
 Examples:
@@ -121,7 +124,9 @@ class CaOptions:
         default=False,
         help="replace root and issuer at once, after a theft; sidecars have to restart; needs --yes",
     )
-    yes: bool = _rotate(Kind.BOOL, default=False, help="confirm what makes sidecars restart")
+    yes: bool = _rotate(
+        Kind.BOOL, default=False, help="confirm what makes sidecars restart; for flatten and restore, too"
+    )
     trust_domain: str | None = _new(
         Kind.STRING, None, "trust domain (default: that of the stored issuer; for init: cluster.local)", metavar="NAME"
     )
@@ -146,6 +151,10 @@ class CaOptions:
         timedelta(hours=24),
         "time for which a new trust anchor is published before it is used",
         check=checks.not_negative,
+    )
+    ca_anchors_kept: int = _new(Kind.INT, 8, "former roots that stay published", check=checks.anchors_kept)
+    ca_renewal_scope: str = _new(
+        Kind.STRING, "own", "certificate authorities that are renewed: made here, or any", choices=("own", "any")
     )
     json: bool = _output(Kind.BOOL, default=False, help="one JSON document, for scripts")
     request: Request | None
@@ -191,6 +200,6 @@ def _request(action: str, values: Mapping[str, object]) -> Request | None:
         raise UsageError(f"--{asked[0].value} belongs to 'ca rotate'")
     if len(asked) > 1:
         raise UsageError(f"--{asked[0].value} and --{asked[1].value} exclude each other")
-    if asked and asked[0] in _FORCED and not values["yes"]:
+    if asked and asked[0] in FORCED and not values["yes"]:
         raise UsageError(f"--{asked[0].value} cuts off every sidecar until it restarts: confirm it with --yes")
     return asked[0] if asked else None

@@ -50,6 +50,7 @@ class Overview:
 
     Attributes:
         place: where it is stored.
+        namespace: of Dapr's control plane.
         plan: the phase, and the next step.
         bundle: the trust bundle.
         record: when what happened.
@@ -59,6 +60,7 @@ class Overview:
     """
 
     place: str
+    namespace: str
     plan: Plan
     bundle: TrustBundle
     record: RenewalRecord
@@ -95,6 +97,7 @@ async def survey(place: Place, options: CaOptions, now: datetime) -> Overview:
     sidecars = await place.sidecars(roots, published[-1].since if len(published) > 1 else None, now)
     return Overview(
         place=place.name,
+        namespace=options.namespace,
         plan=plan(stored, policy, situation),
         bundle=bundle,
         record=state.record,
@@ -152,7 +155,7 @@ def _restarts(overview: Overview) -> Iterator[str]:
     if uptake.injector_stale:
         yield ""
         yield "Restart the injector first, then the pods that it gave former roots:"
-        yield "  kubectl rollout restart deployment dapr-sidecar-injector --namespace dapr-system"
+        yield f"  kubectl rollout restart deployment dapr-sidecar-injector --namespace {overview.namespace}"
     if uptake.pinned:
         yield ""
         yield "Pods that hold only former roots, and have to restart before the bridge ends:"
@@ -206,6 +209,8 @@ def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
         allowed_clock_skew=options.allowed_clock_skew,
         lifetime=options.ca_ttl,
         grace=options.trust_anchor_propagation_grace,
+        scope="any" if options.ca_renewal_scope == "any" else "own",
+        anchors_kept=options.ca_anchors_kept,
     )
 
 

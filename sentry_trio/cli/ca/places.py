@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -43,13 +43,13 @@ class Place(ABC):
             return stored
         raise StoreError(f"there is no trust bundle in {self.name}")
 
-    async def is_empty(self) -> bool:
-        """Returns whether nothing is stored.
+    async def read_any(self) -> Parts:
+        """Returns the stored parts, be they whole or not.
 
         Raises:
-            SentryError: it cannot be read.
+            SentryError: they cannot be read.
         """
-        return not await self._store.read(_PARTS)
+        return await self._store.read(_PARTS)
 
     async def write(self, changes: Changes, stored: Parts) -> bool:
         """Writes changes that were decided on `stored`; returns false if something else is stored now.
@@ -66,6 +66,10 @@ class Place(ABC):
     @abstractmethod
     async def managed_by(self) -> str | None:
         """Names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none."""
+
+    def clock_offset(self) -> timedelta | None:
+        """Returns how far another clock, that counts, is ahead of this machine's; None if there is none."""
+        return None
 
     @abstractmethod
     async def sidecars(
