@@ -160,7 +160,7 @@ class SecretStore:
 
         Raises:
             StoreError, ApiUnavailableError: as `read`; also `failed to update trust bundle secret: ` and why, and, for
-                trust anchors, that the ConfigMap is missing, before anything is written.
+                trust anchors, that the ConfigMap is missing or immutable, before anything is written.
 
         Cancellation: at once, but not between the two writes.
         """
@@ -198,7 +198,12 @@ class SecretStore:
 
     async def _with_anchors(self, anchors: bytes) -> dict[str, Any]:
         text = published_text(tidy(anchors), PUBLISHED[Part.ANCHORS].what)
-        return with_text(await self._config_map.get(), self._names[Part.ANCHORS], text)
+        name = self._names[Part.ANCHORS]
+        config_map = await self._config_map.get()
+        # Before the Secret is written: a process that cannot publish its anchors does not start.
+        if config_map.get("immutable") and data_of(config_map).get(name) != text:
+            raise StoreError(f"failed to update trust bundle configmap: {self._config_map.immutable_reason()}")
+        return with_text(config_map, name, text)
 
     async def _put_both(self, secret: dict[str, Any], config_map: dict[str, Any]) -> None:
         with trio.move_on_after(_PUT_TIMEOUT, shield=True) as scope:
@@ -212,8 +217,10 @@ class SecretStore:
 
     async def read_only_reason(self) -> str | None:
         """See `PartStore.read_only_reason`."""
-        secret = await retry(self._secret.get, patience=self._patience)
-        return f"{self.place} is immutable" if secret.get("immutable") else None
+        for held, place in ((self._secret, self.place), (self._config_map, self.config_map)):
+            if (await retry(held.get, patience=self._patience)).get("immutable"):
+                return f"{place} is immutable"
+        return None
 
     async def managed_by(self) -> str | None:
         """Returns the program or chart that writes the Secret, as its annotations and owners say; None if none does.

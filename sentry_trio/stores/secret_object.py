@@ -57,6 +57,15 @@ class SecretObject:
         with self._naming("update"):
             await self._api.replace(self.watched.path, body)
 
+    def immutable_reason(self) -> str:
+        """Returns the reason why an immutable object cannot be written, and the remedy."""
+        kind = self._kind.lower()
+        save = "save its values, " if self._kind == "Secret" else ""
+        return (
+            f"{self._kind} {self.place} is immutable: {save}delete it with 'kubectl delete {kind} {NAME} "
+            f"--namespace {self._namespace}' and create it again without 'immutable'"
+        )
+
     @contextmanager
     def _naming(self, verb: str) -> Iterator[None]:
         failed = f"failed to {verb} trust bundle {self._kind.lower()}"
@@ -81,12 +90,7 @@ class SecretObject:
             grant = f"grant {verb} on {self._kind.lower()}s {NAME} in the Role dapr-sentry of {self._namespace}"
             return f"{error}: {grant}, or install the chart, which does"
         if error.status == 422 and "immutable" in str(error):
-            kind = self._kind.lower()
-            save = "save its values, " if self._kind == "Secret" else ""
-            return (
-                f"{self._kind} {self.place} is immutable: {save}delete it with 'kubectl delete {kind} {NAME} "
-                f"--namespace {self._namespace}' and create it again without 'immutable' ({error})"
-            )
+            return f"{self.immutable_reason()} ({error})"
         return f"{self._kind} {self.place}: {error}"
 
     def _writer_hint(self) -> str:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.errors import ApiUnavailableError, IncompleteBundleError, Part
+from sentry_trio.errors import ApiUnavailableError, IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, bundle_parts
 from sentry_trio.stores.secret import SecretStore
@@ -77,12 +77,13 @@ async def test_read_only_files_are_recognized(tmp_path: Path) -> None:
     assert await gone.read_only_reason() == f"directory {tmp_path / 'gone'} is not writable"
 
 
-async def test_an_immutable_secret_is_read_only() -> None:
+@pytest.mark.parametrize(("kind", "path"), [("Secret", SECRET), ("ConfigMap", CONFIG_MAP)])
+async def test_immutable_objects_are_read_only(kind: str, path: str) -> None:
     api = installed()
     store = await secret_store(api)
     assert await store.read_only_reason() is None
-    api.edit(SECRET, immutable=True)
-    assert await store.read_only_reason() == f"Secret {NAMESPACE}/dapr-trust-bundle is immutable"
+    api.edit(path, immutable=True)
+    assert await store.read_only_reason() == f"{kind} {NAMESPACE}/dapr-trust-bundle is immutable"
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,17 @@ async def test_a_missing_config_map_keeps_anchors_from_changing(autojump_clock: 
     with pytest.raises(ApiUnavailableError, match="configmap"):
         await store.replace(PUBLICATION, expected=bundle_parts(OLD))
     assert api.objects[SECRET] is before
+
+
+async def test_an_immutable_config_map_keeps_anchors_from_changing() -> None:
+    api = installed()
+    store = await secret_store(api)
+    api.edit(CONFIG_MAP, immutable=True)
+    before = dict(api.objects)
+    with pytest.raises(StoreError, match=r"update trust bundle configmap: ConfigMap .* is immutable: delete it with"):
+        await store.replace(PUBLICATION, expected=bundle_parts(OLD))
+    assert api.objects == before
+    assert await store.replace({Part.ANCHORS: OLD.anchors, Part.RECORD: b"1"}, expected=bundle_parts(OLD))
 
 
 async def test_a_lost_answer_is_no_second_write(autojump_clock: MockClock) -> None:
