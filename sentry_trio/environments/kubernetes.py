@@ -242,9 +242,10 @@ class Kubernetes(Environment):
         """Returns how far the API server's clock is ahead of this machine's, as its last answer shows."""
         return self._cluster.clock_offset()
 
-    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]]:
-        """Returns the sets that sidecars of running pods hold."""
-        return anchor_sets(self._cluster.index.pods)
+    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]] | None:
+        """Returns the sets that sidecars of running pods hold; None until all pods have been listed."""
+        index = self._cluster.index
+        return anchor_sets(index.pods) if index.ready else None
 
     def uptake(self, roots: Mapping[str, datetime], published_at: datetime | None) -> Uptake | None:
         """Counts the sidecars of running pods; None until all pods have been listed."""

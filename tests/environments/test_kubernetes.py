@@ -1,9 +1,23 @@
-"""Checks of Kubernetes mode before its first request to the API server."""
+"""Kubernetes mode: its checks before the first request, and what it knows of sidecars."""
+
+from datetime import UTC, datetime
 
 import pytest
+import trio
+from trio.testing import MockClock
 
-from sentry_trio.environments.kubernetes import refuse_root
+from sentry_trio.conditions import Conditions
+from sentry_trio.environments.kubernetes import Cluster, Kubernetes, refuse_root
+from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.kube.cluster_domain import ClusterDomain
+from sentry_trio.kube.events import EventRecorder
+from sentry_trio.kube.index import Index
+from sentry_trio.kube.token_review import TokenReviewer
+from sentry_trio.settings.options import parse_options
+from sentry_trio.telemetry.metrics import Metrics
+from testkit.kube.fakes import NAMESPACE, FakeApi
+from testkit.kube.objects import Objects, sidecar_pod
 
 SKIP = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
 
@@ -25,3 +39,31 @@ def test_root_is_refused_unless_the_check_is_skipped(environ: dict[str, str], ui
     except InvalidOptionsError as error:
         refusal = str(error)
     assert text in refusal if text else refusal == ""
+
+
+def now() -> datetime:
+    return datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+async def test_what_sidecars_hold_is_unknown_until_all_pods_are_listed(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    objects = Objects()
+    objects.put(sidecar_pod("cart", "r1"), quietly=True)
+    index = Index(objects, fingerprints=lambda text: frozenset(text.split()))
+    api = FakeApi()
+    cluster = Cluster(
+        api,
+        index,
+        TokenReviewer(api.create, (), now=now),
+        EventRecorder(api, NAMESPACE, "dapr-trust-bundle", instance="sentry"),
+        Conditions(),
+        ClusterDomain("td"),
+    )
+    validators = TokenValidators("spiffe://td/ns/x", "none", metrics=Metrics(), now=now)
+    options = parse_options(["--mode=kubernetes", "--trust-domain=td"], {"NAMESPACE": NAMESPACE})
+    environment = Kubernetes(options, cluster, validators, metrics=Metrics(), now=now)
+    assert environment.anchor_sets() is None
+    await nursery.start(index.keep)
+    await index.wait_ready()
+    assert environment.anchor_sets() == {frozenset({"r1"}): ("default/cart",)}
