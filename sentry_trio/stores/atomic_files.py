@@ -105,6 +105,26 @@ class FileOperations:
         os.fchmod(descriptor, 0o600)
         return descriptor
 
+    def inherit(self, descriptor: int, replaced: Path, otherwise: Path, *, keeps_readers: bool) -> None:
+        """Gives a new file the owner and group of the one that it will replace, as far as this process may.
+
+        A command that root runs would else leave files that the server cannot read.
+
+        Args:
+            descriptor: the new file.
+            replaced: the file that it will replace, if it exists.
+            otherwise: the file whose owner and group count if it does not.
+            keeps_readers: everybody who may read the replaced file may read the new one; nobody may write it.
+        """
+        before = _status(replaced)
+        if keeps_readers and before is not None:
+            os.fchmod(descriptor, before.st_mode & 0o644 | 0o600)
+        if owner := before or _status(otherwise):
+            # One by one: without privileges a group of the process's own can be given, but no owner.
+            for uid, gid in ((-1, owner.st_gid), (owner.st_uid, -1)):
+                with contextlib.suppress(OSError):
+                    os.fchown(descriptor, uid, gid)
+
     def write(self, descriptor: int, data: bytes) -> None:
         """Writes all bytes."""
         view = memoryview(data)
@@ -160,6 +180,13 @@ class FileOperations:
             yield _try_lock(descriptor, time.monotonic() + patience)
         finally:
             os.close(descriptor)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None
 
 
 def _try_lock(descriptor: int, deadline: float) -> Lock:

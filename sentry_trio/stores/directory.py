@@ -17,8 +17,9 @@ class DirectoryStore:
     """Files that are read and replaced as one; see `PartStore` and `file_transaction`.
 
     Dapr Sentry 1.18 regenerates the whole certificate authority if any one file is missing, and writes by truncating,
-    unsynced and keeping wide modes. Here only an empty store counts as absent, a set survives a crash at any moment as
-    the old or the new one, and what is written has mode 0600.
+    unsynced and keeping wide modes. Here only an empty store counts as absent, and a set survives a crash at any moment
+    as the old or the new one. What is written has mode 0600, but certificates and JWKS stay readable for those who
+    could read the replaced file. Owner and group are kept as far as the process may.
 
     The files are read until two readings agree, so a swap by another writer is seen as a whole. A file may be up to
     1 MiB. Symbolic links are read through, but never written through or replaced: their owner would put the old

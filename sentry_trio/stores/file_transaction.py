@@ -3,7 +3,8 @@
 No system call renames several files together, and the paths may be in different directories, so a replacement is a
 small transaction:
 
-1. the new files are written beside the old ones, mode 0600, and flushed, and so are the names in their directories;
+1. the new files are written beside the old ones and flushed, and so are the names in their directories. They have mode
+   0600, or, if public, the replaced file's readers; owner and group are the replaced file's or else the issuer key's;
 2. a journal with the digests of old and new files appears beside the issuer key, by one rename, flushed. This is the
    commit: a crash before it leaves the old set, a crash after it the new one;
 3. the new files are renamed into place and old ones removed, the directories flushed, and the journal is removed.
@@ -34,7 +35,7 @@ from sentry_trio.stores.journal import (
     digest,
     encode,
 )
-from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes
+from sentry_trio.stores.parts import BUNDLE, PUBLIC, RENEWAL, Changes
 
 PATIENCE: Final = 5.0
 """Seconds that a writer waits for another process that is writing the same files."""
@@ -87,6 +88,7 @@ class FileTransaction:
         self._paths = paths
         self._what = "trust bundle" if key is Part.KEY else "JWT signing key"
         self._temporaries = {part: _beside(path, "new") for part, path in paths.items()}
+        self._key = paths[key]
         self._journal = _beside(paths[key], "commit")
         self._journal_tmp = _beside(paths[key], "commit-new")
         self._patience = patience
@@ -282,9 +284,9 @@ class FileTransaction:
         with self._discarding_on_failure():
             for part, content in changes.items():
                 if content is not None:
-                    self._write_file(self._temporaries[part], content)
+                    self._write_file(self._temporaries[part], self._paths[part], content, is_public=part in PUBLIC)
             self._sync_directories(changes)
-            self._write_file(self._journal_tmp, encode(journal))
+            self._write_file(self._journal_tmp, self._journal, encode(journal))
             self._operations.rename(self._journal_tmp, self._journal)
         self._operations.sync_directory(self._journal.parent)
         self._move_into_place(journal, changes.keys())
@@ -298,9 +300,10 @@ class FileTransaction:
                 self._discard()
             raise
 
-    def _write_file(self, path: Path, content: bytes) -> None:
+    def _write_file(self, path: Path, replaced: Path, content: bytes, *, is_public: bool = False) -> None:
         descriptor = self._operations.create(path)
         try:
+            self._operations.inherit(descriptor, replaced, self._key, keeps_readers=is_public)
             self._operations.write(descriptor, content)
             self._operations.sync(descriptor)
         except OSError as error:

@@ -34,6 +34,9 @@ Files have the same names in the issuer key's directory; the record's begins wit
 JWT_KEYS: Final = (Part.JWKS, Part.JWT_KEY)
 """The signing key of JWTs and its key set."""
 
+PUBLIC: Final = (Part.ANCHORS, Part.CHAIN, Part.JWKS)
+"""Parts without secrets that other programs read."""
+
 
 class PartStore(Protocol):
     """Store of parts that are read, compared and replaced as one. It verifies nothing.

@@ -216,7 +216,51 @@ async def test_what_is_saved_is_loaded(tmp_path: Path, before: StoredBundle | No
     await save(store, NEW)
     assert await load(store) == NEW
     assert names_in(tmp_path) == list(NAMES)
-    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in NAMES} == {0o600}
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in NAMES]
+    assert modes == ([0o600] * 3 if before is None else [0o644, 0o644, 0o600])
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o444, 0o644), (0o640, 0o640), (0o777, 0o644), (0o004, 0o604)])
+async def test_public_files_keep_their_readers(tmp_path: Path, before: int, after: int) -> None:
+    put(tmp_path, OLD)
+    for name in NAMES:
+        (tmp_path / name).chmod(before | 0o400)
+    await save(store_in(tmp_path), NEW)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in NAMES]
+    assert modes == [after | 0o400, after | 0o400, 0o600]
+
+
+@pytest.mark.parametrize("error", [None, PermissionError(errno.EPERM, "not permitted")], ids=["root", "no privileges"])
+async def test_files_keep_their_owner_as_far_as_permitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+) -> None:
+    owners = {"ca.crt": (101, 201), "issuer.key": (103, 203)}
+    given: dict[str, list[tuple[int, int]]] = {}
+    real = Path.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        fields = list(real(path))
+        if path.name in owners:
+            fields[4:6] = owners[path.name]
+        return os.stat_result(fields)
+
+    def fchown(descriptor: int, uid: int, gid: int) -> None:
+        given.setdefault(Path(f"/proc/self/fd/{descriptor}").readlink().name, []).append((uid, gid))
+        if error is not None:
+            raise error
+
+    put(tmp_path, OLD)
+    (tmp_path / "issuer.crt").unlink()
+    monkeypatch.setattr(Path, "lstat", lstat)
+    monkeypatch.setattr(os, "fchown", fchown)
+    await save(store_in(tmp_path), NEW)
+    assert await load(store_in(tmp_path)) == NEW
+    assert given == {
+        ".ca.crt.sentry-trio-new": [(-1, 201), (101, -1)],
+        ".issuer.crt.sentry-trio-new": [(-1, 203), (103, -1)],
+        ".issuer.key.sentry-trio-new": [(-1, 203), (103, -1)],
+        ".issuer.key.sentry-trio-commit-new": [(-1, 203), (103, -1)],
+    }
 
 
 async def test_a_part_of_a_set_can_be_replaced_by_a_whole_one(tmp_path: Path) -> None:

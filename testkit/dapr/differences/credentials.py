@@ -15,7 +15,7 @@ ENTRIES: Final = (
     Difference(
         id="files-replaced-as-a-set",
         dapr="files are written in place, unsynced, and keep old modes",
-        ours="replaced as one set: temporary files, fsync, a commit record, renames; always 0600",
+        ours="replaced as one set: temporary files, fsync, a commit record, renames; keys always 0600, owners kept",
         reason="a crash never leaves a mixed set",
         shown="tests/stores/test_power.py::test_every_power_cut_leaves_a_whole_set",
     ),
