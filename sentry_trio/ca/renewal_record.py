@@ -22,6 +22,8 @@ FORMER_KEPT: Final = 3
 _SETS_KEPT: Final = 8
 _ROOTS_KEPT: Final = 32
 _NONE: Final = timedelta()
+_LONGEST: Final = timedelta(days=3653)
+_HIGHEST_NUMBER: Final = 2**31
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,11 +105,23 @@ def read_record(content: bytes | None) -> RenewalRecord | None:
         return None
     try:
         record = msgspec.json.decode(content, type=RenewalRecord)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError):
         return None
-    times = (record.present.since, record.staged_at, record.published_at, record.switched_at, record.rejected_at)
-    known = [each for each in (*times, record.postponed_until) if each is not None]
-    return record if all(each.tzinfo is not None for each in known) else None
+    return record if _is_sane(record) else None
+
+
+def _is_sane(record: RenewalRecord) -> bool:
+    """Returns whether times can be compared and added to, and numbers be shown: somebody may have edited them."""
+    generations = (record.present, *record.former)
+    moments: list[datetime | None] = [each.since for each in record.published]
+    for each in generations:
+        moments += (each.since, each.until, each.leaves_until)
+    moments += (record.staged_at, record.published_at, record.switched_at, record.rejected_at, record.postponed_until)
+    return (
+        all(each is None or each.tzinfo is not None for each in moments)
+        and all(_NONE <= each <= _LONGEST for each in (record.workload_ttl, record.allowed_clock_skew))
+        and all(0 <= each.number <= _HIGHEST_NUMBER for each in generations)
+    )
 
 
 def write_record(record: RenewalRecord) -> bytes:

@@ -1,0 +1,117 @@
+"""Records of renewals that somebody has edited: whatever they hold, the authority goes on."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentry_trio.ca.renewal import Phase, Situation, plan
+from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.ca.trust import trust_in_use
+from sentry_trio.errors import Part
+from testkit.ca.making import DAY, SKEW
+from testkit.ca.renewing import MOMENTS, POLICY, RETIRING, SETTLED, bundle_of, remembering
+
+GOOD = json.loads(RETIRING[Part.RECORD])
+NAIVE = "2027-05-26T07:48:45"
+DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+PLACES = [
+    ("present", "since"),
+    ("present", "until"),
+    ("present", "leaves_until"),
+    ("former", 0, "since"),
+    ("former", 0, "until"),
+    ("former", 0, "leaves_until"),
+    ("published", 0, "since"),
+    ("staged_at",),
+    ("published_at",),
+    ("switched_at",),
+    ("rejected_at",),
+    ("postponed_until",),
+]
+VALUES = [NAIVE, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "P9999999999D", "-P1D", "PT1S", "\udc00", "", "x"]
+ODD = st.one_of(st.sampled_from(VALUES), st.none(), st.integers(), st.floats(), st.text(max_size=5), st.just([]))
+
+
+def changed(value: Any, place: tuple[str | int, ...], new: object) -> Any:
+    if not place:
+        return new
+    copy = value.copy()
+    copy[place[0]] = changed(value[place[0]] if place[1:] else None, place[1:], new)
+    return copy
+
+
+def places(value: object, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in below:
+        yield (*above, key)
+        yield from places(each, (*above, key))
+
+
+def written(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def use(content: bytes, phase: Phase) -> None:
+    stored, now = MOMENTS[phase]
+    edited = {**stored, Part.RECORD: content}
+    plan(edited, POLICY, Situation(now=now))
+    plan(edited, POLICY, Situation(now=now + 10 * DAY, is_published=False))
+    bundle = bundle_of(stored, now)
+    for held in (None, {}):
+        trust_in_use(
+            bundle.anchors, bundle.chain, read_record(content), now=now, leaf_lifetime=DAY + SKEW, grace=DAY, held=held
+        )
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_time_without_zone_makes_a_record_unreadable(place: tuple[str | int, ...]) -> None:
+    assert read_record(written(GOOD)) is not None
+    content = written(changed(GOOD, place, NAIVE))
+    assert read_record(content) is None
+    use(content, Phase.RETIRING)
+    assert read_record(written(changed(GOOD, place, f"{NAIVE}Z"))) is not None
+
+
+@pytest.mark.parametrize("name", ["workload_ttl", "allowed_clock_skew"])
+@pytest.mark.parametrize("duration", ["P999999999D", "P3660D", "-PT1S", "P99999999999999999D"])
+def test_a_duration_that_cannot_be_makes_a_record_unreadable(name: str, duration: str) -> None:
+    content = written(changed(GOOD, (name,), duration))
+    assert read_record(content) is None
+    use(content, Phase.RETIRING)
+
+
+@pytest.mark.parametrize("number", [-1, 2**40, 10**400])
+def test_a_number_that_cannot_be_shown_makes_a_record_unreadable(number: int) -> None:
+    assert read_record(written(changed(GOOD, ("present", "number"), number))) is None
+
+
+@pytest.mark.parametrize("content", [DEEP, b'{"digest":' + DEEP, b"[" * 100_000, b'{"more":' + DEEP + b"}"])
+def test_a_record_that_is_nested_deeply_is_unreadable(content: bytes) -> None:
+    assert read_record(content) is None
+    use(content, Phase.RETIRING)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(data=st.data())
+def test_no_edit_of_a_record_is_fatal(data: st.DataObject) -> None:
+    phase = data.draw(st.sampled_from([Phase.DISTRIBUTING, Phase.SIGNING, Phase.RETIRING]))
+    record = json.loads(MOMENTS[phase][0][Part.RECORD])
+    for place in data.draw(st.lists(st.sampled_from(sorted(places(record), key=str)), min_size=1, max_size=2)):
+        try:
+            record = changed(record, place, data.draw(ODD))
+        except (KeyError, TypeError, IndexError, AttributeError):
+            continue  # the first edit has taken the place away
+    with remembering():
+        use(written(record), phase)
+
+
+def test_a_record_of_ten_years_is_read() -> None:
+    record = read_record(written(changed(GOOD, ("workload_ttl",), "P3650D")))
+    assert record is not None
+    assert record.leaf_lifetime > timedelta(days=3650)
+    assert SETTLED > record.present.since
