@@ -200,9 +200,9 @@ class _Planner:
     def _schedule(self) -> Iterator[_Due]:
         """Yields steps; the more urgent first."""
         state, draft = self._state, self._draft
-        if state.misfit is not None:
+        if state.misfit is not None and self._is_in_charge:
             yield _Due(self._now, Step.REJECT, draft.reject)
-        if state.next is not None:
+        if state.next is not None and self._is_in_charge:
             if self._may_adopt(state.next):
                 yield _Due(self._now, Step.ADOPT, partial(draft.adopt, state.next))
             yield _Due(state.switch, Step.SWITCH, draft.switch)
@@ -215,9 +215,9 @@ class _Planner:
             yield _Due(tail_end(state.bundle) + _SECOND, Step.CUT, draft.cut)
         if leftovers := self._leftovers():
             yield _Due(self._now, Step.DISCARD, partial(draft.discard, leftovers))
-        if state.record.rejected_at is not None:
+        if state.record.rejected_at is not None and self._is_in_charge:
             yield _Due(state.record.rejected_at + _REJECTED_KEPT, Step.DISCARD, partial(draft.discard, REJECTED))
-        if not state.is_noted:
+        if not state.is_noted and self._is_in_charge:
             yield _Due(self._now, Step.NOTE, draft.note)
 
     def _beginning(self, at: datetime) -> _Due:
@@ -242,12 +242,26 @@ class _Planner:
             return f"its issuer cannot sign another certificate authority: {self._bridge_refusal}"
         return None
 
+    @property
+    def _is_in_charge(self) -> bool:
+        """True if the parts beside the trust bundle are those of a renewal, not somebody's own of the same names."""
+        state = self._state
+        is_renewed = state.is_own or state.policy.scope == "any" or state.has_record
+        return is_renewed and self._situation.managed_by is None
+
     def _leftovers(self) -> list[Part]:
         """Returns the stored parts that belong to no renewal, but for those that were rejected."""
         state = self._state
+        if not self._is_in_charge:
+            return []
         next_pair = NEXT if state.next is None and state.misfit is None else ()
-        unused = (*next_pair, *(PREVIOUS if state.phase is Phase.STEADY else ()))
+        unused = (*next_pair, *(PREVIOUS if state.phase is Phase.STEADY and state.has_record else ()))
         return [part for part in unused if part in state.stored]
+
+    def _left_alone(self) -> str:
+        """Returns the names of parts that are stored beside a trust bundle that is not renewed, for people."""
+        stored = () if self._is_in_charge else (*NEXT, *PREVIOUS, *REJECTED)
+        return ", ".join(part.value for part in stored if part in self._state.stored)
 
     def _obstacle(self, step: Step) -> str | None:
         """Returns the reason why a step that is due is not taken, or None."""
@@ -347,6 +361,8 @@ class _Planner:
     def _idle(self, upcoming: _Due | None, *, due: datetime | None, held: str | None) -> Plan:
         why_not = self._why_not_renewed()
         text = held or (f"not renewed: {why_not}" if why_not else "no step is due")
+        if left_alone := self._left_alone():
+            text = f"{text}; left alone: {left_alone}"
         return self._plan(None, {}, text, due=due, upcoming=upcoming, held=held)
 
     def _plan(

@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
@@ -116,12 +116,13 @@ class State:
     """Stored parts and their meaning.
 
     Attributes:
-        stored: the parts.
+        stored: the parts. Not shown by `repr`.
         now: the present time, aware.
         policy: how renewals are done.
         bundle: the trust bundle; one that has expired as it was in its last second.
         is_expired: true if it has.
         record: the stored record, brought up to date.
+        has_record: true if a record is stored that can be read.
         is_noted: true if that is what is stored, or nothing has to be.
         is_own: true if the issuer's root was made here.
         root: the trust anchor that has signed the issuer itself; None if none has.
@@ -130,12 +131,13 @@ class State:
         phase: see `Phase`.
     """
 
-    stored: Parts
+    stored: Parts = field(repr=False)
     now: datetime
     policy: RenewalPolicy
     bundle: TrustBundle
     is_expired: bool
     record: RenewalRecord
+    has_record: bool
     is_noted: bool
     is_own: bool
     root: Certificate | None
@@ -213,8 +215,8 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     record = _noted(record, stored, phase, policy, now, is_published=is_published)
     if own and root is not None:
         record = with_own_root(record, fingerprint(root))
-    # Nothing is written before a first renewal begins.
-    has_begun = any(part in stored for part in (*NEXT, *PREVIOUS, *REJECTED, Part.RECORD))
+    # Nothing is written before a first renewal begins: files that only have the names of its parts are somebody's own.
+    has_begun = phase is not Phase.STEADY or Part.RECORD in stored
     return State(
         stored=stored,
         now=now,
@@ -222,6 +224,7 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
         bundle=bundle,
         is_expired=is_expired,
         record=record,
+        has_record=known is not None,
         is_noted=record == known or not has_begun,
         is_own=own,
         root=root,
@@ -318,6 +321,8 @@ def _noted(
 
     distributing = phase is Phase.DISTRIBUTING
     has_previous = phase in {Phase.SIGNING, Phase.RETIRING} or (distributing and Part.PREVIOUS_KEY in stored)
+    # Without a time they may be files of somebody's own, and are kept.
+    has_rejected = record.rejected_at is not None and any(part in stored for part in REJECTED)
     was_published = record.published_at is not None or is_published
     return msgspec.structs.replace(
         record,
@@ -326,5 +331,5 @@ def _noted(
         staged_at=known(record.staged_at, is_needed=distributing),
         published_at=known(record.published_at, is_needed=distributing and was_published),
         switched_at=known(record.switched_at, is_needed=has_previous),
-        rejected_at=known(record.rejected_at, is_needed=any(part in stored for part in REJECTED)),
+        rejected_at=known(record.rejected_at, is_needed=has_rejected),
     )

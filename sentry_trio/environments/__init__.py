@@ -203,10 +203,11 @@ class Environment(ABC):
         added = await self._token_validators.make(configuration.jwks)
         policy = self._renewer.policy_for(configuration)
         stored, generated = await self._load_bundle(store, configuration, may_generate=may_generate)
-        stored = await self._renewer.promote(store, stored, policy)
+        managed_by = await self.managed_by()
+        if managed_by is None:
+            stored = await self._renewer.promote(store, stored, policy)
         self._last_read = sources, stored, configuration
         bundle = self._verified(store, stored)
-        managed_by = await self.managed_by()
         self._gate.check(store, stored, bundle, policy, is_managed=managed_by is not None)
         await self._accepted(stored, generated=generated)
         renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy, managed_by=managed_by)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 import pytest
 from cryptography import x509
@@ -14,6 +15,7 @@ from sentry_trio.ca.keys import write_private_key
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.renewal import Phase, RenewalPolicy, Request, Situation, Step, plan, promote
 from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, RenewalRefusedError
 from testkit.ca import making
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
@@ -163,7 +165,6 @@ def misfits() -> dict[str, Stored]:
         "no key": {**DISTRIBUTING, Part.NEXT_KEY: b""},
         "an expired one": staged_by_dapr(STEADY, dapr_generated(BEGIN - 2 * YEAR)),
         "below an intermediate": below_an_intermediate(),
-        "beside a foreign authority": staged_by_dapr(parts_of(foreign_authority(BEGIN)), dapr_generated(BEGIN)),
     }
 
 
@@ -192,15 +193,64 @@ def test_a_pair_that_does_not_fit_is_put_aside_for_a_day(what: str) -> None:
     assert not REJECTED & discarded.keys()
 
 
-def test_what_is_put_aside_without_a_known_time_is_kept_for_another_day() -> None:
-    """Nor does a second one make the first be kept."""
-    aside = {**STEADY, Part.REJECTED_KEY: DISTRIBUTING[Part.NEXT_KEY]}
-    noted = run(aside, NOW, Step.NOTE)
-    assert plan(noted, POLICY, Situation(now=NOW)).due == NOW + DAY
-    torn = {**noted, Part.NEXT_CHAIN: DISTRIBUTING[Part.NEXT_CHAIN]}
+def test_a_second_pair_that_is_put_aside_takes_the_place_of_the_first() -> None:
+    first = run({**STEADY, Part.NEXT_KEY: DISTRIBUTING[Part.NEXT_KEY]}, NOW, Step.REJECT)
+    assert plan(first, POLICY, Situation(now=NOW)).due == NOW + DAY
+    torn = {**first, Part.NEXT_CHAIN: DISTRIBUTING[Part.NEXT_CHAIN]}
     again = run(torn, NOW + HOUR, Step.REJECT)
     assert Part.REJECTED_KEY not in again
     assert plan(again, POLICY, Situation(now=NOW + HOUR)).due == NOW + HOUR + DAY
+
+
+# --- files of others that have the names of parts
+
+
+def strangers(present: Stored) -> Stored:
+    """Parts that no renewal has stored: a pair that even fits, copies of before, and others."""
+    more = (Part.PREVIOUS_ANCHORS, Part.PREVIOUS_CHAIN, Part.PREVIOUS_KEY, Part.REJECTED_CHAIN, Part.REJECTED_KEY)
+    return staged_by_dapr(present, dapr_generated(BEGIN)) | dict.fromkeys(more, b"mine")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("has_pair", [True, False])
+def test_files_beside_a_foreign_authority_are_left_alone(has_pair: bool, enabled: bool) -> None:
+    policy = replace(POLICY, enabled=enabled)
+    for stored in (strangers(parts_of(foreign_authority(BEGIN))), {**STEADY, **parts_of(foreign_authority(BEGIN))}):
+        kept = {**stored, Part.PREVIOUS_KEY: b"mine", Part.NEXT_KEY: b"mine"}
+        kept = kept if has_pair else without(kept, *NEXT)
+        for now in (BEGIN, BEGIN + 90 * DAY):
+            planned = plan(kept, policy, Situation(now=now))
+            assert planned.step is None
+            assert planned.text.startswith("not renewed: it was not made here, and --ca-renewal-scope is own; left")
+            assert "previous issuer key" in planned.text
+            assert promote(kept, policy, now).step is None
+
+
+@pytest.mark.parametrize("scope", ["own", "any"])
+def test_files_beside_a_managed_authority_are_left_alone(scope: Literal["own", "any"]) -> None:
+    policy = replace(POLICY, scope=scope)
+    for stored in (strangers(STEADY), strangers(parts_of(foreign_authority(BEGIN))), DISTRIBUTING):
+        for now in (BEGIN, SWITCH, LIMIT):
+            planned = plan(stored, policy, Situation(now=now, managed_by="cert-manager"))
+            assert planned.step is None
+            assert "; left alone: next issuer chain, next issuer key" in planned.text
+
+
+def test_files_beside_an_own_authority_without_a_record_are_left_alone() -> None:
+    """But for a next pair, which may be one of Dapr's."""
+    stored = without(strangers(STEADY), *NEXT)
+    off = replace(POLICY, enabled=False)
+    assert run(stored, BEGIN, policy=off) == run(stored, BEGIN + 90 * DAY, policy=off) == stored
+
+
+def test_files_with_names_of_a_rejected_pair_never_expire() -> None:
+    stored = {**STEADY, Part.REJECTED_KEY: b"mine"}
+    published = run(stored, BEGIN, Step.PUBLISH, Step.NOTE)
+    for now in (SWITCH, SETTLED):
+        planned = plan(published, POLICY, Situation(now=now, hold="a look only"))
+        assert planned.next_step is Step.SWITCH
+    switched = run(published, SWITCH, Step.SWITCH)
+    assert run(switched, SETTLED, Step.ERASE)[Part.REJECTED_KEY] == b"mine"
 
 
 def test_a_pair_in_use_is_discarded() -> None:
@@ -399,8 +449,9 @@ def test_the_end_of_time() -> None:
         plan(DISTRIBUTING, endless, Situation(now=BEGIN))
 
 
-def test_plans_do_not_show_keys() -> None:
+def test_plans_and_states_do_not_show_keys() -> None:
     assert "PRIVATE" not in repr(plan(STEADY, POLICY, Situation(now=BEGIN)))
+    assert "PRIVATE" not in repr(read_state(SIGNING, POLICY, SWITCH, is_published=True))
 
 
 @pytest.mark.parametrize(

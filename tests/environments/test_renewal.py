@@ -316,6 +316,15 @@ async def test_a_bundle_that_another_program_keeps_is_left_alone(autojump_clock:
 # --- when a run is made
 
 
+async def test_the_pair_of_a_bundle_that_another_program_keeps_is_not_promoted(autojump_clock: MockClock) -> None:
+    store = await stored_in("distributing")
+    before = dict(store.stored)
+    replica = MemoryEnvironment(store, skip=timedelta(days=300))
+    replica.manager = "cert-manager"
+    await replica.run_inputs(may_generate=True)
+    assert store.stored == before
+
+
 async def stored_in(wanted: str) -> MemoryStore:
     """What a replica has stored in a phase."""
     replica = MemoryEnvironment(MemoryStore())
