@@ -62,10 +62,9 @@ def use(content: bytes, phase: Phase) -> None:
     plan(edited, POLICY, Situation(now=now))
     plan(edited, POLICY, Situation(now=now + 10 * DAY, is_published=False))
     bundle = bundle_of(stored, now)
-    for held in (None, {}):
-        trust_in_use(
-            bundle.anchors, bundle.chain, read_record(content), now=now, leaf_lifetime=DAY + SKEW, grace=DAY, held=held
-        )
+    record, lifetime = read_record(content), DAY + SKEW
+    trust_in_use(bundle.anchors, bundle.chain, record, now=now, leaf_lifetime=lifetime, grace=DAY)
+    trust_in_use(bundle.anchors, bundle.chain, record, now=now, leaf_lifetime=lifetime, grace=DAY, held={})
 
 
 @pytest.mark.parametrize("place", PLACES)
