@@ -75,14 +75,22 @@ class DirectoryStore:
                 found.update(files.read(own))
         return found
 
+    def _read_bundle(self) -> Parts:
+        (files,) = (files for files in self._sets if Part.KEY in files)
+        renewal = [part for part in RENEWAL if part in files]
+        return files.read([*BUNDLE, *renewal], optional=renewal)
+
     async def read_bundle(self) -> Parts:
         """Reads the trust bundle and what its renewal keeps beside it; see `PartStore.read_bundle`.
+
+        Beside a whole trust bundle, what its renewal keeps is left out, with a warning, if it cannot be read:
+        certificates can be issued without it. `replace` fails until it is readable, so nothing is lost.
 
         Raises:
             IncompleteBundleError: a file of the trust bundle is missing while others exist.
             StoreError: as `read`.
         """
-        found = await self.read([part for part in (*BUNDLE, *RENEWAL) if part in self.paths])
+        found = await trio.to_thread.run_sync(self._read_bundle, abandon_on_cancel=False)
         missing = tuple(self.paths[part] for part in BUNDLE if part not in found)
         if found and missing:
             raise IncompleteBundleError(missing, tuple(self.paths[part] for part in found))

@@ -36,6 +36,7 @@ from sentry_trio.stores.journal import (
     encode,
 )
 from sentry_trio.stores.parts import BUNDLE, PUBLIC, RENEWAL, Changes
+from sentry_trio.telemetry.logs import get_logger
 
 PATIENCE: Final = 5.0
 """Seconds that a writer waits for another process that is writing the same files."""
@@ -49,6 +50,8 @@ _READ_PREFIXES: Final = {
     Part.JWKS: "error reading JWKS",
     Part.JWT_KEY: "error reading JWT signing key",
 }
+
+_log: Final = get_logger("dapr.sentry.ca")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class FileTransaction:
         self._journal = _beside(paths[key], "commit")
         self._journal_tmp = _beside(paths[key], "commit-new")
         self._patience = patience
+        self._warned: frozenset[str] = frozenset()
         self._operations = operations or FileOperations()
 
     def __contains__(self, part: object) -> bool:
@@ -99,8 +103,12 @@ class FileTransaction:
 
     # --- reading
 
-    def read(self, parts: Collection[Part]) -> dict[Part, bytes]:
+    def read(self, parts: Collection[Part], *, optional: Collection[Part] = ()) -> dict[Part, bytes]:
         """Reads those of the parts that exist, after completing or discarding what a crash has left.
+
+        Args:
+            parts: what to read.
+            optional: those of them that are left out, with a warning, if they cannot be read and all others exist.
 
         Raises:
             StoreError: a file cannot be read, files keep changing, or a crash and later edits have left a mixture.
@@ -109,7 +117,10 @@ class FileTransaction:
         contents = self._contents(snapshot)
         if snapshot.journal is not None or snapshot.has_litter:
             self._tidy()
-        self._check_readable(contents)
+        if all(isinstance(contents[part], bytes) for part in parts if part not in optional):
+            self._warn_unreadable({part: contents[part] for part in optional})
+        else:
+            self._check_readable({part: contents[part] for part in parts})
         return {part: content for part in parts if isinstance(content := contents[part], bytes)}
 
     def _settled(self, parts: Collection[Part]) -> _Snapshot:
@@ -161,7 +172,7 @@ class FileTransaction:
     def _pending(self, snapshot: _Snapshot) -> frozenset[Part] | None:
         if snapshot.journal is None:
             return None
-        self._check_readable(snapshot.files)
+        self._check_readable({part: snapshot.files[part] for part in snapshot.journal})
         try:
             return decide(snapshot.journal, snapshot.files, snapshot.temporaries)
         except MixedSetError as error:
@@ -171,9 +182,19 @@ class FileTransaction:
             ) from error
 
     def _check_readable(self, contents: Mapping[Part, Content]) -> None:
+        for reason in self._unreadable_reasons(contents):
+            raise StoreError(reason)
+
+    def _warn_unreadable(self, contents: Mapping[Part, Content]) -> None:
+        reasons = frozenset(self._unreadable_reasons(contents))
+        for reason in sorted(reasons - self._warned):
+            _log.warning(f"{reason}; it counts as missing, and the trust bundle is not renewed until it is readable")
+        self._warned = reasons
+
+    def _unreadable_reasons(self, contents: Mapping[Part, Content]) -> Iterator[str]:
         for part, content in contents.items():
             if isinstance(content, Unreadable):
-                raise StoreError(f"{_READ_PREFIXES[part]}: {self._paths[part]}: {content.reason}")
+                yield f"{_READ_PREFIXES[part]}: {self._paths[part]}: {content.reason}"
 
     def _listed(self, parts: Collection[Part]) -> str:
         return ", ".join(str(path) for part, path in self._paths.items() if part in parts)

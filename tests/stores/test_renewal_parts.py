@@ -1,5 +1,8 @@
 """State of a renewal beside the trust bundle: files and keys of the Secret, replaced as one with it."""
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,11 +10,12 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.errors import ApiUnavailableError, IncompleteBundleError, Part, StoreError
+from sentry_trio.stores.atomic_files import LIMIT
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, bundle_parts
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import managed_by
-from testkit.crashing import NEW, OLD
+from testkit.crashing import NEW, OLD, ObservedFiles
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused, unavailable
 from testkit.log_capture import capture_logs
 from testkit.stores import NAMES
@@ -66,6 +70,55 @@ async def test_keys_left_by_a_renewal_are_a_marker_of_an_earlier_authority() -> 
     await store.replace(KEPT, expected={})
     with pytest.raises(IncompleteBundleError, match=r"issuer\.key while issuer\.next"):
         await store.read_bundle()
+
+
+UNREADABLE = [
+    (lambda path: path.mkdir(), "is a directory"),
+    (lambda path: path.symlink_to("gone"), "dangling symbolic link"),
+    (lambda path: path.write_bytes(b"x" * (LIMIT + 1)), "larger than 1048576 bytes"),
+]
+
+
+@pytest.mark.parametrize("part", RENEWAL)
+@pytest.mark.parametrize(("make", "reason"), UNREADABLE, ids=["directory", "dangling", "large"])
+async def test_a_file_of_a_renewal_that_cannot_be_read_keeps_no_bundle_from_being_used(
+    tmp_path: Path, part: Part, make: Callable[[Path], object], reason: str
+) -> None:
+    store = directory_store(tmp_path)
+    await store.replace({**bundle_parts(OLD), **KEPT}, expected={})
+    path = tmp_path / KEYS[part]
+    path.unlink()
+    make(path)
+    present = {**bundle_parts(OLD), **KEPT}
+    del present[part]
+    with capture_logs() as lines:
+        assert await store.read_bundle() == present
+        assert await store.read_bundle() == present
+    (warning,) = [line["event"] for line in lines]
+    assert warning.startswith(f"failed to read {part.value}: {path}: {reason}; ")
+    with pytest.raises(StoreError, match=f"{reason}|is a symbolic link"):
+        await store.replace(PUBLICATION, expected={**present, part: None})
+    assert await store.read_bundle() == present
+
+
+async def test_a_file_of_a_renewal_that_cannot_be_read_is_a_marker_of_an_earlier_authority(tmp_path: Path) -> None:
+    (tmp_path / "previous-ca.crt").mkdir()
+    with pytest.raises(StoreError, match=r"previous-ca\.crt: is a directory"):
+        await directory_store(tmp_path).read_bundle()
+
+
+async def test_a_crash_is_completed_beside_a_file_of_a_renewal_that_cannot_be_read(tmp_path: Path) -> None:
+    def refuse(_number: int, operation: str, arguments: tuple[Path, ...]) -> None:
+        if operation == "rename" and arguments[1].name == "issuer.crt":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    paths = {part: tmp_path / KEYS[part] for part in (*BUNDLE, *RENEWAL)}
+    await directory_store(tmp_path).replace(bundle_parts(OLD), expected={})
+    with pytest.raises(StoreError, match="input/output error"):
+        await DirectoryStore(paths, operations=ObservedFiles(refuse)).replace(bundle_parts(NEW), expected={})
+    (tmp_path / "previous-ca.crt").mkdir()
+    assert await directory_store(tmp_path).read_bundle() == bundle_parts(NEW)
+    assert (tmp_path / "issuer.crt").read_bytes() == NEW.chain
 
 
 async def test_read_only_files_are_recognized(tmp_path: Path) -> None:
