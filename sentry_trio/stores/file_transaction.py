@@ -188,7 +188,7 @@ class FileTransaction:
     def _warn_unreadable(self, contents: Mapping[Part, Content]) -> None:
         reasons = frozenset(self._unreadable_reasons(contents))
         for reason in sorted(reasons - self._warned):
-            _log.warning(f"{reason}; it counts as missing, and the trust bundle is not renewed until it is readable")
+            _log.warning(f"{reason}; it counts as missing, and nothing is renewed until it is readable or removed")
         self._warned = reasons
 
     def _unreadable_reasons(self, contents: Mapping[Part, Content]) -> Iterator[str]:
