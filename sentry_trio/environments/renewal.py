@@ -329,12 +329,17 @@ class Renewer:
 
 
 def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:
-    """Returns the fingerprints of the roots made here, the newest first; without a record, the issuer's own root."""
+    """Returns the fingerprints of the roots made here, the newest first; without any, the issuer's own root.
+
+    Those that are not published any more come last: nobody is to hold them.
+    """
     record = read_record(stored.get(Part.RECORD))
-    if record is not None and record.own_roots:
-        return tuple(reversed(record.own_roots))
-    root = direct_root(bundle)
-    return () if root is None else (fingerprint(root),)
+    newest_first = () if record is None else record.own_roots[::-1]
+    anchors = {fingerprint(each) for each in bundle.anchors}
+    published = [each for each in newest_first if each in anchors]
+    if not published and (root := direct_root(bundle)) is not None:
+        published.append(fingerprint(root))
+    return (*published, *(each for each in newest_first if each not in published))
 
 
 async def _planned(found: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:

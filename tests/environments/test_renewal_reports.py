@@ -11,7 +11,7 @@ from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.renewal import RenewalPolicy, Step
+from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, Step, plan
 from sentry_trio.environments import Environment
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
@@ -237,6 +237,23 @@ async def test_the_roots_made_here_are_known_without_a_record(autojump_clock: Mo
     mesh = start_mesh(nursery)
     parts = mesh.store.parts
     assert roots_made_here(parts, verify(bundle_of(parts), mesh.now())) == mesh.roots
+
+
+async def test_a_root_that_was_taken_back_is_none_that_pods_lack(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    mesh = start_mesh(nursery)
+    first = mesh.roots
+    for request in (Request.START, Request.FLATTEN):
+        await mesh.until(10 if request is Request.START else 12)
+        planned = plan(mesh.store.parts, POLICY, Situation(now=mesh.now()), request)
+        assert await mesh.store.replace(planned.changes, expected={})
+    assert mesh.roots == first
+    made = roots_made_here(mesh.store.parts, verify(bundle_of(mesh.store.parts), mesh.now()))
+    assert (made[:1], len(made)) == (first, 2)
+    uptake = mesh.uptake(dict.fromkeys(made, mesh.now()), mesh.now() - 5 * MINUTE)
+    assert uptake is not None
+    assert (uptake.pinned, uptake.injector_stale) == ((), False)
 
 
 def test_every_step_that_time_brings_is_a_label() -> None:
