@@ -230,20 +230,27 @@ class Renewer:
         is_published = Part.NEXT_CHAIN not in found or await self._environment.is_published(found)
         hold = self._clocks.reason_to_hold(run.policy.allowed_clock_skew)
         situation = Situation(now=self._now(), is_published=is_published, hold=hold, managed_by=run.managed_by)
-        planned = await _planned(found, run.policy, situation)
-        if planned.step is None:
-            # A wrong clock is reported before a step is due, too: it dates certificates.
-            planned = replace(planned, held=planned.held or hold)
-            return planned, None if planned.held is None else _hold_reason(situation)
-        read_only = await run.store.read_only_reason()
-        if read_only is None:
+        # A look makes no keys, which a step does that could not be stored.
+        look = plan(found, run.policy, replace(situation, hold=hold or "this is only a look"))
+        is_due = look.next_step_at is not None and look.next_step_at <= situation.now
+        read_only = await run.store.read_only_reason() if is_due and hold is None else None
+        if read_only is not None:
+            return self._read_only(run, look, read_only)
+        planned = await _planned(found, run.policy, situation) if is_due else look
+        if planned.step is not None:
             return planned, None
+        # A wrong clock is reported before a step is due, too: it dates certificates.
+        planned = replace(planned, held=planned.held or hold)
+        return planned, None if planned.held is None else _hold_reason(situation)
+
+    def _read_only(self, run: RenewalOfRun, look: Plan, read_only: str) -> tuple[Plan, HoldReason | None]:
+        """Returns the plan if a step is due that can never be stored; that is reported in time."""
         limit = run.bundle.not_after - run.policy.workload_ttl - run.policy.allowed_clock_skew
         if self._now() < limit - WARNING_PERIOD:
             due = limit - WARNING_PERIOD
-            return replace(planned, step=None, next_step=None, next_step_at=None, due=due), None
+            return replace(look, next_step=None, next_step_at=None, due=due, held=None), None
         held = f"{read_only}: renew the certificate authority by hand, or make it writable"
-        return replace(planned, step=None, changes={}, held=held, due=None), HoldReason.READ_ONLY
+        return replace(look, held=held, due=None), HoldReason.READ_ONLY
 
     async def _store_step(self, store: PartStore, found: Parts, planned: Plan) -> bool:
         """Stores a step, if the store still holds what it was planned on."""

@@ -4,13 +4,14 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import verify
-from sentry_trio.ca.generate import generate
+from sentry_trio.ca.generate import generate, make_authority
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import Situation, plan
 from sentry_trio.errors import ApiUnavailableError, InvalidBundleError, InvalidOptionsError, Part, StoreError
@@ -284,9 +285,11 @@ async def test_a_clock_that_differs_from_the_server_s_holds_until_it_does_not(
 
 
 async def test_nothing_is_begun_in_a_read_only_store_and_that_is_reported_in_time(
-    autojump_clock: MockClock, lines: list[Line]
+    autojump_clock: MockClock, lines: list[Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replica = MemoryEnvironment(MemoryStore())
+    make = Mock(wraps=make_authority)
+    monkeypatch.setattr("sentry_trio.ca.generation.make_authority", make)
     async with serving(replica):
         await until(replica, 1)
         replica.store.read_only = "the shelf is glued"
@@ -299,6 +302,7 @@ async def test_nothing_is_begun_in_a_read_only_store_and_that_is_reported_in_tim
         assert replica.reasons == ["RenewalHeld"]
         assert "the shelf is glued: renew the certificate authority by hand" in replica.events[0][1]
         assert len(replica.store.writes) == 1
+        make.assert_not_called()  # nor is a key made that cannot be stored
         replica.store.read_only = None
         await trio.sleep(300)
         assert phase(replica) == "distributing"
