@@ -93,7 +93,7 @@ class Started:
 
     def outcome(self) -> dict[str, str]:
         """`serves`, `waits`, or the exit code and the text of the fatal line."""
-        if self.serving:
+        if self.serving and self.popen.poll() is None:
             return {"status": "serves"}
         if self.waiting:
             return {"status": "waits"}
