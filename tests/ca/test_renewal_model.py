@@ -441,7 +441,7 @@ class Renewal(RuleBasedStateMachine):
         assert self.clients.cut_off(self.now) == []
 
 
-@pytest.mark.parametrize("examples", [25, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("examples", [25, pytest.param(100, marks=pytest.mark.soak)])
 def test_renewal(examples: int) -> None:
     with remembering():
         run_state_machine_as_test(
