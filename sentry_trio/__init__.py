@@ -19,7 +19,7 @@ modules within a package do. `tests/test_layers.py` checks every import against 
     0  conditions key_cache                               named problems that last; keys that are read again
     0  debouncer                                          merges signals that come in quick succession
     0  tokens                                             JWTs and their keys, read in bounds; pure
-    0  reload                                             causes of a reload
+    0  reload event_reasons                               causes of a reload; reasons of Events
     0  open_files                                         shares of the limit on open files
 
 asyncio is used by two packages: `kube`, whose client library is written for it, and `client`, which requests a

@@ -9,7 +9,7 @@ import msgspec
 from sentry_trio import __version__
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import (
     ApiUnavailableError,
     InvalidBundleError,

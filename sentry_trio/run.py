@@ -19,7 +19,7 @@ from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, RunInputs
-from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import (
     InvalidIdentityError,
     InvalidOptionsError,

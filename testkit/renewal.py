@@ -8,7 +8,7 @@ import trio
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.environments import Environment, Sources, causes_of
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.environments.renewal import Renewer
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import Part, SentryError

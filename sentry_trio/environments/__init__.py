@@ -27,7 +27,7 @@ from sentry_trio.ca.published import Jwts
 from sentry_trio.ca.renewal import RenewalPolicy
 from sentry_trio.ca.spiffe import dns_names, sentry_id
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.environments.trust_gate import TrustGate

@@ -16,13 +16,13 @@ from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import Environment, Sources, causes_of, part_paths
-from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError
 from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.cluster_domain import ClusterDomain
-from sentry_trio.kube.events import EventRecorder, Reason
+from sentry_trio.kube.events import EventRecorder
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.reachability import wait_reachable
@@ -223,7 +223,7 @@ class Kubernetes(Environment):
 
     def notify(self, reason: EventReason, message: str) -> None:
         """Records a Kubernetes Event; neither waits nor fails."""
-        self._cluster.events.record(Reason(reason), message)
+        self._cluster.events.record(reason, message)
 
     async def is_published(self, stored: Parts) -> bool:
         """Has the ConfigMap publish the stored trust anchors; returns false if it cannot be read or written now."""

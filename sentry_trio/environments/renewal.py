@@ -16,7 +16,7 @@ from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, Step, 
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration

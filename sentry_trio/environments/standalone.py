@@ -12,7 +12,7 @@ import trio
 
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.environments import Environment, Sources, causes_of, part_paths
-from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import InvalidConfigurationError, Part, StoreError
 from sentry_trio.lifetimes import outliving

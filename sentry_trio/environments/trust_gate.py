@@ -12,7 +12,7 @@ from sentry_trio.ca.renewal import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.ca.trust import IssuerInUse, trust_in_use
-from sentry_trio.environments.event_reasons import EventReason
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
 from sentry_trio.stores.parts import Parts, PartStore, bundle_of
 from sentry_trio.telemetry.logs import get_logger

@@ -1,6 +1,5 @@
 """Kubernetes Events (core/v1), shown by `kubectl describe` and `kubectl get events`."""
 
-import enum
 import math
 import re
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any, Final, NoReturn
 import trio
 
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.retry import retry
@@ -39,43 +39,11 @@ _SECRET: Final = re.compile(r"-----BEGIN .*|\beyJ[\w-]{8,}\.[\w.-]*", re.DOTALL)
 _log: Final = get_logger("dapr.sentry")
 
 
-class Reason(enum.StrEnum):
-    """Reason of an Event."""
-
-    GENERATED = "CertificateAuthorityGenerated"
-    REPLACED = "CertificateAuthorityReplaced"
-    JWT_KEYS_REPLACED = "JwtKeysReplaced"
-    RELOAD_FAILED = "ReloadFailed"
-    EXPIRY_NEAR = "CertificateExpiryNear"
-    RENEWAL_BEGUN = "RenewalBegun"
-    ISSUER_SWITCHED = "IssuerSwitched"
-    OLD_KEY_ERASED = "OldKeyErased"
-    BRIDGE_ENDED = "BridgeEnded"
-    RENEWAL_HELD = "RenewalHeld"
-    TRUST_CUT_REFUSED = "TrustCutRefused"
-    TRUST_CUT = "TrustCut"
-    SIDECARS_NEED_RESTART = "SidecarsNeedRestart"
-    INJECTOR_STALE = "InjectorStale"
-
-    @property
-    def type(self) -> str:
-        """`Normal` or `Warning`."""
-        return "Warning" if self in _WARNINGS else "Normal"
-
-
-_WARNINGS: Final = frozenset(
-    {
-        *(Reason.RELOAD_FAILED, Reason.EXPIRY_NEAR, Reason.RENEWAL_HELD, Reason.TRUST_CUT_REFUSED, Reason.TRUST_CUT),
-        *(Reason.SIDECARS_NEED_RESTART, Reason.INJECTOR_STALE),
-    }
-)
-
-
 @dataclass(frozen=True, slots=True)
 class _Record:
     """Event to send: the last of `count` of one reason, from `first` to `last`."""
 
-    reason: Reason
+    reason: EventReason
     message: str
     first: datetime
     last: datetime
@@ -113,11 +81,11 @@ class EventRecorder:
         self._instance = instance
         self._now = now
         self._send, self._receive = trio.open_memory_channel[_Record](WAITING)
-        self._buckets = {reason: TokenBucket(BURST, refill=BURST * INTERVAL) for reason in Reason}
-        self._held: dict[Reason, _Record] = {}
+        self._buckets = {reason: TokenBucket(BURST, refill=BURST * INTERVAL) for reason in EventReason}
+        self._held: dict[EventReason, _Record] = {}
         self._refused = False
 
-    def record(self, reason: Reason, message: str) -> None:
+    def record(self, reason: EventReason, message: str) -> None:
         """Has an Event sent. Never waits, never raises; it is dropped if too many wait already.
 
         Args:

@@ -7,7 +7,8 @@ from pathlib import Path
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from sentry_trio.kube.events import EventRecorder, Reason
+from sentry_trio.event_reasons import EventReason
+from sentry_trio.kube.events import EventRecorder
 from testkit.authorities import wall_clock
 from testkit.cluster.admin import Manifest
 from testkit.cluster.cluster import Cluster
@@ -31,15 +32,15 @@ async def events_in(cluster: Cluster, namespace: str) -> list[Manifest]:
 
 async def test_the_api_server_takes_them(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     async def all_there() -> bool:
-        return len(await events_in(cluster, namespace)) == len(Reason)
+        return len(await events_in(cluster, namespace)) == len(EventReason)
 
     async with recording(await install(cluster, namespace, tmp_path), ROLE) as recorder:
-        for reason in Reason:
+        for reason in EventReason:
             recorder.record(reason, f"about {reason}")
         await eventually(all_there)
     events = await events_in(cluster, namespace)
     assert {(event["reason"], event["type"], event["message"]) for event in events} == {
-        (str(reason), reason.type, f"about {reason}") for reason in Reason
+        (str(reason), reason.type, f"about {reason}") for reason in EventReason
     }
     assert {event["involvedObject"]["name"] for event in events} == {NAME}
     assert all(event["source"] == {"component": "dapr-sentry", "host": "dapr-sentry-0"} for event in events)
@@ -57,7 +58,7 @@ async def test_without_the_right_there_is_a_warning_and_nothing_else(
 
     with hear_logs(hear), trio.fail_after(60):
         async with recording(await install(cluster, namespace, tmp_path), DAPR_ROLE) as recorder:
-            recorder.record(Reason.GENERATED, "nobody will see this")
+            recorder.record(EventReason.GENERATED, "nobody will see this")
             await warned.wait()
             await wait_all_tasks_blocked()
     assert await events_in(cluster, namespace) == []

@@ -9,7 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.kube.events import WAITING, EventRecorder, Reason
+from sentry_trio.event_reasons import EventReason
+from sentry_trio.kube.events import WAITING, EventRecorder
 from testkit.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
 from testkit.log_capture import capture_logs
 
@@ -45,7 +46,7 @@ def told(api: FakeApi) -> list[tuple[str, int]]:
 async def test_an_event_as_operators_see_it(autojump_clock: MockClock) -> None:
     api = FakeApi()
     async with recording(api) as recorder:
-        recorder.record(Reason.GENERATED, "a new certificate authority")
+        recorder.record(EventReason.GENERATED, "a new certificate authority")
         await trio.sleep(1)
     (event,) = events(api)
     assert event["metadata"].pop("name").startswith("dapr-trust-bundle.")
@@ -75,22 +76,22 @@ async def test_an_event_as_operators_see_it(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [
-        (Reason.GENERATED, "Normal"),
-        (Reason.REPLACED, "Normal"),
-        (Reason.RELOAD_FAILED, "Warning"),
-        (Reason.EXPIRY_NEAR, "Warning"),
-        (Reason.RENEWAL_BEGUN, "Normal"),
-        (Reason.ISSUER_SWITCHED, "Normal"),
-        (Reason.OLD_KEY_ERASED, "Normal"),
-        (Reason.BRIDGE_ENDED, "Normal"),
-        (Reason.RENEWAL_HELD, "Warning"),
-        (Reason.TRUST_CUT_REFUSED, "Warning"),
-        (Reason.TRUST_CUT, "Warning"),
-        (Reason.SIDECARS_NEED_RESTART, "Warning"),
-        (Reason.INJECTOR_STALE, "Warning"),
+        (EventReason.GENERATED, "Normal"),
+        (EventReason.REPLACED, "Normal"),
+        (EventReason.RELOAD_FAILED, "Warning"),
+        (EventReason.EXPIRY_NEAR, "Warning"),
+        (EventReason.RENEWAL_BEGUN, "Normal"),
+        (EventReason.ISSUER_SWITCHED, "Normal"),
+        (EventReason.OLD_KEY_ERASED, "Normal"),
+        (EventReason.BRIDGE_ENDED, "Normal"),
+        (EventReason.RENEWAL_HELD, "Warning"),
+        (EventReason.TRUST_CUT_REFUSED, "Warning"),
+        (EventReason.TRUST_CUT, "Warning"),
+        (EventReason.SIDECARS_NEED_RESTART, "Warning"),
+        (EventReason.INJECTOR_STALE, "Warning"),
     ],
 )
-def test_what_needs_an_operators_eye_is_a_warning(reason: Reason, kind: str) -> None:
+def test_what_needs_an_operators_eye_is_a_warning(reason: EventReason, kind: str) -> None:
     assert reason.type == kind
 
 
@@ -98,17 +99,17 @@ async def test_repeated_ones_are_counted(autojump_clock: MockClock) -> None:
     api = FakeApi()
     async with recording(api) as recorder:
         for number in range(10):
-            recorder.record(Reason.RELOAD_FAILED, f"failure {number}")
+            recorder.record(EventReason.RELOAD_FAILED, f"failure {number}")
             await trio.sleep(1)
         assert told(api) == [(f"failure {number}", 1) for number in range(5)]
-        recorder.record(Reason.EXPIRY_NEAR, "another reason has room of its own")
+        recorder.record(EventReason.EXPIRY_NEAR, "another reason has room of its own")
         await trio.sleep(1)
         assert len(events(api)) == 6
         await trio.sleep_until(61)
         assert told(api)[6:] == [("failure 9", 5)]
         assert events(api)[-1]["firstTimestamp"] == "2026-11-22T19:41:20Z"
         assert events(api)[-1]["lastTimestamp"] == "2026-11-22T19:41:24Z"
-        recorder.record(Reason.RELOAD_FAILED, "once more")
+        recorder.record(EventReason.RELOAD_FAILED, "once more")
         await trio.sleep_until(119)
         assert len(events(api)) == 7
         await trio.sleep_until(121)
@@ -121,7 +122,7 @@ async def test_a_flood_costs_one_event_a_minute(autojump_clock: MockClock) -> No
     api = FakeApi()
     async with recording(api) as recorder:
         for number in range(3600):
-            recorder.record(Reason.RELOAD_FAILED, str(number))
+            recorder.record(EventReason.RELOAD_FAILED, str(number))
             await trio.sleep(1)
         await trio.sleep(61)
     assert 60 <= len(events(api)) <= 66
@@ -133,7 +134,7 @@ async def test_who_records_never_waits(autojump_clock: MockClock) -> None:
     api = FakeApi()
     recorder = recorder_of(api)
     for number in range(WAITING + 10):
-        recorder.record(Reason.RELOAD_FAILED, str(number))
+        recorder.record(EventReason.RELOAD_FAILED, str(number))
     with trio.move_on_after(3600):
         await recorder.keep()
     assert sum(event["count"] for event in events(api)) == WAITING
@@ -143,10 +144,10 @@ async def test_what_cannot_be_sent_for_long_is_dropped(autojump_clock: MockClock
     api = FakeApi()
     async with recording(api) as recorder:
         api.down = True
-        recorder.record(Reason.RELOAD_FAILED, "lost")
+        recorder.record(EventReason.RELOAD_FAILED, "lost")
         await trio.sleep(15)
         api.down = False
-        recorder.record(Reason.RELOAD_FAILED, "sent")
+        recorder.record(EventReason.RELOAD_FAILED, "sent")
         await trio.sleep(1)
     assert told(api) == [("sent", 1)]
 
@@ -157,7 +158,7 @@ async def test_an_answer_that_was_lost_makes_no_second_event(autojump_clock: Moc
     api.faults.append(Fault("create", "events", unavailable(), after=after))
     with capture_logs() as lines:
         async with recording(api) as recorder:
-            recorder.record(Reason.GENERATED, "once")
+            recorder.record(EventReason.GENERATED, "once")
             await trio.sleep(15)
     assert told(api) == [("once", 1)]
     assert lines == []
@@ -169,7 +170,7 @@ async def test_without_the_right_there_is_one_warning(autojump_clock: MockClock)
     with capture_logs() as lines:
         async with recording(api) as recorder:
             for number in range(4):
-                recorder.record(Reason.RELOAD_FAILED, str(number))
+                recorder.record(EventReason.RELOAD_FAILED, str(number))
                 await trio.sleep(1)
     assert told(api) == [("3", 1)]
     warnings = [line["event"] for line in lines if line["log_level"] == "warning"]
@@ -189,6 +190,6 @@ async def test_without_the_right_there_is_one_warning(autojump_clock: MockClock)
 async def test_messages_are_one_line_without_secrets(autojump_clock: MockClock, message: str, sent: str) -> None:
     api = FakeApi()
     async with recording(api) as recorder:
-        recorder.record(Reason.RELOAD_FAILED, message)
+        recorder.record(EventReason.RELOAD_FAILED, message)
         await trio.sleep(1)
     assert told(api) == [(sent, 1)]

@@ -1,10 +1,11 @@
 """Reasons of events that operators should see."""
 
 import enum
+from typing import Final
 
 
 class EventReason(enum.StrEnum):
-    """Reason of an event that operators should see."""
+    """Reason of an event that operators should see: the reason of a Kubernetes Event."""
 
     GENERATED = "CertificateAuthorityGenerated"
     REPLACED = "CertificateAuthorityReplaced"
@@ -20,3 +21,21 @@ class EventReason(enum.StrEnum):
     TRUST_CUT = "TrustCut"
     SIDECARS_NEED_RESTART = "SidecarsNeedRestart"
     INJECTOR_STALE = "InjectorStale"
+
+    @property
+    def type(self) -> str:
+        """`Normal` or `Warning`."""
+        return "Warning" if self in _WARNINGS else "Normal"
+
+
+_WARNINGS: Final = frozenset(
+    {
+        EventReason.RELOAD_FAILED,
+        EventReason.EXPIRY_NEAR,
+        EventReason.RENEWAL_HELD,
+        EventReason.TRUST_CUT_REFUSED,
+        EventReason.TRUST_CUT,
+        EventReason.SIDECARS_NEED_RESTART,
+        EventReason.INJECTOR_STALE,
+    }
+)
