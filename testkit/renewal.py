@@ -17,7 +17,7 @@ from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import parse_options
-from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, Parts
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 from sentry_trio.validators.insecure import InsecureValidator
@@ -58,7 +58,7 @@ class MemoryStore:
         return {part: content for part, content in self.stored.items() if part in parts}
 
     async def read_bundle(self) -> Parts:
-        return await self.read((*BUNDLE, *RENEWAL))
+        return await self.read(BUNDLE_AND_RENEWAL)
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
         self.before_write()

@@ -23,7 +23,8 @@ from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, Step, 
 from sentry_trio.errors import Part
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.stores.file_transaction import FileTransaction
-from sentry_trio.stores.parts import BUNDLE, RENEWAL, bundle_of, bundle_parts
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, bundle_of, bundle_parts
+from sentry_trio.stores.part_store import RENEWAL_NAMES
 from testkit.crashing import kill_at
 from testkit.stores import NAMES
 
@@ -36,7 +37,6 @@ POLICY: Final = RenewalPolicy(
     allowed_clock_skew=timedelta(minutes=15),
 )
 STEPS: Final = (Step.PUBLISH, Step.NOTE, Step.SWITCH, Step.ERASE)
-PARTS: Final = (*BUNDLE, *RENEWAL)
 _MOST_OPERATIONS: Final = 60
 _PRIVATE: Final = {
     Phase.STEADY: {Part.KEY},
@@ -48,15 +48,15 @@ _KEYS: Final = {Part.KEY, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY}
 
 
 def transaction(directory: Path, operations: FileOperations | None = None) -> FileTransaction:
-    names = {**NAMES, **RENEWAL}
-    return FileTransaction({part: directory / names[part] for part in PARTS}, Part.KEY, operations=operations)
+    names = {**NAMES, **RENEWAL_NAMES}
+    return FileTransaction({part: directory / names[part] for part in BUNDLE_AND_RENEWAL}, Part.KEY, operations=operations)
 
 
 def attempt(directory: Path, planned: Plan, stored: Mapping[Part, bytes], point: int) -> bool:
     """Takes a step in a child that is killed before an operation; returns true if it was not."""
     child = os.fork()
     if child == 0:
-        expected = {part: stored.get(part) for part in PARTS}
+        expected = {part: stored.get(part) for part in BUNDLE_AND_RENEWAL}
         done = transaction(directory, kill_at(point)).replace(planned.changes, expected=expected)
         os._exit(0 if done else 3)
     _, status = os.waitpid(child, 0)
@@ -84,7 +84,7 @@ def renew(directory: Path, chance: random.Random) -> int:
     first = verify(own, now)
     taken: list[Step] = []
     while tuple(taken) != STEPS:
-        stored = files.read(PARTS)
+        stored = files.read(BUNDLE_AND_RENEWAL)
         planned = check(first, stored, now)
         if planned.step is None:
             assert planned.due is not None
@@ -93,9 +93,9 @@ def renew(directory: Path, chance: random.Random) -> int:
             taken.append(planned.step)
         else:
             kills += 1
-            if files.read(PARTS) != stored:
+            if files.read(BUNDLE_AND_RENEWAL) != stored:
                 taken.append(planned.step)  # it was killed after the commit
-    check(first, files.read(PARTS), now)
+    check(first, files.read(BUNDLE_AND_RENEWAL), now)
     assert not [path for path in directory.iterdir() if "sentry-trio-new" in path.name or "commit" in path.name]
     return kills
 

@@ -31,7 +31,7 @@ from sentry_trio.reload import ReloadCause
 from sentry_trio.run import Run, RunContext, prepare_run
 from sentry_trio.settings.options import parse_options
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.stores.parts import bundle_parts
+from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import AuthenticatedCaller, Validators, check_request
 from testkit.authorities import LOOPBACK, SKEW, made_csr, serving, wall_clock

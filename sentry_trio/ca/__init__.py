@@ -2,6 +2,7 @@
 
 Credentials:
     keys            private and public keys: made, read, written
+    parts           the stored parts, and those that belong together
     pem             blocks in PEM as Go reads them, and corrections of what people have
     bundle          the trust bundle, as stored and as verified
     generate        a new one; signing of CA certificates

@@ -24,22 +24,12 @@ from operator import attrgetter
 from typing import Final, NamedTuple, assert_never
 
 from sentry_trio.ca.generation import bridge_impossible
-from sentry_trio.ca.renewal_state import (
-    NEXT,
-    PREVIOUS,
-    REJECTED,
-    Next,
-    Parts,
-    Phase,
-    RenewalPolicy,
-    State,
-    read_state,
-    tail_end,
-)
+from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED, Parts
+from sentry_trio.ca.renewal_state import Next, Phase, RenewalPolicy, State, read_state, tail_end
 from sentry_trio.ca.renewal_steps import Draft, Step
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRefusedError
 
-__all__ = ["Parts", "Phase", "Plan", "RenewalPolicy", "Request", "Situation", "Step", "plan", "promote"]
+__all__ = ["Phase", "Plan", "RenewalPolicy", "Request", "Situation", "Step", "plan", "promote"]
 
 _HOLD: Final = timedelta(minutes=10)
 _REJECTED_KEPT: Final = timedelta(days=1)

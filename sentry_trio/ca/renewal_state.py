@@ -1,11 +1,10 @@
 """State of a renewal, read from the stored parts. Pure."""
 
 import enum
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import msgspec
 
@@ -13,15 +12,9 @@ from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, read_certificates
 from sentry_trio.ca.generation import is_own, unexpired
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.parts import NEXT, REJECTED, Parts, bundle_of
 from sentry_trio.ca.renewal_record import RenewalRecord, read_record, record_of, with_own_root
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part
-
-Parts: TypeAlias = Mapping[Part, bytes]
-"""Stored contents by part."""
-
-NEXT: Final = (Part.NEXT_CHAIN, Part.NEXT_KEY)
-PREVIOUS: Final = (Part.PREVIOUS_ANCHORS, Part.PREVIOUS_CHAIN, Part.PREVIOUS_KEY)
-REJECTED: Final = (Part.REJECTED_CHAIN, Part.REJECTED_KEY)
 
 # A chain has room for seven certificates: the issuer, and two of each of three former generations.
 _LONGEST_TO_RENEW: Final = 5
@@ -234,11 +227,6 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     )
 
 
-def bundle_in(stored: Parts) -> StoredBundle:
-    """Returns the stored trust bundle."""
-    return StoredBundle(stored[Part.ANCHORS], stored[Part.CHAIN], stored[Part.KEY])
-
-
 def direct_root(bundle: TrustBundle) -> Certificate | None:
     """Returns the trust anchor that has signed the issuer itself, or None."""
     return next((each for each in bundle.anchors if has_signed(each, bundle.issuer)), None)
@@ -246,7 +234,7 @@ def direct_root(bundle: TrustBundle) -> Certificate | None:
 
 def _verified_or_expired(stored: Parts, now: datetime) -> tuple[TrustBundle, bool]:
     """Returns the trust bundle, and true if it has expired."""
-    bundle = bundle_in(stored)
+    bundle = bundle_of(stored)
     try:
         return verify(bundle, now), False
     except InvalidBundleError:

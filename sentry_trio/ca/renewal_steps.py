@@ -11,6 +11,7 @@ from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, shown, write_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.generation import bridged_chain, next_bundle, unexpired
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, NEXT, PREVIOUS, REJECTED, bundle_of
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import tidy, without_blocks
 from sentry_trio.ca.renewal_record import (
@@ -20,10 +21,9 @@ from sentry_trio.ca.renewal_record import (
     with_published,
     write_record,
 )
-from sentry_trio.ca.renewal_state import NEXT, PREVIOUS, REJECTED, Next, State, bundle_in
+from sentry_trio.ca.renewal_state import Next, State
 from sentry_trio.errors import Part
 
-_PARTS: Final = (Part.ANCHORS, Part.CHAIN, Part.KEY, *NEXT, *PREVIOUS, *REJECTED, Part.RECORD)
 _POSTPONED: Final = timedelta(days=7)
 
 
@@ -74,7 +74,11 @@ class Draft:
         record = msgspec.structs.replace(self._record, digest=digest_of(self._parts))
         self._parts[Part.RECORD] = write_record(record)
         stored = self._state.stored
-        return {part: self._parts.get(part) for part in _PARTS if self._parts.get(part) != stored.get(part)}
+        return {
+            part: self._parts.get(part)
+            for part in BUNDLE_AND_RENEWAL
+            if self._parts.get(part) != stored.get(part)
+        }
 
     # --- the main line
 
@@ -82,7 +86,7 @@ class Draft:
         """See `Step.PUBLISH`."""
         state, policy = self._state, self._state.policy
         new = next_bundle(
-            bundle_in(self._parts),
+            bundle_of(self._parts),
             trust_domain=policy.trust_domain,
             namespace=policy.namespace,
             key_type=policy.key_type,
@@ -194,7 +198,7 @@ class Draft:
 
     def _postpone(self) -> None:
         policy = self._state.policy
-        limit = verify(bundle_in(self._parts), self._now).not_after - policy.workload_ttl - policy.allowed_clock_skew
+        limit = verify(bundle_of(self._parts), self._now).not_after - policy.workload_ttl - policy.allowed_clock_skew
         latest = max(self._now, limit - policy.grace)
         self._note(staged_at=None, published_at=None, postponed_until=min(self._now + _POSTPONED, latest))
 
@@ -250,7 +254,7 @@ class Draft:
 
     def _now_present(self) -> TrustBundle:
         """Records the draft's issuer as the present one."""
-        bundle = verify(bundle_in(self._parts), self._now)
+        bundle = verify(bundle_of(self._parts), self._now)
         self._record = with_present(self._record, bundle, self._now)
         return bundle
 

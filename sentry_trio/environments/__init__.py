@@ -35,7 +35,8 @@ from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Parts, PartStore, bundle_of, fill
+from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts, bundle_of
+from sentry_trio.stores.part_store import PartStore, bundle_paths, fill
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.telemetry.renewal_metrics import RenewalStatus
@@ -375,13 +376,8 @@ def causes_of(changed: Collection[Part], store: PartStore) -> list[ReloadCause]:
 
 def part_paths(options: Options) -> dict[Part, Path]:
     """Returns the path of each part; in Kubernetes mode its base name is the part's key in the Secret."""
-    directory = options.issuer_key_path.parent
     return {
-        Part.ANCHORS: options.issuer_ca_path,
-        Part.CHAIN: options.issuer_certificate_path,
-        Part.KEY: options.issuer_key_path,
-        **{part: directory / name for part, name in RENEWAL.items()},
-        Part.RECORD: directory / f".{RENEWAL[Part.RECORD]}",
+        **bundle_paths(options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path),
         Part.JWT_KEY: options.jwt_key_path,
         Part.JWKS: options.jwks_path,
     }

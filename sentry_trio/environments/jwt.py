@@ -15,7 +15,8 @@ from sentry_trio.ca.jwt_rotation import Plan, Rotation, plan
 from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.stores.parts import JWT_KEYS, Parts, PartStore
+from sentry_trio.ca.parts import JWT_KEYS, Parts
+from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 

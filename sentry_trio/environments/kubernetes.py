@@ -37,7 +37,7 @@ from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options, TokenVerification
 from sentry_trio.stores.configuration_object import DEFAULT_NAME, read_configuration_object, watch_configuration
-from sentry_trio.stores.parts import Parts
+from sentry_trio.ca.parts import Parts
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import names_of_paths
 from sentry_trio.stores.secret_object import NAME

@@ -20,7 +20,8 @@ from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, Parts, PartStore
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Changes, Parts
+from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.telemetry.renewal_metrics import HoldReason, RenewalStatus
@@ -258,7 +259,7 @@ class Renewer:
         step = planned.step
         try:
             is_done = await store.replace(
-                planned.changes, expected={part: found.get(part) for part in (*BUNDLE, *RENEWAL)}
+                planned.changes, expected={part: found.get(part) for part in BUNDLE_AND_RENEWAL}
             )
         except SentryError:
             self._metrics.ca_step_failed(step.value)

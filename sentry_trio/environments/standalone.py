@@ -22,7 +22,7 @@ from sentry_trio.settings.configuration import Configuration, parse_configuratio
 from sentry_trio.settings.options import Options
 from sentry_trio.stores.atomic_files import FileOperations, os_reason
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, JWT_KEYS, Changes, Parts
 from sentry_trio.stores.permissions import KeyPermissions
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
@@ -86,7 +86,7 @@ class Standalone(Environment):
     async def _open_sources(self) -> Sources:
         _check_directories(self._options)
         # Before anything is read: what changes while it is read is then seen by the watcher.
-        parts = (*BUNDLE, *RENEWAL, *(JWT_KEYS if self._options.jwt_enabled else ()))
+        parts = (*BUNDLE_AND_RENEWAL, *(JWT_KEYS if self._options.jwt_enabled else ()))
         paths = [self._store.paths[part] for part in parts]
         tracker = await ContentTracker.start([*paths, Path(self._options.config)])
         return Sources(_TrackedStore(self._store, tracker), partial(self._watch_files, tracker))

@@ -14,7 +14,8 @@ from sentry_trio.ca.strictness import Finding
 from sentry_trio.ca.trust import IssuerInUse, trust_in_use
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
-from sentry_trio.stores.parts import Parts, PartStore, bundle_of
+from sentry_trio.ca.parts import Parts, bundle_of
+from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 

@@ -18,7 +18,7 @@ from sentry_trio.kube.access_review import Permission
 from sentry_trio.status.collect import Absent, Place
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
 from sentry_trio.status.report import HiddenError
-from sentry_trio.stores.parts import PublicParts
+from sentry_trio.stores.part_store import PublicParts
 from sentry_trio.stores.secret_content import public_parts
 from sentry_trio.stores.secret_object import NAME
 

@@ -1,6 +1,6 @@
 """Stores: where credentials and configuration are kept.
 
-    parts                  parts of a store, and the interface of the two backends below
+    part_store             interface of the two backends below, and the names that they share
 
 In standalone mode, files:
     directory              backend: a file per part

@@ -10,7 +10,8 @@ import trio
 from sentry_trio.errors import IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable, read_settled
 from sentry_trio.stores.file_transaction import PATIENCE, FileTransaction, write_error
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts, PublicParts
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, RENEWAL, Changes, Parts
+from sentry_trio.stores.part_store import PublicParts
 
 
 class DirectoryStore:
@@ -49,7 +50,7 @@ class DirectoryStore:
             FileTransaction(
                 {part: paths[part] for part in parts if part in paths}, key, operations=operations, patience=patience
             )
-            for parts, key in (((*BUNDLE, *RENEWAL), Part.KEY), (JWT_KEYS, Part.JWT_KEY))
+            for parts, key in ((BUNDLE_AND_RENEWAL, Part.KEY), (JWT_KEYS, Part.JWT_KEY))
             if key in paths
         ]
 

@@ -35,7 +35,7 @@ from sentry_trio.stores.journal import (
     digest,
     encode,
 )
-from sentry_trio.stores.parts import BUNDLE, PUBLIC, RENEWAL, Changes
+from sentry_trio.ca.parts import BUNDLE, PUBLIC, RENEWAL, Changes
 from sentry_trio.telemetry.logs import get_logger
 
 PATIENCE: Final = 5.0

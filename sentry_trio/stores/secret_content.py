@@ -19,7 +19,8 @@ from typing import Any, Final, TypeAlias
 
 from sentry_trio.errors import IncompleteBundleError, InvalidOptionsError, Part, StoreError
 from sentry_trio.stores.atomic_files import LIMIT
-from sentry_trio.stores.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, PublicParts
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, Changes
+from sentry_trio.stores.part_store import RENEWAL_NAMES, PublicParts
 
 Names: TypeAlias = Mapping[Part, str]
 """Keys of the Secret by part."""
@@ -71,14 +72,14 @@ def names_of_paths(paths: Mapping[Part, Path], *, with_jwt: bool) -> dict[Part, 
     Raises:
         InvalidOptionsError: two parts would have one key.
     """
-    names = {part: RENEWAL.get(part, path.name) for part, path in paths.items()}
+    names = {part: RENEWAL_NAMES.get(part, path.name) for part, path in paths.items()}
     bundle = [names[part] for part in BUNDLE]
     if len(set(bundle)) < len(bundle):
         raise InvalidOptionsError(
             "in kubernetes mode the base names of issuer CA, certificate and key file are the Secret's keys and "
             f"must differ, got {', '.join(bundle)}"
         )
-    if taken := set(bundle) & set(RENEWAL.values()):
+    if taken := set(bundle) & set(RENEWAL_NAMES.values()):
         raise InvalidOptionsError(
             "in kubernetes mode the base names of issuer CA, certificate and key file are the Secret's keys, and "
             f"renewal needs {', '.join(sorted(taken))} for itself: choose another name"
@@ -120,7 +121,7 @@ def read_bundle(secret: Mapping[str, Any], names: Names, *, place: str) -> dict[
             keys, which may be a trust bundle under other names.
     """
     data, wanted = data_of(secret), [names[part] for part in BUNDLE]
-    kept = {part: name for part, name in names.items() if part in BUNDLE or part in RENEWAL}
+    kept = {part: name for part, name in names.items() if part in BUNDLE_AND_RENEWAL}
     present = tuple(name for name in kept.values() if name in data)
     missing = tuple(name for name in wanted if name not in data)
     if not present:

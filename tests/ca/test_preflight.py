@@ -20,7 +20,8 @@ from sentry_trio.ca.keys import KeyType, PrivateKey, read_private_key, write_pri
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import Situation, Step, plan
 from sentry_trio.ca.renewal_record import AnchorsPublished, Generation, RenewalRecord, read_record
-from sentry_trio.ca.renewal_state import RenewalPolicy, bundle_in
+from sentry_trio.ca.parts import bundle_of
+from sentry_trio.ca.renewal_state import RenewalPolicy
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import AnchorSet, Trust, trust_in_use
 from sentry_trio.errors import Fault, InvalidBundleError, Part
@@ -514,7 +515,7 @@ def test_every_step_of_a_renewal_passes() -> None:
     now, held = NOW, {frozenset(map(fingerprint, read_certificates(first.anchors)))}
     while len(steps) < 16:
         planned = plan(parts, policy, Situation(now=now))
-        before = bundle_in(parts)
+        before = bundle_of(parts)
         parts = {part: content for part, content in {**parts, **planned.changes}.items() if content is not None}
         in_use = trust_in_use(
             read_certificates(before.anchors),
@@ -525,7 +526,7 @@ def test_every_step_of_a_renewal_passes() -> None:
             grace=DAY,
             held=dict.fromkeys(held, ("shop/cart",)),
         )
-        findings = preflight(bundle_in(parts), in_use, now)
+        findings = preflight(bundle_of(parts), in_use, now)
         assert [each for each in findings if each.severity is Severity.REFUSE] == [], planned.step
         held.add(frozenset(map(fingerprint, read_certificates(parts[Part.ANCHORS]))))
         if planned.step is not None:

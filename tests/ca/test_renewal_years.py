@@ -14,7 +14,7 @@ from sentry_trio.ca.certificates import Certificate, fingerprint, read_certifica
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, Step, plan, promote
 from sentry_trio.ca.renewal_record import read_record
-from sentry_trio.ca.renewal_state import bundle_in
+from sentry_trio.ca.parts import bundle_of
 from sentry_trio.ca.strictness import Severity
 from sentry_trio.ca.trust import trust_in_use
 from sentry_trio.errors import Part
@@ -150,7 +150,7 @@ class Mesh:
                 grace=self.policy.grace,
                 held=held,
             )
-            assert [each for each in preflight(bundle_in(stored), trust, now) if each.severity is Severity.REFUSE] == []
+            assert [each for each in preflight(bundle_of(stored), trust, now) if each.severity is Severity.REFUSE] == []
 
     def _publish(self, now: datetime) -> None:
         self.config_map = self.store[Part.ANCHORS]

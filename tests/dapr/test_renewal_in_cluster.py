@@ -16,7 +16,8 @@ from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import Phase, RenewalPolicy, Request, Situation, plan
 from sentry_trio.client import Workload, obtain
 from sentry_trio.errors import Part
-from sentry_trio.stores.parts import RENEWAL, bundle_parts
+from sentry_trio.ca.parts import bundle_parts
+from sentry_trio.stores.part_store import RENEWAL_NAMES
 from testkit.authorities import SKEW, wall_clock
 from testkit.ca.making import DAY
 from testkit.ca.renewing import Stored, after
@@ -64,7 +65,7 @@ def renewal(namespace: str, phase: Phase) -> tuple[Stored, Stored]:
 
 
 def secret(stored: Stored) -> dict[str, bytes]:
-    names = {**NAMES, **RENEWAL}
+    names = {**NAMES, **RENEWAL_NAMES}
     return {names[part]: content for part, content in stored.items()}
 
 

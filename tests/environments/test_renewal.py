@@ -18,7 +18,7 @@ from sentry_trio.errors import ApiUnavailableError, InvalidBundleError, InvalidO
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.reload import Trigger
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.stores.parts import bundle_of
+from sentry_trio.ca.parts import bundle_of
 from sentry_trio.telemetry.renewal_metrics import HoldReason
 from testkit.log_capture import Line, capture_logs
 from testkit.renewal import DAY, START, YEAR, MemoryEnvironment, MemoryStore

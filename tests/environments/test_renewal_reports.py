@@ -20,7 +20,7 @@ from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.sidecar_anchors import Sidecar, SidecarAnchors
 from sentry_trio.kube.uptake import Uptake, measure
 from sentry_trio.reload import ReloadCause
-from sentry_trio.stores.parts import Changes, Parts, bundle_of, bundle_parts
+from sentry_trio.ca.parts import Changes, Parts, bundle_of, bundle_parts
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.telemetry.renewal_metrics import STEPS, RenewalStatus
 from testkit.scraping import scrape, value

@@ -10,7 +10,8 @@ from sentry_trio.environments import causes_of
 from sentry_trio.errors import Part
 from sentry_trio.reload import Changed
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.stores.parts import RENEWAL, Changes, Parts
+from sentry_trio.ca.parts import Changes, Parts
+from sentry_trio.stores.part_store import RENEWAL_NAMES
 from sentry_trio.stores.secret import SecretStore
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused
 from testkit.renewal import MemoryEnvironment, MemoryStore
@@ -23,7 +24,7 @@ class SecretShelf(MemoryStore):
 
     def __init__(self, api: FakeApi) -> None:
         super().__init__()
-        self.secret = SecretStore(api, NAMESPACE, {**NAMES, **RENEWAL})
+        self.secret = SecretStore(api, NAMESPACE, {**NAMES, **RENEWAL_NAMES})
 
     async def read(self, parts: Collection[Part]) -> Parts:
         return await self.secret.read(parts)

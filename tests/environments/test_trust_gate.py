@@ -11,7 +11,7 @@ from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.errors import Part, TrustCutError
-from sentry_trio.stores.parts import bundle_of, bundle_parts
+from sentry_trio.ca.parts import bundle_of, bundle_parts
 from testkit.log_capture import capture_logs
 from testkit.renewal import MemoryEnvironment, MemoryStore
 from tests.environments.test_renewal import serving, stored_in

@@ -18,7 +18,7 @@ from sentry_trio.stores.journal import (
     digest,
     encode,
 )
-from sentry_trio.stores.parts import BUNDLE
+from sentry_trio.ca.parts import BUNDLE
 
 OLD, NEW, EDITED, TORN = b"old", b"new", b"edited", b"ne"
 CHANGE = Change(old=digest(OLD), new=digest(NEW))

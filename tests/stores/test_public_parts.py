@@ -8,7 +8,7 @@ import pytest
 
 from sentry_trio.errors import StoreError
 from sentry_trio.stores.directory import read_public_files
-from sentry_trio.stores.parts import PublicParts
+from sentry_trio.stores.part_store import PublicParts
 from sentry_trio.stores.secret_content import public_parts
 
 

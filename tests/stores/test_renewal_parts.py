@@ -12,7 +12,8 @@ from trio.testing import MockClock
 from sentry_trio.errors import ApiUnavailableError, IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.atomic_files import LIMIT
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, bundle_parts
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, RENEWAL, Changes, bundle_parts
+from sentry_trio.stores.part_store import RENEWAL_NAMES
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import managed_by
 from testkit.crashing import NEW, OLD, ObservedFiles
@@ -20,13 +21,13 @@ from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, in
 from testkit.log_capture import capture_logs
 from testkit.stores import NAMES
 
-KEYS = {**NAMES, **RENEWAL}
+KEYS = {**NAMES, **RENEWAL_NAMES}
 PUBLICATION: Changes = {Part.ANCHORS: NEW.anchors, Part.NEXT_CHAIN: NEW.chain, Part.NEXT_KEY: NEW.key}
 KEPT = {part: part.value.encode() for part in RENEWAL}
 
 
 def directory_store(directory: Path) -> DirectoryStore:
-    return DirectoryStore({part: directory / KEYS[part] for part in (*BUNDLE, *RENEWAL)})
+    return DirectoryStore({part: directory / KEYS[part] for part in BUNDLE_AND_RENEWAL})
 
 
 async def secret_store(api: FakeApi) -> SecretStore:
@@ -42,7 +43,7 @@ async def secret_store(api: FakeApi) -> SecretStore:
 
 async def test_files_are_replaced_as_one_with_the_bundle_and_private(tmp_path: Path) -> None:
     store = directory_store(tmp_path)
-    assert await store.replace({**bundle_parts(OLD), **KEPT}, expected=dict.fromkeys((*BUNDLE, *RENEWAL)))
+    assert await store.replace({**bundle_parts(OLD), **KEPT}, expected=dict.fromkeys(BUNDLE_AND_RENEWAL))
     assert await store.read_bundle() == {**bundle_parts(OLD), **KEPT}
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     assert await store.replace(dict.fromkeys(RENEWAL), expected=KEPT)
@@ -112,7 +113,7 @@ async def test_a_crash_is_completed_beside_a_file_of_a_renewal_that_cannot_be_re
         if operation == "rename" and arguments[1].name == "issuer.crt":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    paths = {part: tmp_path / KEYS[part] for part in (*BUNDLE, *RENEWAL)}
+    paths = {part: tmp_path / KEYS[part] for part in BUNDLE_AND_RENEWAL}
     await directory_store(tmp_path).replace(bundle_parts(OLD), expected={})
     with pytest.raises(StoreError, match="input/output error"):
         await DirectoryStore(paths, operations=ObservedFiles(refuse)).replace(bundle_parts(NEW), expected={})

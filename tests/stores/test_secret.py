@@ -25,7 +25,7 @@ from sentry_trio.errors import (
     Part,
     StoreError,
 )
-from sentry_trio.stores.parts import bundle_parts
+from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import Names, names_of_paths
 from testkit.crashing import NEW, NEXT, OLD

@@ -23,7 +23,7 @@ from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import rehearse
 from sentry_trio.errors import IncompleteBundleError, InvalidBundleError, InvalidOptionsError, SentryError
-from sentry_trio.stores.parts import bundle_of, bundle_parts
+from sentry_trio.ca.parts import bundle_of, bundle_parts
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["EXAMPLES", "OPTIONS", "run"]

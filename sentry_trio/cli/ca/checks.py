@@ -13,7 +13,7 @@ from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.overview import policy_of
 from sentry_trio.cli.ca.places import Place
 from sentry_trio.errors import Fault, InvalidBundleError
-from sentry_trio.stores.parts import Parts
+from sentry_trio.ca.parts import Parts
 
 
 def findings_alone(candidate: StoredBundle, options: CaOptions, now: datetime) -> tuple[Finding, ...]:

@@ -21,7 +21,7 @@ from sentry_trio.cli.ca.places import HeldAnchors, Place
 from sentry_trio.environments.renewal import roots_made_here
 from sentry_trio.errors import Part
 from sentry_trio.kube.uptake import Uptake
-from sentry_trio.stores.parts import Parts
+from sentry_trio.ca.parts import Parts
 from sentry_trio.telemetry.logs import shown_time
 from sentry_trio.telemetry.renewal_metrics import AnchorsHeld
 

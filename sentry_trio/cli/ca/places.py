@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.stores.parts import BUNDLE, RENEWAL, Changes, Parts, PartStore
-
-_PARTS: Final = (*BUNDLE, *RENEWAL)
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
+from sentry_trio.stores.part_store import PartStore, bundle_paths
 
 HeldAnchors: TypeAlias = Mapping[frozenset[str], tuple[str, ...]]
 """Sets of roots that sidecars cannot exchange, by fingerprints, with the pods that hold each."""
@@ -49,7 +48,7 @@ class Place(ABC):
         Raises:
             SentryError: they cannot be read.
         """
-        return await self._store.read(_PARTS)
+        return await self._store.read(BUNDLE_AND_RENEWAL)
 
     async def write(self, changes: Changes, stored: Parts) -> bool:
         """Writes changes that were decided on `stored`; returns false if something else is stored now.
@@ -57,7 +56,7 @@ class Place(ABC):
         Raises:
             SentryError: nothing could be written.
         """
-        return await self._store.replace(changes, expected={part: stored.get(part) for part in _PARTS})
+        return await self._store.replace(changes, expected={part: stored.get(part) for part in BUNDLE_AND_RENEWAL})
 
     @abstractmethod
     async def is_published(self, stored: Parts) -> bool:
@@ -118,11 +117,8 @@ def open_directory(directory: Path, options: CaOptions) -> Place:
 
 
 def _paths(directory: Path, options: CaOptions) -> dict[Part, Path]:
-    key = directory / options.issuer_key_filename
-    return {
-        Part.ANCHORS: directory / options.issuer_ca_filename,
-        Part.CHAIN: directory / options.issuer_certificate_filename,
-        Part.KEY: key,
-        **{part: key.parent / name for part, name in RENEWAL.items()},
-        Part.RECORD: key.parent / f".{RENEWAL[Part.RECORD]}",
-    }
+    return bundle_paths(
+        directory / options.issuer_ca_filename,
+        directory / options.issuer_certificate_filename,
+        directory / options.issuer_key_filename,
+    )

@@ -18,7 +18,7 @@ from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_pr
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Request, Situation, Step, plan
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import Part
-from sentry_trio.stores.parts import Parts, bundle_of, bundle_parts
+from sentry_trio.ca.parts import Parts, bundle_of, bundle_parts
 
 _DOMAIN: Final = "rehearsal.invalid"
 _NAMESPACE: Final = "default"

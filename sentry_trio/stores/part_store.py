@@ -1,22 +1,15 @@
-"""Named parts of a store, and the interface of its backends."""
+"""Interface of the stores of named parts, and names that both have in common."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from pathlib import Path
+from typing import Final, Protocol
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.parts import BUNDLE, Changes, Parts, bundle_parts
 from sentry_trio.errors import Part
 
-Parts: TypeAlias = Mapping[Part, bytes]
-"""Contents by part; a part that is not stored is left out."""
-
-Changes: TypeAlias = Mapping[Part, bytes | None]
-"""Contents by part; None for a part that is not stored, or is to be removed."""
-
-BUNDLE: Final = (Part.ANCHORS, Part.CHAIN, Part.KEY)
-"""The trust bundle: all of these parts or none."""
-
-RENEWAL: Final[Mapping[Part, str]] = {
+RENEWAL_NAMES: Final[Mapping[Part, str]] = {
     Part.NEXT_CHAIN: "issuer.next.crt",
     Part.NEXT_KEY: "issuer.next.key",
     Part.PREVIOUS_ANCHORS: "previous-ca.crt",
@@ -26,16 +19,7 @@ RENEWAL: Final[Mapping[Part, str]] = {
     Part.REJECTED_KEY: "rejected-issuer.next.key",
     Part.RECORD: "sentry-trio-rotation.json",
 }
-"""Parts that a renewal of the trust bundle keeps beside it, and their names in a Secret.
-
-Files have the same names in the issuer key's directory; the record's begins with a dot, too.
-"""
-
-JWT_KEYS: Final = (Part.JWKS, Part.JWT_KEY)
-"""The signing key of JWTs and its key set."""
-
-PUBLIC: Final = (Part.ANCHORS, Part.CHAIN, Part.JWKS)
-"""Parts without secrets that other programs read."""
+"""Names in a Secret of the parts that a renewal keeps; see `bundle_paths` for files."""
 
 
 class PartStore(Protocol):
@@ -107,14 +91,18 @@ class PublicParts:
     chain: bytes
 
 
-def bundle_of(parts: Parts) -> StoredBundle:
-    """Returns the trust bundle among these parts."""
-    return StoredBundle(*(parts[part] for part in BUNDLE))
+def bundle_paths(anchors: Path, chain: Path, key: Path) -> dict[Part, Path]:
+    """Returns the path of each part of a trust bundle and of its renewal.
 
-
-def bundle_parts(bundle: StoredBundle) -> dict[Part, bytes]:
-    """Returns the parts of a trust bundle."""
-    return {Part.ANCHORS: bundle.anchors, Part.CHAIN: bundle.chain, Part.KEY: bundle.key}
+    What a renewal keeps has the names that it has in a Secret, in the key's directory; the record's begins with a dot.
+    """
+    return {
+        Part.ANCHORS: anchors,
+        Part.CHAIN: chain,
+        Part.KEY: key,
+        **{part: key.parent / name for part, name in RENEWAL_NAMES.items()},
+        Part.RECORD: key.parent / f".{RENEWAL_NAMES[Part.RECORD]}",
+    }
 
 
 async def fill(store: PartStore, bundle: StoredBundle) -> tuple[Parts, bool]:
