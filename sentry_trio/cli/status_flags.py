@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio import listener
-from sentry_trio.cli.kubernetes_flags import NAMESPACE, default_kubeconfig, is_in_pod, namespace_of
+from sentry_trio.cli.kubernetes_flags import (
+    declare_kubeconfig,
+    declare_kubernetes,
+    declare_namespace,
+    with_defaults,
+)
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, UsageError, checked, declare, flags_of, parse_arguments
@@ -72,7 +77,6 @@ def _seconds(flag: str, text: str) -> float:
 
 _replicas = partial(declare, group="Replicas")
 _bundle = partial(declare, Kind.STRING, group="Trust bundle")
-_kubernetes = partial(declare, group="Kubernetes")
 _output = partial(declare, group="Output")
 
 
@@ -101,22 +105,11 @@ class StatusOptions:
     issuer_certificate_filename: str = _bundle(
         "issuer.crt", "file of the issuer chain; in Kubernetes both are keys of the Secret", metavar="NAME"
     )
-    kubernetes: bool = _kubernetes(
-        Kind.BOOL, default=False, help="find replicas, Secret and ConfigMap by the Kubernetes API (default: in a pod)"
+    kubernetes: bool = declare_kubernetes(
+        "find replicas, Secret and ConfigMap by the Kubernetes API (default: in a pod)"
     )
-    kubeconfig: Path = _kubernetes(
-        Kind.STRING,
-        None,
-        "implies --kubernetes (default: $KUBECONFIG, ~/.kube/config)",
-        metavar="FILE",
-        check=checks.path,
-    )
-    namespace: str = _kubernetes(
-        Kind.STRING,
-        None,
-        f"of the authority; implies --kubernetes (default: a pod's own, {NAMESPACE})",
-        metavar="NAME",
-    )
+    kubeconfig: Path = declare_kubeconfig()
+    namespace: str = declare_namespace()
     watch: float | None = _output(
         Kind.STRING,
         None,
@@ -151,17 +144,9 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> StatusOptions
     """
     flags = flags_of(StatusOptions)
     line = parse_arguments(flags, arguments)
-    values = checked(flags, line.values)
-    values["kubernetes"] |= bool(line.given & {"kubeconfig", "namespace"})
-    if values["kubernetes"] and "issuer-credentials" in line.given:
-        raise UsageError(
-            "--issuer-credentials names files, and --kubernetes a Secret: the trust bundle is in one of them"
-        )
+    values = with_defaults(checked(flags, line.values), line, environ)
     if values["watch"] is not None and values["json"]:
         raise UsageError("--watch and --json exclude each other")
-    values["in_pod"] = not line.given & {"issuer-credentials", "kubeconfig"} and is_in_pod(environ)
-    values["namespace"] = namespace_of(values["namespace"], environ, in_pod=values["in_pod"])
-    values["kubeconfig"] = values["kubeconfig"] or default_kubeconfig(environ)
     return StatusOptions(**values)
 
 

@@ -9,7 +9,12 @@ from typing import Final
 
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import Request
-from sentry_trio.cli.kubernetes_flags import NAMESPACE, default_kubeconfig, is_in_pod, namespace_of
+from sentry_trio.cli.kubernetes_flags import (
+    declare_kubeconfig,
+    declare_kubernetes,
+    declare_namespace,
+    with_defaults,
+)
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import REQUIRED, Kind, UsageError, checked, declare, flags_of, parse_arguments
 
@@ -55,7 +60,6 @@ attention.
 """
 
 _store = partial(declare, group="Trust bundle")
-_kubernetes = partial(declare, group="Kubernetes")
 _rotate = partial(declare, group="rotate")
 _new = partial(declare, group="New certificates")
 _output = partial(declare, group="Output")
@@ -68,7 +72,6 @@ class CaOptions:
     Attributes:
         request: what `rotate` was asked for; None for its state.
         in_pod: true if a pod's own credentials lead to the Kubernetes API.
-        in_cluster: true if the trust bundle is in a Secret.
     """
 
     action: str = declare(
@@ -97,22 +100,9 @@ class CaOptions:
     passphrase_file: Path | None = _store(
         Kind.STRING, None, "file whose first line is the passphrase of a backup", metavar="FILE", check=checks.path
     )
-    kubernetes: bool = _kubernetes(
-        Kind.BOOL, default=False, help="the trust bundle is in the Secret dapr-trust-bundle (default: in a pod)"
-    )
-    kubeconfig: Path = _kubernetes(
-        Kind.STRING,
-        None,
-        "implies --kubernetes (default: $KUBECONFIG, ~/.kube/config)",
-        metavar="FILE",
-        check=checks.path,
-    )
-    namespace: str = _kubernetes(
-        Kind.STRING,
-        None,
-        f"of the authority; implies --kubernetes (default: a pod's own, {NAMESPACE})",
-        metavar="NAME",
-    )
+    kubernetes: bool = declare_kubernetes("the trust bundle is in the Secret dapr-trust-bundle (default: in a pod)")
+    kubeconfig: Path = declare_kubeconfig()
+    namespace: str = declare_namespace()
     start: bool = _rotate(Kind.BOOL, default=False, help="begin a renewal now")
     cancel: bool = _rotate(Kind.BOOL, default=False, help="drop the next issuer, which does not sign yet")
     rollback: bool = _rotate(Kind.BOOL, default=False, help="let the previous issuer sign again, while its key is kept")
@@ -159,7 +149,11 @@ class CaOptions:
     json: bool = _output(Kind.BOOL, default=False, help="one JSON document, for scripts")
     request: Request | None
     in_pod: bool
-    in_cluster: bool
+
+    @property
+    def in_cluster(self) -> bool:
+        """True if the trust bundle is in a Secret."""
+        return self.kubernetes or self.in_pod
 
 
 OPTIONS: Final = CaOptions
@@ -180,16 +174,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> CaOptions:
         raise UsageError(f"ca {action} needs a path: {_PATHS[action]}")
     if action in {"backup", "restore"} and values["passphrase_file"] is None:
         raise UsageError(f"ca {action} needs --passphrase-file: a backup holds private keys and is encrypted")
-    asks_for_cluster = values["kubernetes"] or bool(line.given & {"kubeconfig", "namespace"})
-    if asks_for_cluster and "issuer-credentials" in line.given:
-        raise UsageError(
-            "--issuer-credentials names files, and --kubernetes a Secret: the trust bundle is in one of them"
-        )
-    values["in_pod"] = not line.given & {"issuer-credentials", "kubeconfig"} and is_in_pod(environ)
-    values["in_cluster"] = asks_for_cluster or values["in_pod"]
-    values["namespace"] = namespace_of(values["namespace"], environ, in_pod=values["in_pod"])
-    values["kubeconfig"] = values["kubeconfig"] or default_kubeconfig(environ)
-    return CaOptions(**values)
+    return CaOptions(**with_defaults(values, line, environ))
 
 
 def _request(action: str, values: Mapping[str, object]) -> Request | None:
