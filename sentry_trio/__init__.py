@@ -3,24 +3,24 @@
 Layers: a module imports only from layers below its own. Modules and packages of one layer do not import each other;
 modules within a package do. `tests/test_layers.py` checks every import against this table.
 
-    7  cli                                                command line: flags, exit codes; serve, request, status
-    6  app                                                composition root, from the outermost lifetime inwards
-    5  authority                                          the sequence of runs
-    5  authority_state                                    its state, for health, metrics, log and Events
-    4  run                                                one run: a nursery
-    3  service environments                               SignCertificate: validate, sign, answer; inputs of a run
-    3  oidc                                               discovery and key set over HTTP, beside all runs
-    3  status                                             state of running authorities, for people and scripts
-    2  validators stores audit web watchers               one file per kind; all IO towards the outside
-    2  identity grpc_metrics client
-    1  listener http_client                               a listening socket; a bounded GET
-    1  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
-    0  grpc telemetry errors lifetimes backoff            grpc knows nothing of Sentry: any grpclib service on Trio
-    0  conditions key_cache                               named problems that last; keys that are read again
-    0  debouncer                                          merges signals that come in quick succession
-    0  tokens                                             JWTs and their keys, read in bounds; pure
-    0  reload event_reasons                               causes of a reload; reasons of Events
-    0  open_files                                         shares of the limit on open files
+    8  cli                                                command line: flags, exit codes; serve, request, status
+    7  app                                                composition root, from the outermost lifetime inwards
+    6  authority                                          the sequence of runs
+    6  authority_state                                    its state, for health, metrics, log and Events
+    5  run                                                one run: a nursery
+    4  service environments                               SignCertificate: validate, sign, answer; inputs of a run
+    4  oidc                                               discovery and key set over HTTP, beside all runs
+    4  status                                             state of running authorities, for people and scripts
+    3  validators stores audit web watchers               one file per kind; all IO towards the outside
+    3  identity grpc_metrics client
+    2  listener http_client                               a listening socket; a bounded GET
+    2  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
+    1  grpc telemetry lifetimes backoff                   grpc knows nothing of Sentry: any grpclib service on Trio
+    1  conditions key_cache                               named problems that last; keys that are read again
+    1  debouncer                                          merges signals that come in quick succession
+    1  tokens                                             JWTs and their keys, read in bounds; pure
+    1  open_files                                         shares of the limit on open files
+    0  errors reload event_reasons renewal_status         errors; causes, reasons and states that several layers name
 
 asyncio is used by two packages: `kube`, whose client library is written for it, and `client`, which requests a
 certificate through grpclib's channel, in the process of a command. Everything else is Trio.

@@ -39,8 +39,8 @@ from sentry_trio.settings.options import Options
 from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
-from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 from sentry_trio.watchers.expiry import watch_expiry
+from sentry_trio.renewal_status import RenewalStatus
 
 _log: Final = get_logger("dapr.sentry")
 _server_log: Final = get_logger("dapr.sentry.server")

@@ -14,7 +14,7 @@ whatever a crash leaves undone. What it leaves is put right by the next plan.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from sentry_trio.ca.jwk import (
     MOST_KEYS,
@@ -31,11 +31,10 @@ from sentry_trio.ca.jwt_key import RSA_ALGORITHMS, StoredJwtKey, make_signing_ke
 from sentry_trio.ca.keys import PrivateKey, write_private_key
 from sentry_trio.ca.published import MAX_AGE
 from sentry_trio.errors import InvalidBundleError
+from sentry_trio.renewal_status import JwtKeyState
 
 LEAD: Final = 2 * MAX_AGE
 """Time between publication of a key and its first signature: once for caches, once more for replicas."""
-
-Step = Literal["noted", "published", "signing", "gone"]
 
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -95,7 +94,7 @@ class Change:
         text: the same for people.
     """
 
-    step: Step
+    step: JwtKeyState
     key_id: str
     text: str
 
@@ -255,7 +254,7 @@ class _Draft:
         until = last + lifetime + self._rotation.lead
         entry.times = replace(times, lifetime=lifetime, until=max(until, times.until or until))
 
-    def _note(self, step: Step, entry: _Entry, text: str) -> None:
+    def _note(self, step: JwtKeyState, entry: _Entry, text: str) -> None:
         self.changes.append(Change(step, entry.name, f"JWT signing key {entry.name!r} {text}"))
 
 

@@ -25,11 +25,12 @@ from typing import Final, NamedTuple, assert_never
 
 from sentry_trio.ca.generation import bridge_impossible
 from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED, Parts
-from sentry_trio.ca.renewal_state import Next, Phase, RenewalPolicy, State, read_state, tail_end
-from sentry_trio.ca.renewal_steps import Draft, Step
+from sentry_trio.ca.renewal_state import Next, RenewalPolicy, State, read_state, tail_end
+from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRefusedError
+from sentry_trio.renewal_status import Phase, Step
 
-__all__ = ["Phase", "Plan", "RenewalPolicy", "Request", "Situation", "Step", "plan", "promote"]
+__all__ = ["Plan", "RenewalPolicy", "Request", "Situation", "plan", "promote"]
 
 _HOLD: Final = timedelta(minutes=10)
 _REJECTED_KEPT: Final = timedelta(days=1)
@@ -340,7 +341,7 @@ class _Planner:
         state = self._state
         if state.phase not in phases:
             until = "" if state.settled is None else f", which ends at {_shown(state.settled)}"
-            raise RenewalRefusedError(f"cannot {what} while the phase is {state.phase.value}{until}")
+            raise RenewalRefusedError(f"cannot {what} while the phase is {state.phase}{until}")
 
     # --- results
 

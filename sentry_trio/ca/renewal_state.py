@@ -1,6 +1,5 @@
 """State of a renewal, read from the stored parts. Pure."""
 
-import enum
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,20 +14,12 @@ from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import NEXT, REJECTED, Parts, bundle_of
 from sentry_trio.ca.renewal_record import RenewalRecord, read_record, record_of, with_own_root
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part
+from sentry_trio.renewal_status import Phase
 
 # A chain has room for seven certificates: the issuer, and two of each of three former generations.
 _LONGEST_TO_RENEW: Final = 5
 _LEAST_THRESHOLD: Final = 0.25
 _SECOND: Final = timedelta(seconds=1)
-
-
-class Phase(enum.Enum):
-    """Phase of a renewal; the values are those of metrics and status."""
-
-    STEADY = "steady"
-    DISTRIBUTING = "distributing"
-    SIGNING = "signing"
-    RETIRING = "retiring"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Steps of a renewal: the changes of the stored parts that each makes. Pure."""
 
-import enum
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,31 +24,6 @@ from sentry_trio.ca.renewal_state import Next, State
 from sentry_trio.errors import Part
 
 _POSTPONED: Final = timedelta(days=7)
-
-
-class Step(enum.Enum):
-    """Steps of a renewal; the values are those of metrics and status."""
-
-    PUBLISH = "publish"
-    """Stores the next generation and publishes its root."""
-    SWITCH = "switch"
-    """Makes the next issuer the present one."""
-    PUBLISH_AND_SWITCH = "publish-and-switch"
-    """Both at once: it is too late for more, or a command says so."""
-    ADOPT = "adopt"
-    """Adds the bridge to a next pair that another program has stored."""
-    NOTE = "note"
-    """Writes the record alone."""
-    ERASE = "erase"
-    """Erases the previous issuer's key."""
-    CUT = "cut"
-    """Cuts a bridge that has expired off the chain."""
-    REJECT = "reject"
-    """Puts a next pair aside that does not fit."""
-    DISCARD = "discard"
-    """Removes parts that nothing needs any more."""
-    ROLLBACK = "rollback"
-    """Makes the previous issuer the present one again."""
 
 
 class Draft:

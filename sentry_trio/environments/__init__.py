@@ -39,8 +39,8 @@ from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts, bundle_of
 from sentry_trio.stores.part_store import PartStore, bundle_paths, fill
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.telemetry.renewal_metrics import RenewalStatus
 from sentry_trio.validators import Validators
+from sentry_trio.renewal_status import RenewalStatus
 
 if TYPE_CHECKING:
     from sentry_trio.environments.jwt import JwtKeeper, OpenedJwtKeys

@@ -12,7 +12,7 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.lineage import root_ends
-from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, Step, plan, promote
+from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.environments.clocks import ClockGuard
@@ -24,7 +24,7 @@ from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.telemetry.renewal_metrics import HoldReason, RenewalStatus
+from sentry_trio.renewal_status import HoldReason, Phase, RenewalStatus, Step
 
 if TYPE_CHECKING:
     from sentry_trio.environments import Environment
@@ -117,7 +117,7 @@ class Renewer:
     @property
     def is_propagating(self) -> bool:
         """True while a new trust anchor is published whose issuer does not sign yet."""
-        return self.status is not None and self.status.phase == Phase.DISTRIBUTING.value
+        return self.status is not None and self.status.phase == Phase.DISTRIBUTING
 
     def parts_changed(self) -> None:
         """Has the present run look at its store at once."""
@@ -262,12 +262,12 @@ class Renewer:
                 planned.changes, expected={part: found.get(part) for part in BUNDLE_AND_RENEWAL}
             )
         except SentryError:
-            self._metrics.ca_step_failed(step.value)
+            self._metrics.ca_step_failed(step)
             raise
         if is_done:
             log = _log.debug if step is Step.NOTE else _log.info
-            log(f"CA renewal: {planned.text}", step=step.value)
-            self._metrics.ca_step_stored(step.value)
+            log(f"CA renewal: {planned.text}", step=step)
+            self._metrics.ca_step_stored(step)
             if Part.CHAIN in planned.changes:
                 self._metrics.issuer_changed()
             for reason in _REASONS.get(step, ()):
@@ -292,9 +292,9 @@ class Renewer:
             end = uptake.first_end
         self._show(
             RenewalStatus(
-                phase=planned.phase.value,
+                phase=planned.phase,
                 generation=planned.generation,
-                next_step=None if planned.next_step is None else planned.next_step.value,
+                next_step=planned.next_step,
                 next_step_at=planned.next_step_at,
                 bridge_end=end,
                 held=planned.held,

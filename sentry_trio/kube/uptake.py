@@ -8,7 +8,7 @@ from typing import Final
 
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.sidecar_anchors import SidecarAnchors
-from sentry_trio.telemetry.renewal_metrics import AnchorsHeld
+from sentry_trio.renewal_status import AnchorsHeld
 
 INJECTOR_DELAY: Final = timedelta(minutes=10)
 """Time after the publication of a root after which new pods must hold it: the injector reads a mounted ConfigMap."""

@@ -13,7 +13,7 @@ from sentry_trio.ca.certificates import fingerprint, is_self_signed, read_certif
 from sentry_trio.ca.lineage import Link, lineage
 from sentry_trio.errors import InvalidBundleError, SentryError
 from sentry_trio.stores.part_store import PublicParts
-from sentry_trio.telemetry.renewal_metrics import RenewalStatus
+from sentry_trio.renewal_status import RenewalStatus
 
 _MAX_ITEMS: Final = 1000  # targets, and certificates: more than any trust bundle that can be read
 _ANCHORS: Final = frozenset({"anchor", "former"})

@@ -21,6 +21,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from sentry_trio import __version__
+from sentry_trio.renewal_status import JwtKeyState
 from sentry_trio.telemetry.authority_metrics import (
     AuthorityMetrics,
     CertificateExpiry,
@@ -39,7 +40,6 @@ __all__ = [
     "CertificateExpiry",
     "CertificateRole",
     "HttpServer",
-    "JwtKeyState",
     "Metrics",
     "OidcPath",
     "RestartFailure",
@@ -48,9 +48,6 @@ __all__ = [
     "SignFailure",
     "Stage",
 ]
-
-JwtKeyState = Literal["noted", "published", "signing", "gone"]
-"""State of a JWT signing key: it is rotated from now on, published, in use, or no longer published."""
 
 HttpServer = Literal["health", "metrics", "oidc"]
 """HTTP server of this process."""

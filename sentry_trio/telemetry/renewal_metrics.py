@@ -1,83 +1,21 @@
-"""Series of CA renewal, and the state that they are made from."""
+"""Series of CA renewal."""
 
-import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sentry_trio.errors import Fault
+from sentry_trio.renewal_status import AnchorsHeld, HoldReason, Phase, RenewalStatus, Step
 from sentry_trio.telemetry.registry import Registry
 
-PHASES: Final = ("steady", "distributing", "signing", "retiring")
-STEPS: Final = ("publish", "switch", "publish-and-switch", "adopt", "note", "erase", "cut", "reject", "discard")
 _OUTCOMES: Final = ("success", "failure")
-REFUSALS: Final = (
-    *("cut-leaves", "cut-consumers", "regression", "anchor-lost", "key-mismatch", "not-ca", "no-path", "expired"),
-    *("not-yet-valid", "path-length", "chain-order", "foreign-block", "unreadable", "not-self-signed", "weak-key"),
-    *("eku", "name-constraints"),
-)
+REFUSALS: Final = ("cut-leaves", "cut-consumers", "regression", "anchor-lost", "weak-key", *Fault)
 """Findings of the preflight for which a trust bundle is refused."""
-_BEGINNINGS: Final = frozenset({"publish", "publish-and-switch"})
-_SWITCHES: Final = frozenset({"switch", "publish-and-switch"})
-
-
-class HoldReason(enum.StrEnum):
-    """Reason why a step that is due is not taken."""
-
-    CLOCK = "clock"
-    """The clock was set, or differs from the API server's."""
-    CONFIG_MAP = "config_map"
-    """The ConfigMap does not hold the stored trust anchors."""
-    STORE = "store"
-    """The store cannot be read or written."""
-    READ_ONLY = "read_only"
-    """The store is never writable for this process."""
-    BUNDLE = "bundle"
-    """The trust bundle cannot be renewed; see the message."""
-
-
-class AnchorsHeld(enum.StrEnum):
-    """Trust anchors that a sidecar holds."""
-
-    CURRENT = "current"
-    """The newest root made here is among them."""
-    FORMER = "former"
-    """Of the roots made here, only older ones: it works until the bridge ends."""
-    NONE = "none"
-    """No root made here."""
-    FILE = "file"
-    """It reads them from a mounted file, and so follows each change."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewalStatus:
-    """State of CA renewal, for people and metrics; `/readyz?verbose` shows it.
-
-    Attributes:
-        phase: one of `PHASES`.
-        generation: number of the certificate authority; 1 for the first.
-        next_step: the next step of `STEPS`; None if none is planned.
-        next_step_at: when that is due; in the past if it is held.
-        bridge_end: when the first sidecars that hold only former roots stop working; if none is known, when they would.
-            None if there is no bridge.
-        held: why a due step is not taken; None if none is held.
-        held_reason: a value of `HoldReason`.
-        sidecars: number of sidecars by the anchors that they hold, by the values of `AnchorsHeld`; None if unknown.
-        injector_stale: true if new pods do not get the newest root; None if unknown.
-    """
-
-    phase: str
-    generation: int
-    next_step: str | None = None
-    next_step_at: datetime | None = None
-    bridge_end: datetime | None = None
-    held: str | None = None
-    held_reason: str | None = None
-    sidecars: Mapping[str, int] | None = None
-    injector_stale: bool | None = None
+_STEPS: Final = tuple(step for step in Step if step is not Step.ROLLBACK)  # which only a command takes
+_BEGINNINGS: Final = frozenset({Step.PUBLISH, Step.PUBLISH_AND_SWITCH})
+_SWITCHES: Final = frozenset({Step.SWITCH, Step.PUBLISH_AND_SWITCH})
 
 
 class RenewalMetrics:
@@ -102,7 +40,7 @@ class RenewalMetrics:
             "step",
             "outcome",
         )
-        for step in STEPS:
+        for step in _STEPS:
             for outcome in _OUTCOMES:
                 self._steps.labels(step, outcome)
         self._refusals = registry.counter(
@@ -116,15 +54,15 @@ class RenewalMetrics:
         """Reports this state from now on."""
         self._collector.status = status
 
-    def ca_step_stored(self, step: str) -> None:
-        """Counts a step that this replica has stored; one of `STEPS`."""
+    def ca_step_stored(self, step: Step) -> None:
+        """Counts a step that this replica has stored."""
         self._steps.labels(step, "success").inc()
         if step in _BEGINNINGS:
             self._begun.inc()
         if step in _SWITCHES:
             self._switched.inc()
 
-    def ca_step_failed(self, step: str) -> None:
+    def ca_step_failed(self, step: Step) -> None:
         """Counts a step that could not be stored; it is tried again."""
         self._steps.labels(step, "failure").inc()
 
@@ -147,7 +85,7 @@ class _StatusCollector(Collector):
             "sentry_ca_phase",
             "1 for the phase of CA renewal, else 0.",
             "phase",
-            {each: float(each == status.phase) for each in PHASES},
+            {each: float(each == status.phase) for each in Phase},
         )
         yield GaugeMetricFamily(
             "sentry_ca_generation", "Number of the certificate authority; 1 for the first.", value=status.generation
@@ -193,7 +131,7 @@ def _of_sidecars(status: RenewalStatus) -> Iterable[Metric]:
 
 def _of_dapr(status: RenewalStatus) -> Iterable[Metric]:
     """The gauges of Dapr's own renewal, which is not released yet."""
-    is_pending = status.phase == "distributing"
+    is_pending = status.phase == Phase.DISTRIBUTING
     switch_at = status.next_step_at.timestamp() if is_pending and status.next_step_at else 0.0
     yield GaugeMetricFamily(
         "dapr_sentry_ca_renewal_pending",

@@ -7,9 +7,10 @@ import pytest
 
 from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.pem import write_block
-from sentry_trio.ca.renewal import Phase, RenewalPolicy, Request, Situation, Step, plan, promote
+from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.errors import Part, RenewalRefusedError
+from sentry_trio.renewal_status import Phase, Step
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
 from testkit.ca.renewing import (
     BEGIN,

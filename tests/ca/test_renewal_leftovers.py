@@ -13,10 +13,11 @@ from cryptography.x509.oid import NameOID
 from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.keys import write_private_key
 from sentry_trio.ca.paths import find_paths
-from sentry_trio.ca.renewal import Phase, RenewalPolicy, Request, Situation, Step, plan, promote
+from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, RenewalRefusedError
+from sentry_trio.renewal_status import Phase, Step
 from testkit.ca import making
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
 from testkit.ca.renewing import (

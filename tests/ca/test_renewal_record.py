@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentry_trio.ca.renewal import Phase, Situation, plan
+from sentry_trio.ca.renewal import Situation, plan
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.trust import trust_in_use
 from sentry_trio.errors import Part
+from sentry_trio.renewal_status import Phase
 from testkit.ca.making import DAY, SKEW
 from testkit.ca.renewing import MOMENTS, POLICY, RETIRING, SETTLED, bundle_of, remembering
 

@@ -12,12 +12,13 @@ import pytest
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.preflight import preflight
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, Step, plan, promote
+from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.parts import bundle_of
 from sentry_trio.ca.strictness import Severity
 from sentry_trio.ca.trust import trust_in_use
 from sentry_trio.errors import Part
+from sentry_trio.renewal_status import Step
 from testkit.ca.making import DAY, HOUR, NOW
 from testkit.ca.renewing import POLICY, YEAR, Clients, Stored, after, bundle_of, generated, remembering
 

@@ -11,7 +11,7 @@ import trio
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.certificates import read_certificates, write_certificates
-from sentry_trio.ca.renewal import Phase, Request, Situation, plan
+from sentry_trio.ca.renewal import Request, Situation, plan
 from sentry_trio.cli import main
 from sentry_trio.cli.ca import places, rehearsal
 from sentry_trio.cli.ca.backup import BackupError, seal, unseal
@@ -19,6 +19,7 @@ from sentry_trio.cli.ca.flags import FORCED, parse
 from sentry_trio.cli.ca.overview import policy_of
 from sentry_trio.cli.ca.places import Place, open_directory
 from sentry_trio.errors import Part
+from sentry_trio.renewal_status import Phase
 from testkit.authorities import wall_clock
 
 Ca = Callable[..., str]

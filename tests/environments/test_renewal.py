@@ -19,7 +19,7 @@ from sentry_trio.kube.uptake import Uptake
 from sentry_trio.reload import Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.ca.parts import bundle_of
-from sentry_trio.telemetry.renewal_metrics import HoldReason
+from sentry_trio.renewal_status import HoldReason
 from testkit.log_capture import Line, capture_logs
 from testkit.renewal import DAY, START, YEAR, MemoryEnvironment, MemoryStore
 

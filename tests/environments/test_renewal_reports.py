@@ -11,7 +11,7 @@ from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, Step, plan
+from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
 from sentry_trio.environments import Environment
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
@@ -22,7 +22,7 @@ from sentry_trio.kube.uptake import Uptake, measure
 from sentry_trio.reload import ReloadCause
 from sentry_trio.ca.parts import Changes, Parts, bundle_of, bundle_parts
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.telemetry.renewal_metrics import STEPS, RenewalStatus
+from sentry_trio.renewal_status import RenewalStatus
 from testkit.scraping import scrape, value
 
 BORN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -254,10 +254,6 @@ async def test_a_root_that_was_taken_back_is_none_that_pods_lack(
     uptake = mesh.uptake(dict.fromkeys(made, mesh.now()), mesh.now() - 5 * MINUTE)
     assert uptake is not None
     assert (uptake.pinned, uptake.injector_stale) == ((), False)
-
-
-def test_every_step_that_time_brings_is_a_label() -> None:
-    assert {each.value for each in Step} - {"rollback"} == set(STEPS)
 
 
 def test_series_of_sidecars_are_absent_where_nothing_is_known() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.telemetry.renewal_metrics import HoldReason, RenewalStatus
+from sentry_trio.renewal_status import HoldReason, RenewalStatus, Step
 from testkit.scraping import scrape, value
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -65,9 +65,9 @@ def test_sidecars_that_nobody_has_are_zero() -> None:
 
 def test_steps_are_counted_under_dapr_s_names_too() -> None:
     metrics = Metrics()
-    for step in ("publish", "switch", "publish-and-switch", "erase"):
+    for step in (Step.PUBLISH, Step.SWITCH, Step.PUBLISH_AND_SWITCH, Step.ERASE):
         metrics.ca_step_stored(step)
-    metrics.ca_step_failed("publish")
+    metrics.ca_step_failed(Step.PUBLISH)
     assert value(metrics, "sentry_ca_steps_total", step="publish", outcome="success") == 1
     assert value(metrics, "sentry_ca_steps_total", step="publish", outcome="failure") == 1
     assert value(metrics, "sentry_ca_steps_total", step="cut", outcome="success") == 0

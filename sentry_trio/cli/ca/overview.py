@@ -12,7 +12,7 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import fingerprint, read_certificates, shown
 from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
 from sentry_trio.ca.lineage import root_ends
-from sentry_trio.ca.renewal import Phase, Plan, RenewalPolicy, Situation, plan
+from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan
 from sentry_trio.ca.renewal_record import RenewalRecord
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.ca.spiffe import parse_trust_domain
@@ -23,7 +23,7 @@ from sentry_trio.errors import Part
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.ca.parts import Parts
 from sentry_trio.telemetry.logs import shown_time
-from sentry_trio.telemetry.renewal_metrics import AnchorsHeld
+from sentry_trio.renewal_status import AnchorsHeld, Phase
 
 DEFAULT_DOMAIN: Final = "cluster.local"
 """Trust domain if nothing else is known."""
@@ -124,12 +124,12 @@ def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
     planned, bundle = overview.plan, overview.bundle
     yield "trust bundle", overview.place
     yield "generation", f"{planned.generation}, since {shown_time(overview.record.present.since)}"
-    yield "phase", f"{planned.phase.value}: {_PHASES[planned.phase]}"
+    yield "phase", f"{planned.phase}: {_PHASES[planned.phase]}"
     yield "issuer", f"{shown(bundle.issuer)}, {_end(bundle.not_after, is_over=overview.is_expired)}"
     for number, anchor in enumerate(bundle.anchors):
         yield "trust anchors" if number == 0 else "", f"{shown(anchor)}, expires {shown_time(anchor.not_after)}"
     if planned.next_step is not None and planned.next_step_at is not None:
-        yield "next step", f"{planned.next_step.value}, due {shown_time(planned.next_step_at)}"
+        yield "next step", f"{planned.next_step}, due {shown_time(planned.next_step_at)}"
     else:
         yield "next step", planned.text
     if planned.held is not None:
@@ -172,7 +172,7 @@ def _document(overview: Overview) -> dict[str, object]:
         {
             "store": overview.place,
             "generation": planned.generation,
-            "phase": planned.phase.value,
+            "phase": planned.phase,
             "issuer": {
                 "subject": shown(overview.bundle.issuer),
                 "fingerprint": fingerprint(overview.bundle.issuer),
@@ -183,7 +183,7 @@ def _document(overview: Overview) -> dict[str, object]:
                 {"subject": shown(each), "fingerprint": fingerprint(each), "expires": each.not_after}
                 for each in overview.bundle.anchors
             ],
-            "next_step": None if planned.next_step is None else planned.next_step.value,
+            "next_step": planned.next_step,
             "next_step_at": planned.next_step_at,
             "bridge_end": overview.bridge_end,
             "held": planned.held,

@@ -1,0 +1,100 @@
+"""State of the renewal of CA and JWT keys, for people and metrics: phases, steps, and what holds them."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+JwtKeyState = Literal["noted", "published", "signing", "gone"]
+"""State of a JWT signing key: it is rotated from now on, published, in use, or no longer published."""
+
+
+class Phase(enum.StrEnum):
+    """Phase of a renewal."""
+
+    STEADY = "steady"
+    DISTRIBUTING = "distributing"
+    SIGNING = "signing"
+    RETIRING = "retiring"
+
+
+class Step(enum.StrEnum):
+    """Steps of a renewal."""
+
+    PUBLISH = "publish"
+    """Stores the next generation and publishes its root."""
+    SWITCH = "switch"
+    """Makes the next issuer the present one."""
+    PUBLISH_AND_SWITCH = "publish-and-switch"
+    """Both at once: it is too late for more, or a command says so."""
+    ADOPT = "adopt"
+    """Adds the bridge to a next pair that another program has stored."""
+    NOTE = "note"
+    """Writes the record alone."""
+    ERASE = "erase"
+    """Erases the previous issuer's key."""
+    CUT = "cut"
+    """Cuts a bridge that has expired off the chain."""
+    REJECT = "reject"
+    """Puts a next pair aside that does not fit."""
+    DISCARD = "discard"
+    """Removes parts that nothing needs any more."""
+    ROLLBACK = "rollback"
+    """Makes the previous issuer the present one again."""
+
+
+class HoldReason(enum.StrEnum):
+    """Reason why a step that is due is not taken."""
+
+    CLOCK = "clock"
+    """The clock was set, or differs from the API server's."""
+    CONFIG_MAP = "config_map"
+    """The ConfigMap does not hold the stored trust anchors."""
+    STORE = "store"
+    """The store cannot be read or written."""
+    READ_ONLY = "read_only"
+    """The store is never writable for this process."""
+    BUNDLE = "bundle"
+    """The trust bundle cannot be renewed; see the message."""
+
+
+class AnchorsHeld(enum.StrEnum):
+    """Trust anchors that a sidecar holds."""
+
+    CURRENT = "current"
+    """The newest root made here is among them."""
+    FORMER = "former"
+    """Of the roots made here, only older ones: it works until the bridge ends."""
+    NONE = "none"
+    """No root made here."""
+    FILE = "file"
+    """It reads them from a mounted file, and so follows each change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalStatus:
+    """State of CA renewal, for people and metrics; `/readyz?verbose` shows it.
+
+    Attributes:
+        phase: a value of `Phase`.
+        generation: number of the certificate authority; 1 for the first.
+        next_step: the next step, a value of `Step`; None if none is planned.
+        next_step_at: when that is due; in the past if it is held.
+        bridge_end: when the first sidecars that hold only former roots stop working; if none is known, when they would.
+            None if there is no bridge.
+        held: why a due step is not taken; None if none is held.
+        held_reason: a value of `HoldReason`.
+        sidecars: number of sidecars by the anchors that they hold, by the values of `AnchorsHeld`; None if unknown.
+        injector_stale: true if new pods do not get the newest root; None if unknown.
+    """
+
+    phase: str
+    generation: int
+    next_step: str | None = None
+    next_step_at: datetime | None = None
+    bridge_end: datetime | None = None
+    held: str | None = None
+    held_reason: str | None = None
+    sidecars: Mapping[str, int] | None = None
+    injector_stale: bool | None = None
