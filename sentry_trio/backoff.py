@@ -17,16 +17,19 @@ class Backoff:
         first: seconds of the first pause at most.
         longest: seconds of any pause at most.
         chance: a number from 0 to below 1.
+
+    Attributes:
+        longest: see above.
     """
 
     def __init__(self, *, first: float = 0.1, longest: float = 5.0, chance: Callable[[], float] = CHANCE) -> None:
         self._first = self._most = first
-        self._longest = longest
+        self.longest = longest
         self._chance = chance
 
     def next(self) -> float:
         """Seconds to wait before the next attempt."""
-        most, self._most = self._most, min(2 * self._most, self._longest)
+        most, self._most = self._most, min(2 * self._most, self.longest)
         return most * (1 - self._chance() / 2)
 
     def reset(self) -> None:

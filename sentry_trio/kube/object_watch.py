@@ -10,7 +10,7 @@ from sentry_trio.backoff import Backoff
 from sentry_trio.debouncer import Debouncer
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.watch_stream import WatchHealth
+from sentry_trio.kube.watch_stream import WatchLoop
 from sentry_trio.telemetry.logs import get_logger
 
 QUIET: Final = 0.2
@@ -24,8 +24,6 @@ WATCH_SECONDS: Final = 240
 
 POLL: Final = 10.0
 """Seconds between reads, at most, if the API server refuses the watch, e.g. without permission."""
-
-_STEADY: Final = 10.0  # s that a watch has to last before its end counts as the first failure again
 
 _log: Final = get_logger("dapr.sentry")
 
@@ -85,7 +83,9 @@ async def watch_objects(
     debouncer = Debouncer(quiet=QUIET, longest=LONGEST)
     async with trio.open_nursery() as nursery:
         for each in objects:
-            await nursery.start(_watch, api, each, debouncer, nursery)
+            tried = trio.Event()
+            nursery.start_soon(_watch, api, each, debouncer, nursery, tried)
+            await tried.wait()
         task_status.started()
         debouncer.signal()
         await _report(debouncer, look, known, changed)
@@ -93,14 +93,9 @@ async def watch_objects(
 
 
 async def _watch(
-    api: Api,
-    watched: WatchedObject,
-    debouncer: Debouncer,
-    nursery: trio.Nursery,
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    """Watches one object by its name and signals each event."""
+    api: Api, watched: WatchedObject, debouncer: Debouncer, nursery: trio.Nursery, tried: trio.Event
+) -> NoReturn:
+    """Watches one object by its name and signals each event; sets `tried` when that has begun, or failed once."""
     # Version 0 begins with the API server's cache, and is never too old. Without a version it
     # first waits until its cache has all that etcd has. With an etcd before 3.4.31 or 3.5.13 it cannot find that out
     # while nothing is written, and ends each watch with 504 after 3 s.
@@ -109,45 +104,41 @@ async def _watch(
         "resourceVersion": "0",
         "timeoutSeconds": str(WATCH_SECONDS),
     }
-    health = WatchHealth(
+    loop = WatchLoop(
         f"the watch of {watched.path} keeps failing, changes are noticed late",
         f"watching {watched.path} again",
         nursery,
+        backoff=Backoff(first=0.25),
     )
-    backoff = Backoff(first=0.25)
     refusal: float | None = None  # seconds to wait after the last try, if that was refused
-    started = False
-    while True:
-        began = trio.current_time()
-        pause = None
+
+    async def watch() -> None:
+        nonlocal refusal
         try:
             with trio.move_on_after(WATCH_SECONDS + POLL):
                 async with api.watch(watched.collection, query) as events:
-                    if not started:
-                        started = True
-                        task_status.started()
+                    tried.set()
                     refusal = None
                     debouncer.signal()  # for changes while there was no watch
-                    with health.established():
+                    with loop.established():
                         async for _ in events:
                             debouncer.signal()
-        except ApiUnavailableError as error:
-            health.failed(error)
-        except ApiRefusedError as error:
-            debouncer.signal()
-            if error.status == 410:
-                _log.debug(f"the watch of {watched.path} came too late: {error}")
-            else:
-                # Soon at first: an API server that has just started may reject briefly what it permits later.
-                if refusal is None:
-                    _log.warning(f"cannot watch {watched.path}, looking every {POLL:.0f} s instead: {error}")
-                pause = refusal = min(1.0 if refusal is None else 2 * refusal, POLL)
-        if not started:
-            started = True
-            task_status.started()
-        if trio.current_time() - began >= _STEADY:
-            backoff.reset()
-        await trio.sleep(pause or backoff.next())
+        finally:
+            tried.set()
+
+    def refused(error: ApiRefusedError) -> float:
+        nonlocal refusal
+        debouncer.signal()
+        if error.status == 410:
+            _log.debug(f"the watch of {watched.path} came too late: {error}")
+            return 0.0
+        if refusal is None:
+            _log.warning(f"cannot watch {watched.path}, looking every {POLL:.0f} s instead: {error}")
+        # Soon at first: an API server that has just started may reject briefly what it permits later.
+        refusal = min(1.0 if refusal is None else 2 * refusal, POLL)
+        return refusal
+
+    await loop.keep(watch, refused=refused)
 
 
 async def _report(

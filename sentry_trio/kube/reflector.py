@@ -1,6 +1,7 @@
 """Copy of all objects of a kind, kept current by a list and a watch."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import SystemRandom
 from typing import Final, Generic, NoReturn, TypeVar
 
@@ -12,7 +13,7 @@ from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube.api import ReadApi
 from sentry_trio.kube.resources import KubeObject, Resource
-from sentry_trio.kube.watch_stream import Event, WatchHealth
+from sentry_trio.kube.watch_stream import Event, WatchLoop
 from sentry_trio.telemetry.logs import get_logger
 
 PAGE: Final = 500
@@ -22,7 +23,6 @@ LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts at most."""
 
 _FIRST_PAUSE: Final = 0.5  # seconds
-_STEADY: Final = 5.0  # seconds that a watch has to last before its end counts as the first failure again
 # Seconds after which the server ends a watch, spread so that processes that began together do not stay together;
 # a session takes a longer silence for a cut.
 _WATCH_SECONDS: Final = range(200, 290)
@@ -121,40 +121,31 @@ class Reflector(Generic[T]):
         Cancellation: at once.
         """
         async with trio.open_nursery() as nursery:
-            health = WatchHealth(
+            loop = WatchLoop(
                 f"cannot follow {self._path}, trying again",
                 f"following {self._path} again",
                 nursery,
+                backoff=Backoff(first=_FIRST_PAUSE, longest=LONGEST_PAUSE),
                 condition=self._condition,
             )
-            await self._keep(health, task_status)
+            await loop.keep(partial(self._watch, loop, task_status), refused=partial(self._refused, loop))
         raise AssertionError("keeping never ends")  # for the type checker, which knows that nurseries may swallow
 
-    async def _keep(self, health: WatchHealth, task_status: trio.TaskStatus[None]) -> NoReturn:
-        backoff = Backoff(first=_FIRST_PAUSE, longest=LONGEST_PAUSE)
-        while True:
-            asked = 0.0
-            began = trio.current_time()
-            try:
-                if self._version is None:
-                    await self._list()
-                    if not self.ready:
-                        self._listed.set()
-                        task_status.started()
-                began = trio.current_time()
-                await self._follow(self._version, health)
-            except ApiRefusedError as error:
-                if error.status == _GONE:
-                    self._version = None
-                    _log.debug(f"listing {self._path} again: {error}")
-                else:
-                    health.failed(error)
-            except ApiUnavailableError as error:
-                health.failed(error)
-                asked = min(error.retry_after or 0.0, LONGEST_PAUSE)
-            if trio.current_time() - began >= _STEADY:
-                backoff.reset()
-            await trio.sleep(max(backoff.next(), asked))
+    async def _watch(self, loop: WatchLoop, task_status: trio.TaskStatus[None]) -> None:
+        if self._version is None:
+            await self._list()
+            if not self.ready:
+                self._listed.set()
+                task_status.started()
+        await self._follow(self._version, loop)
+
+    def _refused(self, loop: WatchLoop, error: ApiRefusedError) -> float:
+        if error.status == _GONE:
+            self._version = None
+            _log.debug(f"listing {self._path} again: {error}")
+        else:
+            loop.failed(error)
+        return 0.0
 
     async def _list(self) -> None:
         objects: dict[str, dict[str, T]] = {}
@@ -179,14 +170,14 @@ class Reflector(Generic[T]):
             if present is None or present.uid != each.uid:
                 self._deleted(each)
 
-    async def _follow(self, version: str | None, health: WatchHealth) -> None:
+    async def _follow(self, version: str | None, loop: WatchLoop) -> None:
         query = {
             "resourceVersion": version or "",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_random.choice(_WATCH_SECONDS)),
         }
         async with self._api.watch(self._path, query) as events:
-            with health.established():
+            with loop.established():
                 async for event in events:
                     if event.type != "BOOKMARK":
                         self._apply(event)

@@ -1,12 +1,13 @@
-"""Watches: events, one JSON document a line, and logging of repeated failures."""
+"""Watches: events, one JSON document a line, and the loop that begins a watch again whenever it ends."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 import trio
 
+from sentry_trio.backoff import Backoff
 from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.telemetry.logs import get_logger
@@ -17,7 +18,7 @@ FAILURES: Final = 3
 """Consecutive failures after which a watch is reported: watches are also cut in normal operation."""
 
 STEADY: Final = 10.0
-"""Seconds that a watch has to last to end a series of failures."""
+"""Seconds that a watch has to last to end a series of failures: pauses begin again with the first one."""
 
 _log: Final = get_logger("dapr.sentry.kubernetes")
 
@@ -62,26 +63,57 @@ class EventLines:
             raise ApiUnavailableError(f"a watch sent what is no event: {error}") from error
 
 
-class WatchHealth:
-    """Counts the failures of one watch.
+class WatchLoop:
+    """Repeats one watch, and reports failures that go on.
 
     A refusal is reported at once. The session reports an API server that does not answer at all.
 
     Args:
         failing: text that is logged and reported when the watch fails, without the cause.
         recovered: text that is logged when it lasts again.
-        nursery: runs a timer while the watch is open after a failure.
+        nursery: runs a timer while the watch is open.
+        backoff: pauses between two watches.
         condition: set while the watch fails.
     """
 
     def __init__(
-        self, failing: str, recovered: str, nursery: trio.Nursery, *, condition: Condition | None = None
+        self,
+        failing: str,
+        recovered: str,
+        nursery: trio.Nursery,
+        *,
+        backoff: Backoff,
+        condition: Condition | None = None,
     ) -> None:
         self._failing = failing
         self._recovered = recovered
         self._nursery = nursery
+        self._backoff = backoff
         self._condition = condition or Conditions().condition("watch")
         self._failures = 0
+
+    async def keep(
+        self, watch: Callable[[], Awaitable[None]], *, refused: Callable[[ApiRefusedError], float]
+    ) -> NoReturn:
+        """Watches, and does so again after a pause whenever that ends; runs until cancelled.
+
+        Args:
+            watch: one watch; marks it as `established`. The server's own Retry-After prolongs the pause after it, up to
+                the longest pause.
+            refused: called if the API server refuses the watch; returns the seconds to pause at least.
+
+        Cancellation: at once.
+        """
+        while True:
+            pause = 0.0
+            try:
+                await watch()
+            except ApiUnavailableError as error:
+                self.failed(error)
+                pause = min(error.retry_after or 0.0, self._backoff.longest)
+            except ApiRefusedError as error:
+                pause = refused(error)
+            await trio.sleep(max(self._backoff.next(), pause))
 
     def failed(self, error: ApiUnavailableError | ApiRefusedError) -> None:
         """Records that the watch was cut, or could not be begun."""
@@ -98,8 +130,7 @@ class WatchHealth:
     def established(self) -> Iterator[None]:
         """Marks the watch as open while the block runs."""
         timer = trio.CancelScope()
-        if self._failures:
-            self._nursery.start_soon(self._confirm, timer)
+        self._nursery.start_soon(self._confirm, timer)
         try:
             yield
         finally:
@@ -109,5 +140,6 @@ class WatchHealth:
         with timer:
             await trio.sleep(STEADY)
             self._failures = 0
+            self._backoff.reset()
             if self._condition.clear():
                 _log.info(self._recovered)

@@ -1,4 +1,4 @@
-"""Events split from a stream, and the health of a watch in virtual time."""
+"""Events split from a stream, and the loop of a watch in virtual time."""
 
 import json
 from contextlib import AbstractContextManager
@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from sentry_trio.backoff import Backoff
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
 from sentry_trio.kube import watch_stream
-from sentry_trio.kube.watch_stream import STEADY, EventLines, WatchHealth
+from sentry_trio.kube.watch_stream import STEADY, EventLines, WatchLoop
 from testkit.log_capture import capture_logs
 
 
@@ -47,7 +48,7 @@ def test_events_end(monkeypatch: pytest.MonkeyPatch) -> None:
         lines.feed(b" ")
 
 
-# --- health of a watch
+# --- reports of a loop
 
 CUT = ApiUnavailableError("cut")
 FORBIDDEN = ApiRefusedError("403", status=403, reason="Forbidden")
@@ -56,22 +57,24 @@ FORBIDDEN = ApiRefusedError("403", status=403, reason="Forbidden")
 async def test_a_series_ends_with_a_watch_that_lasts(autojump_clock: MockClock) -> None:
     conditions = Conditions()
 
-    def stands(health: WatchHealth) -> AbstractContextManager[None]:
-        return health.established()
+    def stands(loop: WatchLoop) -> AbstractContextManager[None]:
+        return loop.established()
 
     with capture_logs() as lines:
         async with trio.open_nursery() as nursery:
-            health = WatchHealth("cannot", "can again", nursery, condition=conditions.condition("pods"))
+            loop = WatchLoop(
+                "cannot", "can again", nursery, backoff=Backoff(), condition=conditions.condition("pods")
+            )
             for _ in range(5):
-                with stands(health):
+                with stands(loop):
                     await trio.sleep(STEADY / 2)
-                health.failed(CUT)
+                loop.failed(CUT)
             assert dict(conditions.active) == {"pods": "cannot: cut"}
-            with stands(health):
+            with stands(loop):
                 await trio.sleep(STEADY + 1)
             assert dict(conditions.active) == {}
             for _ in range(2):
-                health.failed(CUT)
+                loop.failed(CUT)
             assert dict(conditions.active) == {}
     assert [line["event"] for line in lines if line["log_level"] != "debug"] == ["cannot: cut", "can again"]
 
@@ -80,8 +83,10 @@ async def test_a_refusal_is_reported_at_once(autojump_clock: MockClock) -> None:
     conditions = Conditions()
     with capture_logs() as lines:
         async with trio.open_nursery() as nursery:
-            health = WatchHealth("cannot", "can again", nursery, condition=conditions.condition("pods"))
+            loop = WatchLoop(
+                "cannot", "can again", nursery, backoff=Backoff(), condition=conditions.condition("pods")
+            )
             for _ in range(3):
-                health.failed(FORBIDDEN)
+                loop.failed(FORBIDDEN)
     assert dict(conditions.active) == {"pods": "cannot: 403"}
     assert [line["log_level"] for line in lines] == ["warning", "debug", "debug"]
