@@ -15,7 +15,7 @@ from sentry_trio.authority import CertificateAuthority
 from sentry_trio.authority_state import AuthorityState, StateObserver
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Environment
+from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.standalone import open_standalone
 from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError
 from sentry_trio.lifetimes import outliving

@@ -18,7 +18,8 @@ from sentry_trio.ca.lineage import Link, lineage, serving_link
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Environment, RunInputs
+from sentry_trio.environments.environment import Environment
+from sentry_trio.environments.run_inputs import RunInputs
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import (
     InvalidIdentityError,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import trio
 
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.environments import Environment, Sources, causes_of
+from sentry_trio.environments.environment import Environment
+from sentry_trio.environments.run_inputs import Sources, causes_of
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.environments.renewal import Renewer

@@ -15,6 +15,7 @@ from sentry_trio.ca.jwt_rotation import Plan, Rotation, plan
 from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.options import Options
 from sentry_trio.ca.parts import JWT_KEYS, Parts
 from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
@@ -54,9 +55,7 @@ class JwtKeeper:
     files.
 
     Args:
-        rotation: algorithm and lifetimes.
-        issuer: named in JWTs; None for none.
-        key_id: named in JWTs; None to derive it from the key.
+        options: algorithm and lifetimes, and what JWTs name.
         metrics: counts rotations.
         now: the wall clock, aware.
         is_held: returns true while no change may be begun: a control plane of Dapr 1.16 to 1.18 notices one change of
@@ -65,17 +64,17 @@ class JwtKeeper:
 
     def __init__(
         self,
-        rotation: Rotation,
+        options: Options,
         *,
-        issuer: str | None,
-        key_id: str | None,
         metrics: Metrics,
         now: Callable[[], datetime],
         is_held: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._rotation = rotation
-        self._issuer = issuer
-        self._key_id = key_id
+        self._rotation = Rotation(
+            interval=options.jwt_key_rotation, lifetime=options.jwt_ttl, algorithm=options.jwt_signing_algorithm
+        )
+        self._issuer = options.jwt_issuer
+        self._key_id = options.jwt_key_id
         self._metrics = metrics
         self._now = now
         self._is_held = is_held

@@ -15,7 +15,8 @@ import trio
 from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import Environment, Sources, causes_of, part_paths
+from sentry_trio.environments.environment import Environment
+from sentry_trio.environments.run_inputs import Sources, causes_of, part_paths
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError

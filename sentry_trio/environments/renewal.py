@@ -27,7 +27,7 @@ from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.renewal_status import HoldReason, Phase, RenewalStatus, Step
 
 if TYPE_CHECKING:
-    from sentry_trio.environments import Environment
+    from sentry_trio.environments.environment import Environment
 
 LOOK: Final = 60.0
 """Seconds between two looks at store, clock and sidecars, at most."""

@@ -20,7 +20,7 @@ from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from sentry_trio.environments import Environment
+    from sentry_trio.environments.environment import Environment
 
 _CUTS: Final = frozenset({"cut-leaves", "cut-consumers", "regression"})
 

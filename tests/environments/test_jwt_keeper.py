@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from sentry_trio.ca.jwt_key import generate_jwt_key
 from sentry_trio.ca.jwt_rotation import LEAD
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.environments import _jwt_keeper
+from sentry_trio.environments.jwt import JwtKeeper
 from sentry_trio.environments.jwt import LOOK
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import ReloadCause, Trigger
@@ -75,9 +75,7 @@ class Bench:
         options = parse_options([*FLAGS, *flags], {})
         self.began = trio.current_time()
         self.is_held = False
-        keeper = _jwt_keeper(options, self.metrics, self.now, is_held=lambda: self.is_held)
-        assert keeper is not None
-        self.keeper = keeper
+        self.keeper = JwtKeeper(options, metrics=self.metrics, now=self.now, is_held=lambda: self.is_held)
         self.runs = 0
 
     def now(self) -> datetime:

@@ -12,7 +12,7 @@ from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
-from sentry_trio.environments import Environment
+from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
 from sentry_trio.errors import Part

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.environments import causes_of
+from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import Part
 from sentry_trio.reload import Changed
 from sentry_trio.settings.configuration import Configuration

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.environments import causes_of
+from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError
 from sentry_trio.reload import Trigger
 from sentry_trio.ca.parts import JWT_KEYS, Parts, bundle_parts

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import causes_of
+from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import (
     ApiRefusedError,
     ApiUnavailableError,
