@@ -70,7 +70,8 @@ _MODULES: Final = {
     "authority": ("AlreadyRunningError", "AuthorityStoppedError", "CertificateAuthority"),
     "kube.access_review": ("MissingPermissionsError",),
     "settings.flags": ("HelpRequested", "UsageError"),
-    "settings.options": ("Options", "local_options", "parse_options"),
+    "settings.command_line": ("local_options", "parse_options"),
+    "settings.options": ("Options",),
     "stores.secret_content": ("IncompleteSecretError",),
 }
 """Modules of the public names; those of all others are errors."""
@@ -101,7 +102,8 @@ if TYPE_CHECKING:
     )
     from sentry_trio.kube.access_review import MissingPermissionsError
     from sentry_trio.settings.flags import HelpRequested, UsageError
-    from sentry_trio.settings.options import Options, local_options, parse_options
+    from sentry_trio.settings.command_line import local_options, parse_options
+    from sentry_trio.settings.options import Options
     from sentry_trio.stores.secret_content import IncompleteSecretError
 else:
     # Hidden from type checkers, for which every unknown name would else be an object.

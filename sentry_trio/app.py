@@ -77,7 +77,7 @@ async def serve(
     Logging is the caller's: see `sentry_trio.telemetry.logs.configure_logging`. So are signals.
 
     Args:
-        options: see `sentry_trio.settings.options.parse_options`.
+        options: see `sentry_trio.settings.command_line.parse_options`.
         environ: stands for `$NAME` in the configuration file; the process's environment if not given.
         now: the wall clock, aware.
         task_status: started when the first run serves, with what can be asked of it; also while the first run waits

@@ -17,7 +17,7 @@ from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
 from sentry_trio.client import Authority, Obtained, Workload, obtain
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 
 SKEW = timedelta(minutes=15)
 LOOPBACK = (

@@ -17,7 +17,7 @@ from sentry_trio.kube.uptake import Uptake
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators

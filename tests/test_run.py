@@ -29,7 +29,7 @@ from sentry_trio.grpc.framing import frame_message
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.reload import ReloadCause
 from sentry_trio.run import Run, RunContext, prepare_run
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.telemetry.metrics import Metrics

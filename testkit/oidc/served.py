@@ -16,7 +16,7 @@ from jwt.algorithms import get_default_algorithms
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.listener import Address
 from sentry_trio.oidc.server import OidcServer, make_server
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Health
 

@@ -14,7 +14,7 @@ from sentry_trio.ca.keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.authorities import SKEW, wall_clock
 from testkit.ca.making import parsed

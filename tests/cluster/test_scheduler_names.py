@@ -12,7 +12,7 @@ from sentry_trio.environments.kubernetes import open_kubernetes
 from sentry_trio.kube import cluster_domain
 from sentry_trio.listener import open_listener
 from sentry_trio.run import RunContext, prepare_run
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.authorities import wall_clock
 from testkit.cluster import manifests

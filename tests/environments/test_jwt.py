@@ -22,7 +22,8 @@ from sentry_trio import app
 from sentry_trio.errors import InvalidBundleError, StoreError
 from sentry_trio.grpc.framing import frame_message
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
-from sentry_trio.settings.options import Options, parse_options
+from sentry_trio.settings.command_line import parse_options
+from sentry_trio.settings.options import Options
 from testkit.authorities import LOOPBACK, made_csr
 from testkit.grpc.raw import peering, request_head
 from testkit.oidc.relying_party import verified

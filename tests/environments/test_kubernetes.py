@@ -14,7 +14,7 @@ from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.token_review import TokenReviewer
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.kube.fakes import NAMESPACE, FakeApi
 from testkit.kube.objects import Objects, sidecar_pod

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from sentry_trio.kube.access_review import Permission, optional_permissions, required_permissions
-from sentry_trio.settings.options import Mode, parse_options
+from sentry_trio.settings.command_line import parse_options
+from sentry_trio.settings.options import Mode
 from testkit.helm import schemas, values
 from testkit.helm.chart import CHART, NAMESPACE, Helm, HelmError, Manifest, Rendered
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 from testkit.helm import dapr
 from testkit.helm.chart import NAMESPACE, Helm
 

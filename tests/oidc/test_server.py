@@ -17,7 +17,7 @@ from sentry_trio.errors import InvalidOptionsError, ServerTLSError
 from sentry_trio.listener import Address
 from sentry_trio.oidc import server
 from sentry_trio.oidc.server import make_server
-from sentry_trio.settings.options import parse_options
+from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Target
 from testkit.authorities import LOOPBACK
