@@ -101,8 +101,8 @@ if TYPE_CHECKING:
         UnservableIssuerError,
     )
     from sentry_trio.kube.access_review import MissingPermissionsError
-    from sentry_trio.settings.flags import HelpRequested, UsageError
     from sentry_trio.settings.command_line import local_options, parse_options
+    from sentry_trio.settings.flags import HelpRequested, UsageError
     from sentry_trio.settings.options import Options
     from sentry_trio.stores.secret_content import IncompleteSecretError
 else:

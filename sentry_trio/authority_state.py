@@ -9,7 +9,6 @@ import msgspec
 from sentry_trio import __version__
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.conditions import Conditions
-from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import (
     ApiUnavailableError,
     InvalidBundleError,
@@ -21,6 +20,7 @@ from sentry_trio.errors import (
     StoreError,
     entry_for,
 )
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Reload
 from sentry_trio.run import Run
 from sentry_trio.settings.values import format_duration

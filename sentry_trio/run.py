@@ -20,7 +20,6 @@ from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.run_inputs import RunInputs
-from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import (
     InvalidIdentityError,
     InvalidOptionsError,
@@ -28,12 +27,14 @@ from sentry_trio.errors import (
     SigningError,
     UnservableIssuerError,
 )
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.grpc_metrics import ServerObserver
 from sentry_trio.identity import ServingIdentity
 from sentry_trio.open_files import grpc_share
 from sentry_trio.reload import Changed
+from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
@@ -41,7 +42,6 @@ from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
 from sentry_trio.watchers.expiry import watch_expiry
-from sentry_trio.renewal_status import RenewalStatus
 
 _log: Final = get_logger("dapr.sentry")
 _server_log: Final = get_logger("dapr.sentry.server")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.parts import BUNDLE, bundle_of, bundle_parts
 from sentry_trio.errors import Part
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.stores.file_transaction import FileTransaction
-from sentry_trio.ca.parts import BUNDLE, bundle_of, bundle_parts
 from testkit.stores import by_part
 
 OLD = StoredBundle(anchors=b"old anchors\n", chain=b"old chain\n", key=b"old key\n")

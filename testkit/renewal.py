@@ -6,19 +6,19 @@ from datetime import UTC, datetime, timedelta
 import trio
 
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.environments.environment import Environment
-from sentry_trio.environments.run_inputs import Sources, causes_of
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.event_reasons import EventReason
+from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.renewal import Renewer
+from sentry_trio.environments.run_inputs import Sources, causes_of
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import Part, SentryError
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause
-from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.command_line import parse_options
-from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
+from sentry_trio.settings.configuration import Configuration
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 from sentry_trio.validators.insecure import InsecureValidator

@@ -18,14 +18,14 @@ from typing import Final
 from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, bundle_of, bundle_parts
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan
 from sentry_trio.errors import Part
+from sentry_trio.renewal_status import Phase, Step
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.stores.file_transaction import FileTransaction
-from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, bundle_of, bundle_parts
 from sentry_trio.stores.part_store import RENEWAL_NAMES
-from sentry_trio.renewal_status import Phase, Step
 from testkit.crashing import kill_at
 from testkit.stores import NAMES
 
@@ -50,7 +50,9 @@ _KEYS: Final = {Part.KEY, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY}
 
 def transaction(directory: Path, operations: FileOperations | None = None) -> FileTransaction:
     names = {**NAMES, **RENEWAL_NAMES}
-    return FileTransaction({part: directory / names[part] for part in BUNDLE_AND_RENEWAL}, Part.KEY, operations=operations)
+    return FileTransaction(
+        {part: directory / names[part] for part in BUNDLE_AND_RENEWAL}, Part.KEY, operations=operations
+    )
 
 
 def attempt(directory: Path, planned: Plan, stored: Mapping[Part, bytes], point: int) -> bool:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.errors import Part
 from sentry_trio.ca.parts import BUNDLE, bundle_of, bundle_parts
+from sentry_trio.errors import Part
 from sentry_trio.stores.part_store import PartStore, fill
 from sentry_trio.stores.secret import SecretStore
 

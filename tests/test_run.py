@@ -21,6 +21,7 @@ from sentry_trio import app
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.environments.token_validators import TokenValidators
@@ -31,7 +32,6 @@ from sentry_trio.reload import ReloadCause
 from sentry_trio.run import Run, RunContext, prepare_run
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import AuthenticatedCaller, Validators, check_request
 from testkit.authorities import LOOPBACK, SKEW, made_csr, serving, wall_clock

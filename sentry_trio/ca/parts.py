@@ -12,7 +12,7 @@ Parts: TypeAlias = Mapping[Part, bytes]
 Changes: TypeAlias = Mapping[Part, bytes | None]
 """Contents by part; None for a part that is not stored, or is to be removed."""
 
-BUNDLE: Final = (Part.ANCHORS, Part.CHAIN, Part.KEY)
+BUNDLE: Final[tuple[Part, ...]] = (Part.ANCHORS, Part.CHAIN, Part.KEY)
 """The trust bundle: all of these parts or none."""
 
 NEXT: Final = (Part.NEXT_CHAIN, Part.NEXT_KEY)
@@ -24,10 +24,10 @@ PREVIOUS: Final = (Part.PREVIOUS_ANCHORS, Part.PREVIOUS_CHAIN, Part.PREVIOUS_KEY
 REJECTED: Final = (Part.REJECTED_CHAIN, Part.REJECTED_KEY)
 """A next issuer that does not fit."""
 
-RENEWAL: Final = (*NEXT, *PREVIOUS, *REJECTED, Part.RECORD)
+RENEWAL: Final[tuple[Part, ...]] = (*NEXT, *PREVIOUS, *REJECTED, Part.RECORD)
 """Parts that a renewal of the trust bundle keeps beside it."""
 
-BUNDLE_AND_RENEWAL: Final = (*BUNDLE, *RENEWAL)
+BUNDLE_AND_RENEWAL: Final[tuple[Part, ...]] = (*BUNDLE, *RENEWAL)
 
 JWT_KEYS: Final = (Part.JWKS, Part.JWT_KEY)
 """The signing key of JWTs and its key set."""

@@ -48,11 +48,7 @@ class Draft:
         record = msgspec.structs.replace(self._record, digest=digest_of(self._parts))
         self._parts[Part.RECORD] = write_record(record)
         stored = self._state.stored
-        return {
-            part: self._parts.get(part)
-            for part in BUNDLE_AND_RENEWAL
-            if self._parts.get(part) != stored.get(part)
-        }
+        return {part: self._parts.get(part) for part in BUNDLE_AND_RENEWAL if self._parts.get(part) != stored.get(part)}
 
     # --- the main line
 

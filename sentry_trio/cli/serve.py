@@ -16,8 +16,8 @@ from trio_util import AsyncValue
 from sentry_trio import __version__, app
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenError, SentryError, StoreError
 from sentry_trio.reload import ReloadCause, Trigger
-from sentry_trio.settings.flags import UsageError
 from sentry_trio.settings.command_line import parse_options
+from sentry_trio.settings.flags import UsageError
 from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.log_writer import LogFileError, LogWriter
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging, get_logger, open_log

@@ -1,11 +1,10 @@
 """Environment of an authority, apart from what differs between the modes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -13,25 +12,24 @@ from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.published import Jwts
+from sentry_trio.ca.parts import Parts, bundle_of
 from sentry_trio.ca.renewal import RenewalPolicy
 from sentry_trio.ca.spiffe import dns_names, sentry_id
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.event_reasons import EventReason
-from sentry_trio.environments.run_inputs import RunInputs, Sources
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
+from sentry_trio.environments.run_inputs import RunInputs, Sources
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.environments.trust_gate import TrustGate
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Changed, ReloadCause, Trigger
+from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
-from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts, bundle_of
-from sentry_trio.stores.part_store import PartStore, bundle_paths, fill
+from sentry_trio.stores.part_store import PartStore, fill
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
-from sentry_trio.renewal_status import RenewalStatus
 
 if TYPE_CHECKING:
     from sentry_trio.environments.jwt import JwtKeeper, OpenedJwtKeys

@@ -12,11 +12,11 @@ from sentry_trio.backoff import Backoff
 from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import JwtKeys, StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
 from sentry_trio.ca.jwt_rotation import Plan, Rotation, plan
+from sentry_trio.ca.parts import JWT_KEYS, Parts
 from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
-from sentry_trio.ca.parts import JWT_KEYS, Parts
 from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics

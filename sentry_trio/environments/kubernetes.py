@@ -13,13 +13,14 @@ from typing import Final
 import trio
 
 from sentry_trio.ca.certificates import fingerprint, read_certificates
+from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.run_inputs import Sources, causes_of, part_paths
-from sentry_trio.event_reasons import EventReason
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.cluster_domain import ClusterDomain
@@ -38,7 +39,6 @@ from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options, TokenVerification
 from sentry_trio.stores.configuration_object import DEFAULT_NAME, read_configuration_object, watch_configuration
-from sentry_trio.ca.parts import Parts
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import names_of_paths
 from sentry_trio.stores.secret_object import NAME

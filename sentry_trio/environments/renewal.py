@@ -12,19 +12,19 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.lineage import root_ends
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Changed, ReloadCause, Trigger
+from sentry_trio.renewal_status import HoldReason, Phase, RenewalStatus, Step
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
-from sentry_trio.renewal_status import HoldReason, Phase, RenewalStatus, Step
 
 if TYPE_CHECKING:
     from sentry_trio.environments.environment import Environment

@@ -10,12 +10,13 @@ from typing import Final
 
 import trio
 
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, JWT_KEYS, Changes, Parts
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.run_inputs import Sources, causes_of, part_paths
-from sentry_trio.event_reasons import EventReason
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.errors import InvalidConfigurationError, Part, StoreError
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
@@ -23,7 +24,6 @@ from sentry_trio.settings.configuration import Configuration, parse_configuratio
 from sentry_trio.settings.options import Options
 from sentry_trio.stores.atomic_files import FileOperations, os_reason
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, JWT_KEYS, Changes, Parts
 from sentry_trio.stores.permissions import KeyPermissions
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import Certificate, read_certificates
+from sentry_trio.ca.parts import Parts, bundle_of
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.ca.trust import IssuerInUse, trust_in_use
-from sentry_trio.event_reasons import EventReason
 from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
-from sentry_trio.ca.parts import Parts, bundle_of
+from sentry_trio.event_reasons import EventReason
 from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics

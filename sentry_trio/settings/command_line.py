@@ -1,4 +1,4 @@
-"""Command line of the certificate authority, with what the environment says, and checks of flags that belong together."""
+"""Parser of the certificate authority's command line, and checks of flags that belong together."""
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
@@ -144,9 +144,7 @@ def _warnings(line: CommandLine, mode: Mode) -> tuple[str, ...]:
         is_met = mode is Mode.KUBERNETES if need == KUBERNETES else line.values[need]
         if not is_met:
             names = _named(flag for flag in given if flag.needs == need)
-            found.append(
-                f"no effect {f'in {mode.value} mode' if need == KUBERNETES else f'without --{need}'}: {names}"
-            )
+            found.append(f"no effect {f'in {mode.value} mode' if need == KUBERNETES else f'without --{need}'}: {names}")
     if line.positional:
         shown = ", ".join(map(quote, line.positional[:_MOST_SHOWN]))
         found.append(f"arguments without effect: {shown} (the value of a switch follows '=': --jwt-enabled=false)")

@@ -8,8 +8,8 @@ from typing import Final
 
 from sentry_trio.ca.expiry import LEFT_OVER, WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
-from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
 from sentry_trio.renewal_status import AnchorsHeld, RenewalStatus
+from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
 
 _RENEWED_BY: Final = 4
 """An authority renews its serving certificate at half its life; with this part of it left, that has failed."""

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Final, TypeVar
 
 from sentry_trio.ca.lineage import Link
+from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.status.assess import Assessment
 from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
-from sentry_trio.renewal_status import RenewalStatus
 
 SCHEMA: Final = 1
 """Raised if a member is removed or changes its meaning; additions do not change it."""

@@ -17,9 +17,9 @@ from rich.tree import Tree
 
 from sentry_trio.ca.expiry import LEFT_OVER, WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
+from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.status.assess import Agreement, Assessment, Verdict, short
 from sentry_trio.status.report import Figures, Health, NotShown, Replica, Report, Stored
-from sentry_trio.renewal_status import RenewalStatus
 
 _MAX_TEXT: Final = 1000  # characters of a text from elsewhere
 _INDENT: Final = 4  # columns of each level of rich's trees

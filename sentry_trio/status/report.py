@@ -12,8 +12,8 @@ from sentry_trio.ca.bundle import fingerprint_of, verify_public
 from sentry_trio.ca.certificates import fingerprint, is_self_signed, read_certificates
 from sentry_trio.ca.lineage import Link, lineage
 from sentry_trio.errors import InvalidBundleError, SentryError
-from sentry_trio.stores.part_store import PublicParts
 from sentry_trio.renewal_status import RenewalStatus
+from sentry_trio.stores.part_store import PublicParts
 
 _MAX_ITEMS: Final = 1000  # targets, and certificates: more than any trust bundle that can be read
 _ANCHORS: Final = frozenset({"anchor", "former"})

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import trio
 
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.errors import IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable, read_settled
 from sentry_trio.stores.file_transaction import PATIENCE, FileTransaction, write_error
-from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.stores.part_store import PublicParts
 
 

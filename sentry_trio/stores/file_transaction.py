@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sentry_trio.ca.parts import BUNDLE, PUBLIC, RENEWAL, Changes
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.stores.atomic_files import Content, FileOperations, Lock, Unreadable, os_reason, read_settled
 from sentry_trio.stores.journal import (
@@ -35,7 +36,6 @@ from sentry_trio.stores.journal import (
     digest,
     encode,
 )
-from sentry_trio.ca.parts import BUNDLE, PUBLIC, RENEWAL, Changes
 from sentry_trio.telemetry.logs import get_logger
 
 PATIENCE: Final = 5.0

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
+from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.ca.pem import tidy
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError
@@ -15,7 +16,6 @@ from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import watch_objects
 from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.stores.configmap_sync import ConfigMapSync, report
-from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.stores.secret_content import (
     Names,
     check_nothing_foreign,

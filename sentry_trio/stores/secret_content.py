@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, Changes
 from sentry_trio.errors import IncompleteBundleError, InvalidOptionsError, Part, StoreError
 from sentry_trio.stores.atomic_files import LIMIT
-from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, Changes
 from sentry_trio.stores.part_store import RENEWAL_NAMES, PublicParts
 
 Names: TypeAlias = Mapping[Part, str]

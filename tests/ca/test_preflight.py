@@ -17,16 +17,16 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType, PrivateKey, read_private_key, write_private_key
+from sentry_trio.ca.parts import bundle_of
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import Situation, plan
 from sentry_trio.ca.renewal_record import AnchorsPublished, Generation, RenewalRecord, read_record
-from sentry_trio.ca.parts import bundle_of
 from sentry_trio.ca.renewal_state import RenewalPolicy
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import AnchorSet, Trust, trust_in_use
 from sentry_trio.errors import Fault, InvalidBundleError, Part
-from sentry_trio.telemetry.renewal_metrics import REFUSALS
 from sentry_trio.renewal_status import Step
+from sentry_trio.telemetry.renewal_metrics import REFUSALS
 from testkit.ca.making import (
     CLIENT_AUTH,
     DAY,

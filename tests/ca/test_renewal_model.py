@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, read_certificates, write_certificates
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Request, Situation, plan, promote
 from sentry_trio.ca.parts import NEXT, PREVIOUS
+from sentry_trio.ca.renewal import Plan, RenewalPolicy, Request, Situation, plan, promote
 from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRefusedError
 from sentry_trio.renewal_status import Phase, Step

@@ -11,10 +11,10 @@ from typing import Final
 import pytest
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.ca.parts import bundle_of as stored_bundle
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
-from sentry_trio.ca.parts import bundle_of
 from sentry_trio.ca.strictness import Severity
 from sentry_trio.ca.trust import trust_in_use
 from sentry_trio.errors import Part
@@ -151,7 +151,9 @@ class Mesh:
                 grace=self.policy.grace,
                 held=held,
             )
-            assert [each for each in preflight(bundle_of(stored), trust, now) if each.severity is Severity.REFUSE] == []
+            assert [
+                each for each in preflight(stored_bundle(stored), trust, now) if each.severity is Severity.REFUSE
+            ] == []
 
     def _publish(self, now: datetime) -> None:
         self.config_map = self.store[Part.ANCHORS]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.errors import ApiUnavailableError, InvalidConfigurationError
 from sentry_trio.stores.configuration_object import read_configuration_object
-from sentry_trio.ca.parts import bundle_parts
 from testkit.cluster import binaries
 from testkit.cluster.cluster import Cluster, running
 from testkit.cluster.faults import faulty

@@ -10,11 +10,11 @@ import pytest
 import trio
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.errors import IncompleteBundleError, StoreError
 from sentry_trio.kube.session import Session
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.configuration_object import read_configuration_object, watch_configuration
-from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.stores.secret import SecretStore
 from testkit.cluster.cluster import Cluster
 from testkit.cluster.faults import Fault, faulty

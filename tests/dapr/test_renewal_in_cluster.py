@@ -13,12 +13,12 @@ from cryptography import x509
 
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
 from sentry_trio.client import Workload, obtain
 from sentry_trio.errors import Part
-from sentry_trio.ca.parts import bundle_parts
-from sentry_trio.stores.part_store import RENEWAL_NAMES
 from sentry_trio.renewal_status import Phase
+from sentry_trio.stores.part_store import RENEWAL_NAMES
 from testkit.authorities import SKEW, wall_clock
 from testkit.ca.making import DAY
 from testkit.ca.renewing import Stored, after

@@ -11,14 +11,13 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.jwt_key import generate_jwt_key
 from sentry_trio.ca.jwt_rotation import LEAD
+from sentry_trio.ca.parts import Changes, Parts
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.environments.jwt import JwtKeeper
-from sentry_trio.environments.jwt import LOOK
+from sentry_trio.environments.jwt import LOOK, JwtKeeper
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import ReloadCause, Trigger
-from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.command_line import parse_options
-from sentry_trio.ca.parts import Changes, Parts
+from sentry_trio.settings.configuration import Configuration
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.log_capture import Line, capture_logs
 

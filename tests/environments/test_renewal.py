@@ -13,13 +13,13 @@ from trio.testing import MockClock
 from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.generate import generate, make_authority
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.parts import bundle_of
 from sentry_trio.ca.renewal import Situation, plan
 from sentry_trio.errors import ApiUnavailableError, InvalidBundleError, InvalidOptionsError, Part, StoreError
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.reload import Trigger
-from sentry_trio.settings.configuration import Configuration
-from sentry_trio.ca.parts import bundle_of
 from sentry_trio.renewal_status import HoldReason
+from sentry_trio.settings.configuration import Configuration
 from testkit.log_capture import Line, capture_logs
 from testkit.renewal import DAY, START, YEAR, MemoryEnvironment, MemoryStore
 

@@ -11,18 +11,18 @@ from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.parts import Changes, Parts, bundle_of, bundle_parts
 from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
-from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.clocks import ClockGuard
+from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
 from sentry_trio.errors import Part
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.sidecar_anchors import Sidecar, SidecarAnchors
 from sentry_trio.kube.uptake import Uptake, measure
 from sentry_trio.reload import ReloadCause
-from sentry_trio.ca.parts import Changes, Parts, bundle_of, bundle_parts
-from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.renewal_status import RenewalStatus
+from sentry_trio.telemetry.metrics import Metrics
 from testkit.scraping import scrape, value
 
 BORN = datetime(2026, 3, 1, 12, tzinfo=UTC)

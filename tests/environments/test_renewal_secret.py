@@ -6,11 +6,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from sentry_trio.ca.parts import Changes, Parts
 from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import Part
 from sentry_trio.reload import Changed
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.ca.parts import Changes, Parts
 from sentry_trio.stores.part_store import RENEWAL_NAMES
 from sentry_trio.stores.secret import SecretStore
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.errors import Part, TrustCutError
 from sentry_trio.ca.parts import bundle_of, bundle_parts
+from sentry_trio.errors import Part, TrustCutError
 from testkit.log_capture import capture_logs
 from testkit.renewal import MemoryEnvironment, MemoryStore
 from tests.environments.test_renewal import serving, stored_in

@@ -62,9 +62,7 @@ async def test_a_series_ends_with_a_watch_that_lasts(autojump_clock: MockClock) 
 
     with capture_logs() as lines:
         async with trio.open_nursery() as nursery:
-            loop = WatchLoop(
-                "cannot", "can again", nursery, backoff=Backoff(), condition=conditions.condition("pods")
-            )
+            loop = WatchLoop("cannot", "can again", nursery, backoff=Backoff(), condition=conditions.condition("pods"))
             for _ in range(5):
                 with stands(loop):
                     await trio.sleep(STEADY / 2)
@@ -83,9 +81,7 @@ async def test_a_refusal_is_reported_at_once(autojump_clock: MockClock) -> None:
     conditions = Conditions()
     with capture_logs() as lines:
         async with trio.open_nursery() as nursery:
-            loop = WatchLoop(
-                "cannot", "can again", nursery, backoff=Backoff(), condition=conditions.condition("pods")
-            )
+            loop = WatchLoop("cannot", "can again", nursery, backoff=Backoff(), condition=conditions.condition("pods"))
             for _ in range(3):
                 loop.failed(FORBIDDEN)
     assert dict(conditions.active) == {"pods": "cannot: 403"}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sentry_trio.ca.jwt_key import generate_jwt_key, verify_jwt_key
 from sentry_trio.errors import InvalidOptionsError
-from sentry_trio.settings.flags import Flag, HelpRequested, Kind, UsageError
 from sentry_trio.settings.command_line import parse_options
+from sentry_trio.settings.flags import Flag, HelpRequested, Kind, UsageError
 from sentry_trio.settings.options import FLAGS, JWT_ALGORITHMS, Mode, Options, TokenVerification
 
 DIRECTORY = "/var/run/secrets/dapr.io/credentials"

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from sentry_trio.ca.lineage import Link
-from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
 from sentry_trio.renewal_status import RenewalStatus
+from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
 from testkit.ca.making import DAY, HOUR, NOW
 
 YEAR = 365 * DAY

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentry_trio.ca.parts import BUNDLE
 from sentry_trio.errors import Part
 from sentry_trio.stores.journal import (
     Change,
@@ -18,7 +19,6 @@ from sentry_trio.stores.journal import (
     digest,
     encode,
 )
-from sentry_trio.ca.parts import BUNDLE
 
 OLD, NEW, EDITED, TORN = b"old", b"new", b"edited", b"ne"
 CHANGE = Change(old=digest(OLD), new=digest(NEW))

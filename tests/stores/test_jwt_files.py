@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts, bundle_parts
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.file_transaction import PATIENCE
-from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts, bundle_parts
 from testkit.crashing import NEW, OLD, ObservedFiles
 from testkit.stores import NAMES, load, save
 

@@ -9,10 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from sentry_trio.ca.parts import JWT_KEYS, Parts, bundle_parts
 from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError
 from sentry_trio.reload import Trigger
-from sentry_trio.ca.parts import JWT_KEYS, Parts, bundle_parts
 from testkit.crashing import OLD
 from testkit.kube.fakes import CONFIG_MAP, SECRET, FakeApi, Fault, installed, unavailable
 from testkit.log_capture import Line, capture_logs

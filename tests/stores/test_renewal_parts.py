@@ -9,10 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, RENEWAL, Changes, bundle_parts
 from sentry_trio.errors import ApiUnavailableError, IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.atomic_files import LIMIT
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, RENEWAL, Changes, bundle_parts
 from sentry_trio.stores.part_store import RENEWAL_NAMES
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import managed_by

@@ -15,6 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import StoredBundle
+from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import (
@@ -25,7 +26,6 @@ from sentry_trio.errors import (
     Part,
     StoreError,
 )
-from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import Names, names_of_paths
 from testkit.crashing import NEW, NEXT, OLD

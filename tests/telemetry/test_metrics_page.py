@@ -12,6 +12,7 @@ import pytest
 from grpclib.const import Status
 
 import sentry_trio
+from sentry_trio.renewal_status import AnchorsHeld, HoldReason, RenewalStatus, Step
 from sentry_trio.telemetry.metrics import (
     CertificateExpiry,
     CertificateRole,
@@ -23,7 +24,6 @@ from sentry_trio.telemetry.metrics import (
     Stage,
 )
 from sentry_trio.telemetry.renewal_metrics import REFUSALS
-from sentry_trio.renewal_status import AnchorsHeld, HoldReason, RenewalStatus, Step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 # Values that come from outside, or from a standard.

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.renewal_status import HoldReason, RenewalStatus, Step
+from sentry_trio.telemetry.metrics import Metrics
 from testkit.scraping import scrape, value
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

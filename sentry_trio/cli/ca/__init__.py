@@ -14,6 +14,7 @@ import trio
 from sentry_trio import __version__
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
+from sentry_trio.ca.parts import bundle_of, bundle_parts
 from sentry_trio.ca.renewal import Request, Situation, plan
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
@@ -23,7 +24,6 @@ from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import rehearse
 from sentry_trio.errors import IncompleteBundleError, InvalidBundleError, InvalidOptionsError, SentryError
-from sentry_trio.ca.parts import bundle_of, bundle_parts
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["EXAMPLES", "OPTIONS", "run"]

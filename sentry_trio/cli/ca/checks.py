@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sentry_trio.ca.bundle import StoredBundle, verify
+from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.ca.strictness import Finding, Severity
@@ -13,7 +14,6 @@ from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.overview import policy_of
 from sentry_trio.cli.ca.places import Place
 from sentry_trio.errors import Fault, InvalidBundleError
-from sentry_trio.ca.parts import Parts
 
 
 def findings_alone(candidate: StoredBundle, options: CaOptions, now: datetime) -> tuple[Finding, ...]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from sentry_trio.ca.parts import Parts
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.places import HeldAnchors, Place
 from sentry_trio.environments.kubernetes import root_fingerprints
@@ -15,7 +16,6 @@ from sentry_trio.errors import ApiUnavailableError, Part
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.session import Session, open_session
 from sentry_trio.kube.uptake import Uptake, anchor_sets, measure
-from sentry_trio.ca.parts import Parts
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import names_of_paths
 

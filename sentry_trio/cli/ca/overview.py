@@ -12,6 +12,7 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import fingerprint, read_certificates, shown
 from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
 from sentry_trio.ca.lineage import root_ends
+from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan
 from sentry_trio.ca.renewal_record import RenewalRecord
 from sentry_trio.ca.renewal_state import read_state
@@ -21,9 +22,8 @@ from sentry_trio.cli.ca.places import HeldAnchors, Place
 from sentry_trio.environments.renewal import roots_made_here
 from sentry_trio.errors import Part
 from sentry_trio.kube.uptake import Uptake
-from sentry_trio.ca.parts import Parts
-from sentry_trio.telemetry.logs import shown_time
 from sentry_trio.renewal_status import AnchorsHeld, Phase
+from sentry_trio.telemetry.logs import shown_time
 
 DEFAULT_DOMAIN: Final = "cluster.local"
 """Trust domain if nothing else is known."""

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.stores.part_store import PartStore, bundle_paths
 
 HeldAnchors: TypeAlias = Mapping[frozenset[str], tuple[str, ...]]
