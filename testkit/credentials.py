@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import fingerprint
-from testkit.authorities import wall_clock
-from testkit.ca.making import certificate, stored
+from sentry_trio.ca.generation import next_bundle
+from sentry_trio.ca.keys import KeyType
+from testkit.authorities import SKEW, wall_clock
+from testkit.ca.making import DAY, certificate, stored
 
 ANCHORS, CHAIN, KEY = "ca.crt", "issuer.crt", "issuer.key"
 
@@ -43,6 +45,21 @@ def two_issuers() -> tuple[StoredBundle, StoredBundle]:
         for number, key in enumerate(issuer_keys, start=1)
     )
     return first, second
+
+
+def successor(bundle: StoredBundle) -> StoredBundle:
+    """Another root and issuer, with the bridge: who replaces a bundle by it cuts no client off."""
+    return next_bundle(
+        bundle,
+        trust_domain="localhost",
+        namespace="default",
+        key_type=KeyType.P256,
+        now=wall_clock(),
+        allowed_clock_skew=SKEW,
+        lifetime=365 * DAY,
+        former_roots=(),
+        anchors_kept=2,
+    )
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:

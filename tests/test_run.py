@@ -35,6 +35,7 @@ from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import AuthenticatedCaller, Validators, check_request
 from testkit.authorities import LOOPBACK, SKEW, made_csr, serving, wall_clock
+from testkit.credentials import two_issuers
 from testkit.grpc.raw import Answer, peering, request_head
 from testkit.leftovers import Cut, nothing_left
 from testkit.stores import by_part, load
@@ -388,7 +389,7 @@ async def test_a_call_that_ends_in_time_is_answered_by_the_draining_run(tmp_path
 
 
 async def test_calls_in_flight_are_signed_by_the_run_that_took_them(tmp_path: Path, hesitant: Hesitant) -> None:
-    old, new = made(), made()
+    old, new = two_issuers()
     write(tmp_path, old)
     async with serving(tmp_path) as served, trio.open_nursery() as nursery:
         caller = Caller(served.application.grpc_port, old.anchors)

@@ -22,6 +22,7 @@ from testkit.cluster.cluster import Cluster
 from testkit.cluster.control_plane import TRUST_DOMAIN, ControlPlane, install, state
 from testkit.cluster.faults import SILENCE, faulty
 from testkit.cluster.installing import NAME, eventually
+from testkit.credentials import ANCHORS, CHAIN, KEY, contents, successor
 from testkit.processes import FAILED, Process
 
 SERVING = "Running gRPC server on port "
@@ -53,12 +54,10 @@ async def _ask(plane: ControlPlane, port: int, pod: Manifest, app_id: str, *, to
     return await trio.to_thread.run_sync(partial(obtain, plane.authority(port, anchors), workload))
 
 
-def _other_bundle(namespace: str) -> StoredBundle:
-    return generate(TRUST_DOMAIN, namespace, KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
-
-
-def _parts(bundle: StoredBundle) -> dict[str, bytes]:
-    return {"ca.crt": bundle.anchors, "issuer.crt": bundle.chain, "issuer.key": bundle.key}
+async def _successor(plane: ControlPlane) -> StoredBundle:
+    """A trust bundle that may follow the one in the Secret."""
+    parts = await plane.installation.parts()
+    return successor(StoredBundle(*(parts[name] for name in (ANCHORS, CHAIN, KEY))))
 
 
 @pytest.mark.parametrize("flags", [(), ("--image-extension",)], ids=["off", "on"])
@@ -104,8 +103,8 @@ async def test_a_configuration_gives_the_trust_domain(plane: ControlPlane) -> No
 async def test_a_changed_secret_is_in_use_within_seconds(plane: ControlPlane) -> None:
     with plane.process() as process:
         await _port(process)
-        other = _other_bundle(plane.namespace)
-        await plane.installation.write(_parts(other))
+        other = await _successor(plane)
+        await plane.installation.write(contents(other))
         with trio.fail_after(60):
             port = await _port(process)
         obtained = await _ask(plane, port, await _pod(plane, app_id="shop"), "shop")
@@ -116,15 +115,15 @@ async def test_a_changed_secret_is_in_use_within_seconds(plane: ControlPlane) ->
 async def test_a_secret_that_is_not_valid_yet_is_waited_for(plane: ControlPlane) -> None:
     hour = timedelta(hours=1)
     later = generate(TRUST_DOMAIN, plane.namespace, KeyType.P256, now=wall_clock() + hour, allowed_clock_skew=SKEW)
-    await plane.installation.write(_parts(later))
+    await plane.installation.write(contents(later))
     with plane.process() as process:
         said = await trio.to_thread.run_sync(process.log_until, "cannot serve yet, waiting for a certificate")
         assert f"issuer.crt in Secret {plane.namespace}/{NAME}" in said
         assert "start" in (await trio.to_thread.run_sync(state, process))["conditions"]
         # Nobody signs with it, so nobody is to trust it yet.
         assert await plane.anchors() == b""
-        other = _other_bundle(plane.namespace)
-        await plane.installation.write(_parts(other))
+        other = generate(TRUST_DOMAIN, plane.namespace, KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
+        await plane.installation.write(contents(other))
         with trio.fail_after(60):
             port = await _port(process)
         obtained = await _ask(plane, port, await _pod(plane, app_id="shop"), "shop")
@@ -186,8 +185,7 @@ async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
         finally:
             plane.cluster.start_api_server()
             await trio.to_thread.run_sync(plane.cluster.wait_ready)
-        other = _other_bundle(plane.namespace)
-        await plane.installation.write(_parts(other))
+        await plane.installation.write(contents(await _successor(plane)))
         with trio.fail_after(60):
             await _port(process)
 

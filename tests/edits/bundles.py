@@ -28,6 +28,7 @@ def issuer(key: PrivateKey = ISSUER_KEY, root_key: PrivateKey = ROOT_KEY, **diff
     return certificate("issuer", key, "root", root_key, **(window | differences))
 
 
-GOOD = stored([root()], [issuer()], ISSUER_KEY)
+_ROOT = root()
+GOOD = stored([_ROOT], [issuer()], ISSUER_KEY)
 GOOD_FINGERPRINT = verify(GOOD, NOW).fingerprint
-BETTER = stored([root(OTHER_ROOT_KEY)], [issuer(OTHER_KEY, OTHER_ROOT_KEY)], OTHER_KEY)
+BETTER = stored([_ROOT], [issuer(OTHER_KEY)], OTHER_KEY)
