@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import sentry_trio
 from sentry_trio.authority import AuthorityStoppedError
+from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.errors import (
@@ -28,17 +29,19 @@ from sentry_trio.errors import (
     StoreError,
 )
 from testkit.authorities import SKEW, Served, serving, wall_clock
+from testkit.credentials import contents, successor
 from testkit.log_capture import capture_logs
 
 NAMES = ("ca.crt", "issuer.crt", "issuer.key")
 
 
-def replace_bundle(directory: Path, *, lifetime: timedelta = timedelta(days=365)) -> None:
-    """Puts another authority's credentials in place, each by a rename, as careful people do."""
-    stored = generate(
-        "localhost", "default", KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW, lifetime=lifetime
-    )
-    for name, content in zip(NAMES, (stored.anchors, stored.chain, stored.key), strict=True):
+def replace_bundle(directory: Path) -> None:
+    """Puts credentials in place, or those that may follow the present ones, each by a rename, as careful people do."""
+    if (directory / "ca.crt").exists():
+        stored = successor(StoredBundle(*((directory / name).read_bytes() for name in NAMES)))
+    else:
+        stored = generate("localhost", "default", KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
+    for name, content in contents(stored).items():
         (directory / f"{name}.new").write_bytes(content)
     for name in NAMES:
         (directory / f"{name}.new").replace(directory / name)
@@ -140,6 +143,22 @@ async def test_an_edit_of_the_credentials_takes_effect(tmp_path: Path) -> None:
         second = await until(served, run=2, last_restart="succeeded")
         assert second["bundle"] != first["bundle"]
         assert (await served.obtain()).anchors == (tmp_path / "ca.crt").read_bytes()
+
+
+async def test_an_authority_may_be_replaced_as_a_whole_until_somebody_has_asked_it(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        first = await verbose(served)
+        for name in NAMES:
+            (tmp_path / name).unlink()
+        replace_bundle(tmp_path)
+        second = await until(served, run=2, last_restart="succeeded")
+        assert second["bundle"] != first["bundle"]
+        await served.obtain()
+        for name in NAMES:
+            (tmp_path / name).unlink()
+        replace_bundle(tmp_path)
+        answer = await until(served, run=2, last_restart="failed")
+        assert "would cut clients off" in str(answer["degraded"])
 
 
 async def test_an_edit_of_the_configuration_takes_effect(tmp_path: Path) -> None:

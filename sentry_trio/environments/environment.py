@@ -142,7 +142,9 @@ class Environment(ABC):
             stored = await self._renewer.promote(store, stored, policy)
         self._last_read = sources, stored, configuration
         bundle = self._verified(store, stored)
-        self._gate.check(store, stored, bundle, policy, is_managed=managed_by is not None)
+        if generated and not self._has_replicas:
+            self._gate.generated(bundle)
+        self._gate.check(store, stored, bundle, policy)
         await self._accepted(stored, generated=generated)
         renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy, managed_by=managed_by)
         jwt_keys = None
@@ -280,6 +282,7 @@ class Environment(ABC):
 
     _storage: str
     _restored: str = "it"
+    _has_replicas: bool = True
     _configuration_source: str
     _targets: Mapping[str, Callable[[], bool]] = {}
 

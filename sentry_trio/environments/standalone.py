@@ -65,6 +65,7 @@ class Standalone(Environment):
 
     _storage = "local file system"
     _restored = "the files"
+    _has_replicas = False
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sentry_trio.ca.bundle import TrustBundle
@@ -12,7 +12,7 @@ from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record
 from sentry_trio.ca.strictness import Finding
-from sentry_trio.ca.trust import IssuerInUse, trust_in_use
+from sentry_trio.ca.trust import AnchorSet, IssuerInUse, trust_in_use
 from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.stores.part_store import PartStore
@@ -31,9 +31,12 @@ class TrustGate:
     """Refuses trust bundles that cut off clients; outlives the runs.
 
     While a run serves, a bundle that cuts is refused like any other bad edit. When a process starts there is no other
-    bundle, so it is used, and, if there is a record of renewals, that is reported. A certificate authority without a
-    record may be replaced as a whole, as in Dapr Sentry, unless another program keeps it: that may not know whom it
-    cuts off.
+    bundle, so it is used, and, if there is a record of renewals, that is reported.
+
+    An issuer that was in use counts as having signed until its last certificate would have expired, because replicas
+    and earlier processes sign, too. If clients cannot be measured and no record of renewals names the trust anchors
+    that were published, those that this process has published count as held by clients for the lifetime of an
+    authority.
 
     Args:
         environment: knows what clients hold.
@@ -51,21 +54,44 @@ class TrustGate:
         self._now = now
         self._in_use: TrustBundle | None = None
         self._record: RenewalRecord | None = None
+        self._leaf_lifetime = timedelta()
+        self._unused: str | None = None
         self._issuers: list[IssuerInUse] = []
+        self._anchor_sets: list[tuple[AnchorSet, datetime]] = []
+
+    def generated(self, bundle: TrustBundle) -> None:
+        """Records that this process has generated the bundle and that no other process signs with it.
+
+        Nobody is cut off if it is replaced before the first signing request.
+        """
+        self._unused = bundle.fingerprint
 
     def use(self, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
         """Records that a run signs with this bundle from now on."""
-        now = self._now()
-        if self._in_use is not None and self._in_use.chain != bundle.chain:
-            last = now + policy.workload_ttl + policy.allowed_clock_skew
-            self._issuers = [each for each in self._issuers if each.until >= now]
-            self._issuers.append(IssuerInUse(self._in_use.chain, self._in_use.anchors, last))
-        self._in_use = bundle
+        lifetime = policy.workload_ttl + policy.allowed_clock_skew
+        if self._in_use is not None and not self._is_unused():
+            self._remember(self._in_use, bundle, lifetime, policy.lifetime)
+        self._in_use, self._leaf_lifetime = bundle, lifetime
         self._record = read_record(stored.get(Part.RECORD)) or self._record
 
-    def check(
-        self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy, *, is_managed: bool
+    def _remember(
+        self, replaced: TrustBundle, bundle: TrustBundle, leaf_lifetime: timedelta, remembered: timedelta
     ) -> None:
+        now = self._now()
+        if replaced.chain != bundle.chain or leaf_lifetime < self._leaf_lifetime:
+            self._issuers = [each for each in self._issuers if each.until >= now]
+            self._issuers.append(IssuerInUse(replaced.chain, replaced.anchors, now + self._leaf_lifetime))
+        if replaced.anchors != bundle.anchors:
+            held = AnchorSet(replaced.anchors, (f"clients that started before {now:%Y-%m-%dT%H:%M:%SZ}",))
+            self._anchor_sets = [(each, until) for each, until in self._anchor_sets if until >= now]
+            self._anchor_sets.append((held, now + remembered))
+
+    def _is_unused(self) -> bool:
+        if self._in_use is None or self._metrics.has_received_csr:
+            return False
+        return self._in_use.fingerprint == self._unused
+
+    def check(self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
         """Checks that a verified trust bundle cuts nobody off.
 
         Args:
@@ -73,7 +99,6 @@ class TrustGate:
             stored: all parts.
             bundle: the trust bundle in them.
             policy: how renewals are done.
-            is_managed: another program keeps the trust bundle.
 
         Raises:
             TrustCutError: it does, while another is in use.
@@ -82,10 +107,10 @@ class TrustGate:
         if record is not None and record.digest == digest_of(stored):
             return  # a step of a renewal, or a command, has stored it
         record = record or self._record
-        if record is None and not is_managed:
-            return
         in_use = _in_use(self._in_use, record)
-        if in_use is None or (bundle.anchors == tuple(in_use[0]) and bundle.chain == tuple(in_use[1])):
+        if in_use is None or self._is_unused():
+            return
+        if bundle.anchors == tuple(in_use[0]) and bundle.chain == tuple(in_use[1]):
             return
         findings = self._findings(stored, in_use, record, policy)
         if findings:
@@ -98,18 +123,20 @@ class TrustGate:
         record: RenewalRecord | None,
         policy: RenewalPolicy,
     ) -> list[Finding]:
-        now = self._now()
+        now, held = self._now(), self._environment.anchor_sets()
         trust = trust_in_use(
             *in_use,
             record,
             now=now,
-            leaf_lifetime=policy.workload_ttl + policy.allowed_clock_skew,
+            leaf_lifetime=max(self._leaf_lifetime, policy.workload_ttl + policy.allowed_clock_skew),
             grace=policy.grace,
-            held=self._environment.anchor_sets(),
+            held=held,
             remembered=policy.lifetime,
         )
-        served = tuple(each for each in self._issuers if each.until >= now)
-        trust = replace(trust, issuers=(*trust.issuers, *served))
+        issuers = (each for each in self._issuers if each.until >= now)
+        is_unknown = held is None and record is None
+        published = (each for each, until in self._anchor_sets if is_unknown and until >= now)
+        trust = replace(trust, issuers=(*trust.issuers, *issuers), anchor_sets=(*trust.anchor_sets, *published))
         return [each for each in preflight(bundle_of(stored), trust, now) if each.code in _CUTS]
 
     def _report(self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding]) -> None:

@@ -1,6 +1,7 @@
 """Trust bundles that would cut clients off: refused while a run serves, reported when a process starts."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -8,13 +9,16 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import verify
+from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.generate import generate
+from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_of, bundle_parts
 from sentry_trio.errors import Part, TrustCutError
+from sentry_trio.settings.configuration import Configuration
 from testkit.log_capture import capture_logs
-from testkit.renewal import MemoryEnvironment, MemoryStore
-from tests.environments.test_renewal import serving, stored_in
+from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore
+from tests.environments.test_renewal import later, serving, stored_in
 
 LATER = timedelta(days=185)
 
@@ -94,13 +98,139 @@ async def test_an_unreadable_record_says_nothing(autojump_clock: MockClock) -> N
     assert replica.reasons == []
 
 
-async def test_an_authority_that_was_never_renewed_may_be_replaced(autojump_clock: MockClock) -> None:
-    replica = MemoryEnvironment(MemoryStore())
+# --- an authority that was never renewed
+
+
+@asynccontextmanager
+async def in_use(*flags: str) -> AsyncIterator[MemoryEnvironment]:
+    """A replica that serves with an authority of its own, of which its store has no record."""
+    replica = MemoryEnvironment(MemoryStore(), *flags)
     async with serving(replica):
         await trio.sleep(10)
-        replica.store.edit(foreign(replica))
-        await trio.sleep(10)
-        assert len(replica.runs) == 2
+        yield replica
+
+
+async def edited(replica: MemoryEnvironment, changes: Mapping[Part, bytes]) -> str:
+    """Edits the store; returns why that was refused, or nothing if it is in use."""
+    runs, failures = len(replica.runs), len(replica.failures)
+    replica.store.edit(changes)
+    await trio.sleep(10)
+    assert len(replica.runs) + len(replica.failures) == runs + failures + 1
+    if len(replica.runs) > runs:
+        return ""
+    assert isinstance(replica.failures[-1], TrustCutError)
+    return str(replica.failures[-1])
+
+
+def beside(replica: MemoryEnvironment, other: Mapping[Part, bytes]) -> dict[Part, bytes]:
+    """The anchors of another authority beside the present ones."""
+    return {Part.ANCHORS: replica.store.stored[Part.ANCHORS] + other[Part.ANCHORS]}
+
+
+def issuer_of(other: Mapping[Part, bytes]) -> dict[Part, bytes]:
+    return {part: other[part] for part in (Part.CHAIN, Part.KEY)}
+
+
+async def test_it_is_not_replaced_as_a_whole(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        refused = await edited(replica, foreign(replica))
+        assert "every client would reject them" in refused
+        assert "clients that have not read the new trust anchors yet would reject" in refused
+        assert replica.reasons == ["TrustCutRefused"]
+        assert replica.counted('sentry_ca_preflight_refusals_total{code="cut-consumers"}') == 1
+
+
+async def test_the_one_that_is_allowed_replaces_it(autojump_clock: MockClock) -> None:
+    other = foreign(MemoryEnvironment(MemoryStore()))
+    fingerprint = verify(bundle_of(other), START + timedelta(minutes=1)).fingerprint
+    async with in_use(f"--allow-trust-cut={fingerprint}") as replica:
+        assert await edited(replica, other) == ""
+
+
+async def test_a_new_process_uses_what_replaced_it(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        other = foreign(replica)
+        assert await edited(replica, other)
+    successor = MemoryEnvironment(replica.store)
+    async with serving(successor):
+        assert successor.runs[-1].fingerprint == verify(bundle_of(other), successor.now()).fingerprint
+        assert successor.reasons == []
+
+
+async def test_a_bridge_replaces_it(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        bridged = next_bundle(
+            bundle_of(replica.store.stored),
+            trust_domain="td",
+            namespace="ns",
+            key_type=KeyType.ED25519,
+            now=replica.now(),
+            allowed_clock_skew=timedelta(minutes=15),
+            lifetime=timedelta(days=365),
+            former_roots=(),
+            anchors_kept=2,
+        )
+        assert await edited(replica, bundle_parts(bridged)) == ""
+
+
+async def test_a_root_may_be_added_but_its_issuer_not_sign_at_once(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        other = foreign(replica)
+        at_once = await edited(replica, {**other, **beside(replica, other)})
+        assert "clients that have not read the new trust anchors yet would reject the new issuer's" in at_once
+    async with in_use() as replica:
+        assert await edited(replica, beside(replica, other)) == ""
+
+
+async def test_clients_that_cannot_be_seen_hold_what_was_published(autojump_clock: MockClock) -> None:
+    """They get their trust anchors when they start, and may have started before the root was added."""
+    async with in_use("--ca-ttl=240h", "--ca-renewal-enabled=false") as replica:
+        other = foreign(replica)
+        assert await edited(replica, beside(replica, other)) == ""
+        assert "clients that started before 2030-01-01T00:00:" in await edited(replica, issuer_of(other))
+        await later(replica, 9 * DAY)
+        assert await edited(replica, {Part.ANCHORS: replica.store.stored[Part.ANCHORS] + b"\n"})
+    successor = MemoryEnvironment(replica.store)
+    async with serving(successor):
+        assert successor.runs[-1].chain == verify(bundle_of(other), successor.now()).chain
+
+
+async def test_clients_that_are_seen_decide_alone(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        other = foreign(replica)
+        root = fingerprint(replica.runs[-1].anchors[0])
+        assert await edited(replica, beside(replica, other)) == ""
+        replica.held_sets = {frozenset({root}): ("shop/cart-1",)}
+        assert "shop/cart-1 would reject the new issuer's certificates" in await edited(replica, issuer_of(other))
+        replica.held_sets = {}
+        assert await edited(replica, {Part.ANCHORS: replica.store.stored[Part.ANCHORS] + b"\n"}) == ""
+
+
+@pytest.mark.parametrize("is_shortened", [True, False])
+async def test_a_root_stays_until_the_last_certificate_has_expired(
+    autojump_clock: MockClock, *, is_shortened: bool
+) -> None:
+    async with in_use() as replica:
+        replica.held_sets = {}
+        other = foreign(replica)
+        assert await edited(replica, beside(replica, other)) == ""
+        if is_shortened:
+            replica.configuration = Configuration(workload_cert_ttl=timedelta(hours=1))
+        assert await edited(replica, issuer_of(other)) == ""
+        await later(replica, 23 * 3600)
+        refused = await edited(replica, {Part.ANCHORS: other[Part.ANCHORS]})
+        assert "its root is not among the new trust anchors" in refused
+        await later(replica, 2 * 3600)
+        assert await edited(replica, {Part.ANCHORS: other[Part.ANCHORS] + b"\n"}) == ""
+
+
+async def test_it_may_be_replaced_once_it_has_expired(autojump_clock: MockClock) -> None:
+    async with in_use("--ca-ttl=48h", "--ca-renewal-enabled=false", "--trust-anchor-propagation-grace=1h") as replica:
+        await later(replica, 49 * 3600)
+        assert await edited(replica, foreign(replica)) == ""
+
+
+# --- other programs
 
 
 async def test_a_replacement_by_another_program_is_refused_if_it_cuts(autojump_clock: MockClock) -> None:

@@ -20,6 +20,14 @@ ENTRIES: Final = (
         shown="tests/test_bad_edits.py::test_a_bad_edit_changes_nothing",
     ),
     Difference(
+        id="trust-cut",
+        dapr="any valid trust bundle is used, also one with which no running sidecar verifies",
+        ours="one that [would cut off workloads](ca-renewal.md#trust-bundles-that-are-refused) is rejected while a "
+        "process runs",
+        reason="no edit breaks the mesh unnoticed",
+        shown="tests/environments/test_trust_gate.py::test_it_is_not_replaced_as_a_whole",
+    ),
+    Difference(
         id="one-restart",
         dapr="one restart per file name, 2 s apart, also for its own writes",
         ours="one restart per change of content",
