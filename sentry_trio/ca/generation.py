@@ -142,11 +142,29 @@ def unexpired(chain: Sequence[Certificate], now: dt.datetime) -> tuple[Certifica
     return tuple(takewhile(lambda each: now <= each.not_after, chain))
 
 
+def roots_needed(
+    chain: Sequence[Certificate], anchors: Sequence[Certificate], until: dt.datetime
+) -> tuple[Certificate, ...]:
+    """Returns the trust anchors with which certificates below a chain verify until then; the nearest ones suffice.
+
+    Args:
+        chain: the issuer first.
+        anchors: the trust anchors.
+        until: an aware datetime.
+    """
+    needed: list[Certificate] = []
+    for each in chain:
+        signers = [anchor for anchor in anchors if has_signed(anchor, each)]
+        needed += signers
+        if any(anchor.not_after >= until for anchor in signers):
+            break
+    return tuple(needed)
+
+
 def _dropped(present: TrustBundle, former_roots: Collection[str], anchors_kept: int) -> frozenset[bytes]:
     """Returns the DER of the former roots that are not published any longer; never a root of the present issuer."""
-    former = [
-        each for each in present.anchors if fingerprint(each) in former_roots and not has_signed(each, present.issuer)
-    ]
+    needed = roots_needed(present.chain, present.anchors, present.not_after)
+    former = [each for each in present.anchors if fingerprint(each) in former_roots and each not in needed]
     newest_first = sorted(former, key=lambda each: each.not_before, reverse=True)
     return frozenset(each.der for each in newest_first[anchors_kept:])
 
@@ -161,15 +179,17 @@ def is_own(bundle: TrustBundle, own_roots: Collection[str], trust_domain: str, n
         namespace: as for `generate`.
     """
     identity = str(SpiffeId.make(parse_trust_domain(trust_domain), namespace, SENTRY_APP_ID))
-    roots = [each for each in bundle.anchors if has_signed(each, bundle.issuer)]
+    # Of trust anchors that were put back only a former root may be left, at the end of a bridge.
+    nearest = roots_needed(bundle.chain, bundle.anchors, bundle.not_before)
     return any(
         fingerprint(root) in own_roots
         or (
-            _has_profile(root, trust_domain, "root")
+            has_signed(root, bundle.issuer)
+            and _has_profile(root, trust_domain, "root")
             and _has_profile(bundle.issuer, identity, "issuer")
             and _have_same_dates(root, bundle.issuer)
         )
-        for root in roots
+        for root in nearest
     )
 
 

@@ -191,24 +191,29 @@ class _Planner:
     def _schedule(self) -> Iterator[_Due]:
         """Yields steps; the more urgent first."""
         state, draft = self._state, self._draft
-        if state.misfit is not None and self._is_in_charge:
-            yield _Due(self._now, Step.REJECT, draft.reject)
-        if state.next is not None and self._is_in_charge:
+        if not self._is_in_charge:
+            return
+        if state.next is not None:
             if self._may_adopt(state.next):
-                yield _Due(self._now, Step.ADOPT, partial(draft.adopt, state.next))
+                at = self._now if state.room is None else min(state.room, state.limit)
+                yield _Due(at, Step.ADOPT, partial(draft.adopt, state.next))
             yield _Due(state.switch, Step.SWITCH, draft.switch)
             yield _Due(state.switch_at_last, Step.SWITCH, draft.switch)  # whatever is in the way of the other
+        if state.is_expired:
+            return  # Everything else that is stored may be what somebody repairs it with.
+        if state.misfit is not None:
+            yield _Due(self._now, Step.REJECT, draft.reject)
         if state.settled is not None and Part.PREVIOUS_KEY in state.stored and state.phase is not Phase.STEADY:
             yield _Due(state.settled, Step.ERASE, draft.erase)
         if self._may_begin():
             yield self._beginning(state.begin)
-        if state.phase is Phase.RETIRING and not state.is_expired:
+        if state.phase is Phase.RETIRING:
             yield _Due(tail_end(state.bundle) + _SECOND, Step.CUT, draft.cut)
         if leftovers := self._leftovers():
             yield _Due(self._now, Step.DISCARD, partial(draft.discard, leftovers))
-        if state.record.rejected_at is not None and self._is_in_charge:
+        if state.record.rejected_at is not None:
             yield _Due(state.record.rejected_at + _REJECTED_KEPT, Step.DISCARD, partial(draft.discard, REJECTED))
-        if not state.is_noted and self._is_in_charge:
+        if not state.is_noted:
             yield _Due(self._now, Step.NOTE, draft.note)
 
     def _beginning(self, at: datetime) -> _Due:
@@ -221,7 +226,7 @@ class _Planner:
 
     def _may_begin(self) -> bool:
         state = self._state
-        is_free = state.phase in {Phase.STEADY, Phase.RETIRING} and state.misfit is None and not state.is_expired
+        is_free = state.phase in {Phase.STEADY, Phase.RETIRING} and state.misfit is None
         return is_free and state.policy.enabled and self._why_not_renewed() is None
 
     def _why_not_renewed(self) -> str | None:
@@ -243,8 +248,6 @@ class _Planner:
     def _leftovers(self) -> list[Part]:
         """Returns the stored parts that belong to no renewal, but for those that were rejected."""
         state = self._state
-        if not self._is_in_charge:
-            return []
         next_pair = NEXT if state.next is None and state.misfit is None else ()
         unused = (*next_pair, *(PREVIOUS if state.phase is Phase.STEADY and state.has_record else ()))
         return [part for part in unused if part in state.stored]
@@ -270,15 +273,26 @@ class _Planner:
             return "the issuer has expired, and there is no next one" if state.is_expired else None
         if not self._situation.is_published:
             return "the new trust anchors are not published"
-        if not state.next.is_bridged:
-            return f"the next issuer has no bridge, as {self._bridge_refusal or 'the present one has expired'}"
-        return None
+        return None if state.next.is_bridged else f"the next issuer has no bridge, as {self._why_not_bridged()}"
+
+    def _why_not_bridged(self) -> str:
+        if self._state.is_expired:
+            return "the present one has expired"
+        return self._bridge_refusal or self._crowded() or "no step has added it yet"
+
+    def _crowded(self) -> str | None:
+        room = self._state.room
+        return None if room is None else f"the chain has no room for another one before {_shown(room)}"
 
     # --- what commands ask for
 
     def follow(self, request: Request) -> Plan:
         if self._situation.hold is not None:
             raise RenewalRefusedError(self._situation.hold)
+        if self._situation.managed_by is not None:
+            raise RenewalRefusedError(
+                f"{self._situation.managed_by} keeps the trust bundle and would put the former one back"
+            )
         if request is Request.START and self._state.phase is Phase.DISTRIBUTING:
             switch = _Due(self._state.switch, Step.SWITCH, self._draft.switch)
             return self._idle(switch, due=switch.at, held=self._worry())
@@ -304,6 +318,8 @@ class _Planner:
             raise RenewalRefusedError("the issuer has expired: replace it with 'ca rotate --replace-expired'")
         if why_not := self._why_not_renewed():
             raise RenewalRefusedError(f"the certificate authority cannot be renewed: {why_not}")
+        if self._now < self._state.limit and (crowded := self._crowded()):
+            raise RenewalRefusedError(f"the certificate authority cannot be renewed yet: {crowded}")
         return self._beginning(self._now)
 
     def _cancel(self) -> _Due:

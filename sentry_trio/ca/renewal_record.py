@@ -17,8 +17,9 @@ from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.errors import Part
 
 FORMER_KEPT: Final = 3
-"""Former generations that are kept."""
+"""Former generations that are kept, with or without valid certificates."""
 
+_MOST_FORMER: Final = 8
 _SETS_KEPT: Final = 8
 _ROOTS_KEPT: Final = 32
 _NONE: Final = timedelta()
@@ -66,7 +67,7 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         digest: of the certificates that it speaks of; see `digest_of`.
         present: the present generation.
-        former: generations before it, the latest last; `FORMER_KEPT` at most.
+        former: generations before it, the latest last: `FORMER_KEPT`, and older ones that have valid certificates.
         own_roots: fingerprints of the roots that were made here.
         published: trust anchors that were published, the present ones last.
         workload_ttl: the longest lifetime of certificates since the issuer before the present one was settled.
@@ -97,6 +98,18 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
     def leaf_lifetime(self) -> timedelta:
         """Longest time between the signing of a certificate and its expiry on a clock that lags."""
         return self.workload_ttl + self.allowed_clock_skew
+
+    def in_use(self, now: datetime) -> tuple[Generation, ...]:
+        """Returns the former generations below which certificates may be valid.
+
+        A replica that cannot read the store goes on signing for a while; as long as certificates live, say.
+        """
+        since = now - self.leaf_lifetime
+        return tuple(each for each in self.former if each.leaves_until is None or since <= each.leaves_until)
+
+    def is_complete(self, now: datetime) -> bool:
+        """Returns false if there may have been more generations with valid certificates than are recorded."""
+        return len(self.in_use(now)) < _MOST_FORMER
 
 
 def read_record(content: bytes | None) -> RenewalRecord | None:
@@ -169,10 +182,11 @@ def with_present(record: RenewalRecord, bundle: TrustBundle, now: datetime) -> R
     known = {each.issuer: each.number for each in record.former}
     number = known.get(issuer, max((old.number, *known.values())) + 1)
     closed = msgspec.structs.replace(old, until=now, leaves_until=now + record.leaf_lifetime)
-    former = [each for each in (*record.former, closed) if each.issuer != issuer]
-    return msgspec.structs.replace(
-        record, present=_generation(number, bundle, now), former=tuple(former[-FORMER_KEPT:])
-    )
+    former = tuple(each for each in (*record.former, closed) if each.issuer != issuer)
+    record = msgspec.structs.replace(record, present=_generation(number, bundle, now), former=former)
+    kept = (*record.in_use(now), *former[-FORMER_KEPT:])
+    former = tuple(each for each in former if each in kept)
+    return msgspec.structs.replace(record, former=former[-_MOST_FORMER:])
 
 
 def with_published(record: RenewalRecord, bundle: TrustBundle, now: datetime) -> RenewalRecord:

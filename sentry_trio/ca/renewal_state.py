@@ -141,11 +141,21 @@ class State:
         wanted = [since + self.policy.threshold * life]
         if self.record.postponed_until is not None:
             wanted.append(self.record.postponed_until)
-        live = unexpired(self.bundle.chain, self.now)
-        if len(live) > _LONGEST_TO_RENEW:
-            wanted.append(min(each.not_after for each in live[: _LONGEST_TO_RENEW + 1]) + _SECOND)
+        if self.room is not None:
+            wanted.append(self.room)
         # Not at the limit if certificates are to live nearly as long as the issuer: that would be at once, and again.
         return min(max(wanted), max(self.limit, since + _LEAST_THRESHOLD * life))
+
+    @property
+    def room(self) -> datetime | None:
+        """When the chain becomes short enough for another bridge; None if it is.
+
+        A longer one would lose its end, with which clients of the first generation verify.
+        """
+        live = unexpired(self.bundle.chain, self.now)
+        if len(live) <= _LONGEST_TO_RENEW:
+            return None
+        return min(each.not_after for each in live[: _LONGEST_TO_RENEW + 1]) + _SECOND
 
     @property
     def switch(self) -> datetime:

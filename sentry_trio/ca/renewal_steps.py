@@ -1,15 +1,16 @@
 """Steps of a renewal: the changes of the stored parts that each makes. Pure."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.certificates import Certificate, fingerprint, shown, write_certificates
+from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, shown, write_certificates
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.generation import bridged_chain, next_bundle, unexpired
+from sentry_trio.ca.generation import bridged_chain, next_bundle, roots_needed, unexpired
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, NEXT, PREVIOUS, REJECTED, bundle_of
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import tidy, without_blocks
@@ -21,7 +22,7 @@ from sentry_trio.ca.renewal_record import (
     write_record,
 )
 from sentry_trio.ca.renewal_state import Next, State
-from sentry_trio.errors import Part
+from sentry_trio.errors import InvalidBundleError, Part
 
 _POSTPONED: Final = timedelta(days=7)
 
@@ -177,7 +178,9 @@ class Draft:
 
     def flatten(self) -> None:
         """Leaves the issuer and its own root, without the bridge and former roots of this authority."""
-        self._leave_out(self._former_roots())
+        bundle = self._state.bundle
+        present = roots_needed(bundle.chain[:1], bundle.anchors, self._now)
+        self._leave_out(set(self._record.own_roots) - set(map(fingerprint, present)))
         self._parts[Part.CHAIN] = write_certificates(self._state.bundle.chain[:1])
         self.discard([*NEXT, *PREVIOUS])
         bundle = self._now_present()
@@ -218,9 +221,16 @@ class Draft:
     # --- record
 
     def _former_roots(self) -> set[str]:
-        """Returns the roots made here but that of the present issuer."""
-        present = self._state.root
-        return set(self._record.own_roots) - ({fingerprint(present)} if present is not None else set())
+        """Returns the roots made here below which no certificate is valid any more."""
+        state, record = self._state, self._record
+        if not record.is_complete(state.now):
+            return set()
+        anchors, latest = state.bundle.anchors, state.now + 2 * record.leaf_lifetime
+        needed = [*roots_needed(state.bundle.chain, anchors, state.bundle.not_after)]
+        for each in record.in_use(state.now):
+            with suppress(InvalidBundleError):  # somebody may have edited the record
+                needed += roots_needed(read_certificates(each.chain.encode()), anchors, latest)
+        return set(record.own_roots) - set(map(fingerprint, needed))
 
     def _now_present(self) -> TrustBundle:
         """Records the draft's issuer as the present one."""

@@ -195,8 +195,6 @@ def test_start() -> None:
 
 
 def test_start_is_refused() -> None:
-    with pytest.raises(RenewalRefusedError, match="cert-manager manages it"):
-        plan(STEADY, POLICY, Situation(now=NOW, managed_by="cert-manager"), Request.START)
     with pytest.raises(RenewalRefusedError, match="clocks disagree"):
         plan(STEADY, POLICY, Situation(now=NOW, hold="clocks disagree"), Request.START)
     with pytest.raises(RenewalRefusedError, match="--replace-expired"):

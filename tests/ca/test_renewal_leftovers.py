@@ -22,6 +22,7 @@ from testkit.ca import making
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
 from testkit.ca.renewing import (
     BEGIN,
+    BRIDGE_END,
     DISTRIBUTING,
     LIMIT,
     MOMENTS,
@@ -141,6 +142,17 @@ def test_a_pair_that_cannot_be_bridged_waits_as_long_as_possible() -> None:
     assert planned.held is not None
     assert planned.held.startswith("the next issuer has no bridge, as x509: too many intermediates")
     assert plan(noted, any_authority, Situation(now=LIMIT)).step is Step.SWITCH
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_beside_an_expired_authority_everything_stays(phase: Phase) -> None:
+    """Somebody may repair it with that. Only a next pair that fits is used."""
+    stored = {**MOMENTS[phase][0], Part.NEXT_KEY: b"half a pair", Part.REJECTED_KEY: b"rejected"}
+    torn = without(stored, Part.NEXT_CHAIN)
+    planned = plan(torn, POLICY, Situation(now=NOW + 3 * YEAR))
+    assert (planned.step, planned.due) == (None, None)
+    assert planned.held == "the issuer has expired, and there is no next one"
+    assert promote(torn, POLICY, NOW + 3 * YEAR).step is None
 
 
 @pytest.mark.parametrize("half", [Part.NEXT_CHAIN, Part.NEXT_KEY])
@@ -292,6 +304,91 @@ def test_dapr_promotes_the_pair_itself(phase: Phase) -> None:
     assert record.former[0].leaves_until == SWITCH + DAY + SKEW
 
 
+# --- roots that live certificates and clients need
+
+LONE = replace(POLICY, anchors_kept=0)
+
+
+def promoted_by_dapr(stored: Stored) -> Stored:
+    """What a Sentry of Dapr's pull request 10290 stores when it switches by its own clock: no way back."""
+    switched = {Part.CHAIN: stored[Part.NEXT_CHAIN], Part.KEY: stored[Part.NEXT_KEY]}
+    return without({**stored, **switched}, *NEXT)
+
+
+def test_a_root_stays_published_while_certificates_below_it_are_valid() -> None:
+    """However soon the next renewal begins: Dapr's own may switch at once, and keeps no previous key."""
+    stored = run(promoted_by_dapr(DISTRIBUTING), BEGIN, Step.NOTE, policy=LONE)
+    for now, is_needed in ((BEGIN, True), (BEGIN + DAY, True), (BEGIN + 2 * DAY + HOUR, False)):
+        planned = plan(stored, LONE, Situation(now=now), Request.START)
+        assert planned.step is Step.PUBLISH
+        anchors = after(stored, planned)[Part.ANCHORS]
+        assert verifies(STEADY, anchors, now) is is_needed
+        assert verifies(stored, anchors, now)
+
+
+def test_the_root_of_a_generation_that_was_taken_back_stays_published() -> None:
+    """Its certificates outlive their bridge, as the generation before is about to expire."""
+    staged = run(staged_by_dapr(STEADY, dapr_generated(LIMIT)), LIMIT - HOUR, Step.ADOPT, policy=LONE)
+    switched = run(staged, LIMIT, Step.SWITCH, policy=LONE)
+    now = LIMIT + HOUR
+    reverted = {**switched, **{part: staged[part] for part in PRESENT}}
+    renewed = after(reverted, plan(reverted, LONE, Situation(now=now)))
+    assert renewed[Part.KEY] not in (staged[Part.KEY], switched[Part.KEY])
+    assert verifies(switched, renewed[Part.ANCHORS], now + DAY)
+
+
+def test_roots_of_many_generations_within_hours_stay_published() -> None:
+    """Of more generations with valid certificates than a record holds, none loses its root."""
+    stored, now, generations = STEADY, NOW, [STEADY]
+    for _ in range(12):
+        staged = after(stored, plan(stored, LONE, Situation(now=now), Request.START))
+        assert all(verifies(each, staged[Part.ANCHORS], now) for each in generations)
+        promoted = promoted_by_dapr(staged)
+        # A chain with bridges soon has no room for another one.
+        promoted[Part.CHAIN] = write_certificates(read_certificates(promoted[Part.CHAIN])[:1])
+        now += HOUR
+        stored = run(promoted, now, Step.NOTE, policy=LONE)
+        generations.append(stored)
+    rested = now + 3 * DAY
+    planned = plan(stored, LONE, Situation(now=rested), Request.START)
+    assert len(read_certificates(after(stored, planned)[Part.ANCHORS])) == 2
+    record = read_record(stored[Part.RECORD])
+    assert record is not None
+    assert len(record.former) == 8
+
+
+def test_a_renewal_waits_for_room_in_the_chain() -> None:
+    """A longer chain would lose its end, with which clients of the first generation verify."""
+    stored, now = STEADY, NOW
+    for _ in range(3):
+        staged = after(stored, plan(stored, POLICY, Situation(now=now), Request.START))
+        now += HOUR
+        stored = run(promoted_by_dapr(staged), now, Step.NOTE)
+    assert len(read_certificates(stored[Part.CHAIN])) == 7
+    with pytest.raises(RenewalRefusedError, match="the chain has no room for another one before 2027-11-22T"):
+        plan(stored, POLICY, Situation(now=now), Request.START)
+    # A pair of others gets its bridge when there is room, and at last in any case.
+    staged = run(staged_by_dapr(stored, dapr_generated(now)), now, Step.NOTE)
+    planned = plan(staged, POLICY, Situation(now=now + 2 * DAY))
+    assert (planned.step, planned.next_step) == (None, Step.SWITCH)
+    assert planned.held is not None
+    assert planned.held.startswith("the next issuer has no bridge, as the chain has no room for another one before")
+    assert verifies(stored, STEADY[Part.ANCHORS], now)
+    late = read_certificates(stored[Part.CHAIN])[0].not_after - DAY - SKEW
+    assert plan(staged, POLICY, Situation(now=late)).step is Step.ADOPT
+
+
+def test_trust_anchors_of_before_are_put_back_alone() -> None:
+    """The present root is not among them. Its certificates verify along the bridge, whose root is kept."""
+    reverted = {**RETIRING, Part.ANCHORS: STEADY[Part.ANCHORS]}
+    noted = run(reverted, SETTLED, Step.DISCARD, policy=LONE)
+    planned = plan(noted, LONE, Situation(now=SETTLED))
+    assert planned.next_step is Step.PUBLISH
+    assert planned.due is not None
+    published = run(noted, planned.due, Step.PUBLISH, Step.NOTE, policy=LONE)
+    assert verifies(RETIRING, published[Part.ANCHORS], planned.due)
+
+
 # --- records
 
 
@@ -371,7 +468,18 @@ def test_a_managed_authority_is_left_alone() -> None:
     planned = plan(STEADY, POLICY, Situation(now=BEGIN, managed_by="cert-manager"))
     assert (planned.step, planned.due, planned.text) == (None, None, "not renewed: cert-manager manages it")
     switched = run(DISTRIBUTING, SWITCH, Step.SWITCH)
-    assert plan(switched, POLICY, Situation(now=SETTLED, managed_by="cert-manager")).step is Step.ERASE
+    for stored, now in ((switched, SETTLED), (RETIRING, BRIDGE_END)):
+        planned = plan(stored, replace(POLICY, enabled=False), Situation(now=now, managed_by="cert-manager"))
+        assert (planned.step, planned.due) == (None, None)
+        assert "; left alone: previous trust anchors, previous issuer chain" in planned.text
+
+
+@pytest.mark.parametrize("command", Request)
+@pytest.mark.parametrize("phase", Phase)
+def test_a_managed_authority_follows_no_command(phase: Phase, command: Request) -> None:
+    stored, now = MOMENTS[phase]
+    with pytest.raises(RenewalRefusedError, match="cert-manager keeps the trust bundle and would put the former one"):
+        plan(stored, POLICY, Situation(now=now, managed_by="cert-manager"), command)
 
 
 def test_no_more_generations_than_a_chain_has_room_for() -> None:

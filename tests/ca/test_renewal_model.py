@@ -4,6 +4,7 @@ After each action every certificate that is valid verifies with the chain that i
 whose trust anchors still serve it. The store has one issuer, and private keys only in the phases that they belong to.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,7 +31,8 @@ BUNDLE: Final = (Part.ANCHORS, Part.CHAIN, Part.KEY)
 
 RENEWAL: Final = (*NEXT, *PREVIOUS, Part.REJECTED_KEY, Part.RECORD)
 DISTURBANCES: Final = [
-    *("dapr_signs", "dapr_promotes", "dapr_stages", "lose", "garble", "federate", "put_former_generation_back"),
+    *("dapr_signs", "dapr_promotes", "dapr_stages", "lose", "garble", "federate"),
+    *("put_former_generation_back", "put_former_anchors_back"),
 ]
 
 ALLOWED: Final = {
@@ -48,12 +50,6 @@ ALLOWED: Final = {
 
 def bundle_parts(stored: Stored) -> Stored:
     return {part: stored[part] for part in BUNDLE}
-
-
-def root_of(bundle: TrustBundle) -> Certificate:
-    root = direct_root(bundle)
-    assert root is not None
-    return root
 
 
 @dataclass
@@ -95,7 +91,9 @@ class Renewal(RuleBasedStateMachine):
         self.config_map = b""
         self.replicas: list[Replica] = []
         self.lines: dict[Certificate, list[tuple[Certificate, datetime]]] = {}
+        self.roots: dict[Certificate, Certificate] = {}
         self.reverted: set[Certificate] = set()
+        self.is_put_back = False
 
     @initialize(replicas=st.integers(1, 3), kept=st.integers(0, 2), threshold=st.sampled_from([0.5, 0.3, 0.8]))
     def begin(self, replicas: int, kept: int, threshold: float) -> None:
@@ -118,9 +116,16 @@ class Renewal(RuleBasedStateMachine):
     def clock(self, replica: Replica) -> datetime:
         return self.now + replica.offset
 
+    def root_of(self, bundle: TrustBundle) -> Certificate:
+        """Returns the root that has signed the issuer; somebody may have taken it out of the trust anchors."""
+        root = direct_root(bundle)
+        if root is not None:
+            self.roots[bundle.issuer] = root
+        return self.roots[bundle.issuer]
+
     def observe_issuer(self, bundle: TrustBundle) -> None:
         """Notes which issuer signs from now on, and which ones have led to it."""
-        root = root_of(bundle)
+        root = self.root_of(bundle)
         if root not in self.lines:
             self.lines[root] = [*self.clients.line, (root, min(root.not_after, bundle.issuer.not_after))]
         self.clients.line = self.lines[root]
@@ -146,7 +151,7 @@ class Renewal(RuleBasedStateMachine):
             bundle = self.present()
         except InvalidBundleError:
             return False
-        is_regression = root_of(bundle) != self.clients.line[-1][0]
+        is_regression = self.root_of(bundle) != self.clients.line[-1][0]
         if is_regression or self.cuts_off(bundle):
             return False
         replica.accepted = bundle_parts(self.store)
@@ -171,14 +176,15 @@ class Renewal(RuleBasedStateMachine):
         self.publish()
 
     def take_what_is_there(self) -> None:
-        """Cuts off who does not verify a former generation that somebody has put back; that is reported."""
+        """Cuts off those who do not verify what somebody has put back: a start has nothing else. It reports that."""
         try:
             bundle = self.present()
         except InvalidBundleError:
             return  # it has expired
-        clients, now = self.clients, self.now
-        if root_of(bundle) == clients.line[-1][0]:
+        if not self.is_put_back:
             return
+        self.is_put_back = False
+        clients, now = self.clients, self.now
         self.reverted |= {root for root, _ in clients.line}
         self.observe_issuer(bundle)
         self.reverted -= {root for root, _ in clients.line}
@@ -298,7 +304,7 @@ class Renewal(RuleBasedStateMachine):
             bundle = bundle_of(replica.accepted, self.clock(replica))
         except InvalidBundleError:
             return
-        if root_of(bundle) in self.reverted:
+        if self.root_of(bundle) in self.reverted:
             return  # somebody has put a former generation back
         end = min(self.clock(replica) + self.policy.workload_ttl, bundle.not_after)
         served = self.clients.served
@@ -425,7 +431,18 @@ class Renewal(RuleBasedStateMachine):
     def put_former_generation_back(self, number: int) -> None:
         """Helm does, or `dapr upgrade`."""
         if self.former:
+            self.is_put_back = True
             self.edit({**self.store, **self.former[number % len(self.former)]})
+
+    def put_former_anchors_back(self, number: int) -> None:
+        """Somebody restores ca.crt alone."""
+        if self.former:
+            anchors = self.former[number % len(self.former)][Part.ANCHORS]
+            changed = {**self.store, Part.ANCHORS: anchors}
+            with suppress(InvalidBundleError):
+                bundle_of(changed, self.now)
+                self.is_put_back = True
+                self.edit(changed)
 
     def is_accepted(self) -> bool:
         return any(replica.accepted == bundle_parts(self.store) for replica in self.replicas)

@@ -19,7 +19,7 @@ from sentry_trio.ca.renewal import Request, Situation, plan
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
 from sentry_trio.cli.ca.checks import findings_against, findings_alone, is_refused, show_findings
-from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
+from sentry_trio.cli.ca.flags import EXAMPLES, OPTIONS, CaOptions, parse
 from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import rehearse
@@ -77,8 +77,6 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
             hold=_clock_difference(place, options),
             managed_by=await place.managed_by(),
         )
-        if situation.managed_by is not None and options.request in FORCED:
-            raise SentryError(f"{situation.managed_by} keeps the trust bundle and would put the former one back")
         policy = policy_of(options, stored)
         if options.request is Request.START:
             policy.check()
