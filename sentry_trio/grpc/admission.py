@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv6Address
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
@@ -94,31 +95,39 @@ class Admission:
 
 
 class PendingHandshakes:
-    """Cancel scopes of handshakes; beyond the limit, the oldest is cancelled.
+    """Cancel scopes of handshakes; beyond the limit, the peer that has most of them loses its oldest.
 
     Args:
         limit: handshakes at once.
     """
 
-    __slots__ = ("_limit", "_scopes")
+    __slots__ = ("_by_peer", "_count", "_limit")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._scopes: dict[trio.CancelScope, None] = {}  # oldest first
+        self._count = 0
+        self._by_peer: dict[Network, dict[trio.CancelScope, None]] = {}  # the oldest first
 
     def __iter__(self) -> Iterator[trio.CancelScope]:
-        return iter(self._scopes)
+        return chain.from_iterable(self._by_peer.values())
 
-    def add(self, scope: trio.CancelScope) -> None:
-        """Adds a scope; cancels the oldest if there are too many."""
-        if len(self._scopes) >= self._limit:
-            oldest = next(iter(self._scopes))
-            del self._scopes[oldest]
+    def add(self, network: Network, scope: trio.CancelScope) -> None:
+        """Adds a peer's scope; cancels another if there are too many."""
+        if self._count >= self._limit:
+            most = max(self._by_peer, key=lambda peer: len(self._by_peer[peer]))
+            oldest = next(iter(self._by_peer[most]))
+            self.remove(most, oldest)
             oldest.cancel()
-        self._scopes[scope] = None
+        self._by_peer.setdefault(network, {})[scope] = None
+        self._count += 1
 
-    def remove(self, scope: trio.CancelScope) -> bool:
-        """Removes a scope; returns False if it was cancelled for another."""
-        if present := scope in self._scopes:
-            del self._scopes[scope]
-        return present
+    def remove(self, network: Network, scope: trio.CancelScope) -> bool:
+        """Removes a peer's scope; returns False if it was cancelled for another."""
+        of_peer = self._by_peer.get(network, {})
+        if scope not in of_peer:
+            return False
+        del of_peer[scope]
+        if not of_peer:
+            del self._by_peer[network]
+        self._count -= 1
+        return True

@@ -76,6 +76,8 @@ class Connection:
         self.h2 = ServerConnection(self, self.cpu, streams=limits.streams, header_bytes=limits.header_bytes)
         self.out = Outgoing(self, self.h2, transport, state.memory, self.cpu, nursery.cancel_scope)
         self._timers = ConnectionTimers(limits, trio.current_time())
+        # Many connections that become readable at once, if only by closing, must not make one long turn.
+        transport.before_read = self._take_turn
         state.admission.idle(self)
         state.memory.opened(self)
 
@@ -123,14 +125,14 @@ class Connection:
                 more = self.h2.resume()
                 await self._react()
             data = await self._transport.receive()
-            if self._must_wait():
-                await self._next_slice()
+            await self._take_turn()
 
     def dispose(self) -> None:
         """Breaks the reference cycles of a connection whose tasks have ended.
 
         They would keep OpenSSL's buffers in memory until a full garbage collection.
         """
+        self._transport.before_read = None
         del self.h2, self.out, self._http_requests
 
     def _must_wait(self) -> bool:
@@ -143,6 +145,10 @@ class Connection:
             return True
         self.cpu.begin_slice()
         return False
+
+    async def _take_turn(self) -> None:
+        if self._must_wait():
+            await self._next_slice()
 
     async def _next_slice(self) -> None:
         if self.cpu.slowed_down:
@@ -416,6 +422,8 @@ class Connection:
         with trio.move_on_after(self._limits.close_timeout):
             # A peer whose handshake has just ended is heard first: its call is coming.
             await self._heard.wait()
+            if self._state.turns.full:  # all connections leave at once
+                await self._state.turns.wait(self.network, 0)
             if self.h2.broken:
                 return  # `serve` is about to end the connection, and nothing more can be sent
             self.h2.go_away(HIGHEST_STREAM)

@@ -31,7 +31,7 @@ PARSED_SIZE: Final = 8
 """Approximate bytes that each byte of a parsed message takes: an empty string has two, and 16 when it is parsed."""
 RECLAIM_PRICE: Final = 5
 """Work of finding the connection that holds most, in prices of `cpu_budget`."""
-CALLS_STARTED_AT_ONCE: Final = 16
+CALLS_STARTED_AT_ONCE: Final = 8
 """Most handlers with one reply that start in one turn of the event loop; one that never waits takes up to 1 ms."""
 JITTER: Final = 0.1
 """Largest part by which idle_timeout and age are shortened at random, so that peers do not all reconnect at once."""

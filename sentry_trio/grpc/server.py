@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Final, NoReturn
 
 import trio
@@ -141,6 +142,8 @@ class _Server:
             await trio.sleep(TEND_INTERVAL)
             now = trio.current_time()
             for connection in list(self._connections):
+                if self._state.turns.full:
+                    await trio.lowlevel.checkpoint()
                 connection.tend(now)
 
     async def _serve(self, connected: socket.socket, peer: object, network: Network) -> None:
@@ -173,20 +176,20 @@ class _Server:
         pushed_out = False
         with trio.move_on_after(self._limits.handshake_timeout) as scope:
             try:
-                self._silent.add(scope)
+                self._silent.add(network, scope)
                 try:
                     await transport.hear()
                 finally:
-                    pushed_out = not self._silent.remove(scope)
-                self._shaking.add(scope)
+                    pushed_out = not self._silent.remove(network, scope)
+                self._shaking.add(network, scope)
                 try:
-                    if self._state.turns.full:
-                        await self._state.turns.wait(network, HANDSHAKE)
+                    transport.before_read = partial(self._take_turn, network)
+                    await self._take_turn(network)
                     await transport.handshake()
                     if transport.protocol != "h2":
                         raise HandshakeFailedError("the peer did not choose h2 by ALPN")
                 finally:
-                    pushed_out = not self._shaking.remove(scope)
+                    pushed_out = not self._shaking.remove(network, scope)
             except HandshakeFailedError as error:
                 self._observer.handshake_failed(peer, str(error))
                 return False
@@ -194,6 +197,10 @@ class _Server:
             self._observer.handshake_failed(peer, f"no TLS handshake {self._patience(pushed_out=pushed_out)}")
             return False
         return True
+
+    async def _take_turn(self, network: Network) -> None:
+        if self._state.turns.full:
+            await self._state.turns.wait(network, HANDSHAKE)
 
     def _patience(self, *, pushed_out: bool) -> str:
         if pushed_out:

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -77,9 +77,20 @@ class TLSTransport:
     Attributes:
         sent: how many bytes the socket has taken.
         overhead: bytes of TLS beside the data, in the records that `arrived` has read last.
+        before_read: awaited after each wait for the peer, before what has arrived is read and decrypted.
     """
 
-    __slots__ = ("_arrived", "_half_closed", "_leaving", "_socket", "_tls", "_unsent", "overhead", "sent")
+    __slots__ = (
+        "_arrived",
+        "_half_closed",
+        "_leaving",
+        "_socket",
+        "_tls",
+        "_unsent",
+        "before_read",
+        "overhead",
+        "sent",
+    )
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext) -> None:
         self._socket = connected
@@ -90,6 +101,7 @@ class TLSTransport:
         self._half_closed = False
         self.sent = 0
         self.overhead = 0
+        self.before_read: Callable[[], Awaitable[None]] | None = None
 
     @property
     def protocol(self) -> str | None:
@@ -218,6 +230,8 @@ class TLSTransport:
         while True:
             # Waiting first is also the checkpoint that keeps a busy peer from holding the loop.
             await trio.lowlevel.wait_readable(self._socket)
+            if self.before_read is not None:
+                await self.before_read()
             try:
                 return self._socket.recv(_RECEIVE_BYTES)
             except BlockingIOError:

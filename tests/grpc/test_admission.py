@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import trio
 
-from sentry_trio.grpc.admission import Admission, Network, network_of
+from sentry_trio.grpc.admission import Admission, Network, PendingHandshakes, network_of
 from sentry_trio.grpc.limits import Limits
 
 
@@ -109,3 +110,16 @@ def test_a_peer_with_as_many_as_others_loses_its_own() -> None:
     assert admission.refusal("192.0.2.2") is None
     assert (one.cuts, other.cuts) == (0, 1)
     assert admission.refusal("192.0.2.2") == "2 connections are open and none is idle"
+
+
+async def test_the_peer_with_most_handshakes_loses_its_oldest() -> None:
+    pending = PendingHandshakes(3)
+    few, oldest, later, newcomer, last = (trio.CancelScope() for _ in range(5))
+    for network, scope in (("few", few), ("many", oldest), ("many", later), ("new", newcomer)):
+        pending.add(network, scope)
+    assert [scope.cancel_called for scope in (few, oldest, later, newcomer)] == [False, True, False, False]
+    assert not pending.remove("many", oldest)
+    assert pending.remove("many", later)
+    pending.add("many", last)
+    assert set(pending) == {few, newcomer, last}
+    assert not few.cancel_called

@@ -181,6 +181,23 @@ async def test_a_renewed_identity_is_seen_by_new_connections_only() -> None:
 # --- data
 
 
+async def test_nothing_is_read_before_the_peer_has_a_turn() -> None:
+    turn = trio.Event()
+    async with _shaken() as (transport, client), trio.open_nursery() as nursery:
+        transport.before_read = turn.wait
+        await client.send_all(b"hello")
+        received: list[bytes] = []
+
+        async def receive() -> None:
+            received.append(await transport.receive())
+
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        assert (received, transport.arrived()) == ([], None)
+        turn.set()
+    assert received == [b"hello"]
+
+
 @pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 1_000_000])
 async def test_data_goes_both_ways(size: int) -> None:
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)

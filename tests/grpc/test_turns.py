@@ -1,0 +1,83 @@
+"""Turns of the event loop: many connections with work at the same moment share several."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.grpc.cpu_budget import TurnScheduler
+from sentry_trio.grpc.frames import HIGHEST_STREAM
+from sentry_trio.grpc.http2 import ServerConnection
+from testkit.grpc.raw import Peer, peering
+from testkit.grpc.toys import Served, serving
+
+_PEERS = 12
+_IN_A_TURN = 4  # connections whose slices have little work
+
+
+@pytest.fixture
+def full_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All turns are full from their beginning: what comes has to wait."""
+    monkeypatch.setattr(TurnScheduler, "full", True)
+
+
+class Turns(trio.abc.Instrument):
+    """Records how many connections are open after each turn."""
+
+    def __init__(self, server: Served) -> None:
+        self._server = server
+        self.open: list[int] = []
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.open.append(self._server.witness.open)
+
+
+async def _connected(stack: AsyncExitStack, server: Served) -> Peer:
+    peer = await stack.enter_async_context(peering(server.port))
+    await peer.call(1)
+    assert (await peer.answer(1)).value == "hello"
+    return peer
+
+
+@pytest.mark.usefixtures("full_turns")
+async def test_connections_that_are_closed_at_once_end_in_several_turns() -> None:
+    async with serving() as server:
+        turns = Turns(server)
+        async with AsyncExitStack() as stack:
+            for _ in range(_PEERS):
+                await _connected(stack, server)
+            assert server.witness.open == _PEERS
+            trio.lowlevel.add_instrument(turns)
+        while server.witness.open:
+            await trio.lowlevel.checkpoint()
+        trio.lowlevel.remove_instrument(turns)
+    ended = [before - after for before, after in zip(turns.open, turns.open[1:], strict=False)]
+    assert max(ended) <= _IN_A_TURN
+    assert sum(ended) >= _PEERS - _IN_A_TURN
+
+
+@pytest.mark.usefixtures("full_turns")
+async def test_connections_that_leave_at_once_do_so_in_several_turns(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    in_turns: list[int] = []
+    go_away = ServerConnection.go_away
+
+    class Counter(trio.abc.Instrument):
+        def after_io_wait(self, timeout: float) -> None:
+            in_turns.append(0)
+
+    def counted(connection: ServerConnection, last_stream: int) -> None:
+        in_turns[-1] += last_stream == HIGHEST_STREAM
+        go_away(connection, last_stream)
+
+    monkeypatch.setattr(ServerConnection, "go_away", counted)
+    async with AsyncExitStack() as stack:
+        async with serving() as server:
+            for _ in range(_PEERS):
+                await _connected(stack, server)
+            trio.lowlevel.add_instrument(counter := Counter())
+        trio.lowlevel.remove_instrument(counter)
+    assert sum(in_turns) == _PEERS
+    assert max(in_turns) <= _IN_A_TURN
