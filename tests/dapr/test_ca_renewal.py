@@ -20,23 +20,26 @@ from testkit.cluster import child
 from testkit.credentials import contents
 from testkit.subject import subject
 
-from .renewing import Store
+from .renewing import LIFETIME, Store
 from .sidecars import Address, Sidecar, identity, name_resolution, sidecar
-from .traffic import MTLS, Traffic
+from .traffic import Traffic
 
-LIFE: Final = 160  # seconds that a generation lives
-FLAGS: Final = (f"--ca-ttl={LIFE}s", "--ca-renewal-threshold=0.25", "--trust-anchor-propagation-grace=10s")
+_WORKLOAD: Final = "12s"  # renewed after half of it
+_GRACE: Final = "--trust-anchor-propagation-grace=6s"
+_BEGIN: Final = (f"--workload-cert-ttl={_WORKLOAD}", "--allowed-clock-skew=0s", _GRACE)
 
 
 def test_sidecars_of_all_generations_call_each_other_through_two_renewals(daprd: Path, tmp_path: Path) -> None:
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     old, both, new, newest = addresses = [Address("old"), Address("both"), Address("new"), Address("newest")]
-    spec: dict[str, Any] = {"mtls": MTLS, "nameResolution": name_resolution(addresses)}
+    mtls = {"workloadCertTTL": _WORKLOAD, "allowedClockSkew": "0s"}
+    spec: dict[str, Any] = {"mtls": mtls, "nameResolution": name_resolution(addresses)}
     config = tmp_path / "configuration.yaml"
     config.write_text(yaml.safe_dump({"kind": "Configuration", "spec": spec}))
     store = Store(credentials)
-    with subject(credentials, f"--config={config}", *FLAGS) as ca, ExitStack() as stack:
+    renewing = (LIFETIME, _GRACE, "--ca-renewal-enabled=false")
+    with subject(credentials, f"--config={config}", *renewing) as ca, ExitStack() as stack:
         flags = [f"--config={config}", f"--sentry-address=127.0.0.1:{ca.grpc_port}"]
 
         def start(address: Address, anchors: str) -> Sidecar:
@@ -44,12 +47,14 @@ def test_sidecars_of_all_generations_call_each_other_through_two_renewals(daprd:
             return stack.enter_context(sidecar(daprd, address, tmp_path, flags, environ))
 
         sidecars = [start(old, store.anchors[0])]
+        store.start_renewal(*_BEGIN)
         sidecars.append(start(both, "".join(store.wait_for_anchors(2))))
         traffic = [stack.enter_context(Traffic(*sidecars))]
         store.wait_for_switch()
         store.wait_until_settled()
         sidecars.append(start(new, store.anchors[0]))
         traffic += [stack.enter_context(Traffic(each, sidecars[-1])) for each in sidecars[:-1]]
+        store.start_renewal(*_BEGIN)
         store.wait_for_anchors(3)
         store.wait_for_switch()
         store.wait_until_settled()
