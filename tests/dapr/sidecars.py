@@ -3,9 +3,10 @@
 import json
 import re
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from cryptography import x509
 from testkit.cluster.child import Child
 from testkit.ports import free_port
 
+HEALTH: Final = "/v1.0/healthz"
 _TIMEOUT: Final = 10.0  # seconds for one call
 
 
@@ -114,9 +116,24 @@ class Sidecar:
 
 @contextmanager
 def sidecar(
-    daprd: Path, address: Address, directory: Path, flags: Sequence[str], environ: Mapping[str, str]
+    daprd: Path,
+    address: Address,
+    directory: Path,
+    flags: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    until: Callable[[], bool] | None = None,
 ) -> Iterator[Sidecar]:
-    """Starts daprd in front of an application of its own and yields it when both are ready; kills it at the end."""
+    """Starts daprd in front of an application of its own and yields it when both are ready; kills it at the end.
+
+    Args:
+        daprd: the program.
+        address: its names and ports.
+        directory: for its log.
+        flags: of its command line, beside those of addresses and ports.
+        environ: variables of its environment.
+        until: true when it is to be yielded, for a sidecar that never gets ready.
+    """
     log = directory / f"{address.name}.log"
     with ExitStack() as stack:
         port = stack.enter_context(_application())
@@ -137,7 +154,8 @@ def sidecar(
         command = [str(daprd), *flags, *(f"--{name}={value}" for name, value in listening.items())]
         process = Child(command, log, {"NAMESPACE": address.namespace, **environ})
         stack.callback(process.kill)
-        process.wait_until(lambda _: is_healthy(address.http, "/v1.0/healthz"))
+        is_ready = until or partial(is_healthy, address.http, HEALTH)
+        process.wait_until(lambda _: is_ready())
         yield Sidecar(address, process, log)
 
 
