@@ -17,9 +17,6 @@ from statistics import median
 from typing import Final, NamedTuple, TypeAlias
 
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from sentry_trio.audit.decision import Recorder
 from sentry_trio.audit.log import open_log
@@ -27,12 +24,13 @@ from sentry_trio.audit.verify import Verifier
 from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer
-from sentry_trio.ca.keys import KeyType, generate_key
+from sentry_trio.ca.keys import KeyType
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 from sentry_trio.validators.insecure import InsecureValidator
+from testkit.authorities import made_request
 
 _SKEW: Final = timedelta(minutes=15)
 _Measure: TypeAlias = Callable[[int, int], Awaitable["Cost"]]
@@ -67,18 +65,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _request() -> SignCertificateRequest:
-    key = generate_key(KeyType.P256)
-    csr = (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(x509.Name([]))
-        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
-    )
-    return SignCertificateRequest(
-        id="myapp", namespace="shop", certificate_signing_request=csr.public_bytes(serialization.Encoding.PEM)
-    )
-
-
 def _service(recorder: Recorder) -> CertificateService:
     stored = generate("localhost", "default", KeyType.P256, now=_now(), allowed_clock_skew=_SKEW)
     insecure = SignCertificateRequest.INSECURE
@@ -98,7 +84,7 @@ def _service(recorder: Recorder) -> CertificateService:
 
 
 async def _call_often(service: CertificateService, calls: int, at_once: int) -> Cost:
-    request = _request()
+    request = made_request("myapp", "shop")
 
     async def call(times: int) -> None:
         for _ in range(times):

@@ -25,11 +25,10 @@ from rich.table import Table
 
 from benchmarks.health_probe import LIMIT_MS, Answers, probing
 from benchmarks.server_watch import RSS_MIB, TURN_MAX_MS, TURN_P99_MS, ServerWatch, Usage, pin
-from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from testkit.attackers import HEALTH_KINDS, KINDS
 from testkit.attackers.band import Report
 from testkit.attackers.process import Attackers, attackers
-from testkit.authorities import made_csr
+from testkit.authorities import made_request
 from testkit.clients import grpc_go
 from testkit.credentials import ANCHORS
 from testkit.subject import SPIFFE_ID, Subject, subject
@@ -97,14 +96,7 @@ class Siege:
         self._given = given
         self._watch = ServerWatch(target)
         self._message = credentials.parent / "request"
-        request = SignCertificateRequest(
-            id="hostile",
-            namespace="default",
-            trust_domain="localhost",
-            certificate_signing_request=made_csr(),
-            token_validator=SignCertificateRequest.TokenValidator.INSECURE,
-        )
-        self._message.write_bytes(request.SerializeToString())
+        self._message.write_bytes(made_request("hostile").SerializeToString())
 
     def calm(self) -> grpc_go.Report:
         """Measures the callers alone."""

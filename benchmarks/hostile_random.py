@@ -24,9 +24,8 @@ import msgspec
 
 from benchmarks.health_probe import Answers, probing
 from benchmarks.server_watch import RSS_MIB, TURN_MAX_MS, TURN_P99_MS, ServerWatch, Usage, pin
-from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from testkit.attackers.composition import Actor, Composition, compose
-from testkit.authorities import made_csr
+from testkit.authorities import made_request
 from testkit.clients import grpc_go
 from testkit.credentials import ANCHORS
 from testkit.subject import SPIFFE_ID, Subject, subject
@@ -71,14 +70,7 @@ class Arena:
         self._watch = ServerWatch(target)
         self._message = credentials.parent / "request"
         self._composition = credentials.parent / "composition"
-        request = SignCertificateRequest(
-            id="hostile",
-            namespace="default",
-            trust_domain="localhost",
-            certificate_signing_request=made_csr(),
-            token_validator=SignCertificateRequest.TokenValidator.INSECURE,
-        )
-        self._message.write_bytes(request.SerializeToString())
+        self._message.write_bytes(made_request("hostile").SerializeToString())
 
     def try_out(self, composition: Composition) -> Outcome:
         """Attacks for some seconds."""

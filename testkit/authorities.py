@@ -17,6 +17,7 @@ from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
 from sentry_trio.client import Authority, Obtained, Workload, obtain
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.command_line import parse_options
 
 SKEW = timedelta(minutes=15)
@@ -46,6 +47,17 @@ def made_csr(key: PrivateKey | None = None) -> bytes:
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()).public_bytes(
         serialization.Encoding.PEM
+    )
+
+
+def made_request(app_id: str, namespace: str = "default") -> SignCertificateRequest:
+    """A request without a token for a certificate of an app."""
+    return SignCertificateRequest(
+        id=app_id,
+        namespace=namespace,
+        trust_domain="localhost",
+        certificate_signing_request=made_csr(),
+        token_validator=SignCertificateRequest.INSECURE,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 from sentry_trio.cli import main
-from sentry_trio.telemetry.event_loop import EventLoopMonitor
+from sentry_trio.telemetry.pauses import EventLoopMonitor
 
 _with_clock = EventLoopMonitor.__init__
 

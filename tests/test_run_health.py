@@ -1,6 +1,5 @@
 """The standard health service beside the CA, through a run's life: asked by grpclib's client, and frame by frame."""
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +8,6 @@ from typing import TypeVar
 
 import pytest
 import trio
-from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.health.v1.health_grpc import HealthStub
@@ -18,6 +16,7 @@ from h2.events import ConnectionTerminated, DataReceived, PingReceived
 
 from sentry_trio.grpc.framing import frame_message
 from testkit.authorities import Served, serving
+from testkit.clients.grpclib_channel import with_channel
 from testkit.grpc.raw import Peer, peering, request_head
 
 SERVING, NOT_SERVING = 1, 2
@@ -34,20 +33,7 @@ def _context(served: Served) -> ssl.SSLContext:
 
 async def _asked(served: Served, ask: Callable[[HealthStub], Awaitable[T]]) -> T:
     """Asks by grpclib's client on a connection of its own, on asyncio in a thread."""
-    context = _context(served)
-
-    async def on_asyncio() -> T:
-        channel = Channel("127.0.0.1", served.application.grpc_port, ssl=context)
-        try:
-            return await ask(HealthStub(channel))
-        finally:
-            # Closed politely, the socket would outlive the loop, and be reported as forgotten.
-            assert channel._protocol is not None
-            channel._protocol.connection._transport.abort()
-            channel.close()
-            await asyncio.sleep(0)
-
-    return await trio.to_thread.run_sync(lambda: asyncio.run(on_asyncio()))
+    return await with_channel(served.application.grpc_port, _context(served), lambda channel: ask(HealthStub(channel)))
 
 
 async def _checked(served: Served, service: str = CA) -> int:

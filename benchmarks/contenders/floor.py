@@ -10,28 +10,12 @@ import time
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from benchmarks.contenders import serving
 from benchmarks.findings import Pass
 from benchmarks.measure import usage
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-
-
-def _request() -> bytes:
-    """The load client's."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, SHA256())
-    return SignCertificateRequest(
-        id="load",
-        trust_domain="localhost",
-        namespace=serving.NAMESPACE,
-        certificate_signing_request=csr.public_bytes(Encoding.PEM),
-        token_validator=SignCertificateRequest.INSECURE,
-    ).SerializeToString()
+from testkit.authorities import made_request
 
 
 def _client_context() -> ssl.SSLContext:
@@ -68,7 +52,7 @@ def _step(half: ssl.SSLObject) -> None:
 
 def _measure(credentials: Path, kind: str, seconds: float) -> Pass:
     issuer = serving.read_issuer(credentials)
-    signer, request = serving.Signer(issuer), _request()
+    signer, request = serving.Signer(issuer), made_request("load", serving.NAMESPACE).SerializeToString()
     contexts = serving.tls_context(serving.serving_leaf(issuer)), _client_context()
     spent, calls, before = 0.0, 0, time.monotonic()
     while time.monotonic() - before < seconds:

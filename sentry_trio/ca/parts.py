@@ -36,6 +36,11 @@ PUBLIC: Final = (Part.ANCHORS, Part.CHAIN, Part.JWKS)
 """Parts without secrets that other programs read."""
 
 
+def merged(parts: Parts, changes: Changes) -> dict[Part, bytes]:
+    """Returns what is stored after these changes."""
+    return {part: content for part, content in {**parts, **changes}.items() if content is not None}
+
+
 def bundle_of(parts: Parts) -> StoredBundle:
     """Returns the trust bundle among these parts."""
     return StoredBundle(*(parts[part] for part in BUNDLE))

@@ -12,7 +12,7 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.lineage import root_ends
-from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Changes, Parts
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Parts, merged
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
@@ -173,7 +173,7 @@ class Renewer:
                 _log.error(f"failed to switch to the next issuer: {error}")
                 return stored
             if is_done:
-                return _merged(stored, planned.changes)
+                return merged(stored, planned.changes)
             stored = await store.read_bundle()
         raise StoreError(f"the trust bundle is gone from {store.place}")
 
@@ -367,10 +367,6 @@ def _hold_reason(situation: Situation) -> HoldReason:
     if situation.hold is not None:
         return HoldReason.CLOCK
     return HoldReason.BUNDLE if situation.is_published else HoldReason.CONFIG_MAP
-
-
-def _merged(stored: Parts, changes: Changes) -> Parts:
-    return {part: content for part, content in {**stored, **changes}.items() if content is not None}
 
 
 def _pinned_text(pods: Collection[str], end: datetime) -> str:

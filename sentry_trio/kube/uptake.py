@@ -33,11 +33,6 @@ class Uptake:
     first_end: datetime | None
     injector_stale: bool
 
-    @property
-    def is_complete(self) -> bool:
-        """True if every sidecar follows a file or holds the newest root."""
-        return not (self.counts[AnchorsHeld.FORMER] or self.counts[AnchorsHeld.NONE])
-
 
 def measure(
     pods: Iterable[Pod], roots: Mapping[str, datetime], *, published_at: datetime | None, now: datetime

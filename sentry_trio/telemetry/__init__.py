@@ -7,5 +7,7 @@ throttle           warnings at most once a minute
 metrics            Metrics: every series, and the scrape
 authority_metrics  its series of runs, restarts and the trust bundle
 call_metrics       its series of connections, calls and signing
+renewal_metrics    its series of CA renewal
+pauses             its series of the event loop and the garbage collector
 registry           metric families, and the labels of gRPC statuses
 """

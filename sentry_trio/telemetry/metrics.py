@@ -30,9 +30,8 @@ from sentry_trio.telemetry.authority_metrics import (
     ServerCertificateFailure,
 )
 from sentry_trio.telemetry.call_metrics import CallMetrics, Shed, SignFailure, Stage
-from sentry_trio.telemetry.event_loop import EventLoopMonitor
-from sentry_trio.telemetry.gc_pauses import GCPauses
 from sentry_trio.telemetry.logs import dropped_lines
+from sentry_trio.telemetry.pauses import EventLoopMonitor, GCPauses
 from sentry_trio.telemetry.registry import Registry
 from sentry_trio.telemetry.renewal_metrics import RenewalMetrics
 

@@ -1,6 +1,7 @@
 """Certificates and authorities made to order, for the tests of the core."""
 
 import datetime as dt
+import ssl
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -151,3 +152,19 @@ def sha256(data: bytes) -> bytes:
     digest = hashes.Hash(hashes.SHA256())
     digest.update(data)
     return digest.finalize()
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = None) -> None:
+    """Does a TLS handshake in memory; raises SSLError if either side rejects the other."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [
+        client.wrap_bio(to_client, to_server, server_hostname=name),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    while sides:
+        for side in list(sides):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            sides.remove(side)

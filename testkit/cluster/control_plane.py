@@ -12,11 +12,11 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from sentry_trio.client import Authority
+from sentry_trio.client import Authority, Workload
 from testkit.authorities import LOOPBACK
 from testkit.processes import Process
 
-from . import installing
+from . import installing, manifests
 from .admin import Manifest
 from .cluster import Cluster
 from .installing import CLUSTER_ROLE, ROLE, Installation
@@ -86,6 +86,14 @@ class ControlPlane:
         """Returns what a kubelet would mount into a pod."""
         account = str(pod["spec"]["serviceAccountName"])
         return await self.cluster.create_token(namespace, account, audiences=[audience], pod=pod)
+
+    async def shop(self) -> Workload:
+        """Creates a pod of the app `shop` in a namespace of its own."""
+        namespace = await self.cluster.create_namespace()
+        await self.cluster.create_service_account(namespace, "shop")
+        manifest = manifests.pod("shop-1", service_account="shop", annotations={"dapr.io/app-id": "shop"})
+        pod = await self.cluster.create_pod(namespace, manifest)
+        return Workload(app_id="shop", namespace=namespace, token=await self.token(namespace, pod))
 
 
 def state(process: Process) -> dict[str, Any]:

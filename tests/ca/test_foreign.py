@@ -15,7 +15,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, public_key_info, write_private_key
 from sentry_trio.ca.spiffe import SpiffeId
-from testkit.ca.making import DAY, SKEW, certificate, new_key, openssl, parsed, stored
+from testkit.ca.making import DAY, SKEW, certificate, handshake, new_key, openssl, parsed, stored
 
 # Python's ssl and OpenSSL have clocks of their own.
 NOW = dt.datetime.now(dt.UTC)
@@ -70,23 +70,6 @@ def test_cryptography(key_type: KeyType) -> None:
     assert verified(map(parsed, bundle.anchors)) == [parsed(issued), *map(parsed, (*bundle.chain, *bundle.anchors))]
     with pytest.raises(VerificationError):
         verified(x509.load_pem_x509_certificates(OTHER))
-
-
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
-    """A handshake in memory: each side's bytes are carried to the other until both are done."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    sides = [
-        client.wrap_bio(to_client, to_server, server_hostname=name),
-        server.wrap_bio(to_server, to_client, server_side=True),
-    ]
-    for _ in range(6):
-        for side in list(sides):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            sides.remove(side)
-    assert not sides
 
 
 @every_kind

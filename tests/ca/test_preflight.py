@@ -17,7 +17,7 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType, PrivateKey, read_private_key, write_private_key
-from sentry_trio.ca.parts import bundle_of
+from sentry_trio.ca.parts import bundle_of, merged
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import Situation, plan
 from sentry_trio.ca.renewal_record import AnchorsPublished, Generation, RenewalRecord, read_record
@@ -517,7 +517,7 @@ def test_every_step_of_a_renewal_passes() -> None:
     while len(steps) < 16:
         planned = plan(parts, policy, Situation(now=now))
         before = bundle_of(parts)
-        parts = {part: content for part, content in {**parts, **planned.changes}.items() if content is not None}
+        parts = merged(parts, planned.changes)
         in_use = trust_in_use(
             read_certificates(before.anchors),
             read_certificates(before.chain),

@@ -17,7 +17,6 @@ import trio
 from jwt.types import Options
 
 from sentry_trio.client import Authority, Workload, obtain
-from testkit.cluster import manifests
 from testkit.cluster.cluster import Cluster
 from testkit.cluster.control_plane import ControlPlane, install, state
 from testkit.cluster.installing import eventually
@@ -31,14 +30,6 @@ FLAGS = ("--jwt-enabled", "--jwt-signing-algorithm=ES256")
 @pytest.fixture
 async def plane(cluster: Cluster, tmp_path: Path) -> ControlPlane:
     return await install(cluster, tmp_path)
-
-
-async def workload(plane: ControlPlane) -> Workload:
-    namespace = await plane.cluster.create_namespace()
-    await plane.cluster.create_service_account(namespace, "shop")
-    manifest = manifests.pod("shop-1", service_account="shop", annotations={"dapr.io/app-id": "shop"})
-    pod = await plane.cluster.create_pod(namespace, manifest)
-    return Workload(app_id="shop", namespace=namespace, token=await plane.token(namespace, pod))
 
 
 async def started(process: Process) -> int:
@@ -63,7 +54,7 @@ def verified(token: str, jwks: str) -> dict[str, Any]:
 
 
 async def test_who_starts_together_signs_with_one_key(plane: ControlPlane) -> None:
-    asking = await workload(plane)
+    asking = await plane.shop()
     with plane.process(*FLAGS) as one, plane.process(*FLAGS) as two, plane.process(*FLAGS) as three:
         tokens = [await token_of(plane, await started(each), asking) for each in (one, two, three)]
     jwks = await published(plane)
@@ -95,7 +86,7 @@ async def test_turning_it_on_leaves_the_trust_bundle_alone(plane: ControlPlane) 
 
 
 async def test_changes_are_in_use_within_seconds_and_bad_ones_change_nothing(plane: ControlPlane) -> None:
-    asking = await workload(plane)
+    asking = await plane.shop()
     with plane.process(*FLAGS) as process:
         port = await started(process)
         before = (await trio.to_thread.run_sync(state, process))["jwks"]
@@ -207,7 +198,7 @@ async def test_no_token_fails_to_verify_while_keys_are_rotated(plane: ControlPla
 
     It ends when the first key has left both key sets and a third one signs.
     """
-    asking = await workload(plane)
+    asking = await plane.shop()
     with replicas(plane) as pair:
         urls, authorities = [], []
         for process in pair:

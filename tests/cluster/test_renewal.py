@@ -12,8 +12,8 @@ import pytest
 import trio
 from cryptography import x509
 
-from sentry_trio.client import Obtained, Workload, obtain
-from testkit.cluster import manifests
+from sentry_trio.client import Obtained, obtain
+from testkit.ca.making import handshake
 from testkit.cluster.cluster import Cluster
 from testkit.cluster.control_plane import ControlPlane, install, state
 from testkit.processes import Process
@@ -74,30 +74,9 @@ class Mesh:
         return context
 
 
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
-    """Mutual TLS in memory; raises SSLError if either side rejects the other."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
-    while sides:
-        for side in list(sides):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            sides.remove(side)
-
-
 @pytest.fixture
 async def plane(cluster: Cluster, tmp_path: Path) -> ControlPlane:
     return await install(cluster, tmp_path, configuration=LIFETIMES)
-
-
-async def workload(plane: ControlPlane) -> Workload:
-    namespace = await plane.cluster.create_namespace()
-    await plane.cluster.create_service_account(namespace, "shop")
-    manifest = manifests.pod("shop-1", service_account="shop", annotations={"dapr.io/app-id": "shop"})
-    pod = await plane.cluster.create_pod(namespace, manifest)
-    return Workload(app_id="shop", namespace=namespace, token=await plane.token(namespace, pod))
 
 
 def generation(process: Process) -> int:
@@ -112,7 +91,7 @@ async def test_clients_of_all_generations_work_through_renewals(
     mesh = Mesh(tmp_path)
     with plane.process(*FLAGS) as first, plane.process(*FLAGS) as second:
         ports = [int(await trio.to_thread.run_sync(each.log_until, SERVING)) for each in (first, second)]
-        asking = await workload(plane)
+        asking = await plane.shop()
         turns: Iterator[int] = itertools.cycle(ports)
         with trio.fail_after(300):
             while await trio.to_thread.run_sync(generation, first) <= renewals:

@@ -14,6 +14,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from sentry_trio.grpc import Limits
+from testkit.clients.grpclib_channel import with_channel
 from testkit.grpc.raw import client_context
 from testkit.grpc.toys import Served, serving, unary
 
@@ -32,22 +33,10 @@ async def _core(served: Served, use: Callable[[grpc.Channel], T], **options: Any
 
 async def _grpclib(served: Served, use: Callable[[grpclib.client.Channel], Awaitable[T]]) -> T:
     """Runs `use` with a grpclib channel, on asyncio in a thread."""
-
     context = client_context()
     context.check_hostname = False  # the identity is for a name, grpclib dials the address
 
-    async def on_asyncio() -> T:
-        channel = grpclib.client.Channel("127.0.0.1", served.port, ssl=context)
-        try:
-            return await use(channel)
-        finally:
-            # Closed politely, the socket would outlive the loop, and be reported as forgotten.
-            assert channel._protocol is not None
-            channel._protocol.connection._transport.abort()
-            channel.close()
-            await asyncio.sleep(0)
-
-    return await trio.to_thread.run_sync(lambda: asyncio.run(on_asyncio()))
+    return await with_channel(served.port, context, use)
 
 
 def _echo(channel: grpclib.client.Channel, method: str = "Echo") -> grpclib.client.UnaryUnaryMethod[Any, Any]:

@@ -50,7 +50,6 @@ def test_sidecars_are_counted_by_their_newest_own_root() -> None:
     )
     assert uptake.counts == {"current": 2, "former": 2, "none": 2, "file": 1}
     assert uptake.pinned == ("shop/old", "shop/older")
-    assert not uptake.is_complete
 
 
 def test_two_generations_ago_is_former_too() -> None:
@@ -65,12 +64,6 @@ def test_pods_that_are_cut_off_first_come_first() -> None:
     assert uptake.first_end == ends(R3, R2, R1)[R1]
     assert measured(made("a", R1, R2), roots=(R3, R2, R1)).first_end == ends(R3, R2, R1)[R2]
     assert measured(made("e", R3), made("f", FOREIGN), roots=(R3, R2, R1)).first_end is None
-
-
-def test_it_is_complete_if_all_hold_the_newest_root_or_follow_a_file() -> None:
-    assert measured(made("a", R1, R2), made("b", follows_file=True)).is_complete
-    assert measured().is_complete
-    assert not measured(made("a", FOREIGN)).is_complete
 
 
 def test_of_an_authority_without_roots_made_here_nobody_holds_any() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts, bundle_parts
+from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts, bundle_parts, merged
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.stores.directory import DirectoryStore
@@ -120,7 +120,7 @@ async def test_each_crash_leaves_the_old_parts_or_the_new_ones(
     tmp_path: Path, changes: dict[Part, bytes | None]
 ) -> None:
     old = {**STORED, Part.ANCHORS: OLD.anchors, Part.CHAIN: OLD.chain, Part.KEY: OLD.key}
-    new = {part: content for part, content in {**old, **changes}.items() if content is not None}
+    new = merged(old, changes)
     seen = []
     for point in range(100):
         directory = tmp_path / str(point)

@@ -14,7 +14,7 @@ import trio
 from sentry_trio import __version__
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.parts import bundle_of, bundle_parts
+from sentry_trio.ca.parts import bundle_of, bundle_parts, merged
 from sentry_trio.ca.renewal import Request, Situation, plan
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
@@ -85,7 +85,7 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
             print(planned.text)
             return _DONE
         if options.request is Request.FLATTEN and not options.yes:
-            flat = {part: content for part, content in {**stored, **planned.changes}.items() if content is not None}
+            flat = merged(stored, planned.changes)
             findings = await findings_against(place, stored, bundle_of(flat), options, situation.now)
             if is_refused(findings):
                 show_findings(findings, as_json=options.json)

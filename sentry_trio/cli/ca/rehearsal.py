@@ -15,8 +15,8 @@ from sentry_trio.ca.certificates import write_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
-from sentry_trio.ca.parts import Parts, bundle_of, bundle_parts
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Request, Situation, plan
+from sentry_trio.ca.parts import Parts, bundle_of, bundle_parts, merged
+from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Step
@@ -92,13 +92,13 @@ def rehearse(key_type: KeyType, now: datetime) -> Iterator[Phase]:
     leaves = [_leaf("former issuer", former, now)]
     sets = {"former root": former.anchors}
     yield clock.phase("steady", leaves, sets)
-    stored = _after(stored, plan(stored, policy, Situation(now=now), Request.START))
+    stored = merged(stored, plan(stored, policy, Situation(now=now), Request.START).changes)
     both = bundle_of(stored).anchors
     sets = {"former root": former.anchors, "both roots": both, "new root": _first(stored, now)}
     yield clock.phase("distributing", leaves, {name: sets[name] for name in ("former root", "both roots")})
     planned = plan(stored, policy, Situation(now=now))
     assert planned.step is Step.SWITCH  # noqa: S101  # the grace is zero
-    stored = _after(stored, planned)
+    stored = merged(stored, planned.changes)
     leaves.append(_leaf("new issuer", bundle_of(stored), now))
     followed = {name: sets[name] for name in ("former root", "both roots")}
     yield clock.phase("signing", leaves, followed)
@@ -189,11 +189,6 @@ def _leaf(name: str, bundle: StoredBundle, now: datetime) -> Leaf:
         public_key_info(key.public_key()), _IDENTITY, lifetime=_LEAF, allowed_clock_skew=_LEAF, now=now
     )
     return Leaf(name, issued.pem, write_private_key(key))
-
-
-def _after(stored: Parts, planned: Plan) -> dict[Part, bytes]:
-    """Returns what is stored after a step."""
-    return {part: content for part, content in {**stored, **planned.changes}.items() if content is not None}
 
 
 def _first(stored: Parts, now: datetime) -> bytes:
