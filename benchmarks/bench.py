@@ -82,7 +82,7 @@ def _bench(given: argparse.Namespace, directory: Path) -> Findings:
     credentials = directory / "credentials"
     credentials.mkdir()
     write_credentials(credentials)
-    measure = Measure(grpc_go.build(directory), credentials, given.seconds, given.workers)
+    measure = Measure(grpc_go.build(), credentials, given.seconds, given.workers)
     servers = [each for each in SERVERS if each.name in given.only]
     start = None
     if OURS in servers and given.starts:

@@ -206,7 +206,7 @@ def main() -> int:
     given = _arguments()
     try:
         with tempfile.TemporaryDirectory() as directory:
-            client = grpc_go.build(Path(directory))
+            client = grpc_go.build()
             with running(binaries.build()) as cluster:
                 findings = trio.run(_measure, cluster, given, client, Path(directory))
     except UnavailableError as error:

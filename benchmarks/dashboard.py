@@ -161,7 +161,7 @@ def main() -> int:
         return 1
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        client = grpc_go.build(directory)
+        client = grpc_go.build()
         mesh = Mesh(directory, stack)
         targets = {
             replica.metrics_port: {"namespace": "dapr-system", "pod": pod}

@@ -222,8 +222,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _besiege(given: argparse.Namespace) -> Iterator[Finding]:
+    client = grpc_go.build()
     with tempfile.TemporaryDirectory() as directory:
-        client = grpc_go.build(Path(directory))
         credentials = Path(directory, "credentials")
         credentials.mkdir(mode=0o700)
         module = "testkit.cpu_turns" if given.cpu_turns else "sentry_trio"

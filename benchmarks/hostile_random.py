@@ -241,7 +241,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     tried = violated = 0
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        arenas = Arenas(stack, grpc_go.build(Path(directory)), Path(directory), given.seconds)
+        arenas = Arenas(stack, grpc_go.build(), Path(directory), given.seconds)
         arena = arenas.fresh()
         for composition in _compositions(given):
             outcome = arena.try_out(composition)

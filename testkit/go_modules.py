@@ -48,19 +48,19 @@ class GoModule:
 
 @dataclass(frozen=True, slots=True)
 class FetchedModule:
-    """A module that can be built from; what is built is found in Go's own cache another time."""
+    """A module that can be built from."""
 
     go: str
     module: GoModule
 
-    def tool(self, package: str) -> Path:
-        """A tool that go.mod names, in Go's own cache."""
-        return Path(self.run("tool", "-n", package).stdout.strip())
+    def build(self, package: str) -> Path:
+        """A program in Go's own cache, where another clone finds it, too: `go build` would link it again."""
+        program = self._print_program(package)
+        # A program that was not in the cache is printed as a temporary file, of which the cache has kept a copy.
+        return program if program.exists() else self._print_program(package)
 
-    def build(self, package: str, binary: Path) -> Path:
-        """A program, as this file."""
-        self.run("build", "-buildvcs=false", "-o", str(binary), package)
-        return binary
+    def _print_program(self, package: str) -> Path:
+        return Path(self.run("run", "-buildvcs=false", "-exec=echo", package).stdout.strip())
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs `go` in the module's directory; what it complains of goes where this process's complaints go."""

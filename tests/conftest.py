@@ -81,10 +81,10 @@ def processes_covered(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture(scope="session")
-def load_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def load_client() -> Path:
     """The load client of grpc-go; without Go, or its modules, tests that ask for it are skipped."""
     try:
-        return grpc_go.build(tmp_path_factory.mktemp("clients"))
+        return grpc_go.build()
     except UnavailableError as error:
         pytest.skip(str(error))
 

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -12,13 +13,14 @@ from testkit.go_modules import GoModule
 _MORE_THAN_A_CALL = 30  # seconds; calls under way may take 10
 
 
-def build(directory: Path) -> Path:
-    """Builds the client into a directory; a second or so where Go has built it before.
+@cache
+def build() -> Path:
+    """Builds the client; a second or so if Go has built it before.
 
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    return GoModule(Path(__file__).parent, "the foreign client").fetched().build("./load", directory / "load")
+    return GoModule(Path(__file__).parent, "the foreign client").fetched().build("./load")
 
 
 class Calls(msgspec.Struct):

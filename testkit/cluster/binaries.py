@@ -20,7 +20,6 @@ class Binaries:
 
 
 _DIRECTORY: Final = Path(__file__).parent
-_BUILT: Final = Path(__file__).parents[2] / "build" / "cluster"
 _VERSION: Final = re.findall(r"^\tk8s\.io/kubernetes (\S+)", (_DIRECTORY / "go.mod").read_text(), re.MULTILINE)[0]
 _MODULE: Final = GoModule(
     _DIRECTORY,
@@ -38,8 +37,8 @@ def build() -> Binaries:
     """
     module = _MODULE.fetched()
     return Binaries(
-        etcd=module.tool("go.etcd.io/etcd/server/v3"),
-        kube_apiserver=module.build("k8s.io/kubernetes/cmd/kube-apiserver", _BUILT / "kube-apiserver"),
+        etcd=module.build("go.etcd.io/etcd/server/v3"),
+        kube_apiserver=module.build("k8s.io/kubernetes/cmd/kube-apiserver"),
     )
 
 
@@ -52,7 +51,7 @@ def with_old_etcd(binaries: Binaries) -> Binaries:
         UnavailableError: as `build`.
     """
     module = GoModule(Path(__file__).with_name("old_etcd"), "etcd 3.5.7").fetched()
-    return replace(binaries, etcd=module.tool("go.etcd.io/etcd/server/v3"))
+    return replace(binaries, etcd=module.build("go.etcd.io/etcd/server/v3"))
 
 
 def build_kubectl() -> Path:
@@ -61,4 +60,4 @@ def build_kubectl() -> Path:
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    return _MODULE.fetched().tool("k8s.io/kubernetes/cmd/kubectl")
+    return _MODULE.fetched().build("k8s.io/kubernetes/cmd/kubectl")

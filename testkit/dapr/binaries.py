@@ -1,4 +1,4 @@
-"""Dapr's programs, built from the module beside this file into build/dapr/.
+"""Dapr's programs, built from the module beside this file.
 
 go.mod pins the release. The scheduler is left out: it needs a module that cannot be downloaded.
 
@@ -27,7 +27,6 @@ Program = Literal["daprd", "injector", "operator", "placement", "sentry"]
 VERSION: Final = "v1.18.1"
 _HERE: Final = Path(__file__).parent
 GO_MOD: Final = _HERE / "go.mod"
-_BUILT: Final = _HERE.parents[1] / "build" / "dapr"
 _COMMANDS: Final = "github.com/dapr/dapr/cmd/"
 _PACKAGES: Final[dict[Program, str]] = {
     "daprd": "./daprd",
@@ -45,7 +44,7 @@ def build(program: Program) -> Path:
     Raises:
         UnavailableError: Go or its modules are not available.
     """
-    return _module().build(_PACKAGES[program], _BUILT / program)
+    return _module().build(_PACKAGES[program])
 
 
 @cache

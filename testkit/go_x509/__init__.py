@@ -13,7 +13,6 @@ from typing import Any
 from testkit.go_modules import GoModule
 
 _DIRECTORY = Path(__file__).parent
-_BINARY = _DIRECTORY.parents[1] / "build" / "go_x509"
 
 
 @cache
@@ -23,7 +22,7 @@ def build() -> Path:
     Raises:
         UnavailableError: there is no Go here.
     """
-    return GoModule(_DIRECTORY, "the reader of certificates").fetched().build(".", _BINARY)
+    return GoModule(_DIRECTORY, "the reader of certificates").fetched().build(".")
 
 
 class GoX509:

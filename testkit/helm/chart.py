@@ -1,4 +1,4 @@
-"""helm, built from the module beside this file into Go's own cache, and the chart as it renders it."""
+"""helm, built from the module beside this file, and the chart as it renders it."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def build() -> Path:
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    return GoModule(Path(__file__).parent, "helm").fetched().tool("helm.sh/helm/v3/cmd/helm")
+    return GoModule(Path(__file__).parent, "helm").fetched().build("helm.sh/helm/v3/cmd/helm")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""prometheus and promtool, built from the module beside this file into build/.
+"""prometheus and promtool, built from the module beside this file.
 
 The first build takes some two and a half minutes of a processor; later ones a second or two. Left out is the discovery
 of targets in clouds, which is half of what they are made of.
@@ -11,7 +11,6 @@ from typing import Final
 
 from testkit.go_modules import GoModule
 
-_BUILT: Final = Path(__file__).parents[2] / "build" / "monitoring"
 _COMMANDS: Final = "github.com/prometheus/prometheus/cmd/"
 
 
@@ -38,5 +37,5 @@ def build() -> Binaries:
         variables={"GOFLAGS": "-tags=remove_all_sd"},
     ).fetched()
     # Not as tools, which would build what is left out, too.
-    prometheus, promtool = (module.build(_COMMANDS + name, _BUILT / name) for name in ("prometheus", "promtool"))
+    prometheus, promtool = (module.build(_COMMANDS + name) for name in ("prometheus", "promtool"))
     return Binaries(prometheus, promtool)

@@ -58,7 +58,7 @@ def build() -> Path:
     Raises:
         UnavailableError: there is no Go here, or its modules cannot be had.
     """
-    return GoModule(Path(__file__).parent, "h2spec").fetched().tool("h2spec")
+    return GoModule(Path(__file__).parent, "h2spec").fetched().build("github.com/summerwind/h2spec/cmd/h2spec")
 
 
 async def examine(h2spec: Path, port: int, report: Path) -> Report:

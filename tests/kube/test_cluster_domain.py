@@ -159,7 +159,7 @@ LookUp = Callable[[Records, str], list[list[object]]]
 
 
 @pytest.fixture(scope="session")
-def look_up(tmp_path_factory: pytest.TempPathFactory) -> LookUp:
+def look_up() -> LookUp:
     """Looks the API server up with Go's resolver and with ours, in a namespace with one small DNS server."""
     unshare = ["unshare", "--map-root-user", "--mount", "--net"]
     if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode != 0:
@@ -168,7 +168,7 @@ def look_up(tmp_path_factory: pytest.TempPathFactory) -> LookUp:
         module = GoModule(HERE / "canonical_name", "Go's resolver").fetched()
     except UnavailableError as error:
         pytest.skip(str(error))
-    binary = module.build(".", tmp_path_factory.mktemp("go") / "canonical-name")
+    binary = module.build(".")
 
     def in_namespace(records: Records, hosts: str) -> list[list[object]]:
         document = {
