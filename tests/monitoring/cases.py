@@ -203,8 +203,8 @@ CASES: Final[tuple[Case, ...]] = (
     case(
         "the crash loop of another program",
         series={
-            'process_start_time_seconds{namespace="shop",job="cart",instance="10.0.0.9:80"}': _FOUR_STARTS,
-            'up{namespace="shop",job="cart",instance="10.0.0.9:80"}': flat(0),
+            'process_start_time_seconds{cluster="one",namespace="shop",job="a",instance="10.0.0.9:80"}': _FOUR_STARTS,
+            'up{cluster="one",namespace="shop",job="a",instance="10.0.0.9:80"}': flat(0),
         },
     ),
     case(
