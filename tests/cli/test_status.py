@@ -1,4 +1,7 @@
-"""`sentry-trio status` as a process, beside real authorities, and beside what else may listen on a port."""
+"""`sentry-trio status` beside real authorities, and beside what else may listen on a port.
+
+It is a process of its own where it meets signals, terminals and streams.
+"""
 
 import json
 import os
@@ -12,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ import jsonschema
 import pytest
 import trio
 
-from sentry_trio.cli.status import _sources
+from sentry_trio.cli.status import _run, _show, _sources
 from sentry_trio.cli.status_flags import parse
 from sentry_trio.errors import InvalidConfigurationError
-from testkit.authorities import serving, wall_clock
+from sentry_trio.reload import ReloadCause, Trigger
+from testkit.authorities import Served, serving, wall_clock
+from testkit.log_capture import Line, hear_logs
 from testkit.processes import Process, sentry_process
 from tests.cli.conftest import Start
 
@@ -79,9 +83,46 @@ def here(credentials: Path) -> Iterator[tuple[str, str]]:
 def document(*arguments: str, cwd: Path | None = None) -> tuple[int, Any]:
     done = status(*arguments, "--json", cwd=cwd)
     assert done.stderr == ""
-    found = json.loads(done.stdout)
+    return done.returncode, read_document(done.stdout)
+
+
+def read_document(text: str) -> Any:
+    found = json.loads(text)
     jsonschema.validate(found, SCHEMA)
-    return done.returncode, found
+    return found
+
+
+class Here:
+    """The command in this process, beside what the test serves."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    async def status(self, *arguments: str) -> tuple[int, str]:
+        """Runs it once; its exit code and what it prints."""
+        options = parse(arguments, {})
+        report = await _run(options, {})
+        assert report is not None
+        self._capsys.readouterr()
+        code = _show(report, as_json=options.json)
+        output, errors = self._capsys.readouterr()
+        assert errors == ""
+        return code, output
+
+    async def document(self, *arguments: str) -> tuple[int, Any]:
+        code, output = await self.status(*arguments, "--json")
+        return code, read_document(output)
+
+
+@pytest.fixture
+def command_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    monkeypatch.setenv("COLUMNS", "300")
+    return Here(capsys)
+
+
+def flags_of(served: Served) -> tuple[str, str]:
+    """The flags by which an authority of this process is asked."""
+    return ("--replica", f"127.0.0.1:{served.application.health_port}:{served.application.metrics_port}")
 
 
 @pytest.mark.covered_processes
@@ -111,12 +152,10 @@ def test_files_in_the_place_of_make_run_are_found(tmp_path: Path) -> None:
     assert (code, found["store"]["place"], found["agreement"]["store"]) == (0, ".sentry", "agree")
 
 
-def test_after_a_hot_restart(start: Start, tmp_path: Path) -> None:
-    process = start()
-    here = replica(process)
-    process.send(signal.SIGHUP)
-    process.log_until("Running gRPC server on port ")
-    code, found = document(*here)
+async def test_after_a_hot_restart(command_here: Here, tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await served.application.authority.restart(ReloadCause(Trigger.SIGHUP))
+        code, found = await command_here.document(*flags_of(served))
     assert code == 0
     (told,) = found["replicas"]
     assert (told["health"]["run"], told["health"]["last_restart"]) == (2, "succeeded")
@@ -124,84 +163,84 @@ def test_after_a_hot_restart(start: Start, tmp_path: Path) -> None:
     assert told["health"]["last_restart_at"] >= told["health"]["started_at"]
 
 
-def test_after_a_bad_edit(start: Start, tmp_path: Path) -> None:
-    process = start()
-    here = replica(process)
-    (tmp_path / "issuer.key").write_text("no key")
-    process.log_until("reload failed")
-    code, found = document(*here)
+async def test_after_a_bad_edit(command_here: Here, tmp_path: Path) -> None:
+    failed = trio.Event()
+
+    def hear(line: Line) -> None:
+        if line["event"].startswith("reload failed"):
+            failed.set()
+
+    with hear_logs(hear):
+        async with serving(tmp_path) as served:
+            (tmp_path / "issuer.key").write_text("no key")
+            await failed.wait()
+            code, found = await command_here.document(*flags_of(served))
+            shown = await command_here.status(*flags_of(served))
     assert (code, found["verdict"]) == (3, "attention")
     ((cause, text),) = [finding.values() for finding in found["findings"]]
     assert cause == "degraded"
     assert str(tmp_path / "issuer.key") in text
     assert found["replicas"][0]["metrics"]["restart_failures"] == {"bundle": 1}
-    done = status(*here)
-    assert done.returncode == 3
-    assert "! degraded: " in done.stdout
+    assert shown[0] == 3
+    assert "! degraded: " in shown[1]
 
 
-async def test_an_expired_issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_expired_issuer(command_here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The authority's clock is at a time when all was valid; the clock of `status` is right."""
     past = wall_clock() - timedelta(days=500)
     monkeypatch.setattr("sentry_trio.ca.generate.EARLIEST", past)
     async with serving(tmp_path, now=lambda: past) as served:
-        ports = f"127.0.0.1:{served.application.health_port}:{served.application.metrics_port}"
-        look = partial(document, "--replica", ports, "--issuer-credentials", str(tmp_path))
-        code, found = await trio.to_thread.run_sync(look)
+        code, found = await command_here.document(*flags_of(served), "--issuer-credentials", str(tmp_path))
     assert code == 3
     causes = [finding["cause"] for finding in found["findings"]]
     assert causes == ["certificate_expired"] * 3 + ["store_invalid"]
     assert "x509: certificate has expired" in found["store"]["problem"]
 
 
-def test_replicas_that_agree_and_that_differ(tmp_path: Path) -> None:
+async def test_replicas_that_agree_and_that_differ(command_here: Here, tmp_path: Path) -> None:
     shared, apart = tmp_path / "shared", tmp_path / "apart"
     shared.mkdir()
     apart.mkdir()
-    with sentry_process(shared) as one:
-        first = replica(one)
-        with sentry_process(shared) as two, sentry_process(apart) as three:
-            second, third = replica(two), replica(three)
-            code, found = document(*first, *second, f"--issuer-credentials={shared}")
+    async with serving(shared) as one:
+        first = flags_of(one)
+        async with serving(shared) as two, serving(apart) as three:
+            second, third = flags_of(two), flags_of(three)
+            code, found = await command_here.document(*first, *second, f"--issuer-credentials={shared}")
             assert (code, found["agreement"]["replicas"], found["agreement"]["store"]) == (0, "agree", "agree")
-            code, found = document(*first, *second, *third, f"--issuer-credentials={shared}")
+            code, found = await command_here.document(*first, *second, *third, f"--issuer-credentials={shared}")
             assert (code, found["agreement"]["replicas"], found["agreement"]["store"]) == (3, "differ", "differ")
-            done = status(*first, *third)
-            assert "replicas: differ" in done.stdout
-            assert done.stdout.count("Certificates in use by 127.0.0.1:") == 2
-        code, found = document(*first, *second)
+            _, output = await command_here.status(*first, *third)
+            assert "replicas: differ" in output
+            assert output.count("Certificates in use by 127.0.0.1:") == 2
+        code, found = await command_here.document(*first, *second)
     assert code == 3
     assert [finding["cause"] for finding in found["findings"]] == ["unreachable"]
 
 
-def test_an_authority_that_is_gone_leaves_its_files_to_look_at(start: Start, tmp_path: Path) -> None:
-    process = start()
-    here = replica(process)
-    process.send(signal.SIGTERM)
-    process.exit_code()
-    done = status(*here, "--issuer-credentials", str(tmp_path), COLUMNS="300")
-    assert done.returncode == 1
-    assert done.stdout.startswith("sentry-trio not reachable  ")
-    assert "Connection refused" in done.stdout
-    assert f"Certificates in {tmp_path}" in done.stdout
+async def test_an_authority_that_is_gone_leaves_its_files_to_look_at(command_here: Here, tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        pass
+    code, output = await command_here.status(*flags_of(served), "--issuer-credentials", str(tmp_path))
+    assert code == 1
+    assert output.startswith("sentry-trio not reachable  ")
+    assert "Connection refused" in output
+    assert f"Certificates in {tmp_path}" in output
 
 
-def test_metrics_that_are_off(start: Start) -> None:
-    process = start("--enable-metrics=false")
-    health = process.health_port()
-    process.log_until("Running gRPC server on port ")
+async def test_metrics_that_are_off(command_here: Here, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    code, found = document("--replica", f"127.0.0.1:{health}:{port}")
+    async with serving(tmp_path, "--enable-metrics=false") as served:
+        code, found = await command_here.document("--replica", f"127.0.0.1:{served.application.health_port}:{port}")
     assert (code, found["replicas"][0]["metrics_not_shown"]) == (0, "metrics are off in this process")
 
 
-def test_something_else_on_the_port(start: Start) -> None:
-    process = start()
-    port = process.log_until("Running gRPC server on port ")
-    done = status("--replica", f"127.0.0.1:{port}", COLUMNS="300")
-    assert done.returncode == 1
-    assert f"127.0.0.1:{port} does not speak HTTP" in done.stdout
+async def test_something_else_on_the_port(command_here: Here, tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        where = f"127.0.0.1:{served.application.grpc_port}"
+        code, output = await command_here.status("--replica", where)
+    assert code == 1
+    assert f"{where} does not speak HTTP" in output
 
 
 @contextmanager
@@ -210,11 +249,11 @@ def silent_port() -> Iterator[tuple[socket.socket, str]]:
         yield listener, f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_something_silent_on_the_port() -> None:
+async def test_something_silent_on_the_port(command_here: Here) -> None:
     with silent_port() as (_, where):
-        done = status("--replica", where, "--timeout", "0.2")
-    assert done.returncode == 1
-    assert f"! {where} did not answer within 0.2 s\n" in done.stdout
+        code, output = await command_here.status("--replica", where, "--timeout", "0.2")
+    assert code == 1
+    assert f"! {where} did not answer within 0.2 s\n" in output
 
 
 @pytest.mark.covered_processes
