@@ -5,8 +5,6 @@ Those that need a cluster are run in tests/cluster/test_doc_commands.py.
 
 import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +12,7 @@ import pytest
 import trustme
 
 from testkit import doc_session
+from testkit.command_line import run_command
 from testkit.doc_pages import LANGUAGES, PAGES, Block, blocks, commands, indented, shell
 
 # Blocks that no test runs, by how they begin.
@@ -162,8 +161,8 @@ def test_targets_of_make_exist(command: str) -> None:
 def test_subcommands_and_their_flags_exist(command: str) -> None:
     words = command.split()[1:]
     subcommand = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
-    program = [sys.executable, "-m", "sentry_trio", *subcommand, "--help"]
-    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    done = run_command(*subcommand, "--help")
+    assert done.returncode == 0
     for flag in re.findall(r"(?<!\S)--[a-z-]+", command):
         assert flag in done.stdout
 
