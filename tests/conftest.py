@@ -43,6 +43,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> objec
     # With pytest 9.2, pytest-xdist 3.8 does not see its own marks of groups.
     from xdist.scheduler import LoadScopeScheduling
 
+    if (coverage := Coverage.current()) is not None:
+        coverage.stop()  # this process only distributes tests, and tracing makes that slow
+
     class Groups(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         def _split_scope(self, nodeid: str) -> str:
             return _group(nodeid)
