@@ -207,26 +207,27 @@ async def test_no_token_fails_to_verify_while_keys_are_rotated(plane: ControlPla
             port = await started(process)
             authorities.append(plane.authority(port, await plane.anchors()))
         verifier = Verifier(tuple(urls))
+        sender, shown = trio.open_memory_channel[None](0)
 
         async def call(authority: Authority) -> None:
             while True:
                 obtained = await trio.to_thread.run_sync(partial(obtain, authority, asking))
                 assert obtained.jwt is not None
                 await trio.to_thread.run_sync(verifier.show, obtained.jwt)
+                await sender.send(None)
                 await trio.sleep(0.25)  # a caller's pace
 
         with trio.fail_after(180):
             async with trio.open_nursery() as load:
                 for authority in authorities:
                     load.start_soon(call, authority)
-                    load.start_soon(call, authority)
-                while True:
+                async for _ in shown:
                     await trio.to_thread.run_sync(verifier.look)
                     signing = list(verifier.signed)
                     if len(signing) >= 3 and not any(signing[0] in names for names in verifier.told):
                         break
-                    if verifier.looks % 20 == 0:
-                        pair[verifier.looks // 20 % 2].send(signal.SIGHUP)
+                    if verifier.looks % 10 == 0:
+                        pair[verifier.looks // 10 % 2].send(signal.SIGHUP)
                 load.cancel_scope.cancel()
         for process in pair:
             process.send(signal.SIGTERM)
