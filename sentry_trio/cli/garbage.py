@@ -1,0 +1,45 @@
+"""Garbage collection with short pauses: while one lasts, nothing is answered."""
+
+import gc
+from typing import Final, NoReturn
+
+import trio
+
+_THRESHOLDS: Final = (1000, 3, 10)
+_INTERVAL: Final = 600.0  # seconds between two collections of all objects
+_LONGEST_INTERVAL: Final = 3600.0  # if there are many all the time
+_FEW: Final = 1.3  # of the objects after the start
+
+
+async def collect_garbage() -> NoReturn:
+    """Keeps pauses of the garbage collector short; to be called when all that lives as long as the process is there.
+
+    What survives a full collection is frozen, so the next one has only the objects that were made since: with 1,000
+    connections it took 40 ms otherwise. Frozen objects are freed as they lose their last reference, as all are that
+    connections and calls leave. Cycles among them, which a library may leave, are found every ten minutes, once there
+    are few objects beside the 50,000 of the start (26 ms), and at the latest after an hour.
+
+    Cancellation: at once; the collector is then configured as before.
+    """
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(_freeze_survivors)
+    try:
+        gc.set_threshold(*_THRESHOLDS)
+        gc.collect()
+        at_start = gc.get_freeze_count()
+        collected_at = trio.current_time()
+        while True:
+            await trio.sleep(_INTERVAL)
+            overdue = trio.current_time() - collected_at >= _LONGEST_INTERVAL
+            if overdue or gc.get_freeze_count() <= _FEW * at_start:
+                gc.unfreeze()
+                gc.collect()
+                collected_at = trio.current_time()
+    finally:
+        gc.callbacks.remove(_freeze_survivors)
+        gc.set_threshold(*thresholds)
+
+
+def _freeze_survivors(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop" and info["generation"] == 2:  # the oldest
+        gc.freeze()
