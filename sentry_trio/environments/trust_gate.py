@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.certificates import Certificate, read_certificates
+from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.parts import Parts, bundle_of
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import RenewalPolicy
@@ -104,6 +104,8 @@ class TrustGate:
             TrustCutError: it does, while another is in use.
         """
         record = read_record(stored.get(Part.RECORD))
+        if record is not None and not self._is_known_to(record):
+            record = None  # a backup's, which would have all of it count as stored by a step
         if record is not None and record.digest == digest_of(stored):
             return  # a step of a renewal, or a command, has stored it
         record = record or self._record
@@ -115,6 +117,11 @@ class TrustGate:
         findings = self._findings(stored, in_use, record, policy)
         if findings:
             self._report(store, bundle, findings)
+
+    def _is_known_to(self, record: RenewalRecord) -> bool:
+        """Returns whether the record was written by somebody who knew the issuer in use."""
+        known = {record.present.issuer, *(each.issuer for each in record.former)}
+        return self._in_use is None or fingerprint(self._in_use.issuer) in known
 
     def _findings(
         self,

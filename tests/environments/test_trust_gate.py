@@ -79,6 +79,20 @@ async def test_a_former_generation_that_is_put_back_is_refused(autojump_clock: M
         assert replica.counted('sentry_ca_preflight_refusals_total{code="regression"}') == 1
 
 
+async def test_a_backup_of_a_former_generation_is_refused_with_its_record(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    backup = dict(store.stored)
+    replica = MemoryEnvironment(store, "--trust-anchor-propagation-grace=1h", skip=timedelta(days=366))
+    async with serving(replica):
+        await later(replica, 2 * 3600)
+        runs = len(replica.runs)
+        assert replica.runs[-1].issuer != replica.runs[0].issuer
+        store.edit({**dict.fromkeys(store.stored), **backup})
+        await trio.sleep(10)
+        assert len(replica.runs) == runs
+        assert replica.counted('sentry_ca_preflight_refusals_total{code="regression"}') == 1
+
+
 async def test_a_bundle_that_cuts_is_used_at_start_and_reported(autojump_clock: MockClock) -> None:
     store = await stored_in("retiring")
     replica = MemoryEnvironment(store, skip=LATER)
