@@ -17,6 +17,7 @@ from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, read_certificates, write_certificates
 from sentry_trio.ca.parts import NEXT, PREVIOUS
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Request, Situation, plan, promote
+from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRefusedError
 from sentry_trio.renewal_status import Phase, Step
@@ -176,7 +177,12 @@ class Renewal(RuleBasedStateMachine):
         self.publish()
 
     def take_what_is_there(self) -> None:
-        """Cuts off those who do not verify what somebody has put back: a start has nothing else. It reports that."""
+        """Somebody has put a former generation back, and a process goes on with it: one that starts, or Dapr Sentry, or
+        one that lags so far behind that it has never seen another. All others refuse it.
+
+        It cuts those off who do not verify it, which is reported. What follows is bridged to it, and to no generation
+        that came after it, as the key of that one is gone.
+        """
         try:
             bundle = self.present()
         except InvalidBundleError:
@@ -201,13 +207,17 @@ class Renewal(RuleBasedStateMachine):
         """Compares and swaps; true if it was done."""
         if self.store != expected:
             return False
+        self.take_what_is_there()
         stored = after(self.store, planned)
         assert stored != self.store
         if planned.step not in {Step.PUBLISH, Step.PUBLISH_AND_SWITCH}:
             assert stored[Part.ANCHORS] == self.store[Part.ANCHORS]
         if stored[Part.KEY] != self.store[Part.KEY]:
             self.former.append(bundle_parts(self.store))
-            self.observe_issuer(bundle_of(stored, self.now))
+            try:
+                self.observe_issuer(bundle_of(stored, self.now))
+            except InvalidBundleError:
+                assert self.has_expired()  # and so has the next one, but for a clock that lags
         self.changed(stored)
         assert planned.step is not None
         phase = plan(stored, self.policy, Situation(now=self.now)).phase
@@ -230,7 +240,7 @@ class Renewal(RuleBasedStateMachine):
             stored = after(stored, planned)
         assert planned.step is None
         if planned.due is None:
-            assert planned.held == "the issuer has expired, and there is no next one"
+            assert planned.held == "the issuer has expired, and there is no next one" or self.is_unknown(planned)
             return
         assert planned.due > self.now
         verify(StoredBundle(*(stored[part] for part in BUNDLE)), self.now)
@@ -240,6 +250,14 @@ class Renewal(RuleBasedStateMachine):
         # Without a record they might be somebody's own.
         is_clean = not any(part in stored for part in PREVIOUS)
         assert planned.phase is not Phase.STEADY or is_clean or Part.RECORD not in stored
+
+    def is_unknown(self, planned: Plan) -> bool:
+        """Returns whether nothing stored shows that the authority was made here: somebody has lost its record, and has
+        taken its root out of the trust anchors. Others are watched; warnings begin before it expires.
+        """
+        has_root = direct_root(self.present()) is not None
+        has_record = read_record(self.store.get(Part.RECORD)) is not None
+        return not has_root and not has_record and planned.text.startswith("not renewed: it was not made here")
 
     # --- replicas
 
@@ -255,7 +273,7 @@ class Renewal(RuleBasedStateMachine):
             planned = plan(self.store, self.policy, situation)
         except InvalidBundleError:
             return  # it has expired, or the clock says that it is not valid yet
-        assert planned.due is not None or planned.held is not None
+        assert planned.due is not None or planned.held is not None or self.is_unknown(planned)
         if planned.step is not None:
             assert replica.hold is None
             replica.pending = self.store, planned
