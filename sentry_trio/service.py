@@ -175,8 +175,7 @@ class CertificateService:
         with self._metrics.stage("parse"):
             request = decision.request = cast("SignCertificateRequest", await stream.recv_message())
         with self._metrics.stage("validate"):
-            validator = self._validators.choose(request.token_validator)
-            decision.validator = self._validators.kind_for(request.token_validator)
+            decision.validator, validator = self._validators.choose(request.token_validator)
             caller = await validator.validate(request)
         decision.pod_uid = caller.pod_uid
         issued, identity = await self._sign(request, caller)

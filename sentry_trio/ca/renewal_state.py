@@ -233,6 +233,20 @@ def direct_root(bundle: TrustBundle) -> Certificate | None:
     return next((each for each in bundle.anchors if has_signed(each, bundle.issuer)), None)
 
 
+def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:
+    """Returns the fingerprints of the roots made here, the newest first; without any, the issuer's own root.
+
+    Those that are not published any more come last: nobody is to hold them.
+    """
+    record = read_record(stored.get(Part.RECORD))
+    newest_first = () if record is None else record.own_roots[::-1]
+    anchors = {fingerprint(each) for each in bundle.anchors}
+    published = [each for each in newest_first if each in anchors]
+    if not published and (root := direct_root(bundle)) is not None:
+        published.append(fingerprint(root))
+    return (*published, *(each for each in newest_first if each not in published))
+
+
 def _verified_or_expired(stored: Parts, now: datetime) -> tuple[TrustBundle, bool]:
     """Returns the trust bundle, and true if it has expired."""
     bundle = bundle_of(stored)

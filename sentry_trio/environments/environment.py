@@ -14,9 +14,10 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import Parts, bundle_of
 from sentry_trio.ca.renewal import RenewalPolicy
+from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.ca.spiffe import dns_names, sentry_id
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
+from sentry_trio.environments.renewal import RenewalOfRun, Renewer
 from sentry_trio.environments.run_inputs import RunInputs, Sources
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.environments.trust_gate import TrustGate

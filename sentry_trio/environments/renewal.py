@@ -1,6 +1,6 @@
 """Renewal of the certificate authority: brought up to date when a run is made, and carried out while it serves."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -9,14 +9,11 @@ import trio
 
 from sentry_trio.backoff import CHANCE, Backoff
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Parts, merged
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
-from sentry_trio.ca.renewal_record import read_record
-from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.environments.clocks import ClockGuard
+from sentry_trio.environments.renewal_report import WARNING_PERIOD, RenewalReporter
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Changed, ReloadCause, Trigger
@@ -35,13 +32,8 @@ LOOK: Final = 60.0
 SPREAD: Final = timedelta(seconds=30)
 """Most time by which replicas differ in taking a step; one of them then does."""
 
-WARNING_PERIOD: Final = timedelta(days=30)
-"""Time before the end of issuer or bridge from which what stands in the way is reported."""
-
 _RETRY: Final = 5.0  # s, grows
 _LONGEST_RETRY: Final = 300.0  # s
-_MOST_NAMES: Final = 10
-_REPORTED_EVERY: Final = timedelta(days=1)
 _REASONS: Final[Mapping[Step, tuple[EventReason, ...]]] = {
     Step.PUBLISH: (EventReason.RENEWAL_BEGUN,),
     Step.PUBLISH_AND_SWITCH: (EventReason.RENEWAL_BEGUN, EventReason.ISSUER_SWITCHED),
@@ -110,9 +102,12 @@ class Renewer:
         self._clocks = clocks
         self._chance = chance
         self._changed = trio.Event()
-        self._held: str | None = None
-        self._reported: dict[EventReason, datetime] = {}
-        self.status: RenewalStatus | None = None
+        self._reporter = RenewalReporter(environment, metrics=metrics, now=now)
+
+    @property
+    def status(self) -> RenewalStatus | None:
+        """State of CA renewal; None before the first look."""
+        return self._reporter.status
 
     @property
     def is_propagating(self) -> bool:
@@ -195,7 +190,7 @@ class Renewer:
                 pause = await self._look(run, changed)
             except SentryError as error:
                 _log.error(f"failed to renew the certificate authority, going on with the present one: {error}")
-                self._hold(HoldReason.STORE, str(error))
+                self._reporter.hold(HoldReason.STORE, str(error))
                 pause = backoff.next()
             else:
                 backoff.reset()
@@ -210,7 +205,7 @@ class Renewer:
                 await _reload(run, changed)
             return LOOK  # somebody else has changed it, which the watch reports
         planned, reason = await self._plan(run, found)
-        self._report(run, found, planned, reason)
+        self._reporter.report(run.bundle, found, planned, reason)
         if planned.step is None:
             return self._seconds_until(planned.due)
         if planned.step is not run.awaited:
@@ -279,76 +274,6 @@ class Renewer:
             return LOOK
         return min(max((due - self._now()).total_seconds(), 0.0), LOOK)
 
-    # --- reports
-
-    def _report(self, run: RenewalOfRun, found: Parts, planned: Plan, reason: HoldReason | None) -> None:
-        bundle = run.bundle
-        roots = root_ends(bundle.anchors, bundle.chain, roots_made_here(found, bundle), self._now())
-        record = read_record(found.get(Part.RECORD))
-        is_first = record is None or len(record.published) < 2  # before and after
-        uptake = self._environment.uptake(roots, None if record is None or is_first else record.published[-1].since)
-        end = planned.bridge_end
-        if uptake is not None and uptake.first_end is not None:
-            end = uptake.first_end
-        self._show(
-            RenewalStatus(
-                phase=planned.phase,
-                generation=planned.generation,
-                next_step=planned.next_step,
-                next_step_at=planned.next_step_at,
-                bridge_end=end,
-                held=planned.held,
-                held_reason=reason,
-                sidecars=None if uptake is None else uptake.counts,
-                injector_stale=None if uptake is None else uptake.injector_stale,
-            )
-        )
-        self._report_hold(planned)
-        if uptake is not None and uptake.injector_stale:
-            text = "new pods do not get the newest trust anchor: restart dapr-sidecar-injector"
-            self._report_daily(EventReason.INJECTOR_STALE, text)
-        if uptake is not None and uptake.pinned and end is not None and end - self._now() < WARNING_PERIOD:
-            self._report_daily(EventReason.SIDECARS_NEED_RESTART, _pinned_text(uptake.pinned, end))
-
-    def _show(self, status: RenewalStatus) -> None:
-        self.status = status
-        self._metrics.ca_renewal(status)
-
-    def _hold(self, reason: HoldReason, text: str) -> None:
-        if self.status is not None:
-            self._show(replace(self.status, held=text, held_reason=reason))
-
-    def _report_hold(self, planned: Plan) -> None:
-        held = planned.held
-        if held is not None and planned.next_step_at is not None and planned.next_step_at > self._now():
-            return  # nothing is late yet
-        if held is not None and held != self._held:
-            text = f"CA renewal is held: {held}"
-            _log.warning(text)
-            self._environment.notify(EventReason.RENEWAL_HELD, text)
-        self._held = held
-
-    def _report_daily(self, reason: EventReason, text: str) -> None:
-        last = self._reported.get(reason)
-        if last is None or self._now() - last >= _REPORTED_EVERY:
-            self._reported[reason] = self._now()
-            _log.warning(text)
-            self._environment.notify(reason, text)
-
-
-def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:
-    """Returns the fingerprints of the roots made here, the newest first; without any, the issuer's own root.
-
-    Those that are not published any more come last: nobody is to hold them.
-    """
-    record = read_record(stored.get(Part.RECORD))
-    newest_first = () if record is None else record.own_roots[::-1]
-    anchors = {fingerprint(each) for each in bundle.anchors}
-    published = [each for each in newest_first if each in anchors]
-    if not published and (root := direct_root(bundle)) is not None:
-        published.append(fingerprint(root))
-    return (*published, *(each for each in newest_first if each not in published))
-
 
 async def _planned(found: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:
     if policy.key_type is KeyType.RSA2048:
@@ -367,9 +292,3 @@ def _hold_reason(situation: Situation) -> HoldReason:
     if situation.hold is not None:
         return HoldReason.CLOCK
     return HoldReason.BUNDLE if situation.is_published else HoldReason.CONFIG_MAP
-
-
-def _pinned_text(pods: Collection[str], end: datetime) -> str:
-    names = ", ".join(list(pods)[:_MOST_NAMES])
-    more = f" and {len(pods) - _MOST_NAMES} more" if len(pods) > _MOST_NAMES else ""
-    return f"restart these pods before {end:%Y-%m-%dT%H:%M:%SZ}, when their trust anchors expire: {names}{more}"

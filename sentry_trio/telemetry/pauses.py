@@ -20,7 +20,7 @@ _GC_BUCKETS: Final = (1e-3, 2.5e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3, 250e-3, 1
 
 
 class _Pauses(Collector):
-    """Histogram of durations from `_begin_pause` to `_end_pause`.
+    """Histogram of durations from `begin` to `end`.
 
     Counting takes a third of what a Prometheus histogram takes, so the histogram is made at a scrape.
 
@@ -40,10 +40,12 @@ class _Pauses(Collector):
         self._counts = [0] * (len(buckets) + 1)
         self._sum = 0.0
 
-    def _begin_pause(self) -> None:
+    def begin(self, timeout: float = 0.0) -> None:  # noqa: ARG002  # Trio's signature
+        """Begins a pause; with the signature of Trio's hooks, which need no call in between so."""
         self._begin = self._elapsed()
 
-    def _end_pause(self) -> None:
+    def end(self, timeout: float = 0.0) -> None:  # noqa: ARG002  # Trio's signature
+        """Ends the pause."""
         if self._begin is None:
             return  # measuring began in the midst of it
         duration = self._elapsed() - self._begin
@@ -75,13 +77,8 @@ class EventLoopMonitor(trio.abc.Instrument, _Pauses):
             elapsed,
         )
 
-    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # Trio's signature
-        """Begins a turn."""
-        self._begin_pause()
-
-    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # Trio's signature
-        """Ends the turn."""
-        self._end_pause()
+    after_io_wait = _Pauses.begin
+    before_io_wait = _Pauses.end
 
 
 class GCPauses(_Pauses):
@@ -110,6 +107,6 @@ class GCPauses(_Pauses):
 
     def _observe(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
-            self._begin_pause()
+            self.begin()
         else:
-            self._end_pause()
+            self.end()

@@ -73,24 +73,20 @@ class Validators:
         """Sorted names of those present."""
         return sorted(Kind.Name(kind).lower() for kind in self.present)
 
-    def choose(self, kind: Kind) -> Validator:
-        """Returns the validator for the kind that a request names.
+    def choose(self, kind: Kind) -> tuple[Kind, Validator]:
+        """Returns the validator for the kind that a request names, and that kind or the default.
 
         Raises:
             ValidatorRequiredError: the request names none and there is no default.
             ValidatorNotEnabledError: the named one is not present; unknown numbers are never present.
         """
-        chosen = self.kind_for(kind)
+        chosen = self.default if kind == Kind.UNKNOWN else kind
         if chosen is None:
             raise ValidatorRequiredError
         validator = self.present.get(chosen)
         if validator is None:
             raise ValidatorNotEnabledError
-        return validator
-
-    def kind_for(self, kind: Kind) -> Kind | None:
-        """Returns the kind for a request that names this one; None if it names none and there is no default."""
-        return self.default if kind == Kind.UNKNOWN else kind
+        return chosen, validator
 
 
 def check_request(request: SignCertificateRequest) -> str:

@@ -13,9 +13,10 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import Changes, Parts, bundle_of, bundle_parts
 from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
+from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.environment import Environment
-from sentry_trio.environments.renewal import RenewalOfRun, Renewer, roots_made_here
+from sentry_trio.environments.renewal import RenewalOfRun, Renewer
 from sentry_trio.errors import Part
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.sidecar_anchors import Sidecar, SidecarAnchors

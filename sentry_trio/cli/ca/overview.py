@@ -15,11 +15,10 @@ from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan
 from sentry_trio.ca.renewal_record import RenewalRecord
-from sentry_trio.ca.renewal_state import read_state
+from sentry_trio.ca.renewal_state import read_state, roots_made_here
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.places import HeldAnchors, Place
-from sentry_trio.environments.renewal import roots_made_here
 from sentry_trio.errors import Part
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.renewal_status import AnchorsHeld, Phase

@@ -1,0 +1,118 @@
+"""Reports of CA renewal: its state for health and metrics, log lines and Events for what needs attention."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.lineage import root_ends
+from sentry_trio.ca.parts import Parts
+from sentry_trio.ca.renewal import Plan
+from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.ca.renewal_state import roots_made_here
+from sentry_trio.errors import Part
+from sentry_trio.event_reasons import EventReason
+from sentry_trio.renewal_status import HoldReason, RenewalStatus
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from sentry_trio.environments.environment import Environment
+
+WARNING_PERIOD: Final = timedelta(days=30)
+"""Time before the end of issuer or bridge from which what stands in the way is reported."""
+
+_MOST_NAMES: Final = 10
+_REPORTED_EVERY: Final = timedelta(days=1)
+
+_log: Final = get_logger("dapr.sentry.ca")
+
+
+class RenewalReporter:
+    """Keeps the state of CA renewal, and reports what needs attention.
+
+    Args:
+        environment: knows what sidecars hold, and notifies operators.
+        metrics: show the state.
+        now: the wall clock, aware.
+
+    Attributes:
+        status: the state; None before the first report.
+    """
+
+    def __init__(self, environment: "Environment", *, metrics: Metrics, now: Callable[[], datetime]) -> None:
+        self.status: RenewalStatus | None = None
+        self._environment = environment
+        self._metrics = metrics
+        self._now = now
+        self._held: str | None = None
+        self._reported: dict[EventReason, datetime] = {}
+
+    def report(self, bundle: TrustBundle, found: Parts, planned: Plan, reason: HoldReason | None) -> None:
+        """Reports the state after a look at the store.
+
+        Args:
+            bundle: the trust bundle in use.
+            found: what is stored.
+            planned: what is done about it.
+            reason: why a due step is not taken; None if none is held.
+        """
+        roots = root_ends(bundle.anchors, bundle.chain, roots_made_here(found, bundle), self._now())
+        record = read_record(found.get(Part.RECORD))
+        is_first = record is None or len(record.published) < 2  # before and after
+        uptake = self._environment.uptake(roots, None if record is None or is_first else record.published[-1].since)
+        end = planned.bridge_end
+        if uptake is not None and uptake.first_end is not None:
+            end = uptake.first_end
+        self._show(
+            RenewalStatus(
+                phase=planned.phase,
+                generation=planned.generation,
+                next_step=planned.next_step,
+                next_step_at=planned.next_step_at,
+                bridge_end=end,
+                held=planned.held,
+                held_reason=reason,
+                sidecars=None if uptake is None else uptake.counts,
+                injector_stale=None if uptake is None else uptake.injector_stale,
+            )
+        )
+        self._report_hold(planned)
+        if uptake is not None and uptake.injector_stale:
+            text = "new pods do not get the newest trust anchor: restart dapr-sidecar-injector"
+            self._report_daily(EventReason.INJECTOR_STALE, text)
+        if uptake is not None and uptake.pinned and end is not None and end - self._now() < WARNING_PERIOD:
+            self._report_daily(EventReason.SIDECARS_NEED_RESTART, _pinned_text(uptake.pinned, end))
+
+    def _show(self, status: RenewalStatus) -> None:
+        self.status = status
+        self._metrics.ca_renewal(status)
+
+    def hold(self, reason: HoldReason, text: str) -> None:
+        """Reports that the look itself has failed."""
+        if self.status is not None:
+            self._show(replace(self.status, held=text, held_reason=reason))
+
+    def _report_hold(self, planned: Plan) -> None:
+        held = planned.held
+        if held is not None and planned.next_step_at is not None and planned.next_step_at > self._now():
+            return  # nothing is late yet
+        if held is not None and held != self._held:
+            text = f"CA renewal is held: {held}"
+            _log.warning(text)
+            self._environment.notify(EventReason.RENEWAL_HELD, text)
+        self._held = held
+
+    def _report_daily(self, reason: EventReason, text: str) -> None:
+        last = self._reported.get(reason)
+        if last is None or self._now() - last >= _REPORTED_EVERY:
+            self._reported[reason] = self._now()
+            _log.warning(text)
+            self._environment.notify(reason, text)
+
+
+def _pinned_text(pods: Collection[str], end: datetime) -> str:
+    names = ", ".join(list(pods)[:_MOST_NAMES])
+    more = f" and {len(pods) - _MOST_NAMES} more" if len(pods) > _MOST_NAMES else ""
+    return f"restart these pods before {end:%Y-%m-%dT%H:%M:%SZ}, when their trust anchors expire: {names}{more}"
