@@ -220,6 +220,28 @@ async def test_data_goes_both_ways(size: int) -> None:
             await transport.send()
 
 
+async def test_buffers_of_openssl_stay_small() -> None:
+    """They would keep the size of the largest read for as long as the connection is open."""
+    async with _shaken() as (transport, client):
+        for _ in range(200):
+            await client.send_all(bytes(100))
+        pending = []
+        for _ in range(200):
+            assert await transport.receive() == bytes(100)
+            pending.append(transport._arrived.pending)
+        assert 3000 < max(pending) < 4096
+        transport.write(bytes(200_000))
+        assert transport._leaving.pending < 20_000
+
+
+async def test_a_record_in_pieces_has_the_overhead_of_one() -> None:
+    async with _shaken() as (transport, client), trio.open_nursery() as nursery:
+        for size in (1, 16_384):
+            nursery.start_soon(client.send_all, bytes(size))
+            assert len(await transport.receive()) == size
+            assert transport.overhead == 22  # head, content type and tag (RFC 8446, 5.2)
+
+
 async def test_a_cancelled_send_loses_nothing() -> None:
     data = bytes(range(256)) * 20_000
     async with _shaken() as (transport, client):
