@@ -113,7 +113,8 @@ def bridged_chain(
         crl_sign=False,
         identifier=root.extensions.subject_key_identifier,
     )
-    return (issuer, cross, *unexpired(present.chain, now))[:MAX_CHAIN]
+    above = unexpired(present.chain, now - allowed_clock_skew)
+    return (issuer, cross, *above)[:MAX_CHAIN]
 
 
 def bridge_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, assert_never
 
 from sentry_trio.ca.generation import bridge_impossible
 from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED, Parts
-from sentry_trio.ca.renewal_state import Next, RenewalPolicy, State, read_state, tail_end
+from sentry_trio.ca.renewal_state import Next, RenewalPolicy, State, read_state
 from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRefusedError
 from sentry_trio.renewal_status import Phase, Step
@@ -34,7 +34,6 @@ __all__ = ["Plan", "RenewalPolicy", "Request", "Situation", "plan", "promote"]
 
 _HOLD: Final = timedelta(minutes=10)
 _REJECTED_KEPT: Final = timedelta(days=1)
-_SECOND: Final = timedelta(seconds=1)
 
 
 class Request(enum.Enum):
@@ -208,7 +207,7 @@ class _Planner:
         if self._may_begin():
             yield self._beginning(state.begin)
         if state.phase is Phase.RETIRING:
-            yield _Due(tail_end(state.bundle) + _SECOND, Step.CUT, draft.cut)
+            yield _Due(state.cut, Step.CUT, draft.cut)
         if leftovers := self._leftovers():
             yield _Due(self._now, Step.DISCARD, partial(draft.discard, leftovers))
         if state.record.rejected_at is not None:

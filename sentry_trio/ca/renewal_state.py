@@ -152,10 +152,11 @@ class State:
 
         A longer one would lose its end, with which clients of the first generation verify.
         """
-        live = unexpired(self.bundle.chain, self.now)
+        skew = self.policy.allowed_clock_skew
+        live = unexpired(self.bundle.chain, self.now - skew)
         if len(live) <= _LONGEST_TO_RENEW:
             return None
-        return min(each.not_after for each in live[: _LONGEST_TO_RENEW + 1]) + _SECOND
+        return min(each.not_after for each in live[: _LONGEST_TO_RENEW + 1]) + skew + _SECOND
 
     @property
     def switch(self) -> datetime:
@@ -175,16 +176,17 @@ class State:
         return None if switched is None else switched + self.record.leaf_lifetime
 
     @property
+    def cut(self) -> datetime:
+        """When one of the certificates behind the issuer has expired, on a clock that lags, too."""
+        end = min((each.not_after for each in self.bundle.chain[1:]), default=self.bundle.not_after)
+        return end + self.policy.allowed_clock_skew + _SECOND
+
+    @property
     def bridge_end(self) -> datetime | None:
         """Last second in which clients that hold only former roots verify what is signed; None without a bridge."""
         if self.next is not None and self.next.is_bridged:
             return _bridge_end(self.next.bundle)
         return _bridge_end(self.bundle) if self.phase in {Phase.SIGNING, Phase.RETIRING} else None
-
-
-def tail_end(bundle: TrustBundle) -> datetime:
-    """Returns the last second in which all certificates behind the issuer are valid."""
-    return min((each.not_after for each in bundle.chain[1:]), default=bundle.not_after)
 
 
 def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_published: bool) -> State:

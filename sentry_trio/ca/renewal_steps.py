@@ -109,7 +109,7 @@ class Draft:
 
     def cut(self) -> None:
         """See `Step.CUT`."""
-        chain = unexpired(self._state.bundle.chain, self._now)
+        chain = unexpired(self._state.bundle.chain, self._now - self._state.policy.allowed_clock_skew)
         self._parts[Part.CHAIN] = write_certificates(chain)
         if len(chain) == 1:
             self.discard(PREVIOUS)

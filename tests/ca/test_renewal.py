@@ -74,10 +74,10 @@ def test_the_life_of_a_renewal() -> None:
     assert second_begin is not None
 
     off = replace(POLICY, enabled=False)
-    bridge_end = NOW + YEAR + SECOND
-    assert plan(erased, off, Situation(now=settled)).due == bridge_end
-    steady = run(erased, bridge_end, Step.CUT, policy=off)
-    planned = plan(steady, off, Situation(now=bridge_end))
+    # On a clock that lags the bridge is valid for longer.
+    assert plan(erased, off, Situation(now=settled)).due == BRIDGE_END == NOW + YEAR + SKEW + SECOND
+    steady = run(erased, BRIDGE_END, Step.CUT, policy=off)
+    planned = plan(steady, off, Situation(now=BRIDGE_END))
     assert (planned.phase, planned.generation, planned.due) == (Phase.STEADY, 2, None)
     assert len(read_certificates(steady[Part.CHAIN])) == 1
     assert steady[Part.ANCHORS] == published[Part.ANCHORS]
@@ -449,6 +449,13 @@ def test_an_older_bridge_is_cut_off_alone() -> None:
     assert len(read_certificates(cut[Part.CHAIN])) == 3
     assert (planned.phase, planned.next_step) == (Phase.RETIRING, Step.PUBLISH)
     assert Part.PREVIOUS_CHAIN in cut
+
+
+def test_a_bridge_is_kept_until_it_has_expired_on_a_clock_that_lags() -> None:
+    for now, length in ((BRIDGE_END - SECOND, 5), (BRIDGE_END, 3)):
+        planned = plan(RETIRING, POLICY, Situation(now=now), Request.START)
+        staged = after(RETIRING, planned)
+        assert len(read_certificates(staged[Part.NEXT_CHAIN])) == length
 
 
 def test_an_expired_authority_is_not_cut() -> None:

@@ -318,7 +318,7 @@ def promoted_by_dapr(stored: Stored) -> Stored:
 def test_a_root_stays_published_while_certificates_below_it_are_valid() -> None:
     """However soon the next renewal begins: Dapr's own may switch at once, and keeps no previous key."""
     stored = run(promoted_by_dapr(DISTRIBUTING), BEGIN, Step.NOTE, policy=LONE)
-    for now, is_needed in ((BEGIN, True), (BEGIN + DAY, True), (BEGIN + 2 * DAY + HOUR, False)):
+    for now, is_needed in ((BEGIN, True), (BEGIN + 2 * DAY, True), (BEGIN + 2 * DAY + HOUR, False)):
         planned = plan(stored, LONE, Situation(now=now), Request.START)
         assert planned.step is Step.PUBLISH
         anchors = after(stored, planned)[Part.ANCHORS]
@@ -496,7 +496,7 @@ def test_no_more_generations_than_a_chain_has_room_for() -> None:
     chain = read_certificates(stored[Part.CHAIN])
     assert len(chain) == 7
     planned = plan(stored, hurried, Situation(now=now))
-    assert (planned.next_step, planned.next_step_at) == (Step.PUBLISH, chain[5].not_after + timedelta(seconds=1))
+    assert (planned.next_step, planned.next_step_at) == (Step.PUBLISH, chain[5].not_after + SKEW + timedelta(seconds=1))
 
 
 # --- commands
