@@ -47,7 +47,7 @@ def test_addresses_as_text(address: Address, text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_free_port_is_taken_and_told(host: str) -> None:
+async def test_a_free_port_is_bound_and_reported(host: str) -> None:
     with await open_listener(host, 0) as listener:
         address = Address.of(listener)
         assert address.host == "127.0.0.1"

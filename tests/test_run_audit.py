@@ -63,7 +63,7 @@ async def test_who_has_left_is_recorded_as_such(tmp_path: Path, hesitant: Hesita
     assert found == {SLOW: ("not_issued", "cancelled"), QUICK: ("issued", None)}
 
 
-async def test_calls_that_are_shed_are_told_to_the_record_and_counted() -> None:
+async def test_calls_that_are_shed_are_recorded_and_counted() -> None:
     shed: list[str] = []
     metrics = Metrics()
     ServerObserver(metrics, shed.append).call_shed("in_vain", ("192.0.2.1", 4000))

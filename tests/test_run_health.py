@@ -67,7 +67,7 @@ def _told(data: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("service", ["", CA])
-async def test_a_run_that_serves_says_so(tmp_path: Path, service: str) -> None:
+async def test_a_serving_run_reports_serving(tmp_path: Path, service: str) -> None:
     async with serving(tmp_path) as served:
         assert await _checked(served, service) == SERVING
 
@@ -100,7 +100,7 @@ async def _left(peer: Peer) -> None:
     assert len(peer.having(ConnectionTerminated)) == 1
 
 
-async def test_a_restart_makes_nobody_unhealthy(tmp_path: Path) -> None:
+async def test_a_restart_changes_no_health_status(tmp_path: Path) -> None:
     """What crosses the goodbye of the run that goes is told of the authority, which serves by the run that has come."""
     async with serving(tmp_path) as served, _peer(served) as peer:
         await served.application.authority.restart()

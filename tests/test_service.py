@@ -333,7 +333,7 @@ class BrokenIssuer(Issuer):
         return super().issue(*args, **keywords)  # type: ignore[arg-type]
 
 
-async def test_a_failure_to_sign_is_internal_and_tells_no_details() -> None:
+async def test_a_failure_to_sign_is_internal_without_details() -> None:
     async with oracle(issuer=BrokenIssuer(made_bundle())) as served:
         assert await served.refused() == ("INTERNAL", "failed to sign certificate")
         assert served.counted('dapr_sentry_cert_sign_failure_total{reason="signing"}') == 1

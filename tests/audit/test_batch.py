@@ -74,7 +74,7 @@ def test_nothing_taken_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("parts", [[b"abc"], [b"a", b"", b"bc"]])
-def test_torn_bytes_are_told_by_number_and_hash(parts: list[bytes]) -> None:
+def test_partial_lines_are_recorded_by_number_and_hash(parts: list[bytes]) -> None:
     torn = None
     for part in parts:
         torn = PartialLine(part, torn)

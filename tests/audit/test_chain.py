@@ -77,7 +77,7 @@ PLACE = b'"seq":1,"prev":"%b"' % START.hash.encode()
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_what_is_no_line(line: bytes, why: str) -> None:
+def test_invalid_lines(line: bytes, why: str) -> None:
     with pytest.raises(InvalidLineError) as caught:
         read_line(line)
     assert why in str(caught.value)

@@ -127,7 +127,7 @@ def test_addresses(peer: object, shown: str) -> None:
     assert format_address(peer) == shown
 
 
-def test_calls_are_told_apart() -> None:
+def test_calls_are_counted_separately() -> None:
     ids = {Decision(PEER).request_id for _ in range(1000)}
     assert len(ids) == 1000
     assert {len(each) for each in ids} == {16}

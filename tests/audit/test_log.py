@@ -87,7 +87,7 @@ async def test_a_decision_is_written_though_no_other_follows(autojump_clock: Moc
         assert events(paper) == ["opened", "decision"]
 
 
-async def test_nobody_waits_for_the_medium_where_it_is_not_required(autojump_clock: MockClock) -> None:
+async def test_calls_do_not_wait_for_the_disk_if_it_is_not_required(autojump_clock: MockClock) -> None:
     paper, worker = Paper(), Worker()
     async with logging_to(paper.opened, worker=worker) as log:
         worker.hang()
@@ -136,7 +136,7 @@ async def test_a_required_line_lasts_before_the_certificate_leaves_and_many_shar
     assert events(paper).count("decision") == 50
 
 
-async def test_a_full_disk_loses_what_is_counted_and_told(autojump_clock: MockClock) -> None:
+async def test_decisions_lost_to_a_full_disk_are_counted_and_recorded(autojump_clock: MockClock) -> None:
     paper, metrics = Paper(), Metrics()
     with capture_logs() as logged:
         async with logging_to(paper.opened, metrics=metrics) as log:
@@ -185,7 +185,7 @@ async def test_on_a_full_disk_nothing_is_issued_where_it_is_required(autojump_cl
     assert "no certificate is issued until it can (--audit-required)" in logged[0]["event"]
 
 
-async def test_lines_of_which_nobody_knows_whether_they_last_are_told(autojump_clock: MockClock) -> None:
+async def test_lines_that_may_not_be_on_disk_are_recorded(autojump_clock: MockClock) -> None:
     paper = Paper()
     async with logging_to(paper.opened, required=True) as log:
         paper.sync_fails = True
@@ -224,7 +224,7 @@ async def test_complaints_are_a_minute_apart(autojump_clock: MockClock) -> None:
     assert len([line for line in logged if "cannot be written" in line["event"]]) == 3
 
 
-async def test_what_comes_and_goes_is_told_once_a_minute(autojump_clock: MockClock) -> None:
+async def test_a_problem_that_comes_and_goes_is_logged_once_a_minute(autojump_clock: MockClock) -> None:
     paper = Paper()
     with capture_logs() as logged:
         async with logging_to(paper.opened) as log:
@@ -278,7 +278,7 @@ async def test_who_leaves_before_its_line_is_written_leaves_none(autojump_clock:
     assert [line["outcome"] for line in lines(paper) if line["event"] == "decision"] == ["not_issued"]
 
 
-async def test_calls_that_were_shed_are_told_once_a_second(autojump_clock: MockClock) -> None:
+async def test_calls_that_were_shed_are_recorded_once_a_second(autojump_clock: MockClock) -> None:
     paper = Paper()
     async with logging_to(paper.opened) as log:
         for _ in range(3):
@@ -303,7 +303,7 @@ async def test_it_goes_on_from_what_is_there(autojump_clock: MockClock) -> None:
     assert (first["begins"], first["seq"], first["prev"]) == ("continued", 8, "ab" * 32)
 
 
-async def test_what_was_altered_is_told_and_not_continued(autojump_clock: MockClock) -> None:
+async def test_an_altered_log_is_reported_and_not_continued(autojump_clock: MockClock) -> None:
     paper = Paper(end=ChainEnd(is_damaged=True))
     with capture_logs() as logged:
         async with logging_to(paper.opened):
@@ -317,7 +317,7 @@ def cannot_open() -> Sink:
     raise AuditLogError("/audit.log: Permission denied")
 
 
-async def test_a_start_that_is_given_up_gives_up_what_it_has_opened(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_start_closes_what_it_has_opened(autojump_clock: MockClock) -> None:
     """Not half way, though: the first line is written, and the last."""
     paper, worker = Paper(), Worker()
     worker.hang()
@@ -437,7 +437,7 @@ async def test_it_follows_to_a_new_file(autojump_clock: MockClock) -> None:
         assert verified(data).is_intact
 
 
-async def test_what_could_not_be_written_is_told_in_the_new_file(autojump_clock: MockClock) -> None:
+async def test_decisions_that_could_not_be_written_are_counted_in_the_new_file(autojump_clock: MockClock) -> None:
     second, metrics = Paper(), Metrics()
     papers = Papers(second.opened())
     async with logging_to(papers.open, metrics=metrics) as log:

@@ -58,7 +58,7 @@ def test_what_is_there_is_added_to_and_keeps_its_mode(path: Path) -> None:
     assert report.lines == len(chain()) + 1
 
 
-def test_it_is_appended_to_whoever_else_writes(path: Path) -> None:
+def test_it_is_appended_to_while_others_write(path: Path) -> None:
     with closing(open_file(path)) as sink:
         sink.append(b"one ", sync=False)
         with path.open("ab") as other:
@@ -83,7 +83,7 @@ def test_links_are_not_followed(path: Path) -> None:
     ],
     ids=["directory", "pipe", "text"],
 )
-def test_what_is_no_file_of_ours_is_left_alone(path: Path, make: object, reason: str) -> None:
+def test_other_files_are_left_alone(path: Path, make: object, reason: str) -> None:
     assert callable(make)
     make(path)
     assert refusal(path) == reason
@@ -195,7 +195,7 @@ def test_a_pipe_that_is_full_and_does_not_block_is_waited_for(
     assert os.read(pipe[0], 100) == b"line\n"
 
 
-def test_nobody_reads(pipe: tuple[int, int]) -> None:
+def test_a_log_without_a_reader(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
     taken, error = stdout(pipe[1]).append(b"x", sync=False)
     assert taken == 0

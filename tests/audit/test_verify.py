@@ -121,7 +121,7 @@ def test_after_a_fault_what_follows_is_verified() -> None:
     ]
 
 
-def test_faults_are_counted_and_the_first_are_told() -> None:
+def test_faults_are_counted_and_the_first_are_listed() -> None:
     report = verified(b"".join(line + line for line in chain(decisions=40)))
     assert report.faults.count == 42
     assert len(report.faults.texts) == 20
@@ -215,7 +215,7 @@ def test_among_log_lines_every_process_has_its_chain() -> None:
     assert "1 missing" in report_among_logs(mixed).faults.texts[0]
 
 
-def test_losses_are_told() -> None:
+def test_losses_are_recorded() -> None:
     resumed = members("resumed", lost={"issued": 3, "not_issued": 4}, unsynced=[2, 5])
     data = Batches(ChainEnd()).compose([opening(), resumed])
     assert verified(data).notes.texts == [

@@ -143,7 +143,7 @@ DER = good()
         (wrapped(with_algorithm_of_ecdsa(DER)), SIGNATURE),
     ],
 )
-def test_what_is_no_request_is_refused(pem: bytes, message: str) -> None:
+def test_invalid_requests_are_rejected(pem: bytes, message: str) -> None:
     with pytest.raises(InvalidCSRError) as refused:
         read_csr(pem)
     assert str(refused.value).startswith(message)

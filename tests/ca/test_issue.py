@@ -100,7 +100,7 @@ def test_without_names_and_images_there_is_the_uri_alone() -> None:
     assert len(leaf.extensions) == 4
 
 
-def test_an_issuer_tells_its_bundle() -> None:
+def test_an_issuer_has_its_bundle() -> None:
     assert Issuer(BUNDLE).bundle is BUNDLE
 
 

@@ -79,7 +79,7 @@ def test_no_key_is_made_for_an_unknown_algorithm() -> None:
         compose_jwks(RSA, "", None)
 
 
-def test_what_is_no_key() -> None:
+def test_invalid_keys() -> None:
     with pytest.raises(InvalidBundleError) as caught:
         verify_jwt_key(StoredJwtKey(b"none", STORED.jwks), "ES256", None)
     assert str(caught.value) == (

@@ -163,7 +163,7 @@ def test_what_a_crash_leaves() -> None:
     assert settled(StoredJwtKey(both.key, replaced.jwks), turn) == replaced
 
 
-def test_a_private_key_that_somebody_took_away() -> None:
+def test_a_private_key_that_was_removed() -> None:
     """Its tokens are still good; nobody knows since when it does not sign any more."""
     noted = settled(FIRST, START)
     other = generate_jwt_key("ES256", None)
@@ -174,7 +174,7 @@ def test_a_private_key_that_somebody_took_away() -> None:
     assert times(after)[0]["until"] == int((now + DAY + LEAD).timestamp())
 
 
-def test_somebodys_own_keys_stay() -> None:
+def test_foreign_keys_stay() -> None:
     own = members(generate_jwt_key("ES256", "theirs"))[0]
     stored = StoredJwtKey(FIRST.key, json.dumps({"keys": [own, *members(FIRST)]}).encode())
     for day in range(0, 100, 5):

@@ -104,7 +104,7 @@ KIND_REFUSED = "block holds a key of an unsupported kind"
         ),
     ],
 )
-def test_what_is_no_key_is_refused(pem: bytes, message: str) -> None:
+def test_invalid_keys_are_rejected(pem: bytes, message: str) -> None:
     with pytest.raises(InvalidBundleError) as refused:
         read_private_key(pem)
     assert message in str(refused.value)

@@ -21,7 +21,7 @@ def test_from_the_anchors_down_to_the_issuer() -> None:
     assert (links[0].not_before, links[0].not_after) == (NOW - HOUR, NOW + 30 * DAY)
 
 
-def test_names_alone_are_not_believed() -> None:
+def test_names_alone_are_not_accepted() -> None:
     impostor = certificate("middle", OTHER_KEY)
     assert lineage([impostor], [ISSUER])[-1].signed_by is None
     assert lineage([impostor, MIDDLE], [ISSUER])[-1].signed_by == fingerprint(MIDDLE)
@@ -62,7 +62,7 @@ def test_a_former_root_stays_one_without_the_bridge() -> None:
     assert roles_of([NEXT_ROOT, ROOT], [NEXT], OWN) == (("anchor", "former"), ("issuer",))
 
 
-def test_an_anchor_of_somebody_else_is_never_a_former_one() -> None:
+def test_a_foreign_anchor_is_never_a_former_one() -> None:
     assert roles_of([NEXT_ROOT, ROOT], [NEXT], OWN[1:]) == (("anchor", "anchor"), ("issuer",))
 
 

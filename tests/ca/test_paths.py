@@ -143,7 +143,7 @@ def test_a_path_with_the_wrong_usage_does_not_spoil_a_good_one() -> None:
     assert path.certificates == (ISSUER, good, B)
 
 
-def test_the_first_reason_is_told_with_a_hint() -> None:
+def test_the_first_reason_is_named_with_a_hint() -> None:
     impostor = certificate("middle", new_key(), "a", A_KEY)
     with pytest.raises(InvalidBundleError) as refused:
         find_paths(ISSUER, (impostor,), (A,), NOW)

@@ -154,7 +154,7 @@ UNREADABLE = "certificate 1 of the role cannot be read here or by Dapr's compone
         ),
     ],
 )
-def test_what_is_no_list_of_certificates_is_refused(pem: bytes, message: str) -> None:
+def test_invalid_lists_of_certificates_are_rejected(pem: bytes, message: str) -> None:
     with pytest.raises(InvalidBundleError) as refused:
         read_certificates(pem, role="role")
     assert str(refused.value).startswith(message)

@@ -55,7 +55,7 @@ def test_a_trust_domain_is_read(text: str, trust_domain: str) -> None:
         ("spiffe://example.org//n$", "path cannot contain empty segments"),
     ],
 )
-def test_the_first_broken_rule_is_told(text: str, message: str) -> None:
+def test_the_first_broken_rule_is_named(text: str, message: str) -> None:
     with pytest.raises(InvalidIdentityError) as refused:
         parse_trust_domain(text)
     assert str(refused.value) == message

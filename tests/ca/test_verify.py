@@ -210,7 +210,7 @@ def changed(**parts: bytes) -> Callable[[], StoredBundle]:
         (lambda: with_root(more=[ODD]), f"{UNHANDLED}$"),
     ],
 )
-def test_the_first_fault_is_told(make: Callable[[], StoredBundle], message: str) -> None:
+def test_the_first_fault_is_named(make: Callable[[], StoredBundle], message: str) -> None:
     with pytest.raises(InvalidBundleError) as refused:
         verify(make(), NOW)
     text = str(refused.value)
@@ -244,7 +244,7 @@ def test_a_signing_certificate_that_has_signed_itself_is_refused() -> None:
         stored([ROOT], [issuer(more=[x509.Extension(ODD.oid, False, ODD.value)])], KEY),
     ],
 )
-def test_what_is_no_fault(bundle: StoredBundle) -> None:
+def test_conditions_that_are_not_faults(bundle: StoredBundle) -> None:
     assert len(verify(bundle, NOW).chain) == 1
 
 
@@ -254,7 +254,7 @@ def test_dates_are_compared_to_the_second_and_beyond() -> None:
         verify(bundle, NOW + dt.timedelta(microseconds=1))
 
 
-def test_times_are_told_in_utc() -> None:
+def test_times_are_shown_in_utc() -> None:
     bundle = stored([ROOT], [issuer(not_before=LONG_AGO, not_after=NOW - HOUR)], KEY)
     with pytest.raises(InvalidBundleError, match=re.escape(EXPIRED)):
         verify(bundle, NOW.astimezone(dt.timezone(dt.timedelta(hours=5))))

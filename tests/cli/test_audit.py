@@ -52,7 +52,7 @@ def test_one_clear_line_for_what_is_wrong(verify: Verify) -> None:
     assert len(told) == 2
 
 
-def test_many_faults_are_told_up_to_twenty(verify: Verify) -> None:
+def test_at_most_twenty_faults_are_listed(verify: Verify) -> None:
     told = verify(b"".join(LINES) * 10, code=1).splitlines()
     assert len(told) == 10
     told = verify(b"".join(line + line for line in chain(decisions=30)), code=1).splitlines()
@@ -81,7 +81,7 @@ def test_among_logs(verify: Verify) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello\nworld\n", bytes(3 * MAX_LINE)])
-def test_what_is_no_audit_log_is_not_understood(verify: Verify, data: bytes) -> None:
+def test_other_files_are_not_an_audit_log(verify: Verify, data: bytes) -> None:
     assert verify(data, code=2) == ""
     assert verify.stderr.endswith("audit.log has no line of an audit log\n")
     assert verify.stderr.startswith("sentry-trio audit: ")

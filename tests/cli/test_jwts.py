@@ -54,7 +54,7 @@ def claims_of(path: Path, jwks: Path, audience: str) -> dict[str, Any]:
     return claims
 
 
-def test_they_are_written_and_told_of_but_not_shown(start: Start, tmp_path: Path) -> None:
+def test_they_are_written_and_listed_but_not_shown(start: Start, tmp_path: Path) -> None:
     port = start("--jwt-enabled", "--jwt-signing-algorithm=ES256").log_until("Running gRPC server on port ")
     out, jwks = tmp_path / "out", tmp_path / "jwks.json"
     to = ("--address", f"127.0.0.1:{port}", "--trust-anchors", str(tmp_path / "ca.crt"), "--id=myapp")

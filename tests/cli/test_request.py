@@ -78,27 +78,27 @@ def fails(*arguments: str) -> str:
     return line
 
 
-def test_a_refusal_is_told(running: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_rejection_is_reported(running: tuple[str, ...], tmp_path: Path) -> None:
     line = fails(*running, "--id=my.app", f"--out={tmp_path / 'out'}")
     assert "answered PermissionDenied: invalid request: parameter app-id cannot contain dots" in line
     assert not (tmp_path / "out").exists()
 
 
-def test_another_authority_is_not_believed(running: tuple[str, ...], tmp_path: Path) -> None:
+def test_another_authority_is_not_trusted(running: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "other.crt").write_bytes(made_bundle().anchors_pem)
     line = fails(*running, "--id=myapp", "--trust-anchors", str(tmp_path / "other.crt"))
     assert "does not verify against the trust anchors" in line
     assert line.endswith("; are they those of another certificate authority?")
 
 
-def test_another_identity_is_not_believed(running: tuple[str, ...], tmp_path: Path) -> None:
+def test_another_identity_is_not_accepted(running: tuple[str, ...], tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret")
     line = fails(*running, "--id=myapp", "--sentry-namespace=dapr-system", "--token-file", str(token))
     assert "is spiffe://localhost/ns/default/dapr-sentry, not spiffe://localhost/ns/dapr-system/dapr-sentry" in line
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_an_unreachable_peer(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes(made_bundle().anchors_pem)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -108,7 +108,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert line.endswith(f"cannot reach localhost:{port}: connection refused: is the CA running?")
 
 
-def test_somebody_who_speaks_no_grpc(tmp_path: Path) -> None:
+def test_a_client_that_does_not_speak_grpc(tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("spiffe.invalid").configure_cert(context)

@@ -244,7 +244,7 @@ async def test_tokens_come_with_certificates(release: Release) -> None:
     assert (await release.parts()).keys() == {"ca.crt", "issuer.crt", "issuer.key", "jwt.key", "jwks.json"}
 
 
-async def test_what_somebody_else_made_is_used_and_left_alone(release: Release) -> None:
+async def test_foreign_content_is_used_and_left_unchanged(release: Release) -> None:
     """As Dapr's chart leaves it: its Secret, its ConfigMap, its Configuration, and its Deployment."""
     theirs = _made(release.namespace)
     owner = {"meta.helm.sh/release-name": "dapr", "meta.helm.sh/release-namespace": release.namespace}

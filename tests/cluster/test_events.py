@@ -46,7 +46,7 @@ async def test_the_api_server_takes_them(cluster: Cluster, namespace: str, tmp_p
     assert all(event["source"] == {"component": "dapr-sentry", "host": "dapr-sentry-0"} for event in events)
 
 
-async def test_without_the_right_there_is_a_warning_and_nothing_else(
+async def test_a_missing_permission_is_only_a_warning(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     warned = trio.Event()

@@ -108,7 +108,7 @@ async def test_a_part_of_a_set_is_an_error(installation: Installation, store: Se
 
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
-async def test_a_missing_object_is_told_with_its_remedy(
+async def test_the_error_for_a_missing_object_names_the_fix(
     installation: Installation, store: SecretStore, kind: str
 ) -> None:
     await installation.delete(f"{kind.lower()}s")
@@ -132,7 +132,7 @@ async def test_the_error_for_an_immutable_object_has_its_remedy(
     assert b64encode(NEW.key).decode() not in text
 
 
-async def test_a_missing_right_is_told(installation: Installation) -> None:
+async def test_a_missing_permission_is_reported(installation: Installation) -> None:
     async with installation.session(role=DAPR_ROLE[1:]) as session:
         with pytest.raises(
             StoreError, match=r"^failed to get trust bundle secret: GET .* 403 Forbidden: .* cannot get "
@@ -152,7 +152,7 @@ async def test_a_write_whose_answer_was_lost_is_made_once(installation: Installa
 # --- watching
 
 
-async def test_a_change_is_told_within_a_second_or_two(installation: Installation, store: SecretStore) -> None:
+async def test_a_change_is_reported_within_a_second_or_two(installation: Installation, store: SecretStore) -> None:
     await installation.write(parts_of(OLD))
     await publish(store, OLD)
     async with beside(partial(store.watch, bundle_parts(OLD))) as told:

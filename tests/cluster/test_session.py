@@ -64,7 +64,7 @@ async def test_objects_are_created_read_and_replaced(cluster: Cluster, kubeconfi
         assert (missing.value.status, missing.value.reason) == (404, "NotFound")
 
 
-async def test_a_watch_tells_what_happens(cluster: Cluster, kubeconfig: Path, namespace: str) -> None:
+async def test_a_watch_yields_events(cluster: Cluster, kubeconfig: Path, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/pods"
     async with open_session(kubeconfig=kubeconfig, environ={}) as session:
         version = (await session.get(path))["metadata"]["resourceVersion"]
@@ -102,7 +102,7 @@ async def test_a_refusal_names_verb_and_resource(cluster: Cluster, namespace: st
             await first_event(session, pods)
 
 
-async def test_an_unknown_token_is_refused_and_not_told(cluster: Cluster, tmp_path: Path) -> None:
+async def test_an_unknown_token_is_rejected_and_not_logged(cluster: Cluster, tmp_path: Path) -> None:
     path = cluster.write_kubeconfig(tmp_path / "kubeconfig", {"token": "a-secret-of-mine"})
     async with open_session(kubeconfig=path, environ={}) as session:
         with pytest.raises(ApiRefusedError, match="GET /api: 401 Unauthorized") as refused:
@@ -215,7 +215,7 @@ async def test_an_answer_that_is_cut_says_so(cluster: Cluster, namespace: str, t
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b""])
-async def test_what_is_no_object_is_not_taken_for_one(cluster: Cluster, tmp_path: Path, body: bytes) -> None:
+async def test_documents_that_are_not_objects_are_rejected(cluster: Cluster, tmp_path: Path, body: bytes) -> None:
     async with session_through(cluster, tmp_path, "none") as (session, faults):
         faults.set(Fault(status=200, body=body))
         with pytest.raises(ApiUnavailableError, match="GET /api: the answer is no JSON object"):
@@ -230,7 +230,7 @@ async def test_no_answer_is_followed_elsewhere(cluster: Cluster, tmp_path: Path)
         assert faults.requests == ["GET /api"]
 
 
-async def test_nobody_there_may_pass(cluster: Cluster, kubeconfig: Path) -> None:
+async def test_an_unreachable_peer_may_be_retried(cluster: Cluster, kubeconfig: Path) -> None:
     async with open_session(kubeconfig=kubeconfig, environ={}) as session:
         cluster.kill_api_server()
         try:

@@ -77,7 +77,7 @@ async def test_replicas_are_found_and_compared_with_the_rights_of_the_chart(clus
     assert report.stored.problem is None
 
 
-async def test_without_rights_it_is_told_in_words(cluster: Cluster, tmp_path: Path) -> None:
+async def test_missing_permissions_are_named(cluster: Cluster, tmp_path: Path) -> None:
     plane = await install(cluster, tmp_path)
     token = await cluster.account_with(plane.namespace, "nobody", [])
     kubeconfig = cluster.write_kubeconfig(tmp_path / "nobody", {"token": token})
@@ -88,7 +88,7 @@ async def test_without_rights_it_is_told_in_words(cluster: Cluster, tmp_path: Pa
     assert report.published == NotShown(f"no right to get configmaps {NAME} in {plane.namespace}", asked=False)
 
 
-async def test_pods_are_asked_through_the_api_server_only_with_the_right_to(cluster: Cluster, tmp_path: Path) -> None:
+async def test_pods_are_asked_through_the_api_server_only_with_permission(cluster: Cluster, tmp_path: Path) -> None:
     """The authority's own account has not got it. That loopback is refused shows that the right has been looked at."""
     plane = await install(cluster, tmp_path)
     running = {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}

@@ -46,7 +46,7 @@ async def test_a_pod_s_token(checkers: Checkers, shop: Shop, mode: str, audience
 
 
 @MODES
-async def test_a_token_for_somebody_else(checkers: Checkers, shop: Shop, mode: str) -> None:
+async def test_a_token_for_another_audience(checkers: Checkers, shop: Shop, mode: str) -> None:
     # What is mounted into every pod, and must not be enough.
     with pytest.raises(NotPermittedError, match=r"^invalid token: .*audience"):
         await checkers.of(mode).check(await shop.token(audiences=(ISSUER,)))
@@ -80,12 +80,12 @@ async def test_a_token_of_no_pod(checkers: Checkers, shop: Shop, mode: str) -> N
 
 
 @pytest.mark.parametrize("token", ["opaque", "the-administrator-of-these-tests", "a.b.c"])
-async def test_what_is_no_service_account_s_token(checkers: Checkers, token: str) -> None:
+async def test_tokens_of_other_subjects(checkers: Checkers, token: str) -> None:
     with pytest.raises(NotPermittedError, match=r"^(invalid token: |authentication failed)"):
         await checkers.reviewer.check(token)
 
 
-async def test_blank_tokens_are_nobody_s(checkers: Checkers) -> None:
+async def test_blank_tokens_are_rejected(checkers: Checkers) -> None:
     # To the API server they are system:anonymous's, whom it authenticates.
     with pytest.raises(NotPermittedError, match=r"^provided token is not a properly structured"):
         await checkers.reviewer.check("\n")
@@ -100,7 +100,7 @@ async def test_a_deleted_pod_s_token_is_no_good_to_the_api_server(checkers: Chec
     assert (await checkers.verifier.check(token)).pod_uid == shop.pod["metadata"]["uid"]
 
 
-async def test_without_the_right_to_have_tokens_reviewed(
+async def test_without_permission_to_review_tokens(
     cluster: Cluster, namespace: str, shop: Shop, tmp_path: Path
 ) -> None:
     conditions = Conditions()

@@ -66,7 +66,7 @@ async def test_a_relative_path_of_a_file_that_exists(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "source", ["/" + "a" * 300, "/a\0b", "a\0b", "x" * 5000, "/\ud800", "."], ids=lambda it: it[:5]
 )
-def test_what_is_no_path_and_no_set(source: str) -> None:
+def test_sources_that_are_neither_path_nor_set(source: str) -> None:
     with pytest.raises(InvalidConfigurationError) as caught:
         opened(source)
     assert str(caught.value) == NOT_ANY

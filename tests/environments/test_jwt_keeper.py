@@ -147,7 +147,7 @@ async def test_keys_follow_one_another(autojump_clock: MockClock, lines: list[Li
     assert not [line for line in lines if line["log_level"] in {"warning", "error"}]
 
 
-async def test_what_cannot_be_stored_is_told_and_tried_again(autojump_clock: MockClock, lines: list[Line]) -> None:
+async def test_a_step_that_cannot_be_stored_is_reported_and_retried(autojump_clock: MockClock, lines: list[Line]) -> None:
     bench = Bench("--jwt-key-rotation=240h")
     bench.shelf.trouble = StoreError("failed to write file x: no space left on device")
     async with trio.open_nursery() as nursery:
@@ -165,7 +165,7 @@ async def test_what_cannot_be_stored_is_told_and_tried_again(autojump_clock: Moc
     assert bench.counted("sentry_jwt_key_rotation_failures_total") == len(errors)
 
 
-async def test_what_somebody_else_changed_is_left_to_who_is_told(autojump_clock: MockClock) -> None:
+async def test_changes_of_other_writers_are_left_to_the_callback(autojump_clock: MockClock) -> None:
     bench = Bench("--jwt-key-rotation=240h")
     await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
     opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
@@ -238,7 +238,7 @@ async def test_what_another_replica_made_first_is_used(lines: list[Line]) -> Non
     assert any("Another replica was first" in line["event"] for line in lines)
 
 
-async def test_caches_are_told_how_long() -> None:
+async def test_cache_control_limits_how_long_caches_keep_a_response() -> None:
     for flags, seconds in (((), 3600), (("--jwt-key-rotation=4h",), 3600), (("--jwt-key-rotation=2h",), 1800)):
         bench = Bench(*flags)
         opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)

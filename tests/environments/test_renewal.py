@@ -466,7 +466,7 @@ async def test_a_lost_record_costs_time_only(autojump_clock: MockClock, wanted: 
         assert phase(replica) == "retiring"
 
 
-async def test_a_change_by_somebody_else_is_looked_at_once(autojump_clock: MockClock) -> None:
+async def test_a_change_by_another_writer_is_read_at_once(autojump_clock: MockClock) -> None:
     store = await stored_in("distributing")
     replica = MemoryEnvironment(store, skip=timedelta(days=182.6))
     async with serving(replica):

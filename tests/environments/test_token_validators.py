@@ -174,7 +174,7 @@ async def test_a_source_that_is_away_is_tried_once_and_the_last_good_set_counts_
             await authenticated(made)
 
 
-async def test_a_restart_does_not_wait_for_ever(autojump_clock: MockClock, world: World) -> None:
+async def test_a_restart_waits_at_most_for_the_drain_timeout(autojump_clock: MockClock, world: World) -> None:
     world.remotes[NEW.source].delay = 1000
     await world.validators.make(OLD)
     await trio.testing.wait_all_tasks_blocked()
@@ -237,7 +237,7 @@ async def test_a_restart_that_is_given_up_while_it_waits(autojump_clock: MockClo
         assert world.readings(NEW) == 1
 
 
-async def test_a_caller_who_waits_for_a_key_is_answered_though_its_run_has_ended(
+async def test_a_caller_that_waits_for_a_key_is_answered_after_its_run_has_ended(
     autojump_clock: MockClock, world: World
 ) -> None:
     made = await world.validators.make(OLD)
@@ -259,7 +259,7 @@ async def test_a_caller_who_waits_for_a_key_is_answered_though_its_run_has_ended
     assert not await world.is_kept(OLD)
 
 
-async def test_the_audience_is_this_authority_and_expiry_is_asked_for_unless_told_otherwise(
+async def test_the_audience_is_this_authority_and_expiry_is_required_by_default(
     autojump_clock: MockClock, world: World
 ) -> None:
     made = await world.validators.make(OLD)

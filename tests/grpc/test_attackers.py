@@ -116,7 +116,7 @@ async def test_an_address_is_let_in_again_when_its_connections_are_gone(autojump
 # --- time
 
 
-async def test_who_wants_nothing_is_told_to_go(autojump_clock: MockClock) -> None:
+async def test_idle_connections_get_goaway(autojump_clock: MockClock) -> None:
     async with besieged("idle", Limits(idle_timeout=300, keepalive_time=60), number=20) as (server, courses):
         await trio.sleep(269)
         assert not any(over(courses))
@@ -127,7 +127,7 @@ async def test_who_wants_nothing_is_told_to_go(autojump_clock: MockClock) -> Non
 
 
 @pytest.mark.parametrize("kind", ["deaf", "half a head"])
-async def test_who_gives_no_sign_of_life_is_cut(autojump_clock: MockClock, kind: str) -> None:
+async def test_silent_connections_are_closed(autojump_clock: MockClock, kind: str) -> None:
     async with besieged(kind, Limits(keepalive_time=60, keepalive_timeout=20), number=3) as (server, courses):
         await trio.sleep(79)
         assert not any(over(courses))
@@ -145,7 +145,7 @@ async def test_who_never_comes_as_far_as_http2_is_cut(autojump_clock: MockClock)
         assert all(over(courses))
 
 
-async def test_nobody_stays_for_ever(autojump_clock: MockClock) -> None:
+async def test_connections_are_closed_at_their_age_limit(autojump_clock: MockClock) -> None:
     """A call without end of a method that takes many messages: no limit but this one is for it."""
     async with serving(Limits(age=1800, drain_timeout=10)) as server:
         endless = target_of(server, path="/toys.Toys/Join", pause=30)

@@ -56,7 +56,7 @@ async def test_garbage_without_end_is_not_listened_to(autojump_clock: MockClock)
 
 @pytest.mark.uncovered
 @pytest.mark.parametrize("kind", KINDS)
-async def test_those_who_come_back_harm_nobody_and_leave_nothing(autojump_clock: MockClock, kind: str) -> None:
+async def test_reconnecting_clients_affect_no_other_and_leave_nothing(autojump_clock: MockClock, kind: str) -> None:
     descriptors = open_descriptors()
     tasks = trio.lowlevel.current_statistics().tasks_living
     async with serving(Limits(drain_timeout=0)) as server, trio.open_nursery() as nursery:

@@ -49,7 +49,7 @@ async def test_calls_wait_while_many_are_running(autojump_clock: MockClock) -> N
             assert (await peer.answer(3)).value == "hello"
 
 
-async def test_too_many_calls_that_wait_are_refused(autojump_clock: MockClock) -> None:
+async def test_too_many_waiting_calls_are_rejected(autojump_clock: MockClock) -> None:
     limits = Limits(calls=20, calls_waiting=30, waiting_timeout=100)
     async with serving(limits) as server:
         hanging = target_of(server, path="/toys.Toys/Hang", calls=Pace(100))
@@ -145,7 +145,7 @@ async def test_unread_bytes_are_bounded_for_all_connections_together(autojump_cl
 
 
 @pytest.mark.parametrize("kind", ["heads only", "slow writer", "shut window", "stops reading"])
-async def test_those_who_hold_what_may_be_held_keep_no_other_call_out(autojump_clock: MockClock, kind: str) -> None:
+async def test_clients_at_their_limits_block_no_other_call(autojump_clock: MockClock, kind: str) -> None:
     async with besieged(kind, SMALL, number=2, calls=Pace(100), frames=Pace(1000)) as (server, _):
         for _ in range(3):
             await answers_at_once(server)

@@ -51,7 +51,7 @@ async def test_an_answer_is_head_message_trailers(served: Served) -> None:
     assert answer.reset is None
 
 
-async def test_a_refusal_is_trailers_only(served: Served) -> None:
+async def test_a_rejection_is_trailers_only(served: Served) -> None:
     async with peering(served.port) as peer:
         await peer.call(1, "Refuse")
         answer = await peer.answer(1)
@@ -66,7 +66,7 @@ async def test_a_refusal_is_trailers_only(served: Served) -> None:
     assert answer.data == b""
 
 
-async def test_a_bug_is_told_to_the_observer_and_not_to_the_caller(served: Served) -> None:
+async def test_a_bug_is_reported_to_the_observer_and_not_to_the_caller(served: Served) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         await served.call("Crash")
     assert caught.value.code() is grpc.StatusCode.UNKNOWN
@@ -139,7 +139,7 @@ async def test_a_method_that_sends_many_messages(served: Served) -> None:
         (b"\0\0\x40\0\1", 8, "grpc: received message larger than max (4194305 vs. 4194304)"),
     ],
 )
-async def test_what_is_no_message(served: Served, body: bytes, status: int, message: str) -> None:
+async def test_invalid_messages(served: Served, body: bytes, status: int, message: str) -> None:
     async with peering(served.port) as peer:
         peer.compose(1, request_head(), body)
         await peer.flush()
@@ -158,7 +158,7 @@ async def test_a_message_over_the_limit_is_answered_before_it_has_arrived(served
     assert answer.reset == 0  # RFC 9113, 8.1: NO_ERROR
 
 
-async def test_a_second_message_is_not_looked_at(served: Served) -> None:
+async def test_a_second_message_is_not_read(served: Served) -> None:
     async with peering(served.port) as peer:
         peer.compose(1, request_head(), text("first") + b"\2 nonsense")
         await peer.flush()
@@ -181,7 +181,7 @@ async def test_a_deadline_outweighs_what_the_handler_has_promised(autojump_clock
         assert await peer.status(1) == (4, "deadline exceeded")
 
 
-async def test_a_handler_that_stumbles_when_cancelled_hurts_nobody(autojump_clock: MockClock, served: Served) -> None:
+async def test_a_handler_that_fails_when_cancelled_affects_no_other_call(autojump_clock: MockClock, served: Served) -> None:
     async with peering(served.port) as peer:
         await peer.call(1, "FailLate", grpc_timeout="1S")
         assert await peer.status(1) == (4, "deadline exceeded")
@@ -207,7 +207,7 @@ async def test_a_zero_timeout_has_run_out(served: Served) -> None:
         assert await peer.status(1) == (4, "deadline exceeded")
 
 
-async def test_a_handler_may_hang_up(served: Served) -> None:
+async def test_a_handler_may_cancel_its_stream(served: Served) -> None:
     async with peering(served.port) as peer:
         await peer.call(1, "HangUp")
         assert (await peer.wait_for(StreamReset, 1)).error_code == 8  # CANCEL
@@ -227,7 +227,7 @@ async def test_a_streaming_answer_stops_at_the_callers_reset(served: Served) -> 
     assert ("Pour", Status.CANCELLED) in served.witness.finished
 
 
-async def test_gzip_is_understood(served: Served) -> None:
+async def test_gzip_is_decompressed(served: Served) -> None:
     def in_thread() -> str:
         with served.channel() as channel:
             return str(

@@ -253,7 +253,7 @@ async def test_a_client_gets_its_answer_from_a_server_that_leaves() -> None:
         await server.stopped.wait()
 
 
-async def test_a_client_is_told_when_its_call_takes_too_long() -> None:
+async def test_a_client_gets_deadline_exceeded_when_its_call_takes_too_long() -> None:
     async with serving(Limits(close_timeout=0.2, drain_timeout=0.3)) as server, trio.open_nursery() as nursery:
 
         async def call() -> None:

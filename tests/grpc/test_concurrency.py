@@ -79,7 +79,7 @@ async def test_one_more_than_may_wait_is_refused_at_once() -> None:
     assert callers.admit() is None
 
 
-async def test_who_waits_too_long_is_told_to_try_elsewhere(autojump_clock: MockClock) -> None:
+async def test_a_call_that_waits_too_long_gets_unavailable(autojump_clock: MockClock) -> None:
     callers = Callers(_limiter(running=1, patience=5), hold=20)
     async with trio.open_nursery() as nursery:
         for number in range(2):
@@ -91,7 +91,7 @@ async def test_who_waits_too_long_is_told_to_try_elsewhere(autojump_clock: MockC
         assert callers.limiter.backlog == 0
 
 
-async def test_who_would_wait_in_vain_is_refused_at_once(autojump_clock: MockClock) -> None:
+async def test_a_call_that_would_miss_its_deadline_is_rejected_at_once(autojump_clock: MockClock) -> None:
     """One leaves each second; the sixth in the queue would wait for five and some."""
     callers = Callers(_limiter(running=1, waiting=1000, patience=1000))
     async with trio.open_nursery() as nursery:
@@ -163,7 +163,7 @@ class Told(Observer):
         self.shed.append(reason)
 
 
-async def test_an_observer_is_told_who_waits_and_who_is_refused(autojump_clock: MockClock) -> None:
+async def test_an_observer_sees_waiting_and_rejected_calls(autojump_clock: MockClock) -> None:
     told = Told()
     callers = Callers(ConcurrencyLimiter(running=1, waiting=2, patience=5, observer=told), hold=4)
     async with trio.open_nursery() as nursery:
@@ -179,7 +179,7 @@ async def test_an_observer_is_told_who_waits_and_who_is_refused(autojump_clock: 
     assert told.shed == ["queue_full", "no_turn"]
 
 
-async def test_an_observer_is_told_who_would_wait_in_vain(autojump_clock: MockClock) -> None:
+async def test_an_observer_sees_calls_that_would_miss_their_deadline(autojump_clock: MockClock) -> None:
     told = Told()
     callers = Callers(ConcurrencyLimiter(running=1, waiting=9, patience=60, observer=told), hold=1)
     async with trio.open_nursery() as nursery:

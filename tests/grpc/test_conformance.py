@@ -25,13 +25,13 @@ async def _answered(peer: Peer, head: Headers, body: bytes) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_either_scheme_is_taken(served: Served, scheme: str) -> None:
+async def test_either_scheme_is_accepted(served: Served, scheme: str) -> None:
     async with peering(served.port) as peer:
         assert await _answered(peer, request_head(scheme=scheme), text("hello")) == (0, "hello")
 
 
 @pytest.mark.parametrize("authority", ["localhost", "localhost:50001", "10.0.0.1", "no.such.name"])
-async def test_any_authority_is_taken(served: Served, authority: str) -> None:
+async def test_any_authority_is_accepted(served: Served, authority: str) -> None:
     async with peering(served.port) as peer:
         assert await _answered(peer, request_head(authority=authority), text("hello")) == (0, "hello")
 
@@ -54,7 +54,7 @@ async def test_a_timeout_of_any_unit_is_the_deadline(served: Served, duration: s
 
 
 @pytest.mark.parametrize("duration", ["", "1", "1s", "-1S", "123456789S"])
-async def test_a_malformed_timeout_is_told(served: Served, duration: str) -> None:
+async def test_a_malformed_timeout_is_internal(served: Served, duration: str) -> None:
     async with peering(served.port) as peer:
         await peer.call(1, grpc_timeout=duration)
         assert await peer.status(1) == (13, f'malformed grpc-timeout: "{duration}"')
@@ -62,7 +62,7 @@ async def test_a_malformed_timeout_is_told(served: Served, duration: str) -> Non
 
 
 @pytest.mark.parametrize("accepted", ["identity", "gzip", "deflate,snappy", ""])
-async def test_an_answer_is_not_compressed_whatever_is_accepted(served: Served, accepted: str) -> None:
+async def test_an_answer_is_never_compressed(served: Served, accepted: str) -> None:
     async with peering(served.port) as peer:
         await peer.call(1, grpc_accept_encoding=accepted)
         answer = await peer.answer(1)
@@ -70,7 +70,7 @@ async def test_an_answer_is_not_compressed_whatever_is_accepted(served: Served, 
     assert "grpc-encoding" not in answer.heads[0]
 
 
-async def test_an_unknown_encoding_is_told_the_known_ones(served: Served) -> None:
+async def test_the_answer_to_an_unknown_encoding_names_the_known_ones(served: Served) -> None:
     async with peering(served.port) as peer:
         await peer.call(1, grpc_encoding="snappy")
         answer = await peer.answer(1)
@@ -78,13 +78,13 @@ async def test_an_unknown_encoding_is_told_the_known_ones(served: Served) -> Non
     assert answer.heads[0]["grpc-accept-encoding"] == "identity,gzip"
 
 
-async def test_an_encoding_may_be_named_and_not_used(served: Served) -> None:
+async def test_an_encoding_may_be_announced_and_not_used(served: Served) -> None:
     async with peering(served.port) as peer:
         assert await _answered(peer, request_head(grpc_encoding="gzip"), text("hello")) == (0, "hello")
 
 
 @pytest.mark.parametrize("name", ["grpc-message-type", "grpc-previous-rpc-attempts", "grpc-to-come", "grpc-tags-bin"])
-async def test_reserved_headers_are_taken_and_not_handed_on(served: Served, name: str) -> None:
+async def test_reserved_headers_are_accepted_and_not_passed_on(served: Served, name: str) -> None:
     async with peering(served.port) as peer:
         assert await _answered(peer, [*request_head(), (name, "AA"), ("mine", "1")], text("hello")) == (0, "hello")
     [call] = served.toys.seen
@@ -125,7 +125,7 @@ async def test_binary_values_may_share_a_header(served: Served) -> None:
     ]
 
 
-async def test_what_is_valid_in_http_only_makes_no_error_even_as_an_answer(served: Served) -> None:
+async def test_values_valid_only_in_http_cause_no_error_even_in_an_answer(served: Served) -> None:
     pairs = await _reflected(
         served,
         ("umlaut", "ü".encode()),

@@ -57,7 +57,7 @@ async def _still_answers(peer: Peer, stream_id: int) -> None:
 # --- the usual
 
 
-async def test_the_settings_tell_the_limits() -> None:
+async def test_the_settings_announce_the_limits() -> None:
     async with serving(Limits(streams=7, header_bytes=5000)) as server, peering(server.port) as peer:
         changed = (await peer.wait_for(RemoteSettingsChanged)).changed_settings
     assert changed[SettingCodes.MAX_CONCURRENT_STREAMS].new_value == 7
@@ -153,7 +153,7 @@ async def test_a_lost_connection_cancels_its_handlers(served: Served) -> None:
 
 
 @pytest.mark.parametrize(("method", "body", "status"), [("NoSuch", b"", 12), ("Echo", b"\0\xff\xff\xff\xff", 8)])
-async def test_an_early_answer_asks_for_no_more(served: Served, method: str, body: bytes, status: int) -> None:
+async def test_an_early_answer_resets_the_stream_with_no_error(served: Served, method: str, body: bytes, status: int) -> None:
     """RFC 9113, 8.1: a whole answer before the whole request, then RST_STREAM with NO_ERROR."""
     async with peering(served.port) as peer:
         peer.compose(1, request_head(method), body, end=False)
@@ -268,7 +268,7 @@ async def test_a_peer_that_stops_reading_holds_only_its_own_connection(autojump_
 # --- what is too much
 
 
-async def test_many_unread_bytes_end_the_call_that_goes_over() -> None:
+async def test_many_unread_bytes_end_the_call_that_exceeds_the_limit() -> None:
     limits = Limits(message_bytes=10_000, unread_bytes=25_000)
     async with serving(limits) as server, peering(server.port) as peer:
         for stream_id in (1, 3, 5):
@@ -295,7 +295,7 @@ async def test_small_messages_without_end_are_bounded_too() -> None:
         assert peer.answered(1).status == 8
 
 
-async def test_a_header_list_over_the_limit_loses_the_connection() -> None:
+async def test_a_header_list_over_the_limit_closes_the_connection() -> None:
     async with serving(Limits(header_bytes=2000)) as server:
         async with peering(server.port) as peer:
             await peer.call(1, "Echo", x="y" * 1000)
@@ -332,7 +332,7 @@ async def test_streams_over_the_limit_are_refused_and_the_others_go_on() -> None
         assert len(server.toys.seen) == 4, "no handler hears of a stream that is refused"
 
 
-async def test_streams_over_the_limit_are_not_refused_for_ever(autojump_clock: MockClock) -> None:
+async def test_streams_over_the_limit_are_refused_until_others_end(autojump_clock: MockClock) -> None:
     async with serving(Limits(streams=1, control_frames=10)) as server, peering(server.port) as peer:
         _forget_the_limit(peer)
         await peer.call(1, "Stall")
@@ -392,7 +392,7 @@ def _opened(peer: Peer, number: int, more: Sequence[tuple[str, str]] = ()) -> by
         "padding",
     ],
 )
-async def test_floods_lose_the_connection(autojump_clock: MockClock, flood: Misdeed) -> None:
+async def test_floods_close_the_connection(autojump_clock: MockClock, flood: Misdeed) -> None:
     async with serving(Limits(control_frames=100)) as server:
         async with peering(server.port) as peer:
             await peer.send_frames(*flood(peer))

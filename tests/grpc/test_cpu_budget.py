@@ -61,7 +61,7 @@ async def test_the_connections_of_one_peer_delay_no_other() -> None:
     assert len(served) == 100
 
 
-async def test_where_there_is_room_nobody_is_queued() -> None:
+async def test_with_free_places_no_call_is_queued() -> None:
     async with scheduling() as (turns, _):
         assert not turns.full
         number = turns.number
@@ -78,7 +78,7 @@ async def test_a_turn_that_takes_too_long_is_full() -> None:
         assert not turns.full
 
 
-async def test_who_leaves_while_it_waits_holds_up_nobody() -> None:
+async def test_a_call_that_leaves_the_queue_delays_no_other() -> None:
     async with scheduling() as (turns, clock):
         clock.now += TURN_SECONDS
         with trio.CancelScope() as scope:

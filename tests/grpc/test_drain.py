@@ -112,7 +112,7 @@ async def test_calls_under_way_are_finished(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("drain_timeout", [10, 0])
-async def test_calls_that_take_too_long_are_told(autojump_clock: MockClock, drain_timeout: float) -> None:
+async def test_calls_that_outlast_the_drain_timeout_get_unavailable(autojump_clock: MockClock, drain_timeout: float) -> None:
     async with serving(Limits(drain_timeout=drain_timeout)) as server, peering(server.port) as peer:
         await peer.call(1, "Hang")
         await server.toys.hanging.wait()
@@ -125,7 +125,7 @@ async def test_calls_that_take_too_long_are_told(autojump_clock: MockClock, drai
         assert server.witness.finished == [("Hang", Status.UNAVAILABLE)]
 
 
-async def test_a_call_whose_answer_waits_for_the_window_is_told_too(autojump_clock: MockClock) -> None:
+async def test_a_call_whose_answer_waits_for_the_window_is_rejected_too(autojump_clock: MockClock) -> None:
     async with serving(LIMITS) as server, peering(server.port) as peer:
         peer.opens_window = False
         await peer.call(1, "Inflate", "100000")
@@ -262,7 +262,7 @@ async def test_who_reads_no_answer_is_cut_in_the_end(autojump_clock: MockClock) 
         assert await _time_to_stop(server) == pytest.approx(12, abs=1)
 
 
-async def test_a_server_with_nobody_leaves_at_once(autojump_clock: MockClock) -> None:
+async def test_a_server_without_connections_stops_at_once(autojump_clock: MockClock) -> None:
     async with serving(LIMITS) as server:
         assert await _time_to_stop(server) < 0.5
 

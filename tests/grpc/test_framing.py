@@ -169,7 +169,7 @@ def test_encodings(encoding: bytes | None, compressed: bool) -> None:
 
 
 @pytest.mark.parametrize("encoding", [b"deflate", b"GZIP", b"", b"snappy", b"gzip,identity"])
-def test_unknown_encodings_are_told_the_known_ones(encoding: bytes) -> None:
+def test_the_error_for_an_unknown_encoding_names_the_known_ones(encoding: bytes) -> None:
     refusal = _refusal(grpc_encoding=encoding)
     assert refusal[b"grpc-status"] == b"12"
     assert refusal[b"grpc-accept-encoding"] == b"identity,gzip"
@@ -203,7 +203,7 @@ def test_any_message_comes_back_and_no_header_is_split(message: str) -> None:
     assert decode_grpc_message(encoded.decode("ascii")) == message
 
 
-def test_metadata_is_what_is_neither_http_nor_grpc() -> None:
+def test_metadata_excludes_headers_of_http_and_grpc() -> None:
     metadata = metadata_of(
         [
             *_head(te=b"trailers", user_agent=b"x", grpc_timeout=b"1S"),
@@ -322,7 +322,7 @@ def test_a_bomb_is_not_unpacked() -> None:
     ],
     ids=range(8),  # its own would have the time
 )
-def test_what_is_no_gzip_is_told_so(payload: bytes) -> None:
+def test_invalid_gzip_is_named(payload: bytes) -> None:
     answer: Any = _read(_with_flag(1, payload))
     assert answer[0] is Status.INTERNAL
     assert answer[1].startswith("grpc: failed to decompress the received message: ")
@@ -336,7 +336,7 @@ def test_the_flag_needs_an_encoding() -> None:
 
 
 @pytest.mark.parametrize("flag", [2, 3, 128, 255])
-def test_flags_that_mean_nothing(flag: int) -> None:
+def test_unknown_flags(flag: int) -> None:
     assert _read(_with_flag(flag, b"x")) == (Status.INTERNAL, f"grpc: received unexpected payload format {flag}")
 
 

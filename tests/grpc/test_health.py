@@ -79,7 +79,7 @@ async def _told(peer: Peer, stream_id: int, number: int) -> list[int]:
 # --- Check
 
 
-async def test_a_check_tells_what_was_set() -> None:
+async def test_a_check_returns_the_status_that_was_set() -> None:
     health = HealthService()
     async with _served(health) as port:
         assert await _core(port, _check("")) == NOT_SERVING
@@ -102,7 +102,7 @@ async def test_a_check_of_nothing_is_refused() -> None:
 # --- Watch
 
 
-async def test_a_watch_is_told_at_once_and_of_each_change() -> None:
+async def test_a_watch_gets_the_status_at_once_and_each_change() -> None:
     health = HealthService()
     health.set_serving("a.B", True)
     async with _served(health) as port, peering(port) as peer:
@@ -130,7 +130,7 @@ async def test_a_watch_of_an_unknown_service_waits_until_it_is_known() -> None:
         assert await _told(peer, 1, 2) == [SERVICE_UNKNOWN, SERVING]
 
 
-async def test_a_watcher_that_is_slow_is_told_the_last() -> None:
+async def test_a_slow_watcher_gets_the_last_status() -> None:
     health = HealthService()
     async with _served(health) as port, peering(port) as peer:
         peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})

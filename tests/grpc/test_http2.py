@@ -150,7 +150,7 @@ def test_long_header_lists_come_in_several_frames_both_ways() -> None:
     assert dict(received.headers or ())[cast("Any", "details")] == cast("Any", "z" * 40_000)
 
 
-def test_a_client_that_keeps_no_table_is_told_that_ours_is_empty() -> None:
+def test_a_client_without_a_dynamic_table_gets_a_table_size_of_zero() -> None:
     """RFC 7541, 4.2: h2 insists on it."""
     pair = Pair()
     pair.client.update_settings({frames.HEADER_TABLE_SIZE: 0})
@@ -233,7 +233,7 @@ def _server(**limits: int) -> tuple[ServerConnection, Told]:
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else None,
 )
-def test_malformed_requests_are_reset_unseen(headers: list[tuple[str, str]], why: str) -> None:
+def test_malformed_requests_are_reset_before_the_handler(headers: list[tuple[str, str]], why: str) -> None:
     server, told = _server(header_bytes=16_384)
     encoder = Encoder()
     server.receive(_head(encoder, headers))
@@ -253,7 +253,7 @@ def test_malformed_requests_are_reset_unseen(headers: list[tuple[str, str]], why
         [*REQUEST, ("x", ""), ("y", "a b"), ("x!#$%&'*+-.^_`|~9", "ü")],
     ],
 )
-def test_unusual_requests_are_taken(headers: list[tuple[str, str]]) -> None:
+def test_unusual_requests_are_accepted(headers: list[tuple[str, str]]) -> None:
     server, told = _server()
     server.receive(_head(Encoder(), headers))
     assert list(told.requests) == [1]

@@ -36,7 +36,7 @@ async def test_a_whole_request_is_answered_in_one_write(served: Served, method: 
     assert served.witness.finished == [], "it is not counted as a call"
 
 
-async def test_another_content_type_is_told_the_right_one(served: Served) -> None:
+async def test_the_answer_to_another_content_type_names_the_expected_one(served: Served) -> None:
     async with peering(served.port) as peer:
         peer.compose(1, request_head(content_type="application/json"), b"{}")
         await peer.flush()

@@ -26,7 +26,7 @@ class Holder:
         return True
 
 
-def test_the_largest_of_those_who_wait_for_their_peers_goes_first() -> None:
+def test_the_largest_connection_that_waits_for_its_peer_goes_first() -> None:
     """Its oldest, and not what is complete."""
     given_up: list[tuple[str, int | None]] = []
     budget: Any = MemoryBudget(100)

@@ -77,7 +77,7 @@ async def test_it_can_be_cancelled_at_any_step_of_its_beginning(steps: int) -> N
             nursery.cancel_scope.cancel()
 
 
-async def test_a_connection_without_an_identity_is_closed_and_told() -> None:
+async def test_a_connection_without_an_identity_is_closed_and_logged() -> None:
     calls = 0
 
     def tls() -> ssl.SSLContext:

@@ -55,7 +55,7 @@ async def _shaken(context: ssl.SSLContext = CONTEXT) -> AsyncIterator[tuple[TLST
         (IDENTITY.cert_chain_pems[0].bytes(), AUTHORITY.issue_cert("other").private_key_pem.bytes()),
     ],
 )
-def test_what_is_no_identity(chain: bytes, key: bytes) -> None:
+def test_invalid_identities(chain: bytes, key: bytes) -> None:
     before = open_descriptors()
     with pytest.raises(ssl.SSLError):
         server_context(chain, key)
@@ -90,7 +90,7 @@ async def test_versions(served: Served, version: ssl.TLSVersion) -> None:
 
 
 @pytest.mark.parametrize("protocols", [[], ["http/1.1"], ["h2c", "http/1.1"]])
-async def test_who_does_not_choose_h2_is_cut_after_the_handshake(served: Served, protocols: list[str]) -> None:
+async def test_a_peer_without_h2_is_closed_after_the_handshake(served: Served, protocols: list[str]) -> None:
     context = client_context(alpn=False)
     if protocols:
         context.set_alpn_protocols(protocols)
@@ -102,7 +102,7 @@ async def test_who_does_not_choose_h2_is_cut_after_the_handshake(served: Served,
     assert served.witness.open == 0
 
 
-async def test_ciphers_without_forward_secrecy_are_refused(served: Served) -> None:
+async def test_ciphers_without_forward_secrecy_are_rejected(served: Served) -> None:
     context = client_context()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE-ECDSA-AES128-SHA:AES128-GCM-SHA256")
@@ -115,7 +115,7 @@ async def test_ciphers_without_forward_secrecy_are_refused(served: Served) -> No
 
 
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 20])
-async def test_plain_text_is_no_handshake(served: Served, said: bytes) -> None:
+async def test_plain_text_is_not_a_handshake(served: Served, said: bytes) -> None:
     async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         await stream.send_all(said)
         while await stream.receive_some():
@@ -340,7 +340,7 @@ async def test_a_handshake_that_cannot_be_answered_has_failed() -> None:
             await transport.handshake()
 
 
-async def test_closing_wakes_who_waits() -> None:
+async def test_closing_wakes_waiting_tasks() -> None:
     async with _shaken() as (transport, _), trio.open_nursery() as nursery:
 
         async def wait(receive: Callable[[], object]) -> None:

@@ -27,7 +27,7 @@ def test_the_same_sources_give_the_same_bytecode(tmp_path: Path, monkeypatch: py
     assert len(one) > 100
 
 
-def test_what_is_not_python_is_named(tmp_path: Path) -> None:
+def test_files_that_are_not_python_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def")
     with pytest.raises(ImageError, match=r"broken\.py"):
         bytecode.compile_all(tmp_path, tmp_path)

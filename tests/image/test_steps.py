@@ -46,13 +46,13 @@ def test_a_library_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
         libraries.copy(tmp_path)
 
 
-def test_a_c_library_that_is_not_glibc_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_c_library_other_than_glibc_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "run", lambda _command: "\t/lib/ld-musl-x86_64.so.1 (0x7f1)\n")
     with pytest.raises(ImageError, match="not glibc"):
         libraries.copy(tmp_path)
 
 
-def test_a_command_that_fails_is_told_with_its_words() -> None:
+def test_the_error_of_a_failing_command_has_its_output() -> None:
     with pytest.raises(ImageError, match="cannot run /nowhere"):
         run(["/nowhere"])
     with pytest.raises(ImageError, match="oh no"):

@@ -59,7 +59,7 @@ def test_what_can_be_run(image: Stage) -> None:
     assert others == ["sentry", "usr/bin/python3"]
 
 
-def test_nobody_may_write_and_everybody_may_read(image: Stage) -> None:
+def test_files_are_read_only_and_readable_by_all(image: Stage) -> None:
     for path, fact in _paths(image):
         if stat.S_ISLNK(fact.st_mode):
             assert (image.root / path).resolve().is_relative_to(image.root.resolve()), path
@@ -89,7 +89,7 @@ def test_all_is_compiled_for_good(image: Stage) -> None:
         assert code.co_filename == f"/{path}"
 
 
-def test_nothing_tells_where_it_was_built(image: Stage) -> None:
+def test_no_file_names_the_place_of_the_build(image: Stage) -> None:
     places = [str(image.root.parent).encode(), str(PROJECT).encode()]
     for path, fact in _paths(image):
         if stat.S_ISREG(fact.st_mode):
@@ -97,7 +97,7 @@ def test_nothing_tells_where_it_was_built(image: Stage) -> None:
             assert not any(place in content for place in places), path
 
 
-def test_the_distributions_are_told(image: Stage) -> None:
+def test_the_distributions_are_listed(image: Stage) -> None:
     """Scanners read what is installed, and in which version, from the metadata."""
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (PROJECT / "requirements.txt").read_text(), re.MULTILINE))
     packages = image.root / "usr/lib/sentry-trio"
@@ -112,7 +112,7 @@ def test_names_of_users_are_known(image: Stage) -> None:
     assert users == {"root": "0", "nonroot": "65532"}
 
 
-def test_the_image_is_told_as_dapr_has_it(image: Stage) -> None:
+def test_the_image_is_named_as_in_dapr(image: Stage) -> None:
     assert image.base == "scratch"
     assert image.user == "65532:65532"
     assert image.entrypoint == ("/sentry",)

@@ -62,7 +62,7 @@ def lines() -> Iterator[list[Line]]:
         (EVENTS, "create events in dapr-system", "Role dapr-sentry in dapr-system"),
     ],
 )
-def test_a_right_in_words(right: Permission, text: str, role: str) -> None:
+def test_a_permission_as_text(right: Permission, text: str, role: str) -> None:
     assert str(right) == text
     assert right.role == role
 
@@ -92,7 +92,7 @@ async def test_failures_that_pass_are_waited_for(autojump_clock: MockClock) -> N
     assert await missing_permissions(api, NEEDED) == [PODS]
 
 
-async def test_an_api_server_that_cannot_be_asked_is_told(autojump_clock: MockClock) -> None:
+async def test_an_unreachable_api_server_is_reported(autojump_clock: MockClock) -> None:
     api = server_without()
     api.down = True
     with pytest.raises(ApiUnavailableError):
@@ -131,7 +131,7 @@ async def test_permissions_known_to_be_missing_are_an_error_beside_unknown_ones(
     assert caught.value.missing == (UPDATE, REVIEWS)
 
 
-async def test_one_line_names_all_that_is_missing_and_who_grants_it(autojump_clock: MockClock) -> None:
+async def test_one_line_names_all_missing_permissions_and_their_role(autojump_clock: MockClock) -> None:
     with pytest.raises(MissingPermissionsError) as caught:
         await check_permissions(server_without(UPDATE, PODS, REVIEWS, EVENTS), NEEDED, USEFUL)
     assert caught.value.missing == (UPDATE, PODS, REVIEWS)

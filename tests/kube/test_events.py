@@ -164,7 +164,7 @@ async def test_an_answer_that_was_lost_makes_no_second_event(autojump_clock: Moc
     assert lines == []
 
 
-async def test_without_the_right_there_is_one_warning(autojump_clock: MockClock) -> None:
+async def test_a_missing_permission_is_one_warning(autojump_clock: MockClock) -> None:
     api = FakeApi()
     api.faults.append(Fault("create", "events", refused(403, "Forbidden"), left=3))
     with capture_logs() as lines:

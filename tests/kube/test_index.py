@@ -62,7 +62,7 @@ async def test_sidecars_are_counted(autojump_clock: MockClock, index: Index, obj
     assert index.sidecars == 2
 
 
-async def test_what_is_not_known_is_asked_for(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
+async def test_unknown_objects_are_looked_up(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
     objects.put(pod("new"), quietly=True)
     found = await index.pod("default", "new")
     assert found is not None
@@ -108,7 +108,7 @@ async def test_not_all_that_is_gone_is_remembered(autojump_clock: MockClock, obj
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "A", "a" * 254, "a%2fb", "secrets/../../x"])
-async def test_what_is_no_name_is_no_path(autojump_clock: MockClock, index: Index, objects: Objects, name: str) -> None:
+async def test_invalid_names_are_not_paths(autojump_clock: MockClock, index: Index, objects: Objects, name: str) -> None:
     assert await index.pod("default", name) is None
     assert await index.pod(name, "known") is None
     assert await index.configuration("default", name) is None
@@ -136,7 +136,7 @@ async def test_an_answer_that_is_no_pod_is_not_taken_for_one(autojump_clock: Moc
         await Index(Odd()).pod("default", "new")
 
 
-async def test_those_who_ask_at_the_same_time_share_an_answer(
+async def test_simultaneous_callers_share_an_answer(
     autojump_clock: MockClock, index: Index, objects: Objects
 ) -> None:
     objects.put(pod("new"), quietly=True)

@@ -95,7 +95,7 @@ async def test_a_missing_key_has_them_read_again_but_not_all_the_time(autojump_c
         assert api.read == READ * 2
 
 
-async def test_all_who_miss_a_key_wait_for_one_reading(autojump_clock: MockClock) -> None:
+async def test_all_callers_with_an_unknown_key_wait_for_one_read(autojump_clock: MockClock) -> None:
     api = FakeApi()
     found = []
 
@@ -169,7 +169,7 @@ async def test_it_starts_without_an_api_server_and_tries_again(autojump_clock: M
     assert logs[0]["event"] == ("failed to read the cluster's token keys, tokens are reviewed by the API server: away")
 
 
-async def test_one_who_waits_may_be_cancelled(autojump_clock: MockClock) -> None:
+async def test_a_waiting_caller_may_be_cancelled(autojump_clock: MockClock) -> None:
     api = FakeApi(delay=1)
     keys = ClusterKeys(api.get)
     found = []

@@ -74,7 +74,7 @@ def test_what_may_be_missing(parts: dict[str, Any]) -> None:
         {"spec": []},
     ],
 )
-def test_what_is_no_pod(parts: dict[str, Any]) -> None:
+def test_invalid_pods(parts: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         read(**parts)
 
@@ -129,7 +129,7 @@ def test_equal_parts_are_the_same_objects() -> None:
     assert first.containers is second.containers
 
 
-def test_nobody_changes_what_many_share() -> None:
+def test_shared_values_are_immutable() -> None:
     pod = read(metadata={"namespace": "n", "name": "a", "uid": "u", "annotations": {"dapr.io/app-id": "cart"}})
     with pytest.raises(TypeError):
         pod.annotations["dapr.io/app-id"] = "other"

@@ -13,6 +13,6 @@ def test_paths() -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-a", "a-", "a/b", "a%2f", "A", "ä", "a b", "a" * 254])
-def test_what_is_no_name_has_no_path(name: str) -> None:
+def test_invalid_names_have_no_path(name: str) -> None:
     assert PODS.path_of("a", name) is None
     assert PODS.path_of(name, "a") is None

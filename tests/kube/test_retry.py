@@ -11,7 +11,7 @@ from sentry_trio.kube.retry import retry
 from testkit.kube.fakes import refused, unavailable
 
 
-async def test_an_answer_is_handed_on(autojump_clock: MockClock) -> None:
+async def test_an_answer_is_passed_on(autojump_clock: MockClock) -> None:
     failures = iter([unavailable(), unavailable()])
 
     async def attempt() -> int:

@@ -99,7 +99,7 @@ def test_a_file_that_is_not_mounted_is_not(mounts: list[dict[str, str]]) -> None
         ["daprd"],
     ],
 )
-def test_what_is_no_pod_with_a_sidecar_has_none(pod: Any) -> None:
+def test_pods_without_a_sidecar_have_none(pod: Any) -> None:
     assert SidecarReader(Fingerprints()).read(json.dumps(pod).encode()) is None
 
 

@@ -61,7 +61,7 @@ async def test_other_questions_are_asked_at_the_same_time(autojump_clock: MockCl
     ]
 
 
-async def test_that_it_cannot_be_answered_is_told_to_all(autojump_clock: MockClock) -> None:
+async def test_all_waiting_callers_get_the_error(autojump_clock: MockClock) -> None:
     flights, question = SingleFlight[int](), Question()
     question.failure = ApiUnavailableError("away")
     assert await outcomes(5, lambda: flights.run("a", question)) == [(ApiUnavailableError, "away", 1.0)] * 5
@@ -91,7 +91,7 @@ async def test_when_the_first_to_ask_is_cancelled_another_asks(autojump_clock: M
     assert question.asked == 2
 
 
-async def test_one_who_waits_may_be_cancelled(autojump_clock: MockClock) -> None:
+async def test_a_waiting_caller_may_be_cancelled(autojump_clock: MockClock) -> None:
     flights, question = SingleFlight[int](), Question()
 
     async def impatient() -> None:

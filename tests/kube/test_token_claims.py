@@ -80,7 +80,7 @@ def test_claims_of_another_kind_are_missing(payload: dict[str, Any], field: str,
     ],
     ids=lambda token: repr(token[:20]),
 )
-def test_what_is_no_token(token: bytes) -> None:
+def test_invalid_tokens(token: bytes) -> None:
     with pytest.raises(NotPermittedError, match=r"^failed to parse Kubernetes token: "):
         read_claims(token)
 

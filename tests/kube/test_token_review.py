@@ -160,7 +160,7 @@ async def test_failures(failure: Exception, raised: type[Exception]) -> None:
         await checker.check(TOKEN)
 
 
-async def test_an_outage_is_told_once() -> None:
+async def test_an_outage_is_logged_once() -> None:
     api = FakeApi(failure=ApiUnavailableError("away"))
     checker = reviewer(api)
     with capture_logs() as logs:
@@ -312,7 +312,7 @@ async def test_one_caller_s_impatience_is_not_the_others(autojump_clock: MockClo
     assert trio.current_time() == pytest.approx(1.5)
 
 
-async def test_an_outage_is_told_to_all_who_wait(autojump_clock: MockClock) -> None:
+async def test_an_outage_is_raised_to_all_waiting_callers(autojump_clock: MockClock) -> None:
     api = FakeApi(delay=1, failure=ApiUnavailableError("away"))
     checker = reviewer(api)
     told: list[str] = []

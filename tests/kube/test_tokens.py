@@ -37,7 +37,7 @@ def test_claims_that_say_little_are_enough() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_claims_that_speak_for_nobody(claims: Claims, text: str) -> None:
+def test_claims_without_a_subject(claims: Claims, text: str) -> None:
     with pytest.raises(NotPermittedError) as caught:
         caller_of(claims, "shop", "cart")
     assert str(caught.value) == text

@@ -66,7 +66,7 @@ def test_pods_that_are_cut_off_first_come_first() -> None:
     assert measured(made("e", R3), made("f", FOREIGN), roots=(R3, R2, R1)).first_end is None
 
 
-def test_of_an_authority_without_roots_made_here_nobody_holds_any() -> None:
+def test_sidecars_hold_no_roots_of_an_authority_made_elsewhere() -> None:
     assert measured(made("a", FOREIGN), roots=()).counts["none"] == 1
 
 

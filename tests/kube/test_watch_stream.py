@@ -35,7 +35,7 @@ def test_a_part_of_an_event_is_none() -> None:
 
 
 @pytest.mark.parametrize("line", [b"<html>", b"{}", b"[]", b'{"type":1,"object":{}}'])
-def test_what_is_no_event(line: bytes) -> None:
+def test_invalid_events(line: bytes) -> None:
     with pytest.raises(ApiUnavailableError, match="a watch sent what is no event"):
         EventLines().feed(line + b"\n")
 

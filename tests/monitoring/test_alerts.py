@@ -121,7 +121,7 @@ def test_every_alert_is_seen_to_fire(name: str) -> None:
     assert 0 < len(firing) < len(CASES) / 2
 
 
-def test_cases_are_told_apart_and_name_alerts_that_exist() -> None:
+def test_cases_have_different_names_and_name_existing_alerts() -> None:
     names = [each.name for each in CASES]
     assert len(set(names)) == len(names)
     assert {name for each in CASES for name in each.fires} == set(NAMES)
@@ -146,5 +146,5 @@ def test_the_runbook_has_a_section_for_it(name: str) -> None:
         assert part in sections[name]
 
 
-def test_the_runbook_tells_of_no_alert_that_is_not() -> None:
+def test_the_runbook_has_no_unknown_alert() -> None:
     assert re.findall(r"^### (\w+)$", RUNBOOK.read_text(), flags=re.MULTILINE) == NAMES

@@ -273,6 +273,6 @@ def test_every_alert_is_understood_and_silent(where: str, scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("expression", ["sum(up", "sun(up)", "rate(up)", "up{job=}"])
-def test_what_is_no_expression_is_refused(expression: str, scene: Scene) -> None:
+def test_invalid_expressions_are_rejected(expression: str, scene: Scene) -> None:
     with pytest.raises(QueryError):
         scene.server.query(expression)

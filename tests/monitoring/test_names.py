@@ -114,7 +114,7 @@ def test_a_typo_is_found(expression: str, complaint: str, scraped: dict[str, Lab
 
 
 @pytest.mark.parametrize("expression", ["sun(up)", 'up{job!~"a"}', "up ; down"])
-def test_what_is_not_known_is_refused(expression: str) -> None:
+def test_unknown_values_are_rejected(expression: str) -> None:
     with pytest.raises(NotUnderstoodError):
         names_in(expression)
 

@@ -59,7 +59,7 @@ def test_open_to_all(allowed: tuple[str, ...], is_open: bool) -> None:
         ("fe80::1", False),
     ],
 )
-def test_proxies_are_believed_and_nobody_else(client: str, believed: bool) -> None:
+def test_only_trusted_proxies_set_the_host(client: str, believed: bool) -> None:
     hosts = Hosts((), [ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
     assert hosts.may_be_forwarded
     host = hosts.host_of(request("direct", "forwarded", client=client))
@@ -106,7 +106,7 @@ def test_the_proxys_own_word_is_the_last(forwarded: tuple[str, ...], host: str) 
     assert hosts.host_of(request("direct", *forwarded)) == host
 
 
-def test_an_absolute_target_stands_for_the_host_header() -> None:
+def test_an_absolute_target_replaces_the_host_header() -> None:
     assert Hosts((), ()).host_of(request("direct", authority="absolute")) == "absolute"
 
 

@@ -113,7 +113,7 @@ async def test_a_foreign_client_uses_one_connection_for_all() -> None:
         assert await trio.to_thread.run_sync(fetch, address.port) == [200, 200, 404, 405, 200]
 
 
-async def test_another_key_set_is_told_over_open_connections() -> None:
+async def test_another_key_set_is_served_over_open_connections() -> None:
     async with serving(keys=None) as (address, app):
         client = await connect(address)
         async with client.stream:
@@ -323,7 +323,7 @@ async def test_who_may_keep_discovery(
     ("known", "status"),
     [("{}", 304), ("W/{}", 304), ('"other", {}', 304), (" * ", 304), ('"other"', 200), ("", 200), ('"a,b"', 200)],
 )
-async def test_what_is_known_is_not_told_again(method: str, known: str, status: int) -> None:
+async def test_known_content_is_not_reported_again(method: str, known: str, status: int) -> None:
     async with serving() as (address, _):
         etag = (await ask(address, JWKS)).headers["etag"]
         request = f"{method} {JWKS} HTTP/1.1\r\nhost: x\r\nif-none-match: {known.format(etag)}\r\n\r\n"

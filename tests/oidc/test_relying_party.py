@@ -86,7 +86,7 @@ async def test_what_a_token_has_to_say(
             await trio.to_thread.run_sync(verify, made_token(key, "ES256", "one", issuer, **changes))
 
 
-async def test_algorithms_that_are_not_told_of(tmp_path: Path, ca_file: str, port: int) -> None:
+async def test_algorithms_that_are_not_named(tmp_path: Path, ca_file: str, port: int) -> None:
     issuer = f"https://localhost:{port}"
     key = made_key("RS256")
     claims = jwt.decode(made_token(key, "RS256", "one", issuer), options={"verify_signature": False})

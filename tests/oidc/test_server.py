@@ -174,7 +174,7 @@ async def test_an_issuer_that_is_derived_over_tls(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("issuer", "warns"), [("https://iss", 0), ("dapr.io", 1), ("", 0)])
-async def test_an_issuer_that_nobody_would_accept_is_said(tmp_path: Path, issuer: str, warns: int) -> None:
+async def test_an_issuer_that_no_client_would_accept_is_logged(tmp_path: Path, issuer: str, warns: int) -> None:
     write_pair(tmp_path)
     with capture_logs() as lines:
         async with serving(tmp_path, jwt_issuer=issuer):

@@ -84,7 +84,7 @@ def test_what_is_a_uri(text: str) -> None:
         ("1a:iss", "the scheme is missing or misspelt"),
     ],
 )
-def test_what_is_none(text: str, reason: str) -> None:
+def test_values_that_are_none(text: str, reason: str) -> None:
     with pytest.raises(InvalidOptionsError) as caught:
         checked_issuer(text)
     assert str(caught.value).startswith('invalid JWT issuer URI: "')

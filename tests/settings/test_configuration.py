@@ -132,7 +132,7 @@ def test_mistakes_in_secrets(scopes: str, error: str) -> None:
 @pytest.mark.parametrize(
     "text", ["[]", "1", "'x'", "spec: []", "spec: {mtls: 1}", "spec: {secrets: x}", "a: b: c", "{"]
 )
-def test_what_is_no_configuration(text: str) -> None:
+def test_invalid_configurations(text: str) -> None:
     assert refusal(text)
 
 

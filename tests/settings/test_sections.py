@@ -78,7 +78,7 @@ def test_wrong_types(text: str, error: str) -> None:
     assert str(caught.value) == error
 
 
-def test_merges_give_way_to_what_stands_there_and_the_first_wins() -> None:
+def test_merge_keys_yield_to_existing_keys_and_the_first_wins() -> None:
     root = read("x: &x {a: 1, b: 1, c: 1}\ny: &y {b: 2, c: 2, d: 2, <<: {d: 3, e: 3}}\nz: {c: ~, <<: [*x, *y]}\n")
     section = root.section("z")
     assert [section.text(name) for name in "abcde"] == ["1", "1", "", "2", "3"]

@@ -130,14 +130,14 @@ def test_a_serving_certificate_that_ends_with_its_issuer_is_no_more_to_be_renewe
     assert [cause for cause, _ in found(report(replica(certificates=certificates)))] == ["certificate_expiring"]
 
 
-def test_a_certificate_that_many_have_is_told_once() -> None:
+def test_a_certificate_of_many_replicas_is_reported_once() -> None:
     expired = link("anchor", ANCHOR, not_after=NOW - DAY)
     several = [replica(name, certificates=(expired,)) for name in "ab"]
     given = report(*several, stored=stored(certificates=(expired,)))
     assert [cause for cause, _ in found(given)] == ["certificate_expired"]
 
 
-def test_what_several_replicas_say_alike_is_told_once() -> None:
+def test_equal_findings_of_several_replicas_are_one_line() -> None:
     given = report(replica("a", degraded="bad"), replica("b", degraded="bad"), replica("c", degraded="worse"))
     assert [text for _, text in found(given)] == [
         "a, b: degraded: bad",
@@ -145,7 +145,7 @@ def test_what_several_replicas_say_alike_is_told_once() -> None:
     ]
 
 
-def test_nobody_reached() -> None:
+def test_no_replica_reached() -> None:
     assert assess(report(unreachable(), stored=stored())).verdict is Verdict.UNREACHABLE
 
 

@@ -30,7 +30,7 @@ async def test_pods_and_their_ports() -> None:
     assert places[2:] == [Absent("c", "no address yet (phase Pending)")]
 
 
-async def test_more_pods_than_are_asked_are_told() -> None:
+async def test_pods_beyond_the_limit_are_reported() -> None:
     api = PodsApi()
     api.pod("a", "10.0.0.1")
     api.more = {"continue": "from here", "remainingItemCount": 7}

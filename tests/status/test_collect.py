@@ -140,7 +140,7 @@ async def test_a_cluster() -> None:
     assert isinstance(found.published, Published)
 
 
-async def test_a_cluster_without_rights() -> None:
+async def test_a_cluster_without_permissions() -> None:
     api = PodsApi()
     api.refuse = FORBIDDEN
     found = await collected(sources_of(api))

@@ -56,7 +56,7 @@ async def test_our_own_server() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_nobody_there() -> None:
+async def test_an_unreachable_peer() -> None:
     async with listening(saying(b"")) as port:
         pass
     assert await refusal(port) == "cannot reach 127.0.0.1:port: Connection refused"

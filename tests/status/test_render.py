@@ -106,7 +106,7 @@ def test_each_of_several_replicas_has_a_serving_certificate_of_its_own() -> None
     assert "of b" in picture
 
 
-def test_less_is_told_by_a_release_that_tells_less() -> None:
+def test_an_older_release_reports_fewer_members() -> None:
     picture = drawn(report(replica(certificates=(), version=None, started_at=None, mode=None, loaded_at=None)))
     assert "Certificates" not in picture
     assert "127.0.0.1:8080  ready, run 1\n" in picture
@@ -142,7 +142,7 @@ def test_two_units_are_enough(length: timedelta, said: str) -> None:
         (timedelta(0), timedelta(0), "0 s left", 0.0),
     ],
 )
-def test_where_a_certificate_stands(begin: timedelta, end: timedelta, said: str, left: float) -> None:
+def test_the_place_of_a_certificate(begin: timedelta, end: timedelta, said: str, left: float) -> None:
     certificate = link("anchor", ANCHOR, not_before=NOW + begin, not_after=NOW + end)
     assert validity(certificate, NOW) == said
     assert part_left(certificate, NOW) == left

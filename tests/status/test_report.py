@@ -85,7 +85,7 @@ def test_a_health_report() -> None:
     assert health.unready == ("b",)
 
 
-def test_of_a_release_that_told_less() -> None:
+def test_a_report_of_an_older_release() -> None:
     least = {name: SAID[name] for name in ("run", "bundle", "degraded", "ready", "targets")}
     health = read_health(json.dumps(least).encode())
     assert (health.version, health.started_at, health.certificates, health.anchors) == (None, None, (), ())
@@ -109,7 +109,7 @@ def test_of_a_release_that_told_less() -> None:
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_what_is_no_health_report(body: bytes) -> None:
+def test_invalid_health_reports(body: bytes) -> None:
     with pytest.raises(NotOursError, match="no health report of sentry-trio: "):
         read_health(body)
 

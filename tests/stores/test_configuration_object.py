@@ -67,7 +67,7 @@ async def test_what_says_nothing_leaves_the_defaults(spec: object) -> None:
     assert await read(spec) == Configuration()
 
 
-async def test_a_large_object_holds_nobody_up() -> None:
+async def test_a_large_object_delays_no_other_request() -> None:
     scopes = [{"storeName": f"store {number}"} for number in range(1000)]
     ticks = 0
 
@@ -143,7 +143,7 @@ async def test_the_error_for_a_missing_object_has_daprs_text_and_the_cause(answe
     assert str(caught.value) == f"{PREFIX}config CRD not found: {fact}"
 
 
-async def test_a_missing_right_is_told() -> None:
+async def test_a_missing_permission_is_reported() -> None:
     api = having({})
     api.faults.append(Fault("get", "configurations", refused(403, "Forbidden")))
     with pytest.raises(InvalidConfigurationError) as caught:
@@ -179,7 +179,7 @@ async def watching(api: FakeApi) -> AsyncIterator[list[float]]:
         nursery.cancel_scope.cancel()
 
 
-async def test_an_edit_is_told_once(autojump_clock: MockClock) -> None:
+async def test_an_edit_is_reported_once(autojump_clock: MockClock) -> None:
     api = having(GOOD)
     async with watching(api) as calls:
         assert api.watched == [f"{PATH}/daprsystem"]
@@ -203,7 +203,7 @@ async def test_an_edit_is_told_once(autojump_clock: MockClock) -> None:
     ],
     ids=["label", "other section", "same duration"],
 )
-async def test_what_changes_nothing_is_not_told(autojump_clock: MockClock, changes: dict[str, Any]) -> None:
+async def test_a_rewrite_without_a_change_is_not_reported(autojump_clock: MockClock, changes: dict[str, Any]) -> None:
     api = having(GOOD)
     async with watching(api) as calls:
         api.edit(f"{PATH}/daprsystem", **changes)
@@ -212,7 +212,7 @@ async def test_what_changes_nothing_is_not_told(autojump_clock: MockClock, chang
 
 
 @pytest.mark.parametrize("how", ["invalid", "removed"])
-async def test_what_nobody_can_use_is_told_once_and_then_its_repair(autojump_clock: MockClock, how: str) -> None:
+async def test_unusable_content_is_reported_once_and_then_its_repair(autojump_clock: MockClock, how: str) -> None:
     api = having(GOOD)
     whole = api.objects[f"{PATH}/daprsystem"]
     async with watching(api) as calls:
@@ -241,7 +241,7 @@ async def test_cut_watches_lose_nothing(autojump_clock: MockClock) -> None:
         assert len(calls) == 1
 
 
-async def test_that_it_was_removed_while_nobody_watched_is_told(autojump_clock: MockClock) -> None:
+async def test_a_removal_before_the_watch_is_reported(autojump_clock: MockClock) -> None:
     api = having(GOOD)
     async with watching(api) as calls:
         await trio.sleep(60)
@@ -251,7 +251,7 @@ async def test_that_it_was_removed_while_nobody_watched_is_told(autojump_clock: 
         assert len(calls) == 1
 
 
-async def test_other_failures_of_who_is_told_end_the_watch(autojump_clock: MockClock) -> None:
+async def test_other_failures_of_the_callback_end_the_watch(autojump_clock: MockClock) -> None:
     async def changed() -> None:
         raise StoreError("no")
 

@@ -43,7 +43,7 @@ async def test_each_crash_leaves_a_whole_set(tmp_path: Path, before: str, old: S
     assert seen == [old] * commit + [NEW] * (len(left) - commit)
 
 
-async def test_a_save_right_after_a_crash_needs_no_load(tmp_path: Path) -> None:
+async def test_a_save_directly_after_a_crash_needs_no_load(tmp_path: Path) -> None:
     for directory in crash_everywhere(tmp_path, "old"):
         store = DirectoryStore(by_part(paths(directory)))
         await save(store, NEXT)

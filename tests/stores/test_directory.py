@@ -83,7 +83,7 @@ async def test_an_empty_store_is_none(tmp_path: Path) -> None:
     assert await load(store_in(tmp_path / "not made yet")) is None
 
 
-async def test_a_set_is_loaded_as_it_stands(tmp_path: Path) -> None:
+async def test_a_set_is_loaded_unchanged(tmp_path: Path) -> None:
     put(tmp_path, OLD)
     assert await load(store_in(tmp_path)) == OLD
     assert names_in(tmp_path) == list(NAMES)
@@ -138,7 +138,7 @@ async def test_what_cannot_be_read_is_neither_absent_nor_regenerated(
     assert not isinstance(caught.value, IncompleteBundleError)
 
 
-async def test_permission_denied_is_told(tmp_path: Path) -> None:
+async def test_permission_denied_is_reported(tmp_path: Path) -> None:
     class Denied(FileOperations):
         def read(self, path: Path) -> Content:
             return Unreadable("permission denied") if path.name == "issuer.key" else super().read(path)
@@ -403,7 +403,7 @@ async def test_while_another_process_is_at_it_its_files_are_left_alone(tmp_path:
     assert names_in(tmp_path) == list(NAMES)
 
 
-async def test_an_exchange_that_somebody_else_has_completed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+async def test_an_exchange_completed_by_another_process_is_left_alone(tmp_path: Path) -> None:
     put(tmp_path, OLD)
     cut_short(tmp_path, "rename", 3)
 
@@ -433,7 +433,7 @@ async def test_a_set_that_was_taken_away_after_a_crash_is_gone(tmp_path: Path) -
     assert names_in(tmp_path) == []
 
 
-async def test_a_mixture_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_a_mixed_set_is_an_error_and_nothing_is_lost(tmp_path: Path) -> None:
     put(tmp_path, OLD)
     cut_short(tmp_path, "rename", 3)
     (tmp_path / ".issuer.key.sentry-trio-new").unlink()

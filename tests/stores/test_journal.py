@@ -138,7 +138,7 @@ CHANGE_JSON = b'{"old":null,"new":' + DIGEST + b"}"
         encode(JOURNAL)[:-1],
     ],
 )
-def test_what_is_no_record(data: bytes) -> None:
+def test_invalid_records(data: bytes) -> None:
     with pytest.raises(InvalidJournalError):
         decode(data)
 

@@ -161,7 +161,7 @@ async def watching(api: FakeApi, stored: Parts = FIRST) -> AsyncIterator[Watcher
         nursery.cancel_scope.cancel()
 
 
-async def test_changes_of_either_are_told_and_nothing_else(autojump_clock: MockClock) -> None:
+async def test_changes_of_either_are_reported_and_nothing_else(autojump_clock: MockClock) -> None:
     api = with_jwt()
     async with watching(api) as watcher:
         await trio.sleep(100)
@@ -194,7 +194,7 @@ async def test_a_foreign_edit_of_the_published_set_is_undone(autojump_clock: Moc
     assert warnings_in(lines) == [f"ConfigMap {PLACE} no longer had the public keys of the Secret: restored"]
 
 
-async def test_a_value_that_is_no_base64_is_told_of(autojump_clock: MockClock) -> None:
+async def test_a_value_that_is_not_base64_is_named(autojump_clock: MockClock) -> None:
     api = with_jwt()
     async with watching(api) as watcher:
         await trio.sleep(1)

@@ -133,7 +133,7 @@ async def test_a_secret_without_any_of_the_three_keys_is_none(data: dict[str, st
     assert await load(store_of(api)) is None
 
 
-async def test_a_set_is_loaded_as_it_stands_whatever_the_config_map_says() -> None:
+async def test_a_set_is_loaded_unchanged_for_any_config_map() -> None:
     api = installed()
     write(api, OLD)
     assert await load(store_of(api)) == OLD
@@ -216,7 +216,7 @@ async def test_a_missing_object_is_an_error_with_its_remedy_and_nothing_is_writt
         ("replace", "configmaps", "publish", "failed to update trust bundle configmap: 403 Forbidden: grant update on"),
     ],
 )
-async def test_a_missing_right_is_told_at_once(verb: str, part: str, operation: str, text: str) -> None:
+async def test_a_missing_permission_is_reported_immediately(verb: str, part: str, operation: str, text: str) -> None:
     api = installed()
     if operation == "publish":
         write(api, NEW)
@@ -240,7 +240,7 @@ async def test_other_refusals_name_the_object() -> None:
 
 
 @pytest.mark.parametrize("value", ["!", "a", 3, None])
-async def test_what_is_not_base64_is_told_without_its_value(value: object) -> None:
+async def test_the_error_for_invalid_base64_omits_the_value(value: object) -> None:
     api = installed()
     api.edit(SECRET, data=encoded(PARTS) | {"issuer.key": value})
     with pytest.raises(StoreError, match=r"dapr-trust-bundle: issuer\.key: the value is not base64$") as caught:
@@ -516,7 +516,7 @@ async def test_a_publication_never_undoes_a_later_one(autojump_clock: MockClock)
         assert number >= moment
 
 
-async def test_anchors_that_a_config_map_cannot_carry_are_told() -> None:
+async def test_anchors_that_a_config_map_cannot_carry_are_an_error() -> None:
     odd = StoredBundle(b"# M\xfcller\n", b"chain", b"key")
     api = installed()
     write(api, odd)
@@ -558,7 +558,7 @@ async def watching(
         nursery.cancel_scope.cancel()
 
 
-async def test_another_bundle_is_told_once_and_soon(autojump_clock: MockClock) -> None:
+async def test_another_bundle_is_reported_once_and_soon(autojump_clock: MockClock) -> None:
     api = filled()
     async with watching(api) as watcher:
         assert sorted(api.watched) == sorted([SECRET, CONFIG_MAP])
@@ -587,7 +587,7 @@ async def test_a_watch_that_publishes_nothing_leaves_the_config_map(autojump_clo
         nursery.cancel_scope.cancel()
 
 
-async def test_what_changed_before_the_watch_is_told(autojump_clock: MockClock) -> None:
+async def test_a_change_before_the_watch_is_reported(autojump_clock: MockClock) -> None:
     async with watching(filled(NEW), OLD) as watcher:
         await trio.sleep(100)
         assert len(watcher.calls) == 1
@@ -603,7 +603,7 @@ async def test_what_changed_before_the_watch_is_told(autojump_clock: MockClock) 
     ],
     ids=["same", "label", "other key", "config map's other key"],
 )
-async def test_what_changes_nothing_is_not_told(autojump_clock: MockClock, change: Any) -> None:
+async def test_a_rewrite_without_a_change_is_not_reported(autojump_clock: MockClock, change: Any) -> None:
     api = filled()
     async with watching(api) as watcher:
         await trio.sleep(1)
@@ -623,7 +623,7 @@ async def test_what_changes_nothing_is_not_told(autojump_clock: MockClock, chang
     ],
     ids=["removed", "emptied", "incomplete", "not base64"],
 )
-async def test_what_nobody_can_use_is_told_once_and_then_its_repair(autojump_clock: MockClock, change: Any) -> None:
+async def test_unusable_content_is_reported_once_and_then_its_repair(autojump_clock: MockClock, change: Any) -> None:
     api = filled()
     secret = api.objects[SECRET]
     async with watching(api) as watcher:
@@ -674,7 +674,7 @@ async def test_repeated_repairs_are_one_warning_a_minute_with_their_number(
 
 
 @pytest.mark.parametrize("trouble", ["removed", "refused"])
-async def test_a_config_map_that_cannot_be_repaired_is_told_once(
+async def test_a_config_map_that_cannot_be_repaired_is_reported_once(
     autojump_clock: MockClock, lines: list[Line], trouble: str
 ) -> None:
     api = filled()
@@ -797,7 +797,7 @@ async def test_an_api_server_that_is_down_at_the_start_is_waited_for(autojump_cl
         assert len(watcher.calls) == 1
 
 
-async def test_without_the_right_to_watch_there_are_looks(autojump_clock: MockClock, lines: list[Line]) -> None:
+async def test_without_permission_to_watch_it_is_polled(autojump_clock: MockClock, lines: list[Line]) -> None:
     """Dapr's own chart does not grant it for the Secret."""
     api = filled()
     api.faults.append(Fault("watch", "secrets", refused(403, "Forbidden"), left=float("inf")))
@@ -822,7 +822,7 @@ async def test_a_watch_that_says_nothing_any_more_is_replaced(autojump_clock: Mo
         assert len(watcher.calls) == 1
 
 
-async def test_a_change_that_could_not_be_acted_on_for_now_is_told_again(autojump_clock: MockClock) -> None:
+async def test_a_change_that_could_not_be_handled_is_reported_again(autojump_clock: MockClock) -> None:
     api = filled()
     async with watching(api, failures=3) as watcher:
         await trio.sleep(1)
@@ -850,7 +850,7 @@ async def test_an_api_server_that_has_just_begun_refuses_for_a_moment(autojump_c
         assert watcher.causes == [f"trust bundle changed: Secret {PLACE}"]
 
 
-async def test_other_failures_of_who_is_told_end_the_watch(autojump_clock: MockClock) -> None:
+async def test_other_failures_of_the_callback_end_the_watch(autojump_clock: MockClock) -> None:
     async def changed(_parts: frozenset[Part]) -> None:
         raise StoreError("no")
 
@@ -861,7 +861,7 @@ async def test_other_failures_of_who_is_told_end_the_watch(autojump_clock: MockC
 # --- secrets stay secret
 
 
-async def test_no_value_is_ever_logged_or_told(autojump_clock: MockClock, lines: list[Line]) -> None:
+async def test_no_value_is_ever_logged_or_in_an_error(autojump_clock: MockClock, lines: list[Line]) -> None:
     api = filled()
     texts: list[str] = []
     async with watching(api):

@@ -256,7 +256,7 @@ def test_a_stream_that_lacks_the_characters() -> None:
         assert rb'msg="gr\xfcn"' in raw.getvalue()
 
 
-def test_the_clock_is_local_time_unless_told_otherwise() -> None:
+def test_the_clock_is_local_time_by_default() -> None:
     stream = io.StringIO()
     configure_logging(level="info", as_json=True, stream=stream, instance="h", version="v")
     before = datetime.now(UTC)

@@ -71,7 +71,7 @@ def test_the_series_of_dapr_sentry(name: str, kind: str, labels: set[str], text:
     assert all(set(sample.labels) == labels for sample in family.samples)
 
 
-def test_what_a_process_tells_of_itself_and_nothing_of_go() -> None:
+def test_a_process_exports_its_own_series_and_none_of_go() -> None:
     body = Metrics().exposition()[0].decode()
     for name in ("process_cpu_seconds_total", "process_open_fds", "python_info", "python_gc_collections_total"):
         assert f"# TYPE {name} " in body
@@ -135,7 +135,7 @@ def test_counters_start_at_zero_and_count(say: Callable[[Metrics], None], name: 
     assert value(metrics, name, **labels) == 2
 
 
-def test_a_failure_is_told_by_cause_and_code() -> None:
+def test_a_failure_is_counted_by_cause_and_code() -> None:
     metrics = Metrics()
     assert scrape(metrics)["sentry_sign_failures"].samples == []
     metrics.sign_failed(SignFailure.INVALID_CSR, Status.INVALID_ARGUMENT)
@@ -180,7 +180,7 @@ def test_when_the_last_restart_was_by_outcome() -> None:
     assert value(metrics, name, outcome="failure") == now.timestamp()
 
 
-def test_the_version_is_told_from_the_first_moment() -> None:
+def test_the_version_is_exported_from_the_first_moment() -> None:
     assert value(Metrics(), "sentry_build_info", version=__version__) == 1
 
 
@@ -262,7 +262,7 @@ def test_what_a_renewal_has_left_over_is_not_the_first_to_expire() -> None:
     assert value(metrics, name, role="former", subject="O=x", fingerprint="cc") == -86400
 
 
-def test_only_the_present_bundle_is_told() -> None:
+def test_only_the_present_bundle_is_exported() -> None:
     metrics = Metrics(now=lambda: NOON)
     metrics.watch_certificates([expiry(CertificateRole.ISSUER, 1, "old")])
     metrics.watch_certificates([expiry(CertificateRole.ISSUER, 2, "new")])

@@ -137,13 +137,13 @@ def _collected(metrics: Metrics) -> dict[str, Series]:
 TOLD, EXISTING = told(), existing()
 
 
-def test_every_series_is_told_and_every_one_told_exists() -> None:
+def test_every_series_is_documented_and_every_documented_one_exists() -> None:
     assert TOLD.keys() == EXISTING.keys()
     assert len(TOLD) > 30
 
 
 @pytest.mark.parametrize("name", EXISTING)
-def test_type_labels_and_values_are_as_told(name: str) -> None:
+def test_type_labels_and_values_are_as_documented(name: str) -> None:
     assert TOLD[name] == EXISTING[name]
 
 

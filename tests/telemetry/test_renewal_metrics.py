@@ -55,7 +55,7 @@ def test_one_reason_holds_a_step() -> None:
     assert held == {"clock": 1, "config_map": 0, "store": 0, "read_only": 0, "bundle": 0}
 
 
-def test_sidecars_that_nobody_has_are_zero() -> None:
+def test_sidecar_counts_start_at_zero() -> None:
     metrics = Metrics()
     metrics.ca_renewal(replace(STEADY, sidecars={"former": 3}, injector_stale=True))
     sidecars = {each.labels["anchors"]: each.value for each in scrape(metrics)["sentry_ca_sidecars"].samples}

@@ -63,7 +63,7 @@ async def test_they_come_back_when_they_are_cut(tmp_path: Path) -> None:
     assert report.begun > 5
 
 
-async def test_they_come_from_where_they_are_told_and_tell_who_was_not_let_in(tmp_path: Path) -> None:
+async def test_they_connect_to_the_given_target_and_report_refused_attackers(tmp_path: Path) -> None:
     async with serving(Limits(connections_per_peer=2)) as server:
         # Those without a call that runs would give way to one another.
         report, present = await _attack(server, tmp_path, "shut window", sources="127.0.0.2,127.0.0.3")

@@ -48,7 +48,7 @@ def test_a_token_taken_apart() -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_token(token: bytes) -> None:
+def test_invalid_tokens(token: bytes) -> None:
     with pytest.raises(InvalidTokenError, match=r"^invalid JWT$"):
         split_token(token)
 
@@ -102,7 +102,7 @@ def test_an_object_is_read() -> None:
     ],
     ids=lambda document: repr(document[:24]),
 )
-def test_what_is_no_object_that_two_readers_understand_alike(document: bytes) -> None:
+def test_ambiguous_objects(document: bytes) -> None:
     with pytest.raises(InvalidTokenError, match=r"^invalid JWT$"):
         read_object(document)
 

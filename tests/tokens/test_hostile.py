@@ -36,7 +36,7 @@ def is_refused(text: str) -> bool:
 
 @PATIENT
 @given(FORGER.good())
-def test_a_sound_token_is_believed(text: str) -> None:
+def test_a_valid_token_is_accepted(text: str) -> None:
     assert believed(text)
 
 
@@ -57,7 +57,7 @@ def test_what_the_key_that_is_named_has_not_signed(text: str) -> None:
 
 @PATIENT
 @given(FORGER.duplicates() | FORGER.documents() | FORGER.spellings() | FORGER.huge(LONGEST))
-def test_what_is_no_token_whoever_signed_it(text: str) -> None:
+def test_invalid_tokens_by_any_signer(text: str) -> None:
     with pytest.raises(InvalidTokenError):
         believed(text)
 

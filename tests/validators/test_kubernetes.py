@@ -140,7 +140,7 @@ async def test_control_plane_services_are_of_the_control_plane_s_trust_domain(se
     assert caller.trust_domain == "example.org"
 
 
-async def test_the_pod_s_images_are_told() -> None:
+async def test_the_images_of_the_pod_are_named() -> None:
     containers = (
         Container("daprd", "daprio/daprd:1.18", "sha256:aa", "init"),
         Container("app", "registry.example/app:1", "", "container"),
@@ -174,7 +174,7 @@ async def test_the_trust_domain_is_the_configuration_s(spec: dict[str, Any], tru
     assert caller.trust_domain == trust_domain
 
 
-async def test_a_token_that_does_not_tell_its_pod_s_uid() -> None:
+async def test_a_token_without_the_uid_of_its_pod() -> None:
     caller = await validator(replace(CALLER, pod_uid=None)).validate(request())
     assert caller.trust_domain == "public"
 
@@ -246,7 +246,7 @@ async def test_refusals_in_their_order(
 
 
 @pytest.mark.parametrize("access", [5, "a", {"trustDomain": 5}, {"trustDomain": {"a": 1}}], ids=str)
-async def test_what_is_no_configuration(access: object) -> None:
+async def test_invalid_configurations(access: object) -> None:
     index = Known(
         pods=(annotated(app_id="cart", config="tracing"),),
         configurations={("shop", "tracing"): {"accessControl": access}},

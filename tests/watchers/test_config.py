@@ -64,7 +64,7 @@ class Desk:
             nursery.cancel_scope.cancel()
 
 
-async def test_what_changed_before_the_watch_began_is_told(autojump_clock: MockClock) -> None:
+async def test_a_change_before_the_watch_began_is_reported(autojump_clock: MockClock) -> None:
     desk = Desk()
     desk.files[CA] = "2"
     async with desk.watched():
@@ -127,7 +127,7 @@ async def test_the_poll_goes_on(autojump_clock: MockClock) -> None:
     assert desk.looks == [0.25 + 60 * minute for minute in range(11)]
 
 
-async def test_each_change_is_told_once_even_if_nobody_could_use_it(autojump_clock: MockClock) -> None:
+async def test_each_change_is_reported_once_even_if_it_cannot_be_used(autojump_clock: MockClock) -> None:
     desk = Desk()
     async with desk.watched():
         for content in ("2", "1"):
@@ -136,7 +136,7 @@ async def test_each_change_is_told_once_even_if_nobody_could_use_it(autojump_clo
     assert [paths for _, paths in desk.calls] == [ONLY_CA, ONLY_CA]
 
 
-async def test_what_the_process_wrote_itself_is_not_told(autojump_clock: MockClock) -> None:
+async def test_writes_of_the_process_are_not_reported(autojump_clock: MockClock) -> None:
     desk = Desk()
     async with desk.watched():
         async with desk.tracker.own_write({CA: b"own"}):
@@ -146,7 +146,7 @@ async def test_what_the_process_wrote_itself_is_not_told(autojump_clock: MockClo
     assert desk.calls == []
 
 
-async def test_changes_during_a_call_are_told_by_the_next(autojump_clock: MockClock) -> None:
+async def test_changes_during_a_call_are_reported_by_the_next(autojump_clock: MockClock) -> None:
     desk = Desk()
 
     async def slowly(paths: frozenset[Path]) -> None:
@@ -163,7 +163,7 @@ async def test_changes_during_a_call_are_told_by_the_next(autojump_clock: MockCl
     assert desk.calls == [(1.25, ONLY_CA), (6.5, BOTH)]
 
 
-async def test_a_failure_of_the_one_who_is_called_ends_the_watch(autojump_clock: MockClock) -> None:
+async def test_a_failure_of_the_callback_ends_the_watch(autojump_clock: MockClock) -> None:
     desk = Desk()
 
     async def fail(_: frozenset[Path]) -> None:

@@ -49,7 +49,7 @@ def test_a_read_error_is_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert fingerprint(tmp_path / "file") == "unreadable: 5"
 
 
-async def test_what_changed_since_the_start_is_told_until_it_is_taken(tmp_path: Path) -> None:
+async def test_changes_since_the_start_are_reported_until_accepted(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.write_bytes(b"1")
     tracker = await ContentTracker.start([here, there])
@@ -97,7 +97,7 @@ async def test_an_own_write_is_never_seen(tmp_path: Path) -> None:
     assert looks == [frozenset()]
 
 
-async def test_an_own_write_that_fails_is_told(tmp_path: Path) -> None:
+async def test_a_failing_write_of_its_own_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "file"
     tracker = await ContentTracker.start([path])
 

@@ -103,7 +103,7 @@ def move_directory_away(path: Path) -> None:
         "its parent deleted",
     ],
 )
-async def test_an_edit_is_told_once_and_the_next_one_too(tmp_path: Path, edit: Callable[[Path], None]) -> None:
+async def test_an_edit_is_reported_once_and_the_next_one_too(tmp_path: Path, edit: Callable[[Path], None]) -> None:
     path = tmp_path / "volume" / "creds" / "ca.crt"
     path.parent.mkdir(parents=True)
     write(path, "1")
@@ -116,7 +116,7 @@ async def test_an_edit_is_told_once_and_the_next_one_too(tmp_path: Path, edit: C
         assert watched.quiet()
 
 
-async def test_the_kubelets_swap_is_told_once_with_all_files(tmp_path: Path) -> None:
+async def test_the_kubelets_swap_is_reported_once_with_all_files(tmp_path: Path) -> None:
     names = ("ca.crt", "issuer.crt", "issuer.key")
 
     def project(version: int) -> None:
@@ -167,7 +167,7 @@ async def test_a_link_that_is_pointed_elsewhere_is_followed(tmp_path: Path) -> N
     ],
     ids=["unrelated file", "touch", "mode", "same content"],
 )
-async def test_events_without_other_content_are_not_told(tmp_path: Path, act: Callable[[Path], None]) -> None:
+async def test_events_without_new_content_are_not_reported(tmp_path: Path, act: Callable[[Path], None]) -> None:
     path, witness = tmp_path / "ca.crt", tmp_path / "witness"
     write(path, "1")
     async with watching(path, witness) as watched:
@@ -244,7 +244,7 @@ async def test_a_subscription_is_renewed_in_time(tmp_path: Path, monkeypatch: py
         nursery.cancel_scope.cancel()
 
 
-async def test_a_refused_subscription_is_told_once_and_tried_again(
+async def test_a_refused_subscription_is_logged_once_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the machine is out of inotify instances; afterwards all is as it should be."""

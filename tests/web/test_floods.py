@@ -88,7 +88,7 @@ async def test_probes_are_answered_in_time_during_a_flood(autojump_clock: MockCl
     assert {line["peer"] for line in warnings} == {"127.0.0.1"}
 
 
-async def test_handshakes_that_never_end_keep_nobody_out(autojump_clock: MockClock) -> None:
+async def test_endless_handshakes_block_no_client(autojump_clock: MockClock) -> None:
     tls = ssl.create_default_context()
     AUTHORITY.configure_trust(tls)
     async with serving(SERVER_TLS) as address, trio.open_nursery() as nursery:
@@ -103,7 +103,7 @@ async def test_handshakes_that_never_end_keep_nobody_out(autojump_clock: MockClo
         nursery.cancel_scope.cancel()
 
 
-async def test_slow_readers_keep_nobody_out(autojump_clock: MockClock) -> None:
+async def test_slow_readers_block_no_client(autojump_clock: MockClock) -> None:
     limits = ConnectionLimits(per_peer=20)
 
     async def long(request: Request) -> Response:

@@ -118,7 +118,7 @@ async def test_a_host_header_that_makes_no_url() -> None:
         assert answer.status == 200
 
 
-async def test_what_is_not_ready_is_logged_at_debug(log: io.StringIO) -> None:
+async def test_targets_that_are_not_ready_are_logged_at_debug(log: io.StringIO) -> None:
     health = Health()
     for name in ("sentry-server", "security-provider"):
         health.target(name)
@@ -129,7 +129,7 @@ async def test_what_is_not_ready_is_logged_at_debug(log: io.StringIO) -> None:
     assert [(line["level"], line["targets"]) for line in said] == [("debug", ["security-provider", "sentry-server"])]
 
 
-async def test_verbose_tells_the_detail_of_the_moment() -> None:
+async def test_verbose_has_the_present_detail() -> None:
     run = {"run": 1, "loaded_at": datetime(2026, 3, 1, tzinfo=UTC)}
     health = Health(lambda: run)
     health.target("sentry-server")

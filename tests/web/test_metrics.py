@@ -42,7 +42,7 @@ async def test_every_path_answers(method: str, path: str) -> None:
         assert received(answer.body) == 1
 
 
-async def test_each_scrape_tells_what_is_now() -> None:
+async def test_each_scrape_has_the_present_values() -> None:
     metrics = Metrics()
     async with serving(metrics) as address:
         assert received((await ask(address, "/metrics")).body) == 0

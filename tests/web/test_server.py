@@ -154,7 +154,7 @@ async def test_an_address_that_is_taken() -> None:
         b"GET / HTTP/1.1\r\nhost: x\r\nfiller: " + b"x" * exchanges.MAX_HEADER_BYTES,
     ],
 )
-async def test_what_is_no_request_is_refused_and_others_are_served(request_bytes: bytes) -> None:
+async def test_invalid_requests_are_rejected_and_others_are_served(request_bytes: bytes) -> None:
     async with serving(hello) as (address, _, _):
         async with await trio.open_tcp_stream(address.host, address.port) as stream:
             await stream.send_all(request_bytes)
@@ -217,7 +217,7 @@ async def test_a_peer_that_does_not_read(autojump_clock: MockClock) -> None:
             assert trio.current_time() - start <= 3.0
 
 
-async def test_a_connection_does_not_last_for_ever(autojump_clock: MockClock) -> None:
+async def test_a_connection_ends_at_its_age_limit(autojump_clock: MockClock) -> None:
     async with serving(hello) as (address, _, _):
         client = await connect(address)
         async with client.stream:
@@ -238,7 +238,7 @@ async def test_a_connection_does_not_last_for_ever(autojump_clock: MockClock) ->
     ],
     ids=["slow", "pieces", "long"],
 )
-async def test_a_long_body_that_nobody_wants(
+async def test_a_long_unwanted_body(
     autojump_clock: MockClock, body: bytes, status: int, seconds: float
 ) -> None:
     async with serving(hello) as (address, _, _):
@@ -460,7 +460,7 @@ async def test_a_handshake_that_never_ends(autojump_clock: MockClock, sent: byte
             assert trio.current_time() - start == pytest.approx(server.HANDSHAKE_TIMEOUT)
 
 
-async def test_what_is_no_handshake(log: io.StringIO) -> None:
+async def test_invalid_handshakes(log: io.StringIO) -> None:
     async with serving(hello, tls=lambda: SERVER_TLS) as (address, _, _):
         client = await connect(address)
         async with client.stream:

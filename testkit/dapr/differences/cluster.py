@@ -52,14 +52,14 @@ ENTRIES: Final = (
         dapr="any failure to reach the API server is PermissionDenied, which clients do not retry",
         ours="Unavailable if it is temporary",
         reason="clients retry",
-        shown="tests/kube/test_token_review.py::test_an_outage_is_told_to_all_who_wait",
+        shown="tests/kube/test_token_review.py::test_an_outage_is_raised_to_all_waiting_callers",
     ),
     Difference(
         id="new-pods",
         dapr="a pod that is not in the cache yet is rejected",
         ours="looked up directly",
         reason="a new pod starts at the first attempt",
-        shown="tests/kube/test_index.py::test_what_is_not_known_is_asked_for",
+        shown="tests/kube/test_index.py::test_unknown_objects_are_looked_up",
     ),
     Difference(
         id="token-checks",
@@ -80,7 +80,7 @@ ENTRIES: Final = (
         dapr="missing permissions are found one by one, as failures",
         ours="an error at start names all of them; if they cannot be checked, a warning",
         reason="one fix instead of many",
-        shown="tests/kube/test_access_review.py::test_one_line_names_all_that_is_missing_and_who_grants_it",
+        shown="tests/kube/test_access_review.py::test_one_line_names_all_missing_permissions_and_their_role",
     ),
     Difference(
         id="root-check",

@@ -60,7 +60,7 @@ ENTRIES: Final = (
         dapr="calls that waited too long are still signed",
         ours="rejected immediately with Unavailable if they would miss their deadline",
         reason="clients retry elsewhere in time",
-        shown="tests/grpc/test_concurrency.py::test_who_would_wait_in_vain_is_refused_at_once",
+        shown="tests/grpc/test_concurrency.py::test_a_call_that_would_miss_its_deadline_is_rejected_at_once",
     ),
     Difference(
         id="sighup",
@@ -88,7 +88,7 @@ ENTRIES: Final = (
         dapr="no metric shows latency, queue, restarts or the trust bundle in use",
         ours="[metrics](metrics.md) do, and the chart brings a dashboard and [alerts](alerts.md)",
         reason="problems are seen before users report them",
-        shown="tests/telemetry/test_metrics_page.py::test_every_series_is_told_and_every_one_told_exists",
+        shown="tests/telemetry/test_metrics_page.py::test_every_series_is_documented_and_every_documented_one_exists",
     ),
     Difference(
         id="audit-log",

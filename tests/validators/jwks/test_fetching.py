@@ -42,19 +42,19 @@ async def test_an_answer(tmp_path: Path) -> None:
             assert (found.body, found.headers["cache-control"]) == (b"{}", "max-age=5")
 
 
-async def test_an_authority_that_is_no_root_is_believed_where_it_is_named() -> None:
+async def test_a_named_authority_is_trusted_even_if_it_is_not_a_root() -> None:
     intermediate = CA.create_child_ca()
     with served(answer(200, b"{}"), ca=intermediate) as url:
         assert (await got(url, ca=intermediate.cert_pem.bytes().decode())).body == b"{}"
 
 
-async def test_other_authorities_are_not_believed() -> None:
+async def test_other_authorities_are_not_trusted() -> None:
     with served(answer(200, b"{}"), ca=CA) as url:
         assert "CERTIFICATE_VERIFY_FAILED" in await failure(url, ca=trustme.CA().cert_pem.bytes().decode())
         assert "CERTIFICATE_VERIFY_FAILED" in await failure(url, ca="")
 
 
-async def test_an_authority_that_is_named_stands_in_place_of_the_systems(
+async def test_a_named_authority_replaces_those_of_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     CA.cert_pem.write_to_path(tmp_path / "system.pem")
@@ -157,7 +157,7 @@ async def test_time_is_bounded_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://", "http://[", "http://x:99999/", "http://\u00fc/"])
-async def test_nobody_there(url: str) -> None:
+async def test_an_unreachable_peer(url: str) -> None:
     assert await failure(url)
 
 

@@ -66,7 +66,7 @@ async def test_a_sound_token_passes_by_the_same_harness(text: str) -> None:
 
 @PATIENT
 @given(FORGER.truncated() | FORGER.altered() | FORGER.unsigned() | FORGER.other_shapes())
-async def test_what_nobody_signed(text: str) -> None:
+async def test_unsigned_tokens(text: str) -> None:
     await refusal(text)
 
 

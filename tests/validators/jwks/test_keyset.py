@@ -60,7 +60,7 @@ async def test_chance_adds_up_to_a_tenth(autojump_clock: MockClock) -> None:
     assert await key_set(Remote(), chance=lambda: 0.5).refresh() == pytest.approx(630)
 
 
-async def test_failures_are_met_with_growing_pauses_and_told_once(autojump_clock: MockClock) -> None:
+async def test_failures_are_retried_with_growing_pauses_and_logged_once(autojump_clock: MockClock) -> None:
     remote = Remote(away=True)
     with capture_logs() as lines:
         assert await kept(remote, 200) == [0, 1, 3, 7, 15, 31, 63, 123, 183]
@@ -160,7 +160,7 @@ async def test_what_changes_while_it_is_read_is_read_again(autojump_clock: MockC
     assert len(remote.read_at) == 3
 
 
-async def test_where_it_is_not_known_callers_are_told_to_ask_again(
+async def test_without_a_known_key_set_callers_get_unavailable(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     remote = Remote()

@@ -93,7 +93,7 @@ async def test_as_many_keys_as_there_may_be() -> None:
     ],
     ids=itertools.count(),  # keys are new each time
 )
-def test_what_is_no_literal(text: str) -> None:
+def test_invalid_literals(text: str) -> None:
     with pytest.raises(InvalidConfigurationError) as caught:
         InlineSource(text)
     assert str(caught.value) == NO_LITERAL
@@ -123,7 +123,7 @@ async def fetched(body: str, **headers: str) -> Loaded:
         return await url_source(url).load()
 
 
-async def test_what_a_url_tells_is_known_to_all() -> None:
+async def test_secrets_from_a_url_are_not_used() -> None:
     """So there is no secret in it."""
     loaded = await fetched(SET, Cache_Control="max-age=30")
     assert loaded.keys.keys() == {"one", "two"}
@@ -131,7 +131,7 @@ async def test_what_a_url_tells_is_known_to_all() -> None:
 
 
 @pytest.mark.parametrize(("body", "error"), NO_SETS, ids=range(len(NO_SETS)))
-async def test_a_url_that_tells_no_set(body: str, error: str) -> None:
+async def test_a_url_without_a_key_set(body: str, error: str) -> None:
     with pytest.raises(SourceError) as caught:
         await fetched(body)
     assert str(caught.value) == f"failed to fetch JWKS: {error}"

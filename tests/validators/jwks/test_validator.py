@@ -241,7 +241,7 @@ async def test_a_public_key_is_no_shared_secret() -> None:
     ],
     ids=lambda text: text[:40],
 )
-async def test_what_is_no_token(text: str) -> None:
+async def test_invalid_tokens(text: str) -> None:
     assert await refusal(text) == f"{FAILED}invalid JWT"
 
 
