@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-# Tests start hundreds of processes, each of which would compile the package anew.
+# Tests start hundreds of processes, each of which would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run image image-tree test unit test-soak lint types drift format lock protos test-matrix bench bench-cluster soak hostile hostile-random demo fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
 
@@ -18,7 +18,7 @@ run: $(VENV)/.run ## Install, then start the certificate authority on loopback; 
 	  --listen-address 127.0.0.1 --healthz-listen-address 127.0.0.1 --metrics-listen-address 127.0.0.1 $(ARGS)
 
 IMAGE ?= sentry-trio:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sentry_trio/__init__.py)
-# The time of all files in it: that of the commit, or of nothing where there is no git.
+# The time of all files in it: that of the commit, or 0 without git.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 image: ## Build the container image with docker or podman; IMAGE=registry/name:tag names it
@@ -64,7 +64,7 @@ format: $(VENV)/.dev ## Format the code and sort the imports
 protos: $(VENV)/.dev ## Generate sentry_trio/proto from protos/
 	$(BIN)/python protos/generate.py
 
-lock: $(VENV)/.lock ## Pin the dependencies anew, with hashes, for every supported Python
+lock: $(VENV)/.lock ## Pin the dependencies again, with hashes, for every supported Python
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	  --no-emit-index-url pyproject.toml --group build -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \

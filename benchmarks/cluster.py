@@ -1,4 +1,4 @@
-"""A mesh that starts at once, on a real kube-apiserver: who gets a certificate, how fast, and what it costs whom.
+"""A mesh that starts at once, on a real kube-apiserver: certificates, their duration and their cost.
 
 500 pods ask at the same moment, each on a new connection with a token of its own and a sidecar's patience; the process
 that they ask has just started. Both ways of checking tokens take turns. Then the memory of the index, by its pods.

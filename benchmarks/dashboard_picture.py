@@ -1,4 +1,4 @@
-"""A dashboard of Grafana as a picture: its panels where they stand, with their units and thresholds."""
+"""A dashboard of Grafana as a picture: its panels in their places, with their units and thresholds."""
 
 import math
 from collections.abc import Callable, Iterator

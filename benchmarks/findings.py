@@ -32,12 +32,12 @@ class Pass(msgspec.Struct, kw_only=True):
         calls: those that were answered.
         seconds: how long that took.
         cpu_seconds: of the server, user and system.
-        system_seconds: the part of it that the kernel took; None where that was not measured.
-        p50_ms: as callers wait; None where nobody called.
+        system_seconds: the part of it that the kernel took; None if that was not measured.
+        p50_ms: as callers wait; None without calls.
         p99_ms: likewise.
         rss_kib: of the server, at the end.
         client_seconds: CPU of the load client meanwhile; together with the server it bounds the throughput.
-        others: the part of the machine's processors that neither server nor client took meanwhile, but someone did.
+        others: the part of the machine's processors that other programs used meanwhile.
     """
 
     calls: int

@@ -46,7 +46,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit, and whether the work tree is another; None where there is no git or no repository."""
+    """The commit, marked if the work tree differs from it; None if there is no git or no repository."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

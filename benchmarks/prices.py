@@ -1,7 +1,7 @@
 """Measures what peers can make the gRPC server do, beside the prices that it is charged for.
 
 `python -m benchmarks.prices`. Each line is one unit of work: its CPU time without TLS and sockets, its price, and the
-time that a price of 1 stands for. That should be near 20 us or below: a dearer price only slows a flood down.
+time of a price of 1. That should be near 20 us or below: a dearer price only slows a flood down.
 """
 
 import gzip

@@ -4,7 +4,7 @@
     python -m image tree PACKAGES DIRECTORY     the tree: these, this project, and the interpreter that runs this
 
 The Dockerfile does no more than to call them in a stage and to copy the tree into an empty one; so the same tree is
-made, and tested, where there is no container engine. It is made for the machine and the Python that make it, whose C
+built and tested without a container engine. It is made for the machine and the Python that make it, whose C
 library has to be glibc.
 
 Same inputs, same tree: owners, modes and times are set (to SOURCE_DATE_EPOCH, or 0), and bytecode does not depend on

@@ -1,4 +1,4 @@
-"""Bytecode, compiled once: the image's root is read-only, and nobody changes its sources."""
+"""Bytecode, compiled once: the image's root is read-only, so its sources never change."""
 
 import os
 import subprocess

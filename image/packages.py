@@ -14,7 +14,7 @@ from image.errors import ImageError, run
 PROJECT: Final = Path(__file__).parent.parent
 
 # Distributions that come along and that nothing of ours imports: the build backend; what rich takes to show source code
-# and Markdown; what cffi takes to build; time zones, which nobody names.
+# and Markdown; what cffi needs to build; time zones, which are not used.
 UNUSED: Final = frozenset({"flit_core", "markdown_it_py", "mdurl", "pycparser", "pygments", "tzdata"})
 # Of kubernetes_asyncio, whose loaders of credentials alone are used: see sentry_trio/kube/library.py.
 _UNUSED_PARTS: Final = frozenset(
@@ -48,7 +48,9 @@ def copy(packages: Path, to: Path) -> None:
         ImageError: `packages` is not such a directory, or this project cannot be built.
     """
     if not packages.is_dir():
-        raise ImageError(f"{packages} is no directory of packages: `python -m image packages {packages}` makes it")
+        raise ImageError(
+            f"{packages} is not a directory of packages: create it with `python -m image packages {packages}`"
+        )
     unused = _unused_paths(packages)
 
     def left_out(directory: str, names: list[str]) -> Iterable[str]:
@@ -83,7 +85,7 @@ def _unused_paths(packages: Path) -> set[str]:
 
 
 def _is_importable(path: Path) -> bool:
-    """True for packages, modules and their metadata; some wheels lay their README beside."""
+    """True for packages, modules and their metadata; some wheels have their README beside them."""
     if path.is_dir():
         return path.name not in {"__pycache__", "bin", "include", "share"}
     return path.suffix in {".py", ".so"}

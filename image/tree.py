@@ -36,7 +36,7 @@ def assemble(installed: Path, tree: Path) -> None:
 
 
 def _level(tree: Path, *, executable: Collection[Path]) -> None:
-    """Sets owners, modes and times: root's, nobody's to write, and those of the sources."""
+    """Sets owner (root), modes (read-only) and times (those of the sources)."""
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or 0)
     for path in [*sorted(tree.rglob("*"), reverse=True), tree]:  # what is in a directory before the directory
         if os.geteuid() == 0:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final
 __version__ = "0.1.0"
 __all__ = [
     "AlreadyRunningError",
-    "ApiRefusedError",
+    "ApiRejectedError",
     "ApiUnavailableError",
     "ApiUnreachableError",
     "Application",
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from sentry_trio.app import Application, running, serve
     from sentry_trio.authority import AlreadyRunningError, AuthorityStoppedError, CertificateAuthority
     from sentry_trio.errors import (
-        ApiRefusedError,
+        ApiRejectedError,
         ApiUnavailableError,
         ApiUnreachableError,
         AuditLogError,

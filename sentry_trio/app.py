@@ -71,8 +71,8 @@ async def serve(
     """Serves a certificate authority until cancelled: `trio.run(sentry_trio.serve, options)`.
 
     From the outside in: health and metrics over HTTP, which answer from before the first run until after the last; the
-    listening sockets of gRPC, bound once; the authority with its runs. They end in the opposite order, each after
-    what stands inside it, so that health says "not ready" while calls drain.
+    listening sockets of gRPC, bound once; the authority with its runs. They end in the opposite order, so that health
+    reports "not ready" while calls drain.
 
     Logging is the caller's: see `sentry_trio.telemetry.logs.configure_logging`. So are signals.
 
@@ -80,8 +80,8 @@ async def serve(
         options: see `sentry_trio.settings.command_line.parse_options`.
         environ: stands for `$NAME` in the configuration file; the process's environment if not given.
         now: the wall clock, aware.
-        task_status: started when the first run serves, with what can be asked of it; also while the first run waits
-            for a certificate to become valid, when `/readyz` answers 503.
+        task_status: started with the application when the first run serves, or while it waits for a certificate to
+            become valid; `/readyz` then answers 503.
 
     Raises:
         SentryError: in an exception group; the reason why it did not start.
@@ -204,8 +204,8 @@ def _trust_domain(options: Options) -> str:
 def _warn_of_open_files(options: Options) -> None:
     if options.max_connections > grpc_share():
         _log.warning(
-            f"--max-connections {options.max_connections}: the limit of {open_file_limit()} open files has room for "
-            f"{grpc_share()} gRPC connections; raise that limit"
+            f"--max-connections {options.max_connections}: the limit of {open_file_limit()} open files allows only "
+            f"{grpc_share()} gRPC connections; raise the limit of open files"
         )
 
 

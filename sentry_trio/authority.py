@@ -36,16 +36,16 @@ class AlreadyRunningError(SentryError):
         super().__init__("CertificateAuthority server is already running")
 
 
-class Run(Protocol):
+class PreparedRun(Protocol):
     """One run, prepared: it holds all that it needs to sign and has signed before."""
 
     async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Serves until cancelled, then drains; started when it accepts connections."""
 
 
-AnyRun = TypeVar("AnyRun", bound=Run)
-AnyRun_co = TypeVar("AnyRun_co", bound=Run, covariant=True)
-AnyRun_contra = TypeVar("AnyRun_contra", bound=Run, contravariant=True)
+AnyRun = TypeVar("AnyRun", bound=PreparedRun)
+AnyRun_co = TypeVar("AnyRun_co", bound=PreparedRun, covariant=True)
+AnyRun_contra = TypeVar("AnyRun_contra", bound=PreparedRun, contravariant=True)
 
 
 class Prepare(Protocol[AnyRun_co]):
@@ -63,7 +63,7 @@ class Prepare(Protocol[AnyRun_co]):
         """
 
 
-class Observer(Protocol[AnyRun_contra]):
+class RunObserver(Protocol[AnyRun_contra]):
     """Observer of the authority's runs, for log, health and metrics."""
 
     def waiting(self, error: SentryError, valid_from: datetime) -> None:
@@ -117,13 +117,13 @@ class CertificateAuthority(Generic[AnyRun]):
     tries again when the certificate becomes valid, when the credentials change, or when asked. The wait has no limit:
     the certificate seems to be years ahead on a machine whose clock has not been set yet.
 
-    The order of a restart: the successor is prepared; if that fails the present run goes on untouched. The successor
+    The order of a restart: the successor is prepared; if that fails, the present run continues. The successor
     accepts connections on its own handle of the same listening sockets; only then is the present run cancelled. It
-    gives up its listeners first, sends GOAWAY on its connections, finishes its calls, and at the drain timeout
+    closes its listeners first, sends GOAWAY on its connections, finishes its calls, and at the drain timeout
     answers what is left with Unavailable. Whatever arrives in between waits in the kernel or is served by either.
 
     The order of shutdown is the order of nesting, innermost first: the accept loop, the calls, their connections, the
-    watchers and the serving identity, the run, then the authority. `serve` returns when all of it is gone. What stands
+    watchers and the serving identity, the run, then the authority. `serve` returns when all of it has ended. What is
     outside, the listening sockets and health, is the caller's and ends after that. Stopping and being cancelled are the
     same thing.
 
@@ -137,7 +137,7 @@ class CertificateAuthority(Generic[AnyRun]):
     def __init__(
         self,
         prepare: Prepare[AnyRun],
-        observer: Observer[AnyRun],
+        observer: RunObserver[AnyRun],
         *,
         watch_rejected: Callable[[Changed], Awaitable[None]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -270,7 +270,7 @@ class CertificateAuthority(Generic[AnyRun]):
             self._retry_at = _valid_from(error)
             if self._retry_at is not None:
                 self._retry_trigger = Trigger.ISSUER_VALID
-                _log.info("reloading again when the certificate becomes valid", at=self._retry_at.isoformat())
+                _log.info("the next reload follows when the certificate becomes valid", at=self._retry_at.isoformat())
             elif self._number == 0:
                 # Nothing serves, and what failed, such as the Kubernetes API server, may recover without a change.
                 self._retry_at, self._retry_trigger = self._now() + _RETRY_INTERVAL, Trigger.RETRY

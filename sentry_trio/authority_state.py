@@ -74,7 +74,7 @@ class AuthorityState:
         return dict.fromkeys(_TARGETS, self.serves) | {name: is_ready() for name, is_ready in of_run.items()}
 
     def detail(self) -> Mapping[str, object]:
-        """Returns what `?verbose` adds; nothing of it is a secret, since anybody may ask."""
+        """Returns what `?verbose` adds; it contains no secret, because every client can read it."""
         run = self.run
         outcome, at = self.last_restart or (None, None)
         return {

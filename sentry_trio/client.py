@@ -87,7 +87,7 @@ class Obtained:
         certificate: the workload certificate.
         spiffe_id: the identity that it carries.
         valid_until: when it expires, UTC.
-        jwt: the JWT issued beside it, for the trust domain and all audiences that were asked for; None where the
+        jwt: the JWT issued beside it, for the trust domain and all audiences that were asked for; None if the
             authority issues none. Not shown by `repr`.
         audience_jwts: one more for each of these audiences alone. Not shown by `repr`.
     """
@@ -114,7 +114,7 @@ def obtain(
     is for daprd.
 
     Args:
-        authority: where to ask, and whom to expect there.
+        authority: address of the authority, and its expected identity.
         workload: the identity that is requested.
         key_type: of the new key.
         attempts: maximum number of attempts; daprd's number by default.
@@ -175,7 +175,7 @@ def _client_context(trust_anchors: bytes) -> ssl.SSLContext:
         context.load_verify_locations(cadata=trust_anchors.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
         # OpenSSL's own texts name its files and lines.
-        raise RequestFailedError("the trust anchors are no certificates in PEM that OpenSSL can read") from error
+        raise RequestFailedError("the trust anchors are not PEM certificates") from error
     return context
 
 
@@ -216,7 +216,7 @@ async def _ask(
 
 def _hint(error: ssl.SSLCertVerificationError) -> str:
     of_another = error.verify_code in _UNKNOWN_ISSUER
-    return "; are they those of another certificate authority?" if of_another else ""
+    return "; do they belong to another certificate authority?" if of_another else ""
 
 
 def _reason(error: OSError) -> str:
@@ -234,7 +234,7 @@ async def _ask_and_follow(
 ) -> SignCertificateResponse:
     """Makes one attempt, on a second connection if the server closes the first one.
 
-    A server that restarts sends GOAWAY, and clients have to go on elsewhere (RFC 9113, section 6.8); grpclib leaves
+    A server that restarts sends GOAWAY, and clients have to reconnect (RFC 9113, section 6.8); grpclib leaves
     that to its caller. Signing twice does no harm.
     """
     try:
@@ -250,13 +250,13 @@ async def _ask_once(
         Channel(authority.host, authority.port, ssl=context) as channel,
         CAStub(channel).SignCertificate.open(timeout=_ATTEMPT_TIMEOUT) as stream,
     ):
-        # Headers go first; the token only to whom the certificate names.
+        # Headers first: the token is sent only after the server's certificate has been checked.
         await stream.send_request()
         _check_peer(stream.peer.cert() if stream.peer else None, authority)
         await stream.send_message(request, end=True)
         response = await stream.recv_message()
     if response is None:
-        raise RequestFailedError(f"{authority.host}:{authority.port} answered without a message")
+        raise RequestFailedError(f"{authority.host}:{authority.port} sent a response without a message")
     return response
 
 
@@ -264,7 +264,7 @@ def _check_peer(certificate: object, authority: Authority) -> None:
     names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
     uris = [value for kind, value in names if kind == "URI"]
     if uris != [authority.spiffe_id]:
-        shown = " ".join(uris) or "nobody by SPIFFE ID"
+        shown = " ".join(uris) or "a server without SPIFFE ID"
         raise RequestFailedError(
             f"{authority.host}:{authority.port} is {shown}, not {authority.spiffe_id}: "
             "check the address, or the authority's trust domain and namespace"
@@ -272,14 +272,14 @@ def _check_peer(certificate: object, authority: Authority) -> None:
 
 
 def _checked(response: SignCertificateResponse, key: PrivateKey) -> Obtained:
-    with parsing(lambda why: RequestFailedError(f"the answer holds no workload certificate: {why}")):
+    with parsing(lambda why: RequestFailedError(f"the response has no valid workload certificate: {why}")):
         certificate = x509.load_pem_x509_certificate(response.workload_certificate)
         ours = certificate.public_key() == key.public_key()
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (spiffe_id,) = names.get_values_for_type(x509.UniformResourceIdentifier)
         valid_until = response.valid_until.ToDatetime(tzinfo=UTC)
     if not ours:
-        raise RequestFailedError("the answer holds a certificate for another key")
+        raise RequestFailedError("the response has a certificate for a different key")
     return Obtained(
         key=write_private_key(key),
         chain=response.workload_certificate,

@@ -9,7 +9,7 @@ class Debouncer:
 
     Args:
         quiet: seconds without a signal that end a burst.
-        longest: seconds after which a burst counts as ended while signals go on.
+        longest: seconds after which a burst is treated as ended even if signals continue.
     """
 
     def __init__(self, *, quiet: float, longest: float) -> None:

@@ -45,7 +45,7 @@ class InvalidOptionsError(SentryError):
 
 
 class InvalidConfigurationError(SentryError):
-    """A configuration that cannot be read or means nothing; the text names the field where there is one."""
+    """A configuration that cannot be read or is invalid; the text names the field, if there is one."""
 
 
 class InvalidValidatorError(InvalidConfigurationError):
@@ -75,7 +75,7 @@ class AuditLogError(SentryError):
     """An audit log that cannot be opened or begun; the text names it."""
 
 
-# --- the trust bundle and where it is kept
+# --- the trust bundle and its store
 
 
 class Part(enum.Enum):
@@ -132,7 +132,7 @@ class InvalidBundleError(SentryError):
     """Trust anchors, issuer chain or issuer key that do not make a certificate authority.
 
     Attributes:
-        parts: those at fault; two where they do not go together, none where that is for the catcher to say.
+        parts: those at fault; two if they do not match, none if the caller has to add them.
         fault: the kind of fault; None if it is not one of the trust bundle.
     """
 
@@ -180,7 +180,7 @@ class IncompleteBundleError(StoreError):
         exist = "exists" if len(present) == 1 else "exist"
         super().__init__(
             f"incomplete trust bundle: {_listed(missing)} missing while {_listed(present)} {exist}; "
-            "restore what is missing, or move the rest away to have a new certificate authority generated"
+            "restore the missing parts, or move the others away so that a new certificate authority is generated"
         )
 
 
@@ -188,8 +188,8 @@ def _listed(paths: tuple[Path, ...]) -> str:
     return " and ".join(str(path) for path in paths)
 
 
-class RenewalRefusedError(SentryError):
-    """A command about the renewal of the certificate authority that cannot be followed now; the text says why."""
+class RenewalRejectedError(SentryError):
+    """A command about the renewal of the certificate authority cannot be executed now; the text has the reason."""
 
 
 # --- a request
@@ -225,7 +225,7 @@ class NotPermittedError(SentryError):
     """A validator rejects the caller.
 
     Attributes:
-        pod_uid: of the pod that the caller has shown to be, where it has.
+        pod_uid: UID of the caller's pod, if it is known.
     """
 
     pod_uid: str | None = None
@@ -262,7 +262,7 @@ class JwtError(SentryError):
 
 
 class AuditUnavailableError(SentryError):
-    """A certificate was made and does not leave, since no record of it can be kept now."""
+    """A certificate was made but is not sent, because its audit record cannot be written now."""
 
     def __init__(self) -> None:
         super().__init__("the audit log cannot be written now, try again")
@@ -272,7 +272,7 @@ class ApiUnavailableError(SentryError):
     """The Kubernetes API server cannot be reached, is overloaded, failing or slow: it may pass by itself.
 
     Attributes:
-        retry_after: seconds that the server asked to wait before the next attempt; None where it did not.
+        retry_after: seconds that the server asked to wait before the next attempt; None if it did not.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -284,7 +284,7 @@ class ApiUnreachableError(ApiUnavailableError):
     """The Kubernetes API server did not answer: no connection, or no answer in time."""
 
 
-class ApiRefusedError(SentryError):
+class ApiRejectedError(SentryError):
     """The Kubernetes API server rejects a request; a retry is useless.
 
     Attributes:

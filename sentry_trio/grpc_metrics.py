@@ -18,7 +18,7 @@ _GIVEN_UP: Final = frozenset({Status.CANCELLED, Status.DEADLINE_EXCEEDED})
 _EVICTIONS: Final[dict[Eviction, str]] = {
     "too_many": "the limit of open connections was reached",
     "work": "it caused too much work without calls",
-    "memory": "it held most of the memory for calls, which is full",
+    "memory": "it used most of the memory for calls, which was exhausted",
 }
 
 _log: Final = get_logger("dapr.sentry.server")

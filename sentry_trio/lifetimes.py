@@ -14,7 +14,7 @@ T = TypeVar("T")
 async def outliving(serve: Callable[..., Awaitable[Any]], *args: object) -> AsyncIterator[Any]:
     """Runs `serve(*args, task_status=...)` beside the block and ends it only after the block has ended.
 
-    A plain nursery cancels all its tasks at the same moment; what stands outside must still be there while what stands
+    A plain nursery cancels all its tasks at the same moment; the outer task must still run while the task
     inside finishes, e.g. health while calls drain. So the task is shielded, and its shield ends with the block: it
     lasts as long as the block takes to end and no longer. If the task fails, the block is cancelled.
 

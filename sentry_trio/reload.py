@@ -15,7 +15,7 @@ class Trigger(enum.Enum):
     CA_RENEWAL = "step of CA renewal"
     SIGHUP = "received SIGHUP"
     ISSUER_VALID = "the issuer certificate has become valid"
-    RETRY = "nothing serves yet, trying again"
+    RETRY = "nothing serves yet, retrying"
     CALLER = "requested by the embedding program"
 
 

@@ -125,7 +125,7 @@ class Run:
         )
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serves until cancelled; then gives up its listeners, drains its connections, and ends.
+        """Serves until cancelled; then closes its listeners, drains its connections, and ends.
 
         Args:
             task_status: started when connections are accepted.
@@ -210,7 +210,7 @@ class Run:
 
 
 async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bool) -> Run:
-    """Reads configuration and credentials anew and makes a run of them, or generates credentials where there are none.
+    """Reads configuration and credentials again and prepares a run, or generates credentials if there are none.
 
     Args:
         context: what outlives the run.
@@ -253,7 +253,8 @@ def _own_identity(options: Options) -> SpiffeId:
         return SpiffeId.make(options.trust_domain, options.namespace, SENTRY_APP_ID)
     except InvalidIdentityError as error:
         raise InvalidOptionsError(
-            f"--trust-domain {options.trust_domain!r} and NAMESPACE {options.namespace!r} make no SPIFFE ID: {error}"
+            f"--trust-domain {options.trust_domain!r} and NAMESPACE {options.namespace!r} do not form a SPIFFE ID: "
+            f"{error}"
         ) from error
 
 

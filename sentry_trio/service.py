@@ -59,7 +59,7 @@ class _Answer(NamedTuple):
     is_fault: bool = False
 
 
-# The only place that maps errors to gRPC statuses. Dapr's clients give up at once on all of these codes but one, as
+# The only place that maps errors to gRPC statuses. Dapr's clients retry after one of these codes only, as
 # they should: asking again would not help. Unavailable they ask again, up to four times.
 _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     ValidatorRequiredError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_REQUIRED),
@@ -108,7 +108,7 @@ class CertificateService:
         policy: settings that are the same for all calls.
         metrics: counts every request.
         now: the wall clock.
-        jwts: makes JWTs that go with certificates; None where they are off.
+        jwts: makes JWTs that go with certificates; None if they are off.
         recorder: records the decision.
     """
 
@@ -194,7 +194,7 @@ class CertificateService:
             with self._metrics.stage("sign"):
                 return self._issue(request, caller)
         async with self._one_by_one:
-            # Everything else that can go on does so before the next one signs.
+            # Other tasks run before the next signature.
             await trio.lowlevel.checkpoint()
             with self._metrics.stage("sign"):
                 return self._issue(request, caller)

@@ -1,7 +1,7 @@
 """Helpers that tests, benchmarks and documentation share.
 
 Tests and benchmarks import from here and not from each other; only tests/benchmarks, which tests the benchmarks,
-imports them. This package imports neither, and is not installed. A helper that only one package of tests uses lies in
+imports them. This package imports neither, and is not installed. A helper that only one package of tests uses is in
 that package.
 
     processes       `sentry-trio` as a process of its own: free ports, its log, signals, exit code

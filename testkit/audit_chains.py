@@ -11,7 +11,7 @@ import trio
 from sentry_trio.audit.chain import Batches, ChainEnd, encode_members
 from sentry_trio.audit.decision import timestamp
 from sentry_trio.audit.sinks import Sink
-from sentry_trio.audit.verify import Report, Verifier
+from sentry_trio.audit.verify import VerificationReport, Verifier
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -31,7 +31,7 @@ def chain(decisions: int = 3) -> list[bytes]:
     return data.splitlines(keepends=True)
 
 
-def verified(data: bytes | Sequence[bytes], **options: Any) -> Report:
+def verified(data: bytes | Sequence[bytes], **options: Any) -> VerificationReport:
     verifier = Verifier(**options)
     for piece in [data] if isinstance(data, bytes) else data:
         verifier.feed(piece)
@@ -51,7 +51,7 @@ class Paper(Sink):
         sync_fails: whether the medium does.
         syncs: how often it was waited for.
         has_moved: what `moved` says.
-        is_closed: whether it was given up.
+        is_closed: True after `close`.
     """
 
     def __init__(self, room: int | None = None, end: ChainEnd | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Tokens that are not to be believed, as strategies of hypothesis: made by hand, and signed by PyJWT's algorithms.
+"""Tokens that have to be rejected, as strategies of hypothesis: made by hand, and signed by PyJWT's algorithms.
 
 Those for which it takes one are signed by a good key: then nothing but the flaw itself is between them and belief.
 """
@@ -145,7 +145,7 @@ class Forger:
         return st.builds(forge, strangers, st.sampled_from(["jwk", "jku", "x5c", "x5t"]))
 
     def key_ids(self) -> st.SearchStrategy[str]:
-        """No key ID, or one that is no text, or names no key; signed by a good key."""
+        """No key ID, or an ID that is not text or unknown; signed by a good key."""
         kids = JSON.filter(lambda kid: not isinstance(kid, str) or kid not in self._keys)
         told = st.builds(lambda name, kid: (name, {"alg": name, "kid": kid}), self._names, kids)
         without = self._names.map(lambda name: (name, {"alg": name}))
@@ -160,7 +160,7 @@ class Forger:
         return st.builds(lambda name, more: self.made(name, {"alg": name, "kid": name} | more), self._names, members)
 
     def duplicates(self) -> st.SearchStrategy[str]:
-        """A name that stands twice in the header, in the claims, or deeper in either."""
+        """A duplicate name in the header, in the claims, or deeper in either."""
 
         def forge(name: str, at: str, member: int, deep: bool, escaped: bool) -> str:
             header: dict[str, Any] = {"alg": name, "kid": name}
@@ -178,7 +178,7 @@ class Forger:
         return st.builds(forge, self._names, places, st.integers(0, 9), st.booleans(), st.booleans())
 
     def documents(self) -> st.SearchStrategy[str]:
-        """Header or claims that are no JSON object in UTF-8, deeply nested ones too; signed by a good key."""
+        """Header or claims that are not a JSON object in UTF-8, or deeply nested; signed by a good key."""
         claims = json.dumps(dict(self._claims)).encode()
         bad = (
             st.sampled_from([b"", b"null", b"[]", b"1", b'"x"', claims + claims, claims[:-1]])
@@ -276,7 +276,7 @@ class Forger:
         def forge(name: str, more: int) -> str:
             claims = json.dumps(dict(self._claims)).encode()
             head = len(self._good[name].partition(".")[0])
-            # Spaces, which JSON lets stand: whatever its length it would be good.
+            # Spaces, which JSON permits: the token is valid but for its length.
             return self.made(name, None, claims + b" " * ((limit - head) * 3 // 4 + more))
 
         signed = st.builds(forge, self._names, st.integers(0, 100_000))

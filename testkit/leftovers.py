@@ -51,7 +51,7 @@ def _thread_names() -> Iterator[str]:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Whatever the block began has ended after it; a reading thread that was given up may take a moment more."""
+    """Whatever the block began has ended after it; an abandoned reading thread may take a moment more."""
     before = Held.now()
     yield
     for _ in range(1000):

@@ -72,7 +72,7 @@ class MemoryStore:
         return True
 
     def edit(self, changes: Changes) -> None:
-        """Changes parts as somebody else does."""
+        """Changes parts like another writer."""
         held = {**self.stored, **changes}
         self.stored = {part: content for part, content in held.items() if content is not None}
         self.changed.set()

@@ -352,8 +352,9 @@ async def test_an_edit_ends_the_wait_for_an_issuer(tmp_path: Path) -> None:
             (tmp_path / name).rename(tmp_path / f"{name}.old")
         # Nothing is generated in place of a bundle that was there.
         gone = (
-            f"cannot serve yet: the trust bundle is gone from {tmp_path}: none is generated in its place while one is "
-            "in use; restore the files, or restart the process to begin with a new certificate authority"
+            f"cannot serve yet: the trust bundle is missing from {tmp_path}: none is generated in its place while one "
+            "is "
+            "in use; restore the files, or start a new process to generate a new certificate authority"
         )
         await until(served, ready=False, degraded=gone)
         assert not (tmp_path / "ca.crt").exists()

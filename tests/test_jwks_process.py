@@ -106,7 +106,7 @@ def test_a_file_is_watched(tmp_path: Path) -> None:
         process.log_until("JWKS loaded")
         ask(tmp_path, port, good())
         source.write_text("{")
-        process.log_until("failed to parse JWKS file: not JSON; the last good set is kept")
+        process.log_until("failed to parse JWKS file: not JSON; the last valid key set stays in use")
         ask(tmp_path, port, good())
 
 

@@ -33,6 +33,6 @@ def test_silent_connections_leave_health_its_descriptors(attacked: str, tmp_path
         opened.close()
         target.stop()
         complaints = target.complaints()
-    assert "--max-connections 2000: the limit of 64 open files has room for 8 gRPC connections" in complaints[0]
+    assert "--max-connections 2000: the limit of 64 open files allows only 8 gRPC connections" in complaints[0]
     assert len(complaints) == len(set(complaints)) <= 2, complaints
     assert not any("cannot accept" in text for text in complaints)

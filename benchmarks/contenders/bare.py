@@ -1,4 +1,4 @@
-"""Our gRPC server and our service, with nobody who logs or counts: the difference is what those cost."""
+"""Our gRPC server and our service without logs and metrics, to measure the cost of those."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext

@@ -109,14 +109,14 @@ def announce(port: int) -> None:
 
 
 def issuer_from_command_line() -> Issuer:
-    """The issuer whose credentials lie in the directory that the command line names."""
+    """The issuer with the credentials in the directory that the command line names."""
     parser = argparse.ArgumentParser(description="Answers SignCertificate, to be measured.")
     parser.add_argument("credentials", type=Path, help="directory of ca.crt, issuer.crt and issuer.key")
     return read_issuer(parser.parse_args().credentials)
 
 
 def read_issuer(directory: Path) -> Issuer:
-    """The issuer whose credentials lie in a directory.
+    """The issuer with the credentials in a directory.
 
     Raises:
         InvalidBundleError: they are not what they should be.

@@ -32,15 +32,15 @@ _encode: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).enco
 
 
 class InvalidLineError(Exception):
-    """This is no line of a chain; the text is the end of a sentence that begins with the line."""
+    """A line is not part of a chain; the text completes a sentence that begins with the line's number."""
 
 
 class LaterVersionError(Exception):
-    """This is a line in the format of a later release."""
+    """A line has the format of a later release."""
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainPosition:
     """Place of a line in its chain.
 
     Attributes:
@@ -52,13 +52,13 @@ class Link:
     hash: str
 
 
-START: Final = Link(0, "0" * 64)
-"""Stands for the line before the first line of a chain."""
+START: Final = ChainPosition(0, "0" * 64)
+"""Position before the first line of a chain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A valid line: it has the form of one, and its hash is right.
+    """A valid line, whose hash matches its content.
 
     Attributes:
         link: its place in the chain.
@@ -67,7 +67,7 @@ class Line:
         members: the whole JSON object but its hash.
     """
 
-    link: Link
+    link: ChainPosition
     prev: str
     time: str
     members: Mapping[str, Any]
@@ -75,15 +75,15 @@ class Line:
 
 def encode_members(members: Mapping[str, Any]) -> bytes:
     """The JSON members of a line, without its place in the chain: ASCII in which control characters are escaped."""
-    # DEL is the one control character that JSON leaves alone; it can only stand inside strings.
+    # DEL is the only control character that JSON does not escape; it occurs in strings only.
     return _encode(members)[1:-1].replace("\x7f", "\\u007f").encode("ascii")
 
 
-def make_line(members: bytes, after: Link) -> tuple[bytes, Link]:
+def make_line(members: bytes, after: ChainPosition) -> tuple[bytes, ChainPosition]:
     """Makes the line with these members that follows another; returns it, newline included, and its place."""
     seq = after.seq + 1
     body = b'%b%b,"seq":%d,"prev":"%b"' % (BEGINNING, members, seq, after.hash.encode("ascii"))
-    link = Link(seq, hashlib.sha256(body).hexdigest())
+    link = ChainPosition(seq, hashlib.sha256(body).hexdigest())
     return b'%b,"hash":"%b"}\n' % (body, link.hash.encode("ascii")), link
 
 
@@ -91,27 +91,27 @@ def read_line(line: bytes) -> Line:
     """Reads a line, given without its newline.
 
     Raises:
-        InvalidLineError: it is none, or was altered.
+        InvalidLineError: the line is invalid or was altered.
         LaterVersionError: its format is not known here.
     """
     if not _ANY_VERSION.match(line):
-        raise InvalidLineError("is no line of an audit log")
+        raise InvalidLineError("is not a line of an audit log")
     end = _END.fullmatch(line, max(0, len(line) - _END_BYTES)) if len(line) < MAX_LINE else None
     if end is None:
-        raise InvalidLineError("is not whole: it does not end with a hash")
+        raise InvalidLineError("is incomplete: it does not end with a hash")
     body, found = line[: end.start()], end[1].decode("ascii")
     if hashlib.sha256(body).hexdigest() != found:
-        raise InvalidLineError("was altered: its hash is not that of what it says")
+        raise InvalidLineError("was altered: its hash does not match its content")
     if not line.startswith(BEGINNING):
         raise LaterVersionError
     try:
         members = json.loads(body + b"}")
     except (ValueError, RecursionError) as error:
-        raise InvalidLineError("is no JSON") from error
+        raise InvalidLineError("is not JSON") from error
     seq, prev, time = members.get("seq"), members.get("prev"), members.get("time")
     if type(seq) is not int or not _matches(_HASH, prev) or not _matches(_TIME, time):
-        raise InvalidLineError("has no seq, prev or time")
-    return Line(Link(seq, found), prev, time, members)
+        raise InvalidLineError("has no valid seq, prev or time")
+    return Line(ChainPosition(seq, found), prev, time, members)
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:
@@ -122,7 +122,7 @@ def _matches(pattern: re.Pattern[str], value: object) -> bool:
 
 
 class PartialLine:
-    """Length and hash of bytes that are no whole line; the bytes are not kept.
+    """Length and hash of bytes that are not a whole line; the bytes are not kept.
 
     Args:
         data: the bytes.
@@ -156,13 +156,13 @@ class ChainEnd:
             cannot continue: another one begins.
     """
 
-    link: Link = START
+    link: ChainPosition = START
     partial: PartialLine | None = None
     newline_due: bool = False
     is_damaged: bool = False
 
     def extended(self, data: bytes, *, newline_due: bool) -> "ChainEnd":
-        """This end with more bytes that are no whole line."""
+        """This end with more bytes that are not a whole line."""
         return ChainEnd(self.link, PartialLine(data, self.partial), newline_due)
 
 
@@ -179,7 +179,7 @@ class Batches:
     def __init__(self, end: ChainEnd) -> None:
         self.end = end
         self._newline = b""
-        self._lines: list[tuple[bytes, Link]] = []
+        self._lines: list[tuple[bytes, ChainPosition]] = []
 
     def compose(self, members: Sequence[bytes]) -> bytes:
         """The bytes of lines with these members."""

@@ -15,7 +15,7 @@ from sentry_trio import __version__
 from sentry_trio.audit.chain import ChainEnd, encode_members
 from sentry_trio.audit.decision import Decision, Recorder, timestamp
 from sentry_trio.audit.sinks import Sink, open_file
-from sentry_trio.audit.writer import AuditOptions, Entry, InThread, Writer
+from sentry_trio.audit.writer import AuditLogOptions, Entry, InThread, Writer
 from sentry_trio.errors import AuditLogError, AuditUnavailableError
 from sentry_trio.telemetry.logs import get_logger, held_back
 from sentry_trio.telemetry.metrics import Metrics, Shed
@@ -45,7 +45,7 @@ class AuditLog(Recorder):
     """
 
     def __init__(
-        self, open_sink: Callable[[], Sink], writer: Writer, options: AuditOptions, now: Callable[[], datetime]
+        self, open_sink: Callable[[], Sink], writer: Writer, options: AuditLogOptions, now: Callable[[], datetime]
     ) -> None:
         self._open_sink = open_sink
         self._writer = writer
@@ -60,7 +60,7 @@ class AuditLog(Recorder):
     async def open(
         cls,
         open_sink: Callable[[], Sink],
-        options: AuditOptions,
+        options: AuditLogOptions,
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
@@ -94,9 +94,9 @@ class AuditLog(Recorder):
             writer = Writer(sink, options, in_thread=in_thread, metrics=metrics, now=now)
             if not await writer.write(sync=True) and options.required:
                 sink.close()
-                raise AuditLogError(f"the audit log {options.name} cannot be written, and is required")
+                raise AuditLogError(f"the audit log {options.name} cannot be written, but --audit-required is set")
         if scope.cancelled_caught:
-            raise AuditLogError(f"the audit log {options.name} did not answer within {_OPEN_TIMEOUT:g} s")
+            raise AuditLogError(f"the audit log {options.name} could not be opened within {_OPEN_TIMEOUT:g} s")
         return cls(open_sink, writer, options, now)
 
     # --- records
@@ -147,7 +147,7 @@ class AuditLog(Recorder):
 
     def _enqueue(self, entry: Entry) -> bool:
         if self._queued_bytes + len(entry.members) > _MAX_QUEUED:
-            self._writer.complain("decisions come faster than they are written")
+            self._writer.complain("decisions are made faster than they can be written")
             return False
         self._queue.append(entry)
         self._queued_bytes += len(entry.members)
@@ -185,7 +185,10 @@ class AuditLog(Recorder):
             await self._writer.close()
         if scope.cancelled_caught:
             # The thread that writes is stuck, and ends with the process.
-            _log.error(f"the audit log {self._options.name} did not take its last lines within {_CLOSE_TIMEOUT:g} s")
+            _log.error(
+                f"the audit log {self._options.name} could not be closed within {_CLOSE_TIMEOUT:g} s: its last lines "
+                "may be missing"
+            )
 
     async def _wait(self) -> None:
         """Waits until there is something to write."""
@@ -225,7 +228,7 @@ async def open_log(
         AuditLogError: it cannot be opened, or cannot be written and is required.
     """
     name = _STDOUT if name == "-" else name
-    options = AuditOptions(
+    options = AuditLogOptions(
         name=name,
         required=required,
         instance=environ.get("HOSTNAME") or socket.gethostname(),

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
-from sentry_trio.audit.chain import BEGINNING, ChainEnd, InvalidLineError, LaterVersionError, Link, read_line
+from sentry_trio.audit.chain import BEGINNING, ChainEnd, ChainPosition, InvalidLineError, LaterVersionError, read_line
 from sentry_trio.errors import AuditLogError, reason_of
 
 MAX_TAIL: Final = 1024 * 1024
@@ -91,13 +91,13 @@ def open_file(path: Path) -> Sink:
     A symbolic link is not followed, so that write access to the directory cannot redirect the log.
 
     Raises:
-        AuditLogError: it cannot be opened, another process appends to it, or it is no audit log.
+        AuditLogError: the file cannot be opened, another process appends to it, or it is not an audit log.
     """
     try:
         descriptor = os.open(path, _FLAGS, 0o600)
     except OSError as error:
         link = error.errno == errno.ELOOP
-        reason = "it is a symbolic link, which is not followed" if link else reason_of(error)
+        reason = "symbolic links are not followed" if link else reason_of(error)
         raise AuditLogError(f"{path}: {reason}") from error
     try:
         return Sink(descriptor, _lock(path, descriptor), path=path)
@@ -110,11 +110,11 @@ def open_file(path: Path) -> Sink:
 def _lock(path: Path, descriptor: int) -> ChainEnd:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        raise AuditLogError("it is not a regular file")
+        raise AuditLogError("not a regular file")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise AuditLogError("another process appends to it; every process needs a file of its own") from error
+        raise AuditLogError("another process writes to it; each process needs its own file") from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -140,13 +140,13 @@ def find_end(descriptor: int) -> ChainEnd:
     damage.
 
     Raises:
-        AuditLogError: the file is no audit log.
+        AuditLogError: the file is not an audit log.
         OSError: it cannot be read.
     """
     size = os.fstat(descriptor).st_size
     head = os.pread(descriptor, len(BEGINNING), 0)
     if not BEGINNING.startswith(head):
-        raise AuditLogError("it is something else than an audit log")
+        raise AuditLogError("not an audit log")
     lines = _read(descriptor, max(0, size - MAX_TAIL), size).split(b"\n")
     partial = lines.pop()
     if (whole := _read_link(partial)) is not None:
@@ -172,7 +172,7 @@ def _read(descriptor: int, start: int, end: int) -> bytes:
     return b"".join(chunks)
 
 
-def _read_link(line: bytes) -> Link | None:
+def _read_link(line: bytes) -> ChainPosition | None:
     try:
         return read_line(line).link
     except (InvalidLineError, LaterVersionError):

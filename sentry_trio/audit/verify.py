@@ -1,8 +1,8 @@
 """Finds altered, removed, inserted and moved lines of an audit log, in constant memory. No IO.
 
-A hash chain shows that lines belong together as they are. It does not show that the chain ends where it did: for that
-its last hash has to be known from elsewhere. Nor does it show who wrote it: everyone who can replace the whole file can
-make a new chain of all that is in it.
+A hash chain shows that its lines are unchanged and in order. It does not show that lines are missing at the end: that
+needs the last hash from another source. Nor does it show who wrote it: a program that can replace the file can make a
+new chain.
 """
 
 import json
@@ -33,7 +33,7 @@ class Findings:
 
 
 @dataclass(slots=True)
-class Report:
+class VerificationReport:
     """Result of a verification.
 
     Attributes:
@@ -43,7 +43,7 @@ class Report:
         faults: violations, each with the number of its line.
         notes: gaps and joints that the log itself reports.
         others: number of lines of something else that were skipped.
-        is_closed: the last line says that no more would follow.
+        is_closed: the last line closes the log.
         is_foreign: nothing in it looks like a line of an audit log.
     """
 
@@ -63,11 +63,11 @@ class Report:
 
 
 class Verifier:
-    """Takes a log in pieces of any size, and reports at its end.
+    """Verifies a log that is read in pieces of any size.
 
     Args:
-        among_logs: other lines stand between those of the chain, and each process begins one of its own: the output
-            of a container.
+        among_logs: ignore lines of other logs between those of the chain, and accept a new chain from each process,
+            as in the output of a container.
         expected: hashes that were kept elsewhere; each must be that of a line.
         expected_last: a hash that was kept elsewhere; it must be that of the last line.
     """
@@ -78,7 +78,7 @@ class Verifier:
         self._among_logs = among_logs
         self._missing = set(expected)
         self._expected_last = expected_last
-        self._report = Report()
+        self._report = VerificationReport()
         self._rest = b""
         self._is_overlong = False
         self._number = 0  # of the present line
@@ -86,7 +86,7 @@ class Verifier:
         self._invalid: _InvalidLines | None = None
 
     def feed(self, data: bytes) -> None:
-        """Takes the next piece.
+        """Reads the next piece.
 
         Raises:
             LaterVersionError: a line has a format that is not known here.
@@ -97,15 +97,15 @@ class Verifier:
             self._end_line(piece)
         if len(self._rest) > MAX_LINE:
             # No line is so long. It is hashed, not kept.
-            self._add_invalid(self._rest, "is no line of an audit log", begins=not self._is_overlong)
+            self._add_invalid(self._rest, "is not a line of an audit log", begins=not self._is_overlong)
             self._is_overlong, self._rest = True, b""
 
-    def finish(self) -> Report:
+    def finish(self) -> VerificationReport:
         """Returns the report; nothing follows."""
         report, invalid = self._report, self._invalid
         if self._rest or self._is_overlong:
             number = self._number if self._is_overlong else self._number + 1
-            report.notes.add(f"line {number} is not whole: it is being written, or was cut short by a crash")
+            report.notes.add(f"line {number} is incomplete: it is being written, or a crash cut it short")
             if invalid is not None and self._is_overlong and invalid.lines == 1:
                 invalid = None
         if invalid is not None:
@@ -114,8 +114,8 @@ class Verifier:
             report.faults.add(f"no line has the expected hash {missing}: lines are missing, or the chain was replaced")
         if self._expected_last is not None and (report.last is None or self._link.hash != self._expected_last):
             report.faults.add(
-                f"the last hash is {self._link.hash}, and {self._expected_last} was expected: "
-                "lines at the end are missing, or came after it"
+                f"the last hash is {self._link.hash}, but {self._expected_last} was expected: "
+                "lines at the end are missing, or lines were added"
             )
         return report
 
@@ -155,13 +155,13 @@ class Verifier:
         cut = line.members.get("cut")
         gap = 0
         if cut is not None and (invalid is None or invalid.bytes.cut != cut):
-            found = "there are none" if invalid is None else f"{invalid.where} {invalid.verb} not these"
-            self._fault(f"reports bytes before it that were cut short by a crash, and {found}")
+            found = "there are no such bytes" if invalid is None else f"{invalid.where} {invalid.verb} different"
+            self._fault(f"reports bytes before it that a crash cut short, but {found}")
         elif invalid is not None and cut is None:
             self._report.faults.add(invalid.fault)
             gap = invalid.lines
         elif invalid is not None:
-            self._note(f"line {self._number} says that {invalid.where} was cut short by a crash or a full disk")
+            self._note(f"line {self._number} reports that a crash or a full disk cut short {invalid.where}")
         self._check_place(line, gap)
 
     def _check_place(self, line: Line, gap: int) -> None:
@@ -180,12 +180,16 @@ class Verifier:
         elif begins in ("anew", "after_damage"):
             self._fault("begins another chain")
         elif seq <= before.seq:
-            self._fault(f"is not in its place, or there twice: seq {seq} comes after seq {before.seq}")
+            self._fault(f"is out of order or duplicated: seq {seq} comes after seq {before.seq}")
         elif seq > before.seq + 1 + gap:
             missing = seq - before.seq - 1 - gap
-            self._fault(f"does not follow the line before: {missing} missing between seq {before.seq} and seq {seq}")
+            self._fault(
+                f"does not continue the previous line: lines missing between seq {before.seq} and seq {seq}: {missing}"
+            )
         elif seq == before.seq + 1 and line.prev != before.hash:
-            self._fault(f"does not follow the line before: it was written after another with seq {before.seq}")
+            self._fault(
+                f"does not continue the previous line: it was written after a different line with seq {before.seq}"
+            )
 
     def _check_first(self, line: Line, begins: object, gap: int) -> None:
         if begins == "moved":
@@ -194,7 +198,7 @@ class Verifier:
             if gap == 0:
                 self._fault(f"does not begin a chain: lines before seq {line.link.seq} are missing")
         elif begins == "after_damage" and gap == 0:
-            self._fault("says that it comes after damage, of which nothing is there")
+            self._fault("reports a damaged line before it, but there is none")
 
     def _count(self, line: Line) -> None:
         report = self._report
@@ -211,7 +215,7 @@ class Verifier:
     def _note_losses(self, line: Line) -> None:
         lost, unsynced = line.members.get("lost"), line.members.get("unsynced")
         if lost is not None:
-            self._note(f"line {self._number} says that decisions before it were lost: {_bounded_json(lost)}")
+            self._note(f"line {self._number} reports that decisions before it were lost: {_bounded_json(lost)}")
         if unsynced is not None:
             seqs = _bounded_json(unsynced)
             self._note(f"line {self._number}: certificates of lines with seq {seqs} were not sent")

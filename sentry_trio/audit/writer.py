@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditOptions:
+class AuditLogOptions:
     """Options of an audit log.
 
     Attributes:
@@ -78,7 +78,13 @@ class Writer:
     """
 
     def __init__(
-        self, sink: Sink, options: AuditOptions, *, in_thread: InThread, metrics: Metrics, now: Callable[[], datetime]
+        self,
+        sink: Sink,
+        options: AuditLogOptions,
+        *,
+        in_thread: InThread,
+        metrics: Metrics,
+        now: Callable[[], datetime],
     ) -> None:
         self._sink = sink
         self._batches = Batches(sink.end)
@@ -97,8 +103,8 @@ class Writer:
         if sink.end.is_damaged:
             begins = "after_damage"
             _log.error(
-                f"the last line of the audit log {options.name} is not as it was written, and another chain begins "
-                "after it: keep a copy of the file, and find out who has changed it"
+                f"the last line of the audit log {options.name} is damaged; a new chain begins "
+                "after it: keep a copy of the file, and find out what changed it"
             )
         self._opening: bytes | None = self._opened(begins)
 
@@ -177,7 +183,10 @@ class Writer:
         self._is_failing = False
         if self._has_complained:
             self._has_complained = False
-            _log.warning(f"the audit log {self._options.name} is written again; missing decisions are counted in it")
+            _log.warning(
+                f"the audit log {self._options.name} can be written again; the number of missing decisions is "
+                "recorded in it"
+            )
 
     def complain(self, reason: str) -> None:
         """Logs that decisions cannot be written, at most once a minute."""
@@ -187,9 +196,9 @@ class Writer:
             self._complained_at = now
             self._has_complained = True
             meanwhile = (
-                "no certificate is issued until it can (--audit-required)"
+                "no certificates are issued meanwhile (--audit-required)"
                 if self._options.required
-                else "certificates are issued without a record until it can"
+                else "certificates are issued without a record meanwhile"
             )
             _log.error(f"the audit log {self._options.name} cannot be written: {reason}; {meanwhile}")
 
@@ -204,11 +213,16 @@ class Writer:
         try:
             sink: Sink = await self._in_thread(open_sink)
         except AuditLogError as error:
-            _log.error(f"the audit log {name} was moved, and is still written, as no new one can be opened: {error}")
+            _log.error(
+                f"the audit log {name} was moved, but a new file cannot be opened: {error}; writing continues in the "
+                "moved file"
+            )
             return
         if sink.end != ChainEnd():
             sink.close()
-            _log.error(f"the audit log {name} was moved, and is still written, as the new one is not empty")
+            _log.error(
+                f"the audit log {name} was moved, but the new file is not empty; writing continues in the moved file"
+            )
             return
         await self.write([], self._event("closed", reason="moved"), sync=True)
         self._sink.close()
@@ -220,12 +234,12 @@ class Writer:
         _log.info(f"the audit log continues in a new file {name}")
 
     async def close(self) -> None:
-        """Writes a last line that says that no more will follow, and closes the sink."""
+        """Writes a closing line and closes the sink."""
         await self.write([], self._event("closed", reason="stopped"), sync=True)
         self._sink.close()
 
     def _event(self, event: str, **members: object) -> bytes:
-        """Members of a line that is no decision."""
+        """Members of a line other than a decision."""
         return encode_members({"time": timestamp(self._now()), "event": event, **members})
 
     def _opened(self, begins: str) -> bytes:

@@ -26,7 +26,7 @@ from sentry_trio.errors import Fault, InvalidBundleError, Part
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredBundle:
-    """The three PEM texts as they stand in the store, unread.
+    """The three PEM texts as they are stored, not parsed.
 
     Attributes:
         anchors: the trust anchors.
@@ -41,14 +41,14 @@ class StoredBundle:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrustBundle:
-    """Credentials that make a certificate authority; `verify.verify` makes it and has checked all that is said here.
+    """Credentials that make a certificate authority; made and checked by `verify.verify`.
 
     Attributes:
         anchors: the trust anchors, all self-signed.
         chain: the signing certificate, then those above it; self-signed ones are left out.
         key: the signing certificate's private key; not shown by `repr`.
-        anchors_pem: the anchors written anew, without comments; what clients are given.
-        chain_pem: the chain written anew; it follows each certificate that is issued.
+        anchors_pem: the anchors re-encoded, without comments, as clients get them.
+        chain_pem: the chain re-encoded; it is appended to each issued certificate.
         not_before: when what the issuer signs begins to verify.
         not_after: when it ceases to: the end of that path to an anchor which lasts longest.
     """
@@ -194,7 +194,7 @@ def _read_chain(pem: bytes) -> tuple[Certificate, ...]:
 def _check_issuer(issuer: Certificate) -> None:
     why = why_no_issuer(issuer)
     if why is None and issuer.extensions.basic_constraints is None:
-        why = "it is of version 1, which knows no CA certificates"
+        why = "it is of X.509 version 1, which has no CA certificates"
     if why is not None:
         text = f"intermediate certificate is not valid for signing: {why}"
         raise InvalidBundleError(text, fault=Fault.NOT_CA)

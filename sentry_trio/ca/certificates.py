@@ -72,7 +72,7 @@ def read_certificate(der: bytes) -> Certificate:
     outer = Reader(der)
     certificate = outer.inside("the certificate")
     if outer:
-        raise MalformedError("there are bytes behind the end of the certificate")
+        raise MalformedError("there are bytes after the end of the certificate")
     tbs = certificate.element("tbsCertificate", Tag.SEQUENCE)
     fields = Reader(tbs).inside("tbsCertificate")
     version = _read_version(fields)
@@ -186,9 +186,9 @@ def why_no_issuer(certificate: Certificate) -> str | None:
     """
     constraints = certificate.extensions.basic_constraints
     if constraints is None and certificate.version == 3:
-        return "it has no basicConstraints, so it is no CA certificate"
+        return "it has no basicConstraints, so it is not a CA certificate"
     if constraints is not None and not constraints.is_ca:
-        return "its basicConstraints say that it is no CA certificate"
+        return "its basicConstraints mark it as not a CA certificate"
     usage = certificate.extensions.key_usage
     if usage is not None and KEY_CERT_SIGN not in usage:
         return "its keyUsage lacks keyCertSign"

@@ -21,7 +21,7 @@ _SHOWN_ROLES: Final = {"anchor": "root", "former": "former root"}
 _HOUR = dt.timedelta(hours=1)
 
 
-class State(enum.Enum):
+class ValidityState(enum.Enum):
     """Stages of a certificate's life."""
 
     VALID = "valid"
@@ -50,14 +50,14 @@ class ExpiryState:
     @property
     def needs_attention(self) -> bool:
         """True if it has expired or will soon, and is not merely left over by a renewal."""
-        return self.state is not State.VALID and self.role not in LEFT_OVER
+        return self.state is not ValidityState.VALID and self.role not in LEFT_OVER
 
     @property
-    def state(self) -> State:
+    def state(self) -> ValidityState:
         """Expired, expiring within `WARNING_PERIOD`, or valid for longer."""
         if self.remaining < dt.timedelta(0):
-            return State.EXPIRED
-        return State.EXPIRING if self.remaining < WARNING_PERIOD else State.VALID
+            return ValidityState.EXPIRED
+        return ValidityState.EXPIRING if self.remaining < WARNING_PERIOD else ValidityState.VALID
 
     @property
     def days(self) -> int:
@@ -73,9 +73,9 @@ class ExpiryState:
     def message(self) -> str:
         """One line for the log, in the words of Dapr 1.8's watcher, which looked at the root only."""
         certificate = f"Dapr {_SHOWN_ROLES.get(self.role, self.role)} certificate"
-        if self.state is State.EXPIRED:
+        if self.state is ValidityState.EXPIRED:
             return f"{certificate} expiration warning: certificate has expired."
-        if self.state is State.EXPIRING:
+        if self.state is ValidityState.EXPIRING:
             return f"{certificate} expiration warning: certificate expires in {self.days} days and {self.hours} hours"
         return f"{certificate} is still valid for {_go_duration(self.remaining)}"
 

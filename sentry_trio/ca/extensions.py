@@ -72,7 +72,7 @@ class Extension:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Extensions:
-    """Extensions of a certificate; None stands for one that is absent.
+    """Extensions of a certificate; None for an absent one.
 
     Attributes:
         basic_constraints: see `BasicConstraints`.
@@ -161,7 +161,7 @@ def _read_basic_constraints(value: bytes) -> BasicConstraints:
 def _read_key_usage(value: bytes) -> frozenset[int] | None:
     octets, _ = Reader(value).bit_string("keyUsage")
     bits = int.from_bytes(octets[:2].ljust(2, b"\0"), "big")
-    # To Go, a key usage without any bit (RFC 5280, 4.2.1.3, forbids it) is no restriction.
+    # To Go, a key usage without any bit (RFC 5280, 4.2.1.3, forbids it) restricts nothing.
     return frozenset(number for number in range(9) if bits & 0x8000 >> number) or None
 
 
@@ -204,7 +204,7 @@ def _check_certificate_policies(value: bytes) -> None:
     while policies:
         oid = policies.inside(f"a policy of {field}").content(f"a policy of {field}", Tag.OBJECT_IDENTIFIER)
         if oid in seen or not _is_object_identifier(oid):
-            raise MalformedError(f"{field} names a policy twice, or one that is no object identifier")
+            raise MalformedError(f"{field} names a policy twice, or one that is not an object identifier")
         seen.add(oid)
 
 

@@ -115,7 +115,7 @@ def read_name_constraints(der: bytes) -> NameConstraints:
         for tag in (context(0, constructed=True), context(1, constructed=True))
     )
     if outer or constraints:
-        raise MalformedError("nameConstraints has bytes behind its end")
+        raise MalformedError("nameConstraints has bytes after its end")
     if not permitted and not excluded:
         raise MalformedError("nameConstraints is empty")
     inside, inside_unknown = _read_subtrees(permitted)

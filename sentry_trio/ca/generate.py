@@ -101,7 +101,7 @@ def make_authority(
     Raises:
         ClockError: `now` is before `EARLIEST`: no client would accept the certificates once the clock is right. Or
             they would end after the year 9999.
-        InvalidIdentityError: trust domain or namespace are no parts of a SPIFFE ID.
+        InvalidIdentityError: trust domain or namespace cannot be part of a SPIFFE ID.
     """
     if now < EARLIEST:
         raise _wrong_clock(now, "before this program was released")

@@ -30,7 +30,7 @@ IMAGES_OID = "1.3.6.1.4.1.57683.100.1"
 """The extension with which Dapr's development branch names a workload's images; no release of Dapr up to 1.18.3 issues
 or reads it."""
 
-# Go's encoding/json escapes these, so that JSON may stand within HTML and JavaScript.
+# Go's encoding/json escapes these, so that JSON can be embedded in HTML and JavaScript.
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 
 

@@ -55,7 +55,7 @@ class Schedule:
 
     Attributes:
         since: it signs from then on; None if it always did.
-        until: it leaves the set then; None where that is not known yet.
+        until: it is removed from the set then; None if that is not known yet.
         lifetime: of the longest-lived token that it signs.
     """
 
@@ -81,8 +81,8 @@ def read_jwks(text: bytes) -> list[Jwk]:
     for each in keys:
         if private := sorted(_PRIVATE & each.keys()):
             raise InvalidBundleError(
-                f"failed to verify JWKS: key {each.get('kid', '')!r} is not public, as it has {', '.join(private)}: "
-                "it would be published; leave out all but its public members"
+                f"failed to verify JWKS: key {each.get('kid', '')!r} is not public: it has {', '.join(private)}, and "
+                "would be published; remove all members that are not public"
             )
         with parsing(_unreadable):
             import_key(each)
@@ -123,7 +123,7 @@ def schedule_of(member: Jwk) -> Schedule | None:
     """Returns a key's times; None if it has none.
 
     Raises:
-        InvalidBundleError: they are there and make no sense.
+        InvalidBundleError: they are present but invalid.
     """
     if SCHEDULE not in member:
         return None
@@ -153,7 +153,7 @@ def _time(seconds: int | None) -> datetime | None:
 def _no_schedule(member: Jwk, why: str) -> InvalidBundleError:
     return InvalidBundleError(
         f"failed to verify JWKS: {SCHEDULE!r} of key {member.get('kid', '')!r} cannot be read: {why}; remove it to "
-        "have the key's rotation begin anew"
+        "restart the rotation of this key"
     )
 
 

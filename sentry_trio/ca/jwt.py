@@ -57,7 +57,7 @@ class JwtIssuer:
 
         Args:
             subject: who it speaks for.
-            audiences: whom it is for, in this order.
+            audiences: the claim `aud`, in this order.
             now: the present time, aware.
             not_after: the end of the certificate that it goes with, which no token outlives.
 

@@ -104,7 +104,7 @@ def compose_jwks(pem: bytes, algorithm: str, key_id: str | None) -> bytes:
     """Returns the key set of a signing key alone.
 
     Raises:
-        InvalidBundleError: it is no key, or none for the algorithm.
+        InvalidBundleError: it is not a key, or not a key for the algorithm.
     """
     public = _public(_signing_key(pem, algorithm))
     return write_jwks([make_jwk(public, algorithm, key_id or thumbprint(public))])
@@ -147,7 +147,7 @@ def signing_keys(stored: StoredJwtKey, keys: list[Jwk]) -> list[tuple[PrivateKey
         keys: the key set.
 
     Raises:
-        InvalidBundleError: the first is no key, or not in the set.
+        InvalidBundleError: the first is not a key, or not in the set.
     """
     found = []
     for number, key in enumerate(read_private_keys(stored.key)):

@@ -70,11 +70,11 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RotationPlan:
     """Actions that are due.
 
     Attributes:
-        stored: what is to take the place of what is stored; None where that is right.
+        stored: the new stored keys; None if they do not change.
         changes: what that does.
         due: when to plan again if nothing changes until then; None for never.
     """
@@ -99,7 +99,7 @@ class Change:
     text: str
 
 
-def plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> Plan:
+def plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> RotationPlan:
     """Compares what is stored with what should be; see `Rotation.is_slow`.
 
     Args:
@@ -117,7 +117,7 @@ def plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> Plan:
         raise InvalidBundleError(f"cannot plan the rotation of the JWT signing key: {error}; set the clock") from error
 
 
-def _plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> Plan:
+def _plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> RotationPlan:
     draft = _Draft(stored, rotation, now)
     if rotation.interval or draft.is_scheduled:
         draft.note_signing_key()
@@ -125,12 +125,12 @@ def _plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> Plan:
         draft.prune()
     if rotation.interval:
         draft.publish_next_key()
-    return Plan(draft.result(), tuple(draft.changes), draft.due())
+    return RotationPlan(draft.result(), tuple(draft.changes), draft.due())
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A key of the set, its private part where that is stored, and its times."""
+    """A key of the set, its private part if that is stored, and its times."""
 
     member: Jwk
     private: PrivateKey | None
@@ -188,7 +188,7 @@ class _Draft:
             self._order.remove(entry)
             entry.private = None
             self._retire(entry, self._now)
-            self._note("signing", self._signing, f"signs in place of {entry.name!r}, whose private part is given up")
+            self._note("signing", self._signing, f"signs in place of {entry.name!r}, whose private part is removed")
 
     def prune(self) -> None:
         """Public keys by which no token verifies any more; never one whose private part is stored."""
@@ -200,7 +200,7 @@ class _Draft:
                 self._retire(entry, self._now)
             elif entry.until is None or entry.until <= self._now:
                 self._entries.remove(entry)
-                self._note("gone", entry, "has left the key set: no token that it signed is valid any more")
+                self._note("gone", entry, "is removed from the key set: all tokens that it signed have expired")
 
     def publish_next_key(self) -> None:
         """Makes the next key when it is time to publish it."""
@@ -209,8 +209,8 @@ class _Draft:
             return
         if len(self._entries) >= MOST_KEYS:
             raise InvalidBundleError(
-                f"cannot rotate the JWT signing key: the key set has {MOST_KEYS} keys already; remove those that sign "
-                "no valid token any more"
+                f"cannot rotate the JWT signing key: the key set already has {MOST_KEYS} keys; remove those whose "
+                "tokens have expired"
             )
         key = make_signing_key(self._rotation.algorithm)
         since = max(self._turn, self._now + lead)
@@ -243,7 +243,7 @@ class _Draft:
         same_keys = private == self._private
         if same_keys and members == read_jwks(self._stored.jwks):
             return None
-        # Text around keys that stay is somebody's own.
+        # Text around keys that stay belongs to the operator.
         pem = self._stored.key if same_keys else b"".join(map(write_private_key, private))
         return StoredJwtKey(pem, write_jwks(members))
 

@@ -36,7 +36,7 @@ def roles_of(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the roles of the anchors and of the chain.
 
-    Certificates that a renewal has left over have roles of their own, as their end is no loss. `former` anchors are
+    Certificates of former generations have roles of their own, because their expiry has no effect. `former` anchors are
     roots made here that a newer one has replaced. The `bridge` is the part of the chain from the first
     cross-certificate of an anchor on; it serves clients that do not know that anchor yet. The others are `anchor`,
     `issuer` and `intermediate`.

@@ -30,7 +30,7 @@ class Block:
 
     @property
     def shown(self) -> str:
-        """The label as it may stand in a message: one line, of bounded length."""
+        """The label for messages: one line, of bounded length."""
         return "".join(character if character.isprintable() else "?" for character in self.label[:60])
 
 
@@ -81,7 +81,7 @@ def _next_block(data: bytes, position: int) -> tuple[Block, int, int] | None:
         label = label.removesuffix(_DASHES)
         body, headers = _skip_headers(data, body)
         if body > position or body == len(data):
-            # The headers run over the END line. Go gives up here too; going on would take quadratic time.
+            # The headers run over the END line. Go stops here, too; continuing would take quadratic time.
             return None
         if headers and body > end:
             continue

@@ -20,18 +20,18 @@ _REMEDY: Final = "let the new root be cross-signed or published beside the old o
 
 
 def preflight(candidate: StoredBundle, trust: Trust, now: dt.datetime, *, strict: bool = False) -> tuple[Finding, ...]:
-    """Returns what is to be said about a trust bundle; those findings first for which it is refused.
+    """Returns findings about a trust bundle, errors first.
 
     Args:
         candidate: the trust bundle.
         trust: trust in use.
         now: an aware datetime.
-        strict: true to refuse it if a trust anchor of others is lost.
+        strict: true to make the loss of a foreign trust anchor an error.
     """
     try:
         bundle = verify(candidate, now, trust.names)
     except InvalidBundleError as error:
-        return (Finding(error.fault or Fault.UNREADABLE, Severity.REFUSE, str(error)),)
+        return (Finding(error.fault or Fault.UNREADABLE, Severity.ERROR, str(error)),)
     findings = [
         *_cut_leaves(bundle, trust, now),
         *_cut_consumers(bundle, trust, now),
@@ -39,7 +39,7 @@ def preflight(candidate: StoredBundle, trust: Trust, now: dt.datetime, *, strict
         *_lost_anchors(bundle, trust, now, strict=strict),
         *warnings_about(candidate, bundle, trust, now),
     ]
-    return tuple(sorted(findings, key=lambda each: each.severity is not Severity.REFUSE))
+    return tuple(sorted(findings, key=lambda each: each.severity is not Severity.ERROR))
 
 
 class _Reach:
@@ -86,7 +86,7 @@ def _cut_leaves_finding(issuer: IssuerInUse, end: dt.datetime | None, needed: dt
     when = "" if end is None else f" from {_shown(end)} on"
     return Finding(
         "cut-leaves",
-        Severity.REFUSE,
+        Severity.ERROR,
         f'certificates of issuer "{shown(issuer.chain[0])}" are valid until {_shown(needed)}, but its root is not '
         f"among the new trust anchors{when}: every client would reject them; keep the root until then, and "
         f"{_REMEDY}",
@@ -111,7 +111,7 @@ def _cut_consumers_finding(held: AnchorSet, end: dt.datetime | None) -> Finding:
     when = "" if end is None else f" from {_shown(end)} on"
     return Finding(
         "cut-consumers",
-        Severity.REFUSE,
+        Severity.ERROR,
         f"{names}{more} would reject the new issuer's certificates{when}: of the trust anchors they hold {roots} only, "
         f"and the issuer chain has no path to these; {_REMEDY}, or restart these clients in between",
     )
@@ -122,7 +122,7 @@ def _regression(bundle: TrustBundle, trust: Trust) -> Iterator[Finding]:
     if number is not None and bundle.issuer != trust.chain[0]:
         yield Finding(
             "regression",
-            Severity.REFUSE,
+            Severity.ERROR,
             f'issuer "{shown(bundle.issuer)}" is that of generation {number}, which has been replaced: a Helm upgrade '
             "or a restored file may have put it back; remove it from the Helm values, or go back with "
             "'sentry-trio ca rotate --rollback'",
@@ -136,7 +136,7 @@ def _lost_anchors(bundle: TrustBundle, trust: Trust, now: dt.datetime, *, strict
         if is_foreign and each not in bundle.anchors and now <= each.not_after:
             yield Finding(
                 "anchor-lost",
-                Severity.REFUSE if strict else Severity.WARN,
+                Severity.ERROR if strict else Severity.WARNING,
                 f'trust anchor "{shown(each)}" (SHA-256 {fingerprint(each)}) of another authority is missing from the '
                 "new ones: clients with certificates of that authority are rejected",
             )

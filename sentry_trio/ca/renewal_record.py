@@ -76,7 +76,7 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
         published_at: when its root was first seen to be published.
         switched_at: when the present issuer took the place of the one before it.
         rejected_at: when a next pair was rejected.
-        postponed_until: no renewal is begun before, since somebody took the last one back.
+        postponed_until: no renewal begins before, because the last one was cancelled or rolled back.
         version: of this format.
     """
 
@@ -124,7 +124,7 @@ def read_record(content: bytes | None) -> RenewalRecord | None:
 
 
 def _is_sane(record: RenewalRecord) -> bool:
-    """Returns whether times can be compared and added to, and numbers be shown: somebody may have edited them."""
+    """Returns True if times can be compared and added to, and numbers shown: the record may have been edited."""
     generations = (record.present, *record.former)
     moments: list[datetime | None] = [each.since for each in record.published]
     for each in generations:

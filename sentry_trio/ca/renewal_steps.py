@@ -115,7 +115,7 @@ class Draft:
             self.discard(PREVIOUS)
             self._note(switched_at=None)
         self._now_present()
-        self.text = "the bridge from former roots has expired and is cut off the chain"
+        self.text = "the bridge from former roots has expired and is removed from the chain"
 
     def note(self) -> None:
         """See `Step.NOTE`: `changes` has the record, whatever the steps."""
@@ -139,13 +139,13 @@ class Draft:
                 self._parts[aside] = self._parts[part]
         self.discard(NEXT)
         self._note(rejected_at=self._now, staged_at=None, published_at=None)
-        self.text = f"the next issuer is put aside for a day, as it does not fit: {self._state.misfit}"
+        self.text = f"the next issuer is set aside for a day, because it does not fit: {self._state.misfit}"
 
     def discard(self, parts: Collection[Part]) -> None:
         """See `Step.DISCARD`."""
         for part in parts:
             self._parts.pop(part, None)
-        self.text = f"removed, as nothing needs them any more: {', '.join(part.value for part in parts)}"
+        self.text = f"removed, because they are no longer needed: {', '.join(part.value for part in parts)}"
         if not any(part in self._parts for part in REJECTED):
             self._note(rejected_at=None)
 
@@ -158,7 +158,7 @@ class Draft:
         self.text = f"the renewal is cancelled; none begins before {self._shown_postponement()}"
 
     def roll_back(self) -> None:
-        """See `Step.ROLLBACK`; the issuer that signed until now is given up."""
+        """See `Step.ROLLBACK`; the issuer that signed until now is removed."""
         stored = self._parts
         self._parts |= {Part.CHAIN: stored[Part.PREVIOUS_CHAIN], Part.KEY: stored[Part.PREVIOUS_KEY]}
         self.discard(PREVIOUS)
@@ -186,7 +186,7 @@ class Draft:
         bundle = self._now_present()
         self._record = with_published(self._record, bundle, self._now)
         self._note(switched_at=None, staged_at=None, published_at=None)
-        self.text = "the chain is the issuer alone, and former roots are not published any more"
+        self.text = "the chain is only the issuer, and former roots are no longer published"
 
     def distrust(self) -> None:
         """Replaces the certificate authority; no root that the present issuer has a path to stays published."""
@@ -212,7 +212,7 @@ class Draft:
         self.discard([*NEXT, *PREVIOUS])
         root = self._publish_root()
         self._note(switched_at=None, staged_at=None, published_at=None, postponed_until=None)
-        self.text = f"a new certificate authority, {shown(root)!r}, is in use: sidecars have to restart"
+        self.text = f"a new certificate authority, {shown(root)!r}, is in use: all sidecars must be restarted"
 
     def _leave_out(self, roots: Collection[str]) -> None:
         unwanted = {each.der for each in self._state.bundle.anchors if fingerprint(each) in roots}

@@ -1,6 +1,6 @@
 """Signatures on certificates and requests: the algorithms and rules of Go's crypto/x509.
 
-All Dapr components verify with it. An algorithm that it does not have (SHA-224, SHA-3, Ed448, DSA) is no signature.
+All Dapr components verify with it. An algorithm that it does not have (SHA-224, SHA-3, Ed448, DSA) is rejected.
 """
 
 from collections.abc import Callable

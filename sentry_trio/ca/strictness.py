@@ -25,8 +25,8 @@ _LEAST_RSA_BITS: Final = 2048
 class Severity(enum.StrEnum):
     """Consequence of a finding."""
 
-    REFUSE = "refuse"
-    WARN = "warn"
+    ERROR = "error"
+    WARNING = "warning"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Finding:
 
     Attributes:
         code: its kind, for metrics and programs.
-        severity: `refuse` if the bundle is not used because of it.
+        severity: an error if the bundle is not used because of it.
         text: one line for people.
     """
 
@@ -62,14 +62,14 @@ def warnings_about(candidate: StoredBundle, bundle: TrustBundle, trust: Trust, n
 
 
 def _warning(code: str, text: str) -> Finding:
-    return Finding(code, Severity.WARN, text)
+    return Finding(code, Severity.WARNING, text)
 
 
 def _keys(bundle: TrustBundle) -> Iterator[Finding]:
     for each in _certificates(bundle):
         if isinstance(each.public_key, rsa.RSAPublicKey) and each.public_key.key_size < _LEAST_RSA_BITS:
             # OpenSSL refuses to serve a chain with such a key.
-            severity = Severity.REFUSE if each in bundle.chain else Severity.WARN
+            severity = Severity.ERROR if each in bundle.chain else Severity.WARNING
             text = f"the RSA key of {_named(each)} has {each.public_key.key_size} bits, but TLS libraries require more"
             yield Finding("weak-key", severity, f"{text}: use {_LEAST_RSA_BITS} or an elliptic curve")
 

@@ -149,7 +149,7 @@ def _published(record: RenewalRecord, earliest: dt.datetime) -> list[AnchorSet]:
 
 
 def _certificates(pem: str) -> tuple[Certificate, ...]:
-    """Returns the certificates of a recorded text; none if it cannot be read, since somebody may have edited it."""
+    """Returns the certificates of a recorded text; none if it cannot be read: the record may have been edited."""
     try:
         return tuple(read_certificates(pem.encode()))
     except InvalidBundleError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.audit.chain import LaterVersionError
-from sentry_trio.audit.verify import Findings, Report, Verifier
+from sentry_trio.audit.verify import Findings, VerificationReport, Verifier
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings.flags import REQUIRED, Kind, declare, parse_flags
 
@@ -59,11 +59,11 @@ OPTIONS: Final = AuditOptions
 EXAMPLES: Final = """\
 Examples:
   sentry-trio audit verify /var/log/sentry/audit.log
-  several files of one chain, the oldest first:
+  verify several files of one chain, the oldest first:
     cat audit.log.2 audit.log.1 audit.log | sentry-trio audit verify -
-  that nothing is missing at the end, by a hash that was kept elsewhere:
+  verify that no line is missing at the end, by a hash that was stored elsewhere:
     sentry-trio audit verify audit.log --expect-last 6c0f...
-  of a process that writes it to standard output:
+  verify the audit log of a process that writes it to standard output:
     kubectl logs -n dapr-system dapr-sentry-0 | sentry-trio audit verify - --among-logs
 
 Exit codes: 0 intact; 1 broken, with a line for each fault; 2 not an audit log, not readable, or the command line is
@@ -83,10 +83,10 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     except OSError as error:
         return _not_understood(f"cannot read {name}: {error.strerror}")
     except LaterVersionError:
-        return _not_understood(f"{name} was written by a later release: verify it with that")
+        return _not_understood(f"{name} was written by a later release: verify it with that release")
     report = verifier.finish()
     if report.is_foreign:
-        return _not_understood(f"{name} has no line of an audit log")
+        return _not_understood(f"{name} is not an audit log")
     _print_report(report)
     return _INTACT if report.is_intact else _BROKEN
 
@@ -96,15 +96,18 @@ def _not_understood(text: str) -> int:
     return _NOT_UNDERSTOOD
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: VerificationReport) -> None:
     _print_findings("broken", report.faults)
     _print_findings("note", report.notes)
     if report.others:
-        print(f"note: {report.others} other lines were passed over")
+        print(f"note: {report.others} other lines were ignored")
     if report.first is None or report.last is None:
         return
     if not report.is_closed:
-        print("note: the last line does not close the log: the process runs, or was killed, or lines are missing")
+        print(
+            "note: the log does not end with a 'closed' line: the process is running or was killed, or lines are "
+            "missing"
+        )
     verdict = "intact" if report.is_intact else "broken"
     print(
         f"{verdict}: {report.lines} lines, seq {report.first.link.seq} to {report.last.link.seq}, "

@@ -50,7 +50,7 @@ COMMANDS: Final = (
     SERVE,
     Command("request", "obtain a workload certificate, and JWTs, from a running authority"),
     Command("status", "show the state of running authorities: certificates, restarts, calls, replicas"),
-    Command("ca", "look at the certificate authority, check, renew, save or restore it"),
+    Command("ca", "show, check, renew, back up or restore the certificate authority"),
     Command("audit", "verify an audit log: 'audit verify FILE'"),
     Command("completion", "print a completion script for bash, zsh or fish"),
     Command("version", "print the version"),

@@ -23,12 +23,12 @@ Usage:
 """
 _EXAMPLES: Final = """\
 Examples:
-  on this machine, with credentials in .sentry:
+  run it on this machine, with credentials in .sentry:
     sentry-trio --mode standalone --issuer-credentials .sentry --listen-address 127.0.0.1
-  a certificate from it, and its state:
+  request a certificate from it, and show its state:
     sentry-trio request --id myapp --trust-anchors .sentry/ca.crt --out certs
     sentry-trio status
-  completion in this shell:
+  enable completion in this shell:
     source <(sentry-trio completion bash)
 
 'sentry-trio COMMAND --help' describes a command. Flags may be written with one dash or two, and take their value after

@@ -42,7 +42,7 @@ def jwts_of(obtained: Obtained, audiences: Sequence[str]) -> list[ObtainedJwt]:
         token = obtained.audience_jwts.get(audience)
         if token is None:
             raise RequestFailedError(
-                f"no JWT for audience {quote(audience)} was issued: the authority has to run with --jwt-enabled"
+                f"no JWT for audience {quote(audience)} was issued: start the authority with --jwt-enabled"
             )
         made.append(ObtainedJwt(f"jwt-{number}.txt", f"JWT {number}", token))
     return made
@@ -57,7 +57,7 @@ def brief(token: str) -> list[str]:
         parts = split_token(encode_token(token))
         header, claims = read_object(parts.header), read_object(parts.payload)
     except InvalidTokenError as error:
-        return [f"not to be read: {error}"]
+        return [f"cannot be parsed: {error}"]
     audiences = claims.get("aud")
     named = audiences if isinstance(audiences, list) else [audiences]
     return [

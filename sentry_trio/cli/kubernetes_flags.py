@@ -25,7 +25,7 @@ def declare_kubeconfig() -> Any:
     return declare(
         Kind.STRING,
         None,
-        "implies --kubernetes (default: $KUBECONFIG, ~/.kube/config)",
+        "path of the kubeconfig file; implies --kubernetes (default: $KUBECONFIG, ~/.kube/config)",
         metavar="FILE",
         check=checks.path,
         group=_GROUP,
@@ -54,7 +54,8 @@ def with_defaults(values: Mapping[str, Any], line: CommandLine, environ: Mapping
     asks_for_cluster = values["kubernetes"] or bool(line.given & {"kubeconfig", "namespace"})
     if asks_for_cluster and "issuer-credentials" in line.given:
         raise UsageError(
-            "--issuer-credentials names files, and --kubernetes a Secret: the trust bundle is in one of them"
+            "--issuer-credentials and --kubernetes exclude each other: the trust bundle is either in files or in a "
+            "Secret"
         )
     in_pod = not line.given & {"issuer-credentials", "kubeconfig"} and _is_in_pod(environ)
     return {
@@ -75,7 +76,7 @@ def _namespace_of(given: str | None, environ: Mapping[str, str], *, in_pod: bool
     """Returns the namespace that was given, else a pod's own, else `_NAMESPACE`.
 
     Raises:
-        UsageError: it is no name of a namespace.
+        UsageError: the text is not a valid namespace.
     """
     namespace = given or (_own_namespace(environ) if in_pod else _NAMESPACE)
     if not _LABEL.fullmatch(namespace):

@@ -111,7 +111,7 @@ Examples:
   from the authority that `make run` started:
     sentry-trio request --id myapp --out certs
     openssl verify -CAfile certs/ca.crt -untrusted certs/tls.crt certs/tls.crt
-  from one in a cluster, with a projected token:
+  from an authority in a cluster, with a projected token:
     sentry-trio request --address dapr-sentry.dapr-system.svc:443 --trust-anchors /var/run/secrets/dapr.io/tls/ca.crt \\
       --sentry-trust-domain cluster.local --sentry-namespace dapr-system --id myapp --namespace shop \\
       --token-file /var/run/secrets/dapr.io/sentrytoken/token --validator kubernetes --out certs

@@ -22,7 +22,7 @@ from sentry_trio import __version__
 from sentry_trio.cli.status_flags import EXAMPLES, OPTIONS, StatusOptions, parse
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.status.assess import Verdict, assess
-from sentry_trio.status.collect import Files, Sources, collect, watch
+from sentry_trio.status.collect import Files, StatusSources, collect, watch
 from sentry_trio.status.json_report import json_report
 from sentry_trio.status.render import Rendering
 from sentry_trio.status.report import NotShown, Report
@@ -88,13 +88,15 @@ async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope
 
 
 @asynccontextmanager
-async def _sources(options: StatusOptions, environ: Mapping[str, str]) -> AsyncIterator[Sources]:
+async def _sources(options: StatusOptions, environ: Mapping[str, str]) -> AsyncIterator[StatusSources]:
     """Opens the sources of a report; a session of the Kubernetes API lasts as long as the block.
 
     Raises:
         InvalidConfigurationError: the Kubernetes API was requested, and there is no usable configuration for it.
     """
-    sources = Sources(replicas=options.replicas, here=options.here, files=_files(options), timeout=options.timeout)
+    sources = StatusSources(
+        replicas=options.replicas, here=options.here, files=_files(options), timeout=options.timeout
+    )
     if not (options.kubernetes or options.in_pod):
         yield sources
         return

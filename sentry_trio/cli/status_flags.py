@@ -18,7 +18,7 @@ from sentry_trio.cli.kubernetes_flags import (
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, UsageError, checked, declare, flags_of, parse_arguments
-from sentry_trio.status.collect import Place
+from sentry_trio.status.collect import ReplicaPlace
 from sentry_trio.status.http import fetch
 
 _REPLICA: Final = re.compile(
@@ -27,22 +27,22 @@ _REPLICA: Final = re.compile(
 _LONGEST: Final = 3600.0
 EXAMPLES: Final = """\
 Examples:
-  beside `make run`, without flags: ports 8080 and 9090 of this machine, files in .sentry
+  show the authority of `make run`: ports 8080 and 9090 of this machine, files in .sentry
     sentry-trio status
-  every replica in a cluster, with your kubeconfig; a pod is asked through the API server
+  show every replica in a cluster, with your kubeconfig, through the API server
     sentry-trio status --kubernetes --watch
-  or from within a pod, with its own service account
+  show every replica from within a pod, with its own service account
     kubectl -n dapr-system exec deploy/dapr-sentry -- /sentry status
-  for a script
+  print JSON for a script
     sentry-trio status --json
 
-Of the trust bundle only certificates are read, never the key. Exit codes: 0 all is well, 1 no replica was reached,
-2 not understood, 3 shown, but something needs attention; docs/status.md lists what.
+Only certificates of the trust bundle are read, never the key. Exit codes: 0 all is well, 1 no replica was reached,
+2 the command line is wrong, 3 there are findings; docs/status.md lists them.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ReplicaAddress:
     """Host and ports of a replica; `metrics` is None if unknown."""
 
     host: str
@@ -50,19 +50,19 @@ class Address:
     metrics: int | None
 
 
-_HERE: Final = Address("127.0.0.1", 8080, 9090)
+_HERE: Final = ReplicaAddress("127.0.0.1", 8080, 9090)
 
 
-def _addresses(flag: str, texts: Sequence[str]) -> tuple[Address, ...]:
+def _addresses(flag: str, texts: Sequence[str]) -> tuple[ReplicaAddress, ...]:
     return tuple(_address(flag, text) for text in texts)
 
 
-def _address(flag: str, text: str) -> Address:
+def _address(flag: str, text: str) -> ReplicaAddress:
     found = _REPLICA.fullmatch(text)
     ports = [int(port) for port in found.group("health", "metrics") if port] if found else []
     if found is None or not all(0 < port <= 65535 for port in ports):
         raise InvalidOptionsError(f"--{flag} must be host:port or host:port:port (health, metrics), got {text!r}")
-    return Address(checks.host(flag, found["host"]), ports[0], ports[1] if len(ports) > 1 else None)
+    return ReplicaAddress(checks.host(flag, found["host"]), ports[0], ports[1] if len(ports) > 1 else None)
 
 
 def _seconds(flag: str, text: str) -> float:
@@ -85,19 +85,21 @@ class StatusOptions:
     """Flags of `status`.
 
     Attributes:
-        kubernetes: True if a flag asks for the Kubernetes API.
+        kubernetes: True if a flag requests the Kubernetes API.
         in_pod: True if a pod's own credentials lead to it; it is then used without a flag.
     """
 
-    replica: tuple[Address, ...] = _replicas(
+    replica: tuple[ReplicaAddress, ...] = _replicas(
         Kind.REPEATED,
         (),
-        "a process, by the ports of its health and its metrics; may be repeated (default: those that Kubernetes names, "
+        "replica to read, by its health port and metrics port; may be repeated (default: the pods in Kubernetes, "
         "else 127.0.0.1:8080:9090)",
         metavar="HOST:PORT[:PORT]",
         check=_addresses,
     )
-    timeout: float = _replicas(Kind.STRING, "5", "seconds for each answer", metavar="SECONDS", check=_seconds)
+    timeout: float = _replicas(
+        Kind.STRING, "5", "timeout of each request, in seconds", metavar="SECONDS", check=_seconds
+    )
     issuer_credentials: Path | None = _bundle(
         None, "directory of the credential files (default: .sentry, if it exists)", metavar="DIR", check=checks.path
     )
@@ -118,16 +120,16 @@ class StatusOptions:
         check=_seconds,
         implied="2",
     )
-    json: bool = _output(Kind.BOOL, default=False, help="one JSON document, for scripts")
+    json: bool = _output(Kind.BOOL, default=False, help="print one JSON document")
     in_pod: bool
 
     @property
-    def replicas(self) -> tuple[Place, ...]:
+    def replicas(self) -> tuple[ReplicaPlace, ...]:
         """Replicas that were named."""
         return tuple(_place(address, self.timeout, asked=True) for address in self.replica)
 
     @property
-    def here(self) -> Place:
+    def here(self) -> ReplicaPlace:
         """Replica that is used if none is named or found."""
         return _place(_HERE, self.timeout, asked=False)
 
@@ -150,8 +152,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> StatusOptions
     return StatusOptions(**values)
 
 
-def _place(address: Address, timeout: float, *, asked: bool) -> Place:
-    return Place(
+def _place(address: ReplicaAddress, timeout: float, *, asked: bool) -> ReplicaPlace:
+    return ReplicaPlace(
         name=str(listener.Address(address.host, address.health)),
         get=partial(fetch, address.host, timeout=timeout),
         health_port=address.health,

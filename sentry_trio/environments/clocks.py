@@ -13,7 +13,7 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux h
 
 
 def boot_time() -> float:
-    """Returns seconds since the machine was started, suspension included where that is known; nobody can set them."""
+    """Returns seconds since the machine was started, including suspension if that is known; they cannot be set."""
     return time.clock_gettime(_CLOCK)
 
 
@@ -44,7 +44,7 @@ class ClockGuard:
         """Returns the reason why no step of a renewal may be taken now; None if the clocks agree.
 
         Args:
-            tolerance: largest difference that is no reason; two seconds are added.
+            tolerance: largest accepted difference; two seconds are added.
         """
         passed = timedelta(seconds=self._elapsed())
         offset = self._measured()

@@ -84,7 +84,7 @@ class Environment(ABC):
         return self._renewer.status
 
     async def is_published(self, stored: Parts) -> bool:  # noqa: ARG002  # for environments that publish apart
-        """Publishes the stored trust anchors where that is missing; returns false if they cannot be published now."""
+        """Publishes the stored trust anchors unless they are published; returns false if that fails."""
         return True
 
     async def managed_by(self) -> str | None:
@@ -121,7 +121,7 @@ class Environment(ABC):
         return None
 
     async def run_inputs(self, *, may_generate: bool) -> RunInputs:
-        """Reads anew what a run is made of, or generates credentials if there are none.
+        """Reads the inputs of a run again, or generates credentials if there are none.
 
         Args:
             may_generate: true for the first run of a process. Later an empty store is a mistake that must not cost the
@@ -197,8 +197,8 @@ class Environment(ABC):
             return stored, False
         if not may_generate:
             raise StoreError(
-                f"the trust bundle is gone from {store.place}: none is generated in its place while one is in use; "
-                f"restore {self._restored}, or restart the process to begin with a new certificate authority"
+                f"the trust bundle is missing from {store.place}: no new one is generated while one is in use; "
+                f"restore {self._restored}, or start a new process to generate a new certificate authority"
             )
         _ca_log.info("Root and issuer certs not found: generating self signed CA")
         options = self._options

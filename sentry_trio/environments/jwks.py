@@ -24,7 +24,7 @@ def open_key_set(
     """The set, and what has to be run to read it and keep it up to date, until cancelled.
 
     A URL, else a file that exists or an absolute path, else the set itself, as in Dapr Sentry 1.18; there a path
-    without a file is no source, while here it is waited for.
+    without a file is invalid, while here it is waited for.
 
     Raises:
         InvalidValidatorError: a source that can never work; with Dapr's prefix `failed to init cache: `.

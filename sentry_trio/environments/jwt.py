@@ -11,7 +11,7 @@ import trio
 from sentry_trio.backoff import Backoff
 from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import JwtKeys, StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
-from sentry_trio.ca.jwt_rotation import Plan, Rotation, plan
+from sentry_trio.ca.jwt_rotation import Rotation, RotationPlan, plan
 from sentry_trio.ca.parts import JWT_KEYS, Parts
 from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
@@ -82,7 +82,7 @@ class JwtKeeper:
     async def open(self, store: PartStore, configuration: Configuration, *, may_generate: bool) -> OpenedJwtKeys:
         """Reads signing key and key set, or makes them if there are none.
 
-        Dapr Sentry 1.18 makes both anew if either is missing, and writes the trust bundle again with them. Here a key
+        Dapr Sentry 1.18 generates both if either is missing, and writes the trust bundle again with them. Here a key
         without a key set keeps its key, and the set is composed of it.
 
         Args:
@@ -122,7 +122,7 @@ class JwtKeeper:
             new = self._completed(store, key, jwks, may_generate=may_generate)
             if await store.replace(_parts_of(new), expected={Part.JWT_KEY: key, Part.JWKS: jwks}):
                 return new
-            _ca_log.info(f"Another replica was first to make a JWT signing key in {store.place}: using it")
+            _ca_log.info(f"Another replica was first to generate a JWT signing key in {store.place}: using it")
 
     def _completed(
         self, store: PartStore, key: bytes | None, jwks: bytes | None, *, may_generate: bool
@@ -132,13 +132,13 @@ class JwtKeeper:
             return StoredJwtKey(key, compose_jwks(key, algorithm, key_id))
         if jwks is not None:
             raise StoreError(
-                f"there is a {store.locate(Part.JWKS)} and no JWT signing {store.locate(Part.JWT_KEY)}: put the key "
-                "back, or remove the JWKS to have both generated"
+                f"there is a {store.locate(Part.JWKS)} and no JWT signing {store.locate(Part.JWT_KEY)}: restore "
+                "the key, or remove the JWKS so that both are generated"
             )
         if not may_generate:
             raise StoreError(
-                f"the JWT signing key is gone ({_place(store)}): none is generated in its place while one is in use; "
-                "restore it, or restart the process to begin with a new one"
+                f"the JWT signing key is missing ({_place(store)}): no new one is generated while one is in use; "
+                "restore it, or start a new process to generate a new key"
             )
         _ca_log.info("Generating JWT signing key and persisting to store")
         return generate_jwt_key(algorithm, key_id)
@@ -167,16 +167,16 @@ class JwtKeeper:
                     self._report(planned)
                     await changed(ReloadCause(Trigger.JWT_ROTATION, (_place(store),)))
                 else:
-                    _log.debug("the JWT signing key was changed by somebody else")
+                    _log.debug("another writer changed the JWT signing key")
             except SentryError as error:
                 self._metrics.jwt_rotation_failed()
-                _log.error(f"failed to rotate the JWT signing key, going on with the present one: {error}")
+                _log.error(f"failed to rotate the JWT signing key, still using the current one: {error}")
                 pause = backoff.next()
             else:
                 backoff.reset()
             await trio.sleep(pause)
 
-    async def _planned(self, stored: StoredJwtKey) -> Plan:
+    async def _planned(self, stored: StoredJwtKey) -> RotationPlan:
         if self._rotation.is_slow:
             return await trio.to_thread.run_sync(plan, stored, self._rotation, self._now())
         return plan(stored, self._rotation, self._now())
@@ -186,7 +186,7 @@ class JwtKeeper:
             return LOOK
         return min(max((due - self._now()).total_seconds(), 0.0), LOOK)
 
-    def _report(self, planned: Plan) -> None:
+    def _report(self, planned: RotationPlan) -> None:
         for change in planned.changes:
             _log.info(change.text)
             self._metrics.jwt_rotated(change.step)

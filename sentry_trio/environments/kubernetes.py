@@ -82,7 +82,7 @@ async def open_kubernetes(
 
     Raises:
         InvalidOptionsError: the process runs as root.
-        SentryError: there are no credentials for the API server, or rights are missing.
+        SentryError: there are no credentials for the API server, or permissions are missing.
 
     Cancellation: at once.
     """
@@ -123,7 +123,7 @@ async def open_kubernetes(
         await outer.enter_async_context(outliving(validators.keep))
         domain = ClusterDomain(options.trust_domain)
         await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
-        cluster = Cluster(session, index, checker, events, conditions, domain, lambda: session.clock_offset)
+        cluster = ClusterResources(session, index, checker, events, conditions, domain, lambda: session.clock_offset)
         yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
 
 
@@ -162,7 +162,7 @@ def refuse_root(environ: Mapping[str, str], uid: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class ClusterResources:
     """Caches and connections that live as long as the process.
 
     Attributes:
@@ -202,7 +202,7 @@ class Kubernetes(Environment):
     def __init__(
         self,
         options: Options,
-        cluster: Cluster,
+        cluster: ClusterResources,
         token_validators: TokenValidators,
         *,
         metrics: Metrics,
@@ -231,7 +231,7 @@ class Kubernetes(Environment):
         try:
             await self._store.publish(Part.ANCHORS, stored)
         except SentryError as error:
-            _ca_log.warning(f"cannot find out if the trust anchors are published: {error}")
+            _ca_log.warning(f"cannot check whether the trust anchors are published: {error}")
             return False
         return True
 
@@ -280,7 +280,7 @@ class Kubernetes(Environment):
             await self._cluster.index.wait_ready()
         if sidecars := self._cluster.index.sidecars:
             text += (
-                f"; pods with a Dapr sidecar: {sidecars}. These do not trust it until they are restarted. If the "
+                f"; pods with a Dapr sidecar: {sidecars}. They trust it only after they are restarted. If the "
                 "Secret was emptied by mistake, restore it now and restart this process"
             )
             _ca_log.warning(text, sidecars=sidecars)

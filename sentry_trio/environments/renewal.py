@@ -170,7 +170,7 @@ class Renewer:
             if is_done:
                 return merged(stored, planned.changes)
             stored = await store.read_bundle()
-        raise StoreError(f"the trust bundle is gone from {store.place}")
+        raise StoreError(f"the trust bundle is missing from {store.place}")
 
     # --- while it serves
 
@@ -189,7 +189,7 @@ class Renewer:
             try:
                 pause = await self._look(run, changed)
             except SentryError as error:
-                _log.error(f"failed to renew the certificate authority, going on with the present one: {error}")
+                _log.error(f"failed to renew the certificate authority, still using the current one: {error}")
                 self._reporter.hold(HoldReason.STORE, str(error))
                 pause = backoff.next()
             else:
@@ -203,7 +203,7 @@ class Renewer:
         if any(found.get(part) != run.stored[part] for part in BUNDLE):
             if run.has_stepped:
                 await _reload(run, changed)
-            return LOOK  # somebody else has changed it, which the watch reports
+            return LOOK  # another writer has changed it, which the watch reports
         planned, reason = await self._plan(run, found)
         self._reporter.report(run.bundle, found, planned, reason)
         if planned.step is None:
@@ -218,7 +218,7 @@ class Renewer:
                 run.has_stepped = True
                 await _reload(run, changed)
         else:
-            _log.debug("the trust bundle or the state of its renewal was changed by somebody else")
+            _log.debug("another writer changed the trust bundle or the state of its renewal")
         return 0.0
 
     async def _plan(self, run: RenewalOfRun, found: Parts) -> tuple[Plan, HoldReason | None]:
@@ -226,7 +226,7 @@ class Renewer:
         is_published = Part.NEXT_CHAIN not in found or await self._environment.is_published(found)
         hold = self._clocks.reason_to_hold(run.policy.allowed_clock_skew)
         situation = Situation(now=self._now(), is_published=is_published, hold=hold, managed_by=run.managed_by)
-        # A look makes no keys, which a step does that could not be stored.
+        # Planning without writing makes no keys.
         look = plan(found, run.policy, replace(situation, hold=hold or "this is only a look"))
         is_due = look.next_step_at is not None and look.next_step_at <= situation.now
         read_only = await run.store.read_only_reason() if is_due and hold is None else None
@@ -245,7 +245,7 @@ class Renewer:
         if self._now() < limit - WARNING_PERIOD:
             due = limit - WARNING_PERIOD
             return replace(look, next_step=None, next_step_at=None, due=due, held=None), None
-        held = f"{read_only}: renew the certificate authority by hand, or make it writable"
+        held = f"{read_only}: make it writable, or replace the certificate authority by hand"
         return replace(look, held=held, due=None), HoldReason.READ_ONLY
 
     async def _store_step(self, store: PartStore, found: Parts, planned: Plan) -> bool:
@@ -285,7 +285,7 @@ async def _reload(run: RenewalOfRun, changed: Changed) -> None:
     """Has the run replaced that a step was stored for; returns only by an exception."""
     await changed(ReloadCause(Trigger.CA_RENEWAL, run.store.sources(BUNDLE)))
     await trio.lowlevel.checkpoint()  # a run that was replaced ends here
-    raise StoreError(f"{run.store.place} holds a step of the renewal that could not be loaded yet")
+    raise StoreError(f"{run.store.place} contains a renewal step that could not be loaded yet")
 
 
 def _hold_reason(situation: Situation) -> HoldReason:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sentry_trio.environments.environment import Environment
 
 WARNING_PERIOD: Final = timedelta(days=30)
-"""Time before the end of issuer or bridge from which what stands in the way is reported."""
+"""Time before the end of issuer or bridge from which an obstacle is reported."""
 
 _MOST_NAMES: Final = 10
 _REPORTED_EVERY: Final = timedelta(days=1)

@@ -136,7 +136,7 @@ class Standalone(Environment):
 
 
 class _TrackedStore:
-    """The store of one run, whose own reads and writes are no changes to the watch of that run.
+    """The store of one run, whose own reads and writes are not reported by the watch of that run.
 
     Args:
         store: the files.

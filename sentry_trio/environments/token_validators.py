@@ -1,4 +1,4 @@
-"""The validators that a configuration asks for; what they know lives as long as the process, not as long as a run."""
+"""Validators of a configuration; their key sets outlive the runs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -35,7 +35,7 @@ class _Kept:
     Attributes:
         keys: the set.
         scope: ends that.
-        before: the one that counts until this one was read; None where none does.
+        before: the set that is used until this one was read; None if there is none.
         users: runs that serve by it, and callers who wait for a key of it.
     """
 
@@ -64,7 +64,7 @@ class Made:
 
 
 class _HeldKeys:
-    """A key set that is not given up while a caller waits for it: that may be a caller of a run that drains."""
+    """A key set that is kept while a caller waits for it, even a caller of a run that drains."""
 
     def __init__(self, kept: _Kept, hold: Callable[[_Kept], AbstractContextManager[None]]) -> None:
         self._kept = kept
@@ -108,7 +108,7 @@ class TokenValidators:
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
-        raise AssertionError("it sleeps without end")  # for the type checker, which knows that nurseries may swallow
+        raise AssertionError("it never returns")  # for the type checker, which knows that nurseries may swallow
 
     async def make(self, jwks: JwksOptions | None) -> Made:
         """The validators of the next run.
@@ -138,7 +138,7 @@ class TokenValidators:
                 await kept.keys.wait_tried()
             if kept.in_force is not kept:
                 _log.warning(
-                    "The new key set of validator 'jwks' could not be read: the one before it counts until then"
+                    "The new key set of validator 'jwks' could not be read: the previous one stays in use until it is"
                 )
         validator = JwksValidator(
             _HeldKeys(kept, self._held),
@@ -150,7 +150,7 @@ class TokenValidators:
 
     @contextmanager
     def in_use(self, jwks: JwksOptions | None) -> Iterator[None]:
-        """A run that was made with these options serves while the block runs; its key set is not given up."""
+        """A run that was made with these options serves while the block runs; its key set is kept."""
         kept = None if jwks is None else self._kept.get(jwks)
         with nullcontext() if kept is None else self._held(kept):
             yield

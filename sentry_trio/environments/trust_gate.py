@@ -92,7 +92,7 @@ class TrustGate:
         return self._in_use.fingerprint == self._unused
 
     def check(self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
-        """Checks that a verified trust bundle cuts nobody off.
+        """Checks that a verified trust bundle cuts off no client.
 
         Args:
             store: holds it, for texts.
@@ -149,20 +149,19 @@ class TrustGate:
     def _report(self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding]) -> None:
         reasons = "; ".join(each.text for each in findings)
         if bundle.fingerprint == self._allowed:
-            _log.warning(f"the trust bundle cuts clients off, as --allow-trust-cut permits: {reasons}")
+            _log.warning(f"the trust bundle cuts off clients, as --allow-trust-cut permits: {reasons}")
             return
         for each in findings:
             self._metrics.trust_bundle_refused(each.code)
-        text = f"the trust bundle in {store.place} would cut clients off: {reasons}"
+        text = f"the trust bundle in {store.place} would cut off clients: {reasons}"
         if self._in_use is None:
-            text = f"the trust bundle in {store.place} cuts clients off, and there is no other: {reasons}"
+            text = f"the trust bundle in {store.place} cuts off clients, but there is no other: {reasons}"
             _log.warning(text)
             self._environment.notify(EventReason.TRUST_CUT, text)
             return
         self._environment.notify(EventReason.TRUST_CUT_REFUSED, text)
         raise TrustCutError(
-            f"{text}; to use it nevertheless, start a new process, with --allow-trust-cut={bundle.fingerprint} for "
-            "replicas that go on",
+            f"{text}; to use it anyway, start every replica with --allow-trust-cut={bundle.fingerprint}",
             Part.ANCHORS,
             Part.CHAIN,
         )

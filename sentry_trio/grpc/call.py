@@ -38,7 +38,7 @@ _DEADLINE_EXCEEDED: Final[Outcome] = (Status.DEADLINE_EXCEEDED, "deadline exceed
 
 
 class Deadline:
-    """The moment at which the caller gives up, on Trio's clock."""
+    """Deadline of a call, on Trio's clock."""
 
     __slots__ = ("at",)
 
@@ -66,7 +66,7 @@ class Call:
         started_at: when the head of the call arrived, on Trio's clock.
         held: bytes of messages that have arrived for the call and that its handler has not taken yet.
         cost: bytes that it takes beside, its header list for one.
-        due_at: when the caller gives up, on Trio's clock; None where it has set no deadline. A handler still running
+        due_at: the caller's deadline, on Trio's clock; None if it has set no deadline. A handler still running
             then is cancelled and answered DeadlineExceeded.
         streams_replies: its method may send many messages.
         aborted: the handler need not start: `run` answers with the status of `abort`.
@@ -112,7 +112,7 @@ class Call:
 
     @property
     def deadline(self) -> Deadline | None:
-        """When the caller gives up; None where it has set no deadline."""
+        """The caller's deadline; None if it has set none."""
         return None if self.due_at is None else Deadline(self.due_at)
 
     @property
@@ -139,7 +139,7 @@ class Call:
             if self._ended:
                 if self._received or self._handler.cardinality.client_streaming:
                     return None
-                raise GRPCError(Status.UNIMPLEMENTED, f"{self.path} takes one message and was sent none")
+                raise GRPCError(Status.UNIMPLEMENTED, f"{self.path} expects one message but received none")
             self._arrival = trio.Event()
             await self._arrival.wait()
         message = self._messages.popleft()

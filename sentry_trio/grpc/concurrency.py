@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .call import Call
     from .connection import Connection
 
-_FULL: Final = "the server is overloaded: as many streaming calls are open as may be"
+_FULL: Final = "the server is overloaded: the limit of streaming calls is reached"
 _OVERLOADED: Final = "the server is overloaded"
 # Of each new measurement that goes into the average: some tens of calls are remembered.
 _WEIGHT: Final = 0.05

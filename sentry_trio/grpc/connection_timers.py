@@ -7,7 +7,7 @@ from .limits import JITTER, Limits
 
 
 class TimerAction(enum.Enum):
-    """Action that a timer asks for."""
+    """Action that is due."""
 
     KEEP = enum.auto()
     PING = enum.auto()

@@ -29,7 +29,7 @@ USUAL_HEADERS: Final = 32
 TURN_SECONDS: Final = 0.004
 """Time from the begin of a turn after which peers wait for another one: a turn ends soon after it."""
 SLOW_DOWN_SECONDS: Final = 0.05
-"""Pause of a connection that has spent half of its budget and goes on spending."""
+"""Pause of a connection that has spent half of its budget and continues to spend."""
 RECORD_OVERHEAD: Final = 32
 """Bytes of TLS that a record may have beside its data."""
 _LEAST: Final = 25  # of work that is expected of a peer whose last slice had less
@@ -95,7 +95,7 @@ class CPUBudget(TokenBucket):
             self.charge(inflated // _USUAL_INFLATED_BYTES)
 
     def charge_unwanted(self, size: int) -> None:
-        """Charges data that nobody reads."""
+        """Charges data that is discarded."""
         self.charge(1 + size // _UNWANTED_BYTES)
 
     def charge_record(self, overhead: int, size: int) -> None:

@@ -134,7 +134,7 @@ def go_away_frame(last_stream: int, code: ErrorCode) -> bytes:
 
 
 def window_frame(stream_id: int, increment: int) -> bytes:
-    """WINDOW_UPDATE; stream 0 stands for the connection."""
+    """WINDOW_UPDATE; stream 0 means the connection."""
     return frame(WINDOW_UPDATE, 0, stream_id, increment.to_bytes(4, "big"))
 
 

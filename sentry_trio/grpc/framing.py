@@ -27,7 +27,7 @@ Outcome = tuple[Status, str | None]
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS_PER_UNIT: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(?:\+proto)?(?: *;.*)?")
-# Not handed to handlers as metadata: HTTP's and gRPC's own.
+# HTTP's and gRPC's own headers, which handlers do not get as metadata.
 _RESERVED: Final = frozenset({b"te", b"content-type", b"content-length", b"host", b"user-agent"})
 # The specification's Header-Name and ASCII-Value, which are narrower than HTTP's.
 _METADATA_NAME: Final = re.compile(rb"[0-9a-z_.\-]+")
@@ -45,7 +45,7 @@ class Request:
     Attributes:
         path: `/<service>/<method>`.
         handler: the entry of the service's mapping.
-        timeout: seconds from the head's arrival, or None where the caller set no deadline.
+        timeout: seconds from the head's arrival, or None if the caller set no deadline.
         gzip: messages whose compressed flag is set are gzip.
         headers: as received, for `metadata_of`.
     """
@@ -62,7 +62,7 @@ class RefusedError(Exception):
 
     Attributes:
         headers: of the answer.
-        body: of the answer to a request that is no gRPC; None where headers are all, as in a Trailers-Only answer.
+        body: of the answer to a request that is not gRPC; None for a response of headers only (Trailers-Only).
     """
 
     def __init__(self, headers: tuple[Header, ...], body: bytes | None = None) -> None:
@@ -187,7 +187,7 @@ class MessageReader:
 
     Args:
         limit: the largest message, in bytes, before and after decompression.
-        gzip: what the compressed flag stands for; without it the flag is an error.
+        gzip: messages with the compressed flag are gzip; otherwise the flag is an error.
 
     Attributes:
         inflated: bytes that the last `feed` has decompressed.

@@ -31,7 +31,7 @@ _TOO_MANY_UPDATES: Final = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\0-\x7f
 _BAD_VALUE: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]\Z").search
 
 
-class MalformedError(Exception):
+class MalformedHeadersError(Exception):
     """A header list that HTTP/2 forbids."""
 
 
@@ -42,7 +42,7 @@ class HeaderBlocks:
         limit: bytes of a block, and of the header list in it as HTTP/2 counts it.
 
     Attributes:
-        stream_id: of the block that is coming in; 0 where none is.
+        stream_id: of the block that is coming in; 0 if none is.
         ends_stream: flag of its HEADERS.
         price: of the last complete block, in control frames that cause as much work; 0 for a usual one.
     """
@@ -108,10 +108,10 @@ def check_request(headers: Iterable[Header], *, ended: bool) -> int | None:
     regular = False
     for name, value in headers:
         if _BAD_VALUE(value):
-            raise MalformedError("a forbidden byte in a header's value")
+            raise MalformedHeadersError("a forbidden byte in a header's value")
         if name.startswith(b":"):
             if regular or name in pseudo or name not in _PSEUDO:
-                raise MalformedError("a pseudo-header that is unknown, repeated or late")
+                raise MalformedHeadersError("a pseudo-header that is unknown, repeated or late")
             pseudo[name] = value
             continue
         regular = True
@@ -120,11 +120,11 @@ def check_request(headers: Iterable[Header], *, ended: bool) -> int | None:
             host = value
         elif name == b"content-length":
             if not _LENGTH(value) or length not in {None, int(value)}:
-                raise MalformedError("a content-length that is no number or too long, or two that differ")
+                raise MalformedHeadersError("a content-length that is not a number or too long, or two that differ")
             length = int(value)
     _check_pseudo(pseudo, host)
     if ended and length:
-        raise MalformedError("a body was announced and does not come")
+        raise MalformedHeadersError("a body was announced but is missing")
     return length
 
 
@@ -139,18 +139,18 @@ def check_trailers(headers: Iterable[Header], *, ended: bool) -> None:
         MalformedError: it breaks a rule of RFC 9113, 8.1 or 8.2.
     """
     if not ended:
-        raise MalformedError("trailers that are not the end, or come before it")
+        raise MalformedHeadersError("trailers that are not the end, or come before it")
     for name, value in headers:
         if _BAD_VALUE(value):
-            raise MalformedError("a forbidden byte in a trailer's value")
-        _check_regular(name, value)  # a pseudo-header's name is no token
+            raise MalformedHeadersError("a forbidden byte in a trailer's value")
+        _check_regular(name, value)  # a pseudo-header's name is not a token
 
 
 def _check_regular(name: bytes, value: bytes) -> None:
     if not _NAME(name):
-        raise MalformedError("a header's name that is no token in lower case")
+        raise MalformedHeadersError("a header's name that is not a lower-case token")
     if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
-        raise MalformedError("a header that belongs to a connection of HTTP/1.1")
+        raise MalformedHeadersError("a header that belongs to a connection of HTTP/1.1")
 
 
 def _check_pseudo(pseudo: dict[bytes, bytes], host: bytes | None) -> None:
@@ -160,9 +160,9 @@ def _check_pseudo(pseudo: dict[bytes, bytes], host: bytes | None) -> None:
     else:
         right = pseudo.keys() >= _REQUIRED and bool(pseudo[b":path"])
     if not right:
-        raise MalformedError("a pseudo-header is missing, empty or out of place")
+        raise MalformedHeadersError("a pseudo-header is missing, empty or out of place")
     if (authority if authority is not None else host) is None or host not in {None, authority or host}:
-        raise MalformedError("no authority, or a host that contradicts it")
+        raise MalformedHeadersError("no authority, or a host that contradicts it")
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,7 @@ _SERVICE_UNKNOWN: Final = HealthCheckResponse.SERVICE_UNKNOWN
 class HealthService:
     """Reports which services are served, as the gRPC health checking protocol has it.
 
-    The empty name stands for the server as a whole; it does not serve until `set_serving` says so. Others are unknown
+    The empty name means the server as a whole; it does not serve until `set_serving` is called. Others are unknown
     until then.
     """
 
@@ -70,13 +70,13 @@ class HealthService:
             GRPCError: Unavailable after `close`.
         """
         service = await _service(stream)
-        told = None
+        sent = None
         while not self._closed:
             changed = self._changed
             status = self._statuses.get(service, _SERVICE_UNKNOWN)
-            if status != told:
+            if status != sent:
                 await stream.send_message(HealthCheckResponse(status=status))
-                told = status
+                sent = status
             else:
                 await changed.wait()
         raise GRPCError(Status.UNAVAILABLE, "the server is shutting down")

@@ -2,7 +2,7 @@
 
 It is what a gRPC server needs of HTTP/2 and no more: no push, no priorities, one table of headers (the peer's). The
 general state machine that grpclib uses for the same, h2, takes three to four times as long per call, which was the
-largest part of what stood above TLS handshake and signing. The peer's header blocks are read by hpack.
+largest cost after the TLS handshake and signing. The peer's header blocks are read by hpack.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from typing import ClassVar, Final, Protocol
 from . import frames
 from .cpu_budget import CALL, RECORD_OVERHEAD, SLICE, CPUBudget, settings_price
 from .frames import ErrorCode, Splitter, ViolationError
-from .headers import Header, HeaderBlocks, MalformedError, check_request, check_trailers
+from .headers import Header, HeaderBlocks, MalformedHeadersError, check_request, check_trailers
 from .sender import Sender, Stream
 
 # A window is given back when half of it is used.
@@ -213,7 +213,7 @@ class ServerConnection(Sender):
         self.highest_stream = stream_id
         try:
             expected = check_request(headers, ended=ended)
-        except MalformedError:
+        except MalformedHeadersError:
             self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
         if len(self._streams) >= self._limit:
@@ -231,7 +231,7 @@ class ServerConnection(Sender):
             return
         try:
             check_trailers(headers, ended=ended and not stream.expected)
-        except MalformedError:
+        except MalformedHeadersError:
             self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
         self._end_remote(stream_id)
@@ -322,7 +322,7 @@ class ServerConnection(Sender):
         return payload[1 : len(payload) - payload[0]]
 
     def _refuse(self, stream_id: int, code: ErrorCode) -> None:
-        """Resets a stream that has not been reported to anybody."""
+        """Resets a stream that has not been reported."""
         self._out.append(frames.reset_frame(stream_id, code))
         self._close(stream_id, by_us=True)
         self._cpu.charge(1 + self._blocks.price)

@@ -60,7 +60,7 @@ class HTTPRequests:
         return bool(self._open)
 
     def refuse(self, stream_id: int, refusal: RefusedError, *, ended: bool) -> None:
-        """Answers a request that is no call: a gRPC caller at once, another one when its request has ended."""
+        """Answers a request that is not a call: a gRPC client at once, another client when its request has ended."""
         h2 = self._connection.h2
         self._connection.cpu.charge(1 + h2.head_price)
         if refusal.body is None:

@@ -50,7 +50,7 @@ class Limits:
         handshake_timeout: from accepting a connection to the end of its TLS handshake, and from there to the peer's
             first frame; what takes longer is closed.
         handshakes: TLS handshakes under way at once, and beside them as many connections that have sent nothing yet;
-            one more of a sort ends the one of its sort that has waited longest.
+            one more closes the oldest of the same kind.
         connections: connections at once; one more takes the place of one without running calls, and is closed if there
             is none. The peer that has most connections loses one: first those that never completed a call, then the
             one that has been idle longest.
@@ -86,17 +86,16 @@ class Limits:
             closed. Where none waits so, its largest call is answered ResourceExhausted.
         header_bytes: the largest header list (RFC 9113, 10.5.1), and the largest block that one may come in; a larger
             one loses the connection.
-        refused_bytes: what may follow the head of a request that is no gRPC before it is answered, which else is done
-            when it has ended.
+        refused_bytes: bytes of a request that is not gRPC, after which it is answered before its end.
         refused_timeout: how long the end of such a request is waited for, and then for its peer to take the answer.
-        control_frames: frames that ask for work and bring none (RST_STREAM, PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+        control_frames: frames that cause work without a call (RST_STREAM, PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
             empty DATA, unknown ones, streams over the limit or against the rules, requests that are refused without a
             handler, frames on streams that were reset), at once on one connection. Long or many headers of such a
             frame or of a call that is reset, and many settings, count as several. The
             allowance comes back within a minute, and by some frames for each request that is answered and for each
             frame of data that is sent; a peer that sends more loses the connection (RFC 9113, 10.5:
             ENHANCE_YOUR_CALM).
-        drain_timeout: how long calls under way may go on once the server has been cancelled; then they are answered
+        drain_timeout: how long calls under way may continue after the server was cancelled; then they are answered
             Unavailable. Zero is allowed.
         close_timeout: how long a closing connection waits for its peer: for the first byte of a handshake not begun,
             for the answer to the ping between the two GOAWAYs, for the peer to close after the last answer.

@@ -32,13 +32,13 @@ class Observer:
         """A connection ended by an error that nothing on it should have been able to cause."""
 
     def accept_failed(self, error: OSError) -> None:
-        """The system could not hand over a connection, e.g. out of descriptors; accepting goes on in a moment."""
+        """The system could not accept a connection, e.g. for lack of descriptors; accepting continues in a moment."""
 
     def call_queued(self) -> None:
         """A call waits for its turn, since as many as may run do."""
 
     def call_dequeued(self) -> None:
-        """A call that waited, counted by `call_queued`, does no more: it runs, or was given up."""
+        """A call that waited, counted by `call_queued`, no longer waits: it runs, or was rejected or cancelled."""
 
     def call_shed(self, reason: Shed, peer: object) -> None:
         """A call is refused because there is too much to do; `call_finished` follows."""
@@ -47,4 +47,4 @@ class Observer:
         """A call is over after so many seconds: answered, or `Status.CANCELLED` because its caller left or was lost."""
 
     def handler_failed(self, path: str, error: Exception) -> None:
-        """A handler raised what is no `GRPCError`; its caller was answered Unknown."""
+        """A handler raised another error than `GRPCError`; its caller got Unknown."""

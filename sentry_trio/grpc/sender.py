@@ -114,7 +114,7 @@ class Sender:
         self._out.append(frames.frame(frames.PING, 0, 0, payload))
 
     def go_away(self, last_stream: int) -> None:
-        """Composes a GOAWAY that is not the end: streams up to `last_stream` go on (RFC 9113, 6.8)."""
+        """Composes a GOAWAY that is not the end: streams up to `last_stream` continue (RFC 9113, 6.8)."""
         self._out.append(frames.go_away_frame(last_stream, ErrorCode.NO_ERROR))
 
     # --- streams

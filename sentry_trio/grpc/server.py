@@ -91,7 +91,7 @@ class _Server:
 
     async def hold_connections(self) -> None:
         """Holds the nursery of connections, out of reach of the cancellation that stops the accept loop."""
-        # Not by way of `Nursery.start`: where that is cancelled before `started`, it waits for the task to end, and
+        # Not by way of `Nursery.start`: if that is cancelled before `started`, it waits for the task to end, and
         # this one would not.
         with trio.CancelScope(shield=True) as shield, self._state.turns.measured():
             async with trio.open_nursery() as self._held:
@@ -119,7 +119,7 @@ class _Server:
                 except ConnectionAbortedError:
                     continue  # the peer was gone before it was accepted
                 except OSError as error:
-                    # No descriptors or memory left, most likely; they come back, and until then spinning helps nobody.
+                    # Most likely no descriptors or memory are left: retrying at once would only use CPU.
                     self._observer.accept_failed(error)
                     await trio.sleep(_ACCEPT_PAUSE)
         finally:
@@ -155,7 +155,7 @@ class _Server:
         except Exception as error:  # noqa: BLE001  # no peer may find a way to end what serves the others
             self._observer.connection_failed(peer, error)
         finally:
-            connected.close()  # also where there was no identity to serve it with
+            connected.close()  # also if there was no identity to serve it with
             self._admission.left(network)
             self._observer.connection_closed()
 
@@ -204,7 +204,7 @@ class _Server:
 
     def _patience(self, *, pushed_out: bool) -> str:
         if pushed_out:
-            return f"before {self._limits.handshakes} others had begun"
+            return f"before {self._limits.handshakes} others began"
         if self.leaving.is_set():
-            return "before the server left"
+            return "before the server stopped"
         return f"within {self._limits.handshake_timeout:g} s"

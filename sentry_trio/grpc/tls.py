@@ -161,7 +161,7 @@ class TLSTransport:
     async def receive(self) -> bytes:
         """Waits for data and returns it; empty when the peer has closed or is gone.
 
-        A connection cut without a TLS close is no error here: HTTP/2 frames carry their own lengths.
+        A connection closed without a TLS close_notify is not an error here: HTTP/2 frames carry their own lengths.
         """
         while True:
             if (here := self.arrived()) is not None:
@@ -276,7 +276,7 @@ class TLSTransport:
         # The usual answer of unwrap: the peer's own close has not come yet.
         with suppress(ssl.SSLError):
             self._tls.unwrap()
-        # A peer that is gone already is no news to one that is leaving.
+        # The connection is being closed anyway: an error of the peer is not logged.
         with suppress(OSError):
             if self.send_at_once():
                 self._socket.shutdown(socket.SHUT_WR)

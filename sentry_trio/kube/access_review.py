@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import trio
 
-from sentry_trio.errors import ApiRefusedError, SentryError
+from sentry_trio.errors import ApiRejectedError, SentryError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.telemetry.logs import get_logger
@@ -52,7 +52,7 @@ class Permission:
 
 
 class MissingPermissionsError(SentryError):
-    """Rights that this process cannot do without.
+    """Required permissions that this process does not have.
 
     Attributes:
         missing: those.
@@ -61,7 +61,7 @@ class MissingPermissionsError(SentryError):
     def __init__(self, missing: Collection[Permission]) -> None:
         self.missing = tuple(missing)
         super().__init__(
-            f"missing Kubernetes rights: {_by_role(missing)}; install or upgrade the chart, which grants them to "
+            f"missing Kubernetes permissions: {_by_role(missing)}; install or upgrade the chart, which grants them to "
             "the service account dapr-sentry"
         )
 
@@ -117,20 +117,20 @@ async def missing_permissions(
 
     Raises:
         ApiUnavailableError: the API server could not be asked.
-        ApiRefusedError: it refuses the request for another reason, e.g. 401.
+        ApiRejectedError: it refuses the request for another reason, e.g. 401.
 
     Cancellation: at once.
     """
     permissions = list(needed)
     allowed: dict[Permission, bool] = {}
-    unknown: list[ApiRefusedError] = []
+    unknown: list[ApiRejectedError] = []
     failures: list[SentryError] = []
 
     async def ask(permission: Permission) -> None:
         try:
             allowed[permission] = await retry(partial(_is_allowed, api, permission), patience=patience)
         except SentryError as error:
-            if isinstance(error, ApiRefusedError) and error.status in _UNCHECKABLE:
+            if isinstance(error, ApiRejectedError) and error.status in _UNCHECKABLE:
                 unknown.append(error)
                 return
             failures.append(error)
@@ -143,8 +143,8 @@ async def missing_permissions(
         raise failures[0]
     if unknown:
         _log.warning(
-            f"cannot check {len(unknown)} of {len(permissions)} Kubernetes permissions, continuing without: one that "
-            f"is missing shows only when it is used; the ClusterRole system:basic-user grants the check: {unknown[0]}"
+            f"cannot check {len(unknown)} of {len(permissions)} Kubernetes permissions; a missing one is "
+            f"reported when it is needed. The ClusterRole system:basic-user grants this check: {unknown[0]}"
         )
     return [permission for permission in permissions if not allowed.get(permission, True)]
 
@@ -156,13 +156,13 @@ async def check_permissions(
 
     Args:
         api: the API server.
-        needed: what cannot be done without.
-        useful: what can.
+        needed: required permissions.
+        useful: optional permissions.
         patience: as in `missing_permissions`.
 
     Raises:
-        MissingPermissionsError: something that is needed is missing; one line with all of it, and who grants it.
-        ApiUnavailableError, ApiRefusedError: as `missing_permissions`.
+        MissingPermissionsError: required permissions are missing; one line names all of them, with their role.
+        ApiUnavailableError, ApiRejectedError: as `missing_permissions`.
 
     Cancellation: at once.
     """
@@ -172,7 +172,7 @@ async def check_permissions(
         raise MissingPermissionsError(fatal)
     if missing:
         _log.warning(
-            f"doing without these Kubernetes rights, which the chart of this release grants: {_by_role(missing)}"
+            f"optional Kubernetes permissions are missing, which the chart of this release grants: {_by_role(missing)}"
         )
 
 

@@ -10,7 +10,7 @@ from sentry_trio.kube.watch_stream import Event
 class ReadApi(Protocol):
     """Reading requests to the API server, by path; objects come as JSON.
 
-    All methods raise ApiUnavailableError for failures that may pass and ApiRefusedError for all others.
+    All methods raise ApiUnavailableError for failures that may pass and ApiRejectedError for all others.
     """
 
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVER_ERRORS: Final = 500
@@ -27,7 +27,7 @@ class _Status(msgspec.Struct):
 
 def response_error(
     request: str, status: int, body: bytes, headers: Mapping[str, str]
-) -> ApiUnavailableError | ApiRefusedError:
+) -> ApiUnavailableError | ApiRejectedError:
     """Returns the error of a response.
 
     Overload and faults of the server (429, 5xx) may pass; all others are final for this request.
@@ -43,10 +43,10 @@ def response_error(
     text = _text(f"{request}: {status} {reason}", answer.message)
     if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS:
         return ApiUnavailableError(text, retry_after=_retry_after(answer, headers))
-    return ApiRefusedError(text, status=status, reason=reason)
+    return ApiRejectedError(text, status=status, reason=reason)
 
 
-def event_error(request: str, status: bytes | msgspec.Raw) -> ApiUnavailableError | ApiRefusedError:
+def event_error(request: str, status: bytes | msgspec.Raw) -> ApiUnavailableError | ApiRejectedError:
     """Returns the error of a watch event of the type ERROR; its Status has the code."""
     return response_error(request, _read(status).code or _SERVER_ERRORS, bytes(status), {})
 

@@ -2,7 +2,7 @@
 
 Its packages import every model and API on the way to any of their modules: a third of a second of CPU and 35 MB more
 than the configuration needs. So stand-ins take the place of its two packages while these few modules are imported.
-Afterwards nothing of it remains in `sys.modules`, and imports of the library elsewhere get it whole.
+Afterwards they are removed from `sys.modules`, and other imports of the library get the real packages.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _LIBRARY: Final = "kubernetes_asyncio"
 _CLIENT: Final = f"{_LIBRARY}.client"
 
 
-class Configuration(Protocol):
+class ApiConfiguration(Protocol):
     """URL of and credentials for the API server, as loaded by the library."""
 
     host: str
@@ -76,7 +76,7 @@ class Credentials:
 
     def __init__(
         self,
-        configuration: Configuration,
+        configuration: ApiConfiguration,
         renew: Callable[[], Awaitable[None]] | None,
         broken: tuple[type[Exception], ...],
     ) -> None:
@@ -136,7 +136,7 @@ class Credentials:
         try:
             value = await self._configuration.get_api_key_with_prefix("BearerToken")
         except self._broken as error:
-            _log.warning(f"cannot read the token for the Kubernetes API server again: {error}")
+            _log.warning(f"cannot reload the token for the Kubernetes API server: {error}")
             value = self._configuration.api_key.get("BearerToken")
         return value.strip() if value else None
 
@@ -167,7 +167,7 @@ async def load_credentials(
     Dapr Sentry 1.18 tries them in that order, and ends if both fail.
 
     Args:
-        kubeconfig: read if this is no pod; its plugin runs for 30 s at most.
+        kubeconfig: read outside a pod; its plugin runs for 30 s at most.
         environ: `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` name the API server in a pod.
         service_account: directory of a pod's token and of the certificate authority of the cluster.
 
@@ -177,7 +177,7 @@ async def load_credentials(
     Cancellation: at once.
     """
     library = import_library()
-    configuration: Configuration = library.configuration.Configuration()
+    configuration: ApiConfiguration = library.configuration.Configuration()
     try:
         library.in_cluster.load_incluster_config(
             client_configuration=configuration,
@@ -188,14 +188,14 @@ async def load_credentials(
     except library.error as error:
         if kubeconfig is None:
             raise InvalidConfigurationError(
-                f"there is no Kubernetes API server to talk to: this is no pod ({_sentence(error)}), and no kubeconfig "
-                "is named; name one with --kubeconfig"
+                f"no Kubernetes API server is configured: this process does not run in a pod ({_sentence(error)}), "
+                "and there is no kubeconfig; set --kubeconfig"
             ) from error
         return await _load_kubeconfig(library, configuration, kubeconfig)
     return Credentials(configuration, None, (library.error, OSError))
 
 
-async def _load_kubeconfig(library: Library, configuration: Configuration, path: Path) -> Credentials:
+async def _load_kubeconfig(library: Library, configuration: ApiConfiguration, path: Path) -> Credentials:
     broken = (library.error, *_UNREADABLE)
     try:
         # The library only warns of a file that is not there.
@@ -206,7 +206,7 @@ async def _load_kubeconfig(library: Library, configuration: Configuration, path:
             )
     except TimeoutError as error:
         raise InvalidConfigurationError(
-            f"cannot use the kubeconfig {path}: its plugin has not answered within {_PLUGIN_TIMEOUT:g} s"
+            f"cannot use the kubeconfig {path}: its credential plugin did not finish within {_PLUGIN_TIMEOUT:g} s"
         ) from error
     except broken as error:
         raise InvalidConfigurationError(f"cannot use the kubeconfig {path}: {_reason(error, path)}") from error
@@ -218,9 +218,9 @@ def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename in {None, str(path)} else f"{error.filename}: {error.strerror}"
     if isinstance(error, UnicodeDecodeError):
-        return "it is not text in UTF-8"
+        return "not UTF-8 text"
     if isinstance(error, AttributeError | KeyError | TypeError) or not str(error):
-        return "it is not a kubeconfig"
+        return "not a kubeconfig"
     return _sentence(error)
 
 

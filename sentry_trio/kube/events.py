@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.kube.api import Api
@@ -97,7 +97,7 @@ class EventRecorder:
         try:
             self._send.send_nowait(_Record(reason, text, now, now))
         except trio.WouldBlock:
-            _log.debug(f"too many Events are waiting: dropped {reason}: {text}")
+            _log.debug(f"too many Events are queued: dropped {reason}: {text}")
 
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Sends recorded Events, also earlier ones, until cancelled.
@@ -127,10 +127,10 @@ class EventRecorder:
         try:
             await retry(partial(self._create, event), patience=_PATIENCE)
         except ApiUnavailableError as error:
-            _log.debug(f"cannot send an Event, dropped {record.reason}: {error}")
-        except ApiRefusedError as error:
+            _log.debug(f"cannot send an Event: dropped {record.reason}: {error}")
+        except ApiRejectedError as error:
             say = _log.debug if self._refused else _log.warning
-            say(f"Events are refused, they stand in this log only: {error}")
+            say(f"the API server rejects Events, they are in this log only: {error}")
             self._refused = True
         else:
             self._refused = False
@@ -138,7 +138,7 @@ class EventRecorder:
     async def _create(self, event: dict[str, Any]) -> None:
         try:
             await self._api.create(f"/api/v1/namespaces/{self._namespace}/events", event)
-        except ApiRefusedError as error:
+        except ApiRejectedError as error:
             # There is no other of this name: an attempt whose answer was lost has made it.
             if error.reason != "AlreadyExists":
                 raise

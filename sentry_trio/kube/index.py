@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from sentry_trio.conditions import Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.kube.api import ReadApi
 from sentry_trio.kube.pods import Pod, pod_resource
@@ -69,18 +69,19 @@ class DirectLookup(Generic[T]):
     async def _ask(self, path: str) -> T | None:
         if not self._bucket.spend():
             raise ApiUnavailableError(
-                f"GET {path}: not asked, as {PER_MINUTE} objects were asked for within a minute that were not listed"
+                f"GET {path}: not requested: {PER_MINUTE} objects that were not in the index have been requested "
+                "within a minute"
             )
         try:
             async with self._turns:
                 return self._resource.read(await self._api.get_raw(path))
-        except ApiRefusedError as error:
+        except ApiRejectedError as error:
             if error.status == _NOT_FOUND:
                 return None
             # A missing permission, for example: not the fault of the caller that waits for the object.
             raise ApiUnavailableError(str(error)) from error
         except msgspec.MsgspecError as error:
-            raise ApiUnavailableError(f"GET {path}: the answer is not what was asked for: {error}") from error
+            raise ApiUnavailableError(f"GET {path}: unexpected response: {error}") from error
 
 
 class Index:
@@ -136,7 +137,7 @@ class Index:
         await self._configurations.wait_ready()
 
     async def pod(self, namespace: str, name: str, *, uid: str | None = None) -> Pod | None:
-        """The pod of that name; None where there is none.
+        """The pod of that name; None if there is none.
 
         With a UID, the pod that has both: None is final then, and each UID that is not there costs the API server one
         request, however often it is asked for. A later pod of the same name does not hide that the index is behind.
@@ -158,7 +159,7 @@ class Index:
         return None
 
     async def configuration(self, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """The `spec` of the Configuration of that name; None where there is none.
+        """The `spec` of the Configuration of that name; None if there is none.
 
         Raises:
             ApiUnavailableError: as `pod`.

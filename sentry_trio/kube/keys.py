@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from sentry_trio.conditions import Condition, Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, SentryError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError, SentryError
 from sentry_trio.key_cache import PAUSE, KeyCache
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.tokens import keys
@@ -38,7 +38,7 @@ class ClusterKeys(KeyCache[VerificationKey]):
 
     Args:
         get: reads a JSON document of the API server; raises ApiUnavailableError if it may succeed later, else
-            ApiRefusedError.
+            ApiRejectedError.
         refresh: seconds from one refresh to the next, 10 s if that fails.
         condition: set while the set cannot be read.
 
@@ -76,11 +76,11 @@ class ClusterKeys(KeyCache[VerificationKey]):
         try:
             issuer = read_issuer(await self._get(DISCOVERY))
             keys = read_keys(await self._get(JWKS))
-        except (ApiUnavailableError, ApiRefusedError, InvalidKeysError) as error:
+        except (ApiUnavailableError, ApiRejectedError, InvalidKeysError) as error:
             self._failed(error)
             return PAUSE
         if self._failing or self.keys is None:
-            _log.info("the cluster's token keys are read", issuer=issuer, keys=sorted(keys))
+            _log.info("reading the cluster's token keys succeeds again", issuer=issuer, keys=sorted(keys))
         self._failing = False
         self._condition.clear()
         self.issuer, self.keys = issuer, keys
@@ -88,7 +88,7 @@ class ClusterKeys(KeyCache[VerificationKey]):
 
     def _failed(self, error: SentryError) -> None:
         self._failing = True
-        meanwhile = "tokens are reviewed by the API server" if self.keys is None else "the last set is kept"
+        meanwhile = "tokens are reviewed by the API server" if self.keys is None else "the last key set stays in use"
         text = f"failed to read the cluster's token keys, {meanwhile}: {error}"
         # The session reports a server that does not answer at all.
         if not isinstance(error, ApiUnreachableError) and self._condition.set(text):
@@ -96,7 +96,7 @@ class ClusterKeys(KeyCache[VerificationKey]):
 
 
 class InvalidKeysError(SentryError):
-    """A document is no key set, or no discovery document."""
+    """A document is not a valid key set or discovery document."""
 
 
 class _Discovery(msgspec.Struct):
@@ -112,9 +112,9 @@ def read_issuer(document: Mapping[str, Any]) -> str:
     try:
         issuer = msgspec.convert(document, _Discovery).issuer
     except msgspec.ValidationError as error:
-        raise InvalidKeysError(f"no issuer in the API server's discovery document: {error}") from error
+        raise InvalidKeysError(f"the API server's discovery document has no issuer: {error}") from error
     if not issuer:
-        raise InvalidKeysError("the issuer in the API server's discovery document is empty")
+        raise InvalidKeysError("the API server's discovery document has an empty issuer")
     return issuer
 
 
@@ -127,5 +127,5 @@ def read_keys(document: Mapping[str, Any]) -> Mapping[str, VerificationKey]:
     members = document.get("keys")
     found = keys.read_keys(members[:_MOST_KEYS] if isinstance(members, list) else [], ALGORITHMS).usable
     if not found:
-        raise InvalidKeysError("no key to check tokens with in the API server's JWK set")
+        raise InvalidKeysError("the API server's key set has no key that verifies tokens")
     return found

@@ -8,7 +8,7 @@ import trio
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.debouncer import Debouncer
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.watch_stream import WatchLoop
 from sentry_trio.telemetry.logs import get_logger
@@ -17,7 +17,7 @@ QUIET: Final = 0.2
 """Seconds without events after which a change counts as finished: two objects are seldom written at once."""
 
 LONGEST: Final = 1.0
-"""Seconds after the first event after which the objects are read even if events go on."""
+"""Seconds after the first event after which the objects are read even if events continue."""
 
 WATCH_SECONDS: Final = 240
 """Seconds that a watch lasts; the next one finds the changes that an unnoticed dead connection hid."""
@@ -105,7 +105,7 @@ async def _watch(
         "timeoutSeconds": str(WATCH_SECONDS),
     }
     loop = WatchLoop(
-        f"the watch of {watched.path} keeps failing, changes are noticed late",
+        f"the watch of {watched.path} keeps failing, changes are noticed with a delay",
         f"watching {watched.path} again",
         nursery,
         backoff=Backoff(first=0.25),
@@ -126,7 +126,7 @@ async def _watch(
         finally:
             tried.set()
 
-    def refused(error: ApiRefusedError) -> float:
+    def refused(error: ApiRejectedError) -> float:
         nonlocal refusal
         debouncer.signal()
         if error.status == 410:
@@ -157,7 +157,7 @@ async def _report(
                 await changed()
                 known = present
         except ApiUnavailableError as error:
-            _log.debug(f"cannot know yet what has changed: {error}")
+            _log.debug(f"cannot read the changed content yet: {error}")
             debouncer.signal()
             await trio.sleep(backoff.next())
         else:

@@ -29,7 +29,7 @@ class Container:
         name: its name in the pod.
         image: as the pod's author wrote it.
         digest: of the image that runs, e.g. `sha256:...`; empty where the node has not reported it.
-        role: `init` for an init container that goes on running (restartPolicy Always), else `container`.
+        role: `init` for an init container that keeps running (restartPolicy Always), else `container`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Pod(KubeObject):
     Attributes:
         service_account: the name of the one it runs under.
         annotations: those that begin with `dapr.io/`.
-        containers: init containers that go on running first, then the others, each in the order of the spec; empty if
+        containers: init containers that keep running first, then the others, each in the order of the spec; empty if
             the reader does not read them.
         sidecar: the Dapr sidecar that runs in it; None if there is none, or the reader does not read them.
     """
@@ -147,7 +147,7 @@ class PodReader:
 
     Args:
         containers: reads the containers as well, which only certificates with container images need.
-        fingerprints: reads the trust anchors of sidecars as well; None if nobody needs them.
+        fingerprints: reads the trust anchors of sidecars as well; None if they are not needed.
     """
 
     def __init__(self, *, containers: bool = False, fingerprints: ReadFingerprints | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from sentry_trio.conditions import Condition, Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.telemetry.logs import get_logger
 
@@ -37,7 +37,7 @@ class Reachability:
         """Records an answer of any kind."""
         now = trio.current_time()
         if self._condition.clear() and self._answered_at is not None:
-            _log.info(f"the Kubernetes API server answers again after {now - self._answered_at:.0f} s")
+            _log.info(f"the Kubernetes API server is reachable again after {now - self._answered_at:.0f} s")
         self._answered_at = now
 
     def failed(self, error: ApiUnreachableError) -> None:
@@ -64,7 +64,7 @@ async def wait_reachable(server: str, get: Callable[[str], Awaitable[object]], *
     """
 
     async def ask() -> None:
-        with suppress(ApiRefusedError):  # an answer, too
+        with suppress(ApiRejectedError):  # an answer, too
             await get("/version")
 
     reason = f"no answer within {FIRST:g} s"
@@ -75,9 +75,9 @@ async def wait_reachable(server: str, get: Callable[[str], Awaitable[object]], *
     except ApiUnavailableError as error:
         reason = str(error)
     failed = f"cannot reach the Kubernetes API server {server}"
-    _log.warning(f"{failed}, trying for {patience:g} s: {reason}")
+    _log.warning(f"{failed}, retrying for {patience:g} s: {reason}")
     try:
         await retry(ask, patience=patience)
     except ApiUnavailableError as error:
-        raise ApiUnavailableError(f"{failed}, tried for {patience:g} s: {error}") from error
+        raise ApiUnavailableError(f"{failed} within {patience:g} s: {error}") from error
     _log.info(f"the Kubernetes API server {server} answers")

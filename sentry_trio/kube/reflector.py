@@ -10,7 +10,7 @@ import trio
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.conditions import Condition
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube.api import ReadApi
 from sentry_trio.kube.resources import KubeObject, Resource
 from sentry_trio.kube.watch_stream import Event, WatchLoop
@@ -84,7 +84,7 @@ class Reflector(Generic[T]):
         self._path = resource.path
         # By namespace and name: a table each needs less memory than pairs as keys.
         self._objects: dict[str, dict[str, T]] = {}
-        self._version: str | None = None  # of the last event; None where the objects are to be listed
+        self._version: str | None = None  # of the last event; None if the objects are to be listed
         self._listed = trio.Event()
         self._condition = condition
 
@@ -113,7 +113,7 @@ class Reflector(Generic[T]):
 
         A watch that ends or is cut is resumed; if the API server no longer has that version
         (410), the objects are listed again. Pauses grow from 0.5 s to `LONGEST_PAUSE`, half of it chance; the server's
-        own Retry-After is obeyed up to that. No failure ends this: rights and definitions that are missing may come.
+        own Retry-After is obeyed up to that. No failure ends this: missing permissions and definitions may be added.
 
         Args:
             task_status: started once all objects have been listed.
@@ -122,8 +122,8 @@ class Reflector(Generic[T]):
         """
         async with trio.open_nursery() as nursery:
             loop = WatchLoop(
-                f"cannot follow {self._path}, trying again",
-                f"following {self._path} again",
+                f"cannot watch {self._path}, retrying",
+                f"watching {self._path} again",
                 nursery,
                 backoff=Backoff(first=_FIRST_PAUSE, longest=LONGEST_PAUSE),
                 condition=self._condition,
@@ -139,7 +139,7 @@ class Reflector(Generic[T]):
                 task_status.started()
         await self._follow(self._version, loop)
 
-    def _refused(self, loop: WatchLoop, error: ApiRefusedError) -> float:
+    def _refused(self, loop: WatchLoop, error: ApiRejectedError) -> float:
         if error.status == _GONE:
             self._version = None
             _log.debug(f"listing {self._path} again: {error}")
@@ -206,14 +206,14 @@ class Reflector(Generic[T]):
         try:
             return self._resource.read(document)
         except msgspec.MsgspecError as error:
-            _log.warning(f"leaving out {_name_of(document)} of {self._path}, which cannot be read: {error}")
+            _log.warning(f"ignoring {_name_of(document)} of {self._path}, which cannot be read: {error}")
             return None
 
     def _decoded(self, document: bytes | msgspec.Raw) -> _Page:
         try:
             return _decoder.decode(document)
         except msgspec.MsgspecError as error:
-            raise ApiUnavailableError(f"{self._path}: the answer is not what was asked for: {error}") from error
+            raise ApiUnavailableError(f"{self._path}: unexpected response: {error}") from error
 
 
 def _name_of(document: bytes | msgspec.Raw) -> str:

@@ -15,11 +15,11 @@ import msgspec
 import trio
 
 from sentry_trio.conditions import Condition
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
 from sentry_trio.kube.api_errors import event_error
 from sentry_trio.kube.client_config import SERVICE_ACCOUNT, load_credentials
 from sentry_trio.kube.reachability import Reachability
-from sentry_trio.kube.transport import Query, Request, Stream, Transport
+from sentry_trio.kube.transport import ApiRequest, Query, ResponseStream, Transport
 from sentry_trio.kube.watch_stream import Event, EventLines
 
 with warnings.catch_warnings():
@@ -46,9 +46,9 @@ class Session:
 
     - ApiUnavailableError: overload (429), a fault of the server (5xx), an answer that is cut, too long or of another
       form; its subclass ApiUnreachableError: there is no connection, or no answer in time.
-    - ApiRefusedError: every other answer that is not a success, e.g. 401, 403, 404, 409, 410, 422.
+    - ApiRejectedError: every other answer that is not a success, e.g. 401, 403, 404, 409, 410, 422.
 
-    The texts name the request and carry the server's own words, which for missing rights name verb and resource.
+    The texts name the request and carry the server's own words, which for missing permissions name verb and resource.
     Nothing is repeated here. Cancellation: at once; whether a change was made by then is not known.
 
     Args:
@@ -74,33 +74,33 @@ class Session:
 
     async def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
         """Reads an object or a list."""
-        return await self._request(Request("GET", path, query or {}))
+        return await self._request(ApiRequest("GET", path, query or {}))
 
     async def get_raw(self, path: str, query: Query | None = None) -> bytes:
         """Reads an object or a list, as it comes: JSON for those who want little of it."""
-        return await self._exchange(Request("GET", path, query or {}))
+        return await self._exchange(ApiRequest("GET", path, query or {}))
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Creates an object (POST), or has a review answered."""
-        return await self._request(Request("POST", path, {}, msgspec.json.encode(body)))
+        return await self._request(ApiRequest("POST", path, {}, msgspec.json.encode(body)))
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Replaces an object (PUT); with another resourceVersion than the present one's that is refused with 409."""
-        return await self._request(Request("PUT", path, {}, msgspec.json.encode(body)))
+        return await self._request(ApiRequest("PUT", path, {}, msgspec.json.encode(body)))
 
     @asynccontextmanager
     async def watch(self, path: str, query: Query | None = None) -> AsyncIterator[AsyncIterator[Event]]:
         """Watches a list: yields, once the server has agreed, an iterator of its events.
 
         It ends when the server ends the watch, as it does after a while. An event of the type ERROR is raised as the
-        error in its Status: ApiRefusedError with the status 410 if the resourceVersion is too old. A watch that is
+        error in its Status: ApiRejectedError with the status 410 if the resourceVersion is too old. A watch that is
         cut, or silent for `SILENCE`, raises ApiUnavailableError.
 
         Args:
             path: of a list.
             query: e.g. `resourceVersion`, `timeoutSeconds`; `watch` is added.
         """
-        request = Request("GET", path, {**(query or {}), "watch": "true"})
+        request = ApiRequest("GET", path, {**(query or {}), "watch": "true"})
         with self._observed(), _deadline(TIMEOUT, request):
             stream = await _run(self._loop, self._transport.open(request))
         try:
@@ -109,7 +109,7 @@ class Session:
         finally:
             stream.close()
 
-    async def _events(self, stream: Stream, request: Request) -> AsyncGenerator[Event]:
+    async def _events(self, stream: ResponseStream, request: ApiRequest) -> AsyncGenerator[Event]:
         lines = EventLines()
         while True:
             with _deadline(SILENCE, request):
@@ -121,14 +121,14 @@ class Session:
                     raise event_error(repr(request), event.object)
                 yield event
 
-    async def _request(self, request: Request) -> dict[str, Any]:
+    async def _request(self, request: ApiRequest) -> dict[str, Any]:
         answer = await self._exchange(request)
         try:
             return _json.decode(answer)
         except msgspec.MsgspecError as error:
-            raise ApiUnavailableError(f"{request!r}: the answer is no JSON object: {error}") from error
+            raise ApiUnavailableError(f"{request!r}: the response is not a JSON object: {error}") from error
 
-    async def _exchange(self, request: Request) -> bytes:
+    async def _exchange(self, request: ApiRequest) -> bytes:
         with self._observed(), _deadline(TIMEOUT, request):
             return await _run(self._loop, self._transport.exchange(request))
 
@@ -139,7 +139,7 @@ class Session:
         except ApiUnreachableError as error:
             self._reachability.failed(error)
             raise
-        except (ApiUnavailableError, ApiRefusedError):
+        except (ApiUnavailableError, ApiRejectedError):
             self._reachability.answered()
             raise
         else:
@@ -153,7 +153,7 @@ async def _run(loop: Any, coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def _deadline(seconds: float, request: Request) -> Iterator[None]:
+def _deadline(seconds: float, request: ApiRequest) -> Iterator[None]:
     try:
         with trio.fail_after(seconds):
             yield
@@ -175,7 +175,7 @@ async def open_session(
     the session in other tasks ends them before the block.
 
     Args:
-        kubeconfig: where this is no pod.
+        kubeconfig: read outside a pod.
         environ: the process's environment by default.
         service_account: where a pod's token and certificate authority are.
         condition: set while the server does not answer.

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 import trio
 
 from sentry_trio.conditions import Condition, Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
 from sentry_trio.kube.single_flight import SingleFlight
 from sentry_trio.kube.tokens import Caller, caller_of, encode_token, read_claims, read_subject, wrong_audience
 from sentry_trio.telemetry.logs import get_logger
@@ -157,7 +157,7 @@ class TokenReviewer:
         accepted = self._accepted.get(key)
         if accepted is None:
             return self._refused.get(key)
-        # By the wall clock, as Trio's stands still while a machine is suspended.
+        # By the wall clock, because Trio's clock stops while a machine is suspended.
         if accepted.expires_at is not None and accepted.expires_at <= self._now():
             self._accepted.remove(key)
             return None
@@ -189,9 +189,9 @@ class TokenReviewer:
         try:
             async with self._room:
                 answer = await self._create(PATH, review)
-        except (ApiRefusedError, ApiUnavailableError) as error:
+        except (ApiRejectedError, ApiUnavailableError) as error:
             failed = f"token review failed: {error}"
-            if isinstance(error, ApiRefusedError) and error.status in _TOKEN_ERRORS:
+            if isinstance(error, ApiRejectedError) and error.status in _TOKEN_ERRORS:
                 raise NotPermittedError(failed) from error
             # The session reports a server that does not answer at all.
             if not isinstance(error, ApiUnreachableError) and self._condition.set(failed):
@@ -219,7 +219,7 @@ class TokenReviewer:
         if not found:
             # The API server or its authenticator has ignored spec.audiences: the token may be for any audience.
             raise NotPermittedError(
-                "invalid token: the TokenReview answer names no audiences, so it is unknown if the token is for "
+                "invalid token: the TokenReview answer names no audiences, so the token cannot be checked for "
                 f"{' or '.join(self._audiences)}"
             )
         if not set(self._audiences).intersection(found):
@@ -242,7 +242,7 @@ def _check_pod(extra: object, caller: Caller) -> None:
     for key, claimed in (("pod-name", caller.pod_name), ("pod-uid", caller.pod_uid)):
         found = _texts(extra.get(f"authentication.kubernetes.io/{key}"))
         if found and found != [claimed]:
-            raise NotPermittedError("invalid token: it is bound to another pod than it claims")
+            raise NotPermittedError("invalid token: it is bound to a different pod")
 
 
 def _texts(value: object) -> list[str]:

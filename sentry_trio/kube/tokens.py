@@ -62,8 +62,8 @@ class Caller:
         namespace: of the pod and its service account.
         service_account: its name.
         pod_name: the pod's name, which a later pod may have as well.
-        pod_uid: the pod's unique ID; None where the token does not say.
-        expires_at: when the token does; None where it does not say.
+        pod_uid: the pod's unique ID; None if the token does not say.
+        expires_at: when the token does; None if it does not say.
     """
 
     namespace: str
@@ -100,7 +100,7 @@ def encode_token(token: str) -> bytes:
 
 
 def read_header(token: bytes) -> Header | None:
-    """The header of a compact JWT; None where it is none, or has another header than the API server's tokens."""
+    """The header of a compact JWT; None if it is none, or has another header than the API server's tokens."""
     parts = _COMPACT.fullmatch(token)
     if parts is None:
         return None
@@ -135,7 +135,7 @@ def audiences(trust_domain: str, namespace: str) -> tuple[str, str]:
 
 
 def caller_of(claims: Claims, namespace: str, service_account: str) -> Caller:
-    """The caller that claims, believed by now, speak for; namespace and service account as they were found out.
+    """Returns the caller that verified claims name; namespace and service account were determined before.
 
     Raises:
         NotPermittedError: the claims name no pod, or speak of another service account.

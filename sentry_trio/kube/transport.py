@@ -32,7 +32,7 @@ _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Request:
+class ApiRequest:
     """HTTP request. `repr` shows method and path only: some bodies have Secrets and tokens."""
 
     method: str
@@ -44,10 +44,10 @@ class Request:
         return f"{self.method} {self.path}"
 
 
-class Stream:
+class ResponseStream:
     """Response body that continues until either side ends it."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: Request) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, request: ApiRequest) -> None:
         self._response = response
         self._request = request
 
@@ -68,7 +68,7 @@ class Stream:
 class Transport:
     """An HTTP client with the credentials for one API server; made by `opened`.
 
-    Responses other than a success raise ApiUnavailableError or ApiRefusedError; see Session. There are no cookies,
+    Responses other than a success raise ApiUnavailableError or ApiRejectedError; see Session. There are no cookies,
     redirections, compression or proxies other than a kubeconfig's.
 
     Attributes:
@@ -112,12 +112,12 @@ class Transport:
         await self._http.close()
         await self._sockets.close()
 
-    async def exchange(self, request: Request) -> bytes:
+    async def exchange(self, request: ApiRequest) -> bytes:
         """Sends a request and returns the response body, `LONGEST_ANSWER` bytes at most.
 
         Raises:
             ApiUnavailableError: see Session.
-            ApiRefusedError: see Session.
+            ApiRejectedError: see Session.
 
         Cancellation: at once; the connection is closed.
         """
@@ -126,11 +126,11 @@ class Transport:
             async with response:
                 return await _read(response, request)
 
-    async def open(self, request: Request) -> Stream:
+    async def open(self, request: ApiRequest) -> ResponseStream:
         """Sends a request and returns its streamed response, which the caller closes. Raises as `exchange` does."""
-        return Stream(await self._begin(request), request)
+        return ResponseStream(await self._begin(request), request)
 
-    async def _begin(self, request: Request) -> aiohttp.ClientResponse:
+    async def _begin(self, request: ApiRequest) -> aiohttp.ClientResponse:
         """Returns a successful response whose body has not been read."""
         response = await self._send(request)
         if response.status in _SUCCESS:
@@ -140,7 +140,7 @@ class Transport:
                 problem = await _read(response, request)
         raise response_error(repr(request), response.status, problem, response.headers)
 
-    async def _send(self, request: Request) -> aiohttp.ClientResponse:
+    async def _send(self, request: ApiRequest) -> aiohttp.ClientResponse:
         headers = {"Content-Type": "application/json"} if request.body is not None else {}
         authorization = await self._credentials.authorization()
         if authorization is not None:
@@ -180,18 +180,18 @@ def _offset_of(date: str | None) -> timedelta | None:
     return None if written.tzinfo is None else written - datetime.now(UTC)
 
 
-async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
+async def _read(response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk
         if len(content) > LONGEST_ANSWER:
             response.close()
-            raise ApiUnavailableError(f"{request!r}: the answer is longer than {LONGEST_ANSWER} bytes")
+            raise ApiUnavailableError(f"{request!r}: the response is longer than {LONGEST_ANSWER} bytes")
     return bytes(content)
 
 
 @contextmanager
-def _translated(request: Request) -> Iterator[None]:
+def _translated(request: ApiRequest) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientConnectionError, OSError) as error:

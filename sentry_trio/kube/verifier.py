@@ -27,7 +27,7 @@ LEEWAY: Final = timedelta(minutes=1)
 class LocalVerifier:
     """Verifies the cluster's own tokens: at a tenth of what a review costs here, and at no cost to the API server.
 
-    What cannot be decided by the cluster's keys goes to the reviewer: tokens that are no JWT or have an unusual
+    Tokens that the cluster's keys cannot decide are reviewed: those that are not a JWT or have an unusual
     header, other issuers' tokens, keys that are not known even after one refresh, algorithms that are not expected,
     tokens that do not say until when they last or which pod by its UID they are bound to, and those that are not
     valid yet, as it may be this clock that is slow.

@@ -9,7 +9,7 @@ import trio
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.conditions import Condition, Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.telemetry.logs import get_logger
 
 LONGEST_EVENT: Final = 16 * 1024 * 1024  # bytes; etcd keeps objects of 1.5 MiB by default, and JSON may double them
@@ -48,7 +48,7 @@ class EventLines:
         """Returns the events that this chunk completes.
 
         Raises:
-            ApiUnavailableError: this is no watch, or an event is longer than `LONGEST_EVENT`.
+            ApiUnavailableError: an event cannot be parsed, or is longer than `LONGEST_EVENT`.
         """
         *lines, rest = chunk.split(b"\n")
         if lines:
@@ -60,7 +60,7 @@ class EventLines:
         try:
             return [_decoder.decode(line) for line in lines if line]
         except msgspec.MsgspecError as error:
-            raise ApiUnavailableError(f"a watch sent what is no event: {error}") from error
+            raise ApiUnavailableError(f"cannot parse an event of a watch: {error}") from error
 
 
 class WatchLoop:
@@ -93,7 +93,7 @@ class WatchLoop:
         self._failures = 0
 
     async def keep(
-        self, watch: Callable[[], Awaitable[None]], *, refused: Callable[[ApiRefusedError], float]
+        self, watch: Callable[[], Awaitable[None]], *, refused: Callable[[ApiRejectedError], float]
     ) -> NoReturn:
         """Watches, and does so again after a pause whenever that ends; runs until cancelled.
 
@@ -111,18 +111,18 @@ class WatchLoop:
             except ApiUnavailableError as error:
                 self.failed(error)
                 pause = min(error.retry_after or 0.0, self._backoff.longest)
-            except ApiRefusedError as error:
+            except ApiRejectedError as error:
                 pause = refused(error)
             await trio.sleep(max(self._backoff.next(), pause))
 
-    def failed(self, error: ApiUnavailableError | ApiRefusedError) -> None:
+    def failed(self, error: ApiUnavailableError | ApiRejectedError) -> None:
         """Records that the watch was cut, or could not be begun."""
         text = f"{self._failing}: {error}"
         if isinstance(error, ApiUnreachableError):
             _log.debug(text)
             return
         self._failures += 1
-        is_lasting = isinstance(error, ApiRefusedError) or self._failures >= FAILURES
+        is_lasting = isinstance(error, ApiRejectedError) or self._failures >= FAILURES
         log = _log.warning if is_lasting and self._condition.set(text) else _log.debug
         log(text)
 

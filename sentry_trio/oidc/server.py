@@ -122,15 +122,17 @@ class OidcServer:
             _log_loaded(files)
         else:
             self._metrics.oidc_tls_failed()
-            going_on = "waiting for others" if files.context is None else "going on with those in use"
-            _log.error(f"{trouble}; {going_on}")
+            consequence = (
+                "waiting for valid files" if files.context is None else "still using the previous certificate and key"
+            )
+            _log.error(f"{trouble}; {consequence}")
 
 
 def make_server(options: Options, *, metrics: Metrics, ready: Target) -> OidcServer:
     """Makes the server of a command line with `--oidc-enabled`; see `OidcServer`.
 
     Raises:
-        InvalidOptionsError: `--jwt-issuer` or `--oidc-jwks-uri` is no URL, or a TLS file is missing.
+        InvalidOptionsError: `--jwt-issuer` or `--oidc-jwks-uri` is not a URL, or a TLS file is missing.
     """
     address = Address(options.oidc_server_listen_address, options.oidc_server_listen_port)
     return OidcServer(_rules(options), _tls_files(options), address, metrics=metrics, ready=ready)
@@ -153,7 +155,7 @@ async def _trouble_with(files: TLSFiles) -> str | None:
         missing = await files.load()
     except ServerTLSError as error:
         return str(error)
-    return f"failed to load TLS certificate and key: not there: {_listed(missing)}" if missing else None
+    return f"failed to load TLS certificate and key: missing: {_listed(missing)}" if missing else None
 
 
 async def _remind(paths: tuple[Path, ...], waiting: trio.CancelScope) -> None:
@@ -167,8 +169,8 @@ def _rules(options: Options) -> OidcRules:
     issuer = checked_issuer(options.jwt_issuer)
     if issuer is not None and not keeps_discovery_rules(issuer):
         _log.warning(
-            f"--jwt-issuer {quote(issuer)} is not an https URL without query and fragment: relying parties that keep "
-            "to OpenID Connect Discovery refuse it"
+            f"--jwt-issuer {quote(issuer)} is not an https URL without query and fragment: relying parties that follow "
+            "OpenID Connect Discovery reject it"
         )
     return OidcRules(
         issuer=issuer,

@@ -60,12 +60,12 @@ class TLSFiles:
             return server_context(chain, key, protocols=())
         except ssl.SSLError as error:
             if b"-----BEGIN CERTIFICATE-----" not in chain:
-                raise _unusable(certificate_path, "there is no PEM block CERTIFICATE in it") from error
+                raise _unusable(certificate_path, "it has no PEM block CERTIFICATE") from error
             if b"ENCRYPTED" in key:
                 raise _unusable(key_path, "the key is encrypted: store it without a passphrase") from error
             if b"PRIVATE KEY-----" not in key:
-                raise _unusable(key_path, "there is no PEM block PRIVATE KEY in it") from error
-            why = (error.reason or "not to be parsed").replace("_", " ").lower()
+                raise _unusable(key_path, "it has no PEM block PRIVATE KEY") from error
+            why = (error.reason or "cannot be parsed").replace("_", " ").lower()
             raise _unusable(certificate_path, f"with {key_path}: {why}") from error
 
 

@@ -80,7 +80,7 @@ def jwks_uri_of(issuer: str, prefix: str) -> str:
 
     The issuer's path is kept, which Dapr Sentry 1.18 drops, and the prefix follows unless that path ends with it: with
     the prefix `/tenant`, the key set of `https://host/tenant` is at `https://host/tenant/jwks.json`. As in Dapr Sentry,
-    an issuer that is no URL yields only a path.
+    an issuer that is not a URL yields only a path.
     """
     parts = urlsplit(issuer)
     if not parts.netloc:

@@ -58,7 +58,7 @@ class BoundedRequest:
 
         Raises:
             InvalidRequestError: a bound is exceeded; see `check_bounds`.
-            google.protobuf.message.DecodeError: the bytes are no request.
+            google.protobuf.message.DecodeError: the bytes are not a request.
         """
         check_bounds(data)
         return SignCertificateRequest.FromString(data)

@@ -112,13 +112,13 @@ def _check_rotation(line: CommandLine) -> None:
     shortest = max(_SHORTEST_ROTATION, lifetime / _MOST_RETIRED_KEYS)
     if interval < shortest:
         raise InvalidOptionsError(
-            f"--jwt-key-rotation must be 0 or at least {format_duration(shortest)} where --jwt-ttl is "
+            f"--jwt-key-rotation must be 0 or at least {format_duration(shortest)} if --jwt-ttl is "
             f"{format_duration(lifetime)}, got {format_duration(interval)}: each key stays in the key set until its "
             "last token has ended"
         )
     if "jwt-key-id" in line.given:
         raise InvalidOptionsError(
-            "--jwt-key-rotation and --jwt-key-id exclude each other: keys that follow one another need a name each"
+            "--jwt-key-rotation and --jwt-key-id exclude each other: each rotated key needs its own name"
         )
 
 

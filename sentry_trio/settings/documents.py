@@ -43,7 +43,7 @@ def read_document(text: bytes) -> yaml.Node | None:
 
 
 def is_null(node: yaml.Node | None) -> bool:
-    """Returns True if a node stands for "nothing here"."""
+    """Returns True if a node is null."""
     if not isinstance(node, yaml.ScalarNode):
         return False
     return node.tag == _NULL_TAG or (is_untagged(node) and node.value in _NULLS)

@@ -33,7 +33,7 @@ class UsageError(InvalidOptionsError):
     """A command line that cannot be parsed."""
 
 
-class HelpRequested(SentryError):  # noqa: N818 - asking for help is no error
+class HelpRequested(SentryError):  # noqa: N818 - a request for help is not an error
     """`-h`, `-help` or `--help` came before any mistake."""
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ class Section:
             words = _OLD_BOOLEANS if node.style is not None else _OLD_BOOLEANS | _BOOLEANS
             if node.value in words:
                 return words[node.value]
-        raise _unfit(self._path(name), node, "a plain true or false")
+        raise _unfit(self._path(name), node, "true or false")
 
     def unknown(self, known: Collection[str], *, ignore_case: bool = False) -> list[str]:
         """Returns one warning for each field that is not known, with the nearest known name."""

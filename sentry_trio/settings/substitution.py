@@ -47,4 +47,4 @@ def substitute(text: bytes, environ: Mapping[str, str], *, most: int) -> bytes:
 
 
 def _too_large(most: int) -> InvalidConfigurationError:
-    return InvalidConfigurationError(f"more than {most} bytes after environment variables were put in")
+    return InvalidConfigurationError(f"more than {most} bytes after the substitution of environment variables")

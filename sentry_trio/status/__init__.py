@@ -1,6 +1,6 @@
 """Status of running certificate authorities, for `sentry-trio status`; the authority itself does not use it.
 
-collect      asks replicas, store and Kubernetes for everything at once
+collect      reads replicas, store and Kubernetes concurrently
 cluster      pods, Secret and ConfigMap, as far as the permissions at hand go
 http         one GET, with limits
 report       the collected state, and parsers for answers of replicas; pure

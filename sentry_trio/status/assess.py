@@ -53,7 +53,7 @@ class Agreement(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StatusFinding:
     """Item that needs attention.
 
     Attributes:
@@ -78,7 +78,7 @@ class Assessment:
     """
 
     verdict: Verdict
-    findings: tuple[Finding, ...]
+    findings: tuple[StatusFinding, ...]
     replicas: Agreement
     store: Agreement
     config_map: Agreement
@@ -102,12 +102,12 @@ def short(fingerprint: str | None) -> str:
     return fingerprint[:16] if fingerprint else "none"
 
 
-def _findings(report: Report) -> Iterator[Finding]:
+def _findings(report: Report) -> Iterator[StatusFinding]:
     yield from _of_replicas(report)
     yield from _of_certificates(_shown_certificates(report), report.at)
     if _replicas_agree(report) is Agreement.DIFFER:
         groups = ", ".join(f"{replica.name} {short(health.bundle)}" for replica, health in report.reached)
-        yield Finding(Cause.REPLICAS_DIFFER, f"replicas use different trust bundles: {groups}")
+        yield StatusFinding(Cause.REPLICAS_DIFFER, f"replicas use different trust bundles: {groups}")
     yield from _of_store(report)
     yield from _of_config_map(report)
     for _, health in report.reached:
@@ -115,24 +115,24 @@ def _findings(report: Report) -> Iterator[Finding]:
             yield from _of_renewal(health.renewal, report.at)
 
 
-def _of_renewal(renewal: RenewalStatus, now: datetime) -> Iterator[Finding]:
+def _of_renewal(renewal: RenewalStatus, now: datetime) -> Iterator[StatusFinding]:
     """Findings without numbers: replicas that counted a moment apart report the same."""
     if renewal.held is not None:
-        yield Finding(Cause.RENEWAL_HELD, f"CA renewal is held: {renewal.held}")
+        yield StatusFinding(Cause.RENEWAL_HELD, f"CA renewal is held: {renewal.held}")
     has_former = renewal.sidecars is not None and renewal.sidecars.get(AnchorsHeld.FORMER, 0) > 0
     if has_former and renewal.bridge_end is not None and renewal.bridge_end - now < WARNING_PERIOD:
-        yield Finding(
+        yield StatusFinding(
             Cause.SIDECARS_PINNED,
             f"sidecars that hold only former trust anchors stop working on {_date(renewal.bridge_end)}: restart them",
         )
     if renewal.injector_stale:
-        yield Finding(
+        yield StatusFinding(
             Cause.INJECTOR_STALE,
             "Dapr's injector gives former trust anchors to new pods: restart it, and the rest of Dapr's control plane",
         )
 
 
-def _of_replicas(report: Report) -> Iterator[Finding]:
+def _of_replicas(report: Report) -> Iterator[StatusFinding]:
     said: dict[tuple[Cause, str], list[str]] = {}
     for replica in report.replicas:
         for cause, text in _of_replica(replica):
@@ -140,9 +140,9 @@ def _of_replicas(report: Report) -> Iterator[Finding]:
     for (cause, text), names in said.items():
         # If none was reached the text names the place already.
         named = cause is Cause.UNREACHABLE and any(name in text for name in names)
-        yield Finding(cause, text if named or len(report.replicas) == 1 else f"{', '.join(names)}: {text}")
+        yield StatusFinding(cause, text if named or len(report.replicas) == 1 else f"{', '.join(names)}: {text}")
     if report.not_found is not None and report.not_found.asked:
-        yield Finding(Cause.NOT_SHOWN, f"replicas: {report.not_found.reason}")
+        yield StatusFinding(Cause.NOT_SHOWN, f"replicas: {report.not_found.reason}")
 
 
 def _of_replica(replica: Replica) -> Iterator[tuple[Cause, str]]:
@@ -164,7 +164,7 @@ def _shown_certificates(report: Report) -> Iterator[Link]:
         yield from report.stored.certificates
 
 
-def _of_certificates(links: Iterable[Link], now: datetime) -> Iterator[Finding]:
+def _of_certificates(links: Iterable[Link], now: datetime) -> Iterator[StatusFinding]:
     known: dict[str, Link] = {}
     for link in links:
         known.setdefault(link.fingerprint, link)  # a replica knows which anchors are former ones, the store does not
@@ -174,14 +174,16 @@ def _of_certificates(links: Iterable[Link], now: datetime) -> Iterator[Finding]:
         name = f"{link.role} certificate {link.subject}"
         left = link.not_after - now
         if now > link.not_after:
-            yield Finding(Cause.EXPIRED, f"{name} expired on {_date(link.not_after)}")
+            yield StatusFinding(Cause.EXPIRED, f"{name} expired on {_date(link.not_after)}")
         elif now < link.not_before:
-            yield Finding(Cause.NOT_YET_VALID, f"{name} is not valid before {_date(link.not_before)}")
+            yield StatusFinding(Cause.NOT_YET_VALID, f"{name} is not valid before {_date(link.not_before)}")
         elif link.role != "serving":
             if left < WARNING_PERIOD:
-                yield Finding(Cause.EXPIRING, f"{name} expires on {_date(link.not_after)}")
+                yield StatusFinding(Cause.EXPIRING, f"{name} expires on {_date(link.not_after)}")
         elif left < (link.not_after - link.not_before) / _RENEWED_BY and _outlasted(link, known):
-            yield Finding(Cause.NOT_RENEWED, f"{name} should have been renewed; it expires on {_date(link.not_after)}")
+            yield StatusFinding(
+                Cause.NOT_RENEWED, f"{name} should have been renewed; it expires on {_date(link.not_after)}"
+            )
 
 
 def _outlasted(serving: Link, known: Mapping[str, Link]) -> bool:
@@ -190,30 +192,30 @@ def _outlasted(serving: Link, known: Mapping[str, Link]) -> bool:
     return issuer is not None and issuer.not_after > serving.not_after
 
 
-def _of_store(report: Report) -> Iterator[Finding]:
+def _of_store(report: Report) -> Iterator[StatusFinding]:
     match report.stored:
         case NotShown(reason, asked=True):
-            yield Finding(Cause.NOT_SHOWN, f"trust bundle in the store: {reason}")
+            yield StatusFinding(Cause.NOT_SHOWN, f"trust bundle in the store: {reason}")
         case Stored(place=place, problem=str(problem)):
-            yield Finding(Cause.STORE_INVALID, f"no run could be made of the trust bundle in {place}: {problem}")
+            yield StatusFinding(Cause.STORE_INVALID, f"the trust bundle in {place} cannot be used: {problem}")
         case Stored(place=place, fingerprint=fingerprint) if _store_agrees(report) is Agreement.DIFFER:
-            yield Finding(
+            yield StatusFinding(
                 Cause.STORE_DIFFERS,
                 f"the trust bundle in use is not the one in {place}: {_in_use(report)} in use, "
                 f"{short(fingerprint)} in the store",
             )
 
 
-def _of_config_map(report: Report) -> Iterator[Finding]:
+def _of_config_map(report: Report) -> Iterator[StatusFinding]:
     match report.published:
         case NotShown(reason, asked=True):
-            yield Finding(Cause.NOT_SHOWN, f"trust anchors for the mesh: {reason}")
+            yield StatusFinding(Cause.NOT_SHOWN, f"trust anchors for the mesh: {reason}")
         case Published(place=place, problem=str(problem)):
-            yield Finding(Cause.CONFIG_MAP_INVALID, f"{place} has no trust anchors for the mesh: {problem}")
+            yield StatusFinding(Cause.CONFIG_MAP_INVALID, f"{place} has no trust anchors for the mesh: {problem}")
         case Published(place=place, anchors=anchors) if _config_map_agrees(report) is Agreement.DIFFER:
             published = ", ".join(map(short, anchors))
-            yield Finding(
-                Cause.CONFIG_MAP_DIFFERS, f"{place} has other trust anchors than those in use: {published} there"
+            yield StatusFinding(
+                Cause.CONFIG_MAP_DIFFERS, f"{place} has trust anchors that differ from those in use: {published}"
             )
 
 

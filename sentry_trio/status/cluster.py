@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 import msgspec
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, StoreError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, StoreError
 from sentry_trio.kube.access_review import Permission
-from sentry_trio.status.collect import Absent, Place
+from sentry_trio.status.collect import Absent, ReplicaPlace
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
 from sentry_trio.status.report import HiddenError
 from sentry_trio.stores.part_store import PublicParts
@@ -93,7 +93,7 @@ class Cluster:
     Attributes:
         api: the API server.
         namespace: the authority's.
-        own_pod: the pod of this process, which is asked by loopback; None outside the cluster, where pods are asked
+        own_pod: the pod of this process, which is read by loopback; None outside the cluster, where pods are read
             through the API server.
         timeout: seconds for an answer of a pod.
         anchors_name: key of the trust anchors in the Secret and the ConfigMap.
@@ -107,18 +107,18 @@ class Cluster:
     anchors_name: str = "ca.crt"
     chain_name: str = "issuer.crt"
 
-    async def replicas(self) -> list[Place | Absent]:
+    async def replicas(self) -> list[ReplicaPlace | Absent]:
         """Lists the pods that run or will run, by name; pods that end are left out.
 
         Raises:
             HiddenError: they cannot be listed, or there are none.
         """
-        right = Permission("list", "", "pods", self.namespace)
-        answer = await self._get(right, "pods", {"labelSelector": LABEL, "limit": str(MAX_PODS)})
+        permission = Permission("list", "", "pods", self.namespace)
+        answer = await self._get(permission, "pods", {"labelSelector": LABEL, "limit": str(MAX_PODS)})
         try:
             pods = msgspec.convert(answer, _Pods)
         except msgspec.ValidationError as error:
-            raise HiddenError(f"the API server's list of pods is not understood: {error}") from error
+            raise HiddenError(f"cannot parse the API server's list of pods: {error}") from error
         places = [
             self._place(pod)
             for pod in pods.items
@@ -128,10 +128,10 @@ class Cluster:
             raise HiddenError(f"there are no pods {LABEL} in {self.namespace}")
         places.sort(key=lambda place: place.name)
         if pods.metadata.more:
-            places.append(Absent("further pods", f"no more than {MAX_PODS} are asked"))
+            places.append(Absent("further pods", f"at most {MAX_PODS} pods are read"))
         return places
 
-    def _place(self, pod: _Pod) -> Place | Absent:
+    def _place(self, pod: _Pod) -> ReplicaPlace | Absent:
         name, address = pod.metadata.name, pod.status.address
         if not address:
             return Absent(name, f"no address yet (phase {pod.status.phase})")
@@ -141,8 +141,8 @@ class Cluster:
         else:
             host = _LOOPBACK if name == self.own_pod else address
             get = partial(fetch, host, timeout=self.timeout)
-        # Metrics may be off, or closed to all but scrapers, which is no fault.
-        return Place(name, get, ports["healthz"], ports["metrics"], metrics_asked=False)
+        # Metrics may be disabled, or open to scrapers only, which is not a fault.
+        return ReplicaPlace(name, get, ports["healthz"], ports["metrics"], metrics_asked=False)
 
     async def _get_through_api_server(self, pod: str, port: int, path: str) -> bytes:
         path, _, query = path.partition("?")
@@ -152,10 +152,12 @@ class Cluster:
                 body = await self.api.get_raw(asked, {query: ""} if query else None)
         except trio.TooSlowError:
             raise NotAnsweredError(f"port {port} of pod {pod} did not answer within {self.timeout:g} s") from None
-        except ApiRefusedError as error:
+        except ApiRejectedError as error:
             if error.status == _FORBIDDEN:
-                right = Permission("get", "", "pods/proxy", self.namespace)
-                raise NotAnsweredError(f"no right to {right}, by which a pod is asked from outside") from error
+                permission = Permission("get", "", "pods/proxy", self.namespace)
+                raise NotAnsweredError(
+                    f"missing permission to {permission}, which reading a pod from outside the cluster needs"
+                ) from error
             raise NotAnsweredError(f"port {port} of pod {pod}: {error}") from error
         except ApiUnavailableError as error:
             raise NotAnsweredError(f"port {port} of pod {pod}: {error}") from error
@@ -174,10 +176,10 @@ class Cluster:
         return f"ConfigMap {self.namespace}/{NAME}"
 
     async def stored(self) -> PublicParts:
-        """Reads the public parts of the Secret; the key, which the API server sends with them, is dropped at once.
+        """Reads the public parts of the Secret; the key, which the API server sends with them, is dropped immediately.
 
         Raises:
-            HiddenError: a permission is missing, there is no Secret, or nothing of use is in it.
+            HiddenError: a permission is missing, there is no Secret, or its content is not usable.
         """
         secret = await self._get(Permission("get", "", "secrets", self.namespace, NAME), f"secrets/{NAME}")
         try:
@@ -195,13 +197,13 @@ class Cluster:
         anchors = (config_map.get("data") or {}).get(self.anchors_name)
         return anchors if isinstance(anchors, str) else None
 
-    async def _get(self, right: Permission, what: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def _get(self, permission: Permission, what: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         try:
             return await self.api.get(_collection(self.namespace, what), query)
-        except ApiRefusedError as error:
+        except ApiRejectedError as error:
             reasons = {
-                _FORBIDDEN: f"no right to {right}",
-                _NOT_FOUND: f"there is no {right.name} among the {right.resource} of {self.namespace}",
+                _FORBIDDEN: f"missing permission to {permission}",
+                _NOT_FOUND: f"there is no {permission.name} among the {permission.resource} of {self.namespace}",
             }
             reason = reasons.get(error.status, str(error))
             raise HiddenError(reason, forbidden=error.status == _FORBIDDEN) from error

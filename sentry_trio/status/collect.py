@@ -1,4 +1,4 @@
-"""Asks replicas, store and Kubernetes at once, within a few seconds."""
+"""Reads replicas, store and Kubernetes concurrently, within a few seconds."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from sentry_trio.errors import StoreError
 from sentry_trio.status.http import NotAnsweredError
 from sentry_trio.status.report import (
     Figures,
-    Health,
     HiddenError,
     NotOursError,
     NotShown,
     Published,
     Replica,
+    ReplicaHealth,
     Report,
     Stored,
     read_figures,
@@ -38,12 +38,12 @@ _METRICS_TARGET = "metrics-exporter"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReplicaPlace:
     """Address of a replica.
 
     Attributes:
         name: for people.
-        get: asks it.
+        get: reads a document from it.
         health_port: of its health server.
         metrics_port: of its metrics; None if unknown.
         metrics_asked: the user asked for its metrics; False if they are merely looked for.
@@ -58,7 +58,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Replica that cannot be asked.
+    """Replica that cannot be reached.
 
     Attributes:
         name: for people.
@@ -92,20 +92,20 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """Everything that is asked.
+class StatusSources:
+    """Sources of a report.
 
     Attributes:
         replicas: those that the user named; empty to find them by the Kubernetes API.
-        here: the replica that is asked if none is named or found.
+        here: the replica to read if none is named or found.
         files: of a standalone authority; None for none.
         cluster: of one in Kubernetes; None for none.
         cluster_missing: why there is no cluster although one was looked for.
-        timeout: seconds for each answer.
+        timeout: seconds for each response.
     """
 
-    replicas: tuple[Place, ...]
-    here: Place
+    replicas: tuple[ReplicaPlace, ...]
+    here: ReplicaPlace
     files: Files | None = None
     cluster: "Cluster | None" = None
     cluster_missing: NotShown | None = None
@@ -131,11 +131,11 @@ async def watch(
         await trio.sleep_until(due)
 
 
-async def collect(sources: Sources, now: Callable[[], datetime]) -> Report:
-    """Asks all sources at once. What cannot be seen is part of the report and not raised.
+async def collect(sources: StatusSources, now: Callable[[], datetime]) -> Report:
+    """Reads all sources concurrently. A source that cannot be read is part of the report and not raised.
 
     Args:
-        sources: what to ask.
+        sources: the sources to read.
         now: the wall clock, aware; the report has the time of its end.
 
     Cancellation: at once.
@@ -156,8 +156,8 @@ async def collect(sources: Sources, now: Callable[[], datetime]) -> Report:
             nursery.start_soon(part)
     report.at = now()
     if sources.files is not None and not sources.files.asked and _is_in_kubernetes(report):
-        # Files that are here by chance are not those of this authority.
-        report.stored = NotShown("it is kept in Kubernetes; --kubernetes looks there", asked=False)
+        # These files belong to another authority.
+        report.stored = NotShown("it is stored in Kubernetes: use --kubernetes", asked=False)
     return report
 
 
@@ -168,11 +168,11 @@ def _is_in_kubernetes(report: Report) -> bool:
 # --- replicas
 
 
-async def _replicas(sources: Sources) -> tuple[tuple[Replica, ...], NotShown | None]:
+async def _replicas(sources: StatusSources) -> tuple[tuple[Replica, ...], NotShown | None]:
     places, not_found = await _places(sources)
     replicas: dict[int, Replica] = {}
 
-    async def ask(index: int, place: Place | Absent) -> None:
+    async def ask(index: int, place: ReplicaPlace | Absent) -> None:
         replicas[index] = await ask_replica(place)
 
     async with trio.open_nursery() as nursery:
@@ -181,7 +181,7 @@ async def _replicas(sources: Sources) -> tuple[tuple[Replica, ...], NotShown | N
     return tuple(replicas[index] for index in range(len(places))), not_found
 
 
-async def _places(sources: Sources) -> tuple[list[Place | Absent], NotShown | None]:
+async def _places(sources: StatusSources) -> tuple[list[ReplicaPlace | Absent], NotShown | None]:
     if sources.replicas:
         return list(sources.replicas), sources.cluster_missing
     if sources.cluster is None:
@@ -192,7 +192,7 @@ async def _places(sources: Sources) -> tuple[list[Place | Absent], NotShown | No
         return [sources.here], hidden.not_shown
 
 
-async def ask_replica(place: Place | Absent) -> Replica:
+async def ask_replica(place: ReplicaPlace | Absent) -> Replica:
     """Reads health and metrics of a replica concurrently; never raises for its answers.
 
     Cancellation: at once.
@@ -215,16 +215,16 @@ async def ask_replica(place: Place | Absent) -> Replica:
     return replica
 
 
-def _explained(figures: NotShown, health: Health | NotShown) -> NotShown:
+def _explained(figures: NotShown, health: ReplicaHealth | NotShown) -> NotShown:
     """Why there are no figures: metrics may be off, and a missing replica is reported once."""
     if isinstance(health, NotShown):
         return replace(figures, asked=False)
     if _METRICS_TARGET not in health.targets:
-        return NotShown("metrics are off in this process", asked=False)
+        return NotShown("metrics are disabled in this process", asked=False)
     return figures
 
 
-async def _health(place: Place) -> Health | NotShown:
+async def _health(place: ReplicaPlace) -> ReplicaHealth | NotShown:
     try:
         # Of the three paths the one that answers 200 even if a target is not ready: the body has that, too.
         return read_health(await place.get(place.health_port, "/livez?verbose"))
@@ -234,9 +234,9 @@ async def _health(place: Place) -> Health | NotShown:
         return NotShown(f"{place.name}: {error}")
 
 
-async def _figures(place: Place) -> Figures | NotShown:
+async def _figures(place: ReplicaPlace) -> Figures | NotShown:
     if place.metrics_port is None:
-        return NotShown("no metrics port is named", asked=False)
+        return NotShown("no metrics port was given", asked=False)
     try:
         return read_figures(await place.get(place.metrics_port, "/metrics"))
     except NotAnsweredError as error:
@@ -248,7 +248,7 @@ async def _figures(place: Place) -> Figures | NotShown:
 # --- store and ConfigMap
 
 
-async def _stored(sources: Sources, now: Callable[[], datetime]) -> Stored | NotShown | None:
+async def _stored(sources: StatusSources, now: Callable[[], datetime]) -> Stored | NotShown | None:
     cluster, files = sources.cluster, sources.files
     if cluster is not None:
         try:
@@ -268,7 +268,7 @@ async def _stored(sources: Sources, now: Callable[[], datetime]) -> Stored | Not
     return read_stored(parts, files.place, now())
 
 
-async def _published(sources: Sources) -> Published | NotShown | None:
+async def _published(sources: StatusSources) -> Published | NotShown | None:
     cluster = sources.cluster
     if cluster is None:
         return None
@@ -278,7 +278,7 @@ async def _published(sources: Sources) -> Published | NotShown | None:
         return hidden.not_shown
 
 
-async def _in_time(sources: Sources, ask: Callable[[], Awaitable[T]]) -> T:
+async def _in_time(sources: StatusSources, ask: Callable[[], Awaitable[T]]) -> T:
     """Asks the API server, for as long as a replica would be waited for."""
     try:
         with trio.fail_after(sources.timeout):

@@ -48,6 +48,6 @@ async def fetch(host: str, port: int, path: str, *, timeout: float) -> bytes:  #
     except FAILURES as error:
         raise NotAnsweredError(f"cannot reach {where}: {reason_of(error)}") from error
     if answer.status != _OK:
-        text = f"{where} answered {answer.status} to {path}: that is no port of a sentry-trio, or an old one"
+        text = f"{where} answered {answer.status} to {path}: not a port of sentry-trio, or of an old release"
         raise NotAnsweredError(text)
     return answer.body

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from sentry_trio.ca.lineage import Link
 from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.status.assess import Assessment
-from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
+from sentry_trio.status.report import Figures, NotShown, Published, Replica, ReplicaHealth, Report, Stored
 
 SCHEMA: Final = 1
 """Raised if a member is removed or changes its meaning; additions do not change it."""
@@ -61,14 +61,16 @@ def _replica(replica: Replica, now: datetime) -> Json:
     }
 
 
-def _health(health: Health, now: datetime) -> Json:
+def _health(health: ReplicaHealth, now: datetime) -> Json:
     renewal = None if health.renewal is None else _members(health.renewal)
     return _members(health) | {"certificates": _certificates(health.certificates, now), "renewal": renewal}
 
 
 def _figures(figures: Figures) -> Json:
-    refused = [{"cause": cause, "status": status, "count": count} for (cause, status), count in figures.refused.items()]
-    return _members(figures) | {"refused": refused}
+    rejected = [
+        {"cause": cause, "status": status, "count": count} for (cause, status), count in figures.rejected.items()
+    ]
+    return _members(figures) | {"rejected": rejected}
 
 
 def _stored(stored: Stored, now: datetime) -> Json:
@@ -84,7 +86,7 @@ def _certificates(links: Iterable[Link], now: datetime) -> list[Json]:
     return [_members(link) | {"seconds_left": (link.not_after - now).total_seconds()} for link in links]
 
 
-def _members(record: Health | RenewalStatus | Figures | Link | Published) -> Json:
+def _members(record: ReplicaHealth | RenewalStatus | Figures | Link | Published) -> Json:
     members = {each.name: getattr(record, each.name) for each in fields(record)}
     return members | {name: _time(value) for name, value in members.items() if isinstance(value, datetime)}
 

@@ -19,7 +19,7 @@ from sentry_trio.ca.expiry import LEFT_OVER, WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
 from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.status.assess import Agreement, Assessment, Verdict, short
-from sentry_trio.status.report import Figures, Health, NotShown, Replica, Report, Stored
+from sentry_trio.status.report import Figures, NotShown, Replica, ReplicaHealth, Report, Stored
 
 _MAX_TEXT: Final = 1000  # characters of a text from elsewhere
 _INDENT: Final = 4  # columns of each level of rich's trees
@@ -147,7 +147,7 @@ def _indented(content: RenderableType, mark: str = "  ", *, style: str = "") -> 
 def _trees(report: Report) -> Iterator[tuple[str, list[tuple[Link, str]]]]:
     """A title and the certificates for each trust bundle: those in use, and the stored one if it differs."""
     several = len(report.reached) > 1
-    by_bundle: dict[str | None, list[tuple[Replica, Health]]] = {}
+    by_bundle: dict[str | None, list[tuple[Replica, ReplicaHealth]]] = {}
     for replica, health in report.reached:
         if health.certificates:
             by_bundle.setdefault(health.bundle, []).append((replica, health))
@@ -268,7 +268,7 @@ def _replica(replica: Replica, report: Report) -> Iterator[RenderableType]:
     yield _indented(Group(*lines))
 
 
-def _restarts(replica: Replica, health: Health, report: Report) -> Text:
+def _restarts(replica: Replica, health: ReplicaHealth, report: Report) -> Text:
     counted = replica.figures.restarts if isinstance(replica.figures, Figures) else {}
     text = Text(overflow="fold")
     if counted:
@@ -303,18 +303,18 @@ def _calls(report: Report) -> Iterator[RenderableType]:
     if not figures:
         return
     if len(report.replicas) > 1:
-        yield Text(f"of {len(figures)} of {len(report.replicas)} replicas, since each began", style="dim")
-    refused: Counter[tuple[str, str]] = Counter()
+        yield Text(f"of {len(figures)} of {len(report.replicas)} replicas, since the start of each", style="dim")
+    rejected: Counter[tuple[str, str]] = Counter()
     calls: Counter[str] = Counter()
     for each in figures:
-        refused.update(each.refused)
+        rejected.update(each.rejected)
         calls.update(each.calls)
     rows = [
         (sum(each.signing_requests for each in figures), "signing requests", ""),
-        (sum(each.certificates for each in figures), "certificates handed out", ""),
+        (sum(each.certificates for each in figures), "certificates issued", ""),
     ]
-    for (reason, code), count in sorted(refused.items(), key=lambda item: (-item[1], item[0])):
-        rows.append((count, f"refused: {plain(reason)} ({plain(code)})", "yellow"))
+    for (reason, code), count in sorted(rejected.items(), key=lambda item: (-item[1], item[0])):
+        rows.append((count, f"rejected: {plain(reason)} ({plain(code)})", "yellow"))
     width = max(len(f"{count:,}") for count, _, _ in rows)
     for count, what, style in rows:
         yield _indented(Text(what, style=style, overflow="fold"), f"{count:>{width},} ", style=style)

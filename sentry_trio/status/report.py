@@ -28,10 +28,10 @@ class NotOursError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class NotShown:
-    """Something that could not be found out.
+    """Information that is not available.
 
     Attributes:
-        reason: why: one line.
+        reason: one line.
         asked: the user asked for it; False if it was merely looked for.
     """
 
@@ -40,10 +40,10 @@ class NotShown:
 
 
 class HiddenError(SentryError):
-    """Something cannot be found out.
+    """Information is not available.
 
     Attributes:
-        not_shown: why. A missing permission is no fault of the authority, and does not need attention.
+        not_shown: the reason. A missing permission is not a fault of the authority, and does not need attention.
     """
 
     def __init__(self, reason: str, *, forbidden: bool = False) -> None:
@@ -52,8 +52,8 @@ class HiddenError(SentryError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """Answer of a replica to `/livez?verbose`; what an older release does not report is None or empty.
+class ReplicaHealth:
+    """Response of a replica to `/livez?verbose`; members that an older release does not report are None or empty.
 
     Attributes:
         ready: all targets are ready.
@@ -103,7 +103,7 @@ class Figures:
     Attributes:
         signing_requests: received.
         certificates: issued.
-        refused: signing requests that were refused or failed, by cause and gRPC status.
+        rejected: signing requests that were rejected or failed, by cause and gRPC status.
         calls: finished gRPC calls, by gRPC status.
         restarts: by outcome, `success` or `failure`.
         restart_failures: by cause.
@@ -116,7 +116,7 @@ class Figures:
 
     signing_requests: int
     certificates: int
-    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    rejected: Mapping[tuple[str, str], int] = field(default_factory=dict)
     calls: Mapping[str, int] = field(default_factory=dict)
     restarts: Mapping[str, int] = field(default_factory=dict)
     restart_failures: Mapping[str, int] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class Replica:
     """
 
     name: str
-    health: Health | NotShown
+    health: ReplicaHealth | NotShown
     figures: Figures | NotShown
 
 
@@ -193,32 +193,32 @@ class Report:
     not_found: NotShown | None = None
 
     @property
-    def reached(self) -> tuple[tuple[Replica, Health], ...]:
+    def reached(self) -> tuple[tuple[Replica, ReplicaHealth], ...]:
         """The replicas that have reported their health."""
-        return tuple((each, each.health) for each in self.replicas if isinstance(each.health, Health))
+        return tuple((each, each.health) for each in self.replicas if isinstance(each.health, ReplicaHealth))
 
 
 # --- parsers
 
 
-T = TypeVar("T", Health, Link, RenewalStatus)
-_decoder: Final = msgspec.json.Decoder(Health)
+T = TypeVar("T", ReplicaHealth, Link, RenewalStatus)
+_decoder: Final = msgspec.json.Decoder(ReplicaHealth)
 
 
-def read_health(body: bytes) -> Health:
+def read_health(body: bytes) -> ReplicaHealth:
     """Reads a health report; unknown members are ignored.
 
     Raises:
-        NotOursError: it is none.
+        NotOursError: the body is not a health report.
     """
     try:
         health = _decoder.decode(body)
         renewal = None if health.renewal is None else _in_utc(health.renewal)
         return replace(_in_utc(health), certificates=tuple(map(_in_utc, health.certificates)), renewal=renewal)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise NotOursError(f"no health report of sentry-trio: {error}") from error
+        raise NotOursError(f"not a health report of sentry-trio: {error}") from error
     except OverflowError as error:
-        raise NotOursError("no health report of sentry-trio: a time that no calendar has") from error
+        raise NotOursError("not a health report of sentry-trio: a time is out of range") from error
 
 
 def _in_utc(record: T) -> T:
@@ -226,7 +226,7 @@ def _in_utc(record: T) -> T:
     values = {each.name: getattr(record, each.name) for each in fields(record)}
     times: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, datetime)}
     if any(time.tzinfo is None for time in times.values()):
-        raise NotOursError("a time without time zone")
+        raise NotOursError("a time has no time zone")
     return replace(record, **{name: time.astimezone(UTC) for name, time in times.items()})
 
 
@@ -234,14 +234,14 @@ def read_figures(body: bytes) -> Figures:
     """Reads the figures in a Prometheus text exposition.
 
     Raises:
-        NotOursError: it is none, or not that of a Sentry.
+        NotOursError: the text is not Prometheus' format, or not from a Sentry.
     """
     try:
         return _figures(body.decode())
     except NotOursError:
         raise
     except _UNREADABLE as error:
-        raise NotOursError("no metrics: not the Prometheus text format") from error
+        raise NotOursError("not metrics in the Prometheus text format") from error
 
 
 def _figures(text: str) -> Figures:
@@ -250,7 +250,7 @@ def _figures(text: str) -> Figures:
         for sample in family.samples:
             samples.setdefault(sample.name, []).append((sample.labels, sample.value))
     if _RECEIVED not in samples:
-        raise NotOursError(f"no metrics of a Sentry: there is no {_RECEIVED}")
+        raise NotOursError(f"not the metrics of a Sentry: {_RECEIVED} is missing")
 
     def total(name: str) -> int:
         return int(sum(value for _, value in samples.get(name, ())))
@@ -258,7 +258,7 @@ def _figures(text: str) -> Figures:
     def by(name: str, label: str) -> dict[str, int]:
         return dict(sorted((labels.get(label, ""), int(value)) for labels, value in samples.get(name, ()) if value))
 
-    refused = {
+    rejected = {
         (labels.get("reason", ""), labels.get("code", "")): int(value)
         for labels, value in samples.get("sentry_sign_failures_total", ())
         if value
@@ -266,7 +266,7 @@ def _figures(text: str) -> Figures:
     return Figures(
         signing_requests=total(_RECEIVED),
         certificates=total("dapr_sentry_cert_sign_success_total"),
-        refused=dict(sorted(refused.items())),
+        rejected=dict(sorted(rejected.items())),
         calls=by("sentry_grpc_calls_total", "code"),
         restarts=by("sentry_restarts_total", "outcome"),
         restart_failures=by("sentry_restart_failures_total", "cause"),

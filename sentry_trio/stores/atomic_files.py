@@ -114,7 +114,7 @@ class FileOperations:
             descriptor: the new file.
             replaced: the file that it will replace, if it exists.
             otherwise: the file whose owner and group count if it does not.
-            keeps_readers: everybody who may read the replaced file may read the new one; nobody may write it.
+            keeps_readers: users that can read the replaced file can read the new one; no other user can write it.
         """
         before = _status(replaced)
         if keeps_readers and before is not None:

@@ -46,7 +46,7 @@ class ConfigMapSync:
         try:
             repaired = await self._publish()
         except StoreError as error:
-            report(self._failing, f"cannot keep ConfigMap {self._place} in step with the Secret: {error}")
+            report(self._failing, f"cannot update ConfigMap {self._place} from the Secret: {error}")
             return
         if self._failing.clear():
             _log.info(f"ConfigMap {self._place} has {self._what} of the Secret again")

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, InvalidConfigurationError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, InvalidConfigurationError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import WatchedObject, watch_objects
 from sentry_trio.kube.retry import PATIENCE, retry
@@ -19,7 +19,7 @@ from sentry_trio.settings.configuration import Configuration, parse_configuratio
 DEFAULT_NAME: Final = "daprsystem"
 """Name of the object if `--config` is empty."""
 
-# What a certificate authority reads; the rest of an object is neither looked at nor a reason to start anew.
+# Parts that a certificate authority reads; changes of other parts cause no restart.
 _SECTIONS: Final = ("mtls", "secrets")
 _SMALL: Final = 4096  # bytes that are understood within some milliseconds
 _NOT_PLAIN: Final = re.compile(r"[^ -#%-~]")
@@ -116,12 +116,12 @@ def _naming(namespace: str, name: str) -> Iterator[None]:
         yield
     except ApiUnavailableError as error:
         raise ApiUnavailableError(f"{prefix}{error}", retry_after=error.retry_after) from error
-    except ApiRefusedError as error:
+    except ApiRejectedError as error:
         reason = _not_found(namespace, name, error) if error.status == 404 else str(error)
         raise InvalidConfigurationError(f"{prefix}{reason}") from error
 
 
-def _not_found(namespace: str, name: str, error: ApiRefusedError) -> str:
+def _not_found(namespace: str, name: str, error: ApiRejectedError) -> str:
     # Dapr has one text for both; only the API server's own names the object that it has looked for.
     if f'"{name}" not found' in str(error):
         return f"config CRD not found: there is no Configuration {namespace}/{name}; create it, or install the chart"

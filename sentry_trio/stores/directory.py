@@ -27,7 +27,7 @@ class DirectoryStore:
     content back. Directories are not created.
 
     The trust bundle, with what its renewal keeps beside it, is one set of files and the JWT keys are another, each with
-    a journal and a lock of its own: they may lie in different directories, and one never keeps the other from being
+    a journal and a lock of its own: they may be in different directories, and one never prevents the other from being
     read. Beside the files there are, only during a replacement or after a crash, `.<name>.sentry-trio-new` and
     `.<key's name>.sentry-trio-commit`.
 
@@ -63,9 +63,9 @@ class DirectoryStore:
         """Reads parts; see `PartStore.read`. Completes first what a crash during a replacement has left.
 
         Raises:
-            StoreError: a file cannot be read, is no regular file, is too large or a dangling link (the texts begin as
+            StoreError: a file cannot be read, is not a regular file, is too large or a dangling link (texts begin as
                 Dapr Sentry's do, e.g. `failed to read issuer key:`); the files keep changing for about 0.9 s; or a
-                crash and later edits have left a mixture.
+                crash and later edits have left a mixed set.
         """
         return await trio.to_thread.run_sync(self._read, parts, abandon_on_cancel=False)
 
@@ -115,7 +115,7 @@ class DirectoryStore:
         sharing = [other.value for other, path in self.paths.items() if path == self.paths[part]]
         if len(sharing) > 1:
             *others, last = sharing
-            raise write_error([part], self.paths[part], f"{', '.join(others)} and {last} need a file each")
+            raise write_error([part], self.paths[part], f"{', '.join(others)} and {last} must be different files")
 
     async def read_only_reason(self) -> str | None:
         """See `PartStore.read_only_reason`."""

@@ -27,7 +27,7 @@ from sentry_trio.ca.parts import BUNDLE, PUBLIC, RENEWAL, Changes
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.stores.atomic_files import Content, FileOperations, Lock, Unreadable, os_reason, read_settled
 from sentry_trio.stores.journal import (
-    Change,
+    FileChange,
     InvalidJournalError,
     Journal,
     MixedSetError,
@@ -111,7 +111,7 @@ class FileTransaction:
             optional: those of them that are left out, with a warning, if they cannot be read and all others exist.
 
         Raises:
-            StoreError: a file cannot be read, files keep changing, or a crash and later edits have left a mixture.
+            StoreError: a file cannot be read, files keep changing, or a crash and later edits have left a mixed set.
         """
         snapshot = self._settled(parts)
         contents = self._contents(snapshot)
@@ -161,7 +161,7 @@ class FileTransaction:
         except InvalidJournalError as error:
             raise StoreError(
                 f"failed to read commit record: {self._journal}: {error}; "
-                f"check that the {self._what} beside it is whole, then remove this file"
+                f"check that the {self._what} beside it is complete, then remove this file"
             ) from error
 
     def _contents(self, snapshot: _Snapshot) -> Mapping[Part, Content]:
@@ -177,8 +177,8 @@ class FileTransaction:
             return decide(snapshot.journal, snapshot.files, snapshot.temporaries)
         except MixedSetError as error:
             raise StoreError(
-                f"the {self._what} is a mixture: a crash cut its last change short and files were edited or removed "
-                f"since; restore {self._listed(snapshot.journal)} from one set, then remove {self._journal}"
+                f"the {self._what} is a mixed set: a crash interrupted its last change, and files were edited or "
+                f"removed since; restore {self._listed(snapshot.journal)} from one set, then remove {self._journal}"
             ) from error
 
     def _check_readable(self, contents: Mapping[Part, Content]) -> None:
@@ -188,7 +188,7 @@ class FileTransaction:
     def _warn_unreadable(self, contents: Mapping[Part, Content]) -> None:
         reasons = frozenset(self._unreadable_reasons(contents))
         for reason in sorted(reasons - self._warned):
-            _log.warning(f"{reason}; it counts as missing, and nothing is renewed until it is readable or removed")
+            _log.warning(f"{reason}; it is treated as missing, and nothing is renewed until it is readable or removed")
         self._warned = reasons
 
     def _unreadable_reasons(self, contents: Mapping[Part, Content]) -> Iterator[str]:
@@ -204,7 +204,7 @@ class FileTransaction:
     def _tidy(self) -> None:
         """Finishes on the medium what `read` has already taken into account.
 
-        Not being able to write (OSError) is no failure of a reader: the next writer does it.
+        A failing write (OSError) does not fail a reader: the next writer repeats it.
         """
         with contextlib.suppress(OSError), self._operations.lock(self._journal.parent, patience=0) as lock:
             if lock is Lock.HELD:
@@ -218,7 +218,7 @@ class FileTransaction:
             if snapshot.has_litter:
                 self._discard()
         elif pending is None:
-            # The journal goes first: temporaries without it are litter, but a journal without them may be a mixture.
+            # The journal goes first: temporaries without it are litter, but a journal without them may be a mixed set.
             self._drop_journal()
             self._discard()
         else:
@@ -282,7 +282,7 @@ class FileTransaction:
             if not path.parent.is_dir():
                 raise _UnwritableError(path, f"directory {path.parent} does not exist; directories are not created")
             if self._operations.is_link(path):
-                raise _UnwritableError(path, "it is a symbolic link, whose owner would put the old content back")
+                raise _UnwritableError(path, "it is a symbolic link, whose target another program manages")
 
     def _compare_and_replace(self, changes: Changes, expected: Changes) -> bool:
         files = self._settled({*changes, *expected}).files
@@ -301,7 +301,9 @@ class FileTransaction:
         return True
 
     def _commit(self, changes: Changes, present: Changes) -> None:
-        journal = {part: Change(_digest_or_none(present[part]), _digest_or_none(new)) for part, new in changes.items()}
+        journal = {
+            part: FileChange(_digest_or_none(present[part]), _digest_or_none(new)) for part, new in changes.items()
+        }
         with self._discarding_on_failure():
             for part, content in changes.items():
                 if content is not None:

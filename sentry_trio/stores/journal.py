@@ -25,17 +25,17 @@ class MixedSetError(ValueError):
     """Some files are of the new set, others of the old one, and the rest of the new set is no longer at hand."""
 
 
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FileChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Change of one file: its SHA-256 before and after, in hex; None for no file."""
 
     old: _Digest | None
     new: _Digest | None
 
 
-Journal: TypeAlias = Mapping[Part, Change]
+Journal: TypeAlias = Mapping[Part, FileChange]
 """Changes of the files that a transaction replaces.
 
-It names no paths: those follow from the options of the process that reads it. So a journal that somebody slips in can
+It names no paths: those follow from the options of the process that reads it. So a planted journal can
 move nothing but the store's own files, and one survives its volume being mounted elsewhere.
 """
 
@@ -57,10 +57,10 @@ def decode(data: bytes) -> Journal:
         InvalidJournalError: the bytes are not a journal.
     """
     try:
-        fields = msgspec.json.decode(data, type=dict[str, Change | Literal[1]])
+        fields = msgspec.json.decode(data, type=dict[str, FileChange | Literal[1]])
         if fields.pop(_VERSION, 1) != 1:
-            raise InvalidJournalError(f"{_VERSION} is no number")
-        return {Part[name.upper()]: msgspec.convert(change, Change) for name, change in fields.items()}
+            raise InvalidJournalError(f"{_VERSION} is not a number")
+        return {Part[name.upper()]: msgspec.convert(change, FileChange) for name, change in fields.items()}
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
         raise InvalidJournalError(str(error)) from error
 
@@ -69,7 +69,7 @@ class _State(enum.Enum):
     DONE = enum.auto()  # the file is the new one
     PENDING = enum.auto()  # the file is the old one, and the new one is at hand
     STUCK = enum.auto()  # the file is the old one, and the new one is gone or torn
-    FOREIGN = enum.auto()  # neither: somebody has written it since
+    FOREIGN = enum.auto()  # neither: it was written since
 
 
 def decide(
@@ -78,7 +78,7 @@ def decide(
     """Decides what to do about a journal that was found.
 
     The digests distinguish the files. If each is either the new one already, or the old one with the new one at hand,
-    the transaction is completed. If one is neither, somebody has edited it since the crash, and an edit by hand is
+    the transaction is completed. If one is neither, it was edited after the crash, and an edit by hand is
     never overwritten: the journal is void and the files count as they are. The same holds if all are old and the new
     ones are gone. What is left are sets that the crash itself has mixed and that cannot be completed any more;
     guessing there could lose a key for good.
@@ -104,7 +104,7 @@ def decide(
     return None
 
 
-def _state(change: Change, file: Content, temporary: Content) -> _State:
+def _state(change: FileChange, file: Content, temporary: Content) -> _State:
     present = digest(file) if isinstance(file, bytes) else None
     if present == change.new:
         return _State.DONE

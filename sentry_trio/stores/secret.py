@@ -66,14 +66,14 @@ class SecretStore:
 
     Dapr Sentry 1.18 keeps the same parts under the same keys, so that either may take over from the other. It replaces
     the whole certificate authority if a key is missing or the ConfigMap differs by a byte, and of several replicas that
-    start at once each may go on with a bundle of its own. Here only a Secret without any of the trust bundle's keys
+    start at once each may use a bundle of its own. Here only a Secret without any of the trust bundle's keys
     counts as empty, every write is made on the version that it was decided on, and the ConfigMap follows the Secret,
     never the other way round.
 
     Failures that may pass are met with further attempts for `patience` seconds; then ApiUnavailableError is raised,
     with the same beginnings as the StoreErrors.
 
-    Cancellation: all operations at once; an object then has all of a change or nothing of it.
+    Cancellation: all operations at once; a change is then written as a whole or not at all.
 
     Args:
         api: the API server.
@@ -123,7 +123,7 @@ class SecretStore:
         """Reads parts; see `PartStore.read`. The ConfigMap is not read: see `publish`.
 
         Raises:
-            StoreError: `failed to get trust bundle secret: ` and why: there is no Secret, or no right to it.
+            StoreError: `failed to get trust bundle secret: ` and why: there is no Secret, or no permission to read it.
             ApiUnavailableError: the API server could not be asked for `patience` seconds.
         """
         return self._parts(await retry(self._secret.get, patience=self._patience), parts)
@@ -155,7 +155,7 @@ class SecretStore:
         Dapr Sentry that starts in between makes a new certificate authority. Failures of that write are logged;
         `watch` and `publish` repair the ConfigMap.
 
-        For a trust bundle where there was none the ConfigMap is left alone, with a warning if it publishes anchors,
+        For the first trust bundle the ConfigMap is left unchanged, with a warning if it publishes anchors,
         whose keys are then lost.
 
         Raises:
@@ -168,13 +168,13 @@ class SecretStore:
         attempt = partial(self._try_to_replace, changes, expected, is_new_bundle=is_new_bundle)
         if not is_new_bundle:
             return await retry(attempt, patience=self._patience)
-        # In this order, as in `_try_to_publish`: anchors found here beside an empty Secret are nobody's any more.
+        # In this order, as in `_try_to_publish`: anchors found here beside an empty Secret are no longer in use.
         config_map = await retry(self._config_map.get, patience=self._patience)
         done = await retry(attempt, patience=self._patience)
         if done and data_of(config_map).get(self._names[Part.ANCHORS]):
             _log.warning(
-                f"{self.place} was empty although the ConfigMap has trust anchors: these are given up for those "
-                "of the new certificate authority, and certificates issued under them are not trusted any more"
+                f"{self.place} was empty although the ConfigMap has trust anchors: they are replaced by those "
+                "of the new certificate authority, and certificates issued under them are no longer trusted"
             )
         return done
 
@@ -211,7 +211,7 @@ class SecretStore:
             try:
                 await self._config_map.put(config_map)
             except (StoreError, ApiUnavailableError) as error:
-                _log.warning(f"{self.place} has new trust anchors, and {self.config_map} not yet: {error}")
+                _log.warning(f"{self.place} has new trust anchors, but {self.config_map} not yet: {error}")
         if scope.cancelled_caught:
             raise ApiUnavailableError(f"failed to update trust bundle secret: no answer within {_PUT_TIMEOUT:g} s")
 
@@ -373,7 +373,7 @@ class _WatchedSecret:
             found = {name: _fingerprint(data.get(name)) for name in names}
         self._refusals = 0
         if self._forbidden.clear():
-            _log.info(f"checking Secret {self._secret.place} for changes again")
+            _log.info(f"checking Secret {self._secret.place} for changes succeeds again")
         return found
 
 

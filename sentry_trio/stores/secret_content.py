@@ -40,7 +40,7 @@ class IncompleteSecretError(IncompleteBundleError):
     def __init__(self, secret: str, missing: tuple[str, ...], present: tuple[str, ...], foreign: Sequence[str]) -> None:
         super().__init__(tuple(map(Path, missing)), tuple(map(Path, present)))
         are = "is" if len(present) == 1 else "are"
-        remedy = "put back what is missing, or remove the rest to have a new certificate authority generated"
+        remedy = "restore the missing keys, or remove the others so that a new certificate authority is generated"
         text = (
             f"incomplete trust bundle: Secret {secret} lacks {' and '.join(missing)} while {' and '.join(present)} "
             f"{are} there; {_setting(foreign) if foreign else remedy}"
@@ -143,7 +143,7 @@ def check_nothing_foreign(secret: Mapping[str, Any], names: Names, *, place: str
     if foreign:
         raise StoreError(
             f"Secret {place} has none of {', '.join(names[part] for part in BUNDLE)}, but {_setting(foreign)}; no "
-            "certificate authority is generated beside them: remove them to have one generated"
+            "certificate authority is generated beside them: remove them if one should be generated"
         )
 
 
@@ -182,7 +182,7 @@ def published_text(content: bytes, what: str) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise StoreError(
-            f"failed to update trust bundle configmap: {what} hold bytes that are no UTF-8, which a ConfigMap cannot "
+            f"failed to update trust bundle configmap: {what} are not UTF-8, which a ConfigMap cannot "
             "carry: remove the comments from the PEM text"
         ) from error
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, StoreError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import WatchedObject
 
@@ -51,7 +51,7 @@ class SecretObject:
 
         Raises:
             StoreError: `failed to update trust bundle secret: ` (or `configmap: `), why, and the remedy.
-            ApiUnavailableError: the same, and it may pass; also if somebody else has written meanwhile. It may be
+            ApiUnavailableError: the same, and it may pass; also if another client has written meanwhile. It may be
                 written nevertheless.
         """
         with self._naming("update"):
@@ -73,13 +73,13 @@ class SecretObject:
             yield
         except ApiUnavailableError as error:
             raise ApiUnavailableError(f"{failed}: {error}", retry_after=error.retry_after) from error
-        except ApiRefusedError as error:
+        except ApiRejectedError as error:
             if error.status == 409:
                 raise ApiUnavailableError(f"{failed}: {error}: {self._writer_hint()}") from error
             kind = ForbiddenError if error.status == 403 else StoreError
             raise kind(f"{failed}: {self._reason(verb, error)}") from error
 
-    def _reason(self, verb: str, error: ApiRefusedError) -> str:
+    def _reason(self, verb: str, error: ApiRejectedError) -> str:
         if error.status == 404:
             generic = " generic" if self._kind == "Secret" else ""
             create = f"kubectl create {self._kind.lower()}{generic} {NAME} --namespace {self._namespace}"
@@ -95,4 +95,4 @@ class SecretObject:
 
     def _writer_hint(self) -> str:
         show = f"kubectl get {self._kind.lower()} {NAME} --namespace {self._namespace} -o yaml --show-managed-fields"
-        return f"something else writes it at the same time; '{show}' names what"
+        return f"another client writes it at the same time; '{show}' names it"

@@ -91,18 +91,16 @@ class AuthorityMetrics:
         )
         self._restart_failures = registry.counter(
             "sentry_restart_failures_total",
-            "Restarts that were given up, the present run going on, by cause.",
+            "Failed restarts, by cause; the current run continues.",
             "cause",
             values=RestartFailure,
         )
         self._last_restart = registry.gauge(
             "sentry_last_restart_timestamp_seconds",
-            "When the last restart was served or given up, by outcome; the first run counts as served.",
+            "Time of the last restart, by outcome; the start of the first run counts as a success.",
             "outcome",
         )
-        self._run_number = registry.gauge(
-            "sentry_run_number", "Which run of the certificate authority serves; the first is 1."
-        )
+        self._run_number = registry.gauge("sentry_run_number", "Number of the current run; 0 before the first.")
         self._degraded = registry.gauge(
             "sentry_degraded",
             "1 while the authority serves with a problem that `/readyz?verbose` names under `degraded`, else 0.",

@@ -71,49 +71,45 @@ class CallMetrics:
         )
         self._failures = registry.counter(
             "sentry_sign_failures_total",
-            "Signing requests that were refused or failed, by cause and gRPC status.",
+            "Signing requests that were rejected or failed, by cause and gRPC status.",
             "reason",
             "code",
         )
         stages = registry.histogram(
             "sentry_sign_stage_duration_seconds",
-            "How long each step of answering a signing request took.",
+            "Duration of each step of a signing request.",
             "stage",
             buckets=_BUCKETS,
         )
         durations = registry.histogram(
             "sentry_sign_call_duration_seconds",
-            "From the head of a signing call to the end of its answer, waiting for its turn included, by outcome.",
+            "Duration from the headers of a signing call to the end of its response, including the queue, by outcome.",
             "outcome",
             buckets=_BUCKETS,
         )
         self._connections = registry.gauge("sentry_grpc_connections", "Open gRPC connections.")
-        self._connections_max = registry.gauge("sentry_grpc_connections_max", "How many gRPC connections there may be.")
+        self._connections_max = registry.gauge("sentry_grpc_connections_max", "Limit of open gRPC connections.")
         self._connections_opened = registry.counter(
-            "sentry_grpc_connections_opened_total", "gRPC connections that were let in, before their TLS handshake."
+            "sentry_grpc_connections_opened_total", "Accepted gRPC connections, before their TLS handshake."
         )
         self._connections_refused = registry.counter(
             "sentry_grpc_connections_refused_total",
-            "gRPC connections closed at once, because as many were open as there may be.",
+            "gRPC connections that were closed immediately because a limit was reached.",
         )
         self._connections_evicted = registry.counter(
             "sentry_grpc_connections_evicted_total",
-            "gRPC connections closed for newer ones or because they took too much, by reason.",
+            "gRPC connections that were closed for newer ones or for exceeding a budget, by reason.",
             "reason",
             values=get_args(Eviction),
         )
         self._handshakes_failed = registry.counter(
             "sentry_grpc_handshakes_failed_total", "TLS handshakes that peers did not complete."
         )
-        self._waiting = registry.gauge(
-            "sentry_grpc_calls_waiting", "gRPC calls that wait because as many are being answered as may be."
-        )
-        self._waiting_max = registry.gauge(
-            "sentry_grpc_calls_waiting_max", "How many gRPC calls may wait; one more is refused."
-        )
+        self._waiting = registry.gauge("sentry_grpc_calls_waiting", "gRPC calls in the queue.")
+        self._waiting_max = registry.gauge("sentry_grpc_calls_waiting_max", "Limit of the queue of gRPC calls.")
         self._shed = registry.counter(
             "sentry_grpc_calls_shed_total",
-            "gRPC calls refused because the server was overloaded, by reason.",
+            "gRPC calls that were rejected because the server was overloaded, by reason.",
             "reason",
             values=get_args(Shed),
         )

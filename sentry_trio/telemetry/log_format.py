@@ -74,7 +74,7 @@ def json_text(record: Record) -> str:
     members = {name: _json_value(value) for name, value in record.fields.items()}
     members |= {"time": timestamp(record.time), "level": record.level, "msg": record.message}
     line = json.dumps(members, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    # All of these can only stand inside strings, so that the whole line may be translated at once.
+    # All of these occur only inside strings, so the whole line can be translated at once.
     return line.translate(_JSON_ESCAPES)
 
 
@@ -198,5 +198,5 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"  # a byte that was not UTF-8, as PEP 383 carries it
     if 0xD800 <= code <= 0xDFFF:
-        return r"\ufffd"  # half of a surrogate pair is no character to Go
+        return r"\ufffd"  # half of a surrogate pair is not a character in Go
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

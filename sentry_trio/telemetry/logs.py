@@ -36,7 +36,7 @@ _FIELDS: Final = "fields"
 _MAX_WARNINGS: Final = 100  # different texts of warnings that are logged
 
 
-class Stream(Protocol):
+class LineStream(Protocol):
     """Takes lines: a text stream, or a `LogWriter`."""
 
     @property
@@ -124,7 +124,7 @@ def configure_logging(
     *,
     level: str,
     as_json: bool,
-    stream: Stream,
+    stream: LineStream,
     instance: str,
     version: str,
     now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
@@ -225,7 +225,7 @@ def capture_warnings() -> None:
     warnings.showwarning = show
 
 
-def _renderer(*, as_json: bool, stream: Stream, now: Callable[[], datetime]) -> Renderer:
+def _renderer(*, as_json: bool, stream: LineStream, now: Callable[[], datetime]) -> Renderer:
     if as_json:
         return json_text
     return coloured(since=now()) if stream.isatty() else text
@@ -235,7 +235,7 @@ class _Lines(logging.Handler):
     """Formats lines and writes them. Worker threads log too: the handler's lock is held meanwhile."""
 
     def __init__(
-        self, render: Renderer, stream: Stream, instance: str, version: str, now: Callable[[], datetime]
+        self, render: Renderer, stream: LineStream, instance: str, version: str, now: Callable[[], datetime]
     ) -> None:
         super().__init__()
         self.stream = stream

@@ -87,34 +87,34 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
         RenewalMetrics.__init__(self, registry)
         self._oidc_answers = registry.counter(
             "sentry_oidc_requests_total",
-            "Requests that the OIDC server answered, by what was asked and HTTP status.",
+            "Responses of the OIDC server, by path and HTTP status.",
             "path",
             "code",
         )
         self._http_evicted = registry.counter(
             "sentry_http_connections_evicted_total",
-            "Connections that an HTTP server closed for newer ones, as too many were open.",
+            "Connections that an HTTP server closed for newer ones because too many were open.",
             "server",
             values=get_args(HttpServer),
         )
         self._oidc_tls = registry.counter(
             "sentry_oidc_tls_reloads_total",
-            "Changes of the OIDC server's certificate and key, by whether they are in use.",
+            "Changes of the OIDC server's certificate and key, by outcome.",
             "outcome",
             values=_OUTCOMES,
         )
         self._jwks_refreshes = registry.counter(
             "sentry_jwks_refreshes_total",
-            "Readings of the key set of the jwks validator, by outcome.",
+            "Refreshes of the key set of the jwks validator, by outcome.",
             "outcome",
             values=_OUTCOMES,
         )
         self._jwks_keys = registry.gauge(
-            "sentry_jwks_keys", "Usable keys in the present key set of the jwks validator."
+            "sentry_jwks_keys", "Usable keys in the current key set of the jwks validator."
         )
         self._jwt_key_steps = registry.counter(
             "sentry_jwt_key_rotation_steps_total",
-            "Steps of the rotation of JWT signing keys that were stored, by the state that a key is in since.",
+            "Stored steps of the rotation of JWT signing keys, by the new state of the key.",
             "state",
             values=get_args(JwtKeyState),
         )
@@ -193,6 +193,6 @@ class _DroppedLines(Collector):
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
             "sentry_log_lines_dropped",
-            "Log lines that were dropped because they could not be written, or not in time.",
+            "Log lines that were dropped because the log could not be written, or was read too slowly.",
             value=dropped_lines(),
         )

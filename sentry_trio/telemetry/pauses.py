@@ -72,7 +72,7 @@ class EventLoopMonitor(trio.abc.Instrument, _Pauses):
     def __init__(self, elapsed: Callable[[], float]) -> None:
         super().__init__(
             "sentry_event_loop_turn_duration_seconds",
-            "How long turns of the event loop took; meanwhile nothing else is answered.",
+            "Duration of turns of the event loop, during which nothing else is answered.",
             _TURN_BUCKETS,
             elapsed,
         )
@@ -91,7 +91,7 @@ class GCPauses(_Pauses):
     def __init__(self, elapsed: Callable[[], float]) -> None:
         super().__init__(
             "sentry_gc_pause_duration_seconds",
-            "How long runs of the garbage collector took; meanwhile nothing else is answered.",
+            "Duration of runs of the garbage collector, during which nothing else is answered.",
             _GC_BUCKETS,
             elapsed,
         )

@@ -29,10 +29,10 @@ class RenewalMetrics:
         self._collector = _StatusCollector()
         registry.register(self._collector)
         self._begun = registry.counter(
-            "dapr_sentry_ca_renewal_total", "Renewals of the certificate authority that were begun."
+            "dapr_sentry_ca_renewal_total", "Renewals of the certificate authority that this replica has begun."
         )
         self._switched = registry.counter(
-            "dapr_sentry_ca_switchover_total", "Renewals after which the next issuer signs."
+            "dapr_sentry_ca_switchover_total", "Renewals in which this replica made the next issuer sign."
         )
         self._steps = registry.counter(
             "sentry_ca_steps_total",
@@ -45,7 +45,7 @@ class RenewalMetrics:
                 self._steps.labels(step, outcome)
         self._refusals = registry.counter(
             "sentry_ca_preflight_refusals_total",
-            "Trust bundles that were refused because workloads would not verify with them, by finding.",
+            "Changed trust bundles that were rejected because they would cut off workloads, by finding.",
             "code",
             values=REFUSALS,
         )
@@ -93,14 +93,14 @@ class _StatusCollector(Collector):
         if status.next_step is not None and status.next_step_at is not None:
             yield _by(
                 "sentry_ca_next_step_timestamp_seconds",
-                "When the next step of CA renewal is due.",
+                "Time at which the next step of CA renewal is due.",
                 "step",
                 {status.next_step: status.next_step_at.timestamp()},
             )
         if status.bridge_end is not None:
             yield GaugeMetricFamily(
                 "sentry_ca_bridge_end_timestamp_seconds",
-                "When the first sidecars that hold only former trust anchors stop working.",
+                "Time at which the first sidecars with only former trust anchors stop working.",
                 value=status.bridge_end.timestamp(),
             )
         yield _by(
@@ -117,7 +117,7 @@ def _of_sidecars(status: RenewalStatus) -> Iterable[Metric]:
     if status.sidecars is not None:
         yield _by(
             "sentry_ca_sidecars",
-            "Sidecars by the trust anchors that they hold.",
+            "Running sidecars by the trust anchors that they have.",
             "anchors",
             {each: float(status.sidecars.get(each, 0)) for each in AnchorsHeld},
         )
@@ -140,7 +140,7 @@ def _of_dapr(status: RenewalStatus) -> Iterable[Metric]:
     )
     yield GaugeMetricFamily(
         "dapr_sentry_ca_switchover_timestamp",
-        "When the next issuer begins to sign; 0 if there is none.",
+        "Time at which the next issuer begins to sign; 0 if there is none.",
         value=switch_at,
     )
 

@@ -10,7 +10,7 @@ from sentry_trio.telemetry.logs import Logger
 
 INTERVAL: Final = 60.0
 """Seconds between two lines."""
-# A flood has more addresses than anybody reads.
+# A flood may come from more addresses than a log line can name.
 _SHOWN_PEERS: Final = 3
 _COUNTED_PEERS: Final = 1000
 

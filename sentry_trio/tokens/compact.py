@@ -45,7 +45,7 @@ def encode_token(token: str) -> bytes:
     try:
         encoded = token.encode()
     except UnicodeEncodeError as error:
-        raise InvalidTokenError("not a text") from error
+        raise InvalidTokenError("not text") from error
     if len(encoded) > LONGEST:
         raise InvalidTokenError(f"longer than {LONGEST} bytes")
     return encoded
@@ -55,7 +55,7 @@ def split_token(token: bytes) -> Compact:
     """Takes a token apart.
 
     Raises:
-        InvalidTokenError: it has not three parts, or one is no base64url.
+        InvalidTokenError: it does not have three parts in base64url.
     """
     parts = _COMPACT.fullmatch(token)
     if parts is None:
@@ -78,12 +78,12 @@ def decode_segment(segment: bytes) -> bytes:
     """
     decoded = b64decode(segment + b"=" * (-len(segment) % 4), altchars=b"-_", validate=True)
     if urlsafe_b64encode(decoded).rstrip(b"=") != segment:
-        raise ValueError("bits that carry nothing are not zero")
+        raise ValueError("unused bits are not zero")
     return decoded
 
 
 def read_object(document: bytes) -> dict[str, Any]:
-    """A JSON object in which no name stands twice: of two values, two readers may believe another one each.
+    """A JSON object without duplicate names: two readers might use different values.
 
     Raises:
         InvalidTokenError: it is none.
@@ -101,9 +101,9 @@ def read_object(document: bytes) -> dict[str, Any]:
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     read = dict(members)
     if len(read) != len(members):
-        raise ValueError("a name stands twice")
+        raise ValueError("a duplicate name")
     return read
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

@@ -23,7 +23,7 @@ _CURVES: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 # Bytes that a shared secret has at least: as many as the hash (RFC 7518, section 3.2).
 _SECRETS: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 
-# A base64 character carries six bits. A modulus below 2048 bits is not believed (RFC 7518, section 3.3); one beyond
+# A base64 character carries six bits. A modulus below 2048 bits is rejected (RFC 7518, section 3.3); one beyond
 # 8192, or a large exponent, takes milliseconds for each received token.
 _SHORTEST_MODULUS: Final = 2048 // 6
 _LONGEST_MODULUS: Final = -(-8192 // 6)
@@ -149,10 +149,10 @@ def _describe(member: object, earlier: Collection[str]) -> _Jwk:
     """Reads the members of a key.
 
     Raises:
-        _UnusableError: it is no key, has no ID or that of an earlier one, or is not for signatures.
+        _UnusableError: it is not a key, has no ID or the ID of an earlier key, or is not for signatures.
     """
     if not isinstance(member, Mapping):
-        raise _UnusableError("it is no JSON object")
+        raise _UnusableError("it is not a JSON object")
     members = normalized(member)
     for name in _Jwk.__struct_fields__:
         if not isinstance(members.get(name, ""), str):
@@ -161,7 +161,7 @@ def _describe(member: object, earlier: Collection[str]) -> _Jwk:
     if not described.kid:
         raise _UnusableError('it has no ID ("kid")')
     if described.kid in earlier:
-        raise _UnusableError("a key before it has the same ID")
+        raise _UnusableError("an earlier key has the same ID")
     if described.use != "sig":
         raise _UnusableError(f'its "use" is {described.use[:_SHOWN]!r}, not "sig"')
     return described
@@ -171,7 +171,7 @@ def _verification_key(jwk: _Jwk, accepted: frozenset[str]) -> VerificationKey:
     """Returns the key with the algorithms that it verifies.
 
     Raises:
-        _UnusableError: it verifies none that is accepted, or its numbers make no key.
+        _UnusableError: it verifies none that is accepted, or its numbers do not form a key.
     """
     algorithms = _algorithms(jwk)
     if not algorithms & accepted:
@@ -183,7 +183,7 @@ def _verification_key(jwk: _Jwk, accepted: frozenset[str]) -> VerificationKey:
     try:
         return VerificationKey(_key(jwk), algorithms & accepted)
     except (ValueError, JoseError) as error:
-        raise _UnusableError("its numbers make no key") from error
+        raise _UnusableError("its numbers do not form a key") from error
 
 
 def _algorithms(jwk: _Jwk) -> frozenset[str]:

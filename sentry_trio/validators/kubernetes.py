@@ -38,7 +38,7 @@ _AHEAD: Final = 0.1
 _log: Final = get_logger("dapr.sentry.identity.kubernetes")
 
 
-class Index(Protocol):
+class ClusterIndex(Protocol):
     """Pods and Configurations of a cluster."""
 
     @property
@@ -73,7 +73,7 @@ class KubernetesValidator:
         namespace: of the control plane.
     """
 
-    def __init__(self, checker: TokenChecker, index: Index, *, trust_domain: str, namespace: str) -> None:
+    def __init__(self, checker: TokenChecker, index: ClusterIndex, *, trust_domain: str, namespace: str) -> None:
         self._checker = checker
         self._index = index
         self._trust_domain = trust_domain
@@ -131,7 +131,7 @@ class KubernetesValidator:
         pod = await self._index.pod(caller.namespace, caller.pod_name, uid=caller.pod_uid)
         if pod is None or caller.pod_uid not in {None, pod.uid}:
             shown = f"{caller.namespace}/{caller.pod_name}"
-            why = "there is no such pod" if pod is None else "the token is that of a former pod of this name"
+            why = "the pod does not exist" if pod is None else "the token belongs to a former pod of the same name"
             self._rejections.warning("pod", shown, f"Failed to get pod {shown} for requested identity: {why}")
             raise NotPermittedError("failed to get pod of identity")
         return pod

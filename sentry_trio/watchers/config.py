@@ -14,7 +14,7 @@ QUIET: Final = 0.25
 """Seconds without events after which a change counts as finished."""
 
 LONGEST: Final = 2.0
-"""Seconds after the first event after which the files are read even if events go on."""
+"""Seconds after the first event after which the files are read even if events continue."""
 
 POLL: Final = 60.0
 """Seconds between reads of the content without events."""

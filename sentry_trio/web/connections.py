@@ -42,7 +42,7 @@ class ConnectionLimits:
 
 
 @dataclass(eq=False, slots=True)
-class Connection:
+class HTTPConnection:
     """An open connection.
 
     It gets a task when the peer has sent something: until then it costs little, however many there are.
@@ -90,11 +90,11 @@ class Connections:
         self._limits = limits
         self._count_evicted = count_evicted
         self._silent = selectors.DefaultSelector()
-        self._open: dict[Connection, None] = {}
-        self._by_network: dict[Network, dict[Connection, None]] = {}
+        self._open: dict[HTTPConnection, None] = {}
+        self._by_network: dict[Network, dict[HTTPConnection, None]] = {}
         self._too_many = ThrottledLog(log)
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: HTTPConnection) -> bool:
         """Adds a connection and cancels another if there are too many; returns True if it needs a task already."""
         if len(self._by_network.get(connection.network, ())) >= self._limits.per_peer:
             self._evict(connection.network, self._limits.per_peer)
@@ -110,10 +110,10 @@ class Connections:
         self._silent.register(connection.sock, selectors.EVENT_READ, connection)
         return False
 
-    async def next_started(self) -> list[Connection]:
+    async def next_started(self) -> list[HTTPConnection]:
         """Waits for silent connections that have sent something, and ends those that the peer closed."""
         await trio.lowlevel.wait_readable(self._silent.fileno())
-        started: list[Connection] = []
+        started: list[HTTPConnection] = []
         for key, _ in self._silent.select(0):
             if not key.data.has_sent:
                 self.end(key.data)
@@ -122,7 +122,7 @@ class Connections:
                 started.append(key.data)
         return started
 
-    def start(self, connection: Connection) -> None:
+    def start(self, connection: HTTPConnection) -> None:
         """Leaves a connection to its task."""
         self._silent.unregister(connection.sock)
         connection.is_silent = False
@@ -140,7 +140,7 @@ class Connections:
             waiting = [connection.scope.deadline for connection in silent if connection.is_silent]
             await trio.sleep_until(min(waiting, default=now + interval))
 
-    def end(self, connection: Connection) -> None:
+    def end(self, connection: HTTPConnection) -> None:
         """Ends a connection, at once or at the next checkpoint of its task."""
         self.discard(connection)
         connection.scope.cancel()
@@ -149,7 +149,7 @@ class Connections:
             connection.is_silent = False
             connection.sock.close()
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: HTTPConnection) -> None:
         """Removes a connection, if it is there."""
         if connection in self._open:
             del self._open[connection]
@@ -157,7 +157,7 @@ class Connections:
             if not self._by_network[connection.network]:
                 del self._by_network[connection.network]
 
-    def drain(self) -> list[Connection]:
+    def drain(self) -> list[HTTPConnection]:
         """Ends the connections that have no request under way; no other is admitted.
 
         A close with unread bytes in the kernel would be a reset. Who has sent something is answered.
@@ -165,7 +165,7 @@ class Connections:
         Returns:
             Silent connections that have sent something, and are now started.
         """
-        started: list[Connection] = []
+        started: list[HTTPConnection] = []
         for connection in [connection for connection in self._open if not connection.is_busy]:
             if not connection.has_sent:
                 self.end(connection)

@@ -12,7 +12,7 @@ import trio
 from sentry_trio.grpc.tls import TLSTransport
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.throttle import ThrottledLog
-from sentry_trio.web.connections import Connection
+from sentry_trio.web.connections import HTTPConnection
 from sentry_trio.web.messages import Handler, Request, Response, refusal
 
 _log: Final = get_logger("dapr.sentry")
@@ -44,7 +44,7 @@ _REASONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class ServerState:
+class HTTPServerState:
     """State of a server that its connections share.
 
     Attributes:
@@ -138,7 +138,7 @@ class Exchanges:
         stream: its bytes.
     """
 
-    def __init__(self, server: ServerState, connection: Connection, stream: PlainStream | TLSStream) -> None:
+    def __init__(self, server: HTTPServerState, connection: HTTPConnection, stream: PlainStream | TLSStream) -> None:
         self._server = server
         self._connection = connection
         self._stream = stream

@@ -19,8 +19,8 @@ from sentry_trio.listener import Address, open_listener
 from sentry_trio.open_files import http_share
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.throttle import ThrottledLog
-from sentry_trio.web.connections import Connection, ConnectionLimits, Connections
-from sentry_trio.web.exchanges import IDLE_TIMEOUT, Exchanges, PlainStream, ServerState, TLSStream
+from sentry_trio.web.connections import ConnectionLimits, Connections, HTTPConnection
+from sentry_trio.web.exchanges import IDLE_TIMEOUT, Exchanges, HTTPServerState, PlainStream, TLSStream
 from sentry_trio.web.messages import Handler
 
 log = get_logger("dapr.sentry")
@@ -84,7 +84,7 @@ async def serve_http(
 
 class _Server:
     def __init__(self, handler: Handler, tls: TLSProvider | None, connections: Connections) -> None:
-        self._state = ServerState(handler, "http" if tls is None else "https")
+        self._state = HTTPServerState(handler, "http" if tls is None else "https")
         self._tls = tls
         self._connections = connections
         self._not_accepted = ThrottledLog(log)
@@ -142,7 +142,7 @@ class _Server:
         sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
         patience = IDLE_TIMEOUT if self._tls is None else HANDSHAKE_TIMEOUT
         scope = trio.CancelScope(deadline=trio.current_time() + patience)
-        connection = Connection(sock, address[0], network_of(address), scope)
+        connection = HTTPConnection(sock, address[0], network_of(address), scope)
         is_started = self._connections.admit(connection)
         if is_started:
             nursery.start_soon(self._serve, connection)
@@ -153,7 +153,7 @@ class _Server:
             for connection in await self._connections.next_started():
                 nursery.start_soon(self._serve, connection)
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: HTTPConnection) -> None:
         try:
             with connection.scope:
                 stream = await self._stream(connection.sock)

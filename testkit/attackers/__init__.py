@@ -1,10 +1,10 @@
 """Hostile peers: each kind opens one connection and misbehaves on it until it is cut or cancelled.
 
-target.py       whom an attack is on, at what pace, and what has come of it
-http2.py        HTTP/2 by someone who keeps no rule of it, frame by frame
+target.py       target, pace and result of an attack
+http2.py        HTTP/2 without any of its rules, frame by frame
 handshakes.py   kinds that never come to HTTP/2, or leave right after
 hoarding.py     kinds that hold what they have got: streams, memory, answers
-flooding.py     kinds that ask for work and have no use for it
+flooding.py     kinds that cause work without a use
 costly.py       kinds that are cheap on the wire and expensive for the server
 kinds.py        all kinds by name
 attack.py       one attack, an attack again and again, many at once

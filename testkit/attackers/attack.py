@@ -31,7 +31,7 @@ async def again(
 
 @asynccontextmanager
 async def attacking(kind: Kind, target: Target, *, number: int = 1) -> AsyncIterator[list[Course]]:
-    """So many attacks, begun one after the other, each once the one before stands; cancelled in the end."""
+    """Begins attacks one after the other, each when the previous one is established; cancels them in the end."""
     courses: list[Course] = []
     async with trio.open_nursery() as nursery:
         for _ in range(number):

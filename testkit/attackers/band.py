@@ -53,7 +53,7 @@ async def attack_until_told(kind: Kind, targets: Iterable[Target], *, pause: flo
         come_back = partial(again, pause=pause, new_course=new_course)
         for target in targets:
             nursery.start_soon(come_back, kind, target, new_course())
-        # An exhausted server accepts nobody any more: report that, and do not wait for it.
+        # An exhausted server accepts no connection: report that, and do not wait for it.
         with trio.move_on_after(_PATIENCE):
             for course in tuple(courses):  # of each its first
                 await course.begun()
@@ -63,9 +63,9 @@ async def attack_until_told(kind: Kind, targets: Iterable[Target], *, pause: flo
     return Report(
         seconds=time.monotonic() - begin,
         cpu_seconds=time.process_time() - cpu,
-        begun=sum(course.stands.is_set() for course in courses),
-        refused=sum(course.over.is_set() and not course.stands.is_set() for course in courses),
-        cut=sum(course.over.is_set() and course.stands.is_set() for course in courses),
+        begun=sum(course.established.is_set() for course in courses),
+        refused=sum(course.over.is_set() and not course.established.is_set() for course in courses),
+        cut=sum(course.over.is_set() and course.established.is_set() for course in courses),
         goaways=Counter(course.goaway.name for course in courses if course.goaway is not None),
         resets=Counter(code.name for course in courses for code in course.resets.values()),
         statuses=Counter(status for course in courses for status in course.statuses.values()),

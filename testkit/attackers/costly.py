@@ -40,7 +40,7 @@ async def _pour(target: Target, course: Course, frames: Iterator[bytes]) -> None
     async with hostile(target, course) as peer:
         while burst := _burst(frames):
             await peer.send(b"".join(burst), weight=max(1, _BURST_BYTES // 512))
-            course.stands.set()
+            course.established.set()
 
 
 def _burst(frames: Iterator[bytes]) -> list[bytes]:
@@ -92,7 +92,7 @@ async def call_bursts(target: Target, course: Course) -> None:
             if target.calls is not None:
                 await target.calls.take(_CALLS)
             await peer.send(b"".join(call(each, target) for each in batch))
-            course.stands.set()
+            course.established.set()
             while batch[-1] not in course.ended:
                 await peer.stream_ended()
 
@@ -109,7 +109,7 @@ async def sparse_requests(target: Target, course: Course) -> None:
     async with hostile(target, course) as peer:
         for stream_id in _STREAM_IDS:
             await peer.send(frame(HEADERS, stream_id, head_block(target.path), END_HEADERS))
-            course.stands.set()
+            course.established.set()
             await trio.sleep(_PAUSE)
 
 
@@ -118,7 +118,7 @@ async def health_connects(target: Target, course: Course) -> None:
     health = replace(target, port=target.health_port)
     while True:
         stream = await connect_tcp(health)
-        course.stands.set()
+        course.established.set()
         await stream.aclose()
 
 
@@ -127,6 +127,6 @@ async def health_holders(target: Target, course: Course) -> None:
     stream = await connect_tcp(replace(target, port=target.health_port))
     async with stream:
         await stream.send_all(b"GET /readyz HTTP/1.1\r\nHost: ")
-        course.stands.set()
+        course.established.set()
         while await stream.receive_some():
             pass

@@ -1,4 +1,4 @@
-"""Kinds that ask for work and have no use for it: the same frames again and again."""
+"""Kinds that cause work without a use: the same frames again and again."""
 
 import gzip
 import itertools
@@ -41,7 +41,7 @@ async def _pour(target: Target, course: Course, frames: Iterable[bytes], *, weig
         rest = iter(frames)
         while burst := tuple(itertools.islice(rest, max(1, _BURST // weight))):
             await peer.send(*burst, weight=weight)
-            course.stands.set()
+            course.established.set()
 
 
 async def rapid_reset(target: Target, course: Course) -> None:
@@ -114,7 +114,7 @@ async def window_updates(target: Target, course: Course) -> None:
 
 
 async def unknown_frames(target: Target, course: Course) -> None:
-    """Sends frames of a kind that nobody knows, which are to be passed over (RFC 9113, 4.1)."""
+    """Sends frames of an unknown type, which have to be ignored (RFC 9113, 4.1)."""
     await _pour(target, course, itertools.repeat(frame(0x60, payload=b"?")))
 
 
@@ -146,7 +146,7 @@ async def gzip_bombs(target: Target, course: Course) -> None:
     async with hostile(target, course) as peer:
         for stream_id in _STREAM_IDS:
             await peer.send(frame(HEADERS, stream_id, head, END_HEADERS), frame(DATA, stream_id, body, END_STREAM))
-            course.stands.set()
+            course.established.set()
             while stream_id - 2 * _STREAMS not in course.ended and stream_id > 2 * _STREAMS:
                 await peer.stream_ended()
 
@@ -157,7 +157,7 @@ async def trickling_window(target: Target, course: Course) -> None:
     async with hostile(target, course, announced=announced) as peer:
         for last in _STREAM_IDS:
             await peer.call(last)
-            course.stands.set()
+            course.established.set()
             first = last - 2 * _STREAMS
             if first in _STREAM_IDS:
                 while first not in course.ended:

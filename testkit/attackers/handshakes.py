@@ -31,7 +31,7 @@ async def _until_closed(stream: trio.abc.ReceiveStream) -> None:
 async def silent(target: Target, course: Course) -> None:
     """Connects and says nothing."""
     async with await connect_tcp(target) as stream:
-        course.stands.set()
+        course.established.set()
         await _until_closed(stream)
 
 
@@ -40,7 +40,7 @@ async def half_hello(target: Target, course: Course) -> None:
     async with await connect_tcp(target) as stream:
         hello = _client_hello(target.context)
         await stream.send_all(hello[: len(hello) // 2])
-        course.stands.set()
+        course.established.set()
         await _until_closed(stream)
 
 
@@ -55,7 +55,7 @@ async def slow_hello(target: Target, course: Course) -> None:
         nursery.start_soon(listen)
         for byte in _client_hello(target.context):
             await stream.send_all(bytes([byte]))
-            course.stands.set()
+            course.established.set()
             await trio.sleep(target.pause)
         await trio.sleep_forever()
 
@@ -63,14 +63,14 @@ async def slow_hello(target: Target, course: Course) -> None:
 async def no_preface(target: Target, course: Course) -> None:
     """Shakes hands and says nothing more."""
     async with shaken(target) as stream:
-        course.stands.set()
+        course.established.set()
         await _until_closed(stream)
 
 
 async def garbage(target: Target, course: Course) -> None:
     """Shakes hands and sends what means nothing, without end."""
     async with shaken(target) as stream:
-        course.stands.set()
+        course.established.set()
         while True:
             if target.frames is not None:
                 await target.frames.take()
@@ -80,14 +80,14 @@ async def garbage(target: Target, course: Course) -> None:
 async def handshake_and_gone(target: Target, course: Course) -> None:
     """Shakes hands, which costs the server most of what a call does, and is gone; again and again, it is a storm."""
     async with shaken(target):
-        course.stands.set()
+        course.established.set()
 
 
 async def half_closed(target: Target, course: Course) -> None:
     """Shakes hands, says that it will say no more, and stays."""
     async with shaken(target) as stream:
         await stream.transport_stream.send_eof()
-        course.stands.set()
+        course.established.set()
         await _until_closed(stream.transport_stream)
 
 
@@ -98,5 +98,5 @@ async def half_closed_after_call(target: Target, course: Course) -> None:
             await target.calls.take()
         await stream.send_all(PREFACE + settings({}) + call(1, target))
         await stream.transport_stream.send_eof()
-        course.stands.set()
+        course.established.set()
         await _until_closed(stream.transport_stream)

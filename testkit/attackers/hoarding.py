@@ -33,14 +33,14 @@ _LARGE_STREAMS: Final = 2  # of one connection; of more, the third would end
 async def idle(target: Target, course: Course) -> None:
     """Comes as far as HTTP/2, is well, and wants nothing."""
     async with hostile(target, course):
-        course.stands.set()
+        course.established.set()
         await trio.sleep_forever()
 
 
 async def deaf(target: Target, course: Course) -> None:
     """The same, but answers no PING, as if it were gone without a word."""
     async with hostile(target, course, answers=False):
-        course.stands.set()
+        course.established.set()
         await trio.sleep_forever()
 
 
@@ -51,7 +51,7 @@ async def slow_writer(target: Target, course: Course) -> None:
         for stream_id in range(1, HIGHEST_WINDOW, 2):
             await peer.send(frame(HEADERS, stream_id, head_block(target.path), END_HEADERS))
             await peer.send(frame(DATA, stream_id, prefix))
-            course.stands.set()
+            course.established.set()
             while stream_id not in course.ended:
                 await peer.send(frame(DATA, stream_id, b"x"))
                 await trio.sleep(target.pause)
@@ -85,7 +85,7 @@ async def _keep_open(peer: Hostile, begin: Callable[[int], Awaitable[None]]) -> 
         while opened - len(peer.course.ended) >= _STREAMS:
             await peer.stream_ended()
         await begin(stream_id)
-        peer.course.stands.set()
+        peer.course.established.set()
 
 
 async def stops_reading(target: Target, course: Course) -> None:
@@ -95,7 +95,7 @@ async def stops_reading(target: Target, course: Course) -> None:
         await peer.send(frame(WINDOW_UPDATE, payload=(2**30).to_bytes(4, "big")))
         for stream_id in range(1, HIGHEST_WINDOW, 2):
             await peer.call(stream_id)
-            course.stands.set()
+            course.established.set()
 
 
 async def unread_bytes(target: Target, course: Course) -> None:
@@ -111,7 +111,7 @@ async def unread_bytes(target: Target, course: Course) -> None:
                     stream_id = next(stream_ids)
                     await peer.send(frame(HEADERS, stream_id, head_block(target.path), END_HEADERS))
                 await peer.send_body(stream_id, body)
-                course.stands.set()
+                course.established.set()
                 while stream_id not in course.ended:
                     await peer.stream_ended()
 
@@ -129,5 +129,5 @@ async def half_a_head(target: Target, course: Course) -> None:
     """Holds a head that does not end, as large as it may be; a PING answered in its midst would end it."""
     async with hostile(target, course, answers=False) as peer:
         await peer.send(frame(HEADERS, 1, bytes(LARGEST_FRAME)))
-        course.stands.set()
+        course.established.set()
         await trio.sleep_forever()

@@ -1,4 +1,4 @@
-"""HTTP/2 by someone who keeps no rule of it: frames as bytes, composed once and sent a thousand times."""
+"""HTTP/2 without any of its rules: frames as bytes, composed once and sent a thousand times."""
 
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -98,7 +98,7 @@ class Hostile:
         stream: the connection, its handshake done.
         target: sets the pace.
         course: where what the server says is written down.
-        answers: whether its SETTINGS and PINGs are answered, as by someone who is well.
+        answers: True if SETTINGS and PINGs of the server are answered, as by a well-behaved peer.
     """
 
     def __init__(self, stream: Bytes, target: Target, course: Course, *, answers: bool) -> None:

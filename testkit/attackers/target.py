@@ -23,7 +23,7 @@ class Pace:
 
 
 def careless_context() -> ssl.SSLContext:
-    """Chooses h2 and believes every certificate: an attacker has better uses for its CPU than to verify."""
+    """Chooses h2 and accepts every certificate, to save the attacker's CPU."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -70,7 +70,7 @@ class Course:
     """Results of one attack so far.
 
     Attributes:
-        stands: set when the misdeed has begun; a flood has sent its first frames, a hoarder holds what it wants.
+        established: set when the attack has begun: a flood has sent its first frames, a hoarder holds its resources.
         over: set when the server has cut it, or never let it in.
         goaway: why the server has cut it, if it said so.
         resets: the streams that the server has reset, in order.
@@ -78,7 +78,7 @@ class Course:
         ended: the streams that the server has ended, either way.
     """
 
-    stands: trio.Event = field(default_factory=trio.Event)
+    established: trio.Event = field(default_factory=trio.Event)
     over: trio.Event = field(default_factory=trio.Event)
     goaway: ErrorCodes | None = None
     resets: dict[int, ErrorCodes] = field(default_factory=dict)
@@ -86,14 +86,14 @@ class Course:
     ended: set[int] = field(default_factory=set)
 
     async def begun(self) -> None:
-        """Waits until the attack stands, or is over before it stood."""
+        """Waits until the attack is established, or has ended before."""
         async with trio.open_nursery() as nursery:
 
             async def wait(event: trio.Event) -> None:
                 await event.wait()
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(wait, self.stands)
+            nursery.start_soon(wait, self.established)
             nursery.start_soon(wait, self.over)
 
 

@@ -24,7 +24,7 @@ class Admin:
     Args:
         url: of the API server.
         authority: file of the certificates that its own must verify against.
-        token: whose rights are used.
+        token: authenticates the client.
     """
 
     def __init__(self, url: str, authority: Path, token: str) -> None:
@@ -46,7 +46,7 @@ class Admin:
 
         Raises:
             RefusedError: any answer but a 2xx.
-            OSError: there is nobody to answer.
+            OSError: the server cannot be reached.
         """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": f"application/{kind}"}

@@ -1,4 +1,4 @@
-"""Token checkers on a real API server, with no more rights than the chart gives."""
+"""Token checkers on a real API server, with no more permissions than the chart grants."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ async def session_of(
     rights: tuple[Manifest, ...] = (REVIEWS,),
     url: str | None = None,
 ) -> AsyncIterator[Session]:
-    """The session of a new service account with these rights everywhere."""
+    """The session of a new service account with these permissions everywhere."""
     name = "dapr-sentry"
     token = await cluster.account_with(namespace, name, rights, everywhere=True)
     kubeconfig = cluster.write_kubeconfig(tmp_path / name, {"token": token}, url=url)

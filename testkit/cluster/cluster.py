@@ -166,7 +166,7 @@ class Cluster:
     # --- its objects
 
     async def ask(self, method: str, path: str, body: Manifest | None = None, *, kind: str = "json") -> Manifest:
-        """A request with the administrator's rights; see Admin.request."""
+        """A request with the administrator's permissions; see Admin.request."""
         return await trio.to_thread.run_sync(partial(self.admin.request, method, path, body, kind=kind))
 
     async def create_namespace(self) -> str:
@@ -183,7 +183,7 @@ class Cluster:
     async def grant(
         self, namespace: str, service_account: str, rules: Iterable[Manifest], *, everywhere: bool = False
     ) -> None:
-        """Gives rights to a service account, in its namespace or everywhere."""
+        """Grants permissions to a service account, in its namespace or everywhere."""
         kind = "ClusterRole" if everywhere else "Role"
         room = _RBAC if everywhere else f"{_RBAC}/namespaces/{namespace}"
         name = f"{namespace}-{service_account}-{random.getrandbits(40):010x}"
@@ -227,7 +227,7 @@ class Cluster:
     async def account_with(
         self, namespace: str, name: str, rules: Iterable[Manifest], *, everywhere: bool = False
     ) -> str:
-        """A new service account with these rights; its token."""
+        """A new service account with these permissions; its token."""
         await self.create_service_account(namespace, name)
         await self.grant(namespace, name, rules, everywhere=everywhere)
         return await self.create_token(namespace, name)
@@ -253,11 +253,11 @@ class Cluster:
                     return
 
     def write_admin_kubeconfig(self, path: Path) -> Path:
-        """A kubeconfig with the administrator's rights."""
+        """A kubeconfig with the administrator's permissions."""
         return self.write_kubeconfig(path, {"token": _ADMIN_TOKEN})
 
     def write_kubeconfig(self, path: Path, user: dict[str, object], *, url: str | None = None) -> Path:
-        """A kubeconfig for a user, e.g. `{"token": token}`; `url` where something stands before the API server."""
+        """A kubeconfig for a user, e.g. `{"token": token}`; `url` if there is a proxy before the API server."""
         document = {
             "apiVersion": "v1",
             "kind": "Config",

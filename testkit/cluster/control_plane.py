@@ -1,4 +1,4 @@
-"""The authority as a process in a namespace where its chart was installed, with its own service account's rights."""
+"""The authority as a process in the namespace of its chart, with its own service account's permissions."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class ControlPlane:
 
     Attributes:
         installation: the Secret and the ConfigMap in it.
-        kubeconfig: with the rights of the authority's own service account.
+        kubeconfig: with the permissions of the authority's own service account.
     """
 
     installation: Installation
@@ -51,7 +51,7 @@ class ControlPlane:
 
     @contextmanager
     def process(self, *flags: str, **environ: str) -> Iterator[Process]:
-        """Starts the authority in kubernetes mode with its own rights; it is killed in the end."""
+        """Starts the authority in kubernetes mode with its own permissions; it is killed in the end."""
         mode = ("--mode=kubernetes", f"--kubeconfig={self.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}")
         command = [sys.executable, "-m", "sentry_trio", *mode, *LOOPBACK, "--log-as-json", *flags]
         variables = {
@@ -77,7 +77,7 @@ class ControlPlane:
         )
 
     async def kubeconfig_through(self, url: str) -> Path:
-        """A kubeconfig with the same rights, for a proxy between the authority and the API server."""
+        """A kubeconfig with the same permissions, for a proxy between the authority and the API server."""
         token = await self.cluster.create_token(self.namespace, ACCOUNT)
         path = self.kubeconfig.with_name("kubeconfig-through")
         return self.cluster.write_kubeconfig(path, {"token": token}, url=url)
@@ -119,8 +119,8 @@ async def install(
     Args:
         cluster: where.
         directory: for the kubeconfig.
-        role: rights in the namespace.
-        leave_out: a resource to which no rights are granted.
+        role: permissions in the namespace.
+        leave_out: a resource to which no permissions are granted.
         configuration: the spec of Dapr's Configuration `daprsystem`; mTLS switched on and nothing else if not given.
     """
     namespace = await cluster.create_namespace()

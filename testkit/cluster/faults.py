@@ -28,7 +28,7 @@ class Fault:
 
     Attributes:
         delay: seconds before anything else.
-        status: answered instead of the API server; 0 where that is asked.
+        status: answered instead of the API server; 0 if that is asked.
         headers: of that answer.
         body: of that answer.
         cut_after: bytes of the answer after which the connection is cut.

@@ -1,4 +1,4 @@
-"""Objects that a chart installs for an authority in a namespace, and a session with no more rights than that."""
+"""Objects that a chart installs for an authority in a namespace, and a session with no more permissions than that."""
 
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -70,7 +70,7 @@ class Installation:
     async def session(
         self, *, role: Iterable[Manifest] = ROLE, cluster_role: Iterable[Manifest] = (), url: str | None = None
     ) -> AsyncIterator[Session]:
-        """A session of the service account dapr-sentry with these rights and no others."""
+        """A session of the service account dapr-sentry with these permissions and no others."""
         token = await self.cluster.account_with(self.namespace, "dapr-sentry", role)
         await self.cluster.grant(self.namespace, "dapr-sentry", cluster_role, everywhere=True)
         kubeconfig = self.cluster.write_kubeconfig(self.directory / "kubeconfig", {"token": token}, url=url)

@@ -42,7 +42,7 @@ class Helm:
     Attributes:
         binary: the executable.
         home: for its files, and for values.
-        kubeconfig: of the cluster it speaks to; None where it only renders.
+        kubeconfig: of the cluster it speaks to; None if it only renders.
     """
 
     binary: Path

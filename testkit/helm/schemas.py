@@ -85,7 +85,7 @@ _FOREIGN: Final[dict[str, dict[str, Any]]] = {
 
 
 def check(manifest: Manifest, *, kubernetes: str) -> None:
-    """Holds an object to the schema of its kind, in which nothing may stand that is not known.
+    """Validates an object against the schema of its kind; unknown members are errors.
 
     Raises:
         AssertionError: what is wrong, and where.

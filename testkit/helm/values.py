@@ -24,7 +24,7 @@ def audit_volume(**mount: bool) -> dict[str, Any]:
 AUDITED: Final = audit_volume()
 
 # The shape of Dapr's own chart: the defaults of its section for Sentry and of the globals that this reads, other
-# sections and globals beside them; only the image is another one, and the registry has a name that nobody has.
+# sections and globals beside them; only the image is another one, and the registry has a name that does not exist.
 DAPR: Final[dict[str, Any]] = {
     "global": {
         "registry": "registry.example/dapr",

@@ -72,7 +72,7 @@ def build(directory: Path, **arguments: str) -> Stage:
     """Builds what the Dockerfile describes, below a directory; `arguments` are build arguments.
 
     Raises:
-        UnavailableError: the packages of the lock file cannot be had, because nobody answers.
+        UnavailableError: the packages of the lock file cannot be downloaded.
     """
     context = _context(directory / "context")
     stages: dict[str, Stage] = {}

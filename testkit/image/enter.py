@@ -1,7 +1,7 @@
 """Becomes a container's process 1: run by `unshare` in namespaces of its own, described by a JSON document.
 
 What a runtime does for a pod with a read-only root, without privileges and without capabilities; the network is this
-machine's. It stands alone: nothing of the tests is imported.
+machine's. It imports nothing of the tests.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ def _bind(source: Path, target: Path, *, is_writable: bool = False) -> None:
 
 def _main() -> None:
     asked = json.loads(sys.argv[1])
-    # A runtime's own layer, for places to mount at. It stands where no image has anything.
+    # A runtime's own layer, for mount points. It is in a place that no image uses.
     root = Path(asked["root"]) / "dev"
     _mount("tmpfs", str(root), "tmpfs", 0, "mode=755")
     for path in root.parent.iterdir():

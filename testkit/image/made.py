@@ -1,4 +1,4 @@
-"""One image for all tests of a session, in whatever directory they stand; it takes some 30 s."""
+"""One image for all tests of a session, in all directories; it takes some 30 s."""
 
 import platform
 import tempfile

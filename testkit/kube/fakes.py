@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.watch_stream import Event
 
@@ -20,8 +20,8 @@ SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/dapr-trust-bundle"
 CONFIG_MAP = f"/api/v1/namespaces/{NAMESPACE}/configmaps/dapr-trust-bundle"
 
 
-def refused(status: int, reason: str) -> ApiRefusedError:
-    return ApiRefusedError(f"{status} {reason}", status=status, reason=reason)
+def refused(status: int, reason: str) -> ApiRejectedError:
+    return ApiRejectedError(f"{status} {reason}", status=status, reason=reason)
 
 
 def unavailable() -> ApiUnavailableError:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube.watch_stream import Event
 
 PODS = "/api/v1/pods"
@@ -28,15 +28,15 @@ def busy() -> Exception:
 
 
 def forbidden() -> Exception:
-    return ApiRefusedError('GET /api/v1/pods: 403: cannot list resource "pods"', status=403, reason="Forbidden")
+    return ApiRejectedError('GET /api/v1/pods: 403: cannot list resource "pods"', status=403, reason="Forbidden")
 
 
 def expired() -> Exception:
-    return ApiRefusedError("GET /api/v1/pods: 410: too old", status=410, reason="Expired")
+    return ApiRejectedError("GET /api/v1/pods: 410: too old", status=410, reason="Expired")
 
 
 def pod(name: str, *, uid: str = "", namespace: str = "default", **annotations: str) -> Object:
-    """A pod in JSON; its UID is its name where none is given, its annotations begin with dapr.io/."""
+    """A pod in JSON; its UID is its name if none is given, its annotations begin with dapr.io/."""
     named = {f"dapr.io/{key.replace('_', '-')}": value for key, value in annotations.items()}
     return {
         "metadata": {"namespace": namespace, "name": name, "uid": uid or name, "annotations": named},
@@ -144,7 +144,7 @@ class Objects:
         namespace, plural, name = rest.split("/")
         found = self._lists.get(f"{root}/{plural}", {}).get((namespace, name))
         if found is None:
-            raise ApiRefusedError(f"GET {path}: 404", status=404, reason="NotFound")
+            raise ApiRejectedError(f"GET {path}: 404", status=404, reason="NotFound")
         return json.dumps(found).encode()
 
     def _versioned(self, item: Object) -> Object:

@@ -6,11 +6,11 @@ from typing import Any
 
 import trio
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, SentryError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, SentryError
 from testkit.authorities import made_bundle
 
-FORBIDDEN = ApiRefusedError("GET x: 403 Forbidden", status=403, reason="Forbidden")
-NOT_FOUND = ApiRefusedError("GET x: 404 NotFound", status=404, reason="NotFound")
+FORBIDDEN = ApiRejectedError("GET x: 403 Forbidden", status=403, reason="Forbidden")
+NOT_FOUND = ApiRejectedError("GET x: 404 NotFound", status=404, reason="NotFound")
 AWAY = ApiUnavailableError("GET x: cannot connect")
 BUNDLE = made_bundle()
 SECRET_KEY = "-----BEGIN PRIVATE KEY-----secret"

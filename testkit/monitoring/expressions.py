@@ -51,7 +51,7 @@ def filled(expression: str, *, window: str, **chosen: str) -> str:
 
 
 def all_expressions(*, window: str = "5m", **chosen: str) -> dict[str, str]:
-    """Every expression by where it stands."""
+    """Every expression, by its place."""
     return dict(_all_expressions(window, chosen))
 
 
@@ -94,7 +94,7 @@ def names_in(expression: str) -> Named:
     """Reads the names in an expression; no parser of the language, and strict in what it takes for a name.
 
     Raises:
-        NotUnderstoodError: a function that is not known, or what is no token.
+        NotUnderstoodError: an unknown function or an invalid token.
     """
     tokens = list(_tokens(expression))
     selectors: list[Selector] = []
@@ -112,7 +112,7 @@ def names_in(expression: str) -> Named:
             at = end + 1
         elif following == "(" or (token in _AGGREGATIONS and following == "by"):
             if token not in _FUNCTIONS:
-                raise NotUnderstoodError(f"{token} is no function that is known here")
+                raise NotUnderstoodError(f"{token} is an unknown function")
         elif following == "{":
             end = tokens.index(("sign", "}"), at)
             selectors.append(Selector(token, tuple(_matchers(tokens[at + 1 : end]))))
@@ -135,5 +135,5 @@ def _tokens(expression: str) -> Iterator[tuple[str, str]]:
 def _matchers(tokens: list[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
     for label, operator, value in zip(tokens[::4], tokens[1::4], tokens[2::4], strict=True):
         if label[0] != "name" or operator[1] not in {"=", "!=", "=~"} or value[0] != "text":
-            raise NotUnderstoodError(f"{label[1]}{operator[1]}{value[1]} is no matcher that is known here")
+            raise NotUnderstoodError(f"{label[1]}{operator[1]}{value[1]} is an unknown matcher")
         yield label[1], operator[1], value[1].strip('"')

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
-# Section 3 of OpenID Connect Discovery 1.0, but for the authorization endpoint: here is nobody to be sent anywhere.
+# Section 3 of OpenID Connect Discovery 1.0, except for the authorization endpoint: there is no login.
 REQUIRED: dict[str, type] = {
     "issuer": str,
     "jwks_uri": str,
@@ -51,7 +51,7 @@ def discovered(issuer: str, tls: ssl.SSLContext) -> dict[str, list[str]]:
     if urlsplit(document["jwks_uri"]).scheme != "https":
         raise ValueError(f"keys from {document['jwks_uri']} are not to be trusted")
     if not set(document["id_token_signing_alg_values_supported"]) <= SOUND:
-        raise ValueError("there are algorithms that anybody can sign by")
+        raise ValueError("there are algorithms that need no private key")
     return dict(document)
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sentry_trio.audit.chain import (
     MAX_LINE,
     START,
+    ChainPosition,
     InvalidLineError,
     LaterVersionError,
-    Link,
     encode_members,
     make_line,
     read_line,
@@ -23,7 +23,7 @@ from testkit.audit_chains import members
 
 
 def test_a_line_is_one_object_with_its_place_at_the_end() -> None:
-    line, link = make_line(members(answer=42), Link(6, "ab" * 32))
+    line, link = make_line(members(answer=42), ChainPosition(6, "ab" * 32))
     assert link.seq == 7
     body, _, end = line.rpartition(b',"hash":')
     assert end == b'"%b"}\n' % link.hash.encode()
@@ -65,15 +65,15 @@ PLACE = b'"seq":1,"prev":"%b"' % START.hash.encode()
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (b"", "no line of an audit log"),
-        (b'time="2026" level=info', "no line of an audit log"),
-        (b'{"audit":1,"time":"x"}', "is not whole"),
-        (hashed(b'{"audit":1,"x":"' + b"x" * MAX_LINE + b'"'), "is not whole"),
-        (hashed(b'{"audit":1,"time":"2026-03-01T12:00:00Z",'), "is no JSON"),
-        (hashed(b'{"audit":1,"x":' + b"[" * 10_000), "is no JSON"),
-        (hashed(b'{"audit":1,"time":"yesterday",' + PLACE), "has no seq, prev or time"),
-        (hashed(b'{"audit":1,"time":"2026-03-01T12:00:00Z\\n",' + PLACE), "has no seq, prev or time"),
-        (hashed(b'{"audit":1,"time":"2026-03-01T12:00:00Z","seq":true,"prev":"a"'), "has no seq, prev or time"),
+        (b"", "not a line of an audit log"),
+        (b'time="2026" level=info', "not a line of an audit log"),
+        (b'{"audit":1,"time":"x"}', "is incomplete"),
+        (hashed(b'{"audit":1,"x":"' + b"x" * MAX_LINE + b'"'), "is incomplete"),
+        (hashed(b'{"audit":1,"time":"2026-03-01T12:00:00Z",'), "is not JSON"),
+        (hashed(b'{"audit":1,"x":' + b"[" * 10_000), "is not JSON"),
+        (hashed(b'{"audit":1,"time":"yesterday",' + PLACE), "has no valid seq, prev or time"),
+        (hashed(b'{"audit":1,"time":"2026-03-01T12:00:00Z\\n",' + PLACE), "has no valid seq, prev or time"),
+        (hashed(b'{"audit":1,"time":"2026-03-01T12:00:00Z","seq":true,"prev":"a"'), "has no valid seq, prev or time"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -12,11 +12,11 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.audit import log as log_module
-from sentry_trio.audit.chain import ChainEnd, Link
+from sentry_trio.audit.chain import ChainEnd, ChainPosition
 from sentry_trio.audit.decision import Decision
 from sentry_trio.audit.log import AuditLog, open_log
 from sentry_trio.audit.sinks import Sink
-from sentry_trio.audit.writer import AuditOptions
+from sentry_trio.audit.writer import AuditLogOptions
 from sentry_trio.errors import AuditLogError, AuditUnavailableError
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from testkit.audit_chains import NOON, Paper, Worker, verified
@@ -52,7 +52,7 @@ async def logging_to(
     metrics: Metrics | None = None,
     worker: Worker | None = None,
 ) -> AsyncIterator[AuditLog]:
-    options = AuditOptions(name="audit.log", required=required, instance="here", version="1")
+    options = AuditLogOptions(name="audit.log", required=required, instance="here", version="1")
     log = await AuditLog.open(
         open_sink, options, metrics=metrics or Metrics(), now=lambda: NOON, in_thread=worker or Worker()
     )
@@ -163,9 +163,9 @@ async def test_decisions_lost_to_a_full_disk_are_counted_and_recorded(autojump_c
     assert told == [
         (
             "the audit log audit.log cannot be written: No space left on device; "
-            "certificates are issued without a record until it can"
+            "certificates are issued without a record meanwhile"
         ),
-        "the audit log audit.log is written again; missing decisions are counted in it",
+        "the audit log audit.log can be written again; the number of missing decisions is recorded in it",
     ]
 
 
@@ -182,7 +182,7 @@ async def test_on_a_full_disk_nothing_is_issued_where_it_is_required(autojump_cl
     assert verified(paper.data).is_intact
     assert [line["outcome"] for line in lines(paper) if line["event"] == "decision"] == ["issued"]
     assert lost(metrics) == 0
-    assert "no certificate is issued until it can (--audit-required)" in logged[0]["event"]
+    assert "no certificates are issued meanwhile (--audit-required)" in logged[0]["event"]
 
 
 async def test_lines_that_may_not_be_on_disk_are_recorded(autojump_clock: MockClock) -> None:
@@ -261,7 +261,7 @@ async def test_a_queue_that_is_full_takes_no_more(
     assert 1 < written < 10
     assert lost(metrics) == 21 - written
     assert sum(line["lost"]["not_issued"] for line in lines(paper) if line["event"] == "resumed") == 21 - written
-    assert "cannot be written: decisions come faster than they are written" in logged[0]["event"]
+    assert "cannot be written: decisions are made faster than they can be written" in logged[0]["event"]
 
 
 async def test_who_leaves_before_its_line_is_written_leaves_none(autojump_clock: MockClock) -> None:
@@ -296,7 +296,7 @@ async def test_calls_that_were_shed_are_recorded_once_a_second(autojump_clock: M
 
 
 async def test_it_goes_on_from_what_is_there(autojump_clock: MockClock) -> None:
-    paper = Paper(end=ChainEnd(Link(7, "ab" * 32)))
+    paper = Paper(end=ChainEnd(ChainPosition(7, "ab" * 32)))
     async with logging_to(paper.opened):
         pass
     first = lines(paper)[0]
@@ -310,7 +310,7 @@ async def test_an_altered_log_is_reported_and_not_continued(autojump_clock: Mock
             pass
     assert lines(paper)[0]["begins"] == "after_damage"
     assert [line["log_level"] for line in logged] == ["error"]
-    assert "find out who has changed it" in logged[0]["event"]
+    assert "find out what changed it" in logged[0]["event"]
 
 
 def cannot_open() -> Sink:
@@ -338,7 +338,7 @@ async def test_a_cancelled_start_closes_what_it_has_opened(autojump_clock: MockC
 async def test_a_medium_that_hangs_keeps_it_from_starting(autojump_clock: MockClock) -> None:
     paper, worker = Paper(), Worker()
     worker.hang()
-    with pytest.raises(AuditLogError, match=r"^the audit log audit.log did not answer within 30 s$"):
+    with pytest.raises(AuditLogError, match=r"^the audit log audit.log could not be opened within 30 s$"):
         async with logging_to(paper.opened, worker=worker):
             pass
     assert trio.current_time() == 30
@@ -352,7 +352,9 @@ async def test_it_has_to_be_opened(autojump_clock: MockClock) -> None:
 
 async def test_what_is_required_has_to_be_written_from_the_beginning(autojump_clock: MockClock) -> None:
     paper = Paper(room=0)
-    with pytest.raises(AuditLogError, match=r"^the audit log audit.log cannot be written, and is required$"):
+    with pytest.raises(
+        AuditLogError, match=r"^the audit log audit.log cannot be written, but --audit-required is set$"
+    ):
         async with logging_to(paper.opened, required=True):
             pass
     assert paper.is_closed
@@ -396,7 +398,9 @@ async def test_a_medium_that_hangs_holds_up_the_end_for_five_seconds(autojump_cl
             asked_at = trio.current_time()
     assert trio.current_time() - asked_at == pytest.approx(5, abs=1)
     worker.free.set()
-    assert [line["event"] for line in logged] == ["the audit log audit.log did not take its last lines within 5 s"]
+    assert [line["event"] for line in logged] == [
+        "the audit log audit.log could not be closed within 5 s: its last lines may be missing"
+    ]
 
 
 # --- another file
@@ -453,15 +457,21 @@ async def test_decisions_that_could_not_be_written_are_counted_in_the_new_file(a
 
 
 @pytest.mark.parametrize(
-    ("new", "told"),
+    ("new", "text"),
     [
-        (AuditLogError("audit.log: Permission denied"), "no new one can be opened: audit.log: Permission denied"),
-        (Paper(end=ChainEnd(Link(3, "ab" * 32))), "the new one is not empty"),
+        (
+            AuditLogError("audit.log: Permission denied"),
+            "a new file cannot be opened: audit.log: Permission denied; writing continues in the moved file",
+        ),
+        (
+            Paper(end=ChainEnd(ChainPosition(3, "ab" * 32))),
+            "the new file is not empty; writing continues in the moved file",
+        ),
     ],
     ids=["not opened", "not empty"],
 )
 async def test_where_there_is_no_new_file_it_goes_on_in_the_old(
-    autojump_clock: MockClock, new: Sink | AuditLogError, told: str
+    autojump_clock: MockClock, new: Sink | AuditLogError, text: str
 ) -> None:
     papers = Papers(new)
     with capture_logs() as logged:
@@ -471,7 +481,7 @@ async def test_where_there_is_no_new_file_it_goes_on_in_the_old(
             await settled()
             assert logged
             log.record(REFUSED)
-    assert logged[0]["event"].endswith(told)
+    assert logged[0]["event"].endswith(text)
     assert events(papers.first) == ["opened", "decision", "closed"]
     if isinstance(new, Paper):
         assert new.is_closed
@@ -480,7 +490,7 @@ async def test_where_there_is_no_new_file_it_goes_on_in_the_old(
 
 async def test_it_serves_as_what_outlives_a_block(autojump_clock: MockClock) -> None:
     paper = Paper()
-    options = AuditOptions(name="audit.log", required=False, instance="here", version="1")
+    options = AuditLogOptions(name="audit.log", required=False, instance="here", version="1")
     log = await AuditLog.open(paper.opened, options, metrics=Metrics(), now=lambda: NOON, in_thread=Worker())
     async with trio.open_nursery() as nursery:
         assert await nursery.start(partial(log.serve)) is log

@@ -77,7 +77,7 @@ def test_what_no_crash_leaves_is_damage(tmp_path: Path, data: bytes) -> None:
 def test_something_else_is_left_alone(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(AuditLogError) as caught:
         found(tmp_path, data)
-    assert str(caught.value) == "it is something else than an audit log"
+    assert str(caught.value) == "not an audit log"
 
 
 def test_a_long_file_is_read_from_its_end(tmp_path: Path) -> None:

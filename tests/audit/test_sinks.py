@@ -70,7 +70,7 @@ def test_it_is_appended_to_while_others_write(path: Path) -> None:
 def test_links_are_not_followed(path: Path) -> None:
     target = path.with_name("target")
     path.symlink_to(target)
-    assert refusal(path) == "it is a symbolic link, which is not followed"
+    assert refusal(path) == "symbolic links are not followed"
     assert not target.exists()
 
 
@@ -78,8 +78,8 @@ def test_links_are_not_followed(path: Path) -> None:
     ("make", "reason"),
     [
         (lambda path: path.mkdir(), "Is a directory"),
-        (os.mkfifo, "it is not a regular file"),
-        (lambda path: path.write_text("127.0.0.1 localhost\n"), "it is something else than an audit log"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.write_text("127.0.0.1 localhost\n"), "not an audit log"),
     ],
     ids=["directory", "pipe", "text"],
 )
@@ -96,7 +96,7 @@ def test_the_directory_has_to_be_there(path: Path) -> None:
 
 def test_one_process_at_a_time(path: Path) -> None:
     first = open_file(path)
-    assert refusal(path) == "another process appends to it; every process needs a file of its own"
+    assert refusal(path) == "another process writes to it; each process needs its own file"
     first.close()
     open_file(path).close()
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentry_trio.audit.chain import MAX_LINE, START, Batches, ChainEnd, Link, make_line, read_line
-from sentry_trio.audit.verify import Report
+from sentry_trio.audit.chain import MAX_LINE, START, Batches, ChainEnd, ChainPosition, make_line, read_line
+from sentry_trio.audit.verify import VerificationReport
 from testkit.audit_chains import chain, members, opening, verified
 
 LINES = chain(decisions=6)
@@ -61,7 +61,10 @@ def test_any_line_that_is_taken_out_is_found(at: int) -> None:
     if at == 0:
         assert found[0] == "line 1 does not begin a chain: lines before seq 2 are missing"
     elif at < len(LINES) - 1:
-        assert found[0] == f"line {at + 1} does not follow the line before: 1 missing between seq {at} and seq {at + 2}"
+        assert (
+            found[0]
+            == f"line {at + 1} does not continue the previous line: lines missing between seq {at} and seq {at + 2}: 1"
+        )
     else:
         assert "lines at the end are missing" in found[0]
 
@@ -116,8 +119,8 @@ def test_a_hash_kept_earlier_shows_that_the_chain_is_still_the_same() -> None:
 def test_after_a_fault_what_follows_is_verified() -> None:
     altered = [*LINES[:2], LINES[2].replace(b"decision", b"derision"), *LINES[3:5], *LINES[6:]]
     assert faults(altered) == [
-        "line 3 was altered: its hash is not that of what it says",
-        "line 6 does not follow the line before: 1 missing between seq 5 and seq 7",
+        "line 3 was altered: its hash does not match its content",
+        "line 6 does not continue the previous line: lines missing between seq 5 and seq 7: 1",
     ]
 
 
@@ -130,16 +133,16 @@ def test_faults_are_counted_and_the_first_are_listed() -> None:
 def test_no_line_takes_more_memory_than_a_line_may() -> None:
     long = b"x" * (5 * MAX_LINE)
     found = verified([*LINES[:2], *([long] * 20), b"\n", *LINES[2:]])
-    assert found.faults.texts == ["line 3 is no line of an audit log"]
+    assert found.faults.texts == ["line 3 is not a line of an audit log"]
     unfinished = verified([*LINES, *([long] * 20)])
     assert unfinished.is_intact
-    assert unfinished.notes.texts == ["line 9 is not whole: it is being written, or was cut short by a crash"]
+    assert unfinished.notes.texts == ["line 9 is incomplete: it is being written, or a crash cut it short"]
 
 
 # --- the joints of a chain
 
 
-def goes_on(torn: bytes = b"", begins: str = "continued", after: Link | None = None) -> list[bytes]:
+def goes_on(torn: bytes = b"", begins: str = "continued", after: ChainPosition | None = None) -> list[bytes]:
     """What the next process writes behind the last line, or behind what is torn there."""
     end = ChainEnd(after or read_line(LINES[-1].rstrip(b"\n")).link)
     batches = Batches(end.extended(torn, newline_due=True) if torn else end)
@@ -154,7 +157,7 @@ def test_what_a_crash_has_cut_short_is_said_by_the_line_after_it() -> None:
     torn = LINES[3][:40]
     report = verified(b"".join([*LINES, torn, *goes_on(torn)]))
     assert report.is_intact
-    assert report.notes.texts == ["line 10 says that line 9 was cut short by a crash or a full disk"]
+    assert report.notes.texts == ["line 10 reports that a crash or a full disk cut short line 9"]
 
 
 @pytest.mark.parametrize("otherwise", [b"", LINES[3][:39], LINES[3][:41], b"\n" + LINES[3][:40]])
@@ -163,7 +166,7 @@ def test_what_was_cut_short_has_to_be_there(otherwise: bytes) -> None:
     after = goes_on(torn)
     found = faults([*LINES, otherwise, *(after if otherwise else [after[0].lstrip(b"\n"), *after[1:]])])
     assert len(found) == 1
-    assert "reports bytes before it that were cut short by a crash" in found[0] or "follow" in found[0]
+    assert "reports bytes before it that a crash cut short" in found[0] or "continue" in found[0]
 
 
 def test_a_file_that_goes_on_from_another() -> None:
@@ -172,34 +175,34 @@ def test_a_file_that_goes_on_from_another() -> None:
     assert report.is_intact
     assert report.notes.texts == [f"the chain continues from another file, whose last hash is {LAST}"]
     assert faults([*LINES, *moved]) == []
-    assert faults([*LINES[:-1], *moved])[0].startswith("line 8 does not follow the line before: 1 missing")
+    assert faults([*LINES[:-1], *moved])[0].startswith("line 8 does not continue the previous line: lines missing")
 
 
 @pytest.mark.parametrize("begins", ["continued", "anew", "elsewhere"])
 def test_no_other_beginning_is_one(begins: str) -> None:
-    found = faults(goes_on(begins=begins, after=Link(3, "ab" * 32)))
+    found = faults(goes_on(begins=begins, after=ChainPosition(3, "ab" * 32)))
     assert found == ["line 1 does not begin a chain: lines before seq 4 are missing"]
 
 
 def test_a_chain_that_begins_within_a_file_is_a_fault() -> None:
     assert faults([*LINES, *LINES]) == ["line 9 begins another chain"]
     damaged = faults([*LINES[:-1], b'{"audit":1,?\n', *goes_on(begins="after_damage", after=START)])
-    assert damaged == ["line 8 is not whole: it does not end with a hash", "line 9 begins another chain"]
+    assert damaged == ["line 8 is incomplete: it does not end with a hash", "line 9 begins another chain"]
 
 
 def test_damage_that_is_said_and_not_there_is_a_fault() -> None:
     assert faults(goes_on(begins="after_damage", after=START)) == [
-        "line 1 says that it comes after damage, of which nothing is there"
+        "line 1 reports a damaged line before it, but there is none"
     ]
 
 
 def test_lines_before_one_that_has_not_ended_are_blamed_all_the_same() -> None:
     report = verified([*LINES, b"garbage\n", b"x" * (2 * MAX_LINE)])
-    assert report.faults.texts == ["line 9 and those to line 10 is no line of an audit log"]
-    assert report.notes.texts == ["line 10 is not whole: it is being written, or was cut short by a crash"]
+    assert report.faults.texts == ["line 9 and those to line 10 is not a line of an audit log"]
+    assert report.notes.texts == ["line 10 is incomplete: it is being written, or a crash cut it short"]
 
 
-def report_among_logs(data: list[bytes]) -> Report:
+def report_among_logs(data: list[bytes]) -> VerificationReport:
     return verified(b"".join(data), among_logs=True)
 
 
@@ -212,14 +215,14 @@ def test_among_log_lines_every_process_has_its_chain() -> None:
     assert report.notes.texts == ["line 18 begins another chain: another process was started"]
     assert not verified(b"".join(mixed)).is_intact
     del mixed[3]
-    assert "1 missing" in report_among_logs(mixed).faults.texts[0]
+    assert "lines missing between seq 1 and seq 3: 1" in report_among_logs(mixed).faults.texts[0]
 
 
 def test_losses_are_recorded() -> None:
     resumed = members("resumed", lost={"issued": 3, "not_issued": 4}, unsynced=[2, 5])
     data = Batches(ChainEnd()).compose([opening(), resumed])
     assert verified(data).notes.texts == [
-        'line 2 says that decisions before it were lost: {"issued": 3, "not_issued": 4}',
+        'line 2 reports that decisions before it were lost: {"issued": 3, "not_issued": 4}',
         "line 2: certificates of lines with seq [2, 5] were not sent",
     ]
 

@@ -38,8 +38,8 @@ def test_without_a_name_there_is_the_number() -> None:
     [
         (certificate("a", KEY), None),
         (certificate("a", KEY, usage=None), None),
-        (certificate("a", KEY, ca=None), "it has no basicConstraints, so it is no CA certificate"),
-        (certificate("a", KEY, ca=False), "its basicConstraints say that it is no CA certificate"),
+        (certificate("a", KEY, ca=None), "it has no basicConstraints, so it is not a CA certificate"),
+        (certificate("a", KEY, ca=False), "its basicConstraints mark it as not a CA certificate"),
         (certificate("a", KEY, usage=["crl_sign"]), "its keyUsage lacks keyCertSign"),
     ],
 )

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from sentry_trio.ca.bundle import verify
-from sentry_trio.ca.expiry import WARNING_PERIOD, ExpiryState, State, report
+from sentry_trio.ca.expiry import WARNING_PERIOD, ExpiryState, ValidityState, report
 from testkit.ca.making import DAY, HOUR, NOW, certificate, new_key, sha256, stored
 
 TICK = dt.timedelta(microseconds=1)
@@ -18,25 +18,25 @@ def state(remaining: dt.timedelta, role: str = "anchor") -> ExpiryState:
 @pytest.mark.parametrize(
     ("remaining", "expected", "days", "hours", "message"),
     [
-        (-DAY, State.EXPIRED, 0, 0, "expiration warning: certificate has expired."),
-        (-TICK, State.EXPIRED, 0, 0, "expiration warning: certificate has expired."),
-        (0 * DAY, State.EXPIRING, 0, 0, "expiration warning: certificate expires in 0 days and 0 hours"),
-        (HOUR - TICK, State.EXPIRING, 0, 0, "expiration warning: certificate expires in 0 days and 0 hours"),
-        (25 * HOUR, State.EXPIRING, 1, 1, "expiration warning: certificate expires in 1 days and 1 hours"),
+        (-DAY, ValidityState.EXPIRED, 0, 0, "expiration warning: certificate has expired."),
+        (-TICK, ValidityState.EXPIRED, 0, 0, "expiration warning: certificate has expired."),
+        (0 * DAY, ValidityState.EXPIRING, 0, 0, "expiration warning: certificate expires in 0 days and 0 hours"),
+        (HOUR - TICK, ValidityState.EXPIRING, 0, 0, "expiration warning: certificate expires in 0 days and 0 hours"),
+        (25 * HOUR, ValidityState.EXPIRING, 1, 1, "expiration warning: certificate expires in 1 days and 1 hours"),
         (
             WARNING_PERIOD - TICK,
-            State.EXPIRING,
+            ValidityState.EXPIRING,
             29,
             23,
             "expiration warning: certificate expires in 29 days and 23 hours",
         ),
-        (WARNING_PERIOD, State.VALID, 30, 0, "is still valid for 720h0m0s"),
-        (31 * DAY + HOUR / 4 + 5000 * TICK, State.VALID, 31, 0, "is still valid for 744h15m0.005s"),
-        (365 * DAY - TICK, State.VALID, 364, 23, "is still valid for 8759h59m59.999999s"),
-        (40 * DAY + dt.timedelta(seconds=10.5), State.VALID, 40, 0, "is still valid for 960h0m10.5s"),
+        (WARNING_PERIOD, ValidityState.VALID, 30, 0, "is still valid for 720h0m0s"),
+        (31 * DAY + HOUR / 4 + 5000 * TICK, ValidityState.VALID, 31, 0, "is still valid for 744h15m0.005s"),
+        (365 * DAY - TICK, ValidityState.VALID, 364, 23, "is still valid for 8759h59m59.999999s"),
+        (40 * DAY + dt.timedelta(seconds=10.5), ValidityState.VALID, 40, 0, "is still valid for 960h0m10.5s"),
     ],
 )
-def test_states(remaining: dt.timedelta, expected: State, days: int, hours: int, message: str) -> None:
+def test_states(remaining: dt.timedelta, expected: ValidityState, days: int, hours: int, message: str) -> None:
     looked_at = state(remaining)
     assert (looked_at.state, looked_at.days, looked_at.hours) == (expected, days, hours)
     assert looked_at.message == f"Dapr root certificate {message}"
@@ -76,10 +76,10 @@ def test_a_report_covers_every_certificate() -> None:
     issuer = certificate("i", keys[3], "m", keys[2], not_after=NOW + 2 * DAY)
     states = report(verify(stored(roots, [issuer, middle], keys[3]), NOW), NOW + HOUR)
     assert [(each.role, each.subject, each.state) for each in states] == [
-        ("anchor", "CN=r1", State.VALID),
-        ("anchor", "CN=r2", State.EXPIRED),
-        ("issuer", "CN=i", State.EXPIRING),
-        ("intermediate", "CN=m", State.VALID),
+        ("anchor", "CN=r1", ValidityState.VALID),
+        ("anchor", "CN=r2", ValidityState.EXPIRED),
+        ("issuer", "CN=i", ValidityState.EXPIRING),
+        ("intermediate", "CN=m", ValidityState.VALID),
     ]
     assert [each.remaining for each in states] == [400 * DAY - HOUR, -1.5 * HOUR, 2 * DAY - HOUR, 40 * DAY - HOUR]
     assert states[2].not_after == NOW + 2 * DAY

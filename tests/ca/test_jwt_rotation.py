@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sentry_trio.ca.jwk import MOST_KEYS, SCHEDULE
 from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import StoredJwtKey, generate_jwt_key, verify_jwt_key
-from sentry_trio.ca.jwt_rotation import LEAD, Plan, Rotation, plan
+from sentry_trio.ca.jwt_rotation import LEAD, Rotation, RotationPlan, plan
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import InvalidBundleError
 
@@ -39,7 +39,7 @@ def times(stored: StoredJwtKey) -> list[dict[str, Any]]:
     return [member.get(SCHEDULE, {}) for member in members(stored)]
 
 
-def stored_by(planned: Plan) -> StoredJwtKey:
+def stored_by(planned: RotationPlan) -> StoredJwtKey:
     assert planned.stored is not None
     verify_jwt_key(planned.stored, "ES256", None)
     return planned.stored
@@ -70,7 +70,7 @@ def test_the_life_of_a_key() -> None:
     assert times(noted) == [{"from": int(START.timestamp()), "lifetime": 86400}]
     assert noted.key == FIRST.key
     turn = START + 30 * DAY
-    assert plan(noted, ROTATION, START) == Plan(None, (), turn - LEAD)
+    assert plan(noted, ROTATION, START) == RotationPlan(None, (), turn - LEAD)
     assert plan(noted, ROTATION, turn - LEAD - timedelta(seconds=1)).stored is None
 
     planned = plan(noted, ROTATION, turn - LEAD)
@@ -78,7 +78,7 @@ def test_the_life_of_a_key() -> None:
     _, second = names(both)
     assert [change.step for change in planned.changes] == ["published"]
     assert f"signs from {turn:%Y-%m-%dT%H:%M:%SZ} on" in planned.changes[0].text
-    assert plan(both, ROTATION, turn - LEAD) == Plan(None, (), turn)
+    assert plan(both, ROTATION, turn - LEAD) == RotationPlan(None, (), turn)
     # All change over at one moment, without being told.
     assert signed_by(both, turn - timedelta(seconds=1)) == first
     assert signed_by(both, turn) == second
@@ -91,26 +91,26 @@ def test_the_life_of_a_key() -> None:
     assert signed_by(replaced, turn) == second
     gone = turn + DAY + LEAD
     assert times(replaced)[0]["until"] == int(gone.timestamp())
-    assert plan(replaced, ROTATION, turn) == Plan(None, (), gone)
+    assert plan(replaced, ROTATION, turn) == RotationPlan(None, (), gone)
 
     planned = plan(replaced, ROTATION, gone)
     alone = stored_by(planned)
     assert [change.step for change in planned.changes] == ["gone"]
     assert names(alone) == [second]
     assert alone.key == replaced.key
-    assert plan(alone, ROTATION, gone) == Plan(None, (), turn + 30 * DAY - LEAD)
+    assert plan(alone, ROTATION, gone) == RotationPlan(None, (), turn + 30 * DAY - LEAD)
 
 
 def test_without_rotation_nothing_is_touched() -> None:
     """Also not the order, the space and the comments of somebody's own files."""
     own = StoredJwtKey(b"# mine\n" + FIRST.key, json.dumps(json.loads(FIRST.jwks), indent=1).encode())
-    assert plan(own, OFF, START) == Plan(None, (), None)
+    assert plan(own, OFF, START) == RotationPlan(None, (), None)
 
 
 def test_what_was_begun_is_brought_to_its_end() -> None:
     turn = START + 30 * DAY
     both = settled(settled(FIRST, START), turn - LEAD)
-    assert plan(both, OFF, turn - HOUR) == Plan(None, (), turn)
+    assert plan(both, OFF, turn - HOUR) == RotationPlan(None, (), turn)
     replaced = stored_by(plan(both, OFF, turn))
     gone = turn + DAY + LEAD
     assert plan(replaced, OFF, turn).due == gone
@@ -217,7 +217,7 @@ def test_no_room_for_another_key() -> None:
     others = [members(generate_jwt_key("EdDSA", None))[0] for _ in range(MOST_KEYS - 1)]
     full = StoredJwtKey(FIRST.key, json.dumps({"keys": [*members(FIRST), *others]}).encode())
     noted = settled(full, START)
-    with pytest.raises(InvalidBundleError, match="the key set has 100 keys already; remove those"):
+    with pytest.raises(InvalidBundleError, match="the key set already has 100 keys; remove those"):
         plan(noted, ROTATION, START + 30 * DAY)
 
 

@@ -23,7 +23,7 @@ RSA = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
 
 
 def reason(algorithm: str, kind: str, curve: str) -> str | None:
-    """Dapr Sentry 1.18's words; None where the key fits."""
+    """Dapr Sentry 1.18's words; None if the key fits."""
     if algorithm in RSA:
         fits, text = kind == "*rsa.PrivateKey", f"RSA algorithm {algorithm} requires an RSA key, but got {kind}"
     elif algorithm == "EdDSA":

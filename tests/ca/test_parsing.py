@@ -63,7 +63,7 @@ def test_an_answer_whose_certificate_its_library_fails_on_is_refused() -> None:
     """The client reads certificates with cryptography, which raises KeyError for this one."""
     with pytest.raises(RequestFailedError) as caught:
         _checked(SignCertificateResponse(workload_certificate=CHAIN), new_key())
-    assert str(caught.value) == "the answer holds no workload certificate: unknown value 23"
+    assert str(caught.value) == "the response has no valid workload certificate: unknown value 23"
 
 
 @pytest.mark.parametrize("error", [KeyError(23), PanicException("attempt to subtract with overflow")], ids=repr)

@@ -166,7 +166,7 @@ class Case:
 
     def expected(self) -> list[tuple[str, str]]:
         return sorted(
-            (each.removesuffix("?"), "warn" if each.endswith("?") else "refuse") for each in self.findings.split()
+            (each.removesuffix("?"), "warning" if each.endswith("?") else "error") for each in self.findings.split()
         )
 
 
@@ -406,7 +406,7 @@ def test_findings(name: str) -> None:
 
 
 def test_each_code_has_a_case() -> None:
-    refusing = {each.code for case in CASES.values() for each in found(case) if each.severity is Severity.REFUSE}
+    refusing = {each.code for case in CASES.values() for each in found(case) if each.severity is Severity.ERROR}
     assert refusing == set(REFUSALS)
     assert set(Fault) < refusing
 
@@ -441,7 +441,7 @@ def readable(bundle: StoredBundle) -> tuple[list[Certificate], list[Certificate]
 @pytest.mark.parametrize("name", [name for name, each in CASES.items() if readable(each.candidate)])
 def test_go_decides_alike(go: GoX509, name: str) -> None:
     case = CASES[name]
-    codes = {each.code for each in found(case) if each.severity is Severity.REFUSE}
+    codes = {each.code for each in found(case) if each.severity is Severity.ERROR}
     roots, chain = readable(case.candidate) or ([], [])
     if codes & {"chain-order", "key-mismatch", "not-self-signed", "unreadable"}:
         return  # rules of Dapr Sentry beyond Go's verification
@@ -492,7 +492,7 @@ def test_the_texts_name_people_and_times() -> None:
 def test_a_serial_number_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sentry_trio.ca.generate.new_serial_number", lambda: 0)
     findings = preflight(generated(NOW), trust(OWN, held=[]), NOW)
-    assert [each.code for each in findings if each.severity is Severity.WARN] == ["serial-zero", "serial-zero"]
+    assert [each.code for each in findings if each.severity is Severity.WARNING] == ["serial-zero", "serial-zero"]
 
 
 def test_the_longest_lifetime_of_the_record_counts() -> None:
@@ -528,7 +528,7 @@ def test_every_step_of_a_renewal_passes() -> None:
             held=dict.fromkeys(held, ("shop/cart",)),
         )
         findings = preflight(bundle_of(parts), in_use, now)
-        assert [each for each in findings if each.severity is Severity.REFUSE] == [], planned.step
+        assert [each for each in findings if each.severity is Severity.ERROR] == [], planned.step
         held.add(frozenset(map(fingerprint, read_certificates(parts[Part.ANCHORS]))))
         if planned.step is not None:
             steps.append(planned.step)

@@ -9,7 +9,7 @@ from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.pem import write_block
 from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
-from sentry_trio.errors import Part, RenewalRefusedError
+from sentry_trio.errors import Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
 from testkit.ca.renewing import (
@@ -189,15 +189,15 @@ def test_start() -> None:
     assert plan(STEADY, POLICY, Situation(now=LIMIT), Request.START).step is Step.PUBLISH_AND_SWITCH
     under_way = plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), Request.START)
     assert (under_way.step, under_way.next_step, under_way.next_step_at) == (None, Step.SWITCH, SWITCH)
-    with pytest.raises(RenewalRefusedError, match=r"phase is signing, which ends at 2027-05-26T07:48:45Z"):
+    with pytest.raises(RenewalRejectedError, match=r"phase is signing, which ends at 2027-05-26T07:48:45Z"):
         plan(SIGNING, POLICY, Situation(now=SWITCH), Request.START)
     assert plan(RETIRING, POLICY, Situation(now=SETTLED), Request.START).step is Step.PUBLISH
 
 
 def test_start_is_refused() -> None:
-    with pytest.raises(RenewalRefusedError, match="clocks disagree"):
+    with pytest.raises(RenewalRejectedError, match="clocks disagree"):
         plan(STEADY, POLICY, Situation(now=NOW, hold="clocks disagree"), Request.START)
-    with pytest.raises(RenewalRefusedError, match="--replace-expired"):
+    with pytest.raises(RenewalRejectedError, match="--replace-expired"):
         plan(STEADY, POLICY, Situation(now=NOW + 2 * YEAR), Request.START)
 
 
@@ -215,7 +215,7 @@ def test_cancel() -> None:
         (Phase.RETIRING, "phase is retiring"),
     ]:
         other, now = MOMENTS[phase]
-        with pytest.raises(RenewalRefusedError, match=why):
+        with pytest.raises(RenewalRejectedError, match=why):
             plan(other, POLICY, Situation(now=now), Request.CANCEL)
 
 
@@ -242,9 +242,9 @@ def test_rollback() -> None:
 
 def test_rollback_elsewhere() -> None:
     assert plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), Request.ROLLBACK).step is Step.DISCARD
-    with pytest.raises(RenewalRefusedError, match="phase is steady"):
+    with pytest.raises(RenewalRejectedError, match="phase is steady"):
         plan(STEADY, POLICY, Situation(now=NOW), Request.ROLLBACK)
-    with pytest.raises(RenewalRefusedError, match="key is erased"):
+    with pytest.raises(RenewalRejectedError, match="key is erased"):
         plan(RETIRING, POLICY, Situation(now=SETTLED), Request.ROLLBACK)
 
 
@@ -348,9 +348,9 @@ def test_expired_in_distributing() -> None:
         assert planned.step is Step.SWITCH
         stored = after(DISTRIBUTING, planned)
         assert bundle_of(stored, now).issuer == read_certificates(DISTRIBUTING[Part.NEXT_CHAIN])[0]
-    with pytest.raises(RenewalRefusedError, match="the next one is needed"):
+    with pytest.raises(RenewalRejectedError, match="the next one is needed"):
         plan(DISTRIBUTING, POLICY, Situation(now=now), Request.CANCEL)
-    with pytest.raises(RenewalRefusedError, match="there is a next one"):
+    with pytest.raises(RenewalRejectedError, match="there is a next one"):
         plan(DISTRIBUTING, POLICY, Situation(now=now), Request.REPLACE_EXPIRED)
 
 

@@ -20,7 +20,7 @@ from sentry_trio.ca.parts import NEXT, PREVIOUS
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Request, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
-from sentry_trio.errors import InvalidBundleError, Part, RenewalRefusedError
+from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
 from testkit.ca.renewing import POLICY, YEAR, Clients, Stored, after, bundle_of, generated, remembering, without
@@ -394,7 +394,7 @@ class Renewal(RuleBasedStateMachine):
             return
         try:
             planned = plan(self.store, self.policy, Situation(now=self.now), request)
-        except (InvalidBundleError, RenewalRefusedError):
+        except (InvalidBundleError, RenewalRejectedError):
             return
         if planned.step is not None:
             self.write(self.store, planned)

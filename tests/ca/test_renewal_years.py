@@ -152,7 +152,7 @@ class Mesh:
                 held=held,
             )
             assert [
-                each for each in preflight(stored_bundle(stored), trust, now) if each.severity is Severity.REFUSE
+                each for each in preflight(stored_bundle(stored), trust, now) if each.severity is Severity.ERROR
             ] == []
 
     def _publish(self, now: datetime) -> None:

@@ -47,7 +47,7 @@ def test_intact(verify: Verify) -> None:
 def test_one_clear_line_for_what_is_wrong(verify: Verify) -> None:
     altered = b"".join(LINES).replace(b'"number":1', b'"number":7')
     told = verify(altered, code=1).splitlines()
-    assert told[0] == "broken: line 3 was altered: its hash is not that of what it says"
+    assert told[0] == "broken: line 3 was altered: its hash does not match its content"
     assert told[1].startswith("broken: 4 lines, seq 1 to 5")
     assert len(told) == 2
 
@@ -62,7 +62,8 @@ def test_at_most_twenty_faults_are_listed(verify: Verify) -> None:
 
 def test_what_the_process_did_last(verify: Verify) -> None:
     assert verify(b"".join(LINES[:-1]), code=0).startswith(
-        "note: the last line does not close the log: the process runs, or was killed, or lines are missing\nintact:"
+        "note: the log does not end with a 'closed' line: the process is running or was killed, "
+        "or lines are missing\nintact:"
     )
 
 
@@ -76,19 +77,19 @@ def test_hashes_that_were_kept(verify: Verify) -> None:
 def test_among_logs(verify: Verify) -> None:
     log = b'{"level":"info","msg":"hello"}\n'
     told = verify(log + log.join(LINES), "--among-logs", code=0)
-    assert told == f"note: 5 other lines were passed over\nintact: {SUMMARY}"
+    assert told == f"note: 5 other lines were ignored\nintact: {SUMMARY}"
     verify(log + log.join(LINES), code=1)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello\nworld\n", bytes(3 * MAX_LINE)])
 def test_other_files_are_not_an_audit_log(verify: Verify, data: bytes) -> None:
     assert verify(data, code=2) == ""
-    assert verify.stderr.endswith("audit.log has no line of an audit log\n")
+    assert verify.stderr.endswith("audit.log is not an audit log\n")
     assert verify.stderr.startswith("sentry-trio audit: ")
 
 
 def test_a_log_of_which_nothing_is_whole_is_broken(verify: Verify) -> None:
-    assert verify(b'{"audit":1,"time":"2026"}\n', code=1).startswith("broken: line 1 is not whole")
+    assert verify(b'{"audit":1,"time":"2026"}\n', code=1).startswith("broken: line 1 is incomplete")
 
 
 def test_a_later_form_is_not_understood(verify: Verify) -> None:

@@ -60,7 +60,7 @@ def test_init_makes_a_certificate_authority_once(ca: Command) -> None:
     contents = ca.contents()
     assert set(contents) == {"ca.crt", "issuer.crt", "issuer.key"}
     assert {path.stat().st_mode & 0o777 for path in ca.directory.iterdir()} == {0o600}
-    assert "holds a certificate authority already" in ca("init", str(ca.directory), code=1)
+    assert "already contains a certificate authority" in ca("init", str(ca.directory), code=1)
     assert ca.contents() == contents
 
 
@@ -97,7 +97,7 @@ def test_flatten_leaves_the_issuer_and_its_root(ca: Command) -> None:
 
 def test_distrust_replaces_root_and_issuer_if_confirmed(ca: Command) -> None:
     before = ca.contents()
-    assert "confirm it with --yes" in ca("rotate", "--distrust", code=2)
+    assert "confirm with --yes" in ca("rotate", "--distrust", code=2)
     assert ca.contents() == before
     ca("rotate", "--distrust", "--yes")
     (root,) = read_certificates(ca.contents()["ca.crt"])
@@ -133,8 +133,11 @@ def test_a_request_that_does_not_fit_the_phase_writes_nothing(ca: Command, words
         (["backup", "file"], "needs --passphrase-file"),
         (["show", "--start"], "--start belongs to 'ca rotate'"),
         (["rotate", "--start", "--cancel"], "--start and --cancel exclude each other"),
-        (["show", "--kubernetes"], "the trust bundle is in one of them"),
-        (["show", "--namespace", "Not A Name", "--kubeconfig", "x"], "the trust bundle is in one of them"),
+        (["show", "--kubernetes"], "the trust bundle is either in files or in a Secret"),
+        (
+            ["show", "--namespace", "Not A Name", "--kubeconfig", "x"],
+            "the trust bundle is either in files or in a Secret",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(ca: Command, words: list[str], text: str) -> None:
@@ -157,7 +160,7 @@ def test_a_rehearsal_shows_each_phase(ca: Command) -> None:
         "retiring",
         "without the bridge",
     ]
-    assert all(line.startswith("good ") for line in lines)
+    assert all(line.startswith("ok ") for line in lines)
 
 
 def test_a_rehearsal_fails_without_the_bridge(ca: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,8 +195,8 @@ def test_a_backup_holds_all_parts_and_is_not_overwritten(ca: Command, tmp_path: 
     [
         (lambda sealed: sealed, b"another one", "the passphrase is wrong"),
         (lambda sealed: sealed[:-1] + bytes([sealed[-1] ^ 1]), b"passphrase", "the passphrase is wrong"),
-        (lambda sealed: sealed[:30], b"passphrase", "no backup of this program"),
-        (lambda sealed: b"x" + sealed, b"passphrase", "no backup of this program"),
+        (lambda sealed: sealed[:30], b"passphrase", "not a backup of sentry-trio"),
+        (lambda sealed: b"x" + sealed, b"passphrase", "not a backup of sentry-trio"),
     ],
 )
 def test_a_backup_that_was_changed_is_not_read(change: Callable[[bytes], bytes], passphrase: bytes, text: str) -> None:
@@ -202,7 +205,9 @@ def test_a_backup_that_was_changed_is_not_read(change: Callable[[bytes], bytes],
         unseal(change(sealed), passphrase)
 
 
-@pytest.mark.parametrize(("content", "text"), [(b"short\n", "at least 8 characters"), (None, "cannot read passphrase")])
+@pytest.mark.parametrize(
+    ("content", "text"), [(b"short\n", "at least 8 characters"), (None, "cannot read the passphrase file")]
+)
 def test_a_passphrase_has_to_be_there_and_long(ca: Command, tmp_path: Path, content: bytes | None, text: str) -> None:
     passphrase = tmp_path / "passphrase"
     if content is not None:
@@ -229,7 +234,7 @@ def test_a_backup_that_would_cut_off_clients_is_not_restored(ca: Command, tmp_pa
     ca("backup", str(path), "--passphrase-file", str(passphrase))
     ca("rotate", "--distrust", "--yes")
     contents = ca.contents()
-    assert "refuse: cut-" in ca("restore", str(path), "--passphrase-file", str(passphrase), code=1)
+    assert "error: cut-" in ca("restore", str(path), "--passphrase-file", str(passphrase), code=1)
     assert ca.contents() == contents
 
 
@@ -237,21 +242,21 @@ def test_a_backup_that_would_cut_off_clients_is_not_restored(ca: Command, tmp_pa
 
 
 def test_a_new_certificate_authority_is_valid(ca: Command) -> None:
-    assert ca("validate") == "good: nothing was found\n"
-    assert json.loads(ca("validate", str(ca.directory), "--json")) == {"refused": False, "findings": []}
+    assert ca("validate") == "ok: no findings\n"
+    assert json.loads(ca("validate", str(ca.directory), "--json")) == {"rejected": False, "findings": []}
 
 
 def test_a_key_of_another_issuer_is_refused(ca: Command, tmp_path: Path) -> None:
     ca("init", str(tmp_path / "other"))
     (ca.directory / "issuer.key").write_bytes((tmp_path / "other" / "issuer.key").read_bytes())
-    assert ca("validate", code=1).startswith("refuse: key-mismatch: ")
+    assert ca("validate", code=1).startswith("error: key-mismatch: ")
 
 
 def test_a_replacement_that_cuts_off_clients_is_refused_and_one_that_is_bridged_is_not(
     ca: Command, tmp_path: Path
 ) -> None:
     ca("init", str(tmp_path / "other"))
-    assert "refuse: cut-leaves: " in ca("preflight", str(tmp_path / "other"), code=1)
+    assert "error: cut-leaves: " in ca("preflight", str(tmp_path / "other"), code=1)
     bridged = tmp_path / "bridged"
     bridged.mkdir()
     ca("rotate", "--start")
@@ -259,7 +264,7 @@ def test_a_replacement_that_cuts_off_clients_is_refused_and_one_that_is_bridged_
     (bridged / "ca.crt").write_bytes(contents["ca.crt"])
     (bridged / "issuer.crt").write_bytes(contents["issuer.next.crt"])
     (bridged / "issuer.key").write_bytes(contents["issuer.next.key"])
-    assert "refuse" not in ca("preflight", str(bridged))
+    assert "error" not in ca("preflight", str(bridged))
 
 
 # --- what cuts clients off
@@ -271,7 +276,7 @@ def test_flatten_asks_before_it_cuts_clients_off(ca: Command) -> None:
     contents = ca.contents()
     assert ca.phase() == "retiring"
     shown = ca("flatten", code=1)
-    assert "refuse: cut-" in shown
+    assert "error: cut-" in shown
     assert "confirm with --yes" in shown
     assert ca.contents() == contents
     ca("flatten", "--yes")
@@ -307,14 +312,14 @@ def test_a_backup_replaces_what_cannot_be_read_if_confirmed(ca: Command, tmp_pat
     else:
         (ca.directory / "issuer.crt").write_bytes(damage)
     words = ("restore", str(path), "--passphrase-file", str(passphrase))
-    assert "restore it nevertheless with --yes" in ca(*words, code=1)
+    assert "restore it anyway with --yes" in ca(*words, code=1)
     ca(*words, "--yes")
     assert ca.contents() == contents
 
 
 def test_init_names_a_directory_that_cannot_be_made(ca: Command) -> None:
     file = ca.directory / "ca.crt"
-    assert f"cannot make directory {file}: File exists" in ca("init", str(file), code=1)
+    assert f"cannot create directory {file}: File exists" in ca("init", str(file), code=1)
 
 
 def test_lifetimes_that_leave_no_time_are_refused(ca: Command) -> None:
@@ -338,5 +343,5 @@ def test_a_bundle_that_another_program_keeps_is_not_replaced(
 
     monkeypatch.setattr(places._Directory, "managed_by", managed_by)
     before = ca.contents()
-    assert "cert-manager keeps the trust bundle" in ca("rotate", f"--{asked.value}", "--yes", code=1)
+    assert "cert-manager manages the trust bundle" in ca("rotate", f"--{asked.value}", "--yes", code=1)
     assert ca.contents() == before

@@ -34,9 +34,9 @@ def unsigned(header: object, claims: object) -> str:
         ),
         (unsigned({}, {"exp": 1e300}), ['for "None"', 'until "1e+300"', 'key ID "None"']),
         (unsigned({}, {"aud": [1], "exp": 10**30}), ['for "1"', f'until "{10**30}"', 'key ID "None"']),
-        ("opaque", ["not to be read: invalid JWT"]),
-        ("\ud800", ["not to be read: not a text"]),
-        ("", ["not to be read: invalid JWT"]),
+        ("opaque", ["cannot be parsed: invalid JWT"]),
+        ("\ud800", ["cannot be parsed: not text"]),
+        ("", ["cannot be parsed: invalid JWT"]),
     ],
 )
 def test_in_brief(token: str, lines: list[str]) -> None:
@@ -89,7 +89,7 @@ def test_an_authority_that_issues_none(start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     to = ("--address", f"127.0.0.1:{port}", "--trust-anchors", str(tmp_path / "ca.crt"), "--id=myapp")
     line = fails(*to, "--jwt-audience", FIRST, "--out", str(out))
-    assert f'no JWT for audience "{FIRST}" was issued: the authority has to run with --jwt-enabled' in line
+    assert f'no JWT for audience "{FIRST}" was issued: start the authority with --jwt-enabled' in line
     assert not out.exists()
     marked = tmp_path / "[bold]:key:"
     result = request(*to, "--print-jwts", "--out", str(marked))

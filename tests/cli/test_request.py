@@ -88,7 +88,7 @@ def test_another_authority_is_not_trusted(running: tuple[str, ...], tmp_path: Pa
     (tmp_path / "other.crt").write_bytes(made_bundle().anchors_pem)
     line = fails(*running, "--id=myapp", "--trust-anchors", str(tmp_path / "other.crt"))
     assert "does not verify against the trust anchors" in line
-    assert line.endswith("; are they those of another certificate authority?")
+    assert line.endswith("; do they belong to another certificate authority?")
 
 
 def test_another_identity_is_not_accepted(running: tuple[str, ...], tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_client_that_does_not_speak_grpc(tmp_path: Path) -> None:
         port = listener.getsockname()[1]
         line = fails("--id=myapp", f"--address=127.0.0.1:{port}", f"--trust-anchors={tmp_path / 'ca.crt'}")
         thread.join(10)
-    assert "is nobody by SPIFFE ID, not spiffe://localhost/ns/default/dapr-sentry" in line
+    assert "is a server without SPIFFE ID, not spiffe://localhost/ns/default/dapr-sentry" in line
 
 
 @pytest.mark.parametrize(

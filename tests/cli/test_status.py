@@ -232,7 +232,7 @@ async def test_metrics_that_are_off(command_here: Here, tmp_path: Path) -> None:
         port = listener.getsockname()[1]
     async with serving(tmp_path, "--enable-metrics=false") as served:
         code, found = await command_here.document("--replica", f"127.0.0.1:{served.application.health_port}:{port}")
-    assert (code, found["replicas"][0]["metrics_not_shown"]) == (0, "metrics are off in this process")
+    assert (code, found["replicas"][0]["metrics_not_shown"]) == (0, "metrics are disabled in this process")
 
 
 async def test_something_else_on_the_port(command_here: Here, tmp_path: Path) -> None:
@@ -271,8 +271,8 @@ def test_interrupted_while_it_waits() -> None:
     ("content", "reason"),
     [
         (None, "No such file or directory"),
-        (b"", "it is not a kubeconfig"),
-        (b"\xff\xfe", "it is not text in UTF-8"),
+        (b"", "not a kubeconfig"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (b"a: [", "while parsing a flow node"),
     ],
 )

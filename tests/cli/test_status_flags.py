@@ -76,8 +76,8 @@ def test_how_often_it_looks(given: list[str], seconds: float) -> None:
     ("given", "says"),
     [
         (["--watch", "--json"], "--watch and --json exclude each other"),
-        (["--kubernetes", "--issuer-credentials=/c"], "the trust bundle is in one of them"),
-        (["--namespace=m", "--issuer-credentials=/c"], "the trust bundle is in one of them"),
+        (["--kubernetes", "--issuer-credentials=/c"], "the trust bundle is either in files or in a Secret"),
+        (["--namespace=m", "--issuer-credentials=/c"], "the trust bundle is either in files or in a Secret"),
         (["--replica=\u00e9..x:1"], 'invalid --replica "\u00e9..x": expected an IP address or a host name'),
         ([f"--replica={'a' * 300}:1"], "expected an IP address or a host name"),
         (["--replica=[x]:1"], 'invalid --replica "[x]": expected an IP address or a host name'),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sentry_trio.errors import ApiRefusedError
+from sentry_trio.errors import ApiRejectedError
 from sentry_trio.kube.access_review import (
     PATH,
     MissingPermissionsError,
@@ -76,7 +76,7 @@ async def test_a_cluster_that_forbids_the_check_is_one_warning(
     async with installation.session(role=ROLE, cluster_role=()) as session, without_basic_user(cluster):
 
         async def is_forbidden() -> bool:
-            with suppress(ApiRefusedError):
+            with suppress(ApiRejectedError):
                 await session.create(PATH, {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}})
                 return False
             return True
@@ -86,7 +86,9 @@ async def test_a_cluster_that_forbids_the_check_is_one_warning(
             await check_permissions(session, needed, optional_permissions(namespace, bundle=NAME))
     ((level, text),) = [(line["log_level"], line["event"]) for line in lines]
     assert level == "warning"
-    assert text.startswith("cannot check 15 of 15 Kubernetes permissions, continuing without: ")
+    assert text.startswith(
+        "cannot check 15 of 15 Kubernetes permissions; a missing one is reported when it is needed. "
+    )
     assert "403 Forbidden: selfsubjectaccessreviews" in text
 
 

@@ -46,9 +46,7 @@ async def test_the_api_server_takes_them(cluster: Cluster, namespace: str, tmp_p
     assert all(event["source"] == {"component": "dapr-sentry", "host": "dapr-sentry-0"} for event in events)
 
 
-async def test_a_missing_permission_is_only_a_warning(
-    cluster: Cluster, namespace: str, tmp_path: Path
-) -> None:
+async def test_a_missing_permission_is_only_a_warning(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     warned = trio.Event()
 
     def hear(line: Line) -> None:

@@ -197,14 +197,14 @@ async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
         outage = [message for message in process.messages() if "the Kubernetes API server" in message]
         # Its address, the outage, the recovery.
         assert len(outage) == 3
-        assert outage[2].startswith("the Kubernetes API server answers again after ")
+        assert outage[2].startswith("the Kubernetes API server is reachable again after ")
 
 
 async def test_an_api_server_that_is_away_at_start_is_reported_at_once(plane: ControlPlane) -> None:
     nowhere = await plane.kubeconfig_through("https://127.0.0.1:1")
     with plane.process(f"--kubeconfig={nowhere}") as process:
         reason = await trio.to_thread.run_sync(
-            process.log_until, "cannot reach the Kubernetes API server https://127.0.0.1:1, trying for 30 s: "
+            process.log_until, "cannot reach the Kubernetes API server https://127.0.0.1:1, retrying for 30 s: "
         )
     assert "cannot connect to 127.0.0.1:1" in reason
 
@@ -255,7 +255,7 @@ async def test_missing_rights_are_named(cluster: Cluster, tmp_path: Path, resour
         assert await trio.to_thread.run_sync(process.exit_code) == 1
         fatal = [str(record["msg"]) for record in process.records if record["level"] == "fatal"]
     assert len(fatal) == 1
-    assert "missing Kubernetes rights" in fatal[0]
+    assert "missing Kubernetes permissions" in fatal[0]
     assert said in fatal[0]
 
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trustme
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube import session as session_module
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.session import Session, open_session
@@ -52,14 +52,14 @@ async def test_objects_are_created_read_and_replaced(cluster: Cluster, kubeconfi
         made["data"]["a"] = "2"
         changed = await api.replace(f"{maps}/mine", made)
         assert changed["data"] == {"a": "2"}
-        with pytest.raises(ApiRefusedError, match="the object has been modified") as conflict:
+        with pytest.raises(ApiRejectedError, match="the object has been modified") as conflict:
             await api.replace(f"{maps}/mine", made)
         assert (conflict.value.status, conflict.value.reason) == (409, "Conflict")
         found = await api.get(maps, {"fieldSelector": "metadata.name=mine"})
         assert [each["data"] for each in found["items"]] == [{"a": "2"}]
         assert json.loads(await session.get_raw(f"{maps}/mine"))["data"] == {"a": "2"}
         await cluster.ask("DELETE", f"{maps}/mine")
-        with pytest.raises(ApiRefusedError, match=f"GET {maps}/mine: 404 NotFound: ") as missing:
+        with pytest.raises(ApiRejectedError, match=f"GET {maps}/mine: 404 NotFound: ") as missing:
             await api.get(f"{maps}/mine")
         assert (missing.value.status, missing.value.reason) == (404, "NotFound")
 
@@ -93,11 +93,13 @@ async def test_a_refusal_names_verb_and_resource(cluster: Cluster, namespace: st
     pods = f"/api/v1/namespaces/{namespace}/pods"
     async with open_session(kubeconfig=path, environ={}) as session:
         assert (await session.get(pods))["items"] == []
-        with pytest.raises(ApiRefusedError, match='cannot list resource "pods" in API group "" at the cluster') as none:
+        with pytest.raises(
+            ApiRejectedError, match='cannot list resource "pods" in API group "" at the cluster'
+        ) as none:
             await session.get("/api/v1/pods")
         assert (none.value.status, none.value.reason) == (403, "Forbidden")
         with pytest.raises(
-            ApiRefusedError, match=f'"system:serviceaccount:{namespace}:me" cannot watch resource "pods"'
+            ApiRejectedError, match=f'"system:serviceaccount:{namespace}:me" cannot watch resource "pods"'
         ):
             await first_event(session, pods)
 
@@ -105,7 +107,7 @@ async def test_a_refusal_names_verb_and_resource(cluster: Cluster, namespace: st
 async def test_an_unknown_token_is_rejected_and_not_logged(cluster: Cluster, tmp_path: Path) -> None:
     path = cluster.write_kubeconfig(tmp_path / "kubeconfig", {"token": "a-secret-of-mine"})
     async with open_session(kubeconfig=path, environ={}) as session:
-        with pytest.raises(ApiRefusedError, match="GET /api: 401 Unauthorized") as refused:
+        with pytest.raises(ApiRejectedError, match="GET /api: 401 Unauthorized") as refused:
             await session.get("/api")
         assert "a-secret-of-mine" not in repr(refused.value.__cause__) + str(refused.value)
 
@@ -118,12 +120,12 @@ async def test_history_that_is_forgotten_has_expired(cluster: Cluster, kubeconfi
         page = (await session.get(path, {"limit": "1"}))["metadata"]
         await cluster.create_pod(namespace, manifests.pod("c"))
         await cluster.compact_etcd()
-        with pytest.raises(ApiRefusedError) as expired:
+        with pytest.raises(ApiRejectedError) as expired:
             await session.get(path, {"limit": "1", "continue": page["continue"]})
         assert (expired.value.status, expired.value.reason) == (410, "Expired")
         # Until then the API server remembers what etcd has forgotten.
         await cluster.restart_api_server()
-        with pytest.raises(ApiRefusedError, match=f"GET {path}: 410 Expired: too old resource version") as gone:
+        with pytest.raises(ApiRejectedError, match=f"GET {path}: 410 Expired: too old resource version") as gone:
             await first_event(session, path, {"resourceVersion": "1"})
         assert gone.value.status == 410
 
@@ -218,14 +220,14 @@ async def test_an_answer_that_is_cut_says_so(cluster: Cluster, namespace: str, t
 async def test_documents_that_are_not_objects_are_rejected(cluster: Cluster, tmp_path: Path, body: bytes) -> None:
     async with session_through(cluster, tmp_path, "none") as (session, faults):
         faults.set(Fault(status=200, body=body))
-        with pytest.raises(ApiUnavailableError, match="GET /api: the answer is no JSON object"):
+        with pytest.raises(ApiUnavailableError, match="GET /api: the response is not a JSON object"):
             await session.get("/api")
 
 
 async def test_no_answer_is_followed_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
     async with session_through(cluster, tmp_path, "none") as (session, faults):
         faults.set(Fault(status=302, headers={"Location": f"{faults.url}/elsewhere"}))
-        with pytest.raises(ApiRefusedError, match="GET /api: 302"):
+        with pytest.raises(ApiRejectedError, match="GET /api: 302"):
             await session.get("/api")
         assert faults.requests == ["GET /api"]
 
@@ -272,7 +274,7 @@ async def test_nothing_is_left_of_a_request_that_is_given_up(cluster: Cluster, t
             assert scope.cancelled_caught
             faults.cut()  # the proxy's side
         faults.clear()
-        with pytest.raises(ApiRefusedError, match="401"):
+        with pytest.raises(ApiRejectedError, match="401"):
             await session.get("/api")
 
 

@@ -14,7 +14,7 @@ import trio
 from sentry_trio.kube.session import open_session
 from sentry_trio.status.assess import assess
 from sentry_trio.status.cluster import Cluster as Shown
-from sentry_trio.status.collect import Place, Sources, collect
+from sentry_trio.status.collect import ReplicaPlace, StatusSources, collect
 from sentry_trio.status.json_report import json_report
 from sentry_trio.status.report import NotShown, Report, Stored
 from testkit.authorities import wall_clock
@@ -26,7 +26,7 @@ from testkit.cluster.installing import NAME
 from testkit.processes import Process
 from tests.status.test_collect import answering
 
-HERE: Place = answering(port1=None, port2=None)
+HERE: ReplicaPlace = answering(port1=None, port2=None)
 
 
 def ports(process: Process) -> tuple[int, int]:
@@ -47,7 +47,7 @@ def pod(name: str, health: int, metrics: int) -> Manifest:
 async def look_with(plane: ControlPlane, kubeconfig: Path, *, own_pod: str | None) -> Report:
     async with open_session(kubeconfig=kubeconfig, environ={}, service_account=plane.installation.directory) as session:
         shown = Shown(session, plane.namespace, own_pod=own_pod, timeout=30)
-        return await collect(Sources(replicas=(), here=HERE, cluster=shown, timeout=30), wall_clock)
+        return await collect(StatusSources(replicas=(), here=HERE, cluster=shown, timeout=30), wall_clock)
 
 
 async def test_replicas_are_found_and_compared_with_the_rights_of_the_chart(cluster: Cluster, tmp_path: Path) -> None:
@@ -83,9 +83,11 @@ async def test_missing_permissions_are_named(cluster: Cluster, tmp_path: Path) -
     kubeconfig = cluster.write_kubeconfig(tmp_path / "nobody", {"token": token})
     report = await look_with(plane, kubeconfig, own_pod=None)
     assert [replica.name for replica in report.replicas] == [HERE.name]
-    assert report.not_found == NotShown(f"no right to list pods in {plane.namespace}", asked=False)
-    assert report.stored == NotShown(f"no right to get secrets {NAME} in {plane.namespace}", asked=False)
-    assert report.published == NotShown(f"no right to get configmaps {NAME} in {plane.namespace}", asked=False)
+    assert report.not_found == NotShown(f"missing permission to list pods in {plane.namespace}", asked=False)
+    assert report.stored == NotShown(f"missing permission to get secrets {NAME} in {plane.namespace}", asked=False)
+    assert report.published == NotShown(
+        f"missing permission to get configmaps {NAME} in {plane.namespace}", asked=False
+    )
 
 
 async def test_pods_are_asked_through_the_api_server_only_with_permission(cluster: Cluster, tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ async def test_pods_are_asked_through_the_api_server_only_with_permission(cluste
     await cluster.create_pod(plane.namespace, pod("dapr-sentry-1", 8080, 9090), status=running)
     (without,) = (await look_with(plane, plane.kubeconfig, own_pod=None)).replicas
     assert without.health == NotShown(
-        f"no right to get pods/proxy in {plane.namespace}, by which a pod is asked from outside"
+        f"missing permission to get pods/proxy in {plane.namespace}, which reading a pod from outside the cluster needs"
     )
     code, told, _ = await run(plane, cluster.write_kubeconfig(tmp_path / "admin", {"token": _ADMIN_TOKEN}), "--json")
     (replica,) = json.loads(told)["replicas"]

@@ -151,7 +151,7 @@ JWTS = {
     "JWT key": fixed(GOOD | SET, flags=ON),
     "JWT key of another": fixed(GOOD | SET | {"jwt.key": jwt_files()["jwt.key"]}, flags=ON),
     "key set that is empty": fixed(GOOD | SET | {"jwks.json": b'{"keys": []}'}, flags=ON),
-    "key set that is no JSON": fixed(GOOD | SET | {"jwks.json": b"words"}, flags=ON),
+    "key set that is not JSON": fixed(GOOD | SET | {"jwks.json": b"words"}, flags=ON),
     "key set that is a key": fixed(
         GOOD | SET | {"jwks.json": SET["jwks.json"].removeprefix(b'{"keys":[').removesuffix(b"]}")}, flags=ON
     ),

@@ -44,7 +44,7 @@ _MEANINGLESS = [
     BadEdit("a text at the root", _config("spec\n"), 'the document must be a mapping, got "spec" (line 1)', (CONFIG,)),
     BadEdit("mtls is a list", _config("spec: {mtls: []}\n"), "spec.mtls must be a mapping, got a list", (CONFIG,)),
     BadEdit("TTL is a list", _mtls("workloadCertTTL: [1h]"), "workloadCertTTL must be a text", (CONFIG,)),
-    BadEdit("enabled is a word", _mtls("enabled: perhaps"), "mtls.enabled must be a plain true or false", (CONFIG,)),
+    BadEdit("enabled is a word", _mtls("enabled: perhaps"), "mtls.enabled must be true or false", (CONFIG,)),
     BadEdit("duplicate keys", _mtls("enabled: true\n    enabled: true"), "is already defined at line 3", (CONFIG,)),
     BadEdit("negative TTL", _mtls("workloadCertTTL: -1h"), "workloadCertTTL must be positive, got -1h0m0s", (CONFIG,)),
     BadEdit("TTL of zero", _mtls("workloadCertTTL: 0"), "workloadCertTTL must be positive, got 0s", (CONFIG,)),

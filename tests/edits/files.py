@@ -43,7 +43,7 @@ _MISSING = [
     BadEdit("chain missing", gone(CHAIN), "issuer.crt missing while", _ALL),
     BadEdit("key missing", gone(KEY), "issuer.key missing while", _ALL),
     BadEdit("all but the key missing", gone(ANCHORS, CHAIN), "issuer.crt missing while", _ALL),
-    BadEdit("all missing", gone(*_ALL), "the trust bundle is gone from {credentials}", ()),
+    BadEdit("all missing", gone(*_ALL), "the trust bundle is missing from {credentials}", ()),
     BadEdit(
         "directory missing",
         lambda place: shutil.rmtree(place.credentials),

@@ -156,7 +156,7 @@ async def test_a_new_pair_is_in_use_at_the_next_run_and_a_lost_one_changes_nothi
         kept = (directory / "jwks.json").read_bytes()
         for name in ("jwt.key", "jwks.json"):
             (directory / name).unlink()
-        with pytest.raises(StoreError, match="the JWT signing key is gone"):
+        with pytest.raises(StoreError, match="the JWT signing key is missing"):
             await application.authority.restart()
         token = (await signed(application, directory)).jwt.value
         (directory / "jwks.json").write_bytes(kept)
@@ -168,7 +168,7 @@ async def test_what_keeps_it_from_starting(tmp_path: Path) -> None:
         async with serving(replace(options_in(tmp_path), jwt_signing_algorithm="x")):
             pass
     (tmp_path / "jwks.json").write_text("{}")
-    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="put the key back"), flatten_subgroups=True):
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="restore the key"), flatten_subgroups=True):
         async with serving(options_in(tmp_path)):
             pass
     async with serving(options_in(tmp_path / "there")):

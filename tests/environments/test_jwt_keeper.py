@@ -147,7 +147,9 @@ async def test_keys_follow_one_another(autojump_clock: MockClock, lines: list[Li
     assert not [line for line in lines if line["log_level"] in {"warning", "error"}]
 
 
-async def test_a_step_that_cannot_be_stored_is_reported_and_retried(autojump_clock: MockClock, lines: list[Line]) -> None:
+async def test_a_step_that_cannot_be_stored_is_reported_and_retried(
+    autojump_clock: MockClock, lines: list[Line]
+) -> None:
     bench = Bench("--jwt-key-rotation=240h")
     bench.shelf.trouble = StoreError("failed to write file x: no space left on device")
     async with trio.open_nursery() as nursery:
@@ -161,7 +163,7 @@ async def test_a_step_that_cannot_be_stored_is_reported_and_retried(autojump_clo
         assert bench.runs == 2
         nursery.cancel_scope.cancel()
     errors = [line["event"] for line in lines if line["log_level"] == "error"]
-    assert errors[0].endswith("going on with the present one: failed to write file x: no space left on device")
+    assert errors[0].endswith("still using the current one: failed to write file x: no space left on device")
     assert bench.counted("sentry_jwt_key_rotation_failures_total") == len(errors)
 
 
@@ -201,7 +203,7 @@ async def test_a_clock_that_is_set_is_noticed(autojump_clock: MockClock) -> None
 
 async def test_a_key_that_is_gone_or_wrong_names_the_place() -> None:
     bench = Bench()
-    with pytest.raises(StoreError, match=r"key is gone \(key and JWKS on the shelf\): none is generated in its place"):
+    with pytest.raises(StoreError, match=r"key is missing \(key and JWKS on the shelf\): no new one is generated"):
         await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
     bench.shelf.stored = {Part.JWT_KEY: b"no key", Part.JWKS: b"no set"}
     with pytest.raises(InvalidBundleError, match=r"key is not PEM encoded: .* \(key and JWKS on the shelf\)"):
@@ -220,7 +222,7 @@ async def test_a_key_without_a_set_keeps_its_key() -> None:
 async def test_a_set_without_a_key_is_an_error() -> None:
     bench = Bench()
     bench.shelf.stored = {Part.JWKS: b"theirs"}
-    with pytest.raises(StoreError, match="put the key back, or remove the JWKS"):
+    with pytest.raises(StoreError, match="restore the key, or remove the JWKS"):
         await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
     assert bench.shelf.stored == {Part.JWKS: b"theirs"}
 

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments.kubernetes import Cluster, Kubernetes, refuse_root
+from sentry_trio.environments.kubernetes import ClusterResources, Kubernetes, refuse_root
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.kube.cluster_domain import ClusterDomain
@@ -52,7 +52,7 @@ async def test_what_sidecars_hold_is_unknown_until_all_pods_are_listed(
     objects.put(sidecar_pod("cart", "r1"), quietly=True)
     index = Index(objects, fingerprints=lambda text: frozenset(text.split()))
     api = FakeApi()
-    cluster = Cluster(
+    cluster = ClusterResources(
         api,
         index,
         TokenReviewer(api.create, (), now=now),

@@ -179,9 +179,7 @@ async def test_failures_to_store_are_retried_with_pauses(autojump_clock: MockClo
         await until(replica, BEGIN + 2 * 3600)
         assert phase(replica) == "distributing"
     failures = [line["event"] for line in lines if line["log_level"] == "error"]
-    assert set(failures) == {
-        "failed to renew the certificate authority, going on with the present one: the disk is full"
-    }
+    assert set(failures) == {"failed to renew the certificate authority, still using the current one: the disk is full"}
 
 
 async def test_an_outage_across_the_limit_ends_with_both_steps_at_once(autojump_clock: MockClock) -> None:
@@ -300,7 +298,7 @@ async def test_nothing_is_begun_in_a_read_only_store_and_that_is_reported_in_tim
         await until(replica, LIMIT - 29 * DAY)
         assert replica.renewal.held_reason is HoldReason.READ_ONLY
         assert replica.reasons == ["RenewalHeld"]
-        assert "the shelf is glued: renew the certificate authority by hand" in replica.events[0][1]
+        assert "the shelf is glued: make it writable" in replica.events[0][1]
         assert len(replica.store.writes) == 1
         make.assert_not_called()  # nor is a key made that cannot be stored
         replica.store.read_only = None
@@ -501,7 +499,7 @@ async def test_a_step_that_could_not_be_loaded_is_loaded_later(autojump_clock: M
         await until(replica, BEGIN + 60)
         assert len(replica.runs) == 2
         assert phase(replica) == "distributing"
-    assert any("holds a step of the renewal that could not be loaded yet" in line["event"] for line in lines)
+    assert any("contains a renewal step that could not be loaded yet" in line["event"] for line in lines)
 
 
 # --- sidecars

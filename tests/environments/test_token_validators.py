@@ -160,7 +160,7 @@ async def test_a_source_that_is_away_is_tried_once_and_the_last_good_set_counts_
         with capture_logs() as lines:
             made = await world.validators.make(NEW)
         assert world.readings(NEW) == 1
-        assert "the one before it counts until then" in lines[-1]["event"]
+        assert "the previous one stays in use until it is" in lines[-1]["event"]
     with world.validators.in_use(NEW):
         assert await world.is_kept(OLD), "though no run is left that was made with it"
         assert made.targets[TARGET]()

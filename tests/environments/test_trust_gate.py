@@ -1,4 +1,4 @@
-"""Trust bundles that would cut clients off: refused while a run serves, reported when a process starts."""
+"""Trust bundles that would cut off clients: refused while a run serves, reported when a process starts."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -45,7 +45,7 @@ async def test_a_bundle_that_cuts_is_refused_while_another_is_in_use(autojump_cl
         assert len(replica.runs) == 1
         (error,) = replica.failures
         assert isinstance(error, TrustCutError)
-        assert "would cut clients off: certificates of issuer " in str(error)
+        assert "would cut off clients: certificates of issuer " in str(error)
         assert replica.reasons == ["TrustCutRefused"]
         assert replica.counted('sentry_ca_preflight_refusals_total{code="cut-leaves"}') == 1
         fingerprint = verify(bundle_of(store.stored), replica.now()).fingerprint
@@ -101,7 +101,7 @@ async def test_a_bundle_that_cuts_is_used_at_start_and_reported(autojump_clock: 
         inputs = await replica.run_inputs(may_generate=True)
     assert inputs.bundle.fingerprint == verify(bundle_of(store.stored), replica.now()).fingerprint
     assert replica.reasons == ["TrustCut"]
-    assert any("cuts clients off, and there is no other: " in line["event"] for line in lines)
+    assert any("cuts off clients, but there is no other: " in line["event"] for line in lines)
 
 
 async def test_an_unreadable_record_says_nothing(autojump_clock: MockClock) -> None:

@@ -130,7 +130,7 @@ async def test_a_method_that_sends_many_messages(served: Served) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (b"", 12, "/toys.Toys/Echo takes one message and was sent none"),
+        (b"", 12, "/toys.Toys/Echo expects one message but received none"),
         (text("cut")[:-1], 13, "grpc: the request ends within a message"),
         (b"\0", 13, "grpc: the request ends within a message"),
         (b"\0\0\0\0\1\xff", 13, "grpc: error unmarshalling request: Error parsing message"),
@@ -181,7 +181,9 @@ async def test_a_deadline_outweighs_what_the_handler_has_promised(autojump_clock
         assert await peer.status(1) == (4, "deadline exceeded")
 
 
-async def test_a_handler_that_fails_when_cancelled_affects_no_other_call(autojump_clock: MockClock, served: Served) -> None:
+async def test_a_handler_that_fails_when_cancelled_affects_no_other_call(
+    autojump_clock: MockClock, served: Served
+) -> None:
     async with peering(served.port) as peer:
         await peer.call(1, "FailLate", grpc_timeout="1S")
         assert await peer.status(1) == (4, "deadline exceeded")

@@ -153,7 +153,9 @@ async def test_a_lost_connection_cancels_its_handlers(served: Served) -> None:
 
 
 @pytest.mark.parametrize(("method", "body", "status"), [("NoSuch", b"", 12), ("Echo", b"\0\xff\xff\xff\xff", 8)])
-async def test_an_early_answer_resets_the_stream_with_no_error(served: Served, method: str, body: bytes, status: int) -> None:
+async def test_an_early_answer_resets_the_stream_with_no_error(
+    served: Served, method: str, body: bytes, status: int
+) -> None:
     """RFC 9113, 8.1: a whole answer before the whole request, then RST_STREAM with NO_ERROR."""
     async with peering(served.port) as peer:
         peer.compose(1, request_head(method), body, end=False)

@@ -112,7 +112,9 @@ async def test_calls_under_way_are_finished(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("drain_timeout", [10, 0])
-async def test_calls_that_outlast_the_drain_timeout_get_unavailable(autojump_clock: MockClock, drain_timeout: float) -> None:
+async def test_calls_that_outlast_the_drain_timeout_get_unavailable(
+    autojump_clock: MockClock, drain_timeout: float
+) -> None:
     async with serving(Limits(drain_timeout=drain_timeout)) as server, peering(server.port) as peer:
         await peer.call(1, "Hang")
         await server.toys.hanging.wait()

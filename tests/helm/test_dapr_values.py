@@ -54,7 +54,7 @@ _OTHER: Final[dict[str, Any]] = {
 # Values that Dapr's chart renders and this one rejects, each with a part of the error.
 _REFUSED: Final = {
     "global.daprControlPlaneOs": "the image is for Linux nodes",
-    "global.rbac.namespaced": "which no Role can grant",  # Dapr's Sentry then has no right to review tokens
+    "global.rbac.namespaced": "which no Role can grant",  # Dapr's Sentry then has missing permission to review tokens
     "dapr_sentry.mode": "set confirmStandalone=true",
     "dapr_sentry.oidc.enabled": "certFile and keyFile are needed",  # Dapr's Sentry does not start
     "dapr_sentry.tls.issuer.certPEM": "give all three or none",  # Dapr's chart drops what is given

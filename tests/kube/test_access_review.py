@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube.access_review import (
     MissingPermissionsError,
     Permission,
@@ -99,7 +99,7 @@ async def test_an_unreachable_api_server_is_reported(autojump_clock: MockClock) 
         await missing_permissions(api, NEEDED)
     api.down = False
     api.faults.append(Fault("create", "selfsubject", refused(401, "Unauthorized")))
-    with pytest.raises(ApiRefusedError):
+    with pytest.raises(ApiRejectedError):
         await missing_permissions(api, NEEDED)
 
 
@@ -113,7 +113,9 @@ async def test_permissions_that_cannot_be_checked_are_one_warning(
     ((level, text),) = [(line["log_level"], line["event"]) for line in lines]
     assert level == "warning"
     number = len(NEEDED + USEFUL)
-    assert text.startswith(f"cannot check {number} of {number} Kubernetes permissions, continuing without: ")
+    assert text.startswith(
+        f"cannot check {number} of {number} Kubernetes permissions; a missing one is reported when it is needed. "
+    )
     assert text.endswith(f"{status} {reason}")
 
 
@@ -136,7 +138,8 @@ async def test_one_line_names_all_missing_permissions_and_their_role(autojump_cl
         await check_permissions(server_without(UPDATE, PODS, REVIEWS, EVENTS), NEEDED, USEFUL)
     assert caught.value.missing == (UPDATE, PODS, REVIEWS)
     assert str(caught.value) == (
-        "missing Kubernetes rights: update secrets dapr-trust-bundle in dapr-system (Role dapr-sentry in dapr-system); "
+        "missing Kubernetes permissions: update secrets dapr-trust-bundle in dapr-system (Role dapr-sentry in "
+        "dapr-system); "
         "list pods, create tokenreviews.authentication.k8s.io (ClusterRole dapr-sentry); install or upgrade the chart, "
         "which grants them to the service account dapr-sentry"
     )
@@ -150,7 +153,7 @@ async def test_what_is_only_useful_is_a_warning(autojump_clock: MockClock, lines
 
 
 WARNING = (
-    "doing without these Kubernetes rights, which the chart of this release grants: "
+    "optional Kubernetes permissions are missing, which the chart of this release grants: "
     "create events in dapr-system (Role dapr-sentry in dapr-system)"
 )
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube.api_errors import event_error, response_error
 
 FORBIDDEN = {"kind": "Status", "message": 'cannot list resource "pods"', "reason": "Forbidden", "code": 403}
@@ -12,7 +12,7 @@ FORBIDDEN = {"kind": "Status", "message": 'cannot list resource "pods"', "reason
 
 def test_a_refusal_says_what_the_server_says() -> None:
     error = response_error("GET /api/v1/pods", 403, json.dumps(FORBIDDEN).encode(), {})
-    assert isinstance(error, ApiRefusedError)
+    assert isinstance(error, ApiRejectedError)
     assert (error.status, error.reason) == (403, "Forbidden")
     assert str(error) == 'GET /api/v1/pods: 403 Forbidden: cannot list resource "pods"'
 
@@ -31,7 +31,7 @@ def test_a_refusal_says_what_the_server_says() -> None:
 )
 def test_refusals_of_others(status: int, body: bytes, text: str) -> None:
     error = response_error("GET /", status, body, {})
-    assert isinstance(error, ApiRefusedError)
+    assert isinstance(error, ApiRejectedError)
     assert str(error) == text
 
 
@@ -63,6 +63,6 @@ def test_texts_end() -> None:
 def test_events_carry_their_own_code() -> None:
     expired = b'{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version: 1 (2)"}'
     error = event_error("GET /api/v1/pods", expired)
-    assert isinstance(error, ApiRefusedError)
+    assert isinstance(error, ApiRejectedError)
     assert error.status == 410
     assert isinstance(event_error("GET /", b"{}"), ApiUnavailableError)

@@ -174,7 +174,7 @@ async def test_a_missing_permission_is_one_warning(autojump_clock: MockClock) ->
                 await trio.sleep(1)
     assert told(api) == [("3", 1)]
     warnings = [line["event"] for line in lines if line["log_level"] == "warning"]
-    assert warnings == ["Events are refused, they stand in this log only: 403 Forbidden"]
+    assert warnings == ["the API server rejects Events, they are in this log only: 403 Forbidden"]
 
 
 @pytest.mark.parametrize(

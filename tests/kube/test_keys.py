@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.conditions import Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.keys import DISCOVERY, JWKS, ClusterKeys
 from testkit.kube.fake_review import ISSUER, FakeApi, Signer
 from testkit.log_capture import capture_logs
@@ -72,7 +72,7 @@ async def test_keys_that_cannot_be_read_are_a_condition(autojump_clock: MockCloc
             await nursery.start(keys.keep)
             # The session reports a server that does not answer.
             assert (logs, dict(conditions.active)) == ([], {})
-            api.failure = ApiRefusedError("no", status=403, reason="Forbidden")
+            api.failure = ApiRejectedError("no", status=403, reason="Forbidden")
             await trio.sleep(11)
             assert list(conditions.active) == ["cluster-keys"]
             api.failure = None
@@ -122,7 +122,7 @@ async def test_another_issuer_s_keys_are_not_looked_for(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize(
-    "failure", [ApiUnavailableError("away"), ApiRefusedError("no", status=403, reason="Forbidden")], ids=repr
+    "failure", [ApiUnavailableError("away"), ApiRejectedError("no", status=403, reason="Forbidden")], ids=repr
 )
 async def test_when_they_cannot_be_read_the_last_set_is_kept(autojump_clock: MockClock, failure: Exception) -> None:
     api = FakeApi()
@@ -139,8 +139,8 @@ async def test_when_they_cannot_be_read_the_last_set_is_kept(autojump_clock: Moc
             await trio.sleep(10)
             assert await keys.find(ISSUER, "second") is not None
     assert [(line["log_level"], line["event"]) for line in logs] == [
-        ("warning", f"failed to read the cluster's token keys, the last set is kept: {failure}"),
-        ("info", "the cluster's token keys are read"),
+        ("warning", f"failed to read the cluster's token keys, the last key set stays in use: {failure}"),
+        ("info", "reading the cluster's token keys succeeds again"),
     ]
 
 

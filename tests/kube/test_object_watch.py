@@ -36,7 +36,7 @@ async def test_a_watch_that_is_cut_again_and_again_is_one_warning(autojump_clock
     api.faults.append(Fault("watch", "secrets", ApiUnavailableError(TOO_LARGE), left=20))
     lines = await follow_for(api, 300)
     assert lines == [
-        ("warning", f"the watch of {SECRET} keeps failing, changes are noticed late: {TOO_LARGE}"),
+        ("warning", f"the watch of {SECRET} keeps failing, changes are noticed with a delay: {TOO_LARGE}"),
         ("info", f"watching {SECRET} again"),
     ]
 

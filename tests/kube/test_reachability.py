@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.conditions import Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.reachability import Reachability, wait_reachable
 from testkit.log_capture import Line, capture_logs
 
@@ -39,7 +39,7 @@ async def test_an_outage_is_two_lines_and_a_condition(autojump_clock: MockClock,
     assert dict(conditions.active) == {}
     assert said(lines) == [
         ("warning", f"cannot reach the Kubernetes API server: {AWAY}; {MEANWHILE}"),
-        ("info", "the Kubernetes API server answers again after 30 s"),
+        ("info", "the Kubernetes API server is reachable again after 30 s"),
     ]
 
 
@@ -68,7 +68,7 @@ class Server:
         return b"{}"
 
 
-@pytest.mark.parametrize("failures", [[], [ApiRefusedError("no", status=403, reason="Forbidden")]], ids=str)
+@pytest.mark.parametrize("failures", [[], [ApiRejectedError("no", status=403, reason="Forbidden")]], ids=str)
 async def test_a_server_that_answers_is_not_worth_a_line(
     autojump_clock: MockClock, lines: list[Line], failures: list[Exception]
 ) -> None:
@@ -80,11 +80,11 @@ async def test_a_server_that_is_away_at_start_is_reported_at_once(autojump_clock
     failed = f"cannot reach the Kubernetes API server {URL}"
     with trio.move_on_after(0.01):
         await wait_reachable(URL, Server([AWAY] * 1000).get)
-    assert said(lines) == [("warning", f"{failed}, trying for 30 s: {AWAY}")]
+    assert said(lines) == [("warning", f"{failed}, retrying for 30 s: {AWAY}")]
     began = trio.current_time()
     with pytest.raises(ApiUnavailableError) as caught:
         await wait_reachable(URL, Server([AWAY] * 1000).get)
-    assert str(caught.value) == f"{failed}, tried for 30 s: {AWAY}"
+    assert str(caught.value) == f"{failed} within 30 s: {AWAY}"
     assert 20 < trio.current_time() - began <= 30
     assert len(lines) == 2
 
@@ -99,5 +99,5 @@ async def test_silence_at_start_is_reported_soon(autojump_clock: MockClock, line
     with trio.move_on_after(2.5):
         await wait_reachable(URL, server.get)
     assert said(lines) == [
-        ("warning", f"cannot reach the Kubernetes API server {URL}, trying for 30 s: no answer within 2 s")
+        ("warning", f"cannot reach the Kubernetes API server {URL}, retrying for 30 s: no answer within 2 s")
     ]

@@ -207,8 +207,8 @@ async def test_the_log_names_objects_that_cannot_be_read(autojump_clock: MockClo
             objects.raw_event("ADDED", b'{"metadata":{"resourceVersion":"900"}}')
             await wait_all_tasks_blocked()
     events = [str(line["event"]) for line in lines if line["log_level"] == "warning"]
-    assert events[0].startswith("leaving out shop/odd of /api/v1/pods, which cannot be read: ")
-    assert events[1].startswith("leaving out one of /api/v1/pods, which cannot be read: ")
+    assert events[0].startswith("ignoring shop/odd of /api/v1/pods, which cannot be read: ")
+    assert events[1].startswith("ignoring one of /api/v1/pods, which cannot be read: ")
 
 
 @pytest.mark.parametrize("failure", [forbidden, busy])
@@ -222,7 +222,7 @@ async def test_a_collection_that_cannot_be_followed_is_a_condition(
         objects.end_watches(failure())
         await trio.sleep(100)
         (text,) = conditions.active.values()
-        assert text == f"cannot follow {PATH}, trying again: {failure()}"
+        assert text == f"cannot watch {PATH}, retrying: {failure()}"
         await trio.sleep(600)
         assert dict(conditions.active) == {}
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube.retry import retry
 from testkit.kube.fakes import refused, unavailable
 
@@ -31,7 +31,7 @@ async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock) -> 
         times.append(trio.current_time())
         raise refused(403, "Forbidden")
 
-    with pytest.raises(ApiRefusedError):
+    with pytest.raises(ApiRejectedError):
         await retry(attempt)
     assert times == [0]
 

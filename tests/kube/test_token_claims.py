@@ -109,7 +109,7 @@ def test_headers_that_are_not_the_api_server_s_are_not_read(header: object) -> N
         ("", "invalid token: the request does not contain a token"),
         ("a" * (LONGEST + 1), "invalid token: longer than 16384 bytes"),
         ("ü" * (LONGEST // 2 + 1), "invalid token: longer than 16384 bytes"),
-        ("\ud800", "invalid token: not a text"),
+        ("\ud800", "invalid token: not text"),
     ],
     ids=lambda text: text[:20].encode("unicode_escape").decode(),
 )

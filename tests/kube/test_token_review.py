@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from sentry_trio.conditions import Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import Caller
 from testkit.kube.fake_review import AUDIENCES, UID, FakeApi, Signer, Status, good, wall
@@ -19,11 +19,11 @@ SIGNER = Signer()
 TOKEN = SIGNER.token()
 UNSTRUCTURED = "provided token is not a properly structured service account token"
 NO_POD = "kubernetes.io/pod/name claim is missing from Kubernetes token"
-ANOTHER_POD = "invalid token: it is bound to another pod than it claims"
+ANOTHER_POD = "invalid token: it is bound to a different pod"
 WRONG_AUDIENCE = f"invalid token: none of its audiences is {AUDIENCES[0]} or {AUDIENCES[1]}"
 
 NO_AUDIENCES = (
-    "invalid token: the TokenReview answer names no audiences, so it is unknown if the token is for "
+    "invalid token: the TokenReview answer names no audiences, so the token cannot be checked for "
     f"{AUDIENCES[0]} or {AUDIENCES[1]}"
 )
 
@@ -127,8 +127,8 @@ async def test_tokens_that_cannot_be_one_are_not_sent(token: str) -> None:
     assert api.reviewed == []
 
 
-def refused(status: int) -> ApiRefusedError:
-    return ApiRefusedError("no", status=status, reason="No")
+def refused(status: int) -> ApiRejectedError:
+    return ApiRejectedError("no", status=status, reason="No")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.conditions import Conditions
-from sentry_trio.errors import ApiRefusedError, ApiUnavailableError
+from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.kube import watch_stream
 from sentry_trio.kube.watch_stream import STEADY, EventLines, WatchLoop
 from testkit.log_capture import capture_logs
@@ -36,7 +36,7 @@ def test_a_part_of_an_event_is_none() -> None:
 
 @pytest.mark.parametrize("line", [b"<html>", b"{}", b"[]", b'{"type":1,"object":{}}'])
 def test_invalid_events(line: bytes) -> None:
-    with pytest.raises(ApiUnavailableError, match="a watch sent what is no event"):
+    with pytest.raises(ApiUnavailableError, match="cannot parse an event of a watch"):
         EventLines().feed(line + b"\n")
 
 
@@ -51,7 +51,7 @@ def test_events_end(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- reports of a loop
 
 CUT = ApiUnavailableError("cut")
-FORBIDDEN = ApiRefusedError("403", status=403, reason="Forbidden")
+FORBIDDEN = ApiRejectedError("403", status=403, reason="Forbidden")
 
 
 async def test_a_series_ends_with_a_watch_that_lasts(autojump_clock: MockClock) -> None:

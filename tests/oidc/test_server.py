@@ -85,8 +85,8 @@ async def test_a_new_pair_is_for_new_connections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("tls.crt", b"", "tls.crt: there is no PEM block CERTIFICATE in it"),
-        ("tls.key", b"nonsense", "tls.key: there is no PEM block PRIVATE KEY in it"),
+        ("tls.crt", b"", "tls.crt: it has no PEM block CERTIFICATE"),
+        ("tls.key", b"nonsense", "tls.key: it has no PEM block PRIVATE KEY"),
         ("tls.key", b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "tls.key: the key is encrypted"),
         ("tls.key", OTHER.issue_cert("x").private_key_pem.bytes(), "key values mismatch"),
         ("tls.key", None, "tls.key"),
@@ -105,7 +105,7 @@ async def test_a_bad_pair_changes_nothing(tmp_path: Path, name: str, content: by
                     await trio.sleep(0.02)
             errors = [line["event"] for line in lines if line["log_level"] == "error"]
             assert says in errors[0]
-            assert errors[0].endswith("; going on with those in use")
+            assert errors[0].endswith("; still using the previous certificate and key")
             assert served.health.is_ready
             async with await connected(served):
                 pass

@@ -104,7 +104,7 @@ def test_zero_skew_is_fine() -> None:
         ("allowedClockSkew: -1ms", "spec.mtls.allowedClockSkew must not be negative, got -1ms"),
         ("workloadCertTTL: 876001h", "spec.mtls.workloadCertTTL must be at most 876000h0m0s, got 876001h0m0s"),
         ("allowedClockSkew: 876001h", "spec.mtls.allowedClockSkew must be at most 876000h0m0s, got 876001h0m0s"),
-        ("enabled: 'true'", 'spec.mtls.enabled must be a plain true or false, got "true" (line 1)'),
+        ("enabled: 'true'", 'spec.mtls.enabled must be true or false, got "true" (line 1)'),
         ("sentryAddress: []", "spec.mtls.sentryAddress must be a text, got a list (line 1)"),
         ("controlPlaneTrustDomain: {}", "spec.mtls.controlPlaneTrustDomain must be a text, got a mapping (line 1)"),
         ("tokenValidators: [{name: x}]", "invalid token validator name: 'x'; supported values: 'jwks'"),
@@ -145,7 +145,9 @@ def test_variables_are_put_in_before_yaml_is_read() -> None:
 def test_size_is_bounded() -> None:
     assert parse("#" * MOST_BYTES) == Configuration()
     assert refusal("#" * (MOST_BYTES + 1)) == "more than 1048576 bytes"
-    assert refusal("$A" * 1000, A="#" * 2000) == "more than 1048576 bytes after environment variables were put in"
+    assert (
+        refusal("$A" * 1000, A="#" * 2000) == "more than 1048576 bytes after the substitution of environment variables"
+    )
 
 
 def test_the_options_of_jwks() -> None:

@@ -252,15 +252,15 @@ def test_mode(arguments: list[str], cluster: dict[str, str], mode: Mode) -> None
         (["--jwt-enabled", "--jwt-ttl=0s"], "--jwt-ttl must be positive, got 0s"),
         (
             ["--jwt-key-rotation=-1h"],
-            "--jwt-key-rotation must be 0 or at least 1h12m0s where --jwt-ttl is 24h0m0s, got -1h",
+            "--jwt-key-rotation must be 0 or at least 1h12m0s if --jwt-ttl is 24h0m0s, got -1h",
         ),
         (
             ["--jwt-key-rotation=1h"],
-            "--jwt-key-rotation must be 0 or at least 1h12m0s where --jwt-ttl is 24h0m0s, got 1h",
+            "--jwt-key-rotation must be 0 or at least 1h12m0s if --jwt-ttl is 24h0m0s, got 1h",
         ),
         (
             ["--jwt-ttl=1m", "--jwt-key-rotation=9s"],
-            "--jwt-key-rotation must be 0 or at least 10s where --jwt-ttl is 1m",
+            "--jwt-key-rotation must be 0 or at least 10s if --jwt-ttl is 1m",
         ),
         (["--jwt-key-rotation=720h", "--jwt-key-id=x"], "--jwt-key-rotation and --jwt-key-id exclude each other"),
     ],

@@ -46,7 +46,7 @@ def test_false(word: str) -> None:
 
 @pytest.mark.parametrize("word", ['"true"', "'false'", "1", "oN", "tRUE", "''", "[true]", "{}"])
 def test_no_boolean(word: str) -> None:
-    with pytest.raises(InvalidConfigurationError, match=r"^a must be a plain true or false, got .* \(line 1\)$"):
+    with pytest.raises(InvalidConfigurationError, match=r"^a must be true or false, got .* \(line 1\)$"):
         read(f"a: {word}").switch("a")
 
 

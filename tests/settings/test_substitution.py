@@ -49,7 +49,7 @@ def test_references(text: bytes, outcome: bytes) -> None:
 def test_the_outcome_is_bounded() -> None:
     assert substitute(b"$A$A", {"A": "x" * 50}, most=100) == b"x" * 100
     for text in (b"$A$A.", b"$A" * 1000, b"." * 101):
-        with pytest.raises(InvalidConfigurationError, match=r"^more than 100 bytes after environment variables"):
+        with pytest.raises(InvalidConfigurationError, match=r"^more than 100 bytes after the substitution of"):
             substitute(text, {"A": "x" * 50}, most=100)
 
 

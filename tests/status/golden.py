@@ -35,7 +35,7 @@ REPORTS: Final[dict[str, Report]] = {
             counts=figures(
                 signing_requests=1_234,
                 certificates=1_200,
-                refused={("invalid_csr", "PermissionDenied"): 4, ("not_permitted", "PermissionDenied"): 30},
+                rejected={("invalid_csr", "PermissionDenied"): 4, ("not_permitted", "PermissionDenied"): 30},
                 calls={"OK": 1_200, "PermissionDenied": 34},
                 restarts={"success": 2},
                 connections=7,
@@ -79,7 +79,7 @@ REPORTS: Final[dict[str, Report]] = {
             certificates=(link("anchor", _NEW), link("issuer", "9" * 64, _NEW, not_before=NOW + HOUR)),
         ),
         unreachable("dapr-sentry-6d5f-pending", "no address yet (phase Pending)"),
-        stored=NotShown("no right to get secrets dapr-trust-bundle in dapr-system", asked=False),
+        stored=NotShown("missing permission to get secrets dapr-trust-bundle in dapr-system", asked=False),
         published=published(),
     ),
     "renewed": report(
@@ -101,7 +101,7 @@ REPORTS: Final[dict[str, Report]] = {
     "unreachable": report(
         unreachable(),
         stored=stored(fingerprint=BUNDLE, certificates=CERTIFICATES[:1], problem="issuer key does not match"),
-        published=NotShown("no right to get configmaps dapr-trust-bundle in dapr-system", asked=False),
-        not_found=NotShown("no right to list pods in dapr-system", asked=False),
+        published=NotShown("missing permission to get configmaps dapr-trust-bundle in dapr-system", asked=False),
+        not_found=NotShown("missing permission to list pods in dapr-system", asked=False),
     ),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from sentry_trio.ca.lineage import Link
 from sentry_trio.renewal_status import RenewalStatus
-from sentry_trio.status.report import Figures, Health, NotShown, Published, Replica, Report, Stored
+from sentry_trio.status.report import Figures, NotShown, Published, Replica, ReplicaHealth, Report, Stored
 from testkit.ca.making import DAY, HOUR, NOW
 
 YEAR = 365 * DAY
@@ -60,8 +60,8 @@ def renewal(**changes: Any) -> RenewalStatus:
     return dataclasses.replace(made, **changes)
 
 
-def health(**changes: Any) -> Health:
-    made = Health(
+def health(**changes: Any) -> ReplicaHealth:
+    made = ReplicaHealth(
         ready=True,
         targets={"sentry-server": True, "metrics-exporter": True},
         run=1,

@@ -28,7 +28,7 @@ from .making import (
     unreachable,
 )
 
-NO_RIGHT = NotShown("no right to get secrets dapr-trust-bundle in dapr-system", asked=False)
+NO_RIGHT = NotShown("missing permission to get secrets dapr-trust-bundle in dapr-system", asked=False)
 
 
 def found(given: Report) -> list[tuple[str, str]]:
@@ -42,8 +42,8 @@ def found(given: Report) -> list[tuple[str, str]]:
         report(stored=stored(), published=published()),
         report(stored=NO_RIGHT, published=NO_RIGHT, not_found=NO_RIGHT),
         report(replica("a"), replica("b"), stored=stored()),
-        report(replica(counts=NotShown("metrics are off in this process", asked=False))),
-        report(replica(counts=figures(signing_requests=9, refused={("invalid_csr", "PermissionDenied"): 9}))),
+        report(replica(counts=NotShown("metrics are disabled in this process", asked=False))),
+        report(replica(counts=figures(signing_requests=9, rejected={("invalid_csr", "PermissionDenied"): 9}))),
         report(replica(run=7, last_restart="failed", last_restart_at=NOW)),
         report(replica(renewal=renewal())),
         report(replica(renewal=renewal(bridge_end=NOW + 29 * DAY, sidecars={"current": 1, "former": 0}))),
@@ -70,9 +70,9 @@ def test_what_is_well(given: Report) -> None:
         (report(replica(degraded="no such file")), "degraded", "degraded: no such f"),
         (report(replica(counts=NotShown("no"))), "not_shown", "metrics: no"),
         (
-            report(replica(renewal=renewal(held="no right to update"))),
+            report(replica(renewal=renewal(held="missing permission to update"))),
             "renewal_held",
-            "CA renewal is held: no right to",
+            "CA renewal is held: missing permission to",
         ),
         (
             report(replica(renewal=renewal(bridge_end=NOW + 29 * DAY))),
@@ -89,9 +89,13 @@ def test_what_is_well(given: Report) -> None:
         (report(not_found=NotShown("no")), "not_shown", "replicas: no"),
         (report(stored=NotShown("no")), "not_shown", "trust bundle in the store: no"),
         (report(published=NotShown("no")), "not_shown", "trust anchors for the mesh: no"),
-        (report(stored=stored(problem="bad", fingerprint=None)), "store_invalid", "no run could be made of the trust "),
+        (report(stored=stored(problem="bad", fingerprint=None)), "store_invalid", "cannot be used: bad"),
         (report(stored=stored(fingerprint=OTHER_BUNDLE)), "store_differs", "1111111111111111 in use, 2222222222222222"),
-        (report(published=published(ISSUER)), "config_map_differs", "other trust anchors than those in use: cccc"),
+        (
+            report(published=published(ISSUER)),
+            "config_map_differs",
+            "trust anchors that differ from those in use: cccc",
+        ),
         (report(published=published(problem="it has no trust anchors")), "config_map_invalid", "it has no trust anch"),
     ],
 )

@@ -5,7 +5,7 @@ import trio
 
 from sentry_trio.errors import SentryError
 from sentry_trio.status.cluster import Cluster
-from sentry_trio.status.collect import Absent, Place
+from sentry_trio.status.collect import Absent, ReplicaPlace
 from sentry_trio.status.http import MOST_BYTES, NotAnsweredError
 from sentry_trio.status.report import HiddenError
 from testkit.kube.pods_api import AWAY, BUNDLE, FORBIDDEN, NOT_FOUND, SECRET_KEY, PodsApi
@@ -23,7 +23,9 @@ async def test_pods_and_their_ports() -> None:
     api.pod("done", "10.0.0.3", phase="Succeeded")
     api.pod("ending", "10.0.0.4")["metadata"]["deletionTimestamp"] = "2026-11-25T00:00:00Z"
     places = await cluster(api).replicas()
-    assert [(place.name, place.health_port, place.metrics_port) for place in places if isinstance(place, Place)] == [
+    assert [
+        (place.name, place.health_port, place.metrics_port) for place in places if isinstance(place, ReplicaPlace)
+    ] == [
         ("a", 8080, 9092),
         ("b", 8081, 9091),
     ]
@@ -34,7 +36,7 @@ async def test_pods_beyond_the_limit_are_reported() -> None:
     api = PodsApi()
     api.pod("a", "10.0.0.1")
     api.more = {"continue": "from here", "remainingItemCount": 7}
-    assert (await cluster(api).replicas())[1:] == [Absent("further pods", "no more than 50 are asked")]
+    assert (await cluster(api).replicas())[1:] == [Absent("further pods", "at most 50 pods are read")]
 
 
 async def test_from_within_a_pod_the_others_are_asked_by_their_addresses() -> None:
@@ -44,7 +46,7 @@ async def test_from_within_a_pod_the_others_are_asked_by_their_addresses() -> No
     api.pod("other", "127.0.0.2")
     asked = []
     for place in await cluster(api, own_pod="me").replicas():
-        assert isinstance(place, Place)
+        assert isinstance(place, ReplicaPlace)
         with pytest.raises(NotAnsweredError, match=r"cannot reach 127\.0\.0\.[12]:1: ") as caught:
             await place.get(1, "/livez?verbose")
         asked.append(str(caught.value).split(":")[0].removeprefix("cannot reach "))
@@ -56,7 +58,7 @@ async def test_from_outside_pods_are_asked_through_the_api_server() -> None:
     api.pod("a", "10.0.0.1")
     api.answers = {"8080/proxy/livez": b"answer"}
     (place,) = await cluster(api).replicas()
-    assert isinstance(place, Place)
+    assert isinstance(place, ReplicaPlace)
     assert await place.get(8080, "/livez?verbose") == b"answer"
     assert api.asked[-1] == "/api/v1/namespaces/here/pods/a:8080/proxy/livez"
 
@@ -64,7 +66,7 @@ async def test_from_outside_pods_are_asked_through_the_api_server() -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (FORBIDDEN, "no right to get pods/proxy in here, by which a pod is asked from outside"),
+        (FORBIDDEN, "missing permission to get pods/proxy in here, which reading a pod from outside the cluster needs"),
         (NOT_FOUND, "port 8080 of pod a: GET x: 404 NotFound"),
         (AWAY, "port 8080 of pod a: GET x: cannot connect"),
         (b"x" * (MOST_BYTES + 1), f"port 8080 of pod a answered more than {MOST_BYTES} bytes"),
@@ -75,7 +77,7 @@ async def test_pods_that_cannot_be_asked(answer: bytes | SentryError, says: str)
     api.pod("a", "10.0.0.1")
     api.answers = {"8080/proxy/livez": answer}
     (place,) = await cluster(api).replicas()
-    assert isinstance(place, Place)
+    assert isinstance(place, ReplicaPlace)
     with pytest.raises(NotAnsweredError) as caught:
         await place.get(8080, "/livez?verbose")
     assert str(caught.value) == says
@@ -85,7 +87,7 @@ async def test_a_pod_that_is_silent_behind_the_api_server(autojump_clock: trio.a
     api = PodsApi()
     api.pod("a", "10.0.0.1")
     (place,) = await cluster(api).replicas()
-    assert isinstance(place, Place)
+    assert isinstance(place, ReplicaPlace)
     api.silent = True
     with pytest.raises(NotAnsweredError, match="port 8080 of pod a did not answer within 5 s"):
         await place.get(8080, "/livez?verbose")
@@ -94,7 +96,7 @@ async def test_a_pod_that_is_silent_behind_the_api_server(autojump_clock: trio.a
 @pytest.mark.parametrize(
     ("refused", "says"),
     [
-        (FORBIDDEN, "no right to list pods in here"),
+        (FORBIDDEN, "missing permission to list pods in here"),
         (AWAY, "GET x: cannot connect"),
         (None, "there are no pods app=dapr-sentry in here"),
     ],
@@ -111,7 +113,7 @@ async def test_pods_that_are_not_listed(refused: SentryError | None, says: str) 
 async def test_a_list_that_is_none() -> None:
     api = PodsApi()
     api.pods = [{"metadata": {}}]
-    with pytest.raises(HiddenError, match="the API server's list of pods is not understood"):
+    with pytest.raises(HiddenError, match="cannot parse the API server's list of pods"):
         await cluster(api).replicas()
 
 
@@ -124,7 +126,7 @@ async def test_the_secret_without_its_key() -> None:
 @pytest.mark.parametrize(
     ("refused", "says"),
     [
-        (FORBIDDEN, "no right to get secrets dapr-trust-bundle in here"),
+        (FORBIDDEN, "missing permission to get secrets dapr-trust-bundle in here"),
         (NOT_FOUND, "there is no dapr-trust-bundle among the secrets of here"),
         (AWAY, "GET x: cannot connect"),
     ],

@@ -9,9 +9,9 @@ import trio
 import trio.lowlevel
 
 from sentry_trio.status.cluster import Cluster
-from sentry_trio.status.collect import Absent, Files, Place, Sources, ask_replica, collect, watch
+from sentry_trio.status.collect import Absent, Files, ReplicaPlace, StatusSources, ask_replica, collect, watch
 from sentry_trio.status.http import NotAnsweredError
-from sentry_trio.status.report import Figures, Health, NotShown, Published, Report, Stored
+from sentry_trio.status.report import Figures, NotShown, Published, ReplicaHealth, Report, Stored
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.ca.making import NOW
@@ -24,7 +24,7 @@ WITHOUT_METRICS = HEALTH.replace(b"metrics-exporter", b"sentry-server")
 METRICS = Metrics().exposition()[0]
 
 
-def answering(**by_port: bytes | None) -> Place:
+def answering(**by_port: bytes | None) -> ReplicaPlace:
     """A replica whose ports answer so; None does not."""
 
     async def get(port: int, path: str) -> bytes:
@@ -34,12 +34,12 @@ def answering(**by_port: bytes | None) -> Place:
             raise NotAnsweredError(f"{port} did not answer")
         return answer
 
-    return Place("me", get, health_port=1, metrics_port=2, metrics_asked=True)
+    return ReplicaPlace("me", get, health_port=1, metrics_port=2, metrics_asked=True)
 
 
 async def test_both() -> None:
     found = await ask_replica(answering(port1=HEALTH, port2=METRICS))
-    assert isinstance(found.health, Health)
+    assert isinstance(found.health, ReplicaHealth)
     assert found.figures == Figures(signing_requests=0, certificates=0)
 
 
@@ -47,8 +47,8 @@ async def test_both() -> None:
     ("health", "metrics", "why"),
     [
         (HEALTH, None, NotShown("2 did not answer", asked=True)),
-        (HEALTH, b"junk", NotShown("port 2: no metrics: not the Prometheus text format", asked=True)),
-        (WITHOUT_METRICS, None, NotShown("metrics are off in this process", asked=False)),
+        (HEALTH, b"junk", NotShown("port 2: not metrics in the Prometheus text format", asked=True)),
+        (WITHOUT_METRICS, None, NotShown("metrics are disabled in this process", asked=False)),
         (None, None, NotShown("2 did not answer", asked=False)),
     ],
 )
@@ -62,12 +62,12 @@ async def test_no_health() -> None:
     assert isinstance(found.figures, Figures)
     found = await ask_replica(answering(port1=b"junk", port2=METRICS))
     assert isinstance(found.health, NotShown)
-    assert found.health.reason.startswith("me: no health report of sentry-trio: ")
+    assert found.health.reason.startswith("me: not a health report of sentry-trio: ")
 
 
 async def test_metrics_whose_port_is_not_known() -> None:
-    place = Place("me", answering(port1=HEALTH).get, health_port=1)
-    assert (await ask_replica(place)).figures == NotShown("no metrics port is named", asked=False)
+    place = ReplicaPlace("me", answering(port1=HEALTH).get, health_port=1)
+    assert (await ask_replica(place)).figures == NotShown("no metrics port was given", asked=False)
 
 
 async def test_one_that_is_not_there_yet() -> None:
@@ -80,12 +80,12 @@ HERE = answering(port1=HEALTH, port2=METRICS)
 IN_KUBERNETES = HEALTH.replace(b"{", b'{"mode": "kubernetes", ', 1)
 
 
-async def collected(sources: Sources) -> Report:
+async def collected(sources: StatusSources) -> Report:
     return await collect(sources, lambda: NOW)
 
 
 async def test_here_without_anything_else() -> None:
-    found = await collected(Sources(replicas=(), here=HERE))
+    found = await collected(StatusSources(replicas=(), here=HERE))
     assert [replica.name for replica in found.replicas] == ["me"]
     assert (found.at, found.stored, found.published, found.not_found) == (NOW, None, None, None)
 
@@ -95,15 +95,15 @@ async def test_those_that_were_named_in_their_order() -> None:
         await trio.lowlevel.checkpoint()
         return await HERE.get(port, path)
 
-    named = (Place("a", late, 1, 2), Place("b", HERE.get, 1, 2))
-    found = await collected(Sources(replicas=named, here=HERE))
+    named = (ReplicaPlace("a", late, 1, 2), ReplicaPlace("b", HERE.get, 1, 2))
+    found = await collected(StatusSources(replicas=named, here=HERE))
     assert [replica.name for replica in found.replicas] == ["a", "b"]
 
 
 @pytest.mark.parametrize("asked", [True, False])
 async def test_files_that_are_not_there(tmp_path: Path, asked: bool) -> None:
     files = Files(tmp_path / "ca.crt", tmp_path / "issuer.crt", asked)
-    found = await collected(Sources(replicas=(), here=HERE, files=files))
+    found = await collected(StatusSources(replicas=(), here=HERE, files=files))
     assert found.stored == NotShown(f"{tmp_path / 'ca.crt'}: no such file", asked)
 
 
@@ -112,9 +112,9 @@ async def test_files_that_merely_lie_here_are_no_store_of_an_authority_in_kubern
         (tmp_path / name).write_bytes(b"junk")
     here = answering(port1=IN_KUBERNETES, port2=METRICS)
     files = partial(Files, tmp_path / "ca.crt", tmp_path / "issuer.crt")
-    merely = await collected(Sources(replicas=(), here=here, files=files(asked=False)))
-    assert merely.stored == NotShown("it is kept in Kubernetes; --kubernetes looks there", asked=False)
-    asked = await collected(Sources(replicas=(), here=here, files=files(asked=True)))
+    merely = await collected(StatusSources(replicas=(), here=here, files=files(asked=False)))
+    assert merely.stored == NotShown("it is stored in Kubernetes: use --kubernetes", asked=False)
+    asked = await collected(StatusSources(replicas=(), here=here, files=files(asked=True)))
     assert isinstance(asked.stored, Stored)
     assert asked.stored.place == str(tmp_path)
 
@@ -123,9 +123,9 @@ def test_files_in_two_places_are_both_named() -> None:
     assert Files(Path("a/ca.crt"), Path("b/issuer.crt"), asked=True).place == "a/ca.crt and b/issuer.crt"
 
 
-def sources_of(api: PodsApi) -> Sources:
+def sources_of(api: PodsApi) -> StatusSources:
     cluster = Cluster(api, "here", own_pod=None, timeout=5)
-    return Sources(replicas=(), here=HERE, cluster=cluster)
+    return StatusSources(replicas=(), here=HERE, cluster=cluster)
 
 
 async def test_a_cluster() -> None:
@@ -145,9 +145,9 @@ async def test_a_cluster_without_permissions() -> None:
     api.refuse = FORBIDDEN
     found = await collected(sources_of(api))
     assert [replica.name for replica in found.replicas] == ["me"]
-    assert found.not_found == NotShown("no right to list pods in here", asked=False)
-    assert found.stored == NotShown("no right to get secrets dapr-trust-bundle in here", asked=False)
-    assert found.published == NotShown("no right to get configmaps dapr-trust-bundle in here", asked=False)
+    assert found.not_found == NotShown("missing permission to list pods in here", asked=False)
+    assert found.stored == NotShown("missing permission to get secrets dapr-trust-bundle in here", asked=False)
+    assert found.published == NotShown("missing permission to get configmaps dapr-trust-bundle in here", asked=False)
 
 
 async def test_an_api_server_that_never_answers(autojump_clock: trio.abc.Clock) -> None:
@@ -164,7 +164,7 @@ async def test_files_that_cannot_be_read_in_time(tmp_path: Path, monkeypatch: py
     gone = threading.Event()
     monkeypatch.setattr(FileOperations, "read", lambda *_: gone.wait())
     files = Files(tmp_path / "ca.crt", tmp_path / "issuer.crt", asked=True)
-    found = await collected(Sources(replicas=(), here=HERE, files=files, timeout=0.1))
+    found = await collected(StatusSources(replicas=(), here=HERE, files=files, timeout=0.1))
     gone.set()
     assert found.stored == NotShown(f"{tmp_path} cannot be read within 0.1 s")
 

@@ -75,7 +75,10 @@ async def test_a_name_that_is_none() -> None:
         (b"\x15\x03\x03\x00\x02\x02\x46", "127.0.0.1:port does not speak HTTP: "),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "127.0.0.1:port does not speak HTTP: "),
         (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 100_000, "127.0.0.1:port does not speak HTTP: "),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "127.0.0.1:port answered 404 to /livez: that is no"),
+        (
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            "127.0.0.1:port answered 404 to /livez: not a port of",
+        ),
         (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "127.0.0.1:port answered 302 to /livez"),
     ],
     ids=["nothing", "ssh", "tls", "cut", "headers", "404", "302"],

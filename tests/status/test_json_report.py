@@ -21,7 +21,7 @@ FULL = report(
         counts=figures(
             signing_requests=9,
             certificates=8,
-            refused={("invalid_csr", "PermissionDenied"): 1},
+            rejected={("invalid_csr", "PermissionDenied"): 1},
             calls={"OK": 8, "PermissionDenied": 1},
             restarts={"failure": 1, "success": 1},
             restart_failures={"bundle": 1},
@@ -100,7 +100,7 @@ def test_what_it_says() -> None:
         "injector_stale": False,
     }
     assert first["health"]["last_restart_at"] == "2026-11-22T18:41:15Z"
-    assert first["metrics"]["refused"] == [{"cause": "invalid_csr", "status": "PermissionDenied", "count": 1}]
+    assert first["metrics"]["rejected"] == [{"cause": "invalid_csr", "status": "PermissionDenied", "count": 1}]
     assert first["metrics"]["calls"] == {"OK": 8, "PermissionDenied": 1}
     assert found["store"]["place"] == ".sentry"
     assert found["config_map"]["anchors"] == [ANCHOR]

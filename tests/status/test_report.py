@@ -110,7 +110,7 @@ def test_a_report_of_an_older_release() -> None:
     ids=lambda body: repr(body[:20]),
 )
 def test_invalid_health_reports(body: bytes) -> None:
-    with pytest.raises(NotOursError, match="no health report of sentry-trio: "):
+    with pytest.raises(NotOursError, match="not a health report of sentry-trio: "):
         read_health(body)
 
 
@@ -150,7 +150,7 @@ def test_all_figures() -> None:
     assert read_figures(metrics.exposition()[0]) == Figures(
         signing_requests=3,
         certificates=1,
-        refused={("invalid_csr", "PermissionDenied"): 1, ("not_permitted", "PermissionDenied"): 1},
+        rejected={("invalid_csr", "PermissionDenied"): 1, ("not_permitted", "PermissionDenied"): 1},
         calls={"OK": 1, "Unavailable": 1},
         restarts={"failure": 1, "success": 1},
         restart_failures={"bundle": 1},
@@ -170,12 +170,12 @@ def test_daprs_own_are_metrics_of_a_sentry_too() -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "there is no dapr_sentry_cert_sign_request_received_total"),
-        (b"up 1\n", "there is no dapr_sentry_cert_sign_request_received_total"),
-        (b"<!doctype html>", "not the Prometheus text format"),
-        (b"\xff", "not the Prometheus text format"),
-        (b"dapr_sentry_cert_sign_request_received_total NaN\n", "not the Prometheus text format"),
-        (b"dapr_sentry_cert_sign_request_received_total +Inf\n", "not the Prometheus text format"),
+        (b"", "dapr_sentry_cert_sign_request_received_total is missing"),
+        (b"up 1\n", "dapr_sentry_cert_sign_request_received_total is missing"),
+        (b"<!doctype html>", "not metrics in the Prometheus text format"),
+        (b"\xff", "not metrics in the Prometheus text format"),
+        (b"dapr_sentry_cert_sign_request_received_total NaN\n", "not metrics in the Prometheus text format"),
+        (b"dapr_sentry_cert_sign_request_received_total +Inf\n", "not metrics in the Prometheus text format"),
     ],
 )
 def test_what_are_no_metrics(body: bytes, says: str) -> None:

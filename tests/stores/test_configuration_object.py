@@ -108,7 +108,7 @@ async def test_an_unknown_field_is_a_warning_without_a_line() -> None:
         ({"mtls": {"workloadCertTTL": "1d"}}, "error parsing WorkloadCertTTL duration: expected a duration such as "),
         ({"mtls": {"allowedClockSkew": "x"}}, "error parsing AllowedClockSkew duration: expected a duration such as "),
         ({"mtls": {"workloadCertTTL": "0"}}, "spec.mtls.workloadCertTTL must be positive, got 0s"),
-        ({"mtls": {"enabled": "true"}}, 'spec.mtls.enabled must be a plain true or false, got "true"'),
+        ({"mtls": {"enabled": "true"}}, 'spec.mtls.enabled must be true or false, got "true"'),
         ({"mtls": {"tokenValidators": [{"name": "kubernetes"}]}}, "invalid token validator: the built-in 'kubernetes'"),
         ({"mtls": {"tokenValidators": [{"name": "x"}]}}, "invalid token validator name: 'x'; supported values: 'jwks'"),
         ({"secrets": {"scopes": [{}, {}]}}, '"" storeName is repeated in secrets configuration'),

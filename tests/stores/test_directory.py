@@ -283,7 +283,7 @@ async def test_directories_are_not_created(tmp_path: Path) -> None:
     [
         (
             lambda path: path.symlink_to("elsewhere"),
-            "it is a symbolic link, whose owner would put the old content back",
+            "it is a symbolic link, whose target another program manages",
         ),
         (lambda path: path.mkdir(), "is a directory"),
         (os.mkfifo, "not a regular file"),
@@ -304,7 +304,7 @@ async def test_only_regular_files_are_replaced(tmp_path: Path, make: Callable[[P
 
 async def test_one_file_cannot_hold_two_things(tmp_path: Path) -> None:
     path = tmp_path / "all.pem"
-    with pytest.raises(StoreError, match="need a file each"):
+    with pytest.raises(StoreError, match="must be different files"):
         await save(DirectoryStore(by_part([path, path, tmp_path / "issuer.key"])), NEW)
     assert names_in(tmp_path) == []
 
@@ -439,7 +439,7 @@ async def test_a_mixed_set_is_an_error_and_nothing_is_lost(tmp_path: Path) -> No
     (tmp_path / ".issuer.key.sentry-trio-new").unlink()
     left = names_in(tmp_path)
     for attempt in (partial(load, store_in(tmp_path)), partial(save, store_in(tmp_path), NEXT)):
-        with pytest.raises(StoreError, match=r"mixture.* then remove .*/\.issuer\.key\.sentry-trio-commit"):
+        with pytest.raises(StoreError, match=r"mixed set.* then remove .*/\.issuer\.key\.sentry-trio-commit"):
             await attempt()
     assert names_in(tmp_path) == left
 

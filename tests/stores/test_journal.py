@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sentry_trio.ca.parts import BUNDLE
 from sentry_trio.errors import Part
 from sentry_trio.stores.journal import (
-    Change,
+    FileChange,
     InvalidJournalError,
     MixedSetError,
     decide,
@@ -21,7 +21,7 @@ from sentry_trio.stores.journal import (
 )
 
 OLD, NEW, EDITED, TORN = b"old", b"new", b"edited", b"ne"
-CHANGE = Change(old=digest(OLD), new=digest(NEW))
+CHANGE = FileChange(old=digest(OLD), new=digest(NEW))
 JOURNAL = dict.fromkeys(BUNDLE, CHANGE)
 
 # (what stands, what waits beside it), by the letter used in the table below
@@ -41,7 +41,7 @@ def outcome(letters: str) -> object:
 
 
 def decided(
-    journal: Mapping[Part, Change], files: Sequence[bytes | None], temporaries: Sequence[bytes | None]
+    journal: Mapping[Part, FileChange], files: Sequence[bytes | None], temporaries: Sequence[bytes | None]
 ) -> object:
     """The parts that are pending, as a tuple in their order, so that it can be permuted as `letters` can."""
     try:
@@ -86,29 +86,29 @@ def test_an_edit_is_never_completed_over() -> None:
 
 
 def test_a_first_save_starts_from_nothing() -> None:
-    change = Change(old=None, new=digest(NEW))
+    change = FileChange(old=None, new=digest(NEW))
     journal = dict.fromkeys(BUNDLE, change)
     assert decided(journal, (NEW, None, None), (None, NEW, NEW)) == (False, True, True)
     assert decided(journal, (EDITED, None, None), (NEW, NEW, NEW)) is None
 
 
 def test_a_file_that_stays_the_same_is_no_sign_of_a_mixture() -> None:
-    same = Change(old=digest(OLD), new=digest(OLD))
+    same = FileChange(old=digest(OLD), new=digest(OLD))
     assert decided(dict(zip(BUNDLE, (CHANGE, CHANGE, same), strict=True)), (OLD, OLD, OLD), (None, None, None)) is None
 
 
 def test_round_trip() -> None:
     journal = {
         Part.ANCHORS: CHANGE,
-        Part.JWKS: Change(old=None, new=digest(b"")),
-        Part.JWT_KEY: Change(digest(OLD), None),
+        Part.JWKS: FileChange(old=None, new=digest(b"")),
+        Part.JWT_KEY: FileChange(digest(OLD), None),
     }
     assert decode(encode(journal)) == journal
 
 
 def test_journals_of_earlier_versions_are_read() -> None:
     data = b'{"anchors":' + CHANGE_JSON + b',"chain":' + CHANGE_JSON + b',"key":' + CHANGE_JSON + b',"version":1}'
-    assert decode(data) == dict.fromkeys(BUNDLE, Change(None, "0" * 64))
+    assert decode(data) == dict.fromkeys(BUNDLE, FileChange(None, "0" * 64))
     assert encode(decode(data)) == data
 
 
@@ -116,7 +116,7 @@ def test_journals_of_earlier_versions_are_read() -> None:
     ("file", "expected"), [(OLD, (True, True)), (None, (False, True)), (EDITED, None)], ids=["old", "gone", "edited"]
 )
 def test_a_file_that_is_to_be_removed(file: bytes | None, expected: object) -> None:
-    journal = {Part.JWT_KEY: Change(digest(OLD), None), Part.JWKS: CHANGE}
+    journal = {Part.JWT_KEY: FileChange(digest(OLD), None), Part.JWKS: CHANGE}
     assert decided(journal, (file, OLD), (None, NEW)) == expected
 
 

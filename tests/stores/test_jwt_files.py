@@ -175,7 +175,7 @@ async def test_what_is_left_of_one_set_keeps_the_other_readable(tmp_path: Path) 
 async def test_the_issuer_key_is_never_taken_for_the_jwt_signing_key(tmp_path: Path) -> None:
     put(tmp_path, bundle_parts(OLD))
     paths = {part: tmp_path / name for part, name in NAMES.items()} | {Part.JWT_KEY: tmp_path / "issuer.key"}
-    with pytest.raises(StoreError, match="need a file each"):
+    with pytest.raises(StoreError, match="must be different files"):
         await DirectoryStore(paths).replace(NEXT, expected={})
     assert (tmp_path / "issuer.key").read_bytes() == OLD.key
 
@@ -197,7 +197,7 @@ async def test_what_cannot_be_replaced(tmp_path: Path) -> None:
         await store_in(tmp_path, patience=0).replace(NEXT, expected=STORED)
     (tmp_path / "jwks.json").rename(tmp_path / "elsewhere")
     (tmp_path / "jwks.json").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError, match="it is a symbolic link, whose owner would put the old content back"):
+    with pytest.raises(StoreError, match="it is a symbolic link, whose target another program manages"):
         await store.replace(NEXT, expected=STORED)
     assert await store.read(JWT_KEYS) == STORED
 

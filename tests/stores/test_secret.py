@@ -19,7 +19,7 @@ from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import (
-    ApiRefusedError,
+    ApiRejectedError,
     ApiUnavailableError,
     IncompleteBundleError,
     InvalidOptionsError,
@@ -170,7 +170,7 @@ async def test_a_part_of_a_set_is_an_error_and_is_left_alone(present: tuple[str,
     assert text.startswith(
         f"incomplete trust bundle: Secret {NAMESPACE}/dapr-trust-bundle lacks {' and '.join(missing)} "
     )
-    assert "; put back what is missing, or remove the rest" in text
+    assert "; restore the missing keys, or remove the others" in text
     assert [str(path) for path in caught.value.missing] == missing
     assert [str(path) for path in caught.value.present] == list(present)
     assert api.objects[SECRET] is before
@@ -277,7 +277,7 @@ async def test_nothing_is_generated_beside_other_certificates_and_keys(name: str
     said = str(caught.value)
     assert said.startswith(f"Secret {PLACE} has none of ca.crt, issuer.crt, issuer.key, but {text}")
     assert "--issuer-certificate-filename" in said
-    assert said.endswith("; no certificate authority is generated beside them: remove them to have one generated")
+    assert said.endswith("; no certificate authority is generated beside them: remove them if one should be generated")
     assert api.objects == before
 
 
@@ -520,7 +520,7 @@ async def test_anchors_that_a_config_map_cannot_carry_are_an_error() -> None:
     odd = StoredBundle(b"# M\xfcller\n", b"chain", b"key")
     api = installed()
     write(api, odd)
-    with pytest.raises(StoreError, match="hold bytes that are no UTF-8"):
+    with pytest.raises(StoreError, match="are not UTF-8"):
         await publish(store_of(api), odd)
 
 
@@ -691,7 +691,7 @@ async def test_a_config_map_that_cannot_be_repaired_is_reported_once(
         await trio.sleep(10)
         assert len(watcher.calls) == 1
     (warning,) = warnings_in(lines)
-    assert warning.startswith(f"cannot keep ConfigMap {PLACE} in step with the Secret: failed to ")
+    assert warning.startswith(f"cannot update ConfigMap {PLACE} from the Secret: failed to ")
 
 
 @pytest.mark.parametrize(
@@ -707,7 +707,7 @@ async def test_a_config_map_that_cannot_be_repaired_is_reported_once(
     ids=["immutable", "deleted", "forbidden"],
 )
 async def test_a_config_map_that_cannot_be_repaired_is_a_condition(
-    autojump_clock: MockClock, trouble: ApiRefusedError, remedy: str
+    autojump_clock: MockClock, trouble: ApiRejectedError, remedy: str
 ) -> None:
     api = filled()
     conditions = Conditions()
@@ -809,7 +809,7 @@ async def test_without_permission_to_watch_it_is_polled(autojump_clock: MockCloc
         await trio.sleep(1000)
         assert len(watcher.calls) == 1
     assert api.count("watch", "secrets") <= 110
-    assert warnings_in(lines) == [f"cannot watch {SECRET}, looking every 10 s instead: 403 Forbidden"]
+    assert warnings_in(lines) == [f"cannot watch {SECRET}, reading it every 10 s instead: 403 Forbidden"]
 
 
 async def test_a_watch_that_says_nothing_any_more_is_replaced(autojump_clock: MockClock) -> None:

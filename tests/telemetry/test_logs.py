@@ -17,8 +17,8 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from sentry_trio.telemetry.log_writer import LogFileError
 from sentry_trio.telemetry.logs import (
+    LineStream,
     Logger,
-    Stream,
     capture_warnings,
     configure_logging,
     get_logger,
@@ -64,7 +64,7 @@ class Failing(io.StringIO):
         return super().write(text)
 
 
-def configure(stream: Stream, *, level: str = "debug", as_json: bool = False) -> None:
+def configure(stream: LineStream, *, level: str = "debug", as_json: bool = False) -> None:
     configure_logging(level=level, as_json=as_json, stream=stream, instance="host-1", version="1.2.3", now=lambda: NOON)
 
 

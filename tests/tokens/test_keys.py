@@ -261,7 +261,7 @@ def test_null_members_are_absent(member: str) -> None:
 @pytest.mark.parametrize(
     ("member", "dropped"),
     [
-        (5, DroppedKey(None, "it is no JSON object")),
+        (5, DroppedKey(None, "it is not a JSON object")),
         ({}, DroppedKey(None, 'it has no ID ("kid")')),
         (jwk("RSA", kid=None), DroppedKey(None, 'it has no ID ("kid")')),
         (jwk("RSA", kid=5), DroppedKey(None, 'its "kid" is not a string')),
@@ -270,7 +270,7 @@ def test_null_members_are_absent(member: str) -> None:
         (jwk("RSA", kty="PQ"), DroppedKey("one", "its \"kty\", 'PQ', is not supported")),
         (jwk("P-256", crv="secp256k1"), DroppedKey("one", "its curve, 'secp256k1', is not supported")),
         (jwk("RSA", n=jwk("RSA")["n"][:100]), DroppedKey("one", "its RSA modulus has less than 2048 bits")),
-        (jwk("P-256", x="AAAA"), DroppedKey("one", "its numbers make no key")),
+        (jwk("P-256", x="AAAA"), DroppedKey("one", "its numbers do not form a key")),
     ],
 )
 def test_a_dropped_key_is_named_with_the_reason(member: object, dropped: DroppedKey) -> None:
@@ -285,4 +285,4 @@ def test_algorithms_that_are_not_accepted_are_named() -> None:
     (algorithm,) = read_keys([jwk("RSA", alg="PS256")], PKCS1).dropped
     assert algorithm.reason == "its \"alg\", 'PS256', is not an algorithm of its kind that is accepted here"
     (second,) = read_keys([jwk("RSA"), jwk("P-256")], ALL).dropped
-    assert second == DroppedKey("one", "a key before it has the same ID")
+    assert second == DroppedKey("one", "an earlier key has the same ID")

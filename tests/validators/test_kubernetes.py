@@ -257,12 +257,12 @@ async def test_invalid_configurations(access: object) -> None:
 @pytest.mark.parametrize(
     ("caller", "pods", "asked", "text"),
     [
-        (CALLER, (), {}, "Failed to get pod shop/cart-0 for requested identity: there is no such pod"),
+        (CALLER, (), {}, "Failed to get pod shop/cart-0 for requested identity: the pod does not exist"),
         (
             replace(CALLER, pod_uid="uid-0"),
             (POD,),
             {},
-            "Failed to get pod shop/cart-0 for requested identity: the token is that of a former pod of this name",
+            "Failed to get pod shop/cart-0 for requested identity: the token belongs to a former pod of the same name",
         ),
         (
             CALLER,

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.expiry import ExpiryState, State
+from sentry_trio.ca.expiry import ExpiryState, ValidityState
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.watchers.expiry import watch_expiry
@@ -44,7 +44,7 @@ class Watched:
 
     def __init__(self, bundle: TrustBundle, at: datetime) -> None:
         self.wall = Wall(at)
-        self.reports: list[tuple[float, list[State]]] = []
+        self.reports: list[tuple[float, list[ValidityState]]] = []
         self._bundle = bundle
 
     def _report(self, states: Sequence[ExpiryState]) -> None:
@@ -105,7 +105,7 @@ async def test_then_hourly(autojump_clock: MockClock, bundle: TrustBundle) -> No
         await watched.start(nursery)
         await trio.sleep(3 * 3600 + 1)
         nursery.cancel_scope.cancel()
-    valid, expiring = [State.VALID] * 2, [State.EXPIRING] * 2
+    valid, expiring = [ValidityState.VALID] * 2, [ValidityState.EXPIRING] * 2
     assert watched.reports == [(0, valid), (3600, valid), (7200, expiring), (10800, expiring)]
 
 
@@ -128,8 +128,8 @@ async def test_a_wall_clock_that_is_set_is_noticed_within_a_minute(
             watched.wall.set_by(step)
             await trio.sleep(3600)
             nursery.cancel_scope.cancel()
-    state = State.EXPIRED if step > LIFETIME else State.VALID
-    assert watched.reports == [(0, [State.VALID] * 2), (120, [state] * 2)]
+    state = ValidityState.EXPIRED if step > LIFETIME else ValidityState.VALID
+    assert watched.reports == [(0, [ValidityState.VALID] * 2), (120, [state] * 2)]
     warnings = [line["event"] for line in lines if line["log_level"] == "warning" and "role" not in line]
     assert warnings == [f"{told}; checking the certificates again"]
 

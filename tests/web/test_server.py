@@ -238,9 +238,7 @@ async def test_a_connection_ends_at_its_age_limit(autojump_clock: MockClock) -> 
     ],
     ids=["slow", "pieces", "long"],
 )
-async def test_a_long_unwanted_body(
-    autojump_clock: MockClock, body: bytes, status: int, seconds: float
-) -> None:
+async def test_a_long_unwanted_body(autojump_clock: MockClock, body: bytes, status: int, seconds: float) -> None:
     async with serving(hello) as (address, _, _):
         client = await connect(address)
         async with client.stream:

@@ -1,6 +1,6 @@
-"""`sentry-trio ca`: looks at a certificate authority, checks, renews, saves and restores it.
+"""`sentry-trio ca`: shows, checks, renews, backs up and restores a certificate authority.
 
-Commands write the store as the server does, so that one that runs sees the change like any other.
+Commands write to the store as the server does, so a running server handles their changes like any other.
 """
 
 import sys
@@ -18,7 +18,7 @@ from sentry_trio.ca.parts import bundle_of, bundle_parts, merged
 from sentry_trio.ca.renewal import Request, Situation, plan
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
-from sentry_trio.cli.ca.checks import findings_against, findings_alone, is_refused, show_findings
+from sentry_trio.cli.ca.checks import findings_against, findings_alone, has_errors, show_findings
 from sentry_trio.cli.ca.flags import EXAMPLES, OPTIONS, CaOptions, parse
 from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
@@ -30,7 +30,7 @@ __all__ = ["EXAMPLES", "OPTIONS", "run"]
 
 _DONE, _FAILED, _ATTENTION = 0, 1, 3
 _RESOLUTION: Final = timedelta(seconds=2)  # of the API server's Date header
-_CHANGED: Final = "the trust bundle was changed by somebody else meanwhile; nothing was written: try again"
+_CHANGED: Final = "another writer changed the trust bundle in the meantime; nothing was written: try again"
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -87,7 +87,7 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
         if options.request is Request.FLATTEN and not options.yes:
             flat = merged(stored, planned.changes)
             findings = await findings_against(place, stored, bundle_of(flat), options, situation.now)
-            if is_refused(findings):
+            if has_errors(findings):
                 show_findings(findings, as_json=options.json)
                 raise SentryError("nothing was written: confirm with --yes that these clients are cut off")
         if not await place.write(planned.changes, stored):
@@ -101,7 +101,7 @@ async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SentryError(f"cannot make directory {directory}: {error.strerror}") from error
+        raise SentryError(f"cannot create directory {directory}: {error.strerror}") from error
     place = open_directory(directory, options)
     new = generate(
         options.trust_domain or DEFAULT_DOMAIN,
@@ -112,8 +112,8 @@ async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
         lifetime=options.ca_ttl,
     )
     if await place.read_any() or not await place.write(bundle_parts(new), {}):
-        raise SentryError(f"{directory} holds a certificate authority already: name another directory")
-    print(f"made a certificate authority in {directory}")
+        raise SentryError(f"{directory} already contains a certificate authority: choose another directory")
+    print(f"created a certificate authority in {directory}")
     return _DONE
 
 
@@ -121,7 +121,7 @@ async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
     failed = False
     for phase in rehearse(options.ca_key_type, _now()):
         failed |= bool(phase.failures)
-        verdict = "failed" if phase.failures else "good"
+        verdict = "failed" if phase.failures else "ok"
         print(f"{verdict:<6}  {phase.name}: {phase.handshakes} handshakes, {phase.milliseconds:.0f} ms")
         for failure in phase.failures:
             print(f"        {failure}")
@@ -133,7 +133,7 @@ async def _backup(options: CaOptions, environ: Mapping[str, str]) -> int:
     async with open_place(options, environ) as place:
         stored = await place.read()
         write_new(_path(options), seal(stored, passphrase))
-        print(f"wrote {len(stored)} parts of {place.name} to {options.path}, encrypted; JWT keys are not among them")
+        print(f"wrote {len(stored)} parts of {place.name} to {options.path}, encrypted; JWT keys are not included")
     return _DONE
 
 
@@ -157,7 +157,7 @@ async def _restore(options: CaOptions, environ: Mapping[str, str]) -> int:
         stored = await place.read_any()
         if stored and not options.yes:
             findings = await _findings_of_backup(place, bundle_of(parts), options)
-            if is_refused(findings):
+            if has_errors(findings):
                 return _conclude(findings, options)
         if not await place.write({**dict.fromkeys(stored), **parts}, stored):
             raise SentryError(_CHANGED)
@@ -170,8 +170,9 @@ async def _findings_of_backup(place: Place, backup: StoredBundle, options: CaOpt
         return await findings_against(place, await place.read(), backup, options, _now())
     except (IncompleteBundleError, InvalidBundleError) as error:
         raise SentryError(
-            f"what is stored cannot be read, so that it is unknown whom the backup cuts off: {error}; restore it "
-            "nevertheless with --yes"
+            "cannot check which clients the backup would cut off, because the stored trust bundle cannot be read: "
+            f"{error}; "
+            "restore it anyway with --yes"
         ) from error
 
 
@@ -185,7 +186,7 @@ def _clock_difference(place: Place, options: CaOptions) -> str | None:
 
 def _conclude(findings: Sequence[Finding], options: CaOptions) -> int:
     show_findings(findings, as_json=options.json)
-    if is_refused(findings):
+    if has_errors(findings):
         return _FAILED
     return _ATTENTION if findings else _DONE
 

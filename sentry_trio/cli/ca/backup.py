@@ -44,11 +44,11 @@ def unseal(sealed: bytes, passphrase: bytes) -> dict[Part, bytes]:
     """Decrypts parts.
 
     Raises:
-        BackupError: it is no backup, the passphrase is wrong, or it was changed.
+        BackupError: the content is not a backup, it was changed, or the passphrase is wrong.
     """
     head = len(_MAGIC) + _SALT
     if not sealed.startswith(_MAGIC) or len(sealed) < head + _NONCE:
-        raise BackupError("it is no backup of this program")
+        raise BackupError("not a backup of sentry-trio")
     salt, nonce = sealed[len(_MAGIC) : head], sealed[head : head + _NONCE]
     try:
         content = AESGCM(_key(passphrase, salt)).decrypt(nonce, sealed[head + _NONCE :], _MAGIC)
@@ -57,7 +57,7 @@ def unseal(sealed: bytes, passphrase: bytes) -> dict[Part, bytes]:
     except InvalidTag as error:
         raise BackupError("the passphrase is wrong, or the file was changed") from error
     except (msgspec.MsgspecError, KeyError) as error:
-        raise BackupError("it was written by a later release") from error
+        raise BackupError("the backup was written by a later release of sentry-trio") from error
 
 
 def read_passphrase(path: Path) -> bytes:
@@ -70,9 +70,11 @@ def read_passphrase(path: Path) -> bytes:
         with path.open("rb") as file:
             line = file.readline(4096).rstrip(b"\r\n")
     except OSError as error:
-        raise BackupError(f"cannot read passphrase {path}: {error.strerror}") from error
+        raise BackupError(f"cannot read the passphrase file {path}: {error.strerror}") from error
     if len(line) < _LEAST_PASSPHRASE:
-        raise BackupError(f"the first line of {path} must have at least {_LEAST_PASSPHRASE} characters")
+        raise BackupError(
+            f"the passphrase, the first line of {path}, must have at least {_LEAST_PASSPHRASE} characters"
+        )
     return line
 
 

@@ -17,11 +17,11 @@ from sentry_trio.errors import Fault, InvalidBundleError
 
 
 def findings_alone(candidate: StoredBundle, options: CaOptions, now: datetime) -> tuple[Finding, ...]:
-    """Returns the findings about a trust bundle by itself; those first for which it is refused."""
+    """Returns the findings about a trust bundle by itself; errors first."""
     try:
         bundle = verify(candidate, now)
     except InvalidBundleError as error:
-        return (Finding(error.fault or Fault.UNREADABLE, Severity.REFUSE, str(error)),)
+        return (Finding(error.fault or Fault.UNREADABLE, Severity.ERROR, str(error)),)
     trust = trust_in_use(
         bundle.anchors,
         bundle.chain,
@@ -66,18 +66,18 @@ async def _trust(place: Place, stored: Parts, options: CaOptions, now: datetime)
     )
 
 
-def is_refused(findings: Sequence[Finding]) -> bool:
+def has_errors(findings: Sequence[Finding]) -> bool:
     """Returns whether a finding forbids the use of a trust bundle."""
-    return any(each.severity is Severity.REFUSE for each in findings)
+    return any(each.severity is Severity.ERROR for each in findings)
 
 
 def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
     """Prints findings, or that there are none."""
     if as_json:
         rows = [{"code": each.code, "severity": each.severity.value, "text": each.text} for each in findings]
-        print(json.dumps({"refused": is_refused(findings), "findings": rows}, indent=2))
+        print(json.dumps({"rejected": has_errors(findings), "findings": rows}, indent=2))
         return
     for each in findings:
         print(f"{each.severity.value}: {each.code}: {each.text}")
     if not findings:
-        print("good: nothing was found")
+        print("ok: no findings")

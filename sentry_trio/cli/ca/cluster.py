@@ -48,7 +48,7 @@ class _Cluster(Place):
                 await nursery.start(index.keep)
             nursery.cancel_scope.cancel()
         if waiting.cancelled_caught:
-            raise ApiUnavailableError(f"pods could not be listed within {_PATIENCE:g} s")
+            raise ApiUnavailableError(f"cannot list pods within {_PATIENCE:g} s")
         return measure(index.pods, roots, published_at=published_at, now=now), anchor_sets(index.pods)
 
 

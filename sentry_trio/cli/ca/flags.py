@@ -29,34 +29,33 @@ _PATHS: Final[Mapping[str, str]] = {
     "backup": "the file to write",
     "restore": "the file to read",
 }
-"""Actions that need a path, and what it names."""
+"""Actions that need a path, with its meaning."""
 
 EXAMPLES: Final = """\
 Actions:
   show        phase and generation, the next step and when it is due, sidecars that have to restart
-  validate    check the stored trust bundle, or that in directory PATH
+  validate    check the stored trust bundle, or the one in directory PATH
   preflight   check whether the trust bundle in directory PATH may replace the stored one, without doing it
-  init        make a new certificate authority in directory PATH, on a machine of your choice
-  rotate      begin, cancel or take back a renewal: --start, --cancel, --rollback; for emergencies --distrust and
-              --replace-expired, which make sidecars restart
-  flatten     publish the issuer's own root alone and serve without the bridge, so that other programs can take over;
-              refused without --yes if sidecars would be cut off
+  init        create a certificate authority in directory PATH
+  rotate      begin, cancel or roll back a renewal: --start, --cancel, --rollback; for emergencies --distrust and
+              --replace-expired, after which all sidecars must be restarted
+  flatten     publish only the issuer's own root and serve without the bridge, so that another program can take over;
+              needs --yes if sidecars would be cut off
   rehearse    renew a throw-away certificate authority in memory, with a TLS handshake for every kind of client
   backup      write the trust bundle with its keys, and the state of its renewal, to the encrypted file PATH
-  restore     put the parts of backup PATH back, if the preflight finds nothing that they would cut off
+  restore     restore the parts in backup PATH, unless sidecars would be cut off
 
 Examples:
-  of a cluster, with your kubeconfig
+  show the certificate authority of a cluster, with your kubeconfig
     sentry-trio ca show --kubernetes
-  of `make run`, from .sentry
+  renew the certificate authority of `make run`, in .sentry
     sentry-trio ca rotate --start
-  before a change by hand
+  check a new trust bundle before you install it
     sentry-trio ca preflight new-bundle --kubernetes
-  a copy that is worth nothing without its passphrase
+  write an encrypted backup
     sentry-trio ca backup ca.backup --passphrase-file passphrase.txt
 
-Exit codes: 0 good or done; 1 failed or refused; 2 the command line is wrong; 3 done or shown, but something needs
-attention.
+Exit codes: 0 success; 1 failed or rejected; 2 the command line is wrong; 3 success, but something needs attention.
 """
 
 _store = partial(declare, group="Trust bundle")
@@ -70,20 +69,20 @@ class CaOptions:
     """Arguments of `ca`.
 
     Attributes:
-        request: what `rotate` was asked for; None for its state.
+        request: the requested change; None to show the state.
         in_pod: true if a pod's own credentials lead to the Kubernetes API.
     """
 
     action: str = declare(
         Kind.STRING,
         REQUIRED,
-        "what to do",
+        "action to take",
         choices=("show", "validate", "preflight", "init", "rotate", "flatten", "rehearse", "backup", "restore"),
         metavar="ACTION",
         is_positional=True,
     )
     path: Path | None = declare(
-        Kind.STRING, None, "a file or directory; see the actions", metavar="PATH", check=checks.path, is_positional=True
+        Kind.STRING, None, "file or directory; see the actions", metavar="PATH", check=checks.path, is_positional=True
     )
     issuer_credentials: Path = _store(
         Kind.STRING, str(_DEFAULT_DIRECTORY), "directory of the credential files", metavar="DIR", check=checks.path
@@ -96,7 +95,7 @@ class CaOptions:
         "file of the issuer key; in Kubernetes all three are keys of the Secret",
         metavar="NAME",
     )
-    strict: bool = _store(Kind.BOOL, default=False, help="refuse what is otherwise a warning")
+    strict: bool = _store(Kind.BOOL, default=False, help="treat the loss of a foreign trust anchor as an error")
     passphrase_file: Path | None = _store(
         Kind.STRING, None, "file whose first line is the passphrase of a backup", metavar="FILE", check=checks.path
     )
@@ -107,16 +106,14 @@ class CaOptions:
     cancel: bool = _rotate(Kind.BOOL, default=False, help="drop the next issuer, which does not sign yet")
     rollback: bool = _rotate(Kind.BOOL, default=False, help="let the previous issuer sign again, while its key is kept")
     replace_expired: bool = _rotate(
-        Kind.BOOL, default=False, help="replace an issuer that has expired; sidecars have to restart; needs --yes"
+        Kind.BOOL, default=False, help="replace an issuer that has expired; all sidecars must be restarted; needs --yes"
     )
     distrust: bool = _rotate(
         Kind.BOOL,
         default=False,
-        help="replace root and issuer at once, after a theft; sidecars have to restart; needs --yes",
+        help="replace root and issuer at once, after a theft; all sidecars must be restarted; needs --yes",
     )
-    yes: bool = _rotate(
-        Kind.BOOL, default=False, help="confirm what makes sidecars restart; for flatten and restore, too"
-    )
+    yes: bool = _rotate(Kind.BOOL, default=False, help="confirm an action after which sidecars must be restarted")
     trust_domain: str | None = _new(
         Kind.STRING, None, "trust domain (default: that of the stored issuer; for init: cluster.local)", metavar="NAME"
     )
@@ -134,19 +131,22 @@ class CaOptions:
         Kind.DURATION, timedelta(hours=24), "lifetime of workload certificates", check=checks.positive
     )
     allowed_clock_skew: timedelta = _new(
-        Kind.DURATION, timedelta(minutes=15), "how far clocks may differ", check=checks.not_negative
+        Kind.DURATION, timedelta(minutes=15), "tolerated difference between clocks", check=checks.not_negative
     )
     trust_anchor_propagation_grace: timedelta = _new(
         Kind.DURATION,
         timedelta(hours=24),
-        "time for which a new trust anchor is published before it is used",
+        "time for which a new trust anchor is published before its issuer signs",
         check=checks.not_negative,
     )
     ca_anchors_kept: int = _new(Kind.INT, 8, "former roots that stay published", check=checks.anchors_kept)
     ca_renewal_scope: str = _new(
-        Kind.STRING, "own", "certificate authorities that are renewed: made here, or any", choices=("own", "any")
+        Kind.STRING,
+        "own",
+        "certificate authorities to renew: only generated ones (own), or any",
+        choices=("own", "any"),
     )
-    json: bool = _output(Kind.BOOL, default=False, help="one JSON document, for scripts")
+    json: bool = _output(Kind.BOOL, default=False, help="print one JSON document")
     request: Request | None
     in_pod: bool
 
@@ -186,5 +186,5 @@ def _request(action: str, values: Mapping[str, object]) -> Request | None:
     if len(asked) > 1:
         raise UsageError(f"--{asked[0].value} and --{asked[1].value} exclude each other")
     if asked and asked[0] in FORCED and not values["yes"]:
-        raise UsageError(f"--{asked[0].value} cuts off every sidecar until it restarts: confirm it with --yes")
+        raise UsageError(f"--{asked[0].value} cuts off every sidecar until it is restarted: confirm with --yes")
     return asked[0] if asked else None

@@ -30,16 +30,17 @@ DEFAULT_DOMAIN: Final = "cluster.local"
 _SPIFFE: Final = "spiffe://"
 _MOST_PODS: Final = 20
 _SIDECARS: Final = {
-    AnchorsHeld.CURRENT: "hold the newest root",
-    AnchorsHeld.FORMER: "only former ones",
-    AnchorsHeld.NONE: "none of these",
-    AnchorsHeld.FILE: "follow a file",
+    AnchorsHeld.CURRENT: "have the newest root",
+    AnchorsHeld.FORMER: "only former roots",
+    AnchorsHeld.NONE: "other roots",
+    AnchorsHeld.FILE: "read roots from a file",
 }
 _PHASES: Final[Mapping[Phase, str]] = {
     Phase.STEADY: "one generation is in use",
     Phase.DISTRIBUTING: "the next root is published; its issuer does not sign yet",
-    Phase.SIGNING: "the next issuer signs; the previous one could be taken back",
-    Phase.RETIRING: "the previous issuer's key is erased; its certificates bridge former roots",
+    Phase.SIGNING: "the next issuer signs; 'ca rotate --rollback' restores the previous one",
+    Phase.RETIRING: "the previous issuer's key is erased; its certificates are the bridge for sidecars with former "
+    "roots",
 }
 
 
@@ -52,7 +53,7 @@ class Overview:
         namespace: of Dapr's control plane.
         plan: the phase, and the next step.
         bundle: the trust bundle.
-        record: when what happened.
+        record: times of the renewal.
         is_expired: true if the issuer has expired.
         uptake: the roots that sidecars hold; None if nothing is known of them.
         held: sets of roots in running pods, by fingerprints, and these pods.
@@ -69,13 +70,13 @@ class Overview:
 
     @property
     def needs_attention(self) -> bool:
-        """True if the issuer has expired, a step is held, or the injector hands out former roots."""
+        """True if the issuer has expired, a step is held, or the injector is stale."""
         is_injector_stale = self.uptake is not None and self.uptake.injector_stale
         return self.is_expired or self.plan.held is not None or is_injector_stale
 
     @property
     def bridge_end(self) -> datetime | None:
-        """When the first sidecars that hold only former roots are cut off, or would be if there were any."""
+        """Time at which sidecars with only former roots are cut off, even if there are none."""
         first_end = None if self.uptake is None else self.uptake.first_end
         return first_end or self.plan.bridge_end
 
@@ -134,7 +135,7 @@ def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
     if planned.held is not None:
         yield "held", planned.held
     if overview.bridge_end is not None:
-        yield "bridge", f"sidecars that hold only former roots work until {shown_time(overview.bridge_end)}"
+        yield "bridge", f"sidecars with only former roots work until {shown_time(overview.bridge_end)}"
     if overview.uptake is not None:
         counts = overview.uptake.counts
         yield "sidecars", ", ".join(f"{counts[each]} {text}" for each, text in _SIDECARS.items())
@@ -153,11 +154,11 @@ def _restarts(overview: Overview) -> Iterator[str]:
         return
     if uptake.injector_stale:
         yield ""
-        yield "Restart the injector first, then the pods that it gave former roots:"
+        yield "Restart the injector first, then the pods below:"
         yield f"  kubectl rollout restart deployment dapr-sidecar-injector --namespace {overview.namespace}"
     if uptake.pinned:
         yield ""
-        yield "Pods that hold only former roots, and have to restart before the bridge ends:"
+        yield "These pods have only former roots. Restart them before the bridge ends:"
         yield from (f"  {name}" for name in uptake.pinned[:_MOST_PODS])
         if more := len(uptake.pinned) - _MOST_PODS:
             yield from [f"  and {more} more"] if more > 0 else []

@@ -48,7 +48,7 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
+class PhaseResult:
     """Result of one phase.
 
     Attributes:
@@ -64,7 +64,7 @@ class Phase:
     milliseconds: float
 
 
-def rehearse(key_type: KeyType, now: datetime) -> Iterator[Phase]:
+def rehearse(key_type: KeyType, now: datetime) -> Iterator[PhaseResult]:
     """Renews a certificate authority in memory, and lets each leaf connect to each other under each anchor set.
 
     Leaves are those of the former and of the new issuer; anchor sets are the former root alone, both, and the new root
@@ -106,13 +106,13 @@ def rehearse(key_type: KeyType, now: datetime) -> Iterator[Phase]:
     yield _control(clock, stored, former, now)
 
 
-def _control(clock: "_Clock", stored: Parts, former: StoredBundle, now: datetime) -> Phase:
+def _control(clock: "_Clock", stored: Parts, former: StoredBundle, now: datetime) -> PhaseResult:
     """Serves the new issuer's certificate without the bridge; the phase fails if that is accepted."""
     bundle = verify(bundle_of(stored), now)
     bare = StoredBundle(bundle.anchors_pem, write_certificates(bundle.chain[:1]), stored[Part.KEY])
     found = clock.phase("without the bridge", [_leaf("new issuer", bare, now)], {"former root": former.anchors})
     failures = () if found.failures else ("a sidecar with the former root accepted a certificate without the bridge",)
-    return Phase(name=found.name, handshakes=found.handshakes, failures=failures, milliseconds=found.milliseconds)
+    return PhaseResult(name=found.name, handshakes=found.handshakes, failures=failures, milliseconds=found.milliseconds)
 
 
 class _Clock:
@@ -121,7 +121,7 @@ class _Clock:
     def __init__(self) -> None:
         self._began = time.perf_counter()
 
-    def phase(self, name: str, leaves: list[Leaf], sets: Mapping[str, bytes]) -> Phase:
+    def phase(self, name: str, leaves: list[Leaf], sets: Mapping[str, bytes]) -> PhaseResult:
         """Does the handshakes of a phase: every pair of leaves, under every pair of anchor sets."""
         failures = []
         pairs = list(itertools.product(leaves, sets.items(), leaves, sets.items()))
@@ -129,7 +129,7 @@ class _Clock:
             if why := _why_failed(client, client_anchors, server, server_anchors):
                 failures.append(f"{client.name} with {client_set} to {server.name} with {server_set}: {why}")
         began, self._began = self._began, time.perf_counter()
-        return Phase(
+        return PhaseResult(
             name=name,
             handshakes=len(pairs),
             failures=tuple(failures),

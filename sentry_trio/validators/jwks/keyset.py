@@ -24,7 +24,7 @@ _log: Final = get_logger("dapr.sentry.identity.jwks")
 
 
 class SourceError(SentryError):
-    """A source cannot be read now, or its content is no key set."""
+    """A source cannot be read now, or its content is not a key set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Source(Protocol):
 class KeySet(KeyCache[VerificationKey]):
     """Keys of a source, by which tokens are verified.
 
-    A failed reading is followed by others, after pauses that grow to a minute; the last good set is kept.
+    A failed reading is followed by others, after pauses that grow to a minute; the last valid key set stays in use.
 
     Args:
         source: of the set.
@@ -109,7 +109,7 @@ class KeySet(KeyCache[VerificationKey]):
         self._metrics.jwks_refresh_failed()
         # An outage is logged once, and again if its reason changes.
         report = _log.debug if fault == self._fault else _log.warning
-        meanwhile = "no key set was read from it yet" if self.keys is None else "the last good set is kept"
+        meanwhile = "no key set has been read yet" if self.keys is None else "the last valid key set stays in use"
         report(f"{fault}; {meanwhile}", source=self._source.name)
         self._fault = fault
         return self._backoff.next()
@@ -119,7 +119,7 @@ class KeySet(KeyCache[VerificationKey]):
         if self.keys is None or self._fault is not None or loaded.keys.keys() != self.keys.keys():
             report = _log.info if loaded.keys else _log.warning
             report(
-                "JWKS loaded" if loaded.keys else "JWKS loaded, and no key in it is of use: no token will be good",
+                "JWKS loaded" if loaded.keys else "the JWKS was loaded, but has no usable key: every token is rejected",
                 source=self._source.name,
                 keys=sorted(loaded.keys),
             )

@@ -23,14 +23,14 @@ MOST_KEYS: Final = 256
 _SHOWN: Final = 300
 
 _PUBLIC: Final = PKCS1 | PSS | ECDSA | EDDSA
-# A secret is shared by a file or the configuration; what a URL shows to everybody is none.
+# A secret is shared by a file or the configuration; the content of a URL is not secret.
 _ALL: Final = _PUBLIC | HMAC
 
 _log: Final = get_logger("dapr.sentry.identity.jwks")
 
 
 class InlineSource:
-    """A set that stands in the configuration.
+    """A key set in the configuration itself.
 
     Args:
         text: JSON, or standard base64 of it, with padding or without.

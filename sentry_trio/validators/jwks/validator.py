@@ -93,7 +93,7 @@ class JwksValidator:
         """Returns the claims of a token that a key of the set has signed.
 
         Raises:
-            InvalidTokenError: no key has, or it is no token.
+            InvalidTokenError: no key has signed it, or it is not a token.
             ValidatorNotReadyError: that cannot be decided now.
         """
         # A file with a token in it often ends with a newline.

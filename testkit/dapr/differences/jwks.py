@@ -9,7 +9,7 @@ ENTRIES: Final = (
         id="jwks-away",
         dapr="an unreachable source, or bad content, ends the process at start and at every reload",
         ours="the process is not ready, callers get Unavailable, and it recovers by itself",
-        reason="an outage of the source is no outage of the CA",
+        reason="an outage of the source does not stop the CA",
         shown="tests/test_jwks_process.py::test_a_source_that_is_away_at_first",
     ),
     Difference(
@@ -29,7 +29,7 @@ ENTRIES: Final = (
     Difference(
         id="jwks-redirects",
         dapr="a redirect from https to http is followed",
-        ours="refused",
+        ours="rejected",
         reason="an attacker on the network cannot replace the keys",
         shown="tests/validators/jwks/test_fetching.py::test_no_redirect_leads_away_from_tls",
     ),
@@ -57,7 +57,7 @@ ENTRIES: Final = (
     Difference(
         id="jwks-ambiguity",
         dapr="a token may have duplicate names, and base64url with stray bits",
-        ours="refused",
+        ours="rejected",
         reason="all readers understand a token alike",
         shown="tests/validators/jwks/test_hostile.py::test_what_two_readers_may_understand_differently",
     ),

@@ -21,8 +21,8 @@ ENTRIES: Final = (
     ),
     Difference(
         id="trust-cut",
-        dapr="any valid trust bundle is used, also one with which no running sidecar verifies",
-        ours="one that [would cut off workloads](ca-renewal.md#trust-bundles-that-are-refused) is rejected while a "
+        dapr="any valid trust bundle is used, even if it cuts off all running sidecars",
+        ours="one that [would cut off workloads](ca-renewal.md#rejected-trust-bundles) is rejected while a "
         "process runs",
         reason="no edit breaks the mesh unnoticed",
         shown="tests/environments/test_trust_gate.py::test_it_is_not_replaced_as_a_whole",

@@ -57,7 +57,7 @@ ENTRIES: Final = (
     Difference(
         id="mistyped-command",
         dapr="a mistyped first argument is ignored, and a CA starts",
-        ours="`unknown command`, exit code 2; later arguments that are no flags are ignored with a warning",
+        ours="`unknown command`, exit code 2; later arguments that are not flags are ignored with a warning",
         reason="a typo must not start a CA",
         seen={
             "status": ("exit code 1", "exit code 2"),
@@ -80,7 +80,7 @@ ENTRIES: Final = (
         id="help",
         dapr="`--help` is a usage text on standard error, exit code 2",
         ours="commands, examples and flags by group on standard output, exit code 0",
-        reason="requested help is no error",
+        reason="a request for help is not an error",
         seen={"status": ("exit code 2", "exit code 0")},
     ),
     Difference(

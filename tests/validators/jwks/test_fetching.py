@@ -54,9 +54,7 @@ async def test_other_authorities_are_not_trusted() -> None:
         assert "CERTIFICATE_VERIFY_FAILED" in await failure(url, ca="")
 
 
-async def test_a_named_authority_replaces_those_of_the_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_named_authority_replaces_those_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     CA.cert_pem.write_to_path(tmp_path / "system.pem")
     # OpenSSL takes the system's from there.
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))

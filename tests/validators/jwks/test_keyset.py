@@ -65,7 +65,7 @@ async def test_failures_are_retried_with_growing_pauses_and_logged_once(autojump
     with capture_logs() as lines:
         assert await kept(remote, 200) == [0, 1, 3, 7, 15, 31, 63, 123, 183]
     assert [line["event"] for line in lines if line["log_level"] == "warning"] == [
-        "failed to fetch JWKS: status 500; no key set was read from it yet"
+        "failed to fetch JWKS: status 500; no key set has been read yet"
     ]
 
 
