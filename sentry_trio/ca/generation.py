@@ -19,8 +19,10 @@ from sentry_trio.ca.extensions import (
     AUTHORITY_KEY_IDENTIFIER,
     BASIC_CONSTRAINTS,
     KEY_USAGE,
+    SUBJECT_ALTERNATIVE_NAME,
     SUBJECT_KEY_IDENTIFIER,
 )
+from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import Signer, authority_name, certify, make_authority
 from sentry_trio.ca.keys import KeyType, write_private_key
 from sentry_trio.ca.paths import find_paths
@@ -34,6 +36,8 @@ MAX_CHAIN: Final = 7
 _ADDED: Final = 2
 _SAME_DATES: Final = dt.timedelta(hours=1)
 _REQUIRED: Final = frozenset({KEY_USAGE, BASIC_CONSTRAINTS, SUBJECT_KEY_IDENTIFIER})
+_FORMER_NAMES: Final = AlternativeNames(dns_names=("cluster.local",), is_empty=False)
+"""Names of each issuer that Dapr Sentry 1.12 generated, whatever its trust domain."""
 
 
 def next_bundle(
@@ -198,10 +202,13 @@ def _has_profile(certificate: Certificate, organization_text: str, kind: str) ->
     """Returns whether subject and extensions are those of `make_authority` or Dapr Sentry 1.12 to 1.18."""
     key, extensions = certificate.public_key, certificate.extensions
     constraints = extensions.basic_constraints
+    optional = {AUTHORITY_KEY_IDENTIFIER}
+    if kind == "issuer" and extensions.alternative_names == _FORMER_NAMES:
+        optional.add(SUBJECT_ALTERNATIVE_NAME)
     return (
         key is not None
         and certificate.subject in (organization(organization_text), authority_name(organization_text, kind, key))
-        and extensions.present - {AUTHORITY_KEY_IDENTIFIER} == _REQUIRED
+        and extensions.present - optional == _REQUIRED
         and constraints is not None
         and constraints.path_length is None
     )

@@ -217,7 +217,10 @@ def dapr_like(of_root: dict[str, Any], of_issuer: dict[str, Any]) -> TrustBundle
     """A root and an issuer with the profile of Dapr Sentry, but for some differences."""
     keys = new_key(), new_key()
     identifiers = [x509.SubjectKeyIdentifier.from_public_key(key.public_key()) for key in keys]
-    more = [[x509.Extension(each.oid, False, each)] for each in identifiers]
+    more = [[x509.Extension[Any](each.oid, False, each)] for each in identifiers]
+    if name := of_issuer.pop("dns_name", None):
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        more[1].append(x509.Extension(names.oid, False, names))
     root = certificate(ROOT_NAME, keys[0], **({"more": more[0]} | of_root))
     subject = of_issuer.pop("subject", ISSUER_NAME)
     issuer = certificate(subject, keys[1], ROOT_NAME, keys[0], **({"more": more[1]} | of_issuer))
@@ -238,6 +241,8 @@ def dapr_like(of_root: dict[str, Any], of_issuer: dict[str, Any]) -> TrustBundle
         ({}, {"extended": [SERVER_AUTH]}, False),
         ({}, {"more": []}, False),
         ({}, {"usage": None}, False),
+        ({}, {"dns_name": "cluster.local"}, True),
+        ({}, {"dns_name": "td"}, False),
     ],
 )
 def test_the_profile_of_dapr_sentry_is_own(of_root: dict[str, Any], of_issuer: dict[str, Any], *, own: bool) -> None:

@@ -1,6 +1,7 @@
 """Renewal of the certificate authority in a Secret, on an API server in memory, in virtual time."""
 
 from collections.abc import Collection
+from datetime import timedelta
 
 import pytest
 import trio
@@ -39,8 +40,10 @@ class SecretShelf(MemoryStore):
 class SecretEnvironment(MemoryEnvironment):
     """One replica on an API server."""
 
-    def __init__(self, api: FakeApi, shelf: SecretShelf, *, chance: float = 0.5) -> None:
-        super().__init__(shelf, chance=chance)
+    def __init__(
+        self, api: FakeApi, shelf: SecretShelf, *flags: str, chance: float = 0.5, skip: timedelta = timedelta()
+    ) -> None:
+        super().__init__(shelf, *flags, chance=chance, skip=skip)
         self.api = api
         self.secret = shelf.secret
 
