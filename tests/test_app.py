@@ -158,7 +158,7 @@ async def test_an_authority_may_be_replaced_as_a_whole_until_somebody_has_asked_
             (tmp_path / name).unlink()
         replace_bundle(tmp_path)
         answer = await until(served, run=2, last_restart="failed")
-        assert "would cut clients off" in str(answer["degraded"])
+        assert "would cut off clients" in str(answer["degraded"])
 
 
 async def test_an_edit_of_the_configuration_takes_effect(tmp_path: Path) -> None:

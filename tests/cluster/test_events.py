@@ -50,7 +50,7 @@ async def test_a_missing_permission_is_only_a_warning(cluster: Cluster, namespac
     warned = trio.Event()
 
     def hear(line: Line) -> None:
-        if line["event"].startswith("Events are refused") and "403 Forbidden" in line["event"]:
+        if line["event"].startswith("the API server rejects Events") and "403 Forbidden" in line["event"]:
             assert line["log_level"] == "warning"
             warned.set()
 

@@ -112,6 +112,20 @@ async def test_a_changed_secret_is_in_use_within_seconds(plane: ControlPlane) ->
         assert await plane.anchors() == other.anchors
 
 
+async def test_another_authority_in_the_secret_is_used_by_a_new_process_only(plane: ControlPlane) -> None:
+    other = generate(TRUST_DOMAIN, plane.namespace, KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
+    with plane.process() as process:
+        port = await _port(process)
+        anchors = await plane.anchors()
+        await plane.installation.write(contents(other))
+        assert "would cut off clients" in await trio.to_thread.run_sync(process.log_until, FAILED)
+        obtained = await _ask(plane, port, await _pod(plane, app_id="shop"), "shop")
+        assert obtained.anchors == anchors == await plane.anchors()
+    with plane.process() as process:
+        await _port(process)
+        assert await plane.anchors() == other.anchors
+
+
 async def test_a_secret_that_is_not_valid_yet_is_waited_for(plane: ControlPlane) -> None:
     hour = timedelta(hours=1)
     later = generate(TRUST_DOMAIN, plane.namespace, KeyType.P256, now=wall_clock() + hour, allowed_clock_skew=SKEW)
@@ -153,7 +167,7 @@ async def test_a_bad_secret_changes_nothing(plane: ControlPlane) -> None:
         await _ask(plane, port, pod, "shop")
         await plane.installation.edit("secrets", data=None)
         said = await trio.to_thread.run_sync(process.log_until, FAILED)
-        assert "is gone from Secret" in said
+        assert "is missing from Secret" in said
         assert await plane.installation.parts() == {}
 
 
