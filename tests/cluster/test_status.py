@@ -102,7 +102,7 @@ async def test_pods_are_asked_through_the_api_server_only_with_permission(cluste
     code, told, _ = await run(plane, cluster.write_kubeconfig(tmp_path / "admin", {"token": _ADMIN_TOKEN}), "--json")
     (replica,) = json.loads(told)["replicas"]
     assert code == 1
-    assert "no right" not in replica["health_not_shown"]
+    assert "missing permission" not in replica["health_not_shown"]
     assert replica["health_not_shown"].startswith("port 8080 of pod dapr-sentry-1: GET /api/v1/namespaces/")
 
 
