@@ -75,7 +75,7 @@ class Mesh:
                 connection.recv(1)
 
     def relying_party(self) -> None:
-        """Somebody who reads discovery and key set."""
+        """Reads discovery and key set."""
         for path in (".well-known/openid-configuration", "jwks.json"):
             with suppress(OSError):
                 _direct.open(f"http://127.0.0.1:{self._oidc_port()}/{path}", timeout=5).close()

@@ -132,7 +132,7 @@ def _day(at: float) -> float:
 
 
 def _near(by_time: dict[float, float], at: float, step: float) -> float:
-    """The value at a moment; there is none where the series has a gap."""
+    """The value at a moment; None in a gap of the series."""
     found = [value for moment, value in by_time.items() if abs(moment - at) < step / 2]
     return found[0] if found else math.nan
 

@@ -70,7 +70,7 @@ class Contest(msgspec.Struct, kw_only=True):
     new: list[Pass] = []
 
     def passes(self, kind: Kind) -> list[Pass]:
-        """Those of one kind, in order."""
+        """Passes of one kind, in order."""
         return self.kept if kind == "kept" else self.new
 
 

@@ -23,7 +23,7 @@ def compile_all(tree: Path, *directories: Path) -> None:
         subprocess.Popen([*command, *paths, str(each)], env=environ, stdout=subprocess.PIPE, text=True)
         for each in directories
     ]
-    told = [each.communicate()[0] for each in started]
-    for process, said in zip(started, told, strict=True):
+    reported = [each.communicate()[0] for each in started]
+    for process, said in zip(started, reported, strict=True):
         if process.returncode != 0:
             raise ImageError(f"cannot compile: {said.strip()[-2000:]}")

@@ -24,12 +24,12 @@ def copy(tree: Path) -> Path:
         ImageError: a library is not on this machine, or there is no glibc, or no `ldd` to ask.
     """
     binaries = [str(path) for path in sorted(tree.rglob("*")) if path.is_file() and _is_elf(path)]
-    told = run(["ldd", *binaries])
-    if missing := _MISSING.search(told):
+    reported = run(["ldd", *binaries])
+    if missing := _MISSING.search(reported):
         raise ImageError(f"the shared library {missing[1]} is needed and is not on this machine")
     found = {
         found["name"]: Path(found["path"])
-        for found in _FOUND.finditer(told)
+        for found in _FOUND.finditer(reported)
         if not Path(found["path"]).is_relative_to(tree.resolve())
     }
     if "libc.so.6" not in found:

@@ -78,7 +78,7 @@ async def serve(
 
     Args:
         options: see `sentry_trio.settings.command_line.parse_options`.
-        environ: stands for `$NAME` in the configuration file; the process's environment if not given.
+        environ: variables for `$NAME` in the configuration file; the process's environment if not given.
         now: the wall clock, aware.
         task_status: started with the application when the first run serves, or while it waits for a certificate to
             become valid; `/readyz` then answers 503.

@@ -110,8 +110,8 @@ class Forger:
     def swapped(self) -> st.SearchStrategy[str]:
         """Algorithm, key, and key ID that do not belong together."""
 
-        def swap(name: str, told: str, kid: str) -> str:
-            return self.made(name, {"alg": told, "kid": kid})
+        def swap(name: str, reported: str, kid: str) -> str:
+            return self.made(name, {"alg": reported, "kid": kid})
 
         return (
             st.tuples(self._names, self._names, self._names).filter(lambda it: not _fits(*it)).map(lambda it: swap(*it))
@@ -147,9 +147,9 @@ class Forger:
     def key_ids(self) -> st.SearchStrategy[str]:
         """No key ID, or an ID that is not text or unknown; signed by a good key."""
         kids = JSON.filter(lambda kid: not isinstance(kid, str) or kid not in self._keys)
-        told = st.builds(lambda name, kid: (name, {"alg": name, "kid": kid}), self._names, kids)
+        reported = st.builds(lambda name, kid: (name, {"alg": name, "kid": kid}), self._names, kids)
         without = self._names.map(lambda name: (name, {"alg": name}))
-        return (told | without).map(lambda it: self.made(*it))
+        return (reported | without).map(lambda it: self.made(*it))
 
     def critical(self) -> st.SearchStrategy[str]:
         """Extensions that have to be understood, and payloads that are not in base64url."""
@@ -286,10 +286,10 @@ class Forger:
         )
 
 
-def _fits(signs: str, told: str, kid: str) -> bool:
+def _fits(signs: str, reported: str, kid: str) -> bool:
     """True if a signature by one algorithm verifies as another one by the key with that ID."""
     one_key = signs[:2] == kid[:2] == "HS" or {signs[:2], kid[:2]} <= {"RS", "PS"} or signs == kid
-    return one_key and signs == told
+    return one_key and signs == reported
 
 
 def _texts(public: Any, name: str) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The whole application in one process: what it makes, what it tells, and hot restart by real edits of real files."""
+"""The whole application in one process: its files, its reports, and hot restart by real edits of real files."""
 
 import json
 import os
@@ -80,7 +80,7 @@ async def test_what_is_there_is_used(tmp_path: Path) -> None:
     assert {name: (tmp_path / name).read_bytes() for name in NAMES} == before
 
 
-async def test_health_and_metrics_tell(tmp_path: Path) -> None:
+async def test_health_and_metrics_report_it(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         await served.obtain()
         assert await served.get("/healthz") == (200, "")
@@ -145,7 +145,7 @@ async def test_an_edit_of_the_credentials_takes_effect(tmp_path: Path) -> None:
         assert (await served.obtain()).anchors == (tmp_path / "ca.crt").read_bytes()
 
 
-async def test_an_authority_may_be_replaced_as_a_whole_until_somebody_has_asked_it(tmp_path: Path) -> None:
+async def test_an_authority_may_be_replaced_as_a_whole_until_its_first_request(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         first = await verbose(served)
         for name in NAMES:
@@ -191,7 +191,7 @@ async def test_a_reload_is_logged_with_its_cause_and_what_is_in_force(tmp_path: 
             first = (await verbose(served))["bundle"]
             configuration.write_text("spec: {mtls: {workloadCertTTL: 90m, allowedClockSkew: 1m, sentryAdress: x}}")
             await until(served, run=2)
-            # A configuration is no issuer credential.
+            # A configuration is not an issuer credential.
             assert await issuer_changes(served) == 0
             replace_bundle(credentials)
             second = (await until(served, run=3))["bundle"]
@@ -441,8 +441,8 @@ async def test_a_private_key_that_every_user_can_read_is_a_warning_at_start(tmp_
     with capture_logs() as lines:
         async with serving(tmp_path, *jwt) as served:
             await served.application.authority.restart()
-    told = [str(line["event"]) for line in lines if "every user of this machine" in str(line["event"])]
-    assert [name for name in ("issuer.key", "jwt.key") for text in told if f"/{name} (mode 0644)" in text] == [
+    reported = [str(line["event"]) for line in lines if "every user of this machine" in str(line["event"])]
+    assert [name for name in ("issuer.key", "jwt.key") for text in reported if f"/{name} (mode 0644)" in text] == [
         "issuer.key",
         "jwt.key",
     ]

@@ -1,4 +1,4 @@
-"""Bad edits of a running authority's files: none of them changes anything, all are told, and a good one recovers.
+"""Bad edits of a running authority's files: none of them changes anything, all are reported, and a good one recovers.
 
 Each edit has an application of its own, with real files and a real watcher. As nearly all of the time is spent waiting
 for the watcher's quiet, many are tried side by side; each is a test of its own nevertheless.
@@ -39,7 +39,7 @@ Outcome = Callable[[], None]
 
 @dataclass
 class Told:
-    """What one application logs, and when its watcher has looked at the files."""
+    """Log of one application, and the times at which its watcher has read the files."""
 
     lines: list[tuple[str, str]] = field(default_factory=list)
     looked: trio.Event = field(default_factory=trio.Event)
@@ -49,7 +49,7 @@ class Told:
 
 
 # Inherited by every task and thread of an application from the task that has started it.
-_TOLD: ContextVar[Told] = ContextVar("told")
+_TOLD: ContextVar[Told] = ContextVar("reported")
 
 
 def _keep(line: Line) -> None:
@@ -58,7 +58,7 @@ def _keep(line: Line) -> None:
 
 
 class _SeenTracker(ContentTracker):
-    """Tells when it has looked: an edit that is made between two looks is seen whole by the next."""
+    """Reports when it has looked: an edit that is made between two looks is seen whole by the next."""
 
     async def take_changed(self) -> frozenset[Path]:
         changed = await super().take_changed()
@@ -109,7 +109,7 @@ async def _signs(served: Served, bundle: StoredBundle) -> Obtained:
 
 
 async def _counted(served: Served, name: str) -> dict[str, float]:
-    """The values of a counter that are not zero, by its only label."""
+    """Values of a counter other than zero, by its only label."""
     _, exposed = await served.get("/metrics", port=served.application.metrics_port)
     return {
         next(iter(sample.labels.values())): sample.value
@@ -120,11 +120,11 @@ async def _counted(served: Served, name: str) -> dict[str, float]:
 
 
 async def _changes_nothing(bad: BadEdit, place: Place) -> None:
-    told = Told()
-    _TOLD.set(told)
+    reported = Told()
+    _TOLD.set(reported)
     put_back(place)
     async with serving(place.credentials, "--config", str(place.path(CONFIG)), environ=ENVIRON) as served:
-        await told.looked.wait()
+        await reported.looked.wait()
         bad.edit(place)
 
         answer = await _until(served, last_restart="failed")
@@ -135,7 +135,7 @@ async def _changes_nothing(bad: BadEdit, place: Place) -> None:
         )
         assert said.isprintable()
         assert len(said) < 600
-        assert told.errors() == [f"reload failed, still running the previous configuration: {said}"]
+        assert reported.errors() == [f"reload failed, still running the previous configuration: {said}"]
         assert await _counted(served, "sentry_restart_failures_total") == {bad.cause.value: 1}
 
         assert (answer["run"], answer["bundle"]) == (1, GOOD_FINGERPRINT)
@@ -150,7 +150,7 @@ async def _changes_nothing(bad: BadEdit, place: Place) -> None:
         obtained = await _signs(served, BETTER if better else GOOD)
         assert (obtained.valid_until < wall_clock() + BETTER_TTL) == better
         assert await _counted(served, "sentry_restarts_total") == {"failure": 1, "success": 1}
-        assert len(told.errors()) == 1
+        assert len(reported.errors()) == 1
 
 
 # --- all of them
@@ -195,7 +195,7 @@ class _NobodyError(Exception):
 
 @contextmanager
 def _bound_by_permissions() -> Iterator[Path]:
-    """As somebody whom permissions bind, which root becomes for the block; yields a directory of theirs."""
+    """Runs the block as a user without root's privileges; yields a directory of that user."""
     with tempfile.TemporaryDirectory(prefix="sentry-trio-") as directory:
         if os.geteuid() != 0:
             yield Path(directory)
@@ -214,7 +214,7 @@ def _bound_by_permissions() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """What came of the edits that were chosen to be tested."""
+    """Results of the selected edits."""
     chosen = [
         bad
         for item in request.session.items
@@ -238,21 +238,21 @@ def test_a_bad_edit_changes_nothing(bad: BadEdit, outcomes: dict[str, Outcome]) 
 
 
 async def test_one_bad_edit_after_another_changes_nothing_either(tmp_path: Path) -> None:
-    """Each is told in its turn, as what is read first hides what is read later."""
+    """Each is reported in turn, because an error in a file that is read first hides later ones."""
     names = ("key empty", "chain empty", "anchors empty", "issuer.key is a directory", "negative TTL")
     edits = {bad.name: bad for bad in BAD_EDITS}
     place = Place(tmp_path)
-    told = Told()
-    _TOLD.set(told)
+    reported = Told()
+    _TOLD.set(reported)
     put_back(place)
     with _overheard():
         async with serving(place.credentials, "--config", str(place.path(CONFIG))) as served:
-            await told.looked.wait()
+            await reported.looked.wait()
             for name in names:
                 edits[name].edit(place)
                 says = edits[name].says.replace("{credentials}", str(place.credentials))
                 await _until(served, says=says, run=1, last_restart="failed")
-            assert len(told.errors()) == len(names)
+            assert len(reported.errors()) == len(names)
             assert await _counted(served, "sentry_restart_failures_total") == {
                 "bundle": 3,
                 "store": 1,

@@ -28,7 +28,7 @@ HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 
 @cache
 def _tests_in(path: Path) -> frozenset[str]:
-    """The tests of a file that is read and not imported: some need what is not on every machine."""
+    """Tests of a file, which is parsed and not imported: some need programs that not every machine has."""
     nodes = ast.parse(path.read_text()).body
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return frozenset(node.name for node in functions if node.name.startswith("test_"))
@@ -64,7 +64,7 @@ def test_requirements_are_read() -> None:
 
 
 def _anchor(heading: str) -> str:
-    """What GitHub makes of a heading."""
+    """GitHub's anchor of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 

@@ -38,7 +38,7 @@ def test_other_calls_are_counted_and_not_timed() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.DEADLINE_EXCEEDED])
-def test_a_signing_call_that_was_given_up_is_a_failure(status: Status) -> None:
+def test_a_cancelled_signing_call_is_a_failure(status: Status) -> None:
     metrics = Metrics()
     ServerObserver(metrics).call_finished(SIGN_CERTIFICATE, status, 3, PEER)
     assert value(metrics, "dapr_sentry_cert_sign_failure_total", reason="cancelled") == 1

@@ -81,10 +81,10 @@ def test_a_source_that_is_away_at_first(tmp_path: Path) -> None:
     ca = trustme.CA()
     respond = [answer(500)]
 
-    def whatever_is_told(handler: BaseHTTPRequestHandler) -> None:
+    def every_report(handler: BaseHTTPRequestHandler) -> None:
         respond[0](handler)
 
-    with served(whatever_is_told, ca=ca) as url:
+    with served(every_report, ca=ca) as url:
         flags = configured(tmp_path, source=url, caCertificate=ca.cert_pem.bytes().decode())
         with sentry_process(tmp_path, *flags) as process:
             healthz, port = ports(process)

@@ -6,12 +6,14 @@ import re
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+PACKAGE = tuple((REPOSITORY / "sentry_trio").rglob("*.py"))
 PYTHON = (
-    *(REPOSITORY / "sentry_trio").rglob("*.py"),
+    *PACKAGE,
     *(REPOSITORY / "testkit").rglob("*.py"),
     *(REPOSITORY / "benchmarks").rglob("*.py"),
     *(REPOSITORY / "image").rglob("*.py"),
@@ -22,17 +24,31 @@ TEXTS = (
     REPOSITORY / "README.md",
     REPOSITORY / "SECURITY.md",
     REPOSITORY / "CHANGELOG.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "Makefile",
+    REPOSITORY / "docs" / "status.schema.json",
     *(REPOSITORY / "docs").glob("*.md"),
     *(path for path in (REPOSITORY / "helm").rglob("*") if path.is_file()),
 )
 
-FIRST_LINE = re.compile(r"(What|Who|Whom|Whose|Whoever|Whether|How|Where|Which)\b|The (\w+ ){1,4}that (is|are)\b")
-WORDS = re.compile(
-    r"\b(tells?|told|telling|mend(s|ed|ing)?|whoever|thereby|such that|wherein|for want of|"
-    r"see(s|n)? off|for ever|gives? up on)\b",
+FIRST_LINE = re.compile(
+    r"(What|Who|Whom|Whose|Whoever|Whether|How|Where|Which|Why|When|That)\b|"
+    r"The (\w+ ){1,4}that (is|are)\b|(The )?(one|ones|those) (that|who|of)\b",
     re.IGNORECASE,
 )
-QUOTED: dict[str, str] = {}
+WORDS = re.compile(
+    r"\b(tells?|told|telling|mend(s|ed|ing)?|whoever|thereby|such that|wherein|for want of|see(s|n)? off|for ever|"
+    r"gives? up on|stands?|stood|rights|no right to|somebody|whom|hand(s|ed|ing)? (out|over)|None where)\b",
+    re.IGNORECASE,
+)
+# "is no key" instead of "is not a key". "There is no key" is good English.
+NEGATION = re.compile(r"(?<!here )\b(is|are) no (?!(longer|more|other|later|less|effect)\b)")
+TEST_NAME = re.compile(
+    r"_(told|tells?|mends?|mended|whoever|thereby|nobody|somebody|everybody|stands?|rights|whom|what_is_no|what_are_no)(_|$)"
+)
+QUOTED: dict[str, str] = {
+    "stand-in": "a technical term",
+}
 """Passages that keep a blocked word, with the reason."""
 
 Finding = tuple[str, int, str]
@@ -42,47 +58,59 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else path.name
 
 
-def first_lines(path: Path, tree: ast.Module, *, functions: bool) -> Iterator[Finding]:
-    """Yields docstrings whose first line begins with a question word."""
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yields docstrings of modules, classes and functions, and the strings below constants and attributes."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module) or (
-            functions and isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        ):
-            text = ast.get_docstring(node) or ""
-            if FIRST_LINE.match(text):
-                yield name_of(path), getattr(node, "lineno", 1), text.splitlines()[0]
-        if functions and isinstance(node, ast.Module | ast.ClassDef):
-            # Strings below constants and attributes.
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield getattr(node, "lineno", 1), ast.get_docstring(node) or ""
+        if isinstance(node, ast.Module | ast.ClassDef):
             for each in node.body[1:]:
                 match each:
-                    case ast.Expr(ast.Constant(str(text))) if FIRST_LINE.match(text):
-                        yield name_of(path), each.lineno, text.splitlines()[0]
+                    case ast.Expr(ast.Constant(str(text))):
+                        yield each.lineno, text
 
 
 def blocked(path: Path, line: int, text: str) -> Iterator[Finding]:
     """Yields the lines of a text that contain a blocked word outside a listed passage."""
     for offset, part in enumerate(text.splitlines()):
-        if WORDS.search(part) and not any(passage in part for passage in QUOTED):
+        is_blocked = WORDS.search(part) or NEGATION.search(part)
+        if is_blocked and not any(passage in part for passage in QUOTED):
             yield name_of(path), line + offset, part.strip()
 
 
-def words_in_python(path: Path, source: str, tree: ast.Module) -> Iterator[Finding]:
-    """Yields blocked words in string literals and comments."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from blocked(path, node.lineno, node.value)
-    if WORDS.search(source):
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.COMMENT:
-                yield from blocked(path, token.start[0], token.string)
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yields comments."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def texts(source: str, tree: ast.Module, *, is_test: bool) -> Iterator[tuple[int, str]]:
+    """Yields the texts of a file: docstrings and comments, and other string literals unless they are test data."""
+    if is_test:
+        yield from docstrings(tree)
+    else:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.lineno, node.value
+    if WORDS.search(source) or NEGATION.search(source):
+        yield from comments(source)
 
 
 def findings_in_python(path: Path, *, is_test: bool = False) -> list[Finding]:
     """Returns the violations in a Python file."""
     source = path.read_text()
     tree = ast.parse(source)
-    found = list(first_lines(path, tree, functions=not is_test))
-    return found if is_test else found + list(words_in_python(path, source, tree))
+    found = [(name_of(path), line, text.splitlines()[0]) for line, text in docstrings(tree) if FIRST_LINE.match(text)]
+    if is_test:
+        found += [(name_of(path), node.lineno, node.name) for node in ast.walk(tree) if is_misnamed(node)]
+    return found + [
+        finding for line, text in texts(source, tree, is_test=is_test) for finding in blocked(path, line, text)
+    ]
+
+
+def is_misnamed(node: ast.AST) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and bool(TEST_NAME.search(node.name))
 
 
 def test_python_files_use_plain_language() -> None:
@@ -91,8 +119,8 @@ def test_python_files_use_plain_language() -> None:
     assert found == []
 
 
-def test_module_docstrings_of_tests_use_plain_language() -> None:
-    found = [finding for path in TESTS for finding in findings_in_python(path, is_test=True)]
+def test_tests_use_plain_language() -> None:
+    found = [finding for path in TESTS if path != Path(__file__) for finding in findings_in_python(path, is_test=True)]
 
     assert found == []
 
@@ -101,6 +129,16 @@ def test_documentation_and_chart_use_plain_language() -> None:
     found = [finding for path in TEXTS for finding in blocked(path, 1, path.read_text())]
 
     assert found == []
+
+
+def test_public_classes_have_different_names() -> None:
+    places: dict[str, list[str]] = {}
+    for path in PACKAGE:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name_of(path))
+
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +150,7 @@ def test_documentation_and_chart_use_plain_language() -> None:
         'class C:\n    """The file that is read."""\n',
         "x = 1  # nobody tells it\n",
         'raise ValueError("mend the file")\n',
+        'raise ValueError("this is no key")\n',
     ],
 )
 def test_a_sentence_against_the_standard_is_found(tmp_path: Path, source: str) -> None:

@@ -7,7 +7,7 @@ from sentry_trio.lifetimes import outliving
 
 
 class Witness:
-    """A task that tells when it begins and ends."""
+    """A task that records its beginning and end."""
 
     def __init__(self) -> None:
         self.running = False

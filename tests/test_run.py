@@ -109,7 +109,7 @@ async def _prepare_and_drop(around: RunContext) -> None:
     await prepare_run(around, unchanged, may_generate=True)
 
 
-async def test_a_run_may_be_given_up_at_every_step_of_its_preparation(tmp_path: Path) -> None:
+async def test_the_preparation_of_a_run_may_be_cancelled_at_every_step(tmp_path: Path) -> None:
     """The trust bundle that it generates is there as a whole, or nothing is."""
     outcomes = []
     for steps in itertools.count():
@@ -175,7 +175,7 @@ async def test_a_whole_application_may_be_ended_at_any_step(tmp_path: Path) -> N
 
 @dataclass
 class Hesitant:
-    """Keeps whoever asks for the app ID `slow` waiting until released."""
+    """Keeps callers of the app ID `slow` waiting until released."""
 
     arrived: trio.Event = field(default_factory=trio.Event)
     release: trio.Event = field(default_factory=trio.Event)

@@ -1,4 +1,4 @@
-"""One audit log for all runs: what one that drains decides stands beside what its successor does."""
+"""One audit log for all runs: it has the decisions of a draining run and of its successor."""
 
 import json
 from pathlib import Path

@@ -55,15 +55,15 @@ async def _ask(peer: Peer, stream_id: int, method: str, service: str) -> None:
     await peer.flush()
 
 
-def _told(data: bytes) -> list[int]:
+def _reported(data: bytes) -> list[int]:
     """The statuses in the messages of a stream."""
-    told: list[int] = []
+    reported: list[int] = []
     at = 0
     while at < len(data):
         size = int.from_bytes(data[at + 1 : at + 5], "big")
-        told.append(HealthCheckResponse.FromString(data[at + 5 : at + 5 + size]).status)
+        reported.append(HealthCheckResponse.FromString(data[at + 5 : at + 5 + size]).status)
         at += 5 + size
-    return told
+    return reported
 
 
 @pytest.mark.parametrize("service", ["", CA])
@@ -88,7 +88,7 @@ async def test_who_watches_is_sent_to_the_next_run(tmp_path: Path) -> None:
         await served.application.authority.restart()
         for stream_id in (1, 3):
             answer = await peer.answer(stream_id)
-            assert (answer.status, _told(answer.data)) == (14, [SERVING])
+            assert (answer.status, _reported(answer.data)) == (14, [SERVING])
         await peer.closed()
         assert await _checked(served) == SERVING
 
@@ -101,12 +101,12 @@ async def _left(peer: Peer) -> None:
 
 
 async def test_a_restart_changes_no_health_status(tmp_path: Path) -> None:
-    """What crosses the goodbye of the run that goes is told of the authority, which serves by the run that has come."""
+    """A check that crosses the GOAWAY of the old run gets the authority's status, which serves with the new run."""
     async with serving(tmp_path) as served, _peer(served) as peer:
         await served.application.authority.restart()
         await _left(peer)
         await _ask(peer, 1, "Check", CA)
-        assert _told((await peer.answer(1)).data) == [SERVING]
+        assert _reported((await peer.answer(1)).data) == [SERVING]
         assert (await served.get("/healthz"))[0] == 200
 
 
@@ -118,8 +118,8 @@ async def test_an_authority_that_stops_serves_no_more(tmp_path: Path) -> None:
             await _ask(peer, 1, "Check", CA)
             await _ask(peer, 3, "Check", "")
             assert (await served.get("/healthz"))[0] == 503
-            assert _told((await peer.answer(1)).data) == [NOT_SERVING]
-            assert _told((await peer.answer(3)).data) == [NOT_SERVING]
+            assert _reported((await peer.answer(1)).data) == [NOT_SERVING]
+            assert _reported((await peer.answer(3)).data) == [NOT_SERVING]
 
 
 async def test_a_watch_holds_no_stop(tmp_path: Path) -> None:
@@ -132,4 +132,4 @@ async def test_a_watch_holds_no_stop(tmp_path: Path) -> None:
         with trio.CancelScope(shield=True):
             assert (await peer.answer(1)).status == 14
             assert (await peer.answer(3)).status == 14
-        # The connection is told to go, the watches end, the application with them: nothing waits for the hour.
+        # The connection gets GOAWAY, the watches end, the application with them: nothing waits for the hour.

@@ -31,7 +31,7 @@ from tests.test_service import (
 
 
 class Book(Recorder):
-    """Keeps decisions as they were when they were told.
+    """Keeps decisions as they were when they were recorded.
 
     Attributes:
         decisions: in their order.
@@ -56,7 +56,7 @@ class Book(Recorder):
 
 
 class Stream(InMemory):
-    """One that has any request, or fails."""
+    """Validator that accepts any request, or fails."""
 
     def __init__(self, found: SignCertificateRequest | Exception) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def request_with(**fields: Any) -> SignCertificateRequest:
 
 
 async def decided(found: SignCertificateRequest | Exception, *, book: Book | None = None, **made: Any) -> Decision:
-    """What is recorded of the one request, which has no answer unless it is issued."""
+    """Record of the only request, which has no response unless a certificate is issued."""
     book = book or Book()
     metrics = Metrics()
     service = made_service(made.pop("issuer", None) or Issuer(made_bundle()), recorder=book, metrics=metrics, **made)

@@ -51,7 +51,7 @@ class _Times(msgspec.Struct, rename={"since": "from"}):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a key signs and how long it is published.
+    """Times of a key: it signs from the first, and is published until the last.
 
     Attributes:
         since: it signs from then on; None if it always did.

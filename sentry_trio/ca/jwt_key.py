@@ -219,7 +219,7 @@ def _unsupported(algorithm: str) -> str:
 
 
 def _misfit(key: PrivateKey, algorithm: str) -> str | None:
-    """Why a key does not fit an algorithm, in the words of Dapr Sentry 1.18, with Go's names of types."""
+    """Returns why a key does not fit an algorithm, in the words of Dapr Sentry 1.18, with Go's type names."""
     if algorithm in RSA_ALGORITHMS:
         wanted: type[PrivateKey] = rsa.RSAPrivateKey
         family, article = f"RSA algorithm {algorithm}", "an RSA"

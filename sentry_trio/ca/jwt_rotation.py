@@ -1,4 +1,4 @@
-"""When a JWT signing key makes way for the next one: what is to be stored now, and when to look again. Pure.
+"""Planner of JWT key rotation: changes of the stored keys that are due, and the time of the next plan. Pure.
 
 A key goes through these states, and what is stored says in which it is:
 
@@ -172,7 +172,7 @@ class _Draft:
         return [entry for entry in self._order if entry.since > self._now]
 
     def note_signing_key(self) -> None:
-        """When it began, and how long what it signs is good for."""
+        """Time from which the key signs, and lifetime of its tokens."""
         signing, lifetime = self._signing, self._rotation.lifetime
         times = signing.times or Schedule()
         if times.since is None and self._rotation.interval:
@@ -196,7 +196,7 @@ class _Draft:
             if entry.stored_private or entry.times is None:
                 continue
             if entry.until is None and entry.since <= self._now:
-                # Somebody took its private part away; what it may have signed until now is still good.
+                # Its private part was removed by another writer; tokens that it has signed until now are still valid.
                 self._retire(entry, self._now)
             elif entry.until is None or entry.until <= self._now:
                 self._entries.remove(entry)
@@ -224,7 +224,7 @@ class _Draft:
 
     @property
     def _turn(self) -> datetime:
-        """When the signing key has signed for long enough."""
+        """Time at which the signing key is replaced."""
         since = self._signing.since
         return (self._now if since == _ALWAYS else since) + self._rotation.interval
 

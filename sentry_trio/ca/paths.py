@@ -34,12 +34,12 @@ class Path:
 
     @property
     def not_before(self) -> dt.datetime:
-        """When all of them have become valid."""
+        """Time from which all of them are valid."""
         return max(certificate.not_before for certificate in self.certificates)
 
     @property
     def not_after(self) -> dt.datetime:
-        """When the first of them expires; it is valid in that very second."""
+        """Expiry of the first of them; it is still valid in that second."""
         return min(certificate.not_after for certificate in self.certificates)
 
 

@@ -96,7 +96,7 @@ def _cut_leaves_finding(issuer: IssuerInUse, end: dt.datetime | None, needed: dt
 def _cut_consumers(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[Finding]:
     before, after = _Reach(trust.chain, now), _Reach(bundle.chain, now)
     for held in trust.anchor_sets:
-        # Whom the issuer in use does not serve either is not cut off by the new one.
+        # Clients that the issuer in use does not serve either are not cut off by the new one.
         if (served := before.until(held.anchors)) is None:
             continue
         end = after.until(held.anchors)

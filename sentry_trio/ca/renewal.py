@@ -30,13 +30,13 @@ from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 
-__all__ = ["Plan", "RenewalPolicy", "Request", "Situation", "plan", "promote"]
+__all__ = ["Plan", "RenewalPolicy", "RenewalRequest", "Situation", "plan", "promote"]
 
 _HOLD: Final = timedelta(minutes=10)
 _REJECTED_KEPT: Final = timedelta(days=1)
 
 
-class Request(enum.Enum):
+class RenewalRequest(enum.Enum):
     """Commands; the values are those of the command line."""
 
     START = "start"
@@ -93,7 +93,7 @@ class Plan:
     held: str | None
 
 
-def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: Request | None = None) -> Plan:
+def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: RenewalRequest | None = None) -> Plan:
     """Returns the step that is due.
 
     Args:
@@ -199,7 +199,7 @@ class _Planner:
             yield _Due(state.switch, Step.SWITCH, draft.switch)
             yield _Due(state.switch_at_last, Step.SWITCH, draft.switch)  # whatever is in the way of the other
         if state.is_expired:
-            return  # Everything else that is stored may be what somebody repairs it with.
+            return  # All other stored parts may be needed for a manual repair.
         if state.misfit is not None:
             yield _Due(self._now, Step.REJECT, draft.reject)
         if state.settled is not None and Part.PREVIOUS_KEY in state.stored and state.phase is not Phase.STEADY:
@@ -285,28 +285,28 @@ class _Planner:
 
     # --- what commands ask for
 
-    def follow(self, request: Request) -> Plan:
+    def follow(self, request: RenewalRequest) -> Plan:
         if self._situation.hold is not None:
             raise RenewalRejectedError(self._situation.hold)
         if self._situation.managed_by is not None:
             raise RenewalRejectedError(
                 f"{self._situation.managed_by} manages the trust bundle and would revert the change"
             )
-        if request is Request.START and self._state.phase is Phase.DISTRIBUTING:
+        if request is RenewalRequest.START and self._state.phase is Phase.DISTRIBUTING:
             switch = _Due(self._state.switch, Step.SWITCH, self._draft.switch)
             return self._idle(switch, due=switch.at, held=self._worry())
         match request:
-            case Request.START:
+            case RenewalRequest.START:
                 return self._take(self._start())
-            case Request.CANCEL:
+            case RenewalRequest.CANCEL:
                 return self._take(self._cancel())
-            case Request.ROLLBACK:
+            case RenewalRequest.ROLLBACK:
                 return self._take(self._roll_back())
-            case Request.FLATTEN:
+            case RenewalRequest.FLATTEN:
                 return self._take(self._flatten())
-            case Request.REPLACE_EXPIRED:
+            case RenewalRequest.REPLACE_EXPIRED:
                 return self._take(self._replace_expired())
-            case Request.DISTRUST:
+            case RenewalRequest.DISTRUST:
                 return self._take(_Due(self._now, Step.PUBLISH_AND_SWITCH, self._draft.distrust))
             case _:
                 assert_never(request)

@@ -136,7 +136,7 @@ class State:
 
     @property
     def begin(self) -> datetime:
-        """When the renewal of the present issuer begins."""
+        """Time at which the renewal of the present issuer begins."""
         since, life = self.bundle.issuer.not_before, self.bundle.not_after - self.bundle.issuer.not_before
         wanted = [since + self.policy.threshold * life]
         if self.record.postponed_until is not None:
@@ -148,7 +148,7 @@ class State:
 
     @property
     def room(self) -> datetime | None:
-        """When the chain becomes short enough for another bridge; None if it is.
+        """Time at which the chain becomes short enough for another bridge; None if it is short enough now.
 
         A longer one would lose its end, with which clients of the first generation verify.
         """
@@ -160,24 +160,24 @@ class State:
 
     @property
     def switch(self) -> datetime:
-        """When the next issuer takes over, if its root is published."""
+        """Time at which the next issuer takes over, if its root is published."""
         published = self.record.published_at
         return self.switch_at_last if published is None else min(published + self.policy.grace, self.switch_at_last)
 
     @property
     def switch_at_last(self) -> datetime:
-        """When it does in any case."""
+        """Time at which the next issuer takes over in any case."""
         return self.limit if self.next is None else max(self.limit, self.next.bundle.not_before)
 
     @property
     def settled(self) -> datetime | None:
-        """When the last certificate of the previous issuer has expired; None if there is no previous one."""
+        """Time at which the last certificate of the previous issuer has expired; None if there is no previous one."""
         switched = self.record.switched_at
         return None if switched is None else switched + self.record.leaf_lifetime
 
     @property
     def cut(self) -> datetime:
-        """When one of the certificates behind the issuer has expired, on a clock that lags, too."""
+        """Time at which one of the certificates after the issuer has expired, even on a clock that lags."""
         end = min((each.not_after for each in self.bundle.chain[1:]), default=self.bundle.not_after)
         return end + self.policy.allowed_clock_skew + _SECOND
 

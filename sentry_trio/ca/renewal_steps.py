@@ -228,7 +228,7 @@ class Draft:
         anchors, latest = state.bundle.anchors, state.now + 2 * record.leaf_lifetime
         needed = [*roots_needed(state.bundle.chain, anchors, state.bundle.not_after)]
         for each in record.in_use(state.now):
-            with suppress(InvalidBundleError):  # somebody may have edited the record
+            with suppress(InvalidBundleError):  # the record may have been edited
                 needed += roots_needed(read_certificates(each.chain.encode()), anchors, latest)
         return set(record.own_roots) - set(map(fingerprint, needed))
 

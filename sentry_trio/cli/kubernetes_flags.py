@@ -49,7 +49,7 @@ def with_defaults(values: Mapping[str, Any], line: CommandLine, environ: Mapping
     `in_pod` is true if a pod's own credentials lead to the Kubernetes API, and no flag names another place.
 
     Raises:
-        UsageError: they exclude each other, or the namespace is no name of one.
+        UsageError: they exclude each other, or the namespace is invalid.
     """
     asks_for_cluster = values["kubernetes"] or bool(line.given & {"kubeconfig", "namespace"})
     if asks_for_cluster and "issuer-credentials" in line.given:

@@ -108,7 +108,7 @@ class StatusOptions:
         "issuer.crt", "file of the issuer chain; in Kubernetes both are keys of the Secret", metavar="NAME"
     )
     kubernetes: bool = declare_kubernetes(
-        "find replicas, Secret and ConfigMap by the Kubernetes API (default: in a pod)"
+        "find replicas, Secret and ConfigMap through the Kubernetes API (default in a pod)"
     )
     kubeconfig: Path = declare_kubeconfig()
     namespace: str = declare_namespace()

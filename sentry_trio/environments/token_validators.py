@@ -46,7 +46,7 @@ class _Kept:
 
     @property
     def in_force(self) -> "_Kept":
-        """The one that tokens are checked by now."""
+        """Key set that verifies tokens now."""
         return self if self.before is None or self.keys.ready else self.before
 
 

@@ -119,7 +119,7 @@ class TrustGate:
             self._report(store, bundle, findings)
 
     def _is_known_to(self, record: RenewalRecord) -> bool:
-        """Returns whether the record was written by somebody who knew the issuer in use."""
+        """Returns True if the writer of the record knew the issuer in use."""
         known = {record.present.issuer, *(each.issuer for each in record.former)}
         return self._in_use is None or fingerprint(self._in_use.issuer) in known
 

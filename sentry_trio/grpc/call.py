@@ -15,10 +15,10 @@ from multidict import MultiDict
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .frames import ErrorCode
 from .framing import (
+    CallRequest,
     MessageReader,
     Metadata,
     Outcome,
-    Request,
     frame_message,
     metadata_of,
     response_headers,
@@ -72,7 +72,7 @@ class Call:
         aborted: the handler need not start: `run` answers with the status of `abort`.
     """
 
-    def __init__(self, connection: "Connection", stream_id: int, request: Request, limits: Limits) -> None:
+    def __init__(self, connection: "Connection", stream_id: int, request: CallRequest, limits: Limits) -> None:
         self.path = request.path
         self.peer = connection.peer
         self.started_at = trio.current_time()

@@ -39,7 +39,7 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CallRequest:
     """The head of a call: which handler it is for, and on what terms.
 
     Attributes:
@@ -71,7 +71,7 @@ class RefusedError(Exception):
         self.body = body
 
 
-def read_request(headers: Iterable[Header], handlers: Mapping[bytes, Handler]) -> Request:
+def read_request(headers: Iterable[Header], handlers: Mapping[bytes, Handler]) -> CallRequest:
     """Reads the head of a call.
 
     Args:
@@ -101,7 +101,7 @@ def read_request(headers: Iterable[Header], handlers: Mapping[bytes, Handler]) -
             ((b"grpc-accept-encoding", b"identity,gzip"),),
         )
     timeout = fields.get(b"grpc-timeout")
-    return Request(
+    return CallRequest(
         path=path.decode("ascii"),
         handler=handler,
         timeout=None if timeout is None else _read_timeout(timeout),

@@ -130,10 +130,10 @@ async def _watch(
         nonlocal refusal
         debouncer.signal()
         if error.status == 410:
-            _log.debug(f"the watch of {watched.path} came too late: {error}")
+            _log.debug(f"the watch of {watched.path} must be restarted, its resourceVersion is too old: {error}")
             return 0.0
         if refusal is None:
-            _log.warning(f"cannot watch {watched.path}, looking every {POLL:.0f} s instead: {error}")
+            _log.warning(f"cannot watch {watched.path}, reading it every {POLL:.0f} s instead: {error}")
         # Soon at first: an API server that has just started may reject briefly what it permits later.
         refusal = min(1.0 if refusal is None else 2 * refusal, POLL)
         return refusal

@@ -216,7 +216,7 @@ async def ask_replica(place: ReplicaPlace | Absent) -> Replica:
 
 
 def _explained(figures: NotShown, health: ReplicaHealth | NotShown) -> NotShown:
-    """Why there are no figures: metrics may be off, and a missing replica is reported once."""
+    """Explains missing figures: metrics may be disabled, and a missing replica is reported once."""
     if isinstance(health, NotShown):
         return replace(figures, asked=False)
     if _METRICS_TARGET not in health.targets:

@@ -53,7 +53,7 @@ class Checkers:
 
 
 class NoReviewer:
-    """Stands where no review is wanted."""
+    """Fails if a review is requested."""
 
     async def check(self, token: str) -> Any:
         raise AssertionError("to be decided without a review")

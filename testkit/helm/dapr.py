@@ -79,7 +79,7 @@ def trust_domain(given: Values) -> str:
 
 
 def _oidc(oidc: Values) -> list[str]:
-    told = {
+    reported = {
         "jwks-uri": oidc["jwksURI"],
         "path-prefix": oidc["pathPrefix"],
         "allowed-hosts": ",".join(oidc["allowedHosts"]),
@@ -88,7 +88,7 @@ def _oidc(oidc: Values) -> list[str]:
         "server-tls-enabled": "true" if oidc["tls"]["enabled"] else "",  # false is not passed on
     }
     fixed = ["--oidc-enabled=true", "--oidc-server-listen-address=0.0.0.0"]
-    return fixed + [f"--oidc-{name}={value}" for name, value in told.items() if value]
+    return fixed + [f"--oidc-{name}={value}" for name, value in reported.items() if value]
 
 
 def _over(below: Values, above: Values) -> Values:

@@ -104,7 +104,7 @@ class Objects:
         return len(self._watches)
 
     def asked(self, path: str = PODS, *, watch: bool = False) -> list[float]:
-        """When a list, or a watch of it, was asked for."""
+        """Times of requests for a list or a watch."""
         return [at for at, each, query in self.requests if each == path and ("resourceVersion" in query) == watch]
 
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:

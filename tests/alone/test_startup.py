@@ -18,7 +18,7 @@ from testkit.authorities import LOOPBACK
 
 PACKAGE = Path(sentry_trio.__file__).parent
 
-# The command line as `python -m sentry_trio` runs it; in the end it tells what was imported.
+# The command line as `python -m sentry_trio` runs it; in the end it prints the imported modules.
 TELLING = """
 import atexit, sys
 atexit.register(lambda: print(*sys.modules, sep="\\n", file=sys.stderr))
@@ -105,10 +105,10 @@ class Started:
 
 
 @contextmanager
-def started(credentials: Path, *python: str, told: Path) -> Iterator[Started]:
+def started(credentials: Path, *python: str, reported: Path) -> Iterator[Started]:
     """Starts it in standalone mode by `python ...`, waits for it to be healthy, ends it gracefully.
 
-    What it writes to standard error goes to `told`. Coverage is not measured: that takes more than what is
+    What it writes to standard error goes to `reported`. Coverage is not measured: that takes more than what is
     measured here.
     """
     flags = ("--mode", "standalone", "--issuer-credentials", str(credentials), *LOOPBACK)
@@ -117,9 +117,9 @@ def started(credentials: Path, *python: str, told: Path) -> Iterator[Started]:
         for name, value in os.environ.items()
         if not name.startswith("COVERAGE_") and name != "PYTHONDONTWRITEBYTECODE"
     }
-    environ["PYTHONPYCACHEPREFIX"] = str(told.with_name("bytecode"))
+    environ["PYTHONPYCACHEPREFIX"] = str(reported.with_name("bytecode"))
     with (
-        told.open("w") as errors,
+        reported.open("w") as errors,
         subprocess.Popen(
             [sys.executable, *python, *flags], stdout=subprocess.PIPE, stderr=errors, text=True, env=environ
         ) as popen,
@@ -132,7 +132,7 @@ def started(credentials: Path, *python: str, told: Path) -> Iterator[Started]:
                     port = int(found[1])
                 if "Running gRPC server on port" in line:
                     break
-            assert port, f"it has ended: {told.read_text()}"
+            assert port, f"it has ended: {reported.read_text()}"
             while _health(port) != 200:
                 pass
             yield Started(popen)
@@ -153,10 +153,10 @@ def _health(port: int) -> int:
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
     """Every module that was imported from the start to the end of a process that served in standalone mode."""
-    told = tmp_path_factory.mktemp("imports") / "stderr"
-    with started(tmp_path_factory.mktemp("credentials"), "-c", TELLING, told=told):
+    reported = tmp_path_factory.mktemp("imports") / "stderr"
+    with started(tmp_path_factory.mktemp("credentials"), "-c", TELLING, reported=reported):
         pass
-    return frozenset(told.read_text().split())
+    return frozenset(reported.read_text().split())
 
 
 def _own_modules() -> set[str]:
@@ -225,11 +225,11 @@ def test_verifying_an_audit_log_takes_no_server() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_start_takes_little_memory(tmp_path: Path) -> None:
-    """When healthy, credentials and bytecode being there. What a start takes of time `make bench` measures."""
+    """With existing credentials and bytecode. `make bench` measures the time of a start."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     costs = []
     for _ in range(3):
-        with started(credentials, "-m", "sentry_trio", told=tmp_path / "stderr") as process:
+        with started(credentials, "-m", "sentry_trio", reported=tmp_path / "stderr") as process:
             costs.append(process.resident_kib())
     assert min(costs[1:]) <= MOST_MEMORY

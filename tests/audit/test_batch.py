@@ -13,7 +13,7 @@ from testkit.audit_chains import members, opening, verified
 
 
 def ends(data: bytes) -> ChainEnd:
-    """What the next process finds in a file with these bytes."""
+    """Returns the end of the chain in a file with these bytes."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "audit.log")
         path.write_bytes(data)
@@ -21,7 +21,7 @@ def ends(data: bytes) -> ChainEnd:
             return find_end(file.fileno())
 
 
-def told(end: ChainEnd) -> tuple[object, ...]:
+def reported(end: ChainEnd) -> tuple[object, ...]:
     return end.link, None if end.partial is None else end.partial.cut, end.newline_due
 
 
@@ -45,7 +45,7 @@ def test_writes_that_are_cut_short_anywhere(writes: list[tuple[int, float, int |
             # The process dies here, and the next one finds what this one knows.
             found = ends(data)
             assert not found.is_damaged
-            assert told(found)[:2] == told(batches.end)[:2]
+            assert reported(found)[:2] == reported(batches.end)[:2]
             batches = Batches(found)
     last = batches.compose([members("closed")])
     batches.settle(len(last))

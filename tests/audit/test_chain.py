@@ -1,4 +1,4 @@
-"""Lines of a chain: their form, what is read back of them, and what is no line."""
+"""Lines of a chain: their form, reading them, and invalid lines."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The audit log of a process: who waits for what, what a failing sink loses, and how that is told."""
+"""The audit log of a process: waiting calls, losses by a failing sink, and their reports."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +27,7 @@ REFUSED = Decision(("10.0.0.7", 2), cause=SignFailure.NOT_PERMITTED)
 
 
 async def settled() -> None:
-    """Returns when all that was told has been written, or tried to be."""
+    """Returns when a write of all decisions has been attempted."""
     await trio.sleep(0.1)
 
 
@@ -159,8 +159,8 @@ async def test_decisions_lost_to_a_full_disk_are_counted_and_recorded(autojump_c
     report = verified(paper.data)
     assert report.is_intact
     assert report.notes.count == 2
-    told = [line["event"] for line in logged if line["log_level"] != "info"]
-    assert told == [
+    reported = [line["event"] for line in logged if line["log_level"] != "info"]
+    assert reported == [
         (
             "the audit log audit.log cannot be written: No space left on device; "
             "certificates are issued without a record meanwhile"

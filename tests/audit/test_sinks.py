@@ -203,7 +203,7 @@ def test_a_log_without_a_reader(pipe: tuple[int, int]) -> None:
 
 
 def test_a_reader_that_leaves_half_way(pipe: tuple[int, int]) -> None:
-    """What the pipe has taken by then is counted."""
+    """Bytes that the pipe has accepted by then are counted."""
     fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, 4096)
 
     def leave() -> None:

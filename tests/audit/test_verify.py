@@ -90,7 +90,7 @@ def test_anything_that_is_put_in_is_found(data: bytes, where: int) -> None:
 
 @given(st.integers(1, len(LINES)))
 def test_a_forged_line_is_found_by_the_one_after_it(after: int) -> None:
-    """It continues the chain in every way, so that only what has been written before it came tells."""
+    """It continues the chain correctly, so only the lines before it reveal the change."""
     before = read_line(LINES[after - 1].rstrip(b"\n")).link
     forged, _ = make_line(members(number=99), before)
     instead = faults([*LINES[:after], forged, *LINES[after + 1 :]])
@@ -110,7 +110,7 @@ def test_lines_that_are_missing_at_the_end_take_a_hash_that_was_kept(left: int) 
 def test_a_hash_kept_earlier_shows_that_the_chain_is_still_the_same() -> None:
     kept = read_line(LINES[3].rstrip(b"\n")).link.hash
     assert faults(LINES, expected=frozenset({kept})) == []
-    anew = chain(decisions=7)  # by whoever can replace the whole file
+    anew = chain(decisions=7)  # by a program that can replace the whole file
     assert faults(anew) == []
     assert faults(anew, expected=frozenset({kept})) == []  # it begins as the other did
     assert faults(anew, expected=frozenset({LAST}))[0].startswith(f"no line has the expected hash {LAST}")
@@ -143,7 +143,7 @@ def test_no_line_takes_more_memory_than_a_line_may() -> None:
 
 
 def goes_on(torn: bytes = b"", begins: str = "continued", after: ChainPosition | None = None) -> list[bytes]:
-    """What the next process writes behind the last line, or behind what is torn there."""
+    """Lines that the next process writes after the last line or a partial line."""
     end = ChainEnd(after or read_line(LINES[-1].rstrip(b"\n")).link)
     batches = Batches(end.extended(torn, newline_due=True) if torn else end)
     return batches.compose([opening(begins), members(), members("closed")]).splitlines(keepends=True)

@@ -51,8 +51,8 @@ def test_failing_calls_are_no_measurement(load_client: Path, credentials: Path) 
 
 def test_a_program_that_ends_before_it_serves(tmp_path: Path) -> None:
     hopeless = Contender("hopeless", "", ("-c", "print('no port today')"))
-    told = "hopeless does not come to serve; it said: no port today"
-    with pytest.raises(StartError, match=told), started(hopeless, tmp_path):
+    reported = "hopeless does not come to serve; it said: no port today"
+    with pytest.raises(StartError, match=reported), started(hopeless, tmp_path):
         pytest.fail("it was taken for a server")
 
 
@@ -73,7 +73,7 @@ def test_usage_is_of_the_process() -> None:
 
 
 class _Stream:
-    """What a unary handler needs of a call."""
+    """The part of a call that a unary handler needs."""
 
     peer = ("192.0.2.1", 4711)
 

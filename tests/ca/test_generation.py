@@ -144,7 +144,7 @@ def test_former_roots_are_left_out_but_for_the_newest() -> None:
         anchors = following(present, now, former_roots=own, anchors_kept=kept).anchors
         assert fingerprints(anchors)[1:] == [*expected, *fingerprints(foreign)]
         assert anchors.endswith(b"# west\n" + foreign)
-    # A root that is not said to be a former one of this authority is somebody else's.
+    # A root that is not said to be a former one of this authority is another program's.
     assert fingerprints(following(present, now, anchors_kept=0).anchors)[1:] == fingerprints(text)
 
 

@@ -15,7 +15,7 @@ def value_of(extension: bytes) -> bytes:
 
 
 def content(*images: ContainerImage) -> bytes:
-    """What the OCTET STRING holds; its length is checked on the way."""
+    """Content of the OCTET STRING; its length is checked."""
     encoded = value_of(images_extension(images))
     assert encoded[0] == 0x04
     if encoded[1] < 0x80:

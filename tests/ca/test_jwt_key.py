@@ -158,7 +158,7 @@ def test_keys_are_not_shown() -> None:
 
 
 def test_what_follows_the_first_key_counts_by_what_the_set_says() -> None:
-    """Dapr Sentry reads the first block and no other; here a block that is no scheduled key is passed over, too."""
+    """Dapr Sentry reads the first block and no other; here a block that is not a scheduled key is ignored, too."""
     other = generate_jwt_key("ES256", None)
     pem = STORED.key + b"# and more\n" + other.key + b"-----BEGIN X-----\nAAAA\n-----END X-----\n"
     found = verify_jwt_key(StoredJwtKey(pem, key_set(member(), member(other))), "ES256", None)

@@ -46,7 +46,7 @@ def stored_by(planned: RotationPlan) -> StoredJwtKey:
 
 
 def settled(stored: StoredJwtKey, now: datetime, rotation: Rotation = ROTATION) -> StoredJwtKey:
-    """What is stored when there is nothing more to do."""
+    """Stored keys when there is nothing more to do."""
     while (planned := plan(stored, rotation, now)).stored is not None:
         stored = planned.stored
     return stored
@@ -79,7 +79,7 @@ def test_the_life_of_a_key() -> None:
     assert [change.step for change in planned.changes] == ["published"]
     assert f"signs from {turn:%Y-%m-%dT%H:%M:%SZ} on" in planned.changes[0].text
     assert plan(both, ROTATION, turn - LEAD) == RotationPlan(None, (), turn)
-    # All change over at one moment, without being told.
+    # All replicas switch at the same moment, by their clocks.
     assert signed_by(both, turn - timedelta(seconds=1)) == first
     assert signed_by(both, turn) == second
 
@@ -102,7 +102,7 @@ def test_the_life_of_a_key() -> None:
 
 
 def test_without_rotation_nothing_is_touched() -> None:
-    """Also not the order, the space and the comments of somebody's own files."""
+    """Also not the order, the space and the comments of the operator's own files."""
     own = StoredJwtKey(b"# mine\n" + FIRST.key, json.dumps(json.loads(FIRST.jwks), indent=1).encode())
     assert plan(own, OFF, START) == RotationPlan(None, (), None)
 
@@ -193,7 +193,7 @@ def test_caches_know_a_key_before_it_signs(interval: timedelta) -> None:
 
 @pytest.mark.parametrize("milliseconds", [1, 499, 500, 501, 999])
 def test_nothing_is_due_at_once_again(milliseconds: int) -> None:
-    """Times are kept in whole seconds, clocks and intervals are not: nobody plans in a loop for want of a second."""
+    """Times are stored in whole seconds, but clocks and intervals are not: a fraction of a second causes no loop."""
     rotation = replace(ROTATION, interval=timedelta(seconds=15), lifetime=timedelta(seconds=7))
     stored, now = FIRST, START + timedelta(milliseconds=milliseconds)
     seen: set[str] = set()
@@ -241,21 +241,21 @@ def test_no_token_fails_at_any_moment(seed: int) -> None:
     rotation = Rotation(interval=timedelta(hours=6), lifetime=timedelta(hours=3), algorithm="EdDSA")
     stored = generate_jwt_key("EdDSA", None)
     known = {"a": stored, "b": stored}
-    told = {"a": START, "b": START}
+    reported = {"a": START, "b": START}
     tokens: dict[str, datetime] = {}  # when the last one of a key ends
     cached: list[tuple[datetime, set[str]]] = []
     now = START
     while now < START + 30 * HOUR:
         now += timedelta(seconds=chance.expovariate(1 / 900))
         for name in known:
-            if now - told[name] >= rotation.lead / 2 - timedelta(seconds=1) or chance.random() < 0.02:
-                known[name], told[name] = stored, now
+            if now - reported[name] >= rotation.lead / 2 - timedelta(seconds=1) or chance.random() < 0.02:
+                known[name], reported[name] = stored, now
         planner = chance.choice("ab")
         planned = plan(known[planner], rotation, now).stored if chance.random() < 0.7 else None
         if planned is not None and known[planner] == stored:
             # Files are written one after the other, the key set first.
             stored = StoredJwtKey(stored.key, planned.jwks) if chance.random() < 0.3 else planned
-            known[planner], told[planner] = stored, now
+            known[planner], reported[planner] = stored, now
         tokens = {kid: end for kid, end in tokens.items() if end > now}
         for each in known.values():
             keys = verify_jwt_key(each, "EdDSA", None)

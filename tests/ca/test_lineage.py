@@ -86,7 +86,7 @@ def test_each_root_has_an_end() -> None:
 
 
 def test_a_search_ends() -> None:
-    """What nobody signed is looked for a hundred times at most, whatever is in the bundle."""
+    """A signer is searched a hundred times at most, for any bundle."""
     impostors = [certificate("middle", OTHER_KEY) for _ in range(100)]
     longer = certificate("middle", MIDDLE_KEY, "root", ROOT_KEY, not_after=NOW + DAY)
     assert lineage(impostors[:99], [ISSUER])[-1].signed_by is None

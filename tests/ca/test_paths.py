@@ -179,7 +179,7 @@ def hostile(size: int) -> tuple[Certificate, ...]:
     return tuple(certificate("middle", key, "middle", signer) for key in keys for signer in keys if key is not signer)
 
 
-def test_a_hostile_chain_is_given_up_soon() -> None:
+def test_the_search_of_a_hostile_chain_ends_soon() -> None:
     intermediates = hostile(8)
     with pytest.raises(InvalidBundleError, match="signature check attempts limit reached"):
         find_paths(ISSUER, intermediates, (A,), NOW)

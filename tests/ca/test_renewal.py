@@ -7,7 +7,7 @@ import pytest
 
 from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.pem import write_block
-from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan, promote
+from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.errors import Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
@@ -184,25 +184,25 @@ def test_a_config_map_that_differs_holds_up_the_switch() -> None:
 
 
 def test_start() -> None:
-    assert plan(STEADY, POLICY, Situation(now=NOW), Request.START).step is Step.PUBLISH
-    assert plan(STEADY, replace(POLICY, enabled=False), Situation(now=NOW), Request.START).step is Step.PUBLISH
-    assert plan(STEADY, POLICY, Situation(now=LIMIT), Request.START).step is Step.PUBLISH_AND_SWITCH
-    under_way = plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), Request.START)
+    assert plan(STEADY, POLICY, Situation(now=NOW), RenewalRequest.START).step is Step.PUBLISH
+    assert plan(STEADY, replace(POLICY, enabled=False), Situation(now=NOW), RenewalRequest.START).step is Step.PUBLISH
+    assert plan(STEADY, POLICY, Situation(now=LIMIT), RenewalRequest.START).step is Step.PUBLISH_AND_SWITCH
+    under_way = plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), RenewalRequest.START)
     assert (under_way.step, under_way.next_step, under_way.next_step_at) == (None, Step.SWITCH, SWITCH)
     with pytest.raises(RenewalRejectedError, match=r"phase is signing, which ends at 2027-05-26T07:48:45Z"):
-        plan(SIGNING, POLICY, Situation(now=SWITCH), Request.START)
-    assert plan(RETIRING, POLICY, Situation(now=SETTLED), Request.START).step is Step.PUBLISH
+        plan(SIGNING, POLICY, Situation(now=SWITCH), RenewalRequest.START)
+    assert plan(RETIRING, POLICY, Situation(now=SETTLED), RenewalRequest.START).step is Step.PUBLISH
 
 
 def test_start_is_refused() -> None:
     with pytest.raises(RenewalRejectedError, match="clocks disagree"):
-        plan(STEADY, POLICY, Situation(now=NOW, hold="clocks disagree"), Request.START)
+        plan(STEADY, POLICY, Situation(now=NOW, hold="clocks disagree"), RenewalRequest.START)
     with pytest.raises(RenewalRejectedError, match="--replace-expired"):
-        plan(STEADY, POLICY, Situation(now=NOW + 2 * YEAR), Request.START)
+        plan(STEADY, POLICY, Situation(now=NOW + 2 * YEAR), RenewalRequest.START)
 
 
 def test_cancel() -> None:
-    planned = plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), Request.CANCEL)
+    planned = plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), RenewalRequest.CANCEL)
     stored = after(DISTRIBUTING, planned)
     # The new root stays published until the next renewal, which does not begin at once.
     assert stored[Part.ANCHORS] == DISTRIBUTING[Part.ANCHORS]
@@ -216,17 +216,17 @@ def test_cancel() -> None:
     ]:
         other, now = MOMENTS[phase]
         with pytest.raises(RenewalRejectedError, match=why):
-            plan(other, POLICY, Situation(now=now), Request.CANCEL)
+            plan(other, POLICY, Situation(now=now), RenewalRequest.CANCEL)
 
 
 def test_cancel_leaves_time_for_the_grace() -> None:
     late = run(STEADY, LIMIT - 3 * DAY, Step.PUBLISH, Step.NOTE)
-    stored = after(late, plan(late, POLICY, Situation(now=LIMIT - 3 * DAY), Request.CANCEL))
+    stored = after(late, plan(late, POLICY, Situation(now=LIMIT - 3 * DAY), RenewalRequest.CANCEL))
     assert plan(stored, POLICY, Situation(now=LIMIT - 3 * DAY)).due == LIMIT - DAY
 
 
 def test_rollback() -> None:
-    planned = plan(SIGNING, POLICY, Situation(now=SWITCH + HOUR), Request.ROLLBACK)
+    planned = plan(SIGNING, POLICY, Situation(now=SWITCH + HOUR), RenewalRequest.ROLLBACK)
     assert planned.step is Step.ROLLBACK
     stored = after(SIGNING, planned)
     assert (stored[Part.CHAIN], stored[Part.KEY]) == (STEADY[Part.CHAIN], STEADY[Part.KEY])
@@ -241,11 +241,11 @@ def test_rollback() -> None:
 
 
 def test_rollback_elsewhere() -> None:
-    assert plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), Request.ROLLBACK).step is Step.DISCARD
+    assert plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), RenewalRequest.ROLLBACK).step is Step.DISCARD
     with pytest.raises(RenewalRejectedError, match="phase is steady"):
-        plan(STEADY, POLICY, Situation(now=NOW), Request.ROLLBACK)
+        plan(STEADY, POLICY, Situation(now=NOW), RenewalRequest.ROLLBACK)
     with pytest.raises(RenewalRejectedError, match="key is erased"):
-        plan(RETIRING, POLICY, Situation(now=SETTLED), Request.ROLLBACK)
+        plan(RETIRING, POLICY, Situation(now=SETTLED), RenewalRequest.ROLLBACK)
 
 
 # --- what others do to the store
@@ -305,7 +305,7 @@ def test_a_foreign_certificate_authority_by_hand(phase: Phase) -> None:
     assert not {Part.NEXT_KEY, Part.PREVIOUS_KEY} & edited.keys()
     late = plan(edited, POLICY, Situation(now=since + 364 * DAY))
     assert (late.phase, late.next_step) == (Phase.STEADY, None if phase is not Phase.DISTRIBUTING else Step.DISCARD)
-    assert late.text.startswith("not renewed: it was not made here") or phase is Phase.DISTRIBUTING
+    assert late.text.startswith("not renewed: it was not generated") or phase is Phase.DISTRIBUTING
 
 
 @pytest.mark.parametrize("phase", [Phase.SIGNING, Phase.RETIRING])
@@ -336,7 +336,7 @@ def test_expired_in_steady() -> None:
     assert (planned.step, planned.due) == (None, None)
     assert planned.held == "the issuer has expired, and there is no next one"
     assert promote(STEADY, POLICY, now).step is None
-    replaced = after(STEADY, plan(STEADY, POLICY, Situation(now=now), Request.REPLACE_EXPIRED))
+    replaced = after(STEADY, plan(STEADY, POLICY, Situation(now=now), RenewalRequest.REPLACE_EXPIRED))
     assert bundle_of(replaced, now).anchors[1:] == bundle_of(STEADY, NOW).anchors
     planned = plan(replaced, POLICY, Situation(now=now))
     assert (planned.phase, planned.generation, planned.step) == (Phase.STEADY, 2, None)
@@ -349,9 +349,9 @@ def test_expired_in_distributing() -> None:
         stored = after(DISTRIBUTING, planned)
         assert bundle_of(stored, now).issuer == read_certificates(DISTRIBUTING[Part.NEXT_CHAIN])[0]
     with pytest.raises(RenewalRejectedError, match="the next one is needed"):
-        plan(DISTRIBUTING, POLICY, Situation(now=now), Request.CANCEL)
+        plan(DISTRIBUTING, POLICY, Situation(now=now), RenewalRequest.CANCEL)
     with pytest.raises(RenewalRejectedError, match="there is a next one"):
-        plan(DISTRIBUTING, POLICY, Situation(now=now), Request.REPLACE_EXPIRED)
+        plan(DISTRIBUTING, POLICY, Situation(now=now), RenewalRequest.REPLACE_EXPIRED)
 
 
 @pytest.mark.parametrize("phase", [Phase.SIGNING, Phase.RETIRING])
@@ -432,7 +432,7 @@ def test_longer_lifetimes_bring_the_switch_forward() -> None:
 
 
 def test_lifetimes_as_long_as_the_issuer_s() -> None:
-    """A renewal would be due at once, for ever."""
+    """A renewal would be due at once, forever."""
     long = replace(POLICY, workload_ttl=2 * YEAR)
     assert plan(STEADY, long, Situation(now=NOW)).due == NOW - SKEW + (YEAR + SKEW) / 4
 
@@ -453,7 +453,7 @@ def test_an_older_bridge_is_cut_off_alone() -> None:
 
 def test_a_bridge_is_kept_until_it_has_expired_on_a_clock_that_lags() -> None:
     for now, length in ((BRIDGE_END - SECOND, 5), (BRIDGE_END, 3)):
-        planned = plan(RETIRING, POLICY, Situation(now=now), Request.START)
+        planned = plan(RETIRING, POLICY, Situation(now=now), RenewalRequest.START)
         staged = after(RETIRING, planned)
         assert len(read_certificates(staged[Part.NEXT_CHAIN])) == length
 

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.keys import write_private_key
 from sentry_trio.ca.paths import find_paths
-from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan, promote
+from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, RenewalRejectedError
@@ -64,7 +64,7 @@ def dapr_generated(now: datetime) -> Stored:
 
 
 def staged_by_dapr(stored: Stored, following: Stored) -> Stored:
-    """What a Sentry of Dapr's pull request 10290 stores: the new root behind the old one, and no bridge."""
+    """Parts that a Sentry of Dapr's pull request 10290 stores: the new root after the old one, and no bridge."""
     anchors = stored[Part.ANCHORS] + following[Part.ANCHORS]
     return {
         **stored,
@@ -136,7 +136,7 @@ def test_a_pair_that_cannot_be_bridged_waits_as_long_as_possible() -> None:
     assert (planned.step, planned.due) == (None, None)
     assert planned.text.startswith("not renewed: its issuer cannot sign another certificate authority: ")
     with pytest.raises(RenewalRejectedError, match="cannot sign another certificate authority"):
-        plan(present, any_authority, Situation(now=NOW), Request.START)
+        plan(present, any_authority, Situation(now=NOW), RenewalRequest.START)
     noted = run(staged_by_dapr(present, dapr_generated(BEGIN)), BEGIN, Step.NOTE, policy=any_authority)
     planned = plan(noted, any_authority, Situation(now=SWITCH))
     assert planned.held is not None
@@ -146,7 +146,7 @@ def test_a_pair_that_cannot_be_bridged_waits_as_long_as_possible() -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_beside_an_expired_authority_everything_stays(phase: Phase) -> None:
-    """Somebody may repair it with that. Only a next pair that fits is used."""
+    """An operator may repair it with that. Only a next pair that fits is used."""
     stored = {**MOMENTS[phase][0], Part.NEXT_KEY: b"half a pair", Part.REJECTED_KEY: b"rejected"}
     torn = without(stored, Part.NEXT_CHAIN)
     planned = plan(torn, POLICY, Situation(now=NOW + 3 * YEAR))
@@ -312,7 +312,7 @@ LONE = replace(POLICY, anchors_kept=0)
 
 
 def promoted_by_dapr(stored: Stored) -> Stored:
-    """What a Sentry of Dapr's pull request 10290 stores when it switches by its own clock: no way back."""
+    """Parts that a Sentry of Dapr's pull request 10290 stores when it switches by its own clock: no way back."""
     switched = {Part.CHAIN: stored[Part.NEXT_CHAIN], Part.KEY: stored[Part.NEXT_KEY]}
     return without({**stored, **switched}, *NEXT)
 
@@ -321,7 +321,7 @@ def test_a_root_stays_published_while_certificates_below_it_are_valid() -> None:
     """However soon the next renewal begins: Dapr's own may switch at once, and keeps no previous key."""
     stored = run(promoted_by_dapr(DISTRIBUTING), BEGIN, Step.NOTE, policy=LONE)
     for now, is_needed in ((BEGIN, True), (BEGIN + 2 * DAY, True), (BEGIN + 2 * DAY + HOUR, False)):
-        planned = plan(stored, LONE, Situation(now=now), Request.START)
+        planned = plan(stored, LONE, Situation(now=now), RenewalRequest.START)
         assert planned.step is Step.PUBLISH
         anchors = after(stored, planned)[Part.ANCHORS]
         assert verifies(STEADY, anchors, now) is is_needed
@@ -343,7 +343,7 @@ def test_roots_of_many_generations_within_hours_stay_published() -> None:
     """Of more generations with valid certificates than a record holds, none loses its root."""
     stored, now, generations = STEADY, NOW, [STEADY]
     for _ in range(12):
-        staged = after(stored, plan(stored, LONE, Situation(now=now), Request.START))
+        staged = after(stored, plan(stored, LONE, Situation(now=now), RenewalRequest.START))
         assert all(verifies(each, staged[Part.ANCHORS], now) for each in generations)
         promoted = promoted_by_dapr(staged)
         # A chain with bridges soon has no room for another one.
@@ -352,7 +352,7 @@ def test_roots_of_many_generations_within_hours_stay_published() -> None:
         stored = run(promoted, now, Step.NOTE, policy=LONE)
         generations.append(stored)
     rested = now + 3 * DAY
-    planned = plan(stored, LONE, Situation(now=rested), Request.START)
+    planned = plan(stored, LONE, Situation(now=rested), RenewalRequest.START)
     assert len(read_certificates(after(stored, planned)[Part.ANCHORS])) == 2
     record = read_record(stored[Part.RECORD])
     assert record is not None
@@ -363,12 +363,12 @@ def test_a_renewal_waits_for_room_in_the_chain() -> None:
     """A longer chain would lose its end, with which clients of the first generation verify."""
     stored, now = STEADY, NOW
     for _ in range(3):
-        staged = after(stored, plan(stored, POLICY, Situation(now=now), Request.START))
+        staged = after(stored, plan(stored, POLICY, Situation(now=now), RenewalRequest.START))
         now += HOUR
         stored = run(promoted_by_dapr(staged), now, Step.NOTE)
     assert len(read_certificates(stored[Part.CHAIN])) == 7
     with pytest.raises(RenewalRejectedError, match="the chain has no room for another one before 2027-11-22T"):
-        plan(stored, POLICY, Situation(now=now), Request.START)
+        plan(stored, POLICY, Situation(now=now), RenewalRequest.START)
     # A pair of others gets its bridge when there is room, and at last in any case.
     staged = run(staged_by_dapr(stored, dapr_generated(now)), now, Step.NOTE)
     planned = plan(staged, POLICY, Situation(now=now + 2 * DAY))
@@ -478,11 +478,11 @@ def test_a_managed_authority_is_left_alone() -> None:
         assert "; left alone: previous trust anchors, previous issuer chain" in planned.text
 
 
-@pytest.mark.parametrize("command", Request)
+@pytest.mark.parametrize("command", RenewalRequest)
 @pytest.mark.parametrize("phase", Phase)
-def test_a_managed_authority_follows_no_command(phase: Phase, command: Request) -> None:
+def test_a_managed_authority_follows_no_command(phase: Phase, command: RenewalRequest) -> None:
     stored, now = MOMENTS[phase]
-    with pytest.raises(RenewalRejectedError, match="cert-manager keeps the trust bundle and would put the former one"):
+    with pytest.raises(RenewalRejectedError, match="cert-manager manages the trust bundle and would revert"):
         plan(stored, POLICY, Situation(now=now, managed_by="cert-manager"), command)
 
 
@@ -507,16 +507,16 @@ def test_no_more_generations_than_a_chain_has_room_for() -> None:
 
 
 def test_flatten() -> None:
-    flat = after(RETIRING, plan(RETIRING, POLICY, Situation(now=SETTLED), Request.FLATTEN))
+    flat = after(RETIRING, plan(RETIRING, POLICY, Situation(now=SETTLED), RenewalRequest.FLATTEN))
     assert len(read_certificates(flat[Part.CHAIN])) == len(read_certificates(flat[Part.ANCHORS])) == 1
     assert flat.keys() == {*STEADY, Part.RECORD}
     assert plan(flat, POLICY, Situation(now=SETTLED)).phase is Phase.STEADY
-    staged = after(DISTRIBUTING, plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), Request.FLATTEN))
+    staged = after(DISTRIBUTING, plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), RenewalRequest.FLATTEN))
     assert {part: staged[part] for part in PRESENT} == {part: STEADY[part] for part in PRESENT}
     with pytest.raises(RenewalRejectedError, match="valid until 2027-05-26T07:48:45Z"):
-        plan(SIGNING, POLICY, Situation(now=SWITCH), Request.FLATTEN)
+        plan(SIGNING, POLICY, Situation(now=SWITCH), RenewalRequest.FLATTEN)
     with pytest.raises(RenewalRejectedError, match="no path"):
-        plan(STEADY, POLICY, Situation(now=NOW + 2 * YEAR), Request.FLATTEN)
+        plan(STEADY, POLICY, Situation(now=NOW + 2 * YEAR), RenewalRequest.FLATTEN)
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -524,7 +524,7 @@ def test_distrust(phase: Phase) -> None:
     stored, since = MOMENTS[phase]
     foreign = certificate("Elsewhere", new_key())
     federated = {**stored, Part.ANCHORS: stored[Part.ANCHORS] + write_certificates([foreign])}
-    cut = after(federated, plan(federated, POLICY, Situation(now=since), Request.DISTRUST))
+    cut = after(federated, plan(federated, POLICY, Situation(now=since), RenewalRequest.DISTRUST))
     bundle = bundle_of(cut, since)
     assert bundle.anchors[1:] == (foreign,)
     assert not set(bundle.anchors[:1]) & set(bundle_of(stored, since).anchors)
@@ -535,15 +535,15 @@ def test_distrust(phase: Phase) -> None:
 def test_a_rollback_needs_all_of_what_was_before() -> None:
     torn = without(SIGNING, Part.PREVIOUS_CHAIN)
     with pytest.raises(RenewalRejectedError, match="the store has no previous issuer chain"):
-        plan(torn, POLICY, Situation(now=SWITCH), Request.ROLLBACK)
+        plan(torn, POLICY, Situation(now=SWITCH), RenewalRequest.ROLLBACK)
     unpublished = {**SIGNING, Part.ANCHORS: write_certificates(read_certificates(SIGNING[Part.ANCHORS])[:1])}
     with pytest.raises(RenewalRejectedError, match="rollback cannot be executed: failed to verify"):
-        plan(unpublished, POLICY, Situation(now=SWITCH), Request.ROLLBACK)
+        plan(unpublished, POLICY, Situation(now=SWITCH), RenewalRequest.ROLLBACK)
 
 
 def test_what_has_not_expired_is_not_replaced() -> None:
     with pytest.raises(RenewalRejectedError, match="has not expired"):
-        plan(STEADY, POLICY, Situation(now=NOW), Request.REPLACE_EXPIRED)
+        plan(STEADY, POLICY, Situation(now=NOW), RenewalRequest.REPLACE_EXPIRED)
 
 
 # --- limits

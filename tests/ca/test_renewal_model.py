@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, read_certificates, write_certificates
 from sentry_trio.ca.parts import NEXT, PREVIOUS
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Request, Situation, plan, promote
+from sentry_trio.ca.renewal import Plan, RenewalPolicy, RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
@@ -123,7 +123,7 @@ class Renewal(RuleBasedStateMachine):
         return self.now + replica.offset
 
     def root_of(self, bundle: TrustBundle) -> Certificate:
-        """Returns the root that has signed the issuer; somebody may have taken it out of the trust anchors."""
+        """Returns the root that has signed the issuer; an operator may have taken it out of the trust anchors."""
         root = direct_root(bundle)
         if root is not None:
             self.roots[bundle.issuer] = root
@@ -141,7 +141,7 @@ class Renewal(RuleBasedStateMachine):
         self.clients.sets.setdefault(tuple(read_certificates(self.config_map)), self.now)
 
     def changed(self, stored: Stored) -> None:
-        """Somebody has written the Secret."""
+        """An operator has written the Secret."""
         self.store = stored
         for replica in self.replicas:
             if replica.accepted not in (None, bundle_parts(stored)) and replica.behind_since is None:
@@ -172,7 +172,7 @@ class Renewal(RuleBasedStateMachine):
         )
 
     def load(self, replica: Replica) -> None:
-        """What the start of a process does; it takes what is stored, as there is no other."""
+        """Starts a process, which uses the stored bundle in any case."""
         try:
             self.present()
         except InvalidBundleError:
@@ -182,7 +182,7 @@ class Renewal(RuleBasedStateMachine):
         self.publish()
 
     def take_what_is_there(self) -> None:
-        """Somebody has put a former generation back, and a process goes on with it: one that starts, or Dapr Sentry, or
+        """An operator has restored a former generation, and a process uses it: one that starts, or Dapr Sentry, or
         one that lags so far behind that it has never seen another. All others refuse it.
 
         It cuts those off who do not verify it, which is reported. What follows is bridged to it, and to no generation
@@ -252,17 +252,17 @@ class Renewal(RuleBasedStateMachine):
         assert (Part.NEXT_KEY in stored) is (planned.phase is Phase.DISTRIBUTING)
         assert Part.PREVIOUS_KEY not in stored or planned.phase in {Phase.SIGNING, Phase.DISTRIBUTING}
         assert planned.phase is not Phase.STEADY or not any(part in stored for part in NEXT)
-        # Without a record they might be somebody's own.
+        # Without a record they might be the operator's own.
         is_clean = not any(part in stored for part in PREVIOUS)
         assert planned.phase is not Phase.STEADY or is_clean or Part.RECORD not in stored
 
     def is_unknown(self, planned: Plan) -> bool:
-        """Returns whether nothing stored shows that the authority was made here: somebody has lost its record, and has
+        """Returns True if nothing stored shows that the authority was made here: an operator lost its record, and has
         taken its root out of the trust anchors. Others are watched; warnings begin before it expires.
         """
         has_root = direct_root(self.present()) is not None
         has_record = read_record(self.store.get(Part.RECORD)) is not None
-        return not has_root and not has_record and planned.text.startswith("not renewed: it was not made here")
+        return not has_root and not has_record and planned.text.startswith("not renewed: it was not generated")
 
     # --- replicas
 
@@ -328,7 +328,7 @@ class Renewal(RuleBasedStateMachine):
         except InvalidBundleError:
             return
         if self.root_of(bundle) in self.reverted:
-            return  # somebody has put a former generation back
+            return  # an operator has put a former generation back
         end = min(self.clock(replica) + self.policy.workload_ttl, bundle.not_after)
         served = self.clients.served
         served[bundle.chain] = max(end, served.get(bundle.chain, end))
@@ -388,8 +388,8 @@ class Renewal(RuleBasedStateMachine):
 
     # --- commands, other programs and people
 
-    @rule(request=st.sampled_from([Request.START, Request.CANCEL, Request.ROLLBACK]))
-    def command(self, request: Request) -> None:
+    @rule(request=st.sampled_from([RenewalRequest.START, RenewalRequest.CANCEL, RenewalRequest.ROLLBACK]))
+    def command(self, request: RenewalRequest) -> None:
         if not any(replica.accepted == bundle_parts(self.store) for replica in self.replicas):
             return
         try:
@@ -459,7 +459,7 @@ class Renewal(RuleBasedStateMachine):
             self.edit({**self.store, **self.former[number % len(self.former)]})
 
     def put_former_anchors_back(self, number: int) -> None:
-        """Somebody restores ca.crt alone."""
+        """An operator restores ca.crt alone."""
         if self.former:
             anchors = self.former[number % len(self.former)][Part.ANCHORS]
             changed = {**self.store, Part.ANCHORS: anchors}

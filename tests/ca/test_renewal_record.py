@@ -1,4 +1,4 @@
-"""Records of renewals that somebody has edited: whatever they hold, the authority goes on."""
+"""Records of renewals that an operator has edited: whatever they hold, the authority goes on."""
 
 import json
 from collections.abc import Iterator

@@ -160,7 +160,7 @@ class Mesh:
         self.clients.sets.setdefault(certificates_in(self.config_map), now)
 
     def _sign(self, replica: Replica, now: datetime) -> None:
-        """What it signs; one that cannot reach the API server may lag behind the store."""
+        """Certificates that the replica signs; without the API server it may lag behind the store."""
         if replica.accepted == self.store[Part.KEY]:
             chain = certificates_in(self.store[Part.CHAIN])
             _, end = self.clients.line[-1]

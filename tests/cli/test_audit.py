@@ -46,18 +46,18 @@ def test_intact(verify: Verify) -> None:
 
 def test_one_clear_line_for_what_is_wrong(verify: Verify) -> None:
     altered = b"".join(LINES).replace(b'"number":1', b'"number":7')
-    told = verify(altered, code=1).splitlines()
-    assert told[0] == "broken: line 3 was altered: its hash does not match its content"
-    assert told[1].startswith("broken: 4 lines, seq 1 to 5")
-    assert len(told) == 2
+    reported = verify(altered, code=1).splitlines()
+    assert reported[0] == "broken: line 3 was altered: its hash does not match its content"
+    assert reported[1].startswith("broken: 4 lines, seq 1 to 5")
+    assert len(reported) == 2
 
 
 def test_at_most_twenty_faults_are_listed(verify: Verify) -> None:
-    told = verify(b"".join(LINES) * 10, code=1).splitlines()
-    assert len(told) == 10
-    told = verify(b"".join(line + line for line in chain(decisions=30)), code=1).splitlines()
-    assert told[20] == "broken: and 12 more"
-    assert len(told) == 22
+    reported = verify(b"".join(LINES) * 10, code=1).splitlines()
+    assert len(reported) == 10
+    reported = verify(b"".join(line + line for line in chain(decisions=30)), code=1).splitlines()
+    assert reported[20] == "broken: and 12 more"
+    assert len(reported) == 22
 
 
 def test_what_the_process_did_last(verify: Verify) -> None:
@@ -76,8 +76,8 @@ def test_hashes_that_were_kept(verify: Verify) -> None:
 
 def test_among_logs(verify: Verify) -> None:
     log = b'{"level":"info","msg":"hello"}\n'
-    told = verify(log + log.join(LINES), "--among-logs", code=0)
-    assert told == f"note: 5 other lines were ignored\nintact: {SUMMARY}"
+    reported = verify(log + log.join(LINES), "--among-logs", code=0)
+    assert reported == f"note: 5 other lines were ignored\nintact: {SUMMARY}"
     verify(log + log.join(LINES), code=1)
 
 
@@ -137,6 +137,6 @@ def test_a_large_log_takes_little_memory(tmp_path: Path) -> None:
     environ = {"PATH": "/usr/bin"}  # no coverage: that takes memory of its own
     done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
     assert done.returncode == 0, done.stderr
-    *told, peak = done.stdout.splitlines()
-    assert told[-1].startswith("intact: 60002 lines")
+    *reported, peak = done.stdout.splitlines()
+    assert reported[-1].startswith("intact: 60002 lines")
     assert int(peak) < 40 * 1024

@@ -11,7 +11,7 @@ import trio
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.certificates import read_certificates, write_certificates
-from sentry_trio.ca.renewal import Request, Situation, plan
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.cli import main
 from sentry_trio.cli.ca import places, rehearsal
 from sentry_trio.cli.ca.backup import BackupError, seal, unseal
@@ -326,8 +326,8 @@ def test_lifetimes_that_leave_no_time_are_refused(ca: Command) -> None:
     assert "--ca-ttl 48h" in ca("rotate", "--start", "--ca-ttl=48h", code=2)
 
 
-@pytest.mark.parametrize("asked", [*FORCED, Request.START])
-def test_clocks_that_differ_write_nothing(ca: Command, monkeypatch: pytest.MonkeyPatch, asked: Request) -> None:
+@pytest.mark.parametrize("asked", [*FORCED, RenewalRequest.START])
+def test_clocks_that_differ_write_nothing(ca: Command, monkeypatch: pytest.MonkeyPatch, asked: RenewalRequest) -> None:
     monkeypatch.setattr(Place, "clock_offset", lambda _: timedelta(hours=3))
     before = ca.contents()
     assert "differ by 10800 s" in ca("rotate", f"--{asked.value}", "--yes", code=1)
@@ -336,7 +336,7 @@ def test_clocks_that_differ_write_nothing(ca: Command, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("asked", sorted(FORCED, key=str))
 def test_a_bundle_that_another_program_keeps_is_not_replaced(
-    ca: Command, monkeypatch: pytest.MonkeyPatch, asked: Request
+    ca: Command, monkeypatch: pytest.MonkeyPatch, asked: RenewalRequest
 ) -> None:
     async def managed_by(_: Place) -> str:
         return "cert-manager"

@@ -69,13 +69,13 @@ def test_they_are_written_and_listed_but_not_shown(start: Start, tmp_path: Path)
     assert (second["aud"], second["sub"]) == ([SECOND], "spiffe://public/ns/default/myapp")
 
     shown = "".join(result.stdout.split())
-    for told in (
+    for reported in (
         "jwt-2.txt",
         f'for"{SECOND}"',
         f"until{datetime.fromtimestamp(second['exp'], UTC):%Y-%m-%d%H:%M:%S}UTC",
         f"keyID{json.dumps(json.loads(jwks.read_text())['keys'][0]['kid'])}",
     ):
-        assert told in shown
+        assert reported in shown
     for name in ("jwt.txt", "jwt-1.txt", "jwt-2.txt"):
         assert (out / name).read_text() not in shown
         assert (out / name).read_text().rpartition(".")[2] not in shown

@@ -38,7 +38,7 @@ QUIET = {name: value for name, value in os.environ.items() if name not in {"FORC
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no `.sentry` lies: its store would be shown."""
+    """Directory without `.sentry`, whose store would be shown."""
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
 
 
@@ -157,10 +157,10 @@ async def test_after_a_hot_restart(command_here: Here, tmp_path: Path) -> None:
         await served.application.authority.restart(ReloadCause(Trigger.SIGHUP))
         code, found = await command_here.document(*flags_of(served))
     assert code == 0
-    (told,) = found["replicas"]
-    assert (told["health"]["run"], told["health"]["last_restart"]) == (2, "succeeded")
-    assert told["metrics"]["restarts"] == {"success": 1}
-    assert told["health"]["last_restart_at"] >= told["health"]["started_at"]
+    (reported,) = found["replicas"]
+    assert (reported["health"]["run"], reported["health"]["last_restart"]) == (2, "succeeded")
+    assert reported["metrics"]["restarts"] == {"success": 1}
+    assert reported["health"]["last_restart_at"] >= reported["health"]["started_at"]
 
 
 async def test_after_a_bad_edit(command_here: Here, tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_no_colours_where_none_are_wanted(here: tuple[str, str]) -> None:
 
 
 class _Screen:
-    """What has been written to a terminal."""
+    """Text that was written to a terminal."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -391,7 +391,7 @@ class _Screen:
     def _read(self) -> bool:
         try:
             part = os.read(self._descriptor, 65536)
-        except OSError:  # the other side has closed, as Linux tells it
+        except OSError:  # the other side has closed, as Linux reports it
             return False
         self.text += part.decode(errors="replace")
         return bool(part)

@@ -13,7 +13,7 @@ IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "NAMESPACE": "mesh", "HOSTNAM
 
 @pytest.fixture
 def service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a pod has its token: a directory of this test's."""
+    """Directory of a pod's token."""
     monkeypatch.setattr(kubernetes_flags, "_SERVICE_ACCOUNT", tmp_path)
     return tmp_path
 
@@ -48,8 +48,8 @@ def test_a_pod_looks_at_its_own_cluster(service_account: Path) -> None:
     assert parse(["--namespace", "other"], IN_A_POD).namespace == "other"
     nameless = {name: value for name, value in IN_A_POD.items() if name != "NAMESPACE"}
     assert parse([], nameless).namespace == "dapr-system"
-    (service_account / "namespace").write_text("told\n")
-    assert parse([], nameless).namespace == "told"
+    (service_account / "namespace").write_text("reported\n")
+    assert parse([], nameless).namespace == "reported"
 
 
 @pytest.mark.parametrize("flag", ["--kubeconfig=/k", "--issuer-credentials=/c"])

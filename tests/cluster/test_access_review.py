@@ -1,4 +1,4 @@
-"""Rights asked of a real API server."""
+"""Permissions asked of a real API server."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -48,7 +48,7 @@ async def test_daprs_own_chart_grants_what_is_needed(cluster: Cluster, namespace
     ]
 
 
-async def test_without_rights_everywhere(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+async def test_without_permissions_everywhere(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     assert await missing(cluster, namespace, tmp_path, ROLE, ()) == [
         *(f"{verb} configurations.dapr.io" for verb in ("get", "list", "watch")),
         *(f"{verb} pods" for verb in ("get", "list", "watch")),

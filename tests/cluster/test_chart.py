@@ -59,7 +59,7 @@ class Release:
 
     @contextmanager
     def process(self, container: Manifest, kubeconfig: Path) -> Iterator[Process]:
-        """What the kubelet would start, but for ports of this machine and the place of the API server."""
+        """The command that the kubelet would start, with ports of this machine and the address of the API server."""
         flags = [*container["args"], "--log-as-json", f"--kubeconfig={kubeconfig}", *LOOPBACK]
         environ = {
             "PATH": os.environ["PATH"],
@@ -81,12 +81,12 @@ class Release:
             process.close()
 
     async def account(self) -> Path:
-        """A kubeconfig with the rights of the chart's own service account."""
+        """A kubeconfig with the permissions of the chart's own service account."""
         token = await self.cluster.create_token(self.namespace, ACCOUNT)
         return self.cluster.write_kubeconfig(self.installation.directory / "account", {"token": token})
 
     async def sign_for_a_pod(self, kubeconfig: Path) -> Obtained:
-        """Starts the process with the installed arguments and rights, and asks it as a pod would."""
+        """Starts the process with the installed arguments and permissions, and asks it as a pod would."""
         with self.process(await self.container(), kubeconfig) as process:
             port = int(await trio.to_thread.run_sync(process.log_until, "Running gRPC server on port "))
             plane = ControlPlane(self.installation, kubeconfig)
@@ -107,7 +107,7 @@ class Release:
 
 @pytest.fixture
 async def release(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Release]:
-    """What it installs is gone in the end."""
+    """Removes the installed objects in the end."""
     await cluster.define_configurations()
     namespace = await cluster.create_namespace()
     try:
@@ -270,7 +270,7 @@ async def test_foreign_content_is_used_and_left_unchanged(release: Release) -> N
 
 
 async def test_the_api_server_takes_all_objects(release: Release) -> None:
-    """Those that this API server knows; nothing in them is unknown to it."""
+    """Objects of kinds that this API server has; it accepts all their members."""
     asked: list[Manifest] = []
     for given in values.ALL.values():
         for manifest in release.helm.rendered(given).objects:

@@ -1,4 +1,4 @@
-"""That the control plane is one: what the other tests here build on."""
+"""The control plane works: the other tests here depend on it."""
 
 import json
 from base64 import urlsafe_b64decode
@@ -44,7 +44,7 @@ async def test_a_token_ends_with_its_pod(cluster: Cluster, namespace: str) -> No
     assert "authenticated" not in status
 
 
-async def test_rights_are_asked_for(cluster: Cluster, namespace: str) -> None:
+async def test_permissions_are_requested(cluster: Cluster, namespace: str) -> None:
     token = await cluster.account_with(namespace, "me", [manifests.rule(["list"], ["pods"])])
     mine = Admin(cluster.url, cluster.authority, token)
     assert mine.request("GET", f"/api/v1/namespaces/{namespace}/pods")["items"] == []

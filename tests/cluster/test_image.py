@@ -1,4 +1,4 @@
-"""The image in a pod, as far as there is no kubelet: started by the command line of Dapr's own chart, with its rights.
+"""The image in a pod, without a kubelet: started by the command line of Dapr's own chart, with its permissions.
 
 It finds the API server as a pod does, by the environment and by what is mounted, and runs without privileges.
 """
@@ -36,7 +36,7 @@ def image() -> Stage:
 
 
 async def _mounted(plane: ControlPlane, image: Stage, directory: Path) -> tuple[Mount, ...]:
-    """What the kubelet mounts: the service account, and the Secret, which is empty at first."""
+    """Mounts of the kubelet: the service account, and the Secret, which is empty at first."""
     account, secret = directory / "account", directory / "secret"
     for each in (account, secret):
         each.mkdir()

@@ -102,23 +102,23 @@ async def test_changes_are_in_use_within_seconds_and_bad_ones_change_nothing(pla
         with trio.fail_after(60):
             while jwt.get_unverified_header(await token_of(plane, port, asking))["kid"] != "mine":
                 await trio.lowlevel.checkpoint()
-            # Somebody's edit of what is published is undone.
+            # An operator's edit of what is published is undone.
             await plane.installation.edit("configmaps", data={"jwks.json": None})
             while "jwks.json" not in (await plane.installation.get("configmaps"))["data"]:
                 await trio.lowlevel.checkpoint()
         assert await published(plane) == named
         assert (await trio.to_thread.run_sync(state, process))["jwks"] not in {before, None}
 
-        async def is_told() -> bool:
+        async def is_served() -> bool:
             events = await plane.cluster.ask("GET", f"/api/v1/namespaces/{plane.namespace}/events")
             return "JwtKeysReplaced" in {event["reason"] for event in events["items"]}
 
-        await eventually(is_told)
+        await eventually(is_served)
 
 
 @dataclass
 class KeySet:
-    """What an endpoint told, and for how long it may be believed."""
+    """Key set of an endpoint, and the time for which it may be cached."""
 
     keys: jwt.PyJWKSet
     expires: float
@@ -137,7 +137,7 @@ class KeySet:
 
 @dataclass
 class Verifier:
-    """Whoever is shown tokens: by what both replicas tell now, and by what they told as long as that may be cached.
+    """Verifier of tokens: by the key sets that both replicas serve now, and by those that may still be cached.
 
     Attributes:
         urls: of the key sets.
@@ -149,11 +149,11 @@ class Verifier:
     tokens: list[tuple[float, str]] = field(default_factory=list)
     signed: dict[str, int] = field(default_factory=dict)
     cached: list[KeySet] = field(default_factory=list)
-    told: list[set[str]] = field(default_factory=list)
+    reported: list[set[str]] = field(default_factory=list)
     looks: int = 0
 
     def show(self, token: str) -> None:
-        """Each has to verify by everything that somebody may have cached."""
+        """Each has to verify by everything that a client may have cached."""
         name = str(jwt.get_unverified_header(token)["kid"])
         self.cached = [each for each in self.cached if each.expires > time.monotonic()]
         for each in (*self.cached, *map(KeySet.fetch, self.urls)):
@@ -162,7 +162,7 @@ class Verifier:
         self.signed[name] = self.signed.get(name, 0) + 1
 
     def look(self) -> None:
-        """All tokens that have not ended have to verify by what is told now."""
+        """All tokens that have not expired must verify by the current key sets."""
         fresh = [KeySet.fetch(url) for url in self.urls]
         self.cached += fresh
         now = time.time()
@@ -173,7 +173,7 @@ class Verifier:
                 # Those at their very end may pass it while this is looked at.
                 options: Options = {"verify_exp": False}
                 jwt.decode(token, each.keys[name], algorithms=["ES256"], audience="public", options=options)
-        self.told = [each.names for each in fresh]
+        self.reported = [each.names for each in fresh]
         self.looks += 1
 
 
@@ -224,7 +224,7 @@ async def test_no_token_fails_to_verify_while_keys_are_rotated(plane: ControlPla
                 async for _ in shown:
                     await trio.to_thread.run_sync(verifier.look)
                     signing = list(verifier.signed)
-                    if len(signing) >= 3 and not any(signing[0] in names for names in verifier.told):
+                    if len(signing) >= 3 and not any(signing[0] in names for names in verifier.reported):
                         break
                     if verifier.looks % 10 == 0:
                         pair[verifier.looks // 10 % 2].send(signal.SIGHUP)

@@ -55,7 +55,7 @@ async def test_watches_last_and_changes_are_seen_at_once(old_cluster: Cluster, t
         store = store_over(session, installation)
         await publish(store, OLD)
 
-        async with beside(partial(store.watch, bundle_parts(OLD))) as told:
+        async with beside(partial(store.watch, bundle_parts(OLD))) as reported:
             # The fault, which takes 3 s to show: a watch of the same object without a version.
             with pytest.raises(ApiUnavailableError, match=r"504 Timeout: .*Too large resource version"):
                 async with session.watch(
@@ -66,4 +66,4 @@ async def test_watches_last_and_changes_are_seen_at_once(old_cluster: Cluster, t
             assert faults.count(r"GET .*/configmaps\?.*watch=true") == 1
             assert faults.count(r"GET .*/secrets\?.*resourceVersion=0.*watch=true") == 1
             await installation.write(parts_of(NEW))
-            await told.called()
+            await reported.called()

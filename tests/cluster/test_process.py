@@ -1,4 +1,4 @@
-"""The authority as the chart would run it: a real process, with its own service account's rights and no more."""
+"""The authority as the chart would run it: a real process, with its own service account's permissions and no more."""
 
 import json
 import signal
@@ -180,7 +180,7 @@ async def test_who_starts_together_shares_one_authority(plane: ControlPlane) -> 
 
 
 async def test_the_api_server_may_go_and_come_back(plane: ControlPlane) -> None:
-    """What was asked for lately can be decided without it; all else has to be asked again, and need not restart."""
+    """Recent requests can be decided without it; all others are retried, without a restart."""
     with plane.process("--token-verification=local") as process:
         port = await _port(process)
         pod = await _pod(plane, app_id="shop")
@@ -263,7 +263,7 @@ async def test_not_ready_before_the_first_listing_of_pods(plane: ControlPlane, t
     ("resource", "said"),
     [("tokenreviews", "create tokenreviews"), ("pods", "pods"), ("secrets", "secrets")],
 )
-async def test_missing_rights_are_named(cluster: Cluster, tmp_path: Path, resource: str, said: str) -> None:
+async def test_all_missing_permissions_are_named(cluster: Cluster, tmp_path: Path, resource: str, said: str) -> None:
     plane = await install(cluster, tmp_path, leave_out=resource)
     with plane.process() as process:
         assert await trio.to_thread.run_sync(process.exit_code) == 1

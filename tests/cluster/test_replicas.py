@@ -26,7 +26,7 @@ KEY = public_key_info(ec.generate_private_key(ec.SECP256R1()).public_key())
 
 
 async def _start(plane: ControlPlane, bundles: list[TrustBundle]) -> None:
-    """What a replica does before it serves."""
+    """Prepares a replica as before it serves."""
     flags = ["--mode=kubernetes", f"--kubeconfig={plane.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}"]
     environ = {"NAMESPACE": plane.namespace, "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true"}
     options = parse_options(flags, environ)

@@ -1,4 +1,4 @@
-"""The trust bundle in a Secret of a real API server, with no more rights than a chart gives."""
+"""The trust bundle in a Secret of a real API server, with no more permissions than a chart gives."""
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -63,10 +63,10 @@ class Told:
 @asynccontextmanager
 async def beside(watch: Callable[..., Awaitable[object]]) -> AsyncIterator[Told]:
     """A watch beside the block; yields what it calls."""
-    told = Told()
+    reported = Told()
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(watch, told))
-        yield told
+        await nursery.start(partial(watch, reported))
+        yield reported
         nursery.cancel_scope.cancel()
 
 
@@ -155,17 +155,17 @@ async def test_a_write_whose_answer_was_lost_is_made_once(installation: Installa
 async def test_a_change_is_reported_within_a_second_or_two(installation: Installation, store: SecretStore) -> None:
     await installation.write(parts_of(OLD))
     await publish(store, OLD)
-    async with beside(partial(store.watch, bundle_parts(OLD))) as told:
+    async with beside(partial(store.watch, bundle_parts(OLD))) as reported:
         await installation.edit("secrets", metadata={"labels": {"more": "labels"}})
         await installation.write({"jwt.key": b"jwt"})
         await publish(store, OLD)
         await trio.sleep(0.7)  # longer than events are merged for
-        assert told.times == 0
+        assert reported.times == 0
         await installation.write(parts_of(NEW))
-        await told.called()
+        await reported.called()
         await installation.delete("secrets")
-        await told.called()
-    assert told.times == 2
+        await reported.called()
+    assert reported.times == 2
 
 
 async def test_a_foreign_edit_of_the_config_map_is_undone(installation: Installation, store: SecretStore) -> None:
@@ -176,11 +176,11 @@ async def test_a_foreign_edit_of_the_config_map_is_undone(installation: Installa
         return await installation.published() == OLD.anchors.decode()
 
     with capture_logs() as lines:
-        async with beside(partial(store.watch, bundle_parts(OLD))) as told:
+        async with beside(partial(store.watch, bundle_parts(OLD))) as reported:
             await installation.edit("configmaps", data={"ca.crt": "foreign"})
             await eventually(is_undone)
             await trio.sleep(0.7)  # longer than events are merged for
-    assert told.times == 0
+    assert reported.times == 0
     (warning,) = (line["event"] for line in lines if line["log_level"] == "warning")
     assert warning.endswith(" no longer had the trust anchors of the Secret: restored")
 
@@ -191,34 +191,34 @@ async def test_watches_survive_cuts_and_an_overloaded_api_server(installation: I
     async with (
         faulty(installation.cluster) as faults,
         installation.session(url=faults.url) as session,
-        beside(partial(store_over(session, installation).watch, bundle_parts(OLD))) as told,
+        beside(partial(store_over(session, installation).watch, bundle_parts(OLD))) as reported,
     ):
         for bundle in (NEW, OLD, NEW):
             faults.cut()
             await installation.write(parts_of(bundle))
-            await told.called()
+            await reported.called()
         faults.set(Fault(status=503))
         faults.cut()
         await installation.write(parts_of(NEXT))
         await trio.sleep(0.5)  # the watch is being tried meanwhile
-        assert told.times == 3
+        assert reported.times == 3
         faults.clear()
-        await told.called()
+        await reported.called()
 
 
 async def test_watches_survive_a_restart_and_a_compaction(installation: Installation, store: SecretStore) -> None:
     await installation.write(parts_of(OLD))
     await publish(store, OLD)
-    async with beside(partial(store.watch, bundle_parts(OLD))) as told:
+    async with beside(partial(store.watch, bundle_parts(OLD))) as reported:
         await installation.cluster.compact_etcd()
         await installation.cluster.restart_api_server()
         await installation.cluster.compact_etcd()
-        assert told.times == 0
+        assert reported.times == 0
         await installation.write(parts_of(NEW))
-        await told.called()
+        await reported.called()
 
 
-async def test_with_the_rights_of_daprs_own_chart_there_are_looks(
+async def test_with_the_permissions_of_daprs_own_chart_it_polls(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sentry_trio.kube.object_watch.POLL", 0.5)
@@ -226,9 +226,9 @@ async def test_with_the_rights_of_daprs_own_chart_there_are_looks(
     async with installation.session(role=DAPR_ROLE) as session:
         store = store_over(session, installation)
         await publish(store, OLD)
-        async with beside(partial(store.watch, bundle_parts(OLD))) as told:
+        async with beside(partial(store.watch, bundle_parts(OLD))) as reported:
             await installation.write(parts_of(NEW))
-            await told.called()
+            await reported.called()
 
 
 # --- the Configuration
@@ -245,14 +245,14 @@ async def test_a_configuration_is_read_and_watched(installation: Installation) -
         assert found.workload_cert_ttl.total_seconds() == 7200
         assert found.control_plane_trust_domain == "$HOME"
 
-        async def watch(told: Told, *, task_status: trio.TaskStatus[None]) -> None:
-            await watch_configuration(session, namespace, "", found, told, task_status=task_status)
+        async def watch(reported: Told, *, task_status: trio.TaskStatus[None]) -> None:
+            await watch_configuration(session, namespace, "", found, reported, task_status=task_status)
 
-        async with beside(watch) as told:
+        async with beside(watch) as reported:
             await cluster.ask("PATCH", path, {"spec": {"tracing": {"samplingRate": "1"}}}, kind="merge-patch+json")
             await trio.sleep(0.7)  # longer than events are merged for
-            assert told.times == 0
+            assert reported.times == 0
             edit = {"spec": {"mtls": {"workloadCertTTL": "3h"}}}
             await cluster.ask("PATCH", path, edit, kind="merge-patch+json")
-            await told.called()
+            await reported.called()
         assert found == Configuration(found.workload_cert_ttl, control_plane_trust_domain="$HOME")

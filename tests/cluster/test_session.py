@@ -1,4 +1,4 @@
-"""The session against a real API server, and against what may stand before one."""
+"""The session against a real API server, and against proxies before one."""
 
 import json
 import sys
@@ -160,7 +160,7 @@ async def test_a_plugin_is_asked_for_a_token(cluster: Cluster, namespace: str, t
         assert (await session.get(f"/api/v1/namespaces/{namespace}/pods"))["items"] == []
 
 
-# --- what may stand before an API server
+# --- proxies before an API server
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
@@ -265,7 +265,7 @@ async def test_a_server_of_another_authority_is_not_trusted_until_it_is(
 # --- cancellation
 
 
-async def test_nothing_is_left_of_a_request_that_is_given_up(cluster: Cluster, tmp_path: Path) -> None:
+async def test_nothing_is_left_of_a_cancelled_request(cluster: Cluster, tmp_path: Path) -> None:
     async with session_through(cluster, tmp_path, "none") as (session, faults):
         faults.set(SILENCE)
         async with nothing_left():
@@ -278,7 +278,7 @@ async def test_nothing_is_left_of_a_request_that_is_given_up(cluster: Cluster, t
             await session.get("/api")
 
 
-async def test_nothing_is_left_of_a_watch_that_is_given_up(cluster: Cluster, kubeconfig: Path, namespace: str) -> None:
+async def test_nothing_is_left_of_a_cancelled_watch(cluster: Cluster, kubeconfig: Path, namespace: str) -> None:
     async with open_session(kubeconfig=kubeconfig, environ={}) as session, nothing_left():
         with trio.move_on_after(0.2) as scope:
             async with session.watch(f"/api/v1/namespaces/{namespace}/pods") as events:
@@ -287,7 +287,7 @@ async def test_nothing_is_left_of_a_watch_that_is_given_up(cluster: Cluster, kub
         assert scope.cancelled_caught
 
 
-async def test_nothing_is_left_of_a_session_that_is_given_up(kubeconfig: Path, namespace: str) -> None:
+async def test_nothing_is_left_of_a_cancelled_session(kubeconfig: Path, namespace: str) -> None:
     async def watching() -> None:
         async with (
             open_session(kubeconfig=kubeconfig, environ={}) as session,

@@ -1,4 +1,4 @@
-"""`sentry-trio status` and a real API server: with the rights of the chart, of an administrator, and of nobody."""
+"""`sentry-trio status` and a real API server: with the permissions of the chart, of an administrator, and of nobody."""
 
 import json
 import os
@@ -50,7 +50,9 @@ async def look_with(plane: ControlPlane, kubeconfig: Path, *, own_pod: str | Non
         return await collect(StatusSources(replicas=(), here=HERE, cluster=shown, timeout=30), wall_clock)
 
 
-async def test_replicas_are_found_and_compared_with_the_rights_of_the_chart(cluster: Cluster, tmp_path: Path) -> None:
+async def test_replicas_are_found_and_compared_with_the_permissions_of_the_chart(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     plane = await install(cluster, tmp_path)
     with ExitStack() as processes:
         for name in ("dapr-sentry-1", "dapr-sentry-2"):
@@ -61,11 +63,11 @@ async def test_replicas_are_found_and_compared_with_the_rights_of_the_chart(clus
         report = await look_with(plane, plane.kubeconfig, own_pod="dapr-sentry-1")
         judgement = assess(report)
         assert judgement.findings == ()
-        told = json.loads(json.dumps(json_report(report, judgement)))
-        assert [replica["name"] for replica in told["replicas"]] == ["dapr-sentry-1", "dapr-sentry-2"]
-        assert [replica["health"]["mode"] for replica in told["replicas"]] == ["kubernetes"] * 2
-        assert all(replica["metrics"] for replica in told["replicas"])
-        assert told["agreement"] == {"replicas": "agree", "store": "agree", "config_map": "agree"}
+        reported = json.loads(json.dumps(json_report(report, judgement)))
+        assert [replica["name"] for replica in reported["replicas"]] == ["dapr-sentry-1", "dapr-sentry-2"]
+        assert [replica["health"]["mode"] for replica in reported["replicas"]] == ["kubernetes"] * 2
+        assert all(replica["metrics"] for replica in reported["replicas"])
+        assert reported["agreement"] == {"replicas": "agree", "store": "agree", "config_map": "agree"}
         key = (await plane.installation.parts())["issuer.key"].decode()
         assert key.splitlines()[1] not in repr(report)
 
@@ -99,8 +101,10 @@ async def test_pods_are_asked_through_the_api_server_only_with_permission(cluste
     assert without.health == NotShown(
         f"missing permission to get pods/proxy in {plane.namespace}, which reading a pod from outside the cluster needs"
     )
-    code, told, _ = await run(plane, cluster.write_kubeconfig(tmp_path / "admin", {"token": _ADMIN_TOKEN}), "--json")
-    (replica,) = json.loads(told)["replicas"]
+    code, reported, _ = await run(
+        plane, cluster.write_kubeconfig(tmp_path / "admin", {"token": _ADMIN_TOKEN}), "--json"
+    )
+    (replica,) = json.loads(reported)["replicas"]
     assert code == 1
     assert "missing permission" not in replica["health_not_shown"]
     assert replica["health_not_shown"].startswith("port 8080 of pod dapr-sentry-1: GET /api/v1/namespaces/")
@@ -109,10 +113,10 @@ async def test_pods_are_asked_through_the_api_server_only_with_permission(cluste
 async def test_no_api_server(cluster: Cluster, tmp_path: Path) -> None:
     plane = await install(cluster, tmp_path)
     nowhere = cluster.write_kubeconfig(tmp_path / "nowhere", {"token": "x"}, url="https://127.0.0.1:1")
-    code, told, errors = await run(plane, nowhere, "--replica", "127.0.0.1:1")
+    code, reported, errors = await run(plane, nowhere, "--replica", "127.0.0.1:1")
     assert (code, errors) == (1, "")
-    assert "! trust bundle in the store: GET /api/v1/namespaces/" in told
-    assert "cannot connect to 127.0.0.1:1: " in told
+    assert "! trust bundle in the store: GET /api/v1/namespaces/" in reported
+    assert "cannot connect to 127.0.0.1:1: " in reported
 
 
 async def run(plane: ControlPlane, kubeconfig: Path, *flags: str) -> tuple[int, str, str]:

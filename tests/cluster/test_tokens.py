@@ -86,7 +86,7 @@ async def test_tokens_of_other_subjects(checkers: Checkers, token: str) -> None:
 
 
 async def test_blank_tokens_are_rejected(checkers: Checkers) -> None:
-    # To the API server they are system:anonymous's, whom it authenticates.
+    # The API server authenticates them as system:anonymous.
     with pytest.raises(NotPermittedError, match=r"^provided token is not a properly structured"):
         await checkers.reviewer.check("\n")
 

@@ -32,7 +32,7 @@ class Mesh:
     """A control plane in a namespace, as the chart installs it, with the trust domain above.
 
     Attributes:
-        plane: the namespace, and the rights of the CA.
+        plane: the namespace, and the permissions of the CA.
         directory: for tokens, logs and other files.
         ca_port: where the CA is to listen.
     """
@@ -53,7 +53,7 @@ class Mesh:
 
     @contextmanager
     def ca(self, command: tuple[str, ...]) -> Iterator[RunningCA]:
-        """Runs a CA that issues JWTs, too, with the rights that its own chart gives."""
+        """Runs a CA that issues JWTs, too, with the permissions that its own chart gives."""
         credentials = self.directory / "credentials"
         credentials.mkdir(exist_ok=True)
         mode = ("--mode=kubernetes", f"--kubeconfig={self.plane.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}")
@@ -121,7 +121,7 @@ class Program:
 
     @contextmanager
     def operator(self) -> Iterator[int]:
-        """Runs as the operator, with an administrator's rights."""
+        """Runs as the operator, with an administrator's permissions."""
         kubeconfig = self.mesh.plane.cluster.write_admin_kubeconfig(self.mesh.directory / "admin")
         webhook = ("--webhook-server-listen-address=127.0.0.1", f"--webhook-server-port={free_port()}")
         flags = (f"--kubeconfig={kubeconfig}", f"--trust-anchors-file={self.anchors}", "--disable-leader-election")
@@ -130,7 +130,7 @@ class Program:
 
     @contextmanager
     def injector(self) -> Iterator[int]:
-        """Runs as the injector, with an administrator's rights."""
+        """Runs as the injector, with an administrator's permissions."""
         kubeconfig = self.mesh.plane.cluster.write_admin_kubeconfig(self.mesh.directory / "admin")
         environ = {
             "SIDECAR_IMAGE": "registry.example/daprd:1",

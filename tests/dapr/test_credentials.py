@@ -49,7 +49,7 @@ def pem(certificates: Iterable[x509.Certificate]) -> bytes:
 
 def made(issuer_key: PrivateKey = ISSUER_KEY, *, root: dict[str, object] | None = None, **issuer: object) -> Files:
     """A root and an issuer of it, with some properties changed."""
-    roots = unread_certificate("root", ROOT_KEY, **(WINDOW | (root or {})))  # type: ignore[arg-type]  # handed on
+    roots = unread_certificate("root", ROOT_KEY, **(WINDOW | (root or {})))  # type: ignore[arg-type]  # passed on
     chain = unread_certificate("issuer", issuer_key, "root", ROOT_KEY, **(WINDOW | issuer))  # type: ignore[arg-type]
     return {
         "ca.crt": pem([roots]),
@@ -69,7 +69,7 @@ def key(private: PrivateKey, form: serialization.PrivateFormat, password: bytes 
 def longer_chain(*, last: bool) -> Files:
     """An intermediate between root and issuer, with the root at the end of the chain if `last`."""
     middle_key = ec.generate_private_key(ec.SECP256R1())
-    root = unread_certificate("root", ROOT_KEY, **WINDOW)  # type: ignore[arg-type]  # handed on
+    root = unread_certificate("root", ROOT_KEY, **WINDOW)  # type: ignore[arg-type]  # passed on
     middle = unread_certificate("middle", middle_key, "root", ROOT_KEY, **WINDOW)  # type: ignore[arg-type]
     issuer = unread_certificate("issuer", ISSUER_KEY, "middle", middle_key, **WINDOW)  # type: ignore[arg-type]
     chain = [issuer, middle, *([root] if last else [])]

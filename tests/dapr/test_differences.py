@@ -59,7 +59,7 @@ def test_each_has_an_id_of_its_own() -> None:
 
 @pytest.mark.parametrize("entry", DIFFERENCES, ids=lambda entry: entry.id)
 def test_each_is_shown(entry: Difference) -> None:
-    """A case that names a difference fails if it does not see it, so a named one is no stale entry."""
+    """A case that names a difference fails if it does not see it, so a named difference is not a stale entry."""
     assert entry.dapr
     assert entry.ours
     assert entry.reason

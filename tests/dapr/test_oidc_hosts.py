@@ -75,7 +75,7 @@ DIFFERENT: Final = (
     ("good", "bad", ("good:80@evil.example",), "https://good:80@evil.example"),
     ("good", "bad", ("good:80/path",), "https://good:80/path"),
     ("good", "bad", ("good:?query",), "https://good:?query"),
-    # An issuer without a host is no URL that anybody can fetch.
+    # An issuer without a host is a URL that cannot be fetched.
     ("", "", (), "https:"),
     ("*", "", (), "https:"),
 )

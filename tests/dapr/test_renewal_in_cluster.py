@@ -14,7 +14,7 @@ from cryptography import x509
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_parts
-from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
+from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan
 from sentry_trio.client import Workload, obtain
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase
@@ -58,7 +58,7 @@ def renewal(namespace: str, phase: Phase) -> tuple[Stored, Stored]:
     )
     made = generate(TRUST_DOMAIN, namespace, KeyType.P256, now=_PUBLISHED - DAY, allowed_clock_skew=SKEW)
     former = bundle_parts(made)
-    stored = after(former, plan(former, policy, Situation(now=_PUBLISHED), Request.START))
+    stored = after(former, plan(former, policy, Situation(now=_PUBLISHED), RenewalRequest.START))
     for moment in _REACHED.values():
         if moment <= _REACHED[phase]:
             stored = after(stored, plan(stored, policy, Situation(now=moment)))  # the first notes the publication

@@ -26,7 +26,7 @@ def configuration(ttl: timedelta) -> bytes:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one authority has its files: a directory of credentials, a configuration file beside it."""
+    """Files of one authority: a directory of credentials, and a configuration file beside it."""
 
     root: Path
 
@@ -38,7 +38,7 @@ class Place:
         return self.root / name if name == CONFIG else self.credentials / name
 
     def clear(self, name: str) -> Path:
-        """Removes whatever stands there."""
+        """Removes everything there."""
         _remove(path := self.path(name))
         return path
 
@@ -78,10 +78,10 @@ class BadEdit:
     Attributes:
         name: the test's name.
         edit: what is done.
-        says: what the error must contain; `{credentials}` stands for their directory.
+        says: what the error must contain; `{credentials}` means their directory.
         blames: the files that the error must name, and no others.
         cause: what it is counted under.
-        unprivileged: to be done by one whom the permissions of files bind, and root they do not.
+        unprivileged: the edit needs a user other than root, so that file permissions apply.
         recovery: the good edit after it.
     """
 

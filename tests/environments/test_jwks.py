@@ -26,8 +26,8 @@ def opened(source: str) -> KeySet:
     return keys
 
 
-async def told(source: str) -> str:
-    """What is said of a source when it is read, with its name."""
+async def reported(source: str) -> str:
+    """Error of reading a source, with its name."""
     with capture_logs() as lines:
         await opened(source).refresh()
     assert lines[-1]["source"] == source
@@ -45,7 +45,7 @@ async def told(source: str) -> str:
 async def test_absolute_paths(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "keys.json").write_text("")
     path = str(tmp_path / name)
-    assert (await told(path)).startswith(says.format(path))
+    assert (await reported(path)).startswith(says.format(path))
 
 
 def test_a_directory(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_a_relative_path_of_a_file_that_exists(tmp_path: Path, monkeypatch
         opened("keys.json")
     assert str(caught.value) == NOT_ANY
     (tmp_path / "keys.json").write_text("")
-    assert (await told("keys.json")).startswith("failed to parse JWKS file: ")
+    assert (await reported("keys.json")).startswith("failed to parse JWKS file: ")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_a_url(scheme: str) -> None:
     with capture_logs() as lines:
         opened(url)
     assert [line["log_level"] for line in lines] == ["warning"] * (scheme == "http")
-    assert (await told(url)).startswith("failed to fetch JWKS: ")
+    assert (await reported(url)).startswith("failed to fetch JWKS: ")
 
 
 async def test_a_file_is_read_again_whenever_it_changes(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class RefusedError(Exception):
 
 
 async def signed(application: app.Application, directory: Path, **fields: Any) -> SignCertificateResponse:
-    """What a caller is answered.
+    """Response to a caller.
 
     Raises:
         RefusedError: it is refused.
@@ -234,7 +234,7 @@ async def test_keys_are_rotated_while_it_serves(tmp_path: Path, algorithm: str) 
         verified_by(tmp_path, token, "public", algorithm, verify_iat=False)
         return str(jwt.get_unverified_header(token)["kid"])
 
-    # The authority's clock runs ahead of whoever verifies its certificate.
+    # The authority's clock runs ahead of the clients'.
     (tmp_path / "sentry.yaml").write_text("spec: {mtls: {allowedClockSkew: 100h}}")
     flags = (f"--jwt-signing-algorithm={algorithm}", "--jwt-key-rotation=48h", f"--config={tmp_path}/sentry.yaml")
     options = options_in(tmp_path, *flags)

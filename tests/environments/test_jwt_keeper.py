@@ -89,8 +89,8 @@ class Bench:
         return [member["kid"] for member in json.loads(self.shelf.stored[Part.JWKS])["keys"]]
 
     def counted(self, name: str, **labels: str) -> float:
-        told = ",".join(f'{key}="{value}"' for key, value in labels.items())
-        line = f"{name}{{{told}}} " if labels else f"{name} "
+        reported = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        line = f"{name}{{{reported}}} " if labels else f"{name} "
         text = self.metrics.exposition()[0].decode()
         return next(float(each.removeprefix(line)) for each in text.splitlines() if each.startswith(line))
 

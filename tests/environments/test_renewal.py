@@ -328,7 +328,7 @@ async def test_the_pair_of_a_bundle_that_another_program_keeps_is_not_promoted(a
 
 
 async def stored_in(wanted: str) -> MemoryStore:
-    """What a replica has stored in a phase."""
+    """Parts that a replica has stored in a phase."""
     replica = MemoryEnvironment(MemoryStore())
     async with serving(replica):
         await in_phase(replica, wanted)

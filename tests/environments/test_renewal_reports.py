@@ -12,7 +12,7 @@ from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import Changes, Parts, bundle_of, bundle_parts
-from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
+from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.environment import Environment
@@ -68,7 +68,7 @@ class MemoryStore:
 
 
 class Mesh:
-    """An environment with pods, a clock that can be set, and what operators are told."""
+    """An environment with pods, a clock that can be set, and recorded events."""
 
     def __init__(self) -> None:
         self.began = trio.current_time()
@@ -78,7 +78,7 @@ class Mesh:
         self.store = MemoryStore(bundle_parts(stored))
         self.clock_set_by = timedelta()
         self.pods: list[Pod] = []
-        self.told: list[tuple[str, str]] = []
+        self.reported: list[tuple[str, str]] = []
         self.metrics = Metrics(now=self.now)
         self.renewer = Renewer(
             cast("Environment", self),
@@ -104,7 +104,7 @@ class Mesh:
     # --- Environment
 
     def notify(self, reason: str, message: str) -> None:
-        self.told.append((str(reason), message))
+        self.reported.append((str(reason), message))
 
     async def is_published(self, _stored: Parts) -> bool:
         return True
@@ -138,7 +138,7 @@ class Mesh:
         return self.renewer.status
 
     def reasons(self) -> list[str]:
-        return [reason for reason, _ in self.told]
+        return [reason for reason, _ in self.reported]
 
 
 def start_mesh(nursery: trio.Nursery) -> Mesh:
@@ -199,7 +199,7 @@ async def test_pods_to_restart_are_named_once_a_day(autojump_clock: MockClock, n
     for number in range(11):
         mesh.start_pod(f"old-{number:02}")
     await mesh.until(44)
-    ((_, text),) = [each for each in mesh.told if each[0] == "SidecarsNeedRestart"]
+    ((_, text),) = [each for each in mesh.reported if each[0] == "SidecarsNeedRestart"]
     assert "shop/old, shop/old-00," in text
     assert "shop/old-08 and 2 more" in text
     assert "shop/old-09" not in text
@@ -245,8 +245,8 @@ async def test_a_root_that_was_taken_back_is_none_that_pods_lack(
 ) -> None:
     mesh = start_mesh(nursery)
     first = mesh.roots
-    for request in (Request.START, Request.FLATTEN):
-        await mesh.until(10 if request is Request.START else 12)
+    for request in (RenewalRequest.START, RenewalRequest.FLATTEN):
+        await mesh.until(10 if request is RenewalRequest.START else 12)
         planned = plan(mesh.store.parts, POLICY, Situation(now=mesh.now()), request)
         assert await mesh.store.replace(planned.changes, expected={})
     assert mesh.roots == first

@@ -37,7 +37,7 @@ class World:
     def open_key_set(
         self, options: JwksOptions, *, metrics: Metrics, now: Callable[[], datetime]
     ) -> tuple[KeySet, Callable[[], Awaitable[None]]]:
-        """Stands for the one that fetches."""
+        """Replaces the one that fetches."""
         remote = self.remotes.get(options.source)
         if remote is None:
             raise InvalidConfigurationError("failed to init cache: no such source")
@@ -48,7 +48,7 @@ class World:
         return len(self.remotes[options.source].read_at)
 
     async def is_kept(self, options: JwksOptions) -> bool:
-        """Whether the timer of a set goes on."""
+        """Returns True if the timer of a set is running."""
         before = self.readings(options)
         await trio.sleep(1.7 * INTERVAL)
         return self.readings(options) > before
@@ -226,7 +226,7 @@ async def test_a_run_that_never_came_to_be_leaves_nothing_behind(autojump_clock:
         assert await world.is_kept(OLD)
 
 
-async def test_a_restart_that_is_given_up_while_it_waits(autojump_clock: MockClock, world: World) -> None:
+async def test_a_waiting_restart_may_be_cancelled(autojump_clock: MockClock, world: World) -> None:
     world.remotes[NEW.source].delay = 1000
     await world.validators.make(OLD)
     with world.validators.in_use(OLD):
@@ -253,7 +253,7 @@ async def test_a_caller_that_waits_for_a_key_is_answered_after_its_run_has_ended
 
             await trio.testing.wait_all_tasks_blocked()
             await world.validators.make(NEW)
-        # The run has been told to end, and drains.
+        # The run is cancelled and drains.
         assert not answers
     assert [answer.trust_domain for answer in answers] == ["public"]
     assert not await world.is_kept(OLD)

@@ -17,7 +17,7 @@ MOMENT = 0.5  # virtual seconds, for what is to be at once
 
 
 def message(text: str = "hello") -> bytes:
-    """What the toys' most usual methods take."""
+    """Request of the toys' usual methods."""
     return StringValue(value=text).SerializeToString()
 
 
@@ -47,5 +47,5 @@ async def answers_at_once(server: Served) -> None:
 
 
 def over(courses: Sequence[Course]) -> list[bool]:
-    """Which of the attacks are over."""
+    """Attacks that have ended."""
     return [course.over.is_set() for course in courses]

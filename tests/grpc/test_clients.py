@@ -160,7 +160,7 @@ async def test_core_streams(served: Served) -> None:
 
 
 async def test_core_hundreds_of_calls_at_once(served: Served) -> None:
-    """More than may be open on one connection: the client keeps to what it was told."""
+    """More than may be open on one connection: the client respects the limit."""
 
     def use(channel: grpc.Channel) -> list[str]:
         calls = [unary(channel, "Echo").future(StringValue(value=str(number)), timeout=60) for number in range(300)]

@@ -164,24 +164,24 @@ class Told(Observer):
 
 
 async def test_an_observer_sees_waiting_and_rejected_calls(autojump_clock: MockClock) -> None:
-    told = Told()
-    callers = Callers(ConcurrencyLimiter(running=1, waiting=2, patience=5, observer=told), hold=4)
+    reported = Told()
+    callers = Callers(ConcurrencyLimiter(running=1, waiting=2, patience=5, observer=reported), hold=4)
     async with trio.open_nursery() as nursery:
         for number in range(3):
             callers.admit()
             nursery.start_soon(callers.call, number)
             await wait_all_tasks_blocked()
-        assert told.waiting == 2
+        assert reported.waiting == 2
         callers.admit()
-        assert told.shed == ["queue_full"]
-    assert (told.waiting, told.most) == (0, 2)
+        assert reported.shed == ["queue_full"]
+    assert (reported.waiting, reported.most) == (0, 2)
     assert callers.refused == [(2, Status.UNAVAILABLE)]
-    assert told.shed == ["queue_full", "no_turn"]
+    assert reported.shed == ["queue_full", "no_turn"]
 
 
 async def test_an_observer_sees_calls_that_would_miss_their_deadline(autojump_clock: MockClock) -> None:
-    told = Told()
-    callers = Callers(ConcurrencyLimiter(running=1, waiting=9, patience=60, observer=told), hold=1)
+    reported = Told()
+    callers = Callers(ConcurrencyLimiter(running=1, waiting=9, patience=60, observer=reported), hold=1)
     async with trio.open_nursery() as nursery:
         for number in range(6):
             callers.admit()
@@ -189,7 +189,7 @@ async def test_an_observer_sees_calls_that_would_miss_their_deadline(autojump_cl
             await wait_all_tasks_blocked()
         await trio.sleep(3.5)
         assert callers.admit(trio.current_time() + 0.001) is Status.UNAVAILABLE
-    assert told.shed == ["in_vain"]
+    assert reported.shed == ["in_vain"]
 
 
 async def test_connections_take_turns(autojump_clock: MockClock) -> None:

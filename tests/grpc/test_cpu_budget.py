@@ -12,7 +12,7 @@ from sentry_trio.grpc.frames import ErrorCode, ViolationError
 
 
 class Clock:
-    """Stands still unless it is set."""
+    """Does not advance unless it is set."""
 
     def __init__(self) -> None:
         self.now = 0.0

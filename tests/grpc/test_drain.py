@@ -279,7 +279,7 @@ async def test_a_silent_peer_is_reported_as_what_it_is(autojump_clock: MockClock
 
 
 class _Hesitant(Recorder):
-    """Sends half of its first write, then waits to be told to go on."""
+    """Sends half of its first write, then waits for `release`."""
 
     begun = trio.Event()
     go_on = trio.Event()

@@ -76,18 +76,18 @@ def test_within_one_peer_connections_are_compared() -> None:
 
 
 def test_a_call_that_would_only_reverse_the_shares_is_rejected() -> None:
-    told = Told()
-    share: Any = FairLimiter(2, told)
+    reported = Told()
+    share: Any = FairLimiter(2, reported)
     calls = _fill(share, Connection("a"), Connection("b"))
     for network in ("a", "c"):
         with pytest.raises(GRPCError) as refused:
             share.reserve(Call(Connection(network), network))
         assert refused.value.status is Status.RESOURCE_EXHAUSTED
-    assert told.shed == [("queue_full", "a"), ("queue_full", "c")]
+    assert reported.shed == [("queue_full", "a"), ("queue_full", "c")]
     assert _ended(calls) == []
 
 
-def test_a_place_is_given_up_once() -> None:
+def test_a_place_is_released_once() -> None:
     share: Any = FairLimiter(2)
     one, other = Connection("a"), Connection("b")
     calls = _fill(share, one, one)

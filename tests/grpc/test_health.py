@@ -70,8 +70,8 @@ async def _watch(peer: Peer, stream_id: int, service: str) -> None:
     await peer.flush()
 
 
-async def _told(peer: Peer, stream_id: int, number: int) -> list[int]:
-    """The statuses that a watch was told, as soon as there are so many."""
+async def _statuses(peer: Peer, stream_id: int, number: int) -> list[int]:
+    """Statuses that a watch received, as soon as there are so many."""
     await peer.wait_for(DataReceived, stream_id, number=number)
     return [HealthCheckResponse.FromString(event.data[5:]).status for event in peer.having(DataReceived, stream_id)]
 
@@ -108,26 +108,26 @@ async def test_a_watch_gets_the_status_at_once_and_each_change() -> None:
     async with _served(health) as port, peering(port) as peer:
         await _watch(peer, 1, "a.B")
         await _watch(peer, 3, "")
-        assert await _told(peer, 1, 1) == [SERVING]
-        assert await _told(peer, 3, 1) == [NOT_SERVING]
+        assert await _statuses(peer, 1, 1) == [SERVING]
+        assert await _statuses(peer, 3, 1) == [NOT_SERVING]
         health.set_serving("a.B", True)  # no news
         await wait_all_tasks_blocked()
         health.set_serving("a.B", False)
-        assert await _told(peer, 1, 2) == [SERVING, NOT_SERVING]
+        assert await _statuses(peer, 1, 2) == [SERVING, NOT_SERVING]
         health.set_serving("a.B", True)
-        assert await _told(peer, 1, 3) == [SERVING, NOT_SERVING, SERVING]
-        assert await _told(peer, 3, 1) == [NOT_SERVING]
+        assert await _statuses(peer, 1, 3) == [SERVING, NOT_SERVING, SERVING]
+        assert await _statuses(peer, 3, 1) == [NOT_SERVING]
 
 
 async def test_a_watch_of_an_unknown_service_waits_until_it_is_known() -> None:
     health = HealthService()
     async with _served(health) as port, peering(port) as peer:
         await _watch(peer, 1, "to.Come")
-        assert await _told(peer, 1, 1) == [SERVICE_UNKNOWN]
+        assert await _statuses(peer, 1, 1) == [SERVICE_UNKNOWN]
         health.set_serving("other", True)
         await wait_all_tasks_blocked()
         health.set_serving("to.Come", True)
-        assert await _told(peer, 1, 2) == [SERVICE_UNKNOWN, SERVING]
+        assert await _statuses(peer, 1, 2) == [SERVICE_UNKNOWN, SERVING]
 
 
 async def test_a_slow_watcher_gets_the_last_status() -> None:
@@ -142,7 +142,7 @@ async def test_a_slow_watcher_gets_the_last_status() -> None:
             health.set_serving("", serving)
         peer.h2.increment_flow_control_window(1000, 1)
         await peer.flush()
-        assert await _told(peer, 1, 2) == [NOT_SERVING, SERVING]
+        assert await _statuses(peer, 1, 2) == [NOT_SERVING, SERVING]
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -153,7 +153,7 @@ async def test_closing_ends_watches(autojump_clock: MockClock, before: bool) -> 
             health.close()
         await _watch(peer, 1, "")
         if not before:
-            await _told(peer, 1, 1)
+            await _statuses(peer, 1, 1)
             health.close()
             health.close()
         assert await peer.status(1) == (14, "the server is shutting down")
@@ -168,11 +168,11 @@ async def test_core_watches_until_it_cancels() -> None:
             "/grpc.health.v1.Health/Watch", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
         )
         watch = method(HealthCheckRequest(), timeout=10)
-        told = [next(watch).status]
+        reported = [next(watch).status]
         trio.from_thread.run_sync(health.set_serving, "", True, trio_token=token)
-        told.append(next(watch).status)
+        reported.append(next(watch).status)
         watch.cancel()
-        return told, watch.code()
+        return reported, watch.code()
 
     async with _served(health) as port:
         assert await _core(port, use) == ([NOT_SERVING, SERVING], grpc.StatusCode.CANCELLED)

@@ -55,7 +55,7 @@ class Payer(CPUBudget):
 
 @dataclass
 class Told:
-    """Remembers what it was told."""
+    """Records events."""
 
     requests: dict[int, list[Header]] = field(default_factory=dict)
     data: dict[int, bytes] = field(default_factory=dict)
@@ -92,8 +92,8 @@ class Pair:
     """A client by h2 and our server, without a network between them."""
 
     def __init__(self, *, streams: int = 100, header_bytes: int = 16_384) -> None:
-        self.told = Told()
-        self.server = ServerConnection(self.told, self.told.payer, streams=streams, header_bytes=header_bytes)
+        self.reported = Told()
+        self.server = ServerConnection(self.reported, self.reported.payer, streams=streams, header_bytes=header_bytes)
         self.client = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         self.client.initiate_connection()
         self.server.begin()
@@ -113,8 +113,8 @@ def test_a_call_there_and_back() -> None:
     pair.client.send_headers(1, REQUEST)
     pair.client.send_data(1, b"hello", end_stream=True)
     pair.exchange()
-    assert pair.told.requests[1] == [(name.encode(), value.encode()) for name, value in REQUEST]
-    assert (pair.told.data[1], pair.told.ended) == (b"hello", [1])
+    assert pair.reported.requests[1] == [(name.encode(), value.encode()) for name, value in REQUEST]
+    assert (pair.reported.data[1], pair.reported.ended) == (b"hello", [1])
     pair.server.send_headers(1, HEAD)
     pair.server.send_data(1, b"there")
     pair.server.send_headers(1, TRAILERS, end_stream=True)
@@ -141,7 +141,7 @@ def test_long_header_lists_come_in_several_frames_both_ways() -> None:
     long = [*REQUEST, *((f"x-{number}", "y" * 7000) for number in range(5))]
     pair.client.send_headers(1, long, end_stream=True)
     pair.exchange()
-    assert len(pair.told.requests[1]) == len(long)
+    assert len(pair.reported.requests[1]) == len(long)
     trailers = (*TRAILERS, (b"details", b"z" * 40_000))
     pair.server.send_headers(1, HEAD)
     pair.server.send_headers(1, trailers, end_stream=True)
@@ -169,7 +169,7 @@ def test_windows_are_given_back_before_they_are_used_up() -> None:
         pair.exchange()
     pair.client.end_stream(1)
     pair.exchange()
-    assert len(pair.told.data[1]) == 1_000_000
+    assert len(pair.reported.data[1]) == 1_000_000
 
 
 @pytest.mark.parametrize("size", [0, 5, 2**31 - 1])
@@ -202,11 +202,11 @@ def _head(
 
 
 def _server(**limits: int) -> tuple[ServerConnection, Told]:
-    told = Told()
-    server = ServerConnection(told, told.payer, **{"streams": 10, "header_bytes": 4096, **limits})
+    reported = Told()
+    server = ServerConnection(reported, reported.payer, **{"streams": 10, "header_bytes": 4096, **limits})
     server.receive(frames.PREFACE + frame(frames.SETTINGS, 0, 0))
     server.data_to_send()
-    return server, told
+    return server, reported
 
 
 @pytest.mark.parametrize(
@@ -234,13 +234,13 @@ def _server(**limits: int) -> tuple[ServerConnection, Told]:
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else None,
 )
 def test_malformed_requests_are_reset_before_the_handler(headers: list[tuple[str, str]], why: str) -> None:
-    server, told = _server(header_bytes=16_384)
+    server, reported = _server(header_bytes=16_384)
     encoder = Encoder()
     server.receive(_head(encoder, headers))
     assert server.data_to_send() == frames.reset_frame(1, ErrorCode.PROTOCOL_ERROR)
-    assert (told.requests, told.payer.asked) == ({}, 2)
+    assert (reported.requests, reported.payer.asked) == ({}, 2)
     server.receive(_head(encoder, REQUEST, 3))
-    assert list(told.requests) == [3]
+    assert list(reported.requests) == [3]
 
 
 @pytest.mark.parametrize(
@@ -254,9 +254,9 @@ def test_malformed_requests_are_reset_before_the_handler(headers: list[tuple[str
     ],
 )
 def test_unusual_requests_are_accepted(headers: list[tuple[str, str]]) -> None:
-    server, told = _server()
+    server, reported = _server()
     server.receive(_head(Encoder(), headers))
-    assert list(told.requests) == [1]
+    assert list(reported.requests) == [1]
 
 
 @pytest.mark.parametrize(
@@ -283,18 +283,18 @@ def test_unusual_requests_are_accepted(headers: list[tuple[str, str]]) -> None:
     ],
 )
 def test_errors_of_a_stream(then: bytes, code: ErrorCode) -> None:
-    server, told = _server()
+    server, reported = _server()
     server.receive(_head(Encoder(), [*REQUEST, ("content-length", "3")]) + then)
     assert server.data_to_send() == frames.reset_frame(1, code)
-    assert told.lost == [1]
-    assert told.payer.asked >= 2, "each reset that a peer causes counts, beside its SETTINGS (CVE-2025-8671)"
+    assert reported.lost == [1]
+    assert reported.payer.asked >= 2, "each reset that a peer causes counts, beside its SETTINGS (CVE-2025-8671)"
 
 
 def test_a_body_that_does_not_come() -> None:
-    server, told = _server()
+    server, reported = _server()
     server.receive(_head(Encoder(), [*REQUEST, ("content-length", "3")], flags=5))
     assert server.data_to_send() == frames.reset_frame(1, ErrorCode.PROTOCOL_ERROR)
-    assert told.requests == {}
+    assert reported.requests == {}
 
 
 def test_more_data_than_the_window_holds() -> None:
@@ -308,12 +308,12 @@ def test_more_data_than_the_window_holds() -> None:
 
 
 def test_more_data_than_the_window_of_a_stream_holds() -> None:
-    server, told = _server()
+    server, reported = _server()
     server.receive(_head(Encoder(), REQUEST))
     server._streams[1].received = frames.WINDOW_BYTES
     server.receive(frame(frames.DATA, 0, 1, b"x" * 10))
     assert server.data_to_send() == frames.reset_frame(1, ErrorCode.FLOW_CONTROL_ERROR)
-    assert told.lost == [1]
+    assert reported.lost == [1]
 
 
 # --- rules of the connection
@@ -377,7 +377,7 @@ def test_settings_come_first(first: bytes) -> None:
 
 @pytest.mark.parametrize("closed_by", ["both", "reset", "refused", "nobody"])
 def test_a_head_on_a_stream_that_is_closed(closed_by: str) -> None:
-    server, told = _server(streams=1)
+    server, reported = _server(streams=1)
     encoder = Encoder()
     server.receive(_head(encoder, REQUEST, 5, 5 if closed_by == "both" else 4))
     if closed_by == "both":
@@ -387,7 +387,7 @@ def test_a_head_on_a_stream_that_is_closed(closed_by: str) -> None:
     elif closed_by == "refused":
         server.reset(5, ErrorCode.CANCEL)
         server.receive(_head(encoder, [("late", "trailers")], 5, 5))
-        assert told.lost == []
+        assert reported.lost == []
         return
     with pytest.raises(BrokenOffError, match="PROTOCOL_ERROR" if closed_by == "nobody" else "STREAM_CLOSED"):
         server.receive(_head(encoder, REQUEST, 3 if closed_by == "nobody" else 5))
@@ -395,7 +395,7 @@ def test_a_head_on_a_stream_that_is_closed(closed_by: str) -> None:
 
 @pytest.mark.parametrize(("by_us", "answered"), [(True, False), (False, True)])
 def test_data_on_a_stream_that_is_closed(by_us: bool, answered: bool) -> None:
-    server, told = _server()
+    server, reported = _server()
     server.receive(_head(Encoder(), REQUEST))
     if by_us:
         server.reset(1, ErrorCode.CANCEL)
@@ -404,7 +404,7 @@ def test_data_on_a_stream_that_is_closed(by_us: bool, answered: bool) -> None:
     server.data_to_send()
     server.receive(frame(frames.DATA, 0, 1, b"late"))
     assert server.data_to_send() == (frames.reset_frame(1, ErrorCode.STREAM_CLOSED) if answered else b"")
-    assert told.data == {1: b""}
+    assert reported.data == {1: b""}
 
 
 def _frames() -> st.SearchStrategy[bytes]:
@@ -421,12 +421,12 @@ def _frames() -> st.SearchStrategy[bytes]:
 @settings(max_examples=400, deadline=None)
 @given(sent=st.lists(_frames(), max_size=12), cut=st.integers(1, 50))
 def test_any_frames_cut_anywhere(sent: list[bytes], cut: int) -> None:
-    """Cut up or whole, the same is told, and a client's state machine accepts what is answered."""
+    """The events are the same for any division of the bytes, and a client's state machine accepts the answers."""
     data = frames.PREFACE + frame(frames.SETTINGS, 0, 0) + b"".join(sent)
     outcomes = []
     for size in (len(data), cut):
-        told = Told()
-        server = ServerConnection(told, told.payer, streams=2, header_bytes=1000)
+        reported = Told()
+        server = ServerConnection(reported, reported.payer, streams=2, header_bytes=1000)
         server.begin()
         broken = ""
         try:
@@ -434,7 +434,7 @@ def test_any_frames_cut_anywhere(sent: list[bytes], cut: int) -> None:
                 server.receive(data[at : at + size])
         except BrokenOffError as error:
             broken = str(error)
-        outcomes.append((told, broken, server.data_to_send()))
+        outcomes.append((reported, broken, server.data_to_send()))
     assert outcomes[0] == outcomes[1]
     client = H2Connection(H2Configuration(client_side=True))
     client.initiate_connection()
@@ -450,13 +450,13 @@ def test_work_is_cut_into_slices() -> None:
     """One read does not hold the event loop for as long as its frames take."""
     pair = Pair()
     ping = frame(frames.PING, 0, 0, b"12345678")
-    before = pair.told.payer.asked
+    before = pair.reported.payer.asked
     assert pair.server.receive(ping * SLICE)
-    first = pair.told.payer.asked - before
+    first = pair.reported.payer.asked - before
     assert 0 < first < SLICE
     assert pair.server.resume()
     assert not pair.server.resume()
-    assert pair.told.payer.asked - before == SLICE
+    assert pair.reported.payer.asked - before == SLICE
     assert not pair.server.receive(ping)
 
 
@@ -470,15 +470,15 @@ def test_an_expensive_head_ends_a_slice() -> None:
         more = pair.server.resume()
         turns += 1
     assert turns == 8, "68 of price and 9 of its call for each of 15 heads"
-    assert len(pair.told.requests) == 15
+    assert len(pair.reported.requests) == 15
 
 
 @pytest.mark.parametrize("update", [b"\x20", b"\x3f\xe1\x1f"], ids=["one byte", "three bytes"])
 def test_two_updates_of_the_table_size_begin_a_block_at_most(update: bytes) -> None:
     """RFC 7541, 4.2: thousands of them would be read for one byte each."""
-    server, told = _server()
+    server, reported = _server()
     block = Encoder().encode(REQUEST)
     server.receive(frame(frames.HEADERS, 5, 1, update * 2 + block))
-    assert list(told.requests) == [1]
+    assert list(reported.requests) == [1]
     with pytest.raises(BrokenOffError, match="COMPRESSION_ERROR"):
         server.receive(frame(frames.HEADERS, 5, 3, update * 3 + block))

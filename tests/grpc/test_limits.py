@@ -8,7 +8,7 @@ import pytest
 from sentry_trio.grpc import Limits
 
 
-def test_the_defaults_stand() -> None:
+def test_defaults_of_flags() -> None:
     limits = Limits()
     assert limits.message_bytes == 4_194_304
     assert limits.unread_bytes == 2 * limits.message_bytes

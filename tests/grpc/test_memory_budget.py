@@ -55,7 +55,7 @@ def test_where_none_waits_the_largest_gives_way() -> None:
     assert given_up == [("other", None), ("one", None)]
 
 
-def test_within_the_bound_nothing_is_given_up() -> None:
+def test_within_the_bound_nothing_is_rejected() -> None:
     given_up: list[tuple[str, int | None]] = []
     budget: Any = MemoryBudget(100)
     Holder(budget, "one", given_up).hold(1, 100)

@@ -98,7 +98,7 @@ async def test_a_connection_without_an_identity_is_closed_and_logged() -> None:
 
 
 class _Tired(socket.socket):
-    """Fails to accept as often as it is told to."""
+    """Fails to accept so many times."""
 
     errors: list[OSError]
 

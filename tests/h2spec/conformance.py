@@ -26,7 +26,7 @@ class Report:
     skipped: tuple[str, ...]
 
     def complaints(self, exceptions: Mapping[str, str] = EXCEPTIONS) -> list[str]:
-        """Why the server does not conform; nothing if it does."""
+        """Reasons why the server does not conform; empty if it does."""
         unnamed = [f"{name}: {seen}" for name, seen in self.failed.items() if name not in exceptions]
         stale = [f"{name}: named as an exception, but did not fail" for name in exceptions if name not in self.failed]
         run = len(self.passed) + len(self.failed) + len(self.skipped)

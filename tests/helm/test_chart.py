@@ -170,7 +170,7 @@ def test_the_audit_log(helm: Helm) -> None:
     assert "POD_NAME" not in {each["name"] for each in helm.rendered().container["env"]}
 
 
-def test_rights_are_those_that_the_process_asks_for(helm: Helm) -> None:
+def test_permissions_are_those_that_the_process_checks(helm: Helm) -> None:
     rendered = helm.rendered()
     granted = {
         *_granted(rendered.named("Role"), namespace=NAMESPACE),
@@ -447,7 +447,7 @@ def test_the_dapr_cli_does_not_take_this_chart_for_daprs() -> None:
     assert "dapr" not in yaml.safe_load((CHART / "Chart.yaml").read_text())["name"]
 
 
-def test_values_render_alike_wherever_they_stand(helm: Helm) -> None:
+def test_values_render_alike_in_every_place(helm: Helm) -> None:
     """A section of a file for Dapr says what the same keys at the top say, `false` included."""
     given = {"runAsNonRoot": False, "replicaCount": 2, "oidc": {"tls": {"enabled": False}}}
     assert _objects(helm.rendered(given)) == _objects(helm.rendered({"dapr_sentry": given}))

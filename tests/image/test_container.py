@@ -1,4 +1,4 @@
-"""The image run as a container would be: what it does, as whom, and what it leaves alone."""
+"""The image run as a container would be: its behaviour, its user, and the files that it does not change."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_it_is_process_1_of_a_user_without_privileges(runnable: Stage, credentia
         assert status["NoNewPrivs"] == ["1"]
         for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
             assert int(status[name][0], 16) == 0
-        # No shell stands between: it is the interpreter itself.
+        # Without a shell: it is the interpreter itself.
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
         assert arguments[:4] == [b"/usr/bin/python3", b"-IS", b"/sentry", b"--mode=standalone"]
         _end(process)
@@ -98,7 +98,7 @@ def test_a_signal_before_it_has_begun_is_not_lost(runnable: Stage, tmp_path: Pat
 
 
 def test_the_working_directory_and_the_environment_change_nothing(runnable: Stage, tmp_path: Path) -> None:
-    """Whoever may set a variable or mount a volume does not thereby choose what runs."""
+    """Variables and mounted volumes do not change which code runs."""
     (tmp_path / "json.py").write_text("raise SystemExit('not this one')")
     environ = {"PYTHONPATH": "/mine", "PYTHONHOME": "/mine", "PYTHONSTARTUP": "/mine/json.py", "PYTHONINSPECT": "1"}
     with started(runnable, "/sentry", "version", mounts=(Mount(tmp_path, "/mine"),), environ=environ) as process:

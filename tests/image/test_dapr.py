@@ -57,7 +57,7 @@ def test_the_image_takes_daprs_command_line(
     certificate, trust = _oidc(tmp_path_factory.mktemp("oidc"), runnable.ids)
     mounts = (Mount(credentials, CREDENTIALS, is_writable=True), certificate)
     elsewhere = ELSEWHERE + (OIDC_ELSEWHERE if name == "oidc" else ())
-    level = ("--log-level=info",) if name == "extra arguments" else ()  # else nothing tells the port
+    level = ("--log-level=info",) if name == "extra arguments" else ()  # else the port is unknown
     with started(runnable, dapr.COMMAND, *dapr.arguments(values), *elsewhere, *level, mounts=mounts) as process:
         port = int(process.log_until("Running gRPC server on port "))
         authority = Authority(

@@ -40,8 +40,8 @@ def test_what_is_left_out_is_pinned() -> None:
 
 def test_a_library_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "module.so").write_bytes(b"\x7fELF")
-    told = "\tlibc.so.6 => /lib/libc.so.6 (0x00007f1)\n\tlibnope.so.1 => not found\n"
-    monkeypatch.setattr(libraries, "run", lambda _command: told)
+    reported = "\tlibc.so.6 => /lib/libc.so.6 (0x00007f1)\n\tlibnope.so.1 => not found\n"
+    monkeypatch.setattr(libraries, "run", lambda _command: reported)
     with pytest.raises(ImageError, match=r"libnope\.so\.1"):
         libraries.copy(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Content of the image: nothing that does not run, nobody's to write, everybody's to read."""
+"""Content of the image: only what is needed, read-only, and readable for all users."""
 
 import importlib.util
 import marshal
@@ -101,10 +101,10 @@ def test_the_distributions_are_listed(image: Stage) -> None:
     """Scanners read what is installed, and in which version, from the metadata."""
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (PROJECT / "requirements.txt").read_text(), re.MULTILINE))
     packages = image.root / "usr/lib/sentry-trio"
-    told = dict(path.name.removesuffix(".dist-info").split("-", 1) for path in packages.glob("*.dist-info"))
-    assert told.pop("sentry_trio") == "0.1.0"
-    assert {name.replace("_", "-").lower(): version for name, version in told.items()}.items() <= pinned.items()
-    assert len(told) > 30
+    reported = dict(path.name.removesuffix(".dist-info").split("-", 1) for path in packages.glob("*.dist-info"))
+    assert reported.pop("sentry_trio") == "0.1.0"
+    assert {name.replace("_", "-").lower(): version for name, version in reported.items()}.items() <= pinned.items()
+    assert len(reported) > 30
 
 
 def test_names_of_users_are_known(image: Stage) -> None:
@@ -136,5 +136,5 @@ def test_the_charts_default_is_what_make_image_builds() -> None:
     """The name, the tag, the user's number, and the command."""
     chart = PROJECT / "helm" / "sentry-trio"
     values, described = (yaml.safe_load((chart / name).read_text()) for name in ("values.yaml", "Chart.yaml"))
-    told = subprocess.run(["make", "--dry-run", "image"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert f"--tag {values['image']['repository']}:{described['appVersion']} ." in told.stdout
+    reported = subprocess.run(["make", "--dry-run", "image"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert f"--tag {values['image']['repository']}:{described['appVersion']} ." in reported.stdout

@@ -99,7 +99,7 @@ def test_each_request_has_its_line_and_no_secret_is_in_any(place: Path) -> None:
 
 
 def app_ids(path: Path) -> list[str]:
-    """Who asked, in their order, each once: a client that meets the end of a run asks again."""
+    """Callers in their order, each once: a client that meets the end of a run retries."""
     return list(dict.fromkeys(line["asked"]["app_id"] for line in decisions(path)))
 
 
@@ -138,7 +138,7 @@ def test_a_hot_restart_goes_on_in_a_new_file_where_the_old_one_was_renamed(place
 
 
 class Callers:
-    """Threads that ask until they are told to stop, or nobody answers.
+    """Threads that send requests until they are stopped, or the server is gone.
 
     Attributes:
         got: the serial numbers of what they have obtained.
@@ -157,7 +157,7 @@ class Callers:
                 self.got.put(serial(ask(port, credentials)))
 
     def some(self) -> set[str]:
-        """What the next three have obtained."""
+        """Certificates of the next three."""
         return {self.got.get(timeout=60) for _ in range(3)}
 
     def join(self) -> set[str]:
@@ -190,7 +190,7 @@ def test_restarts_under_load_write_one_chain(place: Path) -> None:
 
 
 def test_killed_in_the_middle_it_goes_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was answered is there, whenever the process is killed; and what its last write has torn is said."""
+    """Answered requests are recorded whenever the process is killed, and a partial line is reported."""
     got: set[str] = set()
     for _ in range(3):
         with recording(place, "--audit-required") as target:
@@ -225,9 +225,9 @@ def test_what_was_altered_in_any_way_is_found(place: Path, capsys: pytest.Captur
     def outcome(data: list[bytes]) -> str:
         changed.write_bytes(b"".join(data))
         code = verify(changed, "--expect-last", last)
-        told = capsys.readouterr().out
-        assert code == (1 if told.startswith("broken") else 0)
-        return told.splitlines()[0]
+        reported = capsys.readouterr().out
+        assert code == (1 if reported.startswith("broken") else 0)
+        return reported.splitlines()[0]
 
     assert outcome(written).startswith("intact: 5 lines")
     for at, line in enumerate(written):
@@ -307,11 +307,11 @@ def test_a_full_disk_stops_no_issuing(small_disk: Path, capsys: pytest.CaptureFi
         filler.unlink()
         target.process.log_until(f"the audit log {path} is written again")
         ask(target.grpc_port, credentials, "after")
-        told = target.metric("sentry_audit_decisions_lost_total")
+        reported = target.metric("sentry_audit_decisions_lost_total")
     complaints = [text for text in target.complaints() if "audit log" in text]
     assert len(complaints) == 2
     resumed = [line["lost"] for line in lines(path) if line["event"] == "resumed"]
-    assert sum(line["issued"] + line["not_issued"] for line in resumed) == told
+    assert sum(line["issued"] + line["not_issued"] for line in resumed) == reported
     assert resumed[-1]["issued"] >= 3
     assert decisions(path)[-1]["asked"]["app_id"] == "after"
     assert verify(path) == 0
@@ -319,7 +319,7 @@ def test_a_full_disk_stops_no_issuing(small_disk: Path, capsys: pytest.CaptureFi
 
 
 def ask_until_refused(target: Subject, credentials: Path) -> tuple[list[str], str]:
-    """What was obtained, and the refusal's text."""
+    """Obtained certificates, and the text of the rejection."""
     got: list[str] = []
     try:
         while len(got) < 12:
@@ -346,7 +346,7 @@ def test_a_full_disk_stops_issuing_where_the_log_is_required(small_disk: Path) -
 
 
 @pytest.mark.parametrize("form", [(), ("--log-as-json",)], ids=["text", "json"])
-def test_in_standard_output_its_lines_stand_between_those_of_the_log(
+def test_in_standard_output_its_lines_are_between_those_of_the_log(
     place: Path, form: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     credentials = place.with_name("credentials")

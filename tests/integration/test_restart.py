@@ -107,7 +107,7 @@ def test_swaps_beside_hundreds_of_idle_connections(load_client: Path, tmp_path: 
     assert target.complaints() == []
     for idle in (report.idle_tcp, report.idle_h2):
         assert idle.refused == 0
-        assert idle.opened > 200  # seen off by the runs that left, and back again
+        assert idle.opened > 200  # closed by the old runs, and reconnected
 
 
 @every_number
@@ -133,7 +133,7 @@ def test_restarts_asked_for_all_the_time(load_client: Path, tmp_path: Path, swap
     assert 2 < runs <= signals + 1
 
 
-# --- the client can tell
+# --- the client detects it
 
 
 def failing(load: AbstractContextManager[grpc_go.Load]) -> grpc_go.Report:

@@ -1,4 +1,4 @@
-"""Rights that are asked for beforehand, on an API server in memory."""
+"""Permissions that are asked for beforehand, on an API server in memory."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -158,7 +158,7 @@ WARNING = (
 )
 
 
-async def test_with_all_rights_nothing_is_said(autojump_clock: MockClock, lines: list[Line]) -> None:
+async def test_with_all_permissions_nothing_is_logged(autojump_clock: MockClock, lines: list[Line]) -> None:
     await check_permissions(server_without(), NEEDED, USEFUL)
     assert lines == []
 

@@ -39,7 +39,7 @@ def events(api: FakeApi) -> list[dict[str, Any]]:
     return list(api.objects.values())
 
 
-def told(api: FakeApi) -> list[tuple[str, int]]:
+def reported(api: FakeApi) -> list[tuple[str, int]]:
     return [(event["message"], event["count"]) for event in events(api)]
 
 
@@ -101,19 +101,19 @@ async def test_repeated_ones_are_counted(autojump_clock: MockClock) -> None:
         for number in range(10):
             recorder.record(EventReason.RELOAD_FAILED, f"failure {number}")
             await trio.sleep(1)
-        assert told(api) == [(f"failure {number}", 1) for number in range(5)]
+        assert reported(api) == [(f"failure {number}", 1) for number in range(5)]
         recorder.record(EventReason.EXPIRY_NEAR, "another reason has room of its own")
         await trio.sleep(1)
         assert len(events(api)) == 6
         await trio.sleep_until(61)
-        assert told(api)[6:] == [("failure 9", 5)]
+        assert reported(api)[6:] == [("failure 9", 5)]
         assert events(api)[-1]["firstTimestamp"] == "2026-11-22T19:41:20Z"
         assert events(api)[-1]["lastTimestamp"] == "2026-11-22T19:41:24Z"
         recorder.record(EventReason.RELOAD_FAILED, "once more")
         await trio.sleep_until(119)
         assert len(events(api)) == 7
         await trio.sleep_until(121)
-        assert told(api)[7:] == [("once more", 1)]
+        assert reported(api)[7:] == [("once more", 1)]
         await trio.sleep(3600)
         assert len(events(api)) == 8
 
@@ -127,7 +127,7 @@ async def test_a_flood_costs_one_event_a_minute(autojump_clock: MockClock) -> No
         await trio.sleep(61)
     assert 60 <= len(events(api)) <= 66
     assert sum(event["count"] for event in events(api)) == 3600
-    assert told(api)[-1][0] == "3599"
+    assert reported(api)[-1][0] == "3599"
 
 
 async def test_who_records_never_waits(autojump_clock: MockClock) -> None:
@@ -149,7 +149,7 @@ async def test_what_cannot_be_sent_for_long_is_dropped(autojump_clock: MockClock
         api.down = False
         recorder.record(EventReason.RELOAD_FAILED, "sent")
         await trio.sleep(1)
-    assert told(api) == [("sent", 1)]
+    assert reported(api) == [("sent", 1)]
 
 
 @pytest.mark.parametrize("after", [True, False], ids=["done", "not done"])
@@ -160,7 +160,7 @@ async def test_an_answer_that_was_lost_makes_no_second_event(autojump_clock: Moc
         async with recording(api) as recorder:
             recorder.record(EventReason.GENERATED, "once")
             await trio.sleep(15)
-    assert told(api) == [("once", 1)]
+    assert reported(api) == [("once", 1)]
     assert lines == []
 
 
@@ -172,7 +172,7 @@ async def test_a_missing_permission_is_one_warning(autojump_clock: MockClock) ->
             for number in range(4):
                 recorder.record(EventReason.RELOAD_FAILED, str(number))
                 await trio.sleep(1)
-    assert told(api) == [("3", 1)]
+    assert reported(api) == [("3", 1)]
     warnings = [line["event"] for line in lines if line["log_level"] == "warning"]
     assert warnings == ["the API server rejects Events, they are in this log only: 403 Forbidden"]
 
@@ -192,4 +192,4 @@ async def test_messages_are_one_line_without_secrets(autojump_clock: MockClock, 
     async with recording(api) as recorder:
         recorder.record(EventReason.RELOAD_FAILED, message)
         await trio.sleep(1)
-    assert told(api) == [(sent, 1)]
+    assert reported(api) == [(sent, 1)]

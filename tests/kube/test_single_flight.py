@@ -27,7 +27,7 @@ class Question:
 
 
 async def outcomes(count: int, ask: Callable[[], Awaitable[int]]) -> list[object]:
-    """What `count` tasks that ask at the same time are told, and when."""
+    """Results of `count` simultaneous tasks, and their times."""
     found: list[object] = []
 
     async def one() -> None:
@@ -68,11 +68,11 @@ async def test_all_waiting_callers_get_the_error(autojump_clock: MockClock) -> N
     assert question.asked == 1
 
 
-async def test_a_defect_is_everybody_s_own(autojump_clock: MockClock) -> None:
+async def test_a_defect_affects_each_separately(autojump_clock: MockClock) -> None:
     flights, question = SingleFlight[int](), Question()
     question.failure = KeyError("defect")
-    told = await outcomes(3, lambda: flights.run("a", question))
-    assert told == [(KeyError, "'defect'", 1.0), (KeyError, "'defect'", 2.0), (KeyError, "'defect'", 3.0)]
+    reported = await outcomes(3, lambda: flights.run("a", question))
+    assert reported == [(KeyError, "'defect'", 1.0), (KeyError, "'defect'", 2.0), (KeyError, "'defect'", 3.0)]
 
 
 @pytest.mark.parametrize("patience", [0.0, 0.5])

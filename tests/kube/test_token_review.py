@@ -315,17 +315,17 @@ async def test_one_caller_s_impatience_is_not_the_others(autojump_clock: MockClo
 async def test_an_outage_is_raised_to_all_waiting_callers(autojump_clock: MockClock) -> None:
     api = FakeApi(delay=1, failure=ApiUnavailableError("away"))
     checker = reviewer(api)
-    told: list[str] = []
+    reported: list[str] = []
 
     async def one() -> None:
         with pytest.raises(ApiUnavailableError) as caught:
             await checker.check(TOKEN)
-        told.append(str(caught.value))
+        reported.append(str(caught.value))
 
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(one)
-    assert told == ["token review failed: away"] * 5
+    assert reported == ["token review failed: away"] * 5
     assert len(api.reviewed) == 1
 
 

@@ -1,1 +1,1 @@
-"""Dashboard and alert rules, held to Prometheus itself and to what a real process tells."""
+"""Dashboard and alert rules, checked by Prometheus itself and by the series of a real process."""

@@ -34,7 +34,7 @@ from .mesh import (
 
 @dataclass(frozen=True)
 class Case:
-    """What is so in a mesh, and what it is to raise.
+    """Situation of a mesh, and the alerts that it has to raise.
 
     Attributes:
         name: for people.

@@ -15,7 +15,7 @@ REPLICAS: Final = tuple(
     f'cluster="one",namespace="dapr-system",job="dapr-sentry",instance="10.0.0.{number}:9090",pod="dapr-sentry-{number}"'
     for number in (1, 2)
 )
-# A release of somebody else's, with a trust bundle of its own.
+# A release of another program's, with a trust bundle of its own.
 ELSEWHERE: Final = 'cluster="one",namespace="other",job="dapr-sentry",instance="10.0.1.1:9090",pod="dapr-sentry-9"'
 FIRST: Final = REPLICAS[0]
 _REASONS: Final = (
@@ -60,7 +60,7 @@ def everywhere(series: str, values: str) -> dict[str, str]:
 
 
 def _healthy(replica: str, digest: str) -> dict[str, str]:
-    told = {
+    reported = {
         "up": flat(1),
         'sentry_build_info{version="0.1.0"}': flat(1),
         "process_start_time_seconds": flat(1.7e9),
@@ -76,33 +76,35 @@ def _healthy(replica: str, digest: str) -> dict[str, str]:
         "sentry_grpc_handshakes_failed_total": rising(0),
     }
     for role, days in {"issuer": 300, "anchor": 3000}.items():
-        told[f'sentry_certificate_expiry_seconds{{role="{role}",subject="O={role}",fingerprint="{digest}"}}'] = ending(
-            days
+        reported[f'sentry_certificate_expiry_seconds{{role="{role}",subject="O={role}",fingerprint="{digest}"}}'] = (
+            ending(days)
         )
     for reason in _REASONS:
-        told[f'dapr_sentry_cert_sign_failure_total{{reason="{reason}"}}'] = rising(0)
+        reported[f'dapr_sentry_cert_sign_failure_total{{reason="{reason}"}}'] = rising(0)
     for reason in ("issuer_not_valid", "signing"):
-        told[f'dapr_sentry_servercert_issue_failed_total{{reason="{reason}"}}'] = rising(0)
+        reported[f'dapr_sentry_servercert_issue_failed_total{{reason="{reason}"}}'] = rising(0)
     for reason in ("queue_full", "in_vain", "no_turn"):
-        told[f'sentry_grpc_calls_shed_total{{reason="{reason}"}}'] = rising(0)
+        reported[f'sentry_grpc_calls_shed_total{{reason="{reason}"}}'] = rising(0)
     for outcome in ("success", "failure"):
-        told[f'sentry_jwks_refreshes_total{{outcome="{outcome}"}}'] = rising(0)
-        told[f'sentry_oidc_tls_reloads_total{{outcome="{outcome}"}}'] = rising(0)
-    told["sentry_jwt_key_rotation_failures_total"] = rising(0)
-    told |= _renewal()
-    told |= _durations(quick=30) | _turns(short=6000)
-    return {named(series, replica): values for series, values in told.items()}
+        reported[f'sentry_jwks_refreshes_total{{outcome="{outcome}"}}'] = rising(0)
+        reported[f'sentry_oidc_tls_reloads_total{{outcome="{outcome}"}}'] = rising(0)
+    reported["sentry_jwt_key_rotation_failures_total"] = rising(0)
+    reported |= _renewal()
+    reported |= _durations(quick=30) | _turns(short=6000)
+    return {named(series, replica): values for series, values in reported.items()}
 
 
 def _renewal() -> dict[str, str]:
     """A mesh in the midst of the bridge after a renewal, in which some sidecars were not restarted yet."""
-    told = {f'sentry_ca_held{{reason="{reason}"}}': flat(0) for reason in HOLDS}
-    told |= {f'sentry_ca_phase{{phase="{phase}"}}': flat(phase == "retiring") for phase in _PHASES}
-    told |= {
+    reported = {f'sentry_ca_held{{reason="{reason}"}}': flat(0) for reason in HOLDS}
+    reported |= {f'sentry_ca_phase{{phase="{phase}"}}': flat(phase == "retiring") for phase in _PHASES}
+    reported |= {
         f'sentry_ca_sidecars{{anchors="{anchors}"}}': flat(30) for anchors in ("current", "former", "none", "file")
     }
-    told |= {f'sentry_ca_preflight_refusals_total{{code="{code}"}}': rising(0) for code in ("cut-leaves", "regression")}
-    return told | {
+    reported |= {
+        f'sentry_ca_preflight_refusals_total{{code="{code}"}}': rising(0) for code in ("cut-leaves", "regression")
+    }
+    return reported | {
         "sentry_ca_injector_stale": flat(0),
         "sentry_ca_bridge_end_timestamp_seconds": flat(180 * DAY),
         'sentry_ca_next_step_timestamp_seconds{step="publish"}': flat(90 * DAY),
@@ -113,16 +115,16 @@ def _durations(*, quick: float, slow: float = 0) -> dict[str, str]:
     """Signing calls between two scrapes: such of up to 5 ms, and such of 1 to 2.5 s."""
     name = "sentry_sign_call_duration_seconds"
     counts = {"0.0025": 0, "0.005": quick, "1.0": quick, "2.5": quick + slow, "+Inf": quick + slow}
-    told = {f'{name}_bucket{{outcome="success",le="{le}"}}': rising(count) for le, count in counts.items()}
-    return told | {f'{name}_count{{outcome="success"}}': rising(quick + slow)}
+    reported = {f'{name}_bucket{{outcome="success",le="{le}"}}': rising(count) for le, count in counts.items()}
+    return reported | {f'{name}_count{{outcome="success"}}': rising(quick + slow)}
 
 
 def _turns(*, short: float, long: float = 0) -> dict[str, str]:
     """Turns of the event loop between two scrapes: of up to 1 ms, and of 0.25 to 0.5 s."""
     name = "sentry_event_loop_turn_duration_seconds"
     counts = {"0.001": short, "0.25": short, "0.5": short + long, "+Inf": short + long}
-    told = {f'{name}_bucket{{le="{le}"}}': rising(count) for le, count in counts.items()}
-    return told | {f"{name}_count": rising(short + long)}
+    reported = {f'{name}_bucket{{le="{le}"}}': rising(count) for le, count in counts.items()}
+    return reported | {f"{name}_count": rising(short + long)}
 
 
 def turns(*, short: float, long: float) -> dict[str, str]:

@@ -81,7 +81,7 @@ def firing(cases: Iterable[Case]) -> set[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def reported(built: Binaries, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What promtool reports of all cases."""
+    """Report of promtool about all cases."""
     tested = promtool(built, "test", "rules", written(CASES, tmp_path_factory.mktemp("alerts") / "cases.yaml"))
     return tested.stdout + tested.stderr
 

@@ -1,4 +1,4 @@
-"""Every series, label and value that dashboard and alert rules name is one that a real process tells.
+"""Every series, label and value that dashboard and alert rules name is exported by a real process.
 
 This needs no Prometheus: its own parser in Python reads the scrape.
 """
@@ -59,13 +59,13 @@ def _scrape(port: int) -> str:
         return text
 
 
-def _told(series: str, label: str) -> set[str]:
-    """The values that the page of metrics tells, which is held to the code: not all happen to every process."""
+def _documented_values(series: str, label: str) -> set[str]:
+    """Values on the page of metrics, which is checked against the code: not all occur in every process."""
     return set(TOLD[series].labels.get(label) or ()) if series in TOLD else set()
 
 
 def complaints(selector: Selector, scraped: dict[str, Labels]) -> Iterator[str]:
-    """What is wrong with a selector."""
+    """Faults of a selector."""
     if selector.name in OWN_SERIES:
         labels: Labels = {}
     elif selector.name in LATER:
@@ -78,7 +78,7 @@ def complaints(selector: Selector, scraped: dict[str, Labels]) -> Iterator[str]:
     for label, operator, value in selector.matchers:
         if label in TARGET_LABELS:
             continue
-        known = _told(selector.name, label) | labels.get(label, set())
+        known = _documented_values(selector.name, label) | labels.get(label, set())
         if label not in labels:
             yield f"{selector.name} has no label {label}"
         elif selector.name not in LATER or known:
@@ -121,7 +121,7 @@ def test_unknown_values_are_rejected(expression: str) -> None:
 
 @pytest.mark.parametrize("kind", ["alert", "panel"])
 def test_no_cause_of_a_failure_is_left_out(kind: str) -> None:
-    """A cause that is new is somebody's affair: the operator's, or the callers'."""
+    """Each new cause is the responsibility of the operator or of the callers."""
     series = "dapr_sentry_cert_sign_failure_total"
     selectors = [
         selector

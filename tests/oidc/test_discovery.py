@@ -19,7 +19,7 @@ REQUIRED = {
 
 
 def check_discovery(document: dict[str, object], issuer: str) -> None:
-    """What a relying party may demand."""
+    """Requirements of a relying party."""
     for name, kind in REQUIRED.items():
         assert isinstance(document[name], kind), name
     assert document["issuer"] == issuer

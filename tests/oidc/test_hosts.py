@@ -134,5 +134,5 @@ def test_what_makes_a_url(host: str, makes: bool) -> None:
 
 
 @pytest.mark.parametrize(("host", "may"), [("h:1", True), ("", True), ("a b", False), ("a/b", False), ("u@h", False)])
-def test_what_may_stand_in_a_header(host: str, may: bool) -> None:
+def test_values_of_a_header(host: str, may: bool) -> None:
     assert is_valid_header(host) is may

@@ -271,7 +271,7 @@ async def test_http_1_0_needs_no_host() -> None:
 
 
 @pytest.mark.parametrize(
-    ("issuer", "jwks_uri", "prefix", "target", "told"),
+    ("issuer", "jwks_uri", "prefix", "target", "reported"),
     [
         ("https://iss", None, "", DISCOVERY, ("https://iss", "https://iss/jwks.json")),
         ("https://iss/p", None, "", DISCOVERY, ("https://iss/p", "https://iss/p/jwks.json")),
@@ -285,11 +285,11 @@ async def test_http_1_0_needs_no_host() -> None:
     ],
 )
 async def test_what_is_named(
-    issuer: str | None, jwks_uri: str | None, prefix: str, target: str, told: tuple[str, str]
+    issuer: str | None, jwks_uri: str | None, prefix: str, target: str, reported: tuple[str, str]
 ) -> None:
     async with serving(issuer, jwks_uri=jwks_uri, prefix=prefix) as (address, _):
         document = json.loads((await ask(address, target, headers={"host": "h:1"})).body)
-    assert (document["issuer"], document["jwks_uri"]) == told
+    assert (document["issuer"], document["jwks_uri"]) == reported
 
 
 # --- caches
@@ -399,11 +399,11 @@ async def test_answers_are_counted() -> None:
         await ask(address, DISCOVERY)
         await ask(address, DISCOVERY, "POST")
         await ask(address, "/nowhere")
-    told = metrics.exposition()[0].decode()
+    reported = metrics.exposition()[0].decode()
     for labels in (
         'code="200",path="jwks"',
         'code="200",path="discovery"',
         'code="405",path="discovery"',
         'code="404",path="other"',
     ):
-        assert f"sentry_oidc_requests_total{{{labels}}} 1.0" in told
+        assert f"sentry_oidc_requests_total{{{labels}}} 1.0" in reported

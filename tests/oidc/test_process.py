@@ -1,4 +1,4 @@
-"""When a process has an OIDC server, and what keeps it from starting with one."""
+"""Conditions under which a process has an OIDC server, and errors that prevent its start."""
 
 import socket
 from pathlib import Path
@@ -30,19 +30,19 @@ def last_words(directory: Path, *flags: str, code: int = 1) -> str:
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        told = last_words(tmp_path, PLAIN, f"--oidc-server-listen-port={port}")
-    assert f"could not listen on 127.0.0.1:{port}: Address already in use" in told
+        reported = last_words(tmp_path, PLAIN, f"--oidc-server-listen-port={port}")
+    assert f"could not listen on 127.0.0.1:{port}: Address already in use" in reported
 
 
 @pytest.mark.parametrize(
-    ("flag", "told"),
+    ("flag", "reported"),
     [
         ("--jwt-issuer=https://[", "invalid JWT issuer URI: "),
         ("--oidc-jwks-uri=https://iss/%zz", "invalid JWKS URI: "),
     ],
 )
-def test_urls_that_are_none(tmp_path: Path, flag: str, told: str) -> None:
-    assert told in last_words(tmp_path, PLAIN, "--oidc-server-listen-port=0", flag, code=2)
+def test_urls_that_are_none(tmp_path: Path, flag: str, reported: str) -> None:
+    assert reported in last_words(tmp_path, PLAIN, "--oidc-server-listen-port=0", flag, code=2)
 
 
 def test_a_pair_that_does_not_belong_together(tmp_path: Path) -> None:
@@ -51,6 +51,6 @@ def test_a_pair_that_does_not_belong_together(tmp_path: Path) -> None:
     write_pair(tmp_path)
     (tmp_path / "tls.key").write_bytes(kept)
     files = (f"--oidc-server-tls-cert-file={tmp_path}/tls.crt", f"--oidc-server-tls-key-file={tmp_path}/tls.key")
-    told = last_words(tmp_path, "--oidc-server-listen-port=0", *files)
-    assert "failed to load TLS certificate and key: " in told
-    assert "key values mismatch" in told
+    reported = last_words(tmp_path, "--oidc-server-listen-port=0", *files)
+    assert "failed to load TLS certificate and key: " in reported
+    assert "key values mismatch" in reported

@@ -108,13 +108,13 @@ async def test_a_document_that_is_not_the_issuers(tmp_path: Path, ca_file: str, 
     issuer = f"https://localhost:{port}"
     key = made_key("ES256")
     flags = ("--oidc-server-listen-port", str(port))
-    for told, asked, breaks in (
+    for reported, asked, breaks in (
         ("https://elsewhere", issuer, "says that it is https://elsewhere"),
         (issuer, f"{issuer}/", f"{issuer}/ says that it is {issuer}"),
         (issuer, f"{issuer}?tenant=1", "is not an https URL without query and fragment"),
         (issuer, issuer.replace("https", "http"), "is not an https URL without query and fragment"),
     ):
-        async with serving(tmp_path, *flags, jwt_issuer=told) as served:
+        async with serving(tmp_path, *flags, jwt_issuer=reported) as served:
             served.server.publish(published(key, "ES256", "one"))
             token = made_token(key, "ES256", "one", asked)
             with pytest.raises(ValueError, match=re.escape(breaks)):

@@ -81,7 +81,7 @@ def figures(**changes: Any) -> Figures:
 
 
 def replica(name: str = "127.0.0.1:8080", *, counts: Figures | NotShown | None = None, **changes: Any) -> Replica:
-    """One that was reached; the changes are those of its health."""
+    """Replica that was reached; the changes are those of its health."""
     return Replica(name, health(**changes), figures() if counts is None else counts)
 
 

@@ -170,7 +170,7 @@ async def test_files_that_cannot_be_read_in_time(tmp_path: Path, monkeypatch: py
 
 
 async def times_of(took: list[float], *, seconds: float) -> list[float]:
-    """When something was shown, if looks take so long."""
+    """Times of the reports, for the given durations of collecting them."""
     shown: list[float] = []
     begin = trio.current_time()
 

@@ -1,4 +1,4 @@
-"""Rendered status: whole pictures in tests/status/golden/, and what nobody may make of them.
+"""Rendered status: whole pictures in tests/status/golden/, and inputs that must not change the terminal.
 
 `python -m tests.status.test_render` draws the pictures anew; look at what has changed before it is committed.
 """

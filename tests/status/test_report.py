@@ -143,8 +143,8 @@ def test_all_figures() -> None:
     metrics.grpc_call_finished(Status.UNAVAILABLE)
     metrics.restart_succeeded()
     metrics.restart_failed(RestartFailure.BUNDLE)
-    for tell in (metrics.grpc_connection_opened, metrics.grpc_connection_refused, metrics.grpc_handshake_failed):
-        tell()
+    for notify in (metrics.grpc_connection_opened, metrics.grpc_connection_refused, metrics.grpc_handshake_failed):
+        notify()
     metrics.grpc_call_queued()
     metrics.grpc_call_shed("in_vain")
     assert read_figures(metrics.exposition()[0]) == Figures(
@@ -178,7 +178,7 @@ def test_daprs_own_are_metrics_of_a_sentry_too() -> None:
         (b"dapr_sentry_cert_sign_request_received_total +Inf\n", "not metrics in the Prometheus text format"),
     ],
 )
-def test_what_are_no_metrics(body: bytes, says: str) -> None:
+def test_invalid_metrics(body: bytes, says: str) -> None:
     with pytest.raises(NotOursError, match=says):
         read_figures(body)
 

@@ -24,7 +24,7 @@ OLD, NEW, EDITED, TORN = b"old", b"new", b"edited", b"ne"
 CHANGE = FileChange(old=digest(OLD), new=digest(NEW))
 JOURNAL = dict.fromkeys(BUNDLE, CHANGE)
 
-# (what stands, what waits beside it), by the letter used in the table below
+# (the file, the temporary beside it), by the letter used in the table below
 PLACES = {
     "d": (NEW, None),  # done
     "p": (OLD, NEW),  # pending
@@ -43,7 +43,7 @@ def outcome(letters: str) -> object:
 def decided(
     journal: Mapping[Part, FileChange], files: Sequence[bytes | None], temporaries: Sequence[bytes | None]
 ) -> object:
-    """The parts that are pending, as a tuple in their order, so that it can be permuted as `letters` can."""
+    """Pending parts, as a tuple in their order, which can be permuted like `letters`."""
     try:
         pending = decide(journal, dict(zip(journal, files, strict=True)), dict(zip(journal, temporaries, strict=True)))
     except MixedSetError:

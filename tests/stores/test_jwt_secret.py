@@ -38,7 +38,7 @@ def with_jwt(stored: Parts = FIRST) -> FakeApi:
 
 
 def write(api: FakeApi, stored: Parts) -> None:
-    """As somebody else does it."""
+    """Like another writer it."""
     parts = {"jwt.key": stored[Part.JWT_KEY], "jwks.json": stored[Part.JWKS]}
     api.edit(SECRET, data=(api.objects[SECRET].get("data") or {}) | encoded(parts))
 

@@ -29,12 +29,12 @@ async def warnings(permissions: KeyPermissions, path: Path, content: bytes = b"k
 @pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o640, False), (0o644, True), (0o602, True)])
 async def test_modes(key: Path, mode: int, is_open: bool) -> None:
     key.chmod(mode)
-    told = await warnings(KeyPermissions(), key)
+    reported = await warnings(KeyPermissions(), key)
     text = (
         f"every user of this machine can read or replace the private key {key} (mode {mode:04o}): "
         "give it mode 0600, or 'defaultMode: 0400' if it is in a volume of Kubernetes"
     )
-    assert told == ([text] if is_open else [])
+    assert reported == ([text] if is_open else [])
 
 
 async def test_one_warning_for_each_content(key: Path) -> None:

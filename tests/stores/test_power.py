@@ -24,7 +24,7 @@ class Inode:
 
 @dataclass
 class Medium:
-    """What is on the medium for certain, and the changes of names that may be."""
+    """Content of the medium that is certain, and changes of names that are possible."""
 
     names: dict[Path, Inode]
     open: dict[int, Inode] = field(default_factory=dict)

@@ -19,7 +19,7 @@ def encoded(**parts: bytes) -> dict[str, object]:
 async def test_files_are_read_and_the_key_is_not(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes(b"anchors")
     (tmp_path / "issuer.crt").write_bytes(b"chain")
-    # Whoever opened it would wait for its writer.
+    # Opening it would wait for its writer.
     os.mkfifo(tmp_path / "issuer.key")
     assert await read_public_files(tmp_path / "ca.crt", tmp_path / "issuer.crt") == PublicParts(b"anchors", b"chain")
 

@@ -54,7 +54,7 @@ def parts_of(bundle: StoredBundle) -> dict[str, bytes]:
 
 
 def write(api: FakeApi, bundle: StoredBundle) -> None:
-    """As somebody else does it, all else untouched."""
+    """Like another writer it, all else untouched."""
     api.edit(SECRET, data=(api.objects[SECRET].get("data") or {}) | encoded(parts_of(bundle)))
 
 
@@ -367,7 +367,7 @@ async def test_what_is_there_is_adopted() -> None:
 
 
 @pytest.mark.parametrize("data", [None, {"ca.crt": ""}, {"ca.crt": "anchors of somebody whose key is lost"}], ids=str)
-async def test_anchors_whose_key_is_lost_are_given_up_with_a_warning(
+async def test_anchors_whose_key_is_lost_are_replaced_with_a_warning(
     lines: list[Line], data: dict[str, str] | None
 ) -> None:
     api = installed()
@@ -443,7 +443,7 @@ async def test_a_write_that_lands_late_wins_over_its_own_retry(autojump_clock: M
     assert held(api) == parts_of(NEW)
 
 
-async def test_endless_conflicts_are_given_up(autojump_clock: MockClock) -> None:
+async def test_endless_conflicts_are_an_error(autojump_clock: MockClock) -> None:
     api = installed()
     api.faults.append(Fault("replace", "secrets", refused(409, "Conflict"), left=float("inf")))
     with pytest.raises(
@@ -497,7 +497,7 @@ async def test_nothing_is_published_that_the_secret_no_longer_holds() -> None:
 
 
 async def test_a_publication_never_undoes_a_later_one(autojump_clock: MockClock) -> None:
-    """Somebody replaces both objects between any two requests of a publication."""
+    """An operator replaces both objects between any two requests of a publication."""
     for moment in range(1, 4):
         api = filled(OLD)
         api.edit(CONFIG_MAP, data={"ca.crt": "drifted"})
@@ -654,7 +654,7 @@ async def test_a_foreign_edit_of_the_config_map_is_undone_and_logged(
 async def test_repeated_repairs_are_one_warning_a_minute_with_their_number(
     autojump_clock: MockClock, lines: list[Line]
 ) -> None:
-    """Somebody undoes each repair at once."""
+    """An operator undoes each repair at once."""
     api = filled()
 
     async def quarrel(verb: str, _path: str) -> None:
@@ -832,7 +832,7 @@ async def test_a_change_that_could_not_be_handled_is_reported_again(autojump_clo
 
 
 async def test_an_api_server_that_has_just_begun_refuses_for_a_moment(autojump_clock: MockClock) -> None:
-    """It knows no roles yet. That is no change of what the objects hold, and a change is told soon after."""
+    """It knows no roles yet. That does not change the objects, and a change is reported soon after."""
     api = filled()
     async with watching(api) as watcher:
         await trio.sleep(100)

@@ -154,9 +154,12 @@ def test_an_exception_is_one_field(as_json: bool) -> None:
 def test_a_message_of_any_kind_is_shown() -> None:
     stream = io.StringIO()
     configure(stream, as_json=True)
-    LOG.info(ValueError("told by mistake"))  # type: ignore[arg-type] # callers without type checker do that
+    LOG.info(ValueError("logged by mistake"))  # type: ignore[arg-type] # callers without type checker do that
     LOG.info("100 % of {it}")
-    assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["told by mistake", "100 % of {it}"]
+    assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == [
+        "logged by mistake",
+        "100 % of {it}",
+    ]
 
 
 def test_one_write_per_record() -> None:

@@ -168,7 +168,7 @@ def test_degraded_is_one_or_zero() -> None:
 
 
 def test_when_the_last_restart_was_by_outcome() -> None:
-    """Told once there was one: 0 would read as 1970."""
+    """Exported once there was one: 0 would read as 1970."""
     now = NOON
     metrics = Metrics(now=lambda: now)
     name = "sentry_last_restart_timestamp_seconds"

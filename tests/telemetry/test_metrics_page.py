@@ -1,4 +1,4 @@
-"""docs/metrics.md tells every series that there is, by name, type, labels and their values, and no other."""
+"""docs/metrics.md lists every series, by name, type, labels and their values, and no other."""
 
 import ast
 import enum
@@ -72,12 +72,12 @@ def _labels(cell: str) -> dict[str, frozenset[str] | None]:
     for part in filter(None, cell.split(";")):
         names, _, values = part.partition(":")
         linked = re.search(r"\(#([\w-]+)\)", values)
-        told = [_ticked(row[0])[0] for row in _tables(_section(linked[1]))[1:]] if linked else _ticked(values)
-        found.update(dict.fromkeys(_ticked(names), frozenset(told) or None))
+        reported = [_ticked(row[0])[0] for row in _tables(_section(linked[1]))[1:]] if linked else _ticked(values)
+        found.update(dict.fromkeys(_ticked(names), frozenset(reported) or None))
     return found
 
 
-def told() -> dict[str, Series]:
+def reported() -> dict[str, Series]:
     rows = [row for row in _tables(PAGE) if len(row) == 4 and row[0] != "metric"]
     names = [_ticked(row[0])[0] for row in rows]
     assert len(set(names)) == len(names)
@@ -134,7 +134,7 @@ def _collected(metrics: Metrics) -> dict[str, Series]:
     return found
 
 
-TOLD, EXISTING = told(), existing()
+TOLD, EXISTING = reported(), existing()
 
 
 def test_every_series_is_documented_and_every_documented_one_exists() -> None:

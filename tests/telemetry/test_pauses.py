@@ -11,7 +11,7 @@ NAME = "sentry_event_loop_turn_duration_seconds"
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that does not advance until it is moved."""
 
     def __init__(self) -> None:
         self.now = 1000.0

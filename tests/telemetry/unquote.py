@@ -1,4 +1,4 @@
-"""Go's strconv.Unquote for double-quoted literals, as its documentation tells it: the other side of the quoting."""
+"""Go's strconv.Unquote for double-quoted literals, by its documentation: the counterpart of quoting."""
 
 import re
 
@@ -9,7 +9,7 @@ _SHORT = dict(zip('abfnrtv\\"', b'\a\b\f\n\r\t\v\\"', strict=True))
 
 
 def unquote(literal: str) -> bytes:
-    """The bytes that a Go string literal stands for; ValueError if it is none."""
+    """The bytes that a Go string literal means; ValueError if it is none."""
     if len(literal) < 2 or literal[0] != '"' or literal[-1] != '"':
         raise ValueError(f"not quoted: {literal}")
     result = bytearray()

@@ -1,4 +1,4 @@
-"""A process full of attackers does what it is told, and tells what has come of it."""
+"""A process full of attackers attacks as requested, and reports the results."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

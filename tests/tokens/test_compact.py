@@ -40,7 +40,7 @@ def test_a_token_taken_apart() -> None:
         b"e30.e30.e30\n",
         b" e30.e30.e30",
         b"e30.e30.+/+/",  # base64, and not base64url
-        b"e30.e.e30",  # six bits are no byte
+        b"e30.e.e30",  # six bits are not a byte
         b"e31.e30.e30",  # `e30`, with a bit more that carries nothing
         b"e30.e31.e30",
         b"e30.e30.AB",

@@ -18,7 +18,7 @@ MEMBERS = 10_000
 
 
 def believed(text: str) -> bool:
-    """Whether the key that a token names has signed it, and it can be read."""
+    """Returns True if the key that a token names has signed it, and the token can be read."""
     token = encode_token(text)
     compact = split_token(token)
     header = read_object(compact.header)

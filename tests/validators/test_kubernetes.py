@@ -105,7 +105,7 @@ async def test_a_pod_is_given_the_app_id_of_its_annotation() -> None:
 
 
 async def test_a_refusal_names_the_pod_that_was_found_out() -> None:
-    """For the record alone; the caller is not told."""
+    """For the audit record only; the caller does not get it."""
     for caller, pods, uid in [
         (CALLER, (), "uid-1"),  # by its token, which was good
         (replace(CALLER, pod_uid=None), (POD,), "uid-1"),  # by what is there

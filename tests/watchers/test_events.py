@@ -29,7 +29,7 @@ class Watched:
     def __init__(self, calls: trio.MemoryReceiveChannel[frozenset[Path]]) -> None:
         self._calls = calls
 
-    async def told(self, *paths: Path) -> None:
+    async def reported(self, *paths: Path) -> None:
         with trio.fail_after(PATIENCE):
             assert await self._calls.receive() == frozenset(paths)
 
@@ -109,10 +109,10 @@ async def test_an_edit_is_reported_once_and_the_next_one_too(tmp_path: Path, edi
     write(path, "1")
     async with watching(path) as watched:
         edit(path)
-        await watched.told(path)
+        await watched.reported(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, "3")
-        await watched.told(path)
+        await watched.reported(path)
         assert watched.quiet()
 
 
@@ -136,7 +136,7 @@ async def test_the_kubelets_swap_is_reported_once_with_all_files(tmp_path: Path)
     async with watching(*paths) as watched:
         for version in (2, 3):
             project(version)
-            await watched.told(*paths)
+            await watched.reported(*paths)
         assert watched.quiet()
 
 
@@ -149,12 +149,12 @@ async def test_a_link_that_is_pointed_elsewhere_is_followed(tmp_path: Path) -> N
     path = tmp_path / "creds" / "current" / "ca.crt"
     async with watching(path) as watched:
         write(tmp_path / "v1" / "ca.crt", "edited behind the link")
-        await watched.told(path)
+        await watched.reported(path)
         (tmp_path / "creds" / "new").symlink_to(tmp_path / "v2")
         (tmp_path / "creds" / "new").replace(tmp_path / "creds" / "current")
-        await watched.told(path)
+        await watched.reported(path)
         write(tmp_path / "v2" / "ca.crt", "edited behind the new link")
-        await watched.told(path)
+        await watched.reported(path)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ async def test_events_without_new_content_are_not_reported(tmp_path: Path, act: 
         act(path)
         # The only call is about a file that was changed afterwards.
         write(witness, "2")
-        await watched.told(witness)
+        await watched.reported(witness)
         assert watched.quiet()
 
 
@@ -191,7 +191,7 @@ async def test_the_poll_catches_what_events_hide(tmp_path: Path) -> None:
     path = tmp_path / "ca.crt"
     async with watching(path, poll=0.05, quiet=0.01, events=deaf) as watched:
         write(path, "1")
-        await watched.told(path)
+        await watched.reported(path)
 
 
 async def test_directories_that_do_not_exist_yet_are_picked_up(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ async def test_directories_that_do_not_exist_yet_are_picked_up(tmp_path: Path) -
     async with watching(path) as watched:
         path.parent.mkdir(parents=True)
         write(path, "1")
-        await watched.told(path)
+        await watched.reported(path)
 
 
 async def test_a_link_that_moves_just_before_the_subscription_is_followed(
@@ -220,9 +220,9 @@ async def test_a_link_that_moves_just_before_the_subscription_is_followed(
 
     monkeypatch.setattr(events_module, "RustNotify", moving)
     async with watching(path) as watched:
-        await watched.told(path)
+        await watched.reported(path)
         write(tmp_path / "v2" / "ca.crt", "edited")
-        await watched.told(path)
+        await watched.reported(path)
     assert subscriptions[:2] == [[str(tmp_path), str(tmp_path / version)] for version in ("v1", "v2")]
 
 
@@ -265,10 +265,10 @@ async def test_a_refused_subscription_is_logged_once_and_retried(
     with capture_logs() as lines:
         async with watching(path) as watched:
             write(path, "1")
-            await watched.told(path)
+            await watched.reported(path)
             await relented.wait()
             write(path, "2")
-            await watched.told(path)
+            await watched.reported(path)
     assert [(line["log_level"], line["event"]) for line in lines] == [
         (
             "warning",

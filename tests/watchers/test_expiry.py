@@ -110,7 +110,7 @@ async def test_then_hourly(autojump_clock: MockClock, bundle: TrustBundle) -> No
 
 
 @pytest.mark.parametrize(
-    ("step", "told"),
+    ("step", "reported"),
     [
         (timedelta(days=400), "The wall clock went forward by 34560000 s against elapsed time"),
         (timedelta(seconds=61), "The wall clock went forward by 61 s against elapsed time"),
@@ -118,7 +118,7 @@ async def test_then_hourly(autojump_clock: MockClock, bundle: TrustBundle) -> No
     ],
 )
 async def test_a_wall_clock_that_is_set_is_noticed_within_a_minute(
-    autojump_clock: MockClock, bundle: TrustBundle, step: timedelta, told: str
+    autojump_clock: MockClock, bundle: TrustBundle, step: timedelta, reported: str
 ) -> None:
     watched = Watched(bundle, BORN)
     with capture_logs() as lines:
@@ -131,7 +131,7 @@ async def test_a_wall_clock_that_is_set_is_noticed_within_a_minute(
     state = ValidityState.EXPIRED if step > LIFETIME else ValidityState.VALID
     assert watched.reports == [(0, [ValidityState.VALID] * 2), (120, [state] * 2)]
     warnings = [line["event"] for line in lines if line["log_level"] == "warning" and "role" not in line]
-    assert warnings == [f"{told}; checking the certificates again"]
+    assert warnings == [f"{reported}; checking the certificates again"]
 
 
 async def test_the_hour_begins_anew_after_a_jump(autojump_clock: MockClock, bundle: TrustBundle) -> None:

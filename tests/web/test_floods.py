@@ -227,7 +227,7 @@ async def test_connect_and_close_grows_nothing(no_collector: None) -> None:
 
 
 async def test_pipelined_requests_of_many_peers_share_turns() -> None:
-    """One of a hundred in a turn would be fair, but a hundred of them are a turn of 40 ms."""
+    """A hundred requests in a turn would be fair, but take 40 ms."""
     answered = most = 0
 
     async def count(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Readiness, and what is told of it over HTTP."""
+"""Readiness, and its report over HTTP."""
 
 import contextlib
 import io

@@ -38,7 +38,7 @@ async def hello(request: Request) -> Response:
 
 
 class Slow:
-    """A handler that answers when told to."""
+    """A handler that answers on demand."""
 
     def __init__(self) -> None:
         self.asked = trio.Event()
@@ -412,11 +412,11 @@ def fetch(address: Address, tls: ssl.SSLContext, *, protocols: tuple[str, ...] =
 async def test_tls() -> None:
     schemes = []
 
-    async def tell(request: Request) -> Response:
+    async def report(request: Request) -> Response:
         schemes.append(request.scheme)
         return await hello(request)
 
-    async with serving(tell, tls=lambda: SERVER_TLS) as (address, _, _):
+    async with serving(report, tls=lambda: SERVER_TLS) as (address, _, _):
         for protocols in ((), ("h2",), ("h2", "http/1.1")):
             fetched = await trio.to_thread.run_sync(partial(fetch, address, client_tls(), protocols=protocols))
             assert fetched == (200, None)
@@ -616,7 +616,7 @@ async def test_the_last_answer_is_read_before_the_connection_ends(autojump_clock
             assert await client.is_closed_by_peer()
 
 
-async def test_a_request_that_does_not_end_is_given_up(autojump_clock: MockClock) -> None:
+async def test_an_endless_request_is_closed(autojump_clock: MockClock) -> None:
     slow = Slow()
     async with serving(slow, shutdown_timeout=5.0) as (address, cancel, ended):
         client = await connect(address)
@@ -630,7 +630,7 @@ async def test_a_request_that_does_not_end_is_given_up(autojump_clock: MockClock
             assert await client.is_closed_by_peer()
 
 
-async def test_a_request_half_sent_is_given_up(autojump_clock: MockClock) -> None:
+async def test_a_partial_request_is_closed(autojump_clock: MockClock) -> None:
     async with serving(hello) as (address, cancel, ended):
         client = await connect(address)
         async with client.stream:

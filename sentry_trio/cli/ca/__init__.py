@@ -15,7 +15,7 @@ from sentry_trio import __version__
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.parts import bundle_of, bundle_parts, merged
-from sentry_trio.ca.renewal import Request, Situation, plan
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
 from sentry_trio.cli.ca.checks import findings_against, findings_alone, has_errors, show_findings
@@ -78,13 +78,13 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
             managed_by=await place.managed_by(),
         )
         policy = policy_of(options, stored)
-        if options.request is Request.START:
+        if options.request is RenewalRequest.START:
             policy.check()
         planned = plan(stored, policy, situation, options.request)
         if not planned.changes:
             print(planned.text)
             return _DONE
-        if options.request is Request.FLATTEN and not options.yes:
+        if options.request is RenewalRequest.FLATTEN and not options.yes:
             flat = merged(stored, planned.changes)
             findings = await findings_against(place, stored, bundle_of(flat), options, situation.now)
             if has_errors(findings):

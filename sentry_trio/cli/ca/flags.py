@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.renewal import Request
+from sentry_trio.ca.renewal import RenewalRequest
 from sentry_trio.cli.kubernetes_flags import (
     declare_kubeconfig,
     declare_kubernetes,
@@ -19,8 +19,14 @@ from sentry_trio.settings import checks
 from sentry_trio.settings.flags import REQUIRED, Kind, UsageError, checked, declare, flags_of, parse_arguments
 
 _DEFAULT_DIRECTORY: Final = Path(".sentry")  # where `make run` keeps it
-_REQUESTS: Final = (Request.START, Request.CANCEL, Request.ROLLBACK, Request.REPLACE_EXPIRED, Request.DISTRUST)
-FORCED: Final = frozenset({Request.DISTRUST, Request.REPLACE_EXPIRED})
+_REQUESTS: Final = (
+    RenewalRequest.START,
+    RenewalRequest.CANCEL,
+    RenewalRequest.ROLLBACK,
+    RenewalRequest.REPLACE_EXPIRED,
+    RenewalRequest.DISTRUST,
+)
+FORCED: Final = frozenset({RenewalRequest.DISTRUST, RenewalRequest.REPLACE_EXPIRED})
 """Requests after which sidecars have to restart."""
 
 _PATHS: Final[Mapping[str, str]] = {
@@ -99,7 +105,7 @@ class CaOptions:
     passphrase_file: Path | None = _store(
         Kind.STRING, None, "file whose first line is the passphrase of a backup", metavar="FILE", check=checks.path
     )
-    kubernetes: bool = declare_kubernetes("the trust bundle is in the Secret dapr-trust-bundle (default: in a pod)")
+    kubernetes: bool = declare_kubernetes("use the Secret dapr-trust-bundle (default in a pod)")
     kubeconfig: Path = declare_kubeconfig()
     namespace: str = declare_namespace()
     start: bool = _rotate(Kind.BOOL, default=False, help="begin a renewal now")
@@ -147,7 +153,7 @@ class CaOptions:
         choices=("own", "any"),
     )
     json: bool = _output(Kind.BOOL, default=False, help="print one JSON document")
-    request: Request | None
+    request: RenewalRequest | None
     in_pod: bool
 
     @property
@@ -177,9 +183,9 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> CaOptions:
     return CaOptions(**with_defaults(values, line, environ))
 
 
-def _request(action: str, values: Mapping[str, object]) -> Request | None:
+def _request(action: str, values: Mapping[str, object]) -> RenewalRequest | None:
     if action == "flatten":
-        return Request.FLATTEN
+        return RenewalRequest.FLATTEN
     asked = [each for each in _REQUESTS if values[each.value.replace("-", "_")]]
     if asked and action != "rotate":
         raise UsageError(f"--{asked[0].value} belongs to 'ca rotate'")

@@ -16,7 +16,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
 from sentry_trio.ca.parts import Parts, bundle_of, bundle_parts, merged
-from sentry_trio.ca.renewal import RenewalPolicy, Request, Situation, plan
+from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Step
@@ -92,7 +92,7 @@ def rehearse(key_type: KeyType, now: datetime) -> Iterator[PhaseResult]:
     leaves = [_leaf("former issuer", former, now)]
     sets = {"former root": former.anchors}
     yield clock.phase("steady", leaves, sets)
-    stored = merged(stored, plan(stored, policy, Situation(now=now), Request.START).changes)
+    stored = merged(stored, plan(stored, policy, Situation(now=now), RenewalRequest.START).changes)
     both = bundle_of(stored).anchors
     sets = {"former root": former.anchors, "both roots": both, "new root": _first(stored, now)}
     yield clock.phase("distributing", leaves, {name: sets[name] for name in ("former root", "both roots")})

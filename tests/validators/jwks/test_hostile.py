@@ -12,7 +12,7 @@ from testkit.hostile_tokens import PATIENT, Forger
 from tests.validators.jwks.test_validator import AUDIENCE, FAILED, KEYS, PRIVATE, Keys, claims, validate
 
 FORGER = Forger(PRIVATE, claims(aud=AUDIENCE))
-# Bytes of a text that a caller is told: what it sent is repeated in parts only.
+# Bytes of a text that a caller gets: its request is repeated in parts only.
 LONGEST_TEXT = 1024
 
 
@@ -47,13 +47,13 @@ async def refusal(text: str) -> tuple[str, CountedKeys]:
     try:
         await validate(text, keys=keys)
     except NotPermittedError as error:
-        told = str(error)
+        reported = str(error)
     else:
         raise AssertionError(f"it passed: {text}")
-    assert told.startswith(FAILED)
-    assert len(told.encode()) <= LONGEST_TEXT
+    assert reported.startswith(FAILED)
+    assert len(reported.encode()) <= LONGEST_TEXT
     assert len(keys.verified) <= len(keys.found) <= 1
-    return told.removeprefix(FAILED), keys
+    return reported.removeprefix(FAILED), keys
 
 
 @PATIENT
@@ -73,61 +73,63 @@ async def test_unsigned_tokens(text: str) -> None:
 @PATIENT
 @given(FORGER.swapped() | FORGER.public_as_secret() | FORGER.embedded_key())
 async def test_signatures_that_are_not_by_the_key_that_is_named(text: str) -> None:
-    told, _ = await refusal(text)
-    assert told == "could not verify message using any of the signatures or keys"
+    reported, _ = await refusal(text)
+    assert reported == "could not verify message using any of the signatures or keys"
 
 
 @PATIENT
 @given(FORGER.key_ids())
 async def test_key_ids(text: str) -> None:
-    told, keys = await refusal(text)
-    assert told.startswith("key provider 0 failed: failed to find ")
+    reported, keys = await refusal(text)
+    assert reported.startswith("key provider 0 failed: failed to find ")
     assert not keys.verified
 
 
 @PATIENT
 @given(FORGER.critical())
 async def test_extensions(text: str) -> None:
-    told, keys = await refusal(text)
-    assert told == "could not verify message using any of the signatures or keys"
+    reported, keys = await refusal(text)
+    assert reported == "could not verify message using any of the signatures or keys"
     assert not keys.found
 
 
 @PATIENT
 @given(FORGER.duplicates() | FORGER.documents())
 async def test_what_two_readers_may_understand_differently(text: str) -> None:
-    told, _ = await refusal(text)
-    assert told == "invalid JWT"
+    reported, _ = await refusal(text)
+    assert reported == "invalid JWT"
 
 
 @PATIENT
 @given(FORGER.spellings())
 async def test_other_spellings_of_a_good_token(text: str) -> None:
-    told, keys = await refusal(text)
-    assert told == "invalid JWT"
+    reported, keys = await refusal(text)
+    assert reported == "invalid JWT"
     assert not keys.found
 
 
 @PATIENT
 @given(FORGER.claims_amiss())
 async def test_claims(text: str) -> None:
-    told, keys = await refusal(text)
-    assert told.startswith(('"exp" not', '"nbf" not', '"iat" not', '"aud" not', 'claim "aud" not found', '"sub" not'))
+    reported, keys = await refusal(text)
+    assert reported.startswith(
+        ('"exp" not', '"nbf" not', '"iat" not', '"aud" not', 'claim "aud" not found', '"sub" not')
+    )
     assert len(keys.verified) == 1
 
 
 @PATIENT
 @given(FORGER.huge(LONGEST))
 async def test_what_is_too_long_is_not_looked_at(text: str) -> None:
-    told, keys = await refusal(text)
-    assert told == f"longer than {LONGEST} bytes"
+    reported, keys = await refusal(text)
+    assert reported == f"longer than {LONGEST} bytes"
     assert not keys.found
 
 
 @PATIENT
 @given(st.integers(0, 2))
 async def test_a_token_of_the_greatest_length_passes(spare: int) -> None:
-    """What is refused above is refused for its length and for nothing else."""
+    """Tokens above are rejected only for their length."""
     rest = len(FORGER.made("ES256", None, b"{}")) - 3
     payload = str(claims(aud=AUDIENCE)).replace("'", '"').encode()
     text = FORGER.made("ES256", None, payload.ljust((LONGEST - rest) * 3 // 4 - spare))

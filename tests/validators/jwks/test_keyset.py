@@ -42,7 +42,7 @@ def key_set(remote: Remote, *, interval: float = 600, chance: Callable[[], float
 
 
 async def kept(remote: Remote, seconds: float, *, interval: float = 600) -> list[float]:
-    """When a source is read in so many seconds."""
+    """Times at which a source is read within so many seconds."""
     with trio.move_on_after(seconds):
         await key_set(remote, interval=interval).keep()
     return [time - remote.read_at[0] for time in remote.read_at]
@@ -195,13 +195,13 @@ async def test_readings_are_counted(autojump_clock: MockClock) -> None:
     keys = KeySet(remote, interval=600, metrics=metrics)
     for remote.away in (False, True, False, True, True):
         await keys.refresh()
-    told = metrics.exposition()[0].decode().splitlines()
+    reported = metrics.exposition()[0].decode().splitlines()
     for line in (
         'sentry_jwks_refreshes_total{outcome="success"} 2.0',
         'sentry_jwks_refreshes_total{outcome="failure"} 3.0',
         "sentry_jwks_keys 2.0",
     ):
-        assert line in told
+        assert line in reported
 
 
 async def test_keys_that_are_not_used_are_logged_once_for_each_content(autojump_clock: MockClock) -> None:

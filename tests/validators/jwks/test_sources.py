@@ -27,7 +27,7 @@ NO_LITERAL = (
     "failed to init cache: failed to parse property 'location': not a URL, path to local file, or JSON value "
     "(optionally base64-encoded)"
 )
-# What is no set, wherever it is found, and what is said of it where it may be mended.
+# Invalid key sets of all sources, and their error texts.
 NO_SETS = [
     ("", "not JSON"),
     ("{", "not JSON"),
