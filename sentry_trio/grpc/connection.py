@@ -16,8 +16,8 @@ from .framing import RefusedError, read_request
 from .headers import Header
 from .http2 import BrokenOffError, ServerConnection
 from .http_requests import HTTPRequest, HTTPRequests
-from .limits import FRAMES_EARNED_BY_CALL, RECLAIM_PRICE
-from .memory_budget import WHOLE_CONNECTION
+from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL, RECLAIM_PRICE, TASK_BYTES
+from .memory_budget import INCOMPLETE, WHOLE_CONNECTION
 from .observer import Eviction
 from .outgoing import Outgoing
 from .server_state import ServerState
@@ -67,6 +67,7 @@ class Connection:
         self._incomplete: dict[int, Call] = {}  # of these, those whose requests are incomplete
         self._touched: dict[int, None] = {}  # and of these, those that the current read has brought something for
         self._http_requests = HTTPRequests(self, nursery, limits)
+        self._partial = 0  # bytes of an incomplete frame or header block, part of `held`
         self._all_done: trio.Event | None = None
         self._heard = trio.Event()
         self._ponged = trio.Event()
@@ -100,6 +101,7 @@ class Connection:
             self._state.admission.busy(self)
             for stream_id in list(self._incomplete):
                 self._drop(stream_id)
+            self._hold_partial(0)
             self._memory.closed(self)
         if broken_off:
             # Outside of the `except` block, whose exception holds what this read has brought.
@@ -160,6 +162,9 @@ class Connection:
     async def _react(self) -> None:
         if self._touched:
             self._start_complete()
+        if self.h2.incomplete != self._partial:
+            self._hold_partial(self.h2.incomplete)
+            self._memory.reclaim()
         await self.out.flush()
 
     async def _break_off(self) -> None:
@@ -254,6 +259,9 @@ class Connection:
             except GRPCError as error:
                 reserved = False
                 call.abort(error.status, str(error.message))
+        if reserved:
+            self.hold(TASK_BYTES)
+            call.cost += TASK_BYTES
         self._nursery.start_soon(self._run, stream_id, call, limiter if reserved else None)
 
     async def _run(self, stream_id: int, call: Call, limiter: ConcurrencyLimiter | FairLimiter | None) -> None:
@@ -319,28 +327,38 @@ class Connection:
         self.held += more
         self._memory.total += more
 
+    def _hold_partial(self, size: int) -> None:
+        self.hold(size - self._partial)
+        self._partial = size
+        # Less is not worth a connection.
+        if size > CALL_BYTES:
+            self._memory.add(self, INCOMPLETE)
+        else:
+            self._memory.discard(self, INCOMPLETE)
+
     def _bound_unread(self, call: Call) -> None:
         if self.unread > self._limits.unread_bytes:
             call.abort(
                 Status.RESOURCE_EXHAUSTED,
                 f"grpc: more than {self._limits.unread_bytes} bytes unread on one connection",
             )
-        elif self._memory.total > self._limits.unread_bytes_in_all:
+        elif self._memory.exceeded:
             self.cpu.used += RECLAIM_PRICE
             if not self._memory.reclaim():
                 call.abort(*_OUT_OF_MEMORY)
 
     def reclaim(self, stream_id: int | None) -> bool:
-        """Ends a call that waits for the peer, for `WHOLE_CONNECTION` the connection, for None the largest call.
+        """Ends a call that waits for the peer, or the connection, or for None the largest call.
 
         Their memory is off the budget on return. Returns False if there was nothing to end.
         """
         if stream_id is None:
             return self._abort_largest()
-        if stream_id == WHOLE_CONNECTION:
+        if stream_id in {WHOLE_CONNECTION, INCOMPLETE}:
             for call in self._calls.values():
                 self.release(call)
             self._http_requests.release_all()
+            self._hold_partial(0)
             self.evict("memory")
             return True
         # Their tasks are yet to run, or to end; the budget counts what there is now.

@@ -79,13 +79,17 @@ Frame = tuple[int, int, int, bytes]
 
 
 class Splitter:
-    """Cuts what a client sends into frames."""
+    """Cuts what a client sends into frames.
 
-    __slots__ = ("_expects_preface", "_rest")
+    Attributes:
+        rest: bytes of a frame that is not complete.
+    """
+
+    __slots__ = ("_expects_preface", "rest")
 
     def __init__(self) -> None:
         self._expects_preface = True
-        self._rest = b""
+        self.rest = b""
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Takes bytes; yields the frames that are now whole.
@@ -93,14 +97,14 @@ class Splitter:
         Raises:
             ViolationError: the preface is none; or a frame is longer than allowed, as soon as its head has arrived.
         """
-        if self._rest:
-            data = self._rest + data
+        if self.rest:
+            data = self.rest + data
         at, end = 0, len(data)
         if self._expects_preface:
             if not data.startswith(PREFACE[:end]):
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
             if end < len(PREFACE):
-                self._rest = data
+                self.rest = data
                 return
             self._expects_preface = False
             at = len(PREFACE)
@@ -114,7 +118,7 @@ class Splitter:
                 break
             at = payload_at + size
             yield kind, flags, stream_id & HIGHEST_STREAM, data[payload_at:at]
-        self._rest = data[at:]
+        self.rest = data[at:]
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:

@@ -10,7 +10,7 @@ from hpack import Decoder, HPACKError, OversizedHeaderListError
 from . import frames
 from .cpu_budget import USUAL_BLOCK_BYTES, USUAL_HEADERS, head_price
 from .frames import ErrorCode, ViolationError
-from .limits import HEADER_FRAMES
+from .limits import FIELD_BYTES, HEADER_FRAMES
 
 Header = tuple[bytes, bytes]
 
@@ -44,10 +44,11 @@ class HeaderBlocks:
     Attributes:
         stream_id: of the block that is coming in; 0 if none is.
         ends_stream: flag of its HEADERS.
+        size: bytes of the block that is coming in.
         price: of the last complete block, in control frames that cause as much work; 0 for a usual one.
     """
 
-    __slots__ = ("_decoder", "_limit", "_parts", "_size", "ends_stream", "price", "stream_id")
+    __slots__ = ("_decoder", "_limit", "_parts", "ends_stream", "price", "size", "stream_id")
 
     def __init__(self, limit: int) -> None:
         self.stream_id = 0
@@ -57,7 +58,7 @@ class HeaderBlocks:
         self._decoder.max_allowed_table_size = frames.HEADER_TABLE_BYTES
         self._limit = limit
         self._parts: list[bytes] = []
-        self._size = 0
+        self.size = 0
 
     def begin(self, stream_id: int, *, ends_stream: bool) -> None:
         """A HEADERS frame has come."""
@@ -71,14 +72,14 @@ class HeaderBlocks:
             ViolationError: the block is too large or in too many parts, or cannot be read.
         """
         self._parts.append(part)
-        self._size += len(part)
-        if self._size > self._limit or len(self._parts) > HEADER_FRAMES:
+        self.size += len(part)
+        if self.size > self._limit or len(self._parts) > HEADER_FRAMES:
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
         if not last:
             return None
         block = b"".join(self._parts)
         self._parts.clear()
-        self._size = self.stream_id = 0
+        self.size = self.stream_id = 0
         if block[:1] in _UPDATES and _TOO_MANY_UPDATES(block):
             raise ViolationError(ErrorCode.COMPRESSION_ERROR)
         try:
@@ -198,5 +199,5 @@ def _length(text: bytes) -> bytes:
 
 
 def weight(headers: Sequence[Header]) -> int:
-    """The size of a header list in bytes, as HTTP/2 counts it (RFC 9113, 6.5.2)."""
-    return sum([len(name) + len(value) + 32 for name, value in headers])
+    """Returns the approximate bytes that a header list takes in memory."""
+    return sum([len(name) + len(value) + FIELD_BYTES for name, value in headers])

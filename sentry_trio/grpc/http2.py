@@ -328,6 +328,11 @@ class ServerConnection(Sender):
         self._cpu.charge(1 + self._blocks.price)
 
     @property
+    def incomplete(self) -> int:
+        """Bytes of a frame and of a header block that are not complete."""
+        return len(self._splitter.rest) + self._blocks.size
+
+    @property
     def head_price(self) -> int:
         """Price of the header block that has come last, beyond that of its frame."""
         return self._blocks.price

@@ -7,7 +7,7 @@ import trio
 from .frames import ErrorCode
 from .framing import RefusedError
 from .headers import Header
-from .limits import CALL_BYTES, Limits
+from .limits import CALL_BYTES, TASK_BYTES, Limits
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -34,7 +34,7 @@ class HTTPRequest:
         self.headers = headers
         self.body = body
         self.bytes_left = bytes_left
-        self.cost = CALL_BYTES
+        self.cost = CALL_BYTES + TASK_BYTES
         self.started_at = trio.current_time()
         self.scope: trio.CancelScope | None = None
 

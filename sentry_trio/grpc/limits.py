@@ -23,8 +23,14 @@ FRAMES_EARNED_BY_DATA: Final = 2
 """Control frames that each sent data frame adds, if it is the last of an answer or has `MUCH_DATA` bytes."""
 MUCH_DATA: Final = 1024
 """Bytes; with a lower bound, a peer that opens its window byte by byte would earn all that it costs."""
-CALL_BYTES: Final = 4096
+CALL_BYTES: Final = 2048
 """Approximate bytes of `unread_bytes_in_all` that a call takes in addition to the caller's data."""
+TASK_BYTES: Final = 6 * 1024
+"""The same for the task that runs its handler."""
+FIELD_BYTES: Final = 128
+"""Approximate bytes that a header field takes in addition to its name and value."""
+CONNECTION_BYTES: Final = 28 * 1024
+"""Approximate bytes of a connection without calls: 16 KiB of OpenSSL, 10 KiB of Python."""
 MESSAGE_BYTES: Final = 64
 """Approximate bytes that an unread message takes in addition to its own: an empty one is an object, too."""
 PARSED_SIZE: Final = 8
@@ -79,8 +85,10 @@ class Limits:
         message_bytes: the largest message, before and after decompression; a larger one is answered ResourceExhausted.
         unread_bytes: what one connection may hold of messages that no handler has taken yet, whole ones and parts, of
             all its calls together; the call that goes over is answered ResourceExhausted.
-        unread_bytes_in_all: what all connections may hold so together, header lists and some 4 KiB for each call added
-            to it, parsed requests, and answers until they have left. Over it, the connection that holds most gives way,
+        unread_bytes_in_all: what all connections may hold so together, added to it header lists, some 2 KiB for each
+            call and 6 for its handler, incomplete frames, parsed requests, and answers until they have left. Open
+            connections leave less of it, some 28 KiB each, but half of it in any case. Over it, the connection that
+            holds most gives way,
             first among those that wait for their peers: a request that is not whole is answered ResourceExhausted, a
             call whose answer the peer's window has no room for is reset, a connection whose socket takes nothing is
             closed. Where none waits so, its largest call is answered ResourceExhausted.

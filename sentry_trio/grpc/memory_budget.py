@@ -2,10 +2,15 @@
 
 from typing import TYPE_CHECKING, Final
 
+from .limits import CONNECTION_BYTES
+
 if TYPE_CHECKING:
     from .connection import Connection
 
-WHOLE_CONNECTION: Final = 0  # in place of a stream's number: HTTP/2 gives it to none (RFC 9113, 5.1.1)
+# In place of a stream's number: HTTP/2 gives them to none (RFC 9113, 5.1.1).
+WHOLE_CONNECTION: Final = 0
+INCOMPLETE: Final = -1
+"""A frame or header block."""
 
 
 class MemoryBudget:
@@ -17,30 +22,42 @@ class MemoryBudget:
     wants to fill the memory does neither.
 
     Args:
-        limit: bytes.
+        limit: bytes. Each open connection takes `CONNECTION_BYTES` of them; for calls half of them are left in any
+            case.
 
     Attributes:
         total: bytes held now.
     """
 
-    __slots__ = ("_limit", "_waiting", "total")
+    __slots__ = ("_left", "_limit", "_waiting", "total")
 
     def __init__(self, limit: int) -> None:
         self.total = 0
         self._limit = limit
+        self._left = limit
         # Of each connection, what waits for its peer, the oldest first.
         self._waiting: dict[Connection, dict[int, None]] = {}
 
     def opened(self, connection: "Connection") -> None:
         """Registers a connection."""
         self._waiting[connection] = {}
+        self._count_connections()
 
     def closed(self, connection: "Connection") -> None:
         """Removes it; what it still holds is about to be released."""
         del self._waiting[connection]
+        self._count_connections()
+
+    def _count_connections(self) -> None:
+        self._left = max(self._limit // 2, self._limit - CONNECTION_BYTES * len(self._waiting))
+
+    @property
+    def exceeded(self) -> bool:
+        """True if more is held than the bound."""
+        return self.total > self._left
 
     def add(self, connection: "Connection", stream_id: int) -> None:
-        """Registers a call that waits for its peer, or under `WHOLE_CONNECTION` a connection."""
+        """Registers a call that waits for its peer, or under another number a connection."""
         if connection in self._waiting:
             self._waiting[connection][stream_id] = None
 
@@ -51,7 +68,7 @@ class MemoryBudget:
 
     def reclaim(self) -> bool:
         """Drops what the largest holders hold until the bound is kept; returns whether it is."""
-        while self.total > self._limit:
+        while self.exceeded:
             waiting = [connection for connection, streams in self._waiting.items() if streams]
             largest = max(waiting or self._waiting, key=lambda connection: connection.held)
             stream_id = next(iter(self._waiting[largest]), None)

@@ -145,6 +145,7 @@ class _Server:
                 if self._state.turns.full:
                     await trio.lowlevel.checkpoint()
                 connection.tend(now)
+            self._state.heap.trim()
 
     async def _serve(self, connected: socket.socket, peer: object, network: Network) -> None:
         self._observer.connection_opened()
@@ -158,6 +159,7 @@ class _Server:
             connected.close()  # also if there was no identity to serve it with
             self._admission.left(network)
             self._observer.connection_closed()
+            self._state.heap.connection_closed()
 
     async def _serve_calls(self, transport: TLSTransport, peer: object, network: Network) -> None:
         with ExitStack() as ended:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from .admission import Admission
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .cpu_budget import TurnScheduler
+from .heap import HeapTrimmer, glibc_trim
 from .interfaces import Service
 from .limits import Limits
 from .memory_budget import MemoryBudget
@@ -26,6 +27,7 @@ class ServerState:
         streaming: limiter of calls whose replies are streamed.
         memory: that calls hold.
         turns: of the event loop.
+        heap: trimmed when connections have closed.
     """
 
     def __init__(self, services: Iterable[Service], limits: Limits, observer: Observer) -> None:
@@ -41,3 +43,4 @@ class ServerState:
         self.streaming = FairLimiter(limits.streaming_calls, observer)
         self.memory = MemoryBudget(limits.unread_bytes_in_all)
         self.turns = TurnScheduler()
+        self.heap = HeapTrimmer(glibc_trim())

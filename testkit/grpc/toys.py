@@ -16,6 +16,7 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
 from sentry_trio.grpc import Call, Limits, Observer, serve_grpc, server_context
+from sentry_trio.grpc.observer import Eviction
 from sentry_trio.listener import open_listener
 
 
@@ -167,12 +168,16 @@ class Witness(Observer):
     failed: list[Exception] = field(default_factory=list)
     broken: list[Exception] = field(default_factory=list)
     not_accepted: list[OSError] = field(default_factory=list)
+    evicted: list[Eviction] = field(default_factory=list)
 
     def connection_opened(self) -> None:
         self.open += 1
 
     def connection_closed(self) -> None:
         self.open -= 1
+
+    def connection_evicted(self, peer: object, reason: Eviction) -> None:
+        self.evicted.append(reason)
 
     def handshake_failed(self, peer: object, reason: str) -> None:
         self.handshakes_failed.append(reason)

@@ -11,6 +11,7 @@ from hyperframe.frame import DataFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
+from sentry_trio.grpc.limits import CALL_BYTES, FIELD_BYTES, TASK_BYTES
 from testkit.attackers import KINDS, Pace, attacking
 from testkit.grpc.raw import peering, request_head, text
 from testkit.grpc.toys import serving
@@ -182,6 +183,53 @@ async def test_no_more_is_given_up_than_need_be(autojump_clock: MockClock) -> No
         assert len(course.statuses) < 10
         await peer.send_frames(DataFrame(1, text("hello")[-1:], flags=["END_STREAM"]))
         assert (await peer.answer(1)).value == "hello"
+
+
+async def test_incomplete_heads_are_counted(autojump_clock: MockClock) -> None:
+    """Three of 16 KiB are more than may be; a short one is none of those that go."""
+    limits = Limits(message_bytes=1000, unread_bytes=2000, unread_bytes_in_all=80 * KIB)
+    async with serving(limits) as server, peering(server.port) as peer:
+        await peer.send_frames(b"\0\0\5\1\5\0\0\0\1\x82")
+        async with attacking(KINDS["half a head"], target_of(server), number=3):
+            await wait_all_tasks_blocked()
+            assert server.witness.evicted == ["memory"]
+            assert server.witness.open == 3
+        await wait_all_tasks_blocked()
+        assert server.witness.open == 1
+
+
+async def test_what_is_incomplete_is_counted_until_it_is_complete(autojump_clock: MockClock) -> None:
+    async with serving() as server:
+        async with peering(server.port) as peer:
+            await peer.call(1)
+            await peer.answer(1)
+            [connection] = {call.connection for call in server.toys.seen}
+            memory = connection._state.memory
+            peer.compose(3, request_head(x="x" * 10_000), text("hello"))
+            data = peer.h2.data_to_send()
+            await peer.stream.send_all(data[:5000])
+            await wait_all_tasks_blocked()
+            assert memory.total == connection.held == 5000
+            await peer.stream.send_all(data[5000:])
+            assert (await peer.answer(3)).value == "hello"
+            await wait_all_tasks_blocked()
+            assert memory.total == connection.held == 0
+            await peer.send_frames(b"\0\0\5\1")
+            await wait_all_tasks_blocked()
+            assert memory.total == 4
+        await wait_all_tasks_blocked()
+        assert memory.total == 0
+
+
+async def test_a_handler_is_counted_while_it_runs(autojump_clock: MockClock) -> None:
+    async with serving() as server, peering(server.port) as peer:
+        await peer.call(1)
+        await peer.answer(1)
+        [call] = server.toys.seen
+        await peer.call(3, "Hang")
+        await server.toys.hanging.wait()
+        fields = len(request_head("Hang"))
+        assert call.connection.held > CALL_BYTES + TASK_BYTES + fields * FIELD_BYTES
 
 
 async def test_unread_messages_without_bytes_are_counted(autojump_clock: MockClock) -> None:

@@ -1,0 +1,42 @@
+"""Returns free memory to the system."""
+
+import ctypes
+from collections.abc import Callable
+from typing import Final, cast
+
+_CLOSED: Final = 128  # connections after which it is worth its time: some 0.5 ms for their 4 to 8 MiB
+
+
+class HeapTrimmer:
+    """Trims the C library's heap when many connections have closed.
+
+    Buffers of connections lie between smaller objects that live longer, so that glibc finds little to return at the
+    end of its heap. After attacks by 1,000 connections it kept 70 to 110 MiB, all of it free.
+
+    Args:
+        trim: returns free memory to the system; None if the C library cannot.
+    """
+
+    __slots__ = ("_closed", "_trim")
+
+    def __init__(self, trim: Callable[[], object] | None) -> None:
+        self._trim = trim
+        self._closed = 0
+
+    def connection_closed(self) -> None:
+        """Counts a connection; trims after many, so that one trim does not have to return much."""
+        self._closed += 1
+        if self._closed >= _CLOSED:
+            self.trim()
+
+    def trim(self) -> None:
+        """Trims if a connection has closed since the last time."""
+        if self._closed and self._trim is not None:
+            self._trim()
+        self._closed = 0
+
+
+def glibc_trim() -> Callable[[], object] | None:
+    """Returns glibc's function; None with another C library."""
+    malloc_trim = cast("Callable[[int], int] | None", getattr(ctypes.CDLL(None), "malloc_trim", None))
+    return None if malloc_trim is None else lambda: malloc_trim(0)

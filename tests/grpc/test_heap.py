@@ -1,0 +1,57 @@
+"""Returning free memory to the system."""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from sentry_trio.grpc.heap import HeapTrimmer, glibc_trim
+from sentry_trio.grpc.limits import TEND_INTERVAL
+from testkit.grpc.raw import peering
+from testkit.grpc.toys import serving
+
+
+class Trims:
+    count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+def test_the_heap_is_trimmed_after_many_connections() -> None:
+    trims = Trims()
+    heap = HeapTrimmer(trims)
+    for _ in range(3 * 128 - 1):
+        heap.connection_closed()
+    assert trims.count == 2
+    heap.trim()
+    assert trims.count == 3
+    heap.trim()
+    assert trims.count == 3, "no connection has closed since"
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    assert glibc_trim() is None
+    heap = HeapTrimmer(glibc_trim())
+    heap.connection_closed()
+    heap.trim()
+
+
+def test_glibc_trims() -> None:
+    trim = glibc_trim()
+    assert trim is not None
+    assert trim() in {0, 1}
+
+
+async def test_a_server_trims_when_it_tends_its_connections(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trims = Trims()
+    monkeypatch.setattr("sentry_trio.grpc.server_state.glibc_trim", lambda: trims)
+    async with serving() as server:
+        async with peering(server.port):
+            await trio.sleep(3 * TEND_INTERVAL)
+            assert trims.count == 0
+        await wait_all_tasks_blocked()
+        await trio.sleep(3 * TEND_INTERVAL)
+        assert trims.count == 1
