@@ -65,3 +65,8 @@ class ClockGuard:
 def _shown(difference: timedelta) -> str:
     side = "ahead of" if difference > timedelta() else "behind"
     return f"{abs(difference).total_seconds():.0f} s {side}"
+
+
+def seconds_until(due: datetime | None, now: datetime, *, most: float) -> float:
+    """Returns the seconds to sleep before a step that is due; `most` if none is, as the clock may be set meanwhile."""
+    return most if due is None else min(max((due - now).total_seconds(), 0.0), most)

@@ -13,6 +13,7 @@ from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import JwtKeys, StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
 from sentry_trio.ca.jwt_rotation import Rotation, RotationPlan, plan
 from sentry_trio.ca.parts import JWT_KEYS, Parts
+from sentry_trio.environments.clocks import seconds_until
 from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
@@ -162,7 +163,7 @@ class JwtKeeper:
             try:
                 planned = await self._planned(stored)
                 if planned.stored is None:
-                    pause = self._seconds_until(planned.due)
+                    pause = seconds_until(planned.due, self._now(), most=LOOK)
                 elif await store.replace(_parts_of(planned.stored), expected=_parts_of(stored)):
                     self._report(planned)
                     await changed(ReloadCause(Trigger.JWT_ROTATION, (_place(store),)))
@@ -180,11 +181,6 @@ class JwtKeeper:
         if self._rotation.is_slow:
             return await trio.to_thread.run_sync(plan, stored, self._rotation, self._now())
         return plan(stored, self._rotation, self._now())
-
-    def _seconds_until(self, due: datetime | None) -> float:
-        if due is None:
-            return LOOK
-        return min(max((due - self._now()).total_seconds(), 0.0), LOOK)
 
     def _report(self, planned: RotationPlan) -> None:
         for change in planned.changes:

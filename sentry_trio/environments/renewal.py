@@ -12,7 +12,7 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Parts, merged
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
-from sentry_trio.environments.clocks import ClockGuard
+from sentry_trio.environments.clocks import ClockGuard, seconds_until
 from sentry_trio.environments.renewal_report import WARNING_PERIOD, RenewalReporter
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
 from sentry_trio.event_reasons import EventReason
@@ -207,7 +207,7 @@ class Renewer:
         planned, reason = await self._plan(run, found)
         self._reporter.report(run.bundle, found, planned, reason)
         if planned.step is None:
-            return self._seconds_until(planned.due)
+            return seconds_until(planned.due, self._now(), most=LOOK)
         if planned.step is not run.awaited:
             run.awaited = planned.step
             return self._chance() * min(SPREAD, run.policy.lifetime / 100).total_seconds()
@@ -268,11 +268,6 @@ class Renewer:
             for reason in _REASONS.get(step, ()):
                 self._environment.notify(reason, planned.text)
         return is_done
-
-    def _seconds_until(self, due: datetime | None) -> float:
-        if due is None:
-            return LOOK
-        return min(max((due - self._now()).total_seconds(), 0.0), LOOK)
 
 
 async def _planned(found: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:

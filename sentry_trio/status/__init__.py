@@ -3,7 +3,8 @@
 collect      reads replicas, store and Kubernetes concurrently
 cluster      pods, Secret and ConfigMap, as far as the permissions at hand go
 http         one GET, with limits
-report       the collected state, and parsers for answers of replicas; pure
+report       the collected state; pure
+parsers      parsers for answers of replicas; pure
 assess       items that need attention, and what agrees; pure
 render       a report for a terminal; pure
 json_report  a report as JSON; pure

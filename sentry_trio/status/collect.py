@@ -10,20 +10,16 @@ import trio
 
 from sentry_trio.errors import StoreError
 from sentry_trio.status.http import NotAnsweredError
+from sentry_trio.status.parsers import NotOursError, read_figures, read_health, read_published, read_stored
 from sentry_trio.status.report import (
     Figures,
     HiddenError,
-    NotOursError,
     NotShown,
     Published,
     Replica,
     ReplicaHealth,
     Report,
     Stored,
-    read_figures,
-    read_health,
-    read_published,
-    read_stored,
 )
 from sentry_trio.stores.directory import read_public_files
 

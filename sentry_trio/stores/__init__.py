@@ -13,6 +13,6 @@ In Kubernetes mode, objects:
     secret                 backend: a key of the Secret per part; the ConfigMap publishes some of them
     secret_content         content of both objects; pure
     secret_object          reads and writes one of them
-    configmap_sync         repairs the ConfigMap while it is watched
+    secret_watch           reports changes of the Secret, and repairs the ConfigMap
     configuration_object   the Configuration; read only
 """

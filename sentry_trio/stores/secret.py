@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 import trio
@@ -15,12 +14,10 @@ from sentry_trio.errors import ApiUnavailableError, Part, StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import watch_objects
 from sentry_trio.kube.retry import PATIENCE, retry
-from sentry_trio.stores.configmap_sync import ConfigMapSync, report
 from sentry_trio.stores.secret_content import (
     Names,
     check_nothing_foreign,
     data_of,
-    encoded,
     managed_by,
     published_text,
     read_bundle,
@@ -28,11 +25,9 @@ from sentry_trio.stores.secret_content import (
     with_changes,
     with_text,
 )
-from sentry_trio.stores.secret_object import ForbiddenError, SecretObject
+from sentry_trio.stores.secret_object import SecretObject
+from sentry_trio.stores.secret_watch import ConfigMapSync, SecretWatch
 from sentry_trio.telemetry.logs import get_logger
-
-REFUSALS: Final = 3
-"""Consecutive forbidden reads of the Secret before that is reported: a new API server forbids for a moment."""
 
 _PUT_TIMEOUT: Final = 25.0  # s for two writes, each of which has a shorter deadline of its own
 
@@ -312,80 +307,19 @@ class SecretStore:
             for part, each in PUBLISHED.items()
             if publish and part in accepted
         ]
-        secret = _WatchedSecret(self._secret, self._conditions)
         watched = {*accepted, *(RENEWAL if Part.ANCHORS in accepted else ())}
-        names = {name: part for part, name in self._names.items() if part in watched}
-        reported = present = {name: _fingerprint_of(accepted.get(part)) for name, part in names.items()}
-
-        async def look() -> dict[str, str]:
-            nonlocal present
-            for sync in syncs:
-                await sync.repair()
-            present = await secret.fingerprints(names)
-            return present
-
-        async def call_changed() -> None:
-            nonlocal reported
-            seen = present
-            await changed(frozenset(part for name, part in names.items() if seen[name] != reported[name]))
-            reported = seen
-
+        names = {part: name for part, name in self._names.items() if part in watched}
+        watch = SecretWatch(self._secret, names, accepted, syncs=syncs, conditions=self._conditions)
         await watch_objects(
             self._api,
             (self._secret.watched, self._config_map.watched),
-            look=look,
-            known=reported,
-            changed=call_changed,
+            look=watch.look,
+            known=watch.present,
+            changed=partial(watch.report, changed),
             task_status=task_status,
         )
-
-
-class _WatchedSecret:
-    """The Secret as a watch compares it.
-
-    Args:
-        secret: the object.
-        conditions: `secret` is set while the permission to read it is missing.
-    """
-
-    def __init__(self, secret: SecretObject, conditions: Conditions) -> None:
-        self._secret = secret
-        self._forbidden = conditions.condition("secret")
-        self._refusals = 0
-
-    async def fingerprints(self, names: Collection[str]) -> dict[str, str]:
-        """Returns texts that change with the values of these keys, and do not disclose them.
-
-        Raises:
-            ApiUnavailableError: the API server could not be asked.
-        """
-        try:
-            data = data_of(await self._secret.get())
-        except ForbiddenError as error:
-            self._refusals += 1
-            if self._refusals >= REFUSALS:
-                report(self._forbidden, f"cannot check Secret {self._secret.place} for changes: {error}")
-            # The refusal says nothing about the object's content, so it counts as unchanged.
-            raise ApiUnavailableError(str(error)) from error
-        except StoreError as error:
-            found = dict.fromkeys(names, str(error))
-        else:
-            found = {name: _fingerprint(data.get(name)) for name in names}
-        self._refusals = 0
-        if self._forbidden.clear():
-            _log.info(f"checking Secret {self._secret.place} for changes succeeds again")
-        return found
 
 
 def _text_of(part: Part, stored: Parts) -> str:
     content = tidy(stored[part]) if part is Part.ANCHORS else stored[part]
     return published_text(content, PUBLISHED[part].what)
-
-
-def _fingerprint_of(content: bytes | None) -> str:
-    return _fingerprint(None if content is None else encoded(content))
-
-
-def _fingerprint(value: object) -> str:
-    """Returns a text that differs for different values of a Secret's key and does not disclose them."""
-    return "absent" if value is None else sha256(str(value).encode()).hexdigest()

@@ -65,7 +65,7 @@ ELSEWHERE = (
     "status",
     "status.*",
     "stores.secret*",
-    "stores.configmap_sync",
+    "stores.secret_watch",
     "tokens",
     "tokens.*",
     "validators.jwks",

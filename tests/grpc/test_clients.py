@@ -214,7 +214,9 @@ async def test_grpclib_cancel(served: Served) -> None:
 
     token = trio.lowlevel.current_trio_token()
     await _grpclib(served, use)
-    await served.toys.cancelled.wait()
+    with trio.move_on_after(60):
+        await served.toys.cancelled.wait()
+    assert served.toys.cancelled.is_set()
 
 
 async def test_grpclib_a_hundred_calls_at_once(served: Served) -> None:

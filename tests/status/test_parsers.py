@@ -14,7 +14,8 @@ from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import fingerprint, write_certificates
 from sentry_trio.ca.lineage import Link
 from sentry_trio.renewal_status import RenewalStatus
-from sentry_trio.status.report import Figures, NotOursError, read_figures, read_health, read_published, read_stored
+from sentry_trio.status.parsers import NotOursError, read_figures, read_health, read_published, read_stored
+from sentry_trio.status.report import Figures
 from sentry_trio.stores.part_store import PublicParts
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure, SignFailure
 from testkit.ca.making import DAY, NOW, certificate, new_key, stored
