@@ -1,5 +1,6 @@
 """Issued certificates before the strictest verifiers of others: Go, BoringSSL, rustls' webpki and Python 3.13."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -71,11 +72,15 @@ def test_go(go: GoX509, kind: str) -> None:
 
 @cache
 def webpki() -> Path:
-    """Builds the program, in about a minute the first time; without cargo or its crates the test is skipped."""
+    """Builds the program, in about a minute the first time; without cargo or its crates the test is skipped.
+
+    It is built where another clone finds it, too, as Go does.
+    """
     cargo = shutil.which("cargo")
     if cargo is None:
         pytest.skip("there is no cargo on this machine to build rustls' verifier with")
-    target = ROOT / "build" / "webpki"
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    target = caches / "sentry-trio" / "webpki"
     command = [cargo, "build", "--quiet", "--release", "--target-dir", str(target)]
     directory = Path(__file__).parents[1] / "webpki"
     fetched = subprocess.run([cargo, "fetch"], cwd=directory, capture_output=True, text=True, check=False)
