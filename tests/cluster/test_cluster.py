@@ -59,16 +59,6 @@ async def test_configurations_keep_what_is_in_them(cluster: Cluster, namespace: 
     assert (await cluster.create_configuration(namespace, "mine", spec))["spec"] == spec
 
 
-async def test_objects_outlive_the_api_server(cluster: Cluster, namespace: str) -> None:
-    status = {
-        "containerStatuses": [{"name": "app", "image": "a", "imageID": "a@sha256:00", "ready": True, "restartCount": 0}]
-    }
-    await cluster.create_pod(namespace, manifests.pod("mine"), status=status)
-    await cluster.restart_api_server()
-    pods = (await cluster.ask("GET", f"/api/v1/namespaces/{namespace}/pods"))["items"]
-    assert [pod["status"]["containerStatuses"][0]["imageID"] for pod in pods] == ["a@sha256:00"]
-
-
 async def test_compaction_forgets_history(cluster: Cluster, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/pods?limit=1"
     for name in ("a", "b"):

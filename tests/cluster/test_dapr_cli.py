@@ -203,6 +203,7 @@ async def test_a_renewal_replaces_the_authority_and_brings_daprs_sentry_back(cli
     assert key != made.key
 
 
+@pytest.mark.soak  # `dapr upgrade` tries five times; tests/cluster/test_chart.py shows what the API server refuses
 async def test_with_cert_manager_the_harmful_commands_fail(cli: Cli) -> None:
     """They know `issuer.crt` and `issuer.key` alone: without these they switch mTLS off, or make another authority."""
     await cli.ours.run("install", "--take-ownership", values={"tls": {"existingSecret": True}, **_OTHER_NAMES})
