@@ -196,8 +196,8 @@ async def test_an_answer_in_gzip_is_read() -> None:
     [
         (SET.encode(), "gzip", "the answer is not valid gzip"),
         (GZIPPED[:-9], "gzip", "the answer is cut short"),
-        (gzip.compress(b" " * (MOST_BYTES + 1)), "gzip", f"more than {MOST_BYTES} bytes"),
-        (gzip.compress(b" " * (300 * MOST_BYTES)), "gzip", f"more than {MOST_BYTES} bytes"),
+        (gzip.compress(b" " * (MOST_BYTES + 1), 1), "gzip", f"more than {MOST_BYTES} bytes"),
+        (gzip.compress(b" " * (300 * MOST_BYTES), 1), "gzip", f"more than {MOST_BYTES} bytes"),
         (GZIPPED, "br", "content encoding 'br' is not supported"),
     ],
     ids=["no gzip", "cut", "long", "bomb", "other encoding"],
