@@ -12,6 +12,7 @@ from sentry_trio.settings.options import FLAGS
 from testkit.command_line import run_command
 
 NAMES = [command.name for command in COMMANDS]
+COVERED = pytest.mark.covered_processes
 
 
 def shell(script: str) -> subprocess.CompletedProcess[str]:
@@ -82,15 +83,15 @@ def test_version(word: str) -> None:
     assert run_command(word, "more").returncode == 2
 
 
-@pytest.mark.covered_processes
-@pytest.mark.parametrize("arguments", ["--help", "completion bash", "audit --help", "version"])
+@pytest.mark.parametrize(
+    "arguments", [pytest.param("--help", marks=COVERED), "completion bash", "audit --help", "version"]
+)
 def test_a_reader_that_leaves_early_is_no_failure_with_a_traceback(arguments: str) -> None:
     result = shell(f'{{ "$0" {arguments}; echo "exit code $?" >&2; }} | true')
     assert result.stderr in {"exit code 1\n", "exit code 0\n"}
 
 
-@pytest.mark.covered_processes
-@pytest.mark.parametrize("arguments", ["--help", "completion bash", "version"])
+@pytest.mark.parametrize("arguments", [pytest.param("--help", marks=COVERED), "completion bash", "version"])
 def test_output_that_cannot_be_written_is_an_error(arguments: str) -> None:
     result = shell(f'"$0" {arguments} > /dev/full')
     assert result.returncode == 1
@@ -98,8 +99,10 @@ def test_output_that_cannot_be_written_is_an_error(arguments: str) -> None:
     assert result.stderr == f"sentry-trio {command}: cannot write to standard output: No space left on device\n"
 
 
-@pytest.mark.covered_processes
-@pytest.mark.parametrize("arguments", ["--help", "version", "status --replica=127.0.0.1:1", "audit verify /nowhere"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", pytest.param("version", marks=COVERED), "status --replica=127.0.0.1:1", "audit verify /nowhere"],
+)
 def test_closed_standard_streams_are_no_failure(arguments: str) -> None:
     result = shell(f'"$0" {arguments} >&- <&-')
     assert "Traceback" not in result.stderr

@@ -125,7 +125,6 @@ def flags_of(served: Served) -> tuple[str, str]:
     return ("--replica", f"127.0.0.1:{served.application.health_port}:{served.application.metrics_port}")
 
 
-@pytest.mark.covered_processes
 def test_a_fresh_authority(here: tuple[str, str], credentials: Path) -> None:
     done = status(*here, "--issuer-credentials", str(credentials))
     assert (done.returncode, done.stderr) == (0, "")
@@ -143,7 +142,6 @@ def test_a_fresh_authority(here: tuple[str, str], credentials: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-@pytest.mark.covered_processes
 def test_files_in_the_place_of_make_run_are_found(tmp_path: Path) -> None:
     credentials = tmp_path / ".sentry"
     credentials.mkdir()
@@ -330,8 +328,7 @@ def test_watching_without_a_terminal(here: tuple[str, str]) -> None:
     assert "\x1b" not in read + rest
 
 
-@pytest.mark.covered_processes
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.covered_processes), signal.SIGTERM])
 def test_watching_in_a_terminal(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     """It follows what happens, on a screen of its own, and leaves the terminal as it was, with the last verdict."""
     process = start()
