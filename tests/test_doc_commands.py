@@ -15,6 +15,8 @@ from testkit import doc_session
 from testkit.command_line import run_command
 from testkit.doc_pages import LANGUAGES, PAGES, Block, blocks, commands, indented, shell
 
+pytestmark = pytest.mark.uncovered
+
 # Blocks that no test runs, by how they begin.
 NOT_RUN: Final = {
     ("docs/image.md", "make image-tree && tar"): "makes the image for a minute; tests/image makes and runs it",

@@ -10,6 +10,8 @@ from typing import TypeGuard
 
 import pytest
 
+pytestmark = pytest.mark.uncovered
+
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = tuple((REPOSITORY / "sentry_trio").rglob("*.py"))
 PYTHON = (

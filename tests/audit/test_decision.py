@@ -87,6 +87,7 @@ def test_a_request_that_could_not_be_read() -> None:
 ANY = st.text(st.characters(codec="utf-8")) | st.integers(0, 5000).map("\U0001f600".__mul__)
 
 
+@pytest.mark.uncovered
 @given(ANY, ANY, ANY, ANY, ANY, st.integers(-(2**31), 2**31 - 1), st.binary())
 def test_no_line_is_longer_than_a_line_may_be(
     app_id: str, namespace: str, trust_domain: str, token: str, uid: str, kind: int, csr: bytes

@@ -25,6 +25,8 @@ from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import CA_USAGE, DAY, NOW, SKEW, certificate, key_identifiers, new_key, stored
 from testkit.go_x509 import GoX509
 
+pytestmark = pytest.mark.uncovered
+
 YEAR = 365 * DAY
 LATER = NOW + YEAR / 2 - DAY
 LATEST = NOW + YEAR - 2 * DAY

@@ -28,6 +28,8 @@ from testkit.ca.making import (
     stored,
 )
 
+pytestmark = pytest.mark.uncovered
+
 KEYS = [ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP521R1()), new_key()]
 ISSUER_KEYS = {
     **{kind.value: generated(kind) for kind in KeyType},

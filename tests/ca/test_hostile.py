@@ -21,7 +21,7 @@ from sentry_trio.errors import InvalidBundleError, InvalidCSRError, SigningError
 from testkit.ca.making import DAY, NOW, SKEW, certificate, csr_pem, generated, new_key, small_rsa
 
 # cryptography warns of what it reads against its taste (serial number 0, names too long); that is not a failure.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.uncovered, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 STORED = generate("cluster.local", "dapr-system", KeyType.ED25519, now=NOW, allowed_clock_skew=SKEW)
 EXAMPLES = 100

@@ -29,6 +29,7 @@ def key_set(*members: dict[str, Any]) -> bytes:
     return json.dumps({"keys": members}).encode()
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("key_id", [None, "mine"])
 def test_what_is_generated_loads_again(algorithm: str, key_id: str | None) -> None:

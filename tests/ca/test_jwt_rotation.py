@@ -230,6 +230,7 @@ def test_times_that_make_no_sense(schedule: object) -> None:
         verify_jwt_key(StoredJwtKey(FIRST.key, edited), "ES256", None)
 
 
+@pytest.mark.uncovered
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32))
 def test_no_token_fails_at_any_moment(seed: int) -> None:

@@ -9,6 +9,8 @@ from sentry_trio.ca.jwt_key import StoredJwtKey, compose_jwks, verify_jwt_key
 from sentry_trio.ca.keys import PrivateKey, write_private_key
 from sentry_trio.errors import InvalidBundleError
 
+pytestmark = pytest.mark.uncovered
+
 # By what Go calls the type of a key, and the curve.
 KEYS: dict[tuple[str, str], PrivateKey] = {
     ("*rsa.PrivateKey", ""): rsa.generate_private_key(65537, 2048),

@@ -15,6 +15,8 @@ from sentry_trio.ca.pem import Block, blocks, first_block
 from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import certificate, new_key, parsed, unread_certificate
 
+pytestmark = pytest.mark.uncovered
+
 GOOD = b"-----BEGIN X-----\nAAEC\n-----END X-----\n"
 READ = Block("X", b"\0\1\2")
 

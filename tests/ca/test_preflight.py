@@ -438,6 +438,7 @@ def readable(bundle: StoredBundle) -> tuple[list[Certificate], list[Certificate]
         return None
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("name", [name for name, each in CASES.items() if readable(each.candidate)])
 def test_go_decides_alike(go: GoX509, name: str) -> None:
     case = CASES[name]

@@ -25,6 +25,8 @@ from sentry_trio.renewal_status import Phase, Step
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
 from testkit.ca.renewing import POLICY, YEAR, Clients, Stored, after, bundle_of, generated, remembering, without
 
+pytestmark = pytest.mark.uncovered
+
 LIFETIME: Final = 30 * DAY
 MINUTE: Final = timedelta(minutes=1)
 MOST_LAG: Final = DAY

@@ -22,6 +22,8 @@ from sentry_trio.renewal_status import Step
 from testkit.ca.making import DAY, HOUR, NOW
 from testkit.ca.renewing import POLICY, YEAR, Clients, Stored, after, bundle_of, generated, remembering
 
+pytestmark = pytest.mark.uncovered
+
 TICK: Final = 12 * HOUR
 LONGEST_OUTAGE: Final = 30 * DAY
 

@@ -226,6 +226,7 @@ async def test_anchors_that_are_not_published_hold_the_switch(autojump_clock: Mo
 # --- clocks
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("years", [1, -1])
 @pytest.mark.parametrize("wanted", ["steady", "distributing", "signing"])
 async def test_a_clock_that_is_set_and_set_back_has_no_effect(
@@ -450,6 +451,7 @@ async def test_the_next_pair_of_another_program_is_adopted(autojump_clock: MockC
         assert replica.runs[-1].chain[2:] == first.chain
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("record", [None, b"garbled", b"{}"])
 @pytest.mark.parametrize("wanted", ["distributing", "signing", "retiring"])
 async def test_a_lost_record_costs_time_only(autojump_clock: MockClock, wanted: str, record: bytes | None) -> None:

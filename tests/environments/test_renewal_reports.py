@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -25,6 +26,8 @@ from sentry_trio.reload import ReloadCause
 from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.scraping import scrape, value
+
+pytestmark = pytest.mark.uncovered
 
 BORN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import pytest
 import trio
 from hyperframe.frame import DataFrame, HeadersFrame
 from hypothesis import given, settings
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from testkit.grpc.raw import Peer, peering, request_head, text
 from testkit.grpc.toys import Served
+
+pytestmark = pytest.mark.uncovered
 
 T = TypeVar("T")
 

@@ -69,6 +69,7 @@ async def test_too_many_waiting_calls_are_rejected(autojump_clock: MockClock) ->
             await answers_at_once(server)
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
 async def test_endless_replies_exclude_no_other_caller(autojump_clock: MockClock, source: str) -> None:
     """From the same peer or from another one, opened earlier or later."""

@@ -18,6 +18,8 @@ from testkit.clients.grpclib_channel import with_channel
 from testkit.grpc.raw import client_context
 from testkit.grpc.toys import Served, serving, unary
 
+pytestmark = pytest.mark.uncovered
+
 T = TypeVar("T")
 
 

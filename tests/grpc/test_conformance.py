@@ -12,6 +12,8 @@ from trio.testing import wait_all_tasks_blocked
 from testkit.grpc.raw import Headers, Peer, peering, request_head, text
 from testkit.grpc.toys import Served
 
+pytestmark = pytest.mark.uncovered
+
 
 async def _answered(peer: Peer, head: Headers, body: bytes) -> tuple[int, str]:
     """The status of a call on stream 1, and what it was answered."""

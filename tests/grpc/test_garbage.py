@@ -23,6 +23,8 @@ from testkit.grpc.raw import peering, request_head, text
 from testkit.grpc.toys import Served, serving
 from tests.grpc.besieged import target_of
 
+pytestmark = pytest.mark.uncovered
+
 LIMIT = 256 * 1024
 LIMITS = Limits(message_bytes=LIMIT, unread_bytes=2 * LIMIT, unread_bytes_in_all=4 * LIMIT)
 

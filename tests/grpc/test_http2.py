@@ -418,6 +418,7 @@ def _frames() -> st.SearchStrategy[bytes]:
     )
 
 
+@pytest.mark.uncovered
 @settings(max_examples=400, deadline=None)
 @given(sent=st.lists(_frames(), max_size=12), cut=st.integers(1, 50))
 def test_any_frames_cut_anywhere(sent: list[bytes], cut: int) -> None:

@@ -4,6 +4,7 @@ import gc
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -142,6 +143,7 @@ async def indexed(objects: Objects, nursery: trio.Nursery, reader: ReadFingerpri
         tracemalloc.stop()
 
 
+@pytest.mark.uncovered
 async def test_of_5000_pods_counts_are_right_and_memory_is_small(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:

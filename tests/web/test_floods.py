@@ -88,6 +88,7 @@ async def test_probes_are_answered_in_time_during_a_flood(autojump_clock: MockCl
     assert {line["peer"] for line in warnings} == {"127.0.0.1"}
 
 
+@pytest.mark.uncovered
 async def test_endless_handshakes_block_no_client(autojump_clock: MockClock) -> None:
     tls = ssl.create_default_context()
     AUTHORITY.configure_trust(tls)
@@ -187,6 +188,7 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "TLS"])
 async def test_a_connection_leaves_no_cyclic_garbage(tls: ssl.SSLContext | None, no_collector: None) -> None:
     requests = [b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", b"nonsense\r\n\r\n", b""]
@@ -210,6 +212,7 @@ async def test_a_connection_leaves_no_cyclic_garbage(tls: ssl.SSLContext | None,
         assert gc.collect() < 100
 
 
+@pytest.mark.uncovered
 async def test_connect_and_close_grows_nothing(no_collector: None) -> None:
     """2,000 connections without the garbage collector: a flood of them made its pauses grow."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from sentry_trio.tokens.compact import LONGEST
 from sentry_trio.tokens.keys import VerificationKey
 from testkit.hostile_tokens import PATIENT, Forger
 from tests.validators.jwks.test_validator import AUDIENCE, FAILED, KEYS, PRIVATE, Keys, claims, validate
+
+pytestmark = pytest.mark.uncovered
 
 FORGER = Forger(PRIVATE, claims(aud=AUDIENCE))
 # Bytes of a text that a caller gets: its request is repeated in parts only.
