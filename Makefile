@@ -33,7 +33,7 @@ image-tree: $(VENV)/.run ## Make the container image's files in build/image, wit
 
 test: lint types drift unit ## Install, then check style, types and generated files, and run the tests; CI also runs test-soak, test-dapr and docs
 
-# A worker for each processor; each takes a group of tests at a time, as tests/conftest.py makes them.
+# A worker more than processors; each takes a group of tests at a time, as tests/conftest.py makes them.
 PARALLEL := -n auto --dist loadscope --no-loadscope-reorder
 
 unit: $(VENV)/.dev ## Run the tests with branch coverage, in parallel; then those that measure the machine, alone
