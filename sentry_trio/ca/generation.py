@@ -113,7 +113,7 @@ def bridged_chain(
         root.subject,
         root.public_key_info,
         signer,
-        (now - allowed_clock_skew, bridge_end(present, now)),
+        (now - allowed_clock_skew, _cross_end(present, now)),
         crl_sign=False,
         identifier=root.extensions.subject_key_identifier,
     )
@@ -131,6 +131,13 @@ def bridge_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:
     above = present.chain[1 : MAX_CHAIN - _ADDED]
     paths = find_paths(present.issuer, above, present.anchors, now, authorities_below=_ADDED)
     return max(path.not_after for path in paths)
+
+
+def _cross_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:
+    """Returns the end of a cross-certificate; clients may hold the root of an issuer whose root is no anchor now."""
+    end = bridge_end(present, now)
+    has_root = any(has_signed(anchor, present.issuer) for anchor in present.anchors)
+    return end if has_root else present.issuer.not_after
 
 
 def bridge_impossible(present: TrustBundle, now: dt.datetime) -> str | None:
