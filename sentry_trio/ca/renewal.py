@@ -15,7 +15,7 @@ steps only means another plan.
 """
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -183,7 +183,8 @@ class _Planner:
     def promote(self) -> Plan:
         state = self._state
         # A pair without a bridge that can have one gets it from the first plan, while the present issuer signs.
-        if state.next is not None and state.switch <= self._now and not self._may_adopt(state.next):
+        may_switch = state.switch_at_last <= self._now or not state.are_foreign(PREVIOUS)
+        if state.next is not None and state.switch <= self._now and may_switch and not self._may_adopt(state.next):
             return self._take(_Due(state.switch, Step.SWITCH, self._draft.switch))
         return self._idle(None, due=None, held=self._worry())
 
@@ -252,9 +253,16 @@ class _Planner:
         return [part for part in unused if part in state.stored]
 
     def _left_alone(self) -> str:
-        """Returns the names of parts that are stored beside a trust bundle that is not renewed, for people."""
-        stored = () if self._is_in_charge else (*NEXT, *PREVIOUS, *REJECTED)
-        return ", ".join(part.value for part in stored if part in self._state.stored)
+        """Returns the names of parts that are stored and that no renewal has stored, for people."""
+        state = self._state
+        own = () if self._is_in_charge else state.stored
+        left = [part for part in (*NEXT, *PREVIOUS, *REJECTED) if part in own or part in state.foreign]
+        return ", ".join(part.value for part in left)
+
+    def _in_the_way(self, parts: Collection[Part]) -> str | None:
+        if not self._state.are_foreign(parts):
+            return None
+        return f"no renewal has stored these parts, which it needs to write: {self._left_alone()}; move them elsewhere"
 
     def _obstacle(self, step: Step) -> str | None:
         """Returns the reason why a step that is due is not taken, or None."""
@@ -263,6 +271,8 @@ class _Planner:
         state = self._state
         if step is Step.SWITCH and self._now < state.switch_at_last:
             return self._worry()
+        if step is Step.REJECT and self._now < state.limit:
+            return self._in_the_way(REJECTED)
         return None
 
     def _worry(self) -> str | None:
@@ -272,7 +282,9 @@ class _Planner:
             return "the issuer has expired, and there is no next one" if state.is_expired else None
         if not self._situation.is_published:
             return "the new trust anchors are not published"
-        return None if state.next.is_bridged else f"the next issuer has no bridge, as {self._why_not_bridged()}"
+        if not state.next.is_bridged:
+            return f"the next issuer has no bridge, as {self._why_not_bridged()}"
+        return self._in_the_way(PREVIOUS)
 
     def _why_not_bridged(self) -> str:
         if self._state.is_expired:

@@ -14,6 +14,7 @@ import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.ca.parts import PREVIOUS, REJECTED
 from sentry_trio.errors import Part
 
 FORMER_KEPT: Final = 3
@@ -77,6 +78,7 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
         switched_at: when the present issuer took the place of the one before it.
         rejected_at: when a next pair was rejected.
         postponed_until: no renewal begins before, because the last one was cancelled or rolled back.
+        copies: SHA-256, in hex, of the previous and rejected parts that a renewal has stored.
         version: of this format.
     """
 
@@ -92,12 +94,17 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
     switched_at: datetime | None = None
     rejected_at: datetime | None = None
     postponed_until: datetime | None = None
+    copies: tuple[str, ...] = ()
     version: Literal[1] = 1
 
     @property
     def leaf_lifetime(self) -> timedelta:
         """Longest time between the signing of a certificate and its expiry on a clock that lags."""
         return self.workload_ttl + self.allowed_clock_skew
+
+    def knows(self, bundle: TrustBundle) -> bool:
+        """Returns whether the issuer is that of a recorded generation."""
+        return fingerprint(bundle.issuer) in (self.present.issuer, *(each.issuer for each in self.former))
 
     def in_use(self, now: datetime) -> tuple[Generation, ...]:
         """Returns the former generations below which certificates may be valid.
@@ -150,6 +157,11 @@ def digest_of(stored: Mapping[Part, bytes]) -> str:
         digest.update(len(content).to_bytes(8, "big"))
         digest.update(content)
     return digest.hexdigest()
+
+
+def copies_in(stored: Mapping[Part, bytes]) -> dict[Part, str]:
+    """Returns the SHA-256, in hex, of each stored part that holds what was replaced or rejected."""
+    return {part: hashlib.sha256(stored[part]).hexdigest() for part in (*PREVIOUS, *REJECTED) if part in stored}
 
 
 def record_of(stored: Mapping[Part, bytes], bundle: TrustBundle, now: datetime) -> RenewalRecord:

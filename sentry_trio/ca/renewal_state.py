@@ -1,5 +1,6 @@
 """State of a renewal, read from the stored parts. Pure."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, re
 from sentry_trio.ca.generation import is_own, unexpired
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import NEXT, REJECTED, Parts, bundle_of
-from sentry_trio.ca.renewal_record import RenewalRecord, read_record, record_of, with_own_root
+from sentry_trio.ca.renewal_record import RenewalRecord, copies_in, read_record, record_of, with_own_root
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part
 from sentry_trio.renewal_status import Phase
 
@@ -100,7 +101,8 @@ class State:
     """Stored parts and their meaning.
 
     Attributes:
-        stored: the parts. Not shown by `repr`.
+        stored: the parts without those in `foreign`. Not shown by `repr`.
+        foreign: parts that have only the names of what a renewal stores: others have written them.
         now: the present time, aware.
         policy: how renewals are done.
         bundle: the trust bundle; one that has expired as it was in its last second.
@@ -116,6 +118,7 @@ class State:
     """
 
     stored: Parts = field(repr=False)
+    foreign: tuple[Part, ...]
     now: datetime
     policy: RenewalPolicy
     bundle: TrustBundle
@@ -128,6 +131,10 @@ class State:
     next: Next | None
     misfit: str | None
     phase: Phase
+
+    def are_foreign(self, parts: Collection[Part]) -> bool:
+        """Returns whether one of these must not be written, as others have written it."""
+        return any(part in self.foreign for part in parts)
 
     @property
     def limit(self) -> datetime:
@@ -205,6 +212,11 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     known = read_record(stored.get(Part.RECORD))
     record = record_of(stored, bundle, now)
     own = is_own(bundle, record.own_roots, policy.trust_domain, policy.namespace)
+    if own and has_bridge(bundle) and not (known is not None and known.knows(bundle)):
+        # The record is lost, or another program has switched. What is beside a bridge is taken for a renewal's.
+        record = msgspec.structs.replace(record, copies=tuple(copies_in(stored).values()))
+    foreign = tuple(part for part, digest in copies_in(stored).items() if digest not in record.copies)
+    stored = {part: content for part, content in stored.items() if part not in foreign}
     following, misfit = _read_next(stored, bundle, record, now, may_adopt=own or policy.scope == "any")
     root = direct_root(bundle)
     phase = _phase(stored, bundle, following, is_own=own)
@@ -215,6 +227,7 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     has_begun = phase is not Phase.STEADY or Part.RECORD in stored
     return State(
         stored=stored,
+        foreign=foreign,
         now=now,
         policy=policy,
         bundle=bundle,

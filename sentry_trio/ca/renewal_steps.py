@@ -15,6 +15,7 @@ from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, NEXT, PREVIOUS, REJECTED, b
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import tidy, without_blocks
 from sentry_trio.ca.renewal_record import (
+    copies_in,
     digest_of,
     with_own_root,
     with_present,
@@ -46,7 +47,8 @@ class Draft:
 
     def changes(self) -> Mapping[Part, bytes | None]:
         """Returns what the steps change, the record included."""
-        record = msgspec.structs.replace(self._record, digest=digest_of(self._parts))
+        copies = tuple(copies_in(self._parts).values())
+        record = msgspec.structs.replace(self._record, digest=digest_of(self._parts), copies=copies)
         self._parts[Part.RECORD] = write_record(record)
         stored = self._state.stored
         return {part: self._parts.get(part) for part in BUNDLE_AND_RENEWAL if self._parts.get(part) != stored.get(part)}
@@ -82,11 +84,12 @@ class Draft:
     def switch(self) -> None:
         """See `Step.SWITCH`."""
         before, stored = self._state.bundle, self._parts
-        self._parts |= {
-            Part.PREVIOUS_ANCHORS: stored[Part.ANCHORS],
-            Part.PREVIOUS_CHAIN: stored[Part.CHAIN],
-            Part.PREVIOUS_KEY: stored[Part.KEY],
-        }
+        if not self._state.are_foreign(PREVIOUS):
+            self._parts |= {
+                Part.PREVIOUS_ANCHORS: stored[Part.ANCHORS],
+                Part.PREVIOUS_CHAIN: stored[Part.CHAIN],
+                Part.PREVIOUS_KEY: stored[Part.KEY],
+            }
         self._parts |= {Part.CHAIN: stored[Part.NEXT_CHAIN], Part.KEY: stored[Part.NEXT_KEY]}
         self.discard(NEXT)
         bundle = self._now_present()
@@ -134,12 +137,14 @@ class Draft:
     def reject(self) -> None:
         """See `Step.REJECT`."""
         self.discard(REJECTED)
+        is_kept = not self._state.are_foreign(REJECTED)
         for part, aside in zip(NEXT, REJECTED, strict=True):
-            if part in self._parts:
+            if part in self._parts and is_kept:
                 self._parts[aside] = self._parts[part]
         self.discard(NEXT)
-        self._note(rejected_at=self._now, staged_at=None, published_at=None)
-        self.text = f"the next issuer is set aside for a day, because it does not fit: {self._state.misfit}"
+        self._note(rejected_at=self._now if is_kept else None, staged_at=None, published_at=None)
+        done = "set aside for a day" if is_kept else "removed"
+        self.text = f"the next issuer is {done}, because it does not fit: {self._state.misfit}"
 
     def discard(self, parts: Collection[Part]) -> None:
         """See `Step.DISCARD`."""

@@ -268,6 +268,46 @@ def test_files_with_names_of_a_rejected_pair_never_expire() -> None:
     assert run(switched, SETTLED, Step.ERASE)[Part.REJECTED_KEY] == b"mine"
 
 
+def test_copies_of_others_are_not_overwritten() -> None:
+    """The switch waits, and at last stores no way back."""
+    published = run({**STEADY, Part.PREVIOUS_KEY: b"mine"}, BEGIN, Step.PUBLISH, Step.NOTE)
+    held = "no renewal has stored these parts, which it needs to write: previous issuer key; move them elsewhere"
+    for now in (BEGIN, SWITCH):
+        planned = plan(published, POLICY, Situation(now=now))
+        assert (planned.step, planned.held, planned.next_step_at) == (None, held, SWITCH)
+        assert promote(published, POLICY, now).step is None
+    assert plan(without(published, Part.PREVIOUS_KEY), POLICY, Situation(now=SWITCH)).step is Step.SWITCH
+    assert promote(published, POLICY, LIMIT).step is Step.SWITCH
+    switched = run(published, LIMIT, Step.SWITCH)
+    assert switched.keys() == {*STEADY, Part.RECORD, Part.PREVIOUS_KEY}
+    assert switched[Part.PREVIOUS_KEY] == b"mine"
+    planned = plan(switched, POLICY, Situation(now=LIMIT))
+    assert (planned.phase, planned.text) == (Phase.RETIRING, "no step is due; left alone: previous issuer key")
+
+
+def test_rejected_pairs_of_others_are_not_overwritten() -> None:
+    torn = run({**without(DISTRIBUTING, Part.NEXT_KEY), Part.REJECTED_KEY: b"mine"}, BEGIN, Step.NOTE)
+    planned = plan(torn, POLICY, Situation(now=SWITCH))
+    assert planned.step is None
+    assert planned.held is not None
+    assert planned.held.endswith("which it needs to write: rejected next issuer key; move them elsewhere")
+    off = replace(POLICY, enabled=False)
+    dropped = run(torn, LIMIT, Step.REJECT, policy=off)
+    assert dropped.keys() == {*STEADY, Part.RECORD, Part.REJECTED_KEY}
+    assert dropped[Part.REJECTED_KEY] == b"mine"
+
+
+def test_copies_that_others_have_changed_are_not_removed() -> None:
+    off = replace(POLICY, enabled=False)
+    changed = {**SIGNING, Part.PREVIOUS_CHAIN: b"mine"}
+    with pytest.raises(RenewalRejectedError, match="the store has no previous issuer chain"):
+        plan(changed, POLICY, Situation(now=SWITCH), RenewalRequest.ROLLBACK)
+    erased = run(changed, SETTLED, Step.ERASE)
+    cut = run(erased, BRIDGE_END, Step.CUT, policy=off)
+    assert cut.keys() == {*STEADY, Part.RECORD, Part.PREVIOUS_CHAIN}
+    assert cut[Part.PREVIOUS_CHAIN] == b"mine"
+
+
 def test_a_pair_in_use_is_discarded() -> None:
     """Dapr's renewal removes it in a second write, which a crash may have prevented. No copy of the key is kept."""
     following = {part: DISTRIBUTING[part] for part in NEXT}
@@ -389,6 +429,9 @@ def test_trust_anchors_of_before_are_put_back_alone() -> None:
     assert planned.due is not None
     published = run(noted, planned.due, Step.PUBLISH, Step.NOTE, policy=LONE)
     assert verifies(RETIRING, published[Part.ANCHORS], planned.due)
+    # Clients that hold the present root lose nothing, though the path to the stored anchors ends before.
+    following = {Part.CHAIN: published[Part.NEXT_CHAIN]}
+    assert verifies(following, RETIRING[Part.ANCHORS], bundle_of(RETIRING, SETTLED).not_after)
 
 
 # --- records
