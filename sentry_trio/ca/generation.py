@@ -134,7 +134,7 @@ def bridge_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:
 
 
 def _cross_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:
-    """Returns the end of a cross-certificate; clients may hold the root of an issuer whose root is no anchor now."""
+    """Returns the end of a cross-certificate. Clients may hold the issuer's root although it is not published now."""
     end = bridge_end(present, now)
     has_root = any(has_signed(anchor, present.issuer) for anchor in present.anchors)
     return end if has_root else present.issuer.not_after

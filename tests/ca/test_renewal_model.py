@@ -255,7 +255,7 @@ class Renewal(RuleBasedStateMachine):
         assert planned.due > self.now
         verify(StoredBundle(*(stored[part] for part in BUNDLE)), self.now)
         assert (Part.NEXT_KEY in stored) is (planned.phase is Phase.DISTRIBUTING)
-        # Without a record, or when they are edited, they might be somebody's own.
+        # Without a record, or after an edit, they might be the operator's own.
         kept = [part for part in PREVIOUS if part in stored and stored[part] not in self.strangers]
         assert Part.PREVIOUS_KEY not in kept or planned.phase in {Phase.SIGNING, Phase.DISTRIBUTING}
         assert planned.phase is not Phase.STEADY or not any(part in stored for part in NEXT)
