@@ -17,7 +17,7 @@ from sentry_trio.client import RequestFailedError
 FLAGS: Final = ("--trust-anchor-propagation-grace=3s", "--ca-ttl=10m", "--ca-renewal-enabled=false")
 """Flags that make a renewal that was begun by command end within seconds."""
 
-_LIFETIME: Final = "--ca-ttl=24h"
+_LIFETIME: Final = "--ca-ttl=240h"
 _LONGEST: Final = 30.0  # seconds until the next issuer signs
 _LOOK: Final = 0.1  # seconds
 

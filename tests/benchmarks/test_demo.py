@@ -8,6 +8,7 @@ from rich.console import Console
 
 from benchmarks.demo.callers import Callers
 from benchmarks.demo.figures import Result, StepResult, p99, recorded
+from benchmarks.demo.renewal import FLAGS, Renewal, make_authority
 from benchmarks.demo.screen import Screen, summary
 from benchmarks.demo.server import OURS, Server
 from benchmarks.demo.steps import treatment
@@ -36,6 +37,24 @@ def test_no_call_fails_while_files_are_replaced_broken_and_repaired(tmp_path: Pa
             until(lambda: "reload failed" in server.last_lines(), callers)
             answered = callers.answered
             until(lambda: callers.answered > answered + 4, callers)
+    assert (callers.failed, server.exits) == (0, 0)
+
+
+def test_no_call_fails_while_the_authority_is_renewed(tmp_path: Path) -> None:
+    files = make_authority()
+    server = Server((*OURS, *FLAGS), tmp_path, files)
+    callers = Callers(server.port, files["ca.crt"], 2)
+    _, publish, switch, spread = Renewal(server, callers, files).steps(files["ca.crt"])
+    with server.running():
+        callers.wait_for_answer(60)
+        with callers.running():
+            publish.act()
+            switch.act()
+            spread.act()
+            answered = callers.answered
+            until(lambda: callers.answered > answered + 6, callers)
+    assert server.read("issuer.crt").endswith(files["issuer.crt"])
+    assert server.read("issuer.crt") != files["issuer.crt"]
     assert (callers.failed, server.exits) == (0, 0)
 
 
