@@ -170,8 +170,8 @@ class Exchanges:
 
     async def _exchange(self) -> bool:
         """Answers one request; returns True if the connection can be used for another."""
-        if self._is_pipelined:
-            async with self._server.reads:
+        if pipelined := len(self._machine.trailing_data[0]):
+            async with self._server.turns if pipelined > _CHEAP_HEAD_BYTES else self._server.reads:
                 self._connection.is_busy = False
         event = None
         self._method = b""  # an error in the head has an answer with a body, whatever was requested before
