@@ -1,11 +1,12 @@
 """An authority whose trust bundle is in memory, with runs that follow one another, in virtual time."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import trio
 
 from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.environment import Environment
@@ -98,6 +99,8 @@ class MemoryEnvironment(Environment):
         published: false while trust anchors cannot be published.
         manager: the program that keeps the trust bundle.
         pods: what sidecars hold, as measured; None if that is unknown.
+        held_sets: fingerprints of the roots that pods hold, with the pods; None if that is unknown.
+        roots_of_pods: certificates of these roots.
         events: those that were reported.
         runs: the bundle of each run.
         failure: raised instead of making another run.
@@ -116,6 +119,7 @@ class MemoryEnvironment(Environment):
         self.manager: str | None = None
         self.pods: Uptake | None = None
         self.asked: tuple[Mapping[str, datetime], datetime | None] | None = None
+        self.roots_of_pods: Sequence[Certificate] = ()
         self.held_sets: Mapping[frozenset[str], tuple[str, ...]] | None = None
         self.events: list[tuple[EventReason, str]] = []
         self.runs: list[TrustBundle] = []
@@ -187,6 +191,9 @@ class MemoryEnvironment(Environment):
 
     def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]] | None:
         return self.held_sets
+
+    def held_roots(self) -> Sequence[Certificate]:
+        return self.roots_of_pods
 
     def uptake(self, roots: Mapping[str, datetime], published_at: datetime | None) -> Uptake | None:
         self.asked = roots, published_at

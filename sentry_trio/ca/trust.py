@@ -4,7 +4,7 @@ A new trust bundle must not cut it. Clients get their trust anchors at different
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
@@ -77,6 +77,7 @@ def trust_in_use(
     leaf_lifetime: dt.timedelta,
     grace: dt.timedelta,
     held: Mapping[frozenset[str], tuple[str, ...]] | None = None,
+    roots: Iterable[Certificate] = (),
     remembered: dt.timedelta = dt.timedelta(days=365),
     names: AlternativeNames | None = None,
 ) -> Trust:
@@ -91,6 +92,7 @@ def trust_in_use(
         grace: how long trust anchors are published before they are needed.
         held: fingerprints of the trust anchors that clients hold, with the clients; None if it cannot be measured.
             Clients then count as holding what was published when they may have started.
+        roots: certificates that clients hold, although they may be neither in use nor recorded.
         remembered: how long clients run at most, if it cannot be measured.
         names: as in `Trust`.
     """
@@ -100,7 +102,7 @@ def trust_in_use(
         issuers += _recorded_issuers(record, issuers[0])
     unread = AnchorSet(tuple(anchors), ("clients that have not read the new trust anchors yet",))
     if held is not None:
-        sets = _measured(held, [*anchors, *_recorded_anchors(record)])
+        sets = _measured(held, [*anchors, *_recorded_anchors(record), *roots])
     else:
         sets = _published(record, now - remembered) if record else []
     return Trust(

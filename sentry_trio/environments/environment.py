@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sentry_trio.ca.bundle import TrustBundle, verify
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
@@ -105,6 +106,10 @@ class Environment(ABC):
         None if nothing is known of the workloads.
         """
         return None
+
+    def held_roots(self) -> Sequence[Certificate]:
+        """Returns the trust anchors in these sets, as far as they are known."""
+        return ()
 
     def uptake(
         self,

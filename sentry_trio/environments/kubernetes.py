@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from sentry_trio.ca.certificates import fingerprint, read_certificates
+from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
@@ -27,11 +27,12 @@ from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.keys import ClusterKeys
+from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.reachability import wait_reachable
 from sentry_trio.kube.session import open_session
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import TokenChecker, audiences
-from sentry_trio.kube.uptake import Uptake, anchor_sets, measure
+from sentry_trio.kube.uptake import Uptake, anchor_sets, anchor_texts, measure
 from sentry_trio.kube.verifier import LocalVerifier
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
@@ -52,6 +53,9 @@ TARGET: Final = "sentry-kubernetes-validator"
 
 COUNT_TIMEOUT: Final = 10.0
 """Seconds to wait for the first listing of pods before they are counted."""
+
+MAX_ROOTS: Final = 256
+"""Different trust anchors of sidecars that are read at once: reading one takes up to half a millisecond."""
 
 _SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
 
@@ -134,6 +138,19 @@ def root_fingerprints(anchors: str) -> frozenset[str]:
     except InvalidBundleError:
         return frozenset()
     return frozenset(map(fingerprint, found))
+
+
+def roots_held(pods: Iterable[Pod]) -> tuple[Certificate, ...]:
+    """Returns the trust anchors that sidecars cannot exchange, those of the most sidecars first.
+
+    No further set is read after `MAX_ROOTS` of them, because a tenant may give each pod others.
+    """
+    found: dict[Certificate, None] = {}
+    for text in anchor_texts(pods):
+        if len(found) >= MAX_ROOTS:
+            break
+        found.update(dict.fromkeys(read_certificates(text.encode(errors="replace"), role="trust anchors")))
+    return tuple(found)
 
 
 def _instance(environ: Mapping[str, str]) -> str:
@@ -247,6 +264,10 @@ class Kubernetes(Environment):
         """Returns the sets that sidecars of running pods hold; None until all pods have been listed."""
         index = self._cluster.index
         return anchor_sets(index.pods) if index.ready else None
+
+    def held_roots(self) -> tuple[Certificate, ...]:
+        """Returns the trust anchors that sidecars of running pods hold."""
+        return roots_held(self._cluster.index.pods)
 
     def uptake(self, roots: Mapping[str, datetime], published_at: datetime | None) -> Uptake | None:
         """Counts the sidecars of running pods; None until all pods have been listed."""

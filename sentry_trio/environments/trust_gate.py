@@ -138,6 +138,7 @@ class TrustGate:
             leaf_lifetime=max(self._leaf_lifetime, policy.workload_ttl + policy.allowed_clock_skew),
             grace=policy.grace,
             held=held,
+            roots=self._environment.held_roots(),
             remembered=policy.lifetime,
         )
         issuers = (each for each in self._issuers if each.until >= now)

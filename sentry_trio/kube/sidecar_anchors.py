@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -23,17 +24,19 @@ _FILE: Final = "DAPR_TRUST_ANCHORS_FILE"
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SidecarAnchors:
     """Trust anchors of a sidecar.
 
     Attributes:
         fingerprints: SHA-256 of the roots in its environment, which never change while the pod lives.
         follows_file: it reads them from a mounted file instead, and notices changes.
+        text: these roots, PEM, as one of the sidecars with equal roots has them.
     """
 
     fingerprints: frozenset[str]
     follows_file: bool = False
+    text: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ class SidecarReader:
     def __init__(self, fingerprints: ReadFingerprints) -> None:
         self._fingerprints = fingerprints
         self._known: dict[bytes, frozenset[str]] = {}
-        self._kept: dict[SidecarAnchors, SidecarAnchors] = {}
+        # Texts are long, so they are kept only as long as a pod has them.
+        self._kept: WeakValueDictionary[tuple[frozenset[str], bool], SidecarAnchors] = WeakValueDictionary()
 
     def read(self, document: bytes) -> Sidecar | None:
         """Reads the JSON of a pod; None if it has no sidecar, has ended, or is malformed.
@@ -113,14 +117,16 @@ class SidecarReader:
         container = _sidecar(found.spec)
         if container is None or found.status.phase in _ENDED:
             return None
-        return Sidecar(self._kept_once(self._anchors(container)), int(found.metadata.creation_timestamp.timestamp()))
+        return Sidecar(self._anchors(container), int(found.metadata.creation_timestamp.timestamp()))
 
     def _anchors(self, container: _Container) -> SidecarAnchors:
         variables = {each.name: each.value for each in container.env or ()}
         file = variables.get(_FILE)
         if file and _is_mounted(file, container.volume_mounts or ()):
-            return SidecarAnchors(frozenset(), follows_file=True)
-        return SidecarAnchors(self._fingerprints_of(variables.get(_TEXT, "")))
+            return self._kept_once(SidecarAnchors(frozenset(), follows_file=True))
+        text = variables.get(_TEXT, "")
+        fingerprints = self._fingerprints_of(text)
+        return self._kept_once(SidecarAnchors(fingerprints, text=text if fingerprints else ""))
 
     def _fingerprints_of(self, text: str) -> frozenset[str]:
         """Reads a text once; of ten thousand pods nearly all have the same."""
@@ -135,9 +141,7 @@ class SidecarReader:
         return known
 
     def _kept_once(self, anchors: SidecarAnchors) -> SidecarAnchors:
-        if len(self._kept) >= MAX_KNOWN:
-            self._kept.clear()
-        return self._kept.setdefault(anchors, anchors)
+        return self._kept.setdefault((anchors.fingerprints, anchors.follows_file), anchors)
 
 
 def _sidecar(spec: _Spec) -> _Container | None:

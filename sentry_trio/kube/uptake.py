@@ -81,6 +81,12 @@ def anchor_sets(pods: Iterable[Pod]) -> dict[frozenset[str], tuple[str, ...]]:
     return {fingerprints: tuple(sorted(names)) for fingerprints, names in holders.items()}
 
 
+def anchor_texts(pods: Iterable[Pod]) -> tuple[str, ...]:
+    """Returns the texts of these sets, PEM; those that the most sidecars hold come first."""
+    counts: Counter[SidecarAnchors] = Counter(pod.sidecar.anchors for pod in pods if pod.sidecar is not None)
+    return tuple(anchors.text for anchors, _ in counts.most_common() if anchors.text)
+
+
 class _Sets:
     """Anchor sets, each looked at once."""
 

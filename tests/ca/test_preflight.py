@@ -1,6 +1,7 @@
 """Preflight of trust bundles. Go's crypto/x509 decides what the expected findings about paths are."""
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -135,7 +136,8 @@ def trust(
     present: StoredBundle, known: RenewalRecord | None = None, held: Iterable[Iterable[Certificate]] | None = None
 ) -> Trust:
     """Trust in use, with pods that hold sets of trust anchors; None if they cannot be measured."""
-    pods = None if held is None else {frozenset(map(fingerprint, each)): ("shop/cart",) for each in held}
+    sets = None if held is None else [tuple(each) for each in held]
+    pods = None if sets is None else {frozenset(map(fingerprint, each)): ("shop/cart",) for each in sets}
     return trust_in_use(
         read_certificates(present.anchors),
         read_certificates(present.chain),
@@ -144,6 +146,7 @@ def trust(
         leaf_lifetime=LEAF_LIFETIME,
         grace=DAY,
         held=pods,
+        roots=itertools.chain.from_iterable(sets or ()),
         names=NAMES,
     )
 
@@ -240,6 +243,14 @@ CUT: Mapping[str, Case] = {
     ),
     "the tail cut, held by a sidecar": Case(
         TAIL_CUT, "cut-consumers", trust(SECOND, record(*SETTLED), held=[[R1], [R2]])
+    ),
+    "the tail cut, held by a sidecar whose root is published no longer": Case(
+        replace(TAIL_CUT, anchors=TO_ONE.anchors), "cut-consumers", trust(TO_ONE, held=[[R1]])
+    ),
+    "another authority, beside sidecars with the former certificate of a renewed root": Case(
+        stored([RENEWED, RENEWED_ROOT], [issuer("i", above="renewed", signer=OTHER_KEY)], KEY),
+        "cut-consumers",
+        trust(with_anchors(OWN, RENEWED_ROOT, RENEWED), held=[[ROOT]]),
     ),
     "a tail without bridge": Case(
         replace(SECOND, chain=anchors(I2, R2X)), "cut-consumers", trust(SECOND, record(*SETTLED), held=[[R1]])

@@ -1,21 +1,32 @@
 """Kubernetes mode: its checks before the first request, and what it knows of sidecars."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments.kubernetes import ClusterResources, Kubernetes, refuse_root
+from sentry_trio.environments import kubernetes
+from sentry_trio.environments.kubernetes import (
+    ClusterResources,
+    Kubernetes,
+    refuse_root,
+    root_fingerprints,
+    roots_held,
+)
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder
 from sentry_trio.kube.index import Index
+from sentry_trio.kube.pods import PodReader
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
+from testkit.ca.making import generated
 from testkit.kube.fakes import NAMESPACE, FakeApi
 from testkit.kube.objects import Objects, sidecar_pod
 
@@ -49,8 +60,9 @@ async def test_what_sidecars_hold_is_unknown_until_all_pods_are_listed(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     objects = Objects()
-    objects.put(sidecar_pod("cart", "r1"), quietly=True)
-    index = Index(objects, fingerprints=lambda text: frozenset(text.split()))
+    root = generated()
+    objects.put(sidecar_pod("cart", root.anchors_pem.decode()), quietly=True)
+    index = Index(objects, fingerprints=root_fingerprints)
     api = FakeApi()
     cluster = ClusterResources(
         api,
@@ -66,4 +78,20 @@ async def test_what_sidecars_hold_is_unknown_until_all_pods_are_listed(
     assert environment.anchor_sets() is None
     await nursery.start(index.keep)
     await index.wait_ready()
-    assert environment.anchor_sets() == {frozenset({"r1"}): ("default/cart",)}
+    assert environment.anchor_sets() == {frozenset(map(fingerprint, root.anchors)): ("default/cart",)}
+    assert environment.held_roots() == root.anchors
+
+
+def test_roots_of_many_sets_are_not_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sets that the most sidecars hold are read first."""
+    monkeypatch.setattr(kubernetes, "MAX_ROOTS", 2)
+    reader, rare, common = PodReader(fingerprints=root_fingerprints), generated(), generated()
+    texts = (rare.anchors_pem, common.anchors_pem + generated().anchors_pem, common.anchors_pem)
+    pods = [
+        reader.read(json.dumps(sidecar_pod(f"{number}-{copy}", text.decode())).encode())
+        for number, text in enumerate(texts)
+        for copy in range(number + 1)
+    ]
+    roots = roots_held(pods)
+    assert set(common.anchors) < set(roots)
+    assert not set(rare.anchors) & set(roots)

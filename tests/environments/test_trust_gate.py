@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import verify
-from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.ca.certificates import fingerprint, write_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType
@@ -171,9 +171,10 @@ async def test_a_new_process_uses_what_replaced_it(autojump_clock: MockClock) ->
         assert successor.reasons == []
 
 
-async def test_a_bridge_replaces_it(autojump_clock: MockClock) -> None:
-    async with in_use() as replica:
-        bridged = next_bundle(
+def bridged(replica: MemoryEnvironment) -> Mapping[Part, bytes]:
+    """A new root and its issuer with a bridge, beside the present root."""
+    return bundle_parts(
+        next_bundle(
             bundle_of(replica.store.stored),
             trust_domain="td",
             namespace="ns",
@@ -184,7 +185,26 @@ async def test_a_bridge_replaces_it(autojump_clock: MockClock) -> None:
             former_roots=(),
             anchors_kept=2,
         )
-        assert await edited(replica, bundle_parts(bridged)) == ""
+    )
+
+
+async def test_a_bridge_replaces_it(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        assert await edited(replica, bridged(replica)) == ""
+
+
+async def test_a_pod_counts_although_its_root_is_no_longer_published(autojump_clock: MockClock) -> None:
+    async with in_use("--ca-renewal-enabled=false") as replica:
+        (root,) = replica.runs[-1].anchors
+        replica.held_sets = {frozenset({fingerprint(root)}): ("shop/cart-1",)}
+        replica.roots_of_pods = [root]
+        assert await edited(replica, bridged(replica)) == ""
+        await later(replica, 3 * DAY)
+        new = replica.runs[-1]
+        assert await edited(replica, {Part.ANCHORS: write_certificates(new.anchors[:1])}) == ""
+        await later(replica, 3 * DAY)
+        without_bridge = {Part.CHAIN: write_certificates(new.chain[:1])}
+        assert "shop/cart-1 would reject the new issuer's" in await edited(replica, without_bridge)
 
 
 async def test_a_root_may_be_added_but_its_issuer_not_sign_at_once(autojump_clock: MockClock) -> None:

@@ -124,8 +124,24 @@ def test_a_text_of_any_length_costs_nothing() -> None:
     assert fingerprints.texts == []
 
 
+def test_the_text_of_equal_sets_is_kept_once_while_a_pod_has_it() -> None:
+    reader = SidecarReader(Fingerprints())
+    pods = [reader.read(json.dumps(sidecar_pod("a", text)).encode()) for text in ("r1 r2", "r2 r1")]
+    assert [each.anchors.text for each in pods if each] == ["r1 r2", "r1 r2"]
+    pods.pop()
+    assert len(reader._kept) == 1
+    pods.clear()
+    assert len(reader._kept) == 0
+
+
+def test_a_text_without_roots_is_not_kept() -> None:
+    found = read(sidecar_pod("a", "  "))
+    assert found is not None
+    assert found.anchors.text == ""
+
+
 def test_what_is_remembered_is_bounded() -> None:
     reader = SidecarReader(Fingerprints())
     for number in range(2 * MAX_KNOWN + 1):
         reader.read(json.dumps(sidecar_pod("a", f"r{number}")).encode())
-    assert (len(reader._known), len(reader._kept)) == (1, 1)
+    assert (len(reader._known), len(reader._kept)) == (1, 0)

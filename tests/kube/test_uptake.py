@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.sidecar_anchors import ReadFingerprints, Sidecar, SidecarAnchors
-from sentry_trio.kube.uptake import INJECTOR_DELAY, RECENT, Uptake, anchor_sets, measure
+from sentry_trio.kube.uptake import INJECTOR_DELAY, RECENT, Uptake, anchor_sets, anchor_texts, measure
 from testkit.kube.objects import Objects, pod, sidecar_pod
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -109,6 +109,15 @@ def test_sets_name_the_pods_that_hold_them() -> None:
     }
 
 
+def test_texts_of_most_sidecars_come_first() -> None:
+    def holding(text: str, *, follows_file: bool = False) -> Pod:
+        anchors = SidecarAnchors(frozenset(text.split()), follows_file, text)
+        return Pod("shop", "cart", "cart", "account", {}, (), Sidecar(anchors, 0))
+
+    pods = holding("r1"), holding("r2"), holding("r2"), holding(""), made("a", follows_file=True)
+    assert anchor_texts(pods) == ("r2", "r1")
+
+
 # --- a large mesh
 
 PODS = 5000
@@ -159,6 +168,7 @@ async def test_of_5000_pods_counts_are_right_and_memory_is_small(
     assert {names: len(holders) for names, holders in anchor_sets(index.pods).items()} == {
         frozenset(held): len(range(number, PODS, 3)) for number, held in SETS.items()
     }
+    assert set(map(roots_in, anchor_texts(index.pods))) == {frozenset(held) for held in SETS.values()}
 
 
 async def test_a_stale_injector_is_found_by_the_next_event_of_the_watch(

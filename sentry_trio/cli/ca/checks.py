@@ -61,7 +61,8 @@ async def _trust(place: Place, stored: Parts, options: CaOptions, now: datetime)
         now=now,
         leaf_lifetime=options.workload_cert_ttl + options.allowed_clock_skew,
         grace=options.trust_anchor_propagation_grace,
-        held=None if sidecars is None else sidecars[1],
+        held=None if sidecars is None else sidecars.held,
+        roots=() if sidecars is None else sidecars.roots,
         remembered=options.ca_ttl,
     )
 

@@ -10,12 +10,12 @@ import trio
 
 from sentry_trio.ca.parts import Parts
 from sentry_trio.cli.ca.flags import CaOptions
-from sentry_trio.cli.ca.places import HeldAnchors, Place
-from sentry_trio.environments.kubernetes import root_fingerprints
+from sentry_trio.cli.ca.places import Place, Sidecars
+from sentry_trio.environments.kubernetes import root_fingerprints, roots_held
 from sentry_trio.errors import ApiUnavailableError, Part
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.session import Session, open_session
-from sentry_trio.kube.uptake import Uptake, anchor_sets, measure
+from sentry_trio.kube.uptake import anchor_sets, measure
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import names_of_paths
 
@@ -39,9 +39,7 @@ class _Cluster(Place):
     def clock_offset(self) -> timedelta | None:
         return self._session.clock_offset
 
-    async def sidecars(
-        self, roots: Mapping[str, datetime], published_at: datetime | None, now: datetime
-    ) -> tuple[Uptake, HeldAnchors]:
+    async def sidecars(self, roots: Mapping[str, datetime], published_at: datetime | None, now: datetime) -> Sidecars:
         index = Index(self._session, fingerprints=root_fingerprints)
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(_PATIENCE) as waiting:
@@ -49,7 +47,11 @@ class _Cluster(Place):
             nursery.cancel_scope.cancel()
         if waiting.cancelled_caught:
             raise ApiUnavailableError(f"cannot list pods within {_PATIENCE:g} s")
-        return measure(index.pods, roots, published_at=published_at, now=now), anchor_sets(index.pods)
+        return Sidecars(
+            measure(index.pods, roots, published_at=published_at, now=now),
+            anchor_sets(index.pods),
+            roots_held(index.pods),
+        )
 
 
 @asynccontextmanager

@@ -102,8 +102,8 @@ async def survey(place: Place, options: CaOptions, now: datetime) -> Overview:
         bundle=bundle,
         record=state.record,
         is_expired=state.is_expired,
-        uptake=None if sidecars is None else sidecars[0],
-        held={} if sidecars is None else sidecars[1],
+        uptake=None if sidecars is None else sidecars.uptake,
+        held={} if sidecars is None else sidecars.held,
     )
 
 

@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.errors import Part, StoreError
@@ -16,6 +18,21 @@ from sentry_trio.stores.part_store import PartStore, bundle_paths
 
 HeldAnchors: TypeAlias = Mapping[frozenset[str], tuple[str, ...]]
 """Sets of roots that sidecars cannot exchange, by fingerprints, with the pods that hold each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecars:
+    """Sidecars of running pods.
+
+    Attributes:
+        uptake: the roots made here that they hold.
+        held: the sets of roots that they hold.
+        roots: certificates of these sets.
+    """
+
+    uptake: Uptake
+    held: HeldAnchors
+    roots: tuple[Certificate, ...]
 
 
 class Place(ABC):
@@ -73,7 +90,7 @@ class Place(ABC):
     @abstractmethod
     async def sidecars(
         self, roots: Mapping[str, datetime], published_at: datetime | None, now: datetime
-    ) -> tuple[Uptake, HeldAnchors] | None:
+    ) -> Sidecars | None:
         """Counts running sidecars by the roots that they hold; None if nothing is known of them. See `measure`."""
 
 
