@@ -14,7 +14,7 @@ from benchmarks.demo.steps import Step
 from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.client import RequestFailedError
 
-FLAGS: Final = ("--trust-anchor-propagation-grace=3s", "--ca-ttl=10m", "--ca-renewal-enabled=false")
+FLAGS: Final = ("--trust-anchor-propagation-grace=3s", "--ca-ttl=2m", "--ca-renewal-enabled=false")
 """Flags that make a renewal that was begun by command end within seconds."""
 
 _LIFETIME: Final = "--ca-ttl=240h"
