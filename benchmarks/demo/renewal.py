@@ -51,10 +51,10 @@ class Renewal:
             anchors: trust anchors of all callers until now, which stay published.
         """
         return [
-            Step("an authority of its own takes over", lambda: self._take_over(anchors), 6),
+            Step("a generated CA takes over", lambda: self._take_over(anchors), 6),
             Step("its next root is published", self._publish, 5),
-            Step("the next issuer takes over", self._wait_for_switch, 5),
-            Step("callers know the old root, the new one, or both", self._spread, 8),
+            Step("its next issuer signs", self._wait_for_switch, 5),
+            Step("callers have the old root, the new one, or both", self._spread, 8),
         ]
 
     def _take_over(self, anchors: bytes) -> None:
@@ -90,8 +90,8 @@ class Renewal:
                 try:
                     Callers(server.port, self._files["ca.crt"], 1).wait_for_answer(0)
                 except RequestFailedError as error:
-                    return f"without the bridge, a caller that knows the old root only fails: {error}"
-        return "without the bridge, a caller that knows the old root only is answered, so the steps above prove nothing"
+                    return f"without the bridge, a caller with only the old root fails: {error}"
+        return "without the bridge, a caller with only the old root is answered, so the steps above prove nothing"
 
 
 def _run(*words: str) -> None:

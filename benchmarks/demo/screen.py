@@ -106,13 +106,11 @@ def summary(result: Result, other: Result | None) -> RenderableType:
     total = StepResult("all", result.answered, result.failed)
     total_other = StepResult("all", other.answered, other.failed) if other else None
     add_row(table, Text(), "all", total, total_other)
-    lines = Text(f"\n{result.program} ended by itself {result.exits} times; p99 {result.p99_ms:.1f} ms.")
+    lines = Text(f"\n{result.program} exited {result.exits} times; p99 {result.p99_ms:.1f} ms.")
     if result.control:
         lines.append(f"\nControl: {result.control}")
     if other is not None:
-        lines.append(
-            f"\n{other.program} ended by itself {other.exits} times and was started again after 1 s each time."
-        )
+        lines.append(f"\n{other.program} exited {other.exits} times and was started again after 1 s each time.")
     return Group(table, lines)
 
 

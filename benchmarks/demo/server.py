@@ -24,7 +24,7 @@ class Server:
     Attributes:
         credentials: directory of its files.
         port: its gRPC port.
-        exits: number of times that it ended by itself.
+        exits: number of times that it exited.
     """
 
     def __init__(self, command: Sequence[str], directory: Path, files: Mapping[str, bytes]) -> None:

@@ -37,7 +37,7 @@ def declare_namespace() -> Any:
     return declare(
         Kind.STRING,
         None,
-        f"of the authority; implies --kubernetes (default: a pod's own, {_NAMESPACE})",
+        f"namespace of the authority; implies --kubernetes (default: the pod's own, or {_NAMESPACE})",
         metavar="NAME",
         group=_GROUP,
     )
