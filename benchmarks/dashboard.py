@@ -1,4 +1,4 @@
-"""Draws the Grafana dashboard of the chart from a real run: two replicas, traffic, refusals, restarts and a bad edit.
+"""Draws the Grafana dashboard of the chart from a real run: two replicas, traffic, rejections, restarts and a bad edit.
 
 `make dashboard`, or `make dashboard ARGS="--seconds 60 --picture /tmp/dashboard.png"`. A real Prometheus scrapes the
 replicas and answers the queries of the panels. No Grafana is needed: `benchmarks.dashboard_picture` draws about what it

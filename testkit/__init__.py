@@ -16,7 +16,7 @@ that package.
     stores          trust bundles in stores of parts
     crashing        saves that are killed at every file operation
     audit_chains    audit logs in memory
-    hostile_tokens  tokens that every validator must refuse
+    hostile_tokens  tokens that every validator must reject
     http_client     a raw HTTP/1.1 client
     jwks_server     a key set's source over HTTP and TLS
     scraping        metrics, read by Prometheus' parser

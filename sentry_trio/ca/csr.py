@@ -1,4 +1,4 @@
-"""Certificate signing requests (PKCS#10), accepted and refused as Dapr Sentry does."""
+"""Certificate signing requests (PKCS#10), accepted and rejected as Dapr Sentry does."""
 
 from cryptography.exceptions import InvalidSignature
 

@@ -48,7 +48,7 @@ class JwtIssuer:
         self._algorithm = JWSRegistry.algorithms[keys.algorithm]
         latest_first = sorted(keys.signing, key=lambda each: each.since or _ALWAYS, reverse=True)
         self._signers = [_Signer(each, keys.algorithm) for each in latest_first]
-        # The trial: a key that cannot do it, such as one of RSA that is too short for the hash, is refused here.
+        # The trial: a key that cannot do it, such as one of RSA that is too short for the hash, is rejected here.
         for signer in self._signers:
             self._sign(signer, b"")
 

@@ -113,7 +113,7 @@ def compose_jwks(pem: bytes, algorithm: str, key_id: str | None) -> bytes:
 def verify_jwt_key(stored: StoredJwtKey, algorithm: str, key_id: str | None) -> JwtKeys:
     """Verifies signing keys against their algorithm and their key set, with Dapr Sentry 1.18's texts.
 
-    Beyond Dapr Sentry, a key set with private keys is refused, as it would be published; and a signing key without a
+    Beyond Dapr Sentry, a key set with private keys is rejected, as it would be published; and a signing key without a
     name in the set is published under the name that its tokens have.
 
     Args:

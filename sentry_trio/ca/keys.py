@@ -66,7 +66,7 @@ def serving_key_type(issuer_key: PrivateKey) -> KeyType:
     """Returns the kind of key for this authority's own serving certificate.
 
     Ed25519 under an Ed25519 issuer: who verifies the chain knows the algorithm. P-256 otherwise, which all TLS stacks
-    take; BoringSSL's, for one, refuses Ed25519 serving certificates.
+    take; BoringSSL, for example, rejects Ed25519 serving certificates.
     """
     return KeyType.ED25519 if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else KeyType.P256
 

@@ -110,7 +110,7 @@ def _why_forbidden(path: Path, names: AlternativeNames | None) -> str | None:
 
 
 class _Search:
-    """Depth first, anchors before intermediates; remembers the first refusal, to have a reason if nothing is found."""
+    """Depth first, anchors before intermediates; remembers the first rejection, as the reason if nothing is found."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from sentry_trio.ca.keys import PrivateKey, PublicKey
 
 Hash: TypeAlias = hashes.SHA1 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 
-_SHA1, _SHA256, _SHA384, _SHA512 = hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512()  # noqa: S303 - SHA-1 is recognised to be refused, or allowed in requests
+_SHA1, _SHA256, _SHA384, _SHA512 = hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512()  # noqa: S303 - SHA-1 is recognised to be rejected, or allowed in requests
 _RSA: dict[str, Hash] = {
     "1.2.840.113549.1.1.5": _SHA1,
     "1.3.14.3.2.29": _SHA1,

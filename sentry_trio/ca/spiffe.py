@@ -33,7 +33,7 @@ class SpiffeId:
     def make(cls, trust_domain: str, namespace: str, app_id: str) -> Self:
         """Makes a SPIFFE ID from its parts.
 
-        Trust domains with an empty DNS label (`a..b`, `.a`, `a.`) are refused as well: Dapr Sentry lets them pass here
+        Trust domains with an empty DNS label (`a..b`, `.a`, `a.`) are rejected as well: Dapr Sentry lets them pass here
         and then fails when it reads back the certificate, because no URI may have such a host.
 
         Raises:

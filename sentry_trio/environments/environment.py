@@ -176,7 +176,7 @@ class Environment(ABC):
         )
 
     async def watch_rejected(self, changed: Changed) -> None:
-        """Watches what `run_inputs` has read last, if it then refused the trust bundle; runs until cancelled.
+        """Watches what `run_inputs` has read last, if it then rejected the trust bundle; runs until cancelled.
 
         Args:
             changed: called when any of it has changed.

@@ -1,4 +1,4 @@
-"""Gate for trust bundles: refuses one that would cut off clients of the one in use."""
+"""Gate for trust bundles: rejects one that would cut off clients of the one in use."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,9 +28,9 @@ _log: Final = get_logger("dapr.sentry.ca")
 
 
 class TrustGate:
-    """Refuses trust bundles that cut off clients; outlives the runs.
+    """Rejects trust bundles that cut off clients; outlives the runs.
 
-    While a run serves, a bundle that cuts is refused like any other bad edit. When a process starts there is no other
+    While a run serves, a bundle that cuts is rejected like any other bad edit. When a process starts there is no other
     bundle, so it is used, and, if there is a record of renewals, that is reported.
 
     An issuer that was in use counts as having signed until its last certificate would have expired, because replicas

@@ -117,7 +117,7 @@ async def missing_permissions(
 
     Raises:
         ApiUnavailableError: the API server could not be asked.
-        ApiRejectedError: it refuses the request for another reason, e.g. 401.
+        ApiRejectedError: it rejects the request for another reason, e.g. 401.
 
     Cancellation: at once.
     """

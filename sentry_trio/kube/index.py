@@ -57,7 +57,7 @@ class DirectLookup(Generic[T]):
         """Returns the present object of that name; None if there is none, or the name is invalid.
 
         Raises:
-            ApiUnavailableError: the server cannot be asked, refuses, or has been asked too often.
+            ApiUnavailableError: the server cannot be reached, rejects the request, or has had too many requests.
 
         Cancellation: at once.
         """

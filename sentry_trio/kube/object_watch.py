@@ -23,7 +23,7 @@ WATCH_SECONDS: Final = 240
 """Seconds that a watch lasts; the next one finds the changes that an unnoticed dead connection hid."""
 
 POLL: Final = 10.0
-"""Seconds between reads, at most, if the API server refuses the watch, e.g. without permission."""
+"""Seconds between reads, at most, if the API server rejects the watch, e.g. without permission."""
 
 _log: Final = get_logger("dapr.sentry")
 
@@ -61,7 +61,7 @@ async def watch_objects(
 
     Events of the watches are merged hints, after which the objects are read and compared. So a watch that was cut or
     came too late (410 Gone) loses no change: it begins again, with pauses that grow to 5 s, and the objects are
-    read. A refused watch is retried, with pauses that grow to `POLL` seconds, and the objects are read each time:
+    read. A rejected watch is retried, with pauses that grow to `POLL` seconds, and the objects are read each time:
     Dapr's own chart, for one, grants no watch of the Secret. The first read finds earlier changes.
 
     Reported content is known from then on, even if it was unusable.

@@ -85,7 +85,7 @@ class Session:
         return await self._request(ApiRequest("POST", path, {}, msgspec.json.encode(body)))
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Replaces an object (PUT); with another resourceVersion than the present one's that is refused with 409."""
+        """Replaces an object (PUT); with an outdated resourceVersion that is rejected with 409."""
         return await self._request(ApiRequest("PUT", path, {}, msgspec.json.encode(body)))
 
     @asynccontextmanager

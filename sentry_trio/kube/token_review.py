@@ -24,7 +24,7 @@ ACCEPTED_SECONDS: Final = 30.0
 """Seconds to cache an accepted token, if it lasts that long; an API server itself caches it for 10 s."""
 
 REFUSED_SECONDS: Final = 5.0
-"""Seconds to cache a refused token: an immediate retry needs no other review."""
+"""Seconds to cache a rejected token: an immediate retry needs no other review."""
 
 PROBE: Final = 300.0
 """Seconds without a review after which an invalid token is reviewed, to notice that reviews fail."""
@@ -34,7 +34,7 @@ PROBE_FAILING: Final = 30.0
 
 _PROBE_TOKEN: Final = "probe"  # noqa: S105  # no token: it is reviewed because it is invalid
 
-# Bad request, too large, not processable: errors of the token. Other refusals concern this process, e.g. missing
+# Bad request, too large, not processable: errors of the token. Other rejections concern this process, e.g. missing
 # permissions: not the caller's fault, and an operator may fix them.
 _TOKEN_ERRORS: Final = frozenset({400, 413, 422})
 

@@ -66,7 +66,7 @@ class EventLines:
 class WatchLoop:
     """Repeats one watch, and reports failures that go on.
 
-    A refusal is reported at once. The session reports an API server that does not answer at all.
+    A rejection is reported at once. The session reports an API server that does not answer at all.
 
     Args:
         failing: text that is logged and reported when the watch fails, without the cause.

@@ -184,7 +184,7 @@ def _tls_files(options: Options) -> TLSFiles | None:
     if not options.oidc_server_tls_enabled:
         return None
     certificate, key = options.oidc_server_tls_cert_file, options.oidc_server_tls_key_file
-    if certificate is None or key is None:  # which the command line's rules refuse, and those who embed may not know
+    if certificate is None or key is None:  # rejected by the command line, but not for embedding programs
         raise InvalidOptionsError("the OIDC server needs certificate and key, or --oidc-server-tls-enabled=false")
     return TLSFiles(certificate, key)
 

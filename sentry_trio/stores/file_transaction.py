@@ -128,7 +128,7 @@ class FileTransaction:
 
         Both the kubelet (which renames one directory link) and this class change a set in one step that one reading
         may straddle; the next then differs. A writer that takes its time over separate files can still be caught
-        half-way, and verification refuses what it left.
+        half-way, and verification rejects what it left.
         """
         if snapshot := read_settled(lambda: self._snapshot(parts)):
             return snapshot

@@ -132,7 +132,7 @@ class SecretWatch:
             self._refusals += 1
             if self._refusals >= REFUSALS:
                 _report(self._forbidden, f"cannot check Secret {self._secret.place} for changes: {error}")
-            # The refusal says nothing about the object's content, so it counts as unchanged.
+            # The rejection says nothing about the object's content, so it counts as unchanged.
             raise ApiUnavailableError(str(error)) from error
         except StoreError as error:
             found = dict.fromkeys(self._parts, str(error))

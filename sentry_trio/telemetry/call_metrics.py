@@ -120,7 +120,7 @@ class CallMetrics:
         self._call = {code: calls.labels(status_label(code)) for code in Status}
 
     def csr_received(self) -> None:
-        """Counts a signing request that arrived, even if it is refused later."""
+        """Counts a signing request that arrived, even if it is rejected later."""
         self.has_received_csr = True
         self._received.inc()
 
@@ -129,7 +129,7 @@ class CallMetrics:
         self._signed.inc()
 
     def sign_failed(self, reason: SignFailure, code: Status) -> None:
-        """Counts a signing request that was refused or failed, and was answered with `code`.
+        """Counts a signing request that was rejected or failed, and was answered with `code`.
 
         Dapr Sentry counts all of them under the one reason `sign`.
         """
@@ -141,7 +141,7 @@ class CallMetrics:
         return _Timer(self._stage[stage], self._elapsed)
 
     def sign_call_finished(self, code: Status, seconds: float) -> None:
-        """Records the duration of a signing call; also of one that was refused before it was received."""
+        """Records the duration of a signing call; also of one that was rejected before it was received."""
         (self._answered if code is Status.OK else self._not_answered).observe(seconds)
 
     def grpc_bounds(self, *, connections: int, calls_waiting: int) -> None:

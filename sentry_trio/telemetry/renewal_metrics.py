@@ -12,7 +12,7 @@ from sentry_trio.telemetry.registry import Registry
 
 _OUTCOMES: Final = ("success", "failure")
 REFUSALS: Final = ("cut-leaves", "cut-consumers", "regression", "anchor-lost", "weak-key", *Fault)
-"""Findings of the preflight for which a trust bundle is refused."""
+"""Findings of the preflight for which a trust bundle is rejected."""
 _STEPS: Final = tuple(step for step in Step if step is not Step.ROLLBACK)  # which only a command takes
 _BEGINNINGS: Final = frozenset({Step.PUBLISH, Step.PUBLISH_AND_SWITCH})
 _SWITCHES: Final = frozenset({Step.SWITCH, Step.PUBLISH_AND_SWITCH})
@@ -67,7 +67,7 @@ class RenewalMetrics:
         self._steps.labels(step, "failure").inc()
 
     def trust_bundle_refused(self, code: str) -> None:
-        """Counts a finding of the preflight for which a trust bundle was refused; one of `REFUSALS`."""
+        """Counts a finding of the preflight for which a trust bundle was rejected; one of `REFUSALS`."""
         self._refusals.labels(code).inc()
 
 

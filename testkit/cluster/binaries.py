@@ -24,7 +24,7 @@ _VERSION: Final = re.findall(r"^\tk8s\.io/kubernetes (\S+)", (_DIRECTORY / "go.m
 _MODULE: Final = GoModule(
     _DIRECTORY,
     "kube-apiserver, etcd and kubectl",
-    # Built from source, the API server reports no version number, and helm refuses a chart that requires one.
+    # Built from source, the API server reports no version number, and helm rejects a chart that requires one.
     variables={"GOFLAGS": f"-ldflags=-X=k8s.io/component-base/version.gitVersion={_VERSION}"},
 )
 

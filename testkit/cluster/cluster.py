@@ -126,7 +126,7 @@ class Cluster:
         return True
 
     def kill_api_server(self) -> None:
-        """Ends the API server at once: connections are cut, and new ones refused, until `start_api_server`."""
+        """Ends the API server at once: connections are cut, and new ones rejected, until `start_api_server`."""
         assert self._api_server is not None
         self._api_server.kill()
         self._api_server = None

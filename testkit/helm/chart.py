@@ -22,7 +22,7 @@ Manifest = dict[str, Any]
 
 
 class HelmError(AssertionError):
-    """helm refused; the text is what it said."""
+    """helm rejected; the text is what it said."""
 
 
 @cache
@@ -127,7 +127,7 @@ class Rendered:
 
 
 class _Strict(yaml.CSafeLoader):
-    """Refuses keys that are there twice: the last one would win, unseen."""
+    """Rejects keys that are there twice: the last one would win, unseen."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]

@@ -52,7 +52,7 @@ class Stage:
 
     @property
     def ids(self) -> tuple[int, int]:
-        """The user and the group, as numbers: names would have to be looked up, and some runtimes refuse them."""
+        """The user and the group, as numbers: names would have to be looked up, and some runtimes reject them."""
         user, _, group = self.user.partition(":")
         return int(user), int(group)
 
