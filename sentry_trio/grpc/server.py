@@ -145,7 +145,7 @@ class _Server:
                 if self._state.turns.full:
                     await trio.lowlevel.checkpoint()
                 connection.tend(now)
-            self._state.heap.trim()
+            self._state.heap.trim(is_used=bool(self._connections))
 
     async def _serve(self, connected: socket.socket, peer: object, network: Network) -> None:
         self._observer.connection_opened()

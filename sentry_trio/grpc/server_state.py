@@ -27,7 +27,7 @@ class ServerState:
         streaming: limiter of calls whose replies are streamed.
         memory: that calls hold.
         turns: of the event loop.
-        heap: trimmed when connections have closed.
+        heap: trimmed while there are connections.
     """
 
     def __init__(self, services: Iterable[Service], limits: Limits, observer: Observer) -> None:

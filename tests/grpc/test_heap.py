@@ -23,10 +23,12 @@ def test_the_heap_is_trimmed_after_many_connections() -> None:
     for _ in range(3 * 128 - 1):
         heap.connection_closed()
     assert trims.count == 2
-    heap.trim()
+    heap.trim(is_used=False)
     assert trims.count == 3
-    heap.trim()
+    heap.trim(is_used=False)
     assert trims.count == 3, "no connection has closed since"
+    heap.trim(is_used=True)
+    assert trims.count == 4
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +36,7 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert glibc_trim() is None
     heap = HeapTrimmer(glibc_trim())
     heap.connection_closed()
-    heap.trim()
+    heap.trim(is_used=True)
 
 
 def test_glibc_trims() -> None:
@@ -49,9 +51,12 @@ async def test_a_server_trims_when_it_tends_its_connections(
     trims = Trims()
     monkeypatch.setattr("sentry_trio.grpc.server_state.glibc_trim", lambda: trims)
     async with serving() as server:
+        await trio.sleep(3.5 * TEND_INTERVAL)
+        assert trims.count == 0
         async with peering(server.port):
+            await wait_all_tasks_blocked()
             await trio.sleep(3 * TEND_INTERVAL)
-            assert trims.count == 0
+            assert trims.count == 3
         await wait_all_tasks_blocked()
         await trio.sleep(3 * TEND_INTERVAL)
-        assert trims.count == 1
+        assert trims.count == 4
