@@ -155,7 +155,15 @@ class NotYetValidError(InvalidBundleError):
 
 
 class TrustCutError(InvalidBundleError):
-    """A trust bundle that is good in itself, but would cut off clients of the one in use."""
+    """A trust bundle that is good in itself, but would cut off clients of the one in use.
+
+    Attributes:
+        reasons: kinds of the findings and what they are about, whatever the times and names in the text are.
+    """
+
+    def __init__(self, message: str, *parts: Part, reasons: frozenset[tuple[str, str]] = frozenset()) -> None:
+        super().__init__(message, *parts)
+        self.reasons = reasons
 
 
 class ClockError(SentryError):

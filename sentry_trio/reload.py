@@ -16,6 +16,7 @@ class Trigger(enum.Enum):
     SIGHUP = "received SIGHUP"
     ISSUER_VALID = "the issuer certificate has become valid"
     RETRY = "nothing serves yet, retrying"
+    TRUST_CUT = "the rejected trust bundle cuts off other clients now, or none"
     CALLER = "requested by the embedding program"
 
 

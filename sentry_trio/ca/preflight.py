@@ -90,6 +90,7 @@ def _cut_leaves_finding(issuer: IssuerInUse, end: dt.datetime | None, needed: dt
         f'certificates of issuer "{shown(issuer.chain[0])}" are valid until {_shown(needed)}, but its root is not '
         f"among the new trust anchors{when}: every client would reject them; keep the root until then, and "
         f"{_REMEDY}",
+        about=fingerprint(issuer.chain[0]),
     )
 
 
@@ -114,6 +115,7 @@ def _cut_consumers_finding(held: AnchorSet, end: dt.datetime | None) -> Finding:
         Severity.ERROR,
         f"{names}{more} would reject the new issuer's certificates{when}: of the trust anchors they hold {roots} only, "
         f"and the issuer chain has no path to these; {_REMEDY}, or restart these clients in between",
+        about=" ".join(sorted(map(fingerprint, held.anchors))),
     )
 
 

@@ -37,11 +37,13 @@ class Finding:
         code: its kind, for metrics and programs.
         severity: an error if the bundle is not used because of it.
         text: one line for people.
+        about: fingerprints of the issuer or trust anchors that clients have; empty if it is about the bundle alone.
     """
 
     code: str
     severity: Severity
     text: str
+    about: str = ""
 
 
 def warnings_about(candidate: StoredBundle, bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[Finding]:

@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
@@ -13,16 +14,16 @@ from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.parts import Parts, bundle_of
+from sentry_trio.ca.parts import BUNDLE, Parts, bundle_of
 from sentry_trio.ca.renewal import RenewalPolicy
 from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.ca.spiffe import dns_names, sentry_id
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.environments.renewal import RenewalOfRun, Renewer
+from sentry_trio.environments.renewal import LOOK, RenewalOfRun, Renewer
 from sentry_trio.environments.run_inputs import RunInputs, Sources
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.environments.trust_gate import TrustGate
-from sentry_trio.errors import InvalidBundleError, Part, StoreError
+from sentry_trio.errors import InvalidBundleError, Part, StoreError, TrustCutError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.renewal_status import RenewalStatus
@@ -39,6 +40,25 @@ if TYPE_CHECKING:
 
 _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejected:
+    """Trust bundle that was rejected because it would cut off clients.
+
+    Attributes:
+        store: holds it.
+        stored: all parts. Not shown by `repr`.
+        bundle: the trust bundle in them.
+        policy: how renewals are done.
+        reasons: those of the rejection.
+    """
+
+    store: PartStore
+    stored: Parts = field(repr=False)
+    bundle: TrustBundle
+    policy: RenewalPolicy
+    reasons: frozenset[tuple[str, str]]
 
 
 class Environment(ABC):
@@ -74,6 +94,7 @@ class Environment(ABC):
         self._jwt_keeper = self._make_jwt_keeper() if options.jwt_enabled else None
         self._had_jwt_keys = False
         self._last_read: tuple[Sources, Parts, Configuration] | None = None
+        self._rejected: _Rejected | None = None
 
     @abstractmethod
     def notify(self, reason: EventReason, message: str) -> None:
@@ -147,10 +168,16 @@ class Environment(ABC):
         if managed_by is None:
             stored = await self._renewer.promote(store, stored, policy)
         self._last_read = sources, stored, configuration
+        if self._rejected is not None and self._rejected.stored != stored:
+            self._rejected = None
         bundle = self._verified(store, stored)
         if generated and not self._has_replicas:
             self._gate.generated(bundle)
-        self._gate.check(store, stored, bundle, policy)
+        try:
+            self._gate.check(store, stored, bundle, policy)
+        except TrustCutError as error:
+            self._rejected = _Rejected(store, stored, bundle, policy, error.reasons)
+            raise
         await self._accepted(stored, generated=generated)
         renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy, managed_by=managed_by)
         jwt_keys = None
@@ -265,8 +292,28 @@ class Environment(ABC):
                     watching.start_soon(jwt_keys.rotate, changed)
                 if renewal is not None:
                     self._gate.use(renewal.stored, renewal.bundle, renewal.policy)
+                    self._rejected = None
+                    watching.start_soon(self._look_again, changed)
                     watching.start_soon(self._renewer.renew, renewal, changed)
                 await sources.watch(stored, configuration, reload, in_use=renewal is not None)
+
+    async def _look_again(self, changed: Changed) -> NoReturn:
+        """Requests a reload if a rejected trust bundle would cut off other clients now, or none; until cancelled.
+
+        Nothing changes in the store when the last of these clients restarts, or the last certificate expires.
+        """
+        while True:
+            await trio.sleep(LOOK)
+            rejected = self._rejected
+            if rejected is not None and self._reasons_now(rejected) != rejected.reasons:
+                await changed(ReloadCause(Trigger.TRUST_CUT, rejected.store.sources(BUNDLE)))
+
+    def _reasons_now(self, rejected: _Rejected) -> frozenset[tuple[str, str]]:
+        try:
+            self._gate.check(rejected.store, rejected.stored, rejected.bundle, rejected.policy, quietly=True)
+        except TrustCutError as error:
+            return error.reasons
+        return frozenset()
 
     def _report_changes(self, causes: Sequence[ReloadCause]) -> None:
         """Logs what changed and counts new issuer credentials.

@@ -91,7 +91,9 @@ class TrustGate:
             return False
         return self._in_use.fingerprint == self._unused
 
-    def check(self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
+    def check(
+        self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy, *, quietly: bool = False
+    ) -> None:
         """Checks that a verified trust bundle cuts off no client.
 
         Args:
@@ -99,6 +101,7 @@ class TrustGate:
             stored: all parts.
             bundle: the trust bundle in them.
             policy: how renewals are done.
+            quietly: true to neither report nor count a rejection.
 
         Raises:
             TrustCutError: it does, while another is in use.
@@ -116,7 +119,7 @@ class TrustGate:
             return
         findings = self._findings(stored, in_use, record, policy)
         if findings:
-            self._report(store, bundle, findings)
+            self._report(store, bundle, findings, quietly=quietly)
 
     def _is_known_to(self, record: RenewalRecord) -> bool:
         """Returns True if the writer of the record knew the issuer in use."""
@@ -147,24 +150,27 @@ class TrustGate:
         trust = replace(trust, issuers=(*trust.issuers, *issuers), anchor_sets=(*trust.anchor_sets, *published))
         return [each for each in preflight(bundle_of(stored), trust, now) if each.code in _CUTS]
 
-    def _report(self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding]) -> None:
+    def _report(self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding], *, quietly: bool) -> None:
         reasons = "; ".join(each.text for each in findings)
         if bundle.fingerprint == self._allowed:
             _log.warning(f"the trust bundle cuts off clients, as --allow-trust-cut permits: {reasons}")
             return
-        for each in findings:
-            self._metrics.trust_bundle_refused(each.code)
+        if not quietly:
+            for each in findings:
+                self._metrics.trust_bundle_refused(each.code)
         text = f"the trust bundle in {store.place} would cut off clients: {reasons}"
         if self._in_use is None:
             text = f"the trust bundle in {store.place} cuts off clients, but there is no other: {reasons}"
             _log.warning(text)
             self._environment.notify(EventReason.TRUST_CUT, text)
             return
-        self._environment.notify(EventReason.TRUST_CUT_REFUSED, text)
+        if not quietly:
+            self._environment.notify(EventReason.TRUST_CUT_REFUSED, text)
         raise TrustCutError(
             f"{text}; to use it anyway, start every replica with --allow-trust-cut={bundle.fingerprint}",
             Part.ANCHORS,
             Part.CHAIN,
+            reasons=frozenset((each.code, each.about) for each in findings),
         )
 
 

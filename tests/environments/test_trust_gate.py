@@ -14,7 +14,8 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_of, bundle_parts
-from sentry_trio.errors import Part, TrustCutError
+from sentry_trio.errors import ApiUnavailableError, Part, TrustCutError
+from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from testkit.log_capture import capture_logs
 from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore
@@ -238,6 +239,103 @@ async def test_clients_that_are_seen_decide_alone(autojump_clock: MockClock) -> 
         assert "shop/cart-1 would reject the new issuer's certificates" in await edited(replica, issuer_of(other))
         replica.held_sets = {}
         assert await edited(replica, {Part.ANCHORS: replica.store.stored[Part.ANCHORS] + b"\n"}) == ""
+
+
+# --- another look at a rejected bundle
+
+
+@asynccontextmanager
+async def rejecting() -> AsyncIterator[MemoryEnvironment]:
+    """A replica that rejects another authority's issuer, because two pods hold only the root in use."""
+    async with in_use("--ca-renewal-enabled=false") as replica:
+        (root,) = replica.runs[-1].anchors
+        other = foreign(replica)
+        both = {Part.ANCHORS: replica.store.stored[Part.ANCHORS] + other[Part.ANCHORS]}
+        assert await edited(replica, both) == ""
+        replica.held_sets = {frozenset({fingerprint(root)}): ("shop/cart-1", "shop/cart-2")}
+        assert "shop/cart-1, shop/cart-2 would reject" in await edited(replica, issuer_of(other))
+        replica.events.clear()
+        replica.causes.clear()
+        yield replica
+
+
+async def test_a_rejected_bundle_is_used_within_a_minute_after_the_last_pod_has_restarted(
+    autojump_clock: MockClock,
+) -> None:
+    async with rejecting() as replica:
+        await later(replica, DAY)
+        replica.held_sets = {}
+        await trio.sleep(60)
+        assert replica.runs[-1].fingerprint == verify(bundle_of(replica.store.stored), replica.now()).fingerprint
+        assert replica.causes == [ReloadCause(Trigger.TRUST_CUT, ("the shelf",))]
+        assert len(replica.failures) == 1
+        await later(replica, DAY)
+        assert len(replica.causes) == 1
+
+
+async def test_a_rejection_is_not_reported_again_while_the_same_roots_are_cut_off(autojump_clock: MockClock) -> None:
+    async with rejecting() as replica:
+        (held,) = replica.held_sets or {}
+        with capture_logs() as lines:
+            await later(replica, DAY)
+            replica.held_sets = {held: ("shop/cart-3",)}
+            await later(replica, DAY)
+        assert (replica.events, replica.causes, lines, len(replica.failures)) == ([], [], [], 1)
+        assert replica.counted('sentry_ca_preflight_refusals_total{code="cut-consumers"}') == 1
+
+
+async def test_a_rejection_is_reported_again_when_other_clients_are_cut_off(autojump_clock: MockClock) -> None:
+    async with rejecting() as replica:
+        third = verify(bundle_of(foreign(replica)), replica.now()).anchors
+        (held,) = replica.held_sets or {}
+        replica.roots_of_pods = third
+        replica.held_sets = {
+            held: ("shop/cart-1",),
+            held | set(map(fingerprint, third)): ("shop/cart-4",),
+        }
+        await later(replica, DAY)
+        assert replica.reasons == ["TrustCutRefused"]
+        assert "shop/cart-4 would reject" in str(replica.failures[-1])
+        assert len(replica.causes) == 1
+
+
+async def test_a_removed_root_is_accepted_as_soon_as_its_last_certificate_has_expired(
+    autojump_clock: MockClock,
+) -> None:
+    async with in_use("--ca-renewal-enabled=false") as replica:
+        replica.held_sets = {}
+        other = foreign(replica)
+        assert await edited(replica, beside(replica, other)) == ""
+        assert await edited(replica, issuer_of(other)) == ""
+        assert "its root is not among" in await edited(replica, {Part.ANCHORS: other[Part.ANCHORS]})
+        await later(replica, DAY)
+        assert (len(replica.runs), len(replica.failures)) == (3, 1)
+        await later(replica, 15 * 60 + 60)
+        assert (len(replica.runs), len(replica.failures)) == (4, 1)
+
+
+async def test_another_edit_ends_the_looks_at_a_rejected_bundle(autojump_clock: MockClock) -> None:
+    async with rejecting() as replica:
+        replica.store.edit({Part.KEY: b"garbled"})
+        await trio.sleep(10)
+        assert len(replica.failures) == 2
+        replica.held_sets = {}
+        await later(replica, DAY)
+        assert (len(replica.runs), len(replica.failures)) == (2, 2)
+
+
+async def test_a_bundle_that_cuts_off_no_client_now_is_tried_until_it_is_used(autojump_clock: MockClock) -> None:
+    async with rejecting() as replica:
+        replica.held_sets = {}
+        replica.failure = ApiUnavailableError("the API server cannot be reached")
+        await trio.sleep(130)
+        assert len(replica.failures) == 3
+        replica.failure = None
+        await trio.sleep(60)
+        assert len(replica.runs) == 3
+
+
+# --- what was replaced stays in use for a while
 
 
 @pytest.mark.parametrize("is_shortened", [True, False])
