@@ -98,7 +98,7 @@ def flags_page() -> str:
             ("code", "meaning"),
             [
                 "| 0 | shut down gracefully, or help was asked for |",
-                "| 1 | did not start, or failed; the last log line says why |",
+                "| 1 | did not start, or failed; the last log line has the reason |",
                 "| 2 | the command line is wrong: an unknown command or flag, or a value that a flag cannot have |",
             ],
         ),
@@ -111,7 +111,7 @@ def _group(title: str, flags: Iterable[Flag]) -> Iterator[str]:
         f"| `--{flag.name}`{' *' if flag.is_own else ''} | {_takes(flag)} | {_default(flag)} | {_meaning(flag)} |"
         for flag in flags
     )
-    yield _table(("flag", "takes", "default", "meaning"), rows)
+    yield _table(("flag", "type", "default", "meaning"), rows)
 
 
 def _meaning(flag: Flag) -> str:

@@ -146,7 +146,7 @@ async def running(
     Logging and signals are the caller's, as with `serve`.
 
     Args:
-        options: see `local_options`, which listens on loopback, and `parse_options`, which listens as the flags say.
+        options: see `local_options`, which listens on loopback, and `parse_options`, which uses the given addresses.
         environ: variables for `$NAME` in the configuration file; the process's environment if not given.
         now: the wall clock, aware.
 

@@ -9,7 +9,7 @@ ENTRIES: Final = (
         id="chart-oidc-tls",
         dapr="`oidc.tls.enabled=false` is not passed on, and the process does not start",
         ours="passed on",
-        reason="the value does what it says",
+        reason="the value has its documented effect",
         shown="tests/helm/test_chart.py::test_oidc_without_tls",
     ),
     Difference(
@@ -30,7 +30,7 @@ ENTRIES: Final = (
         id="chart-ignored-values",
         dapr="`podAntiAffinityPolicy` and `dnsSuffix` are ignored",
         ours="honoured",
-        reason="the values do what they say",
+        reason="the values have their documented effect",
         shown="tests/helm/test_chart.py::test_where_replicas_are_put",
     ),
     Difference(

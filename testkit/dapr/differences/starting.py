@@ -44,7 +44,7 @@ ENTRIES: Final = (
         id="jwt-paths",
         dapr="relative `--jwt-key-filename` and `--jwks-filename` are ignored",
         ours="resolved below `--issuer-credentials`, like the other files",
-        reason="the flag does what it says",
+        reason="the flag has its documented effect",
         shown="tests/settings/test_options.py::test_files_lie_in_the_directory_unless_absolute",
     ),
     Difference(
