@@ -56,12 +56,14 @@ class Situation:
         is_published: true if clients that follow the trust anchors get the stored ones; always true for files.
         hold: why no step may be taken now, e.g. because clocks disagree; None if one may.
         managed_by: names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none.
+        is_cut_accepted: true if a command may cut off clients that ordinarily would not.
     """
 
     now: datetime
     is_published: bool = True
     hold: str | None = None
     managed_by: str | None = None
+    is_cut_accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,7 +359,8 @@ class _Planner:
             raise RenewalRejectedError(f"certificates of the previous issuer are valid until {_shown(state.settled)}")
         if state.is_expired or state.root is None:
             raise RenewalRejectedError("the issuer alone has no path to the trust anchors")
-        return _Due(self._now, Step.CUT, self._draft.flatten)
+        take = partial(self._draft.flatten, is_cut_accepted=self._situation.is_cut_accepted)
+        return _Due(self._now, Step.CUT, take)
 
     def _replace_expired(self) -> _Due:
         if not self._state.is_expired or self._state.next is not None:

@@ -12,10 +12,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.certificates import fingerprint
-from sentry_trio.ca.parts import PREVIOUS, REJECTED
-from sentry_trio.errors import Part
+from sentry_trio.ca.parts import PREVIOUS, REJECTED, Parts, bundle_of
+from sentry_trio.errors import InvalidBundleError, Part
 
 FORMER_KEPT: Final = 3
 """Former generations that are kept, with or without valid certificates."""
@@ -79,6 +79,8 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
         rejected_at: when a next pair was rejected.
         postponed_until: no renewal begins before, because the last one was cancelled or rolled back.
         copies: SHA-256, in hex, of the previous and rejected parts that a renewal has stored.
+        accepted_cut: fingerprint of the trust bundle that was stored although it cuts off clients; None if the stored
+            one cuts off none.
         version: of this format.
     """
 
@@ -95,6 +97,7 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
     rejected_at: datetime | None = None
     postponed_until: datetime | None = None
     copies: tuple[str, ...] = ()
+    accepted_cut: str | None = None
     version: Literal[1] = 1
 
     @property
@@ -199,6 +202,34 @@ def with_present(record: RenewalRecord, bundle: TrustBundle, now: datetime) -> R
     kept = (*record.in_use(now), *former[-FORMER_KEPT:])
     former = tuple(each for each in former if each in kept)
     return msgspec.structs.replace(record, former=former[-_MOST_FORMER:])
+
+
+def restored(backup: Parts, stored: Parts, now: datetime) -> dict[Part, bytes]:
+    """Returns a backup with a record by which the processes that use the stored trust bundle accept it.
+
+    Args:
+        backup: all parts.
+        stored: what it takes the place of, be it whole or not.
+        now: the present time, aware.
+    """
+    bundle, replaced = _verified(backup, now), _verified(stored, now)
+    known = read_record(stored.get(Part.RECORD)) if replaced is None else record_of(stored, replaced, now)
+    if bundle is None or known is None or (replaced is not None and replaced.fingerprint == bundle.fingerprint):
+        return dict(backup)
+    record = record_of(backup, bundle, now)
+    present = msgspec.structs.replace(known.present, until=now, leaves_until=now + known.leaf_lifetime)
+    in_backup = {record.present.issuer, *(each.issuer for each in record.former)}
+    later = [each for each in (*known.former, present) if each.issuer not in in_backup]
+    former = (*record.former, *later)[-_MOST_FORMER:]
+    record = msgspec.structs.replace(record, former=former, accepted_cut=bundle.fingerprint)
+    return {**backup, Part.RECORD: write_record(record)}
+
+
+def _verified(parts: Parts, now: datetime) -> TrustBundle | None:
+    try:
+        return verify(bundle_of(parts), now)
+    except (InvalidBundleError, KeyError):
+        return None
 
 
 def with_published(record: RenewalRecord, bundle: TrustBundle, now: datetime) -> RenewalRecord:

@@ -44,11 +44,16 @@ class Draft:
         self._now = state.now
         self._parts = dict(state.stored)
         self._record = state.record
+        # A replica that missed the bundle that cuts must accept the one after it.
+        self._is_cut_accepted = state.record.accepted_cut == state.bundle.fingerprint
 
     def changes(self) -> Mapping[Part, bytes | None]:
         """Returns what the steps change, the record included."""
         copies = tuple(copies_in(self._parts).values())
-        record = msgspec.structs.replace(self._record, digest=digest_of(self._parts), copies=copies)
+        accepted_cut = verify(bundle_of(self._parts), self._now).fingerprint if self._is_cut_accepted else None
+        record = msgspec.structs.replace(
+            self._record, digest=digest_of(self._parts), copies=copies, accepted_cut=accepted_cut
+        )
         self._parts[Part.RECORD] = write_record(record)
         stored = self._state.stored
         return {part: self._parts.get(part) for part in BUNDLE_AND_RENEWAL if self._parts.get(part) != stored.get(part)}
@@ -83,7 +88,7 @@ class Draft:
 
     def switch(self) -> None:
         """See `Step.SWITCH`."""
-        before, stored = self._state.bundle, self._parts
+        before, following, stored = self._state.bundle, self._state.next, self._parts
         if not self._state.are_foreign(PREVIOUS):
             self._parts |= {
                 Part.PREVIOUS_ANCHORS: stored[Part.ANCHORS],
@@ -91,6 +96,7 @@ class Draft:
                 Part.PREVIOUS_KEY: stored[Part.KEY],
             }
         self._parts |= {Part.CHAIN: stored[Part.NEXT_CHAIN], Part.KEY: stored[Part.NEXT_KEY]}
+        self._is_cut_accepted |= following is not None and not following.is_bridged
         self.discard(NEXT)
         bundle = self._now_present()
         self._note(switched_at=self._now, staged_at=None, published_at=None)
@@ -181,8 +187,9 @@ class Draft:
     def _shown_postponement(self) -> str:
         return f"{self._record.postponed_until:%Y-%m-%dT%H:%M:%SZ}"
 
-    def flatten(self) -> None:
+    def flatten(self, *, is_cut_accepted: bool) -> None:
         """Leaves the issuer and its own root, without the bridge and former roots of this authority."""
+        self._is_cut_accepted |= is_cut_accepted
         bundle = self._state.bundle
         present = roots_needed(bundle.chain[:1], bundle.anchors, self._now)
         self._leave_out(set(self._record.own_roots) - set(map(fingerprint, present)))
@@ -203,6 +210,7 @@ class Draft:
 
     def replace(self) -> None:
         """Puts a new certificate authority in the place of one that cannot have a bridge."""
+        self._is_cut_accepted = True
         policy = self._state.policy
         new = generate(
             policy.trust_domain,

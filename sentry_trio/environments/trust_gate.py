@@ -1,17 +1,19 @@
 """Gate for trust bundles: rejects one that would cut off clients of the one in use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, read_certificates, shown
 from sentry_trio.ca.parts import Parts, bundle_of
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import RenewalPolicy
-from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record
-from sentry_trio.ca.strictness import Finding
+from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, with_present, with_published
+from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import AnchorSet, IssuerInUse, trust_in_use
 from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
 from sentry_trio.event_reasons import EventReason
@@ -22,7 +24,10 @@ from sentry_trio.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from sentry_trio.environments.environment import Environment
 
-_CUTS: Final = frozenset({"cut-leaves", "cut-consumers", "regression"})
+_CUT_LEAVES: Final = "cut-leaves"
+_CUTS: Final = frozenset({_CUT_LEAVES, "cut-consumers", "regression"})
+_REMEMBERED: Final = 64
+_SHOWN: Final = 10
 
 _log: Final = get_logger("dapr.sentry.ca")
 
@@ -30,11 +35,13 @@ _log: Final = get_logger("dapr.sentry.ca")
 class TrustGate:
     """Rejects trust bundles that cut off clients; outlives the runs.
 
-    While a run serves, a bundle that cuts is rejected like any other bad edit. When a process starts there is no other
-    bundle, so it is used, and, if there is a record of renewals, that is reported.
+    While a run serves, a bundle that cuts is rejected like any other bad edit, unless --allow-trust-cut or the stored
+    record of renewals names it. The record must know the issuer in use, too: that of a backup does not.
+    When a process starts there is no other bundle, so it is used, and, if there is a record, that is reported.
 
     An issuer that was in use counts as having signed until its last certificate would have expired, because replicas
-    and earlier processes sign, too. If clients cannot be measured and no record of renewals names the trust anchors
+    and earlier processes sign, too. For that time after the start no trust anchor may be removed unless the record
+    names the issuers of earlier processes. If clients cannot be measured and no record names the trust anchors
     that were published, those that this process has published count as held by clients for the lifetime of an
     authority.
 
@@ -53,11 +60,14 @@ class TrustGate:
         self._metrics = metrics
         self._now = now
         self._in_use: TrustBundle | None = None
+        self._read: bytes | None = None  # the record as it was stored, of which `_record` was made
         self._record: RenewalRecord | None = None
         self._leaf_lifetime = timedelta()
         self._unused: str | None = None
-        self._issuers: list[IssuerInUse] = []
-        self._anchor_sets: list[tuple[AnchorSet, datetime]] = []
+        self._anchors_at_start: tuple[Certificate, ...] = ()
+        self._settled: datetime | None = None
+        self._issuers: dict[tuple[Certificate, ...], datetime] = {}  # chains; end of their last certificates
+        self._anchor_sets: dict[tuple[Certificate, ...], datetime] = {}  # when they were replaced
 
     def generated(self, bundle: TrustBundle) -> None:
         """Records that this process has generated the bundle and that no other process signs with it.
@@ -69,22 +79,42 @@ class TrustGate:
     def use(self, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
         """Records that a run signs with this bundle from now on."""
         lifetime = policy.workload_ttl + policy.allowed_clock_skew
-        if self._in_use is not None and not self._is_unused():
-            self._remember(self._in_use, bundle, lifetime, policy.lifetime)
+        if self._in_use is None:
+            self._remember_start(stored, bundle, lifetime)
+        elif not self._is_unused():
+            self._remember(self._in_use, bundle, lifetime)
         self._in_use, self._leaf_lifetime = bundle, lifetime
-        self._record = read_record(stored.get(Part.RECORD)) or self._record
+        self._update_record(stored.get(Part.RECORD), bundle, policy)
 
-    def _remember(
-        self, replaced: TrustBundle, bundle: TrustBundle, leaf_lifetime: timedelta, remembered: timedelta
-    ) -> None:
+    def _remember_start(self, stored: Parts, bundle: TrustBundle, leaf_lifetime: timedelta) -> None:
+        record = read_record(stored.get(Part.RECORD))
+        if record is None or record.digest != digest_of(stored):
+            self._anchors_at_start, self._settled = bundle.anchors, self._now() + leaf_lifetime
+
+    def _remember(self, replaced: TrustBundle, bundle: TrustBundle, leaf_lifetime: timedelta) -> None:
         now = self._now()
         if replaced.chain != bundle.chain or leaf_lifetime < self._leaf_lifetime:
-            self._issuers = [each for each in self._issuers if each.until >= now]
-            self._issuers.append(IssuerInUse(replaced.chain, replaced.anchors, now + self._leaf_lifetime))
+            _put(self._issuers, replaced.chain, now + self._leaf_lifetime)
         if replaced.anchors != bundle.anchors:
-            held = AnchorSet(replaced.anchors, (f"clients that started before {now:%Y-%m-%dT%H:%M:%SZ}",))
-            self._anchor_sets = [(each, until) for each, until in self._anchor_sets if until >= now]
-            self._anchor_sets.append((held, now + remembered))
+            _put(self._anchor_sets, replaced.anchors, now)
+
+    def _update_record(self, content: bytes | None, bundle: TrustBundle, policy: RenewalPolicy) -> None:
+        """Has the record know the bundle in use; nobody may be able to store that.
+
+        A former issuer that is still the present one of the stored record signs no more from now on.
+        """
+        record = self._record
+        if content != self._read:
+            record = read_record(content) or record
+        self._read = content
+        if record is not None:
+            record = msgspec.structs.replace(
+                record,
+                workload_ttl=max(record.workload_ttl, policy.workload_ttl),
+                allowed_clock_skew=max(record.allowed_clock_skew, policy.allowed_clock_skew),
+            )
+            now = self._now()
+            self._record = with_published(with_present(record, bundle, now), bundle, now)
 
     def _is_unused(self) -> bool:
         if self._in_use is None or self._metrics.has_received_csr:
@@ -106,30 +136,32 @@ class TrustGate:
         Raises:
             TrustCutError: it does, while another is in use.
         """
-        record = read_record(stored.get(Part.RECORD))
+        content = stored.get(Part.RECORD)
+        record = read_record(content)
         if record is not None and not self._is_known_to(record):
-            record = None  # a backup's, which would have all of it count as stored by a step
-        if record is not None and record.digest == digest_of(stored):
-            return  # a step of a renewal, or a command, has stored it
-        record = record or self._record
+            record = None  # a backup's, or that of a replica that uses another authority
+        is_accepted = record is not None and record.accepted_cut == bundle.fingerprint
+        if record is None or content == self._read:
+            record = self._record
         in_use = _in_use(self._in_use, record)
         if in_use is None or self._is_unused():
             return
-        if bundle.anchors == tuple(in_use[0]) and bundle.chain == tuple(in_use[1]):
+        if bundle.anchors == in_use[0] and bundle.chain == in_use[1]:
             return
-        findings = self._findings(stored, in_use, record, policy)
+        findings = self._findings(stored, bundle, in_use, record, policy)
         if findings:
-            self._report(store, bundle, findings, quietly=quietly)
+            self._report(store, bundle, findings, is_accepted=is_accepted, quietly=quietly)
 
     def _is_known_to(self, record: RenewalRecord) -> bool:
-        """Returns True if the writer of the record knew the issuer in use."""
+        """Returns true if the record names the issuer in use."""
         known = {record.present.issuer, *(each.issuer for each in record.former)}
         return self._in_use is None or fingerprint(self._in_use.issuer) in known
 
     def _findings(
         self,
         stored: Parts,
-        in_use: tuple[Sequence[Certificate], Sequence[Certificate]],
+        bundle: TrustBundle,
+        in_use: tuple[tuple[Certificate, ...], tuple[Certificate, ...]],
         record: RenewalRecord | None,
         policy: RenewalPolicy,
     ) -> list[Finding]:
@@ -144,27 +176,53 @@ class TrustGate:
             roots=self._environment.held_roots(),
             remembered=policy.lifetime,
         )
-        issuers = (each for each in self._issuers if each.until >= now)
+        # Clients verify with the anchors in use: what was cut off before is not cut off now.
+        issuers = (IssuerInUse(chain, in_use[0], until) for chain, until in self._issuers.items() if until >= now)
         is_unknown = held is None and record is None
-        published = (each for each, until in self._anchor_sets if is_unknown and until >= now)
+        published = self._published(now - policy.lifetime) if is_unknown else ()
         trust = replace(trust, issuers=(*trust.issuers, *issuers), anchor_sets=(*trust.anchor_sets, *published))
-        return [each for each in preflight(bundle_of(stored), trust, now) if each.code in _CUTS]
+        findings = [each for each in preflight(bundle_of(stored), trust, now) if each.code in _CUTS]
+        if any(each.code == _CUT_LEAVES for each in findings):
+            return findings
+        return [*findings, *self._lost_since_start(bundle, now)]
 
-    def _report(self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding], *, quietly: bool) -> None:
-        reasons = "; ".join(each.text for each in findings)
-        if bundle.fingerprint == self._allowed:
-            _log.warning(f"the trust bundle cuts off clients, as --allow-trust-cut permits: {reasons}")
+    def _published(self, earliest: datetime) -> Iterator[AnchorSet]:
+        for anchors, replaced in self._anchor_sets.items():
+            if replaced >= earliest:
+                yield AnchorSet(anchors, (f"clients that started before {replaced:%Y-%m-%dT%H:%M:%SZ}",))
+
+    def _lost_since_start(self, bundle: TrustBundle, now: datetime) -> Iterator[Finding]:
+        """Yields the trust anchors whose issuers may have signed before this process started."""
+        for each in self._anchors_at_start:
+            until = min(self._settled or now, each.not_after)
+            is_kept = any(has_signed(other, each) and until <= other.not_after for other in bundle.anchors)
+            if now < until and not is_kept:
+                yield Finding(
+                    _CUT_LEAVES,
+                    Severity.ERROR,
+                    f'trust anchor "{shown(each)}" is missing: certificates that were signed under it before this '
+                    f"process started may be valid until {until:%Y-%m-%dT%H:%M:%SZ}; keep it until then",
+                    about=fingerprint(each),
+                )
+
+    def _report(
+        self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding], *, is_accepted: bool, quietly: bool
+    ) -> None:
+        more = f"; and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
+        reasons = "; ".join(each.text for each in findings[:_SHOWN]) + more
+        if is_accepted or bundle.fingerprint == self._allowed:
+            permit = "the step or command that stored it" if is_accepted else "--allow-trust-cut"
+            _log.warning(f"the trust bundle cuts off clients, as {permit} permits: {reasons}")
             return
-        if not quietly:
-            for each in findings:
-                self._metrics.trust_bundle_refused(each.code)
-        text = f"the trust bundle in {store.place} would cut off clients: {reasons}"
         if self._in_use is None:
             text = f"the trust bundle in {store.place} cuts off clients, but there is no other: {reasons}"
             _log.warning(text)
             self._environment.notify(EventReason.TRUST_CUT, text)
             return
+        text = f"the trust bundle in {store.place} would cut off clients: {reasons}"
         if not quietly:
+            for each in findings:
+                self._metrics.trust_bundle_refused(each.code)
             self._environment.notify(EventReason.TRUST_CUT_REFUSED, text)
         raise TrustCutError(
             f"{text}; to use it anyway, start every replica with --allow-trust-cut={bundle.fingerprint}",
@@ -174,9 +232,16 @@ class TrustGate:
         )
 
 
+def _put(times: dict[tuple[Certificate, ...], datetime], key: tuple[Certificate, ...], moment: datetime) -> None:
+    """Sets or extends a time, and forgets the oldest of too many."""
+    times[key] = max(moment, times.pop(key, moment))
+    while len(times) > _REMEMBERED:
+        del times[next(iter(times))]
+
+
 def _in_use(
     bundle: TrustBundle | None, record: RenewalRecord | None
-) -> tuple[Sequence[Certificate], Sequence[Certificate]] | None:
+) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...]] | None:
     """Returns anchors and chain of the bundle that was used last; None if it is not known."""
     if bundle is not None:
         return bundle.anchors, bundle.chain
@@ -184,6 +249,6 @@ def _in_use(
         return None
     present = record.present
     try:
-        return read_certificates(present.anchors.encode()), read_certificates(present.chain.encode())
+        return tuple(read_certificates(present.anchors.encode())), tuple(read_certificates(present.chain.encode()))
     except InvalidBundleError:
         return None

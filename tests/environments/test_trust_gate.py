@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,11 +11,13 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import fingerprint, write_certificates
-from sentry_trio.ca.generate import generate
+from sentry_trio.ca.generate import Signer, certify, generate
 from sentry_trio.ca.generation import next_bundle
-from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.parts import bundle_of, bundle_parts
-from sentry_trio.errors import ApiUnavailableError, Part, TrustCutError
+from sentry_trio.ca.keys import KeyType, generate_key, public_key_info
+from sentry_trio.ca.parts import Changes, bundle_of, bundle_parts
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal_record import digest_of, read_record
+from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from testkit.log_capture import capture_logs
@@ -29,6 +32,10 @@ def foreign(replica: MemoryEnvironment) -> Mapping[Part, bytes]:
     return bundle_parts(
         generate("td", "ns", KeyType.ED25519, now=replica.now(), allowed_clock_skew=timedelta(minutes=15))
     )
+
+
+def exposed(replica: MemoryEnvironment) -> list[str]:
+    return replica.metrics.exposition()[0].decode().splitlines()
 
 
 def former(store: MemoryStore) -> Mapping[Part, bytes]:
@@ -94,6 +101,109 @@ async def test_a_backup_of_a_former_generation_is_refused_with_its_record(autoju
         assert replica.counted('sentry_ca_preflight_refusals_total{code="regression"}') == 1
 
 
+async def requested(replica: MemoryEnvironment, request: RenewalRequest) -> None:
+    """A command, that writes to the store."""
+    policy = replica._renewer.policy_for(replica.configuration)
+    situation = Situation(now=replica.now(), is_cut_accepted=True)
+    replica.store.edit(plan(replica.store.stored, policy, situation, request).changes)
+    await trio.sleep(100)
+
+
+def whole(store: MemoryStore, backup: Mapping[Part, bytes]) -> Changes:
+    """The changes that put a backup of the whole Secret back, its record included."""
+    return {**dict.fromkeys(store.stored), **backup}
+
+
+async def test_every_replica_follows_a_command_that_cuts_and_the_step_after_it(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    first, second = MemoryEnvironment(store, skip=LATER), MemoryEnvironment(store, skip=LATER)
+    second.failure = StoreError("not now")
+    async with serving(first, second):
+        first.held_sets = second.held_sets = {frozenset({fingerprint(first.runs[-1].anchors[-1])}): ("shop/cart-1",)}
+        await requested(first, RenewalRequest.DISTRUST)
+        assert len(first.runs) == 2
+        assert not set(first.runs[-1].anchors) & set(first.runs[0].anchors)
+        await requested(first, RenewalRequest.START)
+        assert len(first.runs) == 3
+        second.failure = None
+        store.edit({Part.ANCHORS: store.stored[Part.ANCHORS] + b"\n"})
+        await trio.sleep(10)
+        assert second.runs[-1].fingerprint == first.runs[-1].fingerprint
+        assert first.failures == []
+        assert "TrustCutRefused" not in second.reasons
+
+
+async def test_a_bridge_that_is_removed_by_a_command_may_cut(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    replica = MemoryEnvironment(store, skip=LATER)
+    async with serving(replica):
+        replica.held_sets = {frozenset({fingerprint(replica.runs[-1].anchors[-1])}): ("shop/cart-1",)}
+        await requested(replica, RenewalRequest.FLATTEN)
+        assert len(replica.runs[-1].chain) == 1
+        await later(replica, DAY)
+        assert replica.failures == []
+
+
+async def test_a_backup_from_before_a_theft_is_refused_with_its_record(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    backup = dict(store.stored)
+    replica = MemoryEnvironment(store, skip=LATER)
+    replica.held_sets = {}
+    async with serving(replica):
+        await trio.sleep(10)
+        await requested(replica, RenewalRequest.DISTRUST)
+        replica.held_sets = {frozenset({fingerprint(replica.runs[-1].anchors[0])}): ("shop/cart-1",)}
+        store.edit(whole(store, backup))
+        await trio.sleep(10)
+        assert len(replica.runs) == 2
+        assert replica.reasons == ["TrustCutRefused"]
+
+
+async def test_a_replica_that_uses_a_refused_bundle_does_not_make_others_use_it(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    first, second = MemoryEnvironment(store, skip=LATER), MemoryEnvironment(store, skip=LATER)
+    first.held_sets = second.held_sets = {}
+    async with serving(first):
+        await trio.sleep(10)
+        store.edit(foreign(first))
+        await trio.sleep(10)
+        async with serving(second):
+            await trio.sleep(100)
+            record = read_record(store.stored[Part.RECORD])
+            assert record is not None
+            assert record.digest == digest_of(store.stored)
+        store.edit({Part.ANCHORS: store.stored[Part.ANCHORS] + b"\n"})
+        await trio.sleep(10)
+        assert len(first.runs) == 1
+        assert len(first.failures) == 2
+
+
+async def test_a_command_that_begins_a_renewal_does_not_make_a_refused_bundle_pass(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        other = generate("td", "default", KeyType.ED25519, now=replica.now(), allowed_clock_skew=timedelta(minutes=15))
+        assert await edited(replica, bundle_parts(other))
+        policy = replace(replica._renewer.policy_for(replica.configuration), trust_domain="td")
+        started = plan(replica.store.stored, policy, Situation(now=replica.now()), RenewalRequest.START)
+        assert await edited(replica, started.changes)
+
+
+async def test_an_issuer_that_signs_no_more_does_not_count_for_ever(autojump_clock: MockClock) -> None:
+    """The operator has moved to another program, and nobody updates the record."""
+    store = await stored_in("retiring")
+    replica = MemoryEnvironment(store, skip=LATER)
+    replica.manager, replica.held_sets = "cert-manager", {}
+    store.edit(foreign(replica))
+    async with serving(replica):
+        await later(replica, DAY / 2)
+        assert await edited(replica, beside(replica, foreign(replica))) == ""
+        await later(replica, DAY)
+        other = foreign(replica)
+        assert await edited(replica, beside(replica, other)) == ""
+        await later(replica, 3600)
+        store.edit({Part.RECORD: None})
+        assert await edited(replica, issuer_of(other)) == ""
+
+
 async def test_a_bundle_that_cuts_is_used_at_start_and_reported(autojump_clock: MockClock) -> None:
     store = await stored_in("retiring")
     replica = MemoryEnvironment(store, skip=LATER)
@@ -102,6 +212,10 @@ async def test_a_bundle_that_cuts_is_used_at_start_and_reported(autojump_clock: 
         inputs = await replica.run_inputs(may_generate=True)
     assert inputs.bundle.fingerprint == verify(bundle_of(store.stored), replica.now()).fingerprint
     assert replica.reasons == ["TrustCut"]
+    assert not any(
+        line.startswith("sentry_ca_preflight_refusals_total{") and not line.endswith(" 0.0")
+        for line in exposed(replica)
+    )
     assert any("cuts off clients, but there is no other: " in line["event"] for line in lines)
 
 
@@ -125,7 +239,7 @@ async def in_use(*flags: str) -> AsyncIterator[MemoryEnvironment]:
         yield replica
 
 
-async def edited(replica: MemoryEnvironment, changes: Mapping[Part, bytes]) -> str:
+async def edited(replica: MemoryEnvironment, changes: Changes) -> str:
     """Edits the store; returns why that was refused, or nothing if it is in use."""
     runs, failures = len(replica.runs), len(replica.failures)
     replica.store.edit(changes)
@@ -354,6 +468,56 @@ async def test_a_root_stays_until_the_last_certificate_has_expired(
         assert "its root is not among the new trust anchors" in refused
         await later(replica, 2 * 3600)
         assert await edited(replica, {Part.ANCHORS: other[Part.ANCHORS] + b"\n"}) == ""
+
+
+async def test_a_root_stays_as_long_as_certificates_of_an_earlier_process(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        other = foreign(replica)
+        assert await edited(replica, beside(replica, other)) == ""
+    replica.store.edit(issuer_of(other))
+    successor = MemoryEnvironment(replica.store)
+    async with serving(successor):
+        await later(successor, 3600)
+        refused = await edited(successor, {Part.ANCHORS: other[Part.ANCHORS]})
+        assert "certificates that were signed under it before this process started may be valid until" in refused
+        await later(successor, DAY)
+        assert await edited(successor, {Part.ANCHORS: other[Part.ANCHORS] + b"\n"}) == ""
+
+
+async def test_a_root_of_the_same_key_may_replace_another_at_once(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        (root,) = replica.runs[-1].anchors
+        key = generate_key(KeyType.ED25519)
+        signer = Signer(root.subject, key, None)
+        old, new = (
+            certify(
+                root.subject,
+                public_key_info(key.public_key()),
+                signer,
+                (START, replica.now() + timedelta(days=days)),
+                crl_sign=True,
+            )
+            for days in (30, 60)
+        )
+        replica.store.edit({Part.ANCHORS: write_certificates([root, old])})
+    successor = MemoryEnvironment(replica.store)
+    async with serving(successor):
+        assert await edited(successor, {Part.ANCHORS: write_certificates([root, new])}) == ""
+        assert await edited(successor, {Part.ANCHORS: write_certificates([root, old])}) == ""
+        assert await edited(successor, {Part.ANCHORS: write_certificates([root])})
+
+
+async def test_what_is_remembered_and_shown_is_bounded(autojump_clock: MockClock) -> None:
+    async with in_use("--ca-renewal-enabled=false") as replica:
+        own, policy = replica.store.stored, replica._renewer.policy_for(replica.configuration)
+        others = [foreign(replica) for _ in range(100)]
+        bundles = [verify(bundle_of({**own, **beside(replica, other)}), replica.now()) for other in others]
+        for bundle in (*bundles, *bundles[-2:] * 50):
+            replica._gate.use({}, bundle, policy)
+        assert len(replica._gate._anchor_sets) == 64
+        refused = await edited(replica, foreign(replica))
+        assert refused.count("clients that started before ") == 8
+        assert "; and 56 more; to use it anyway" in refused
 
 
 async def test_it_may_be_replaced_once_it_has_expired(autojump_clock: MockClock) -> None:

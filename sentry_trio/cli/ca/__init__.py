@@ -14,16 +14,17 @@ import trio
 from sentry_trio import __version__
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate
-from sentry_trio.ca.parts import bundle_of, bundle_parts, merged
+from sentry_trio.ca.parts import Parts, bundle_of, bundle_parts, merged
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal_record import digest_of, read_record, restored
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
 from sentry_trio.cli.ca.checks import findings_against, findings_alone, has_errors, show_findings
-from sentry_trio.cli.ca.flags import EXAMPLES, OPTIONS, CaOptions, parse
+from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
 from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import rehearse
-from sentry_trio.errors import IncompleteBundleError, InvalidBundleError, InvalidOptionsError, SentryError
+from sentry_trio.errors import IncompleteBundleError, InvalidBundleError, InvalidOptionsError, Part, SentryError
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["EXAMPLES", "OPTIONS", "run"]
@@ -76,7 +77,10 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
             is_published=await place.is_published(stored),
             hold=_clock_difference(place, options),
             managed_by=await place.managed_by(),
+            is_cut_accepted=options.yes,
         )
+        if options.request not in FORCED:
+            await _check_stored(place, stored, options, situation.now)
         policy = policy_of(options, stored)
         if options.request is RenewalRequest.START:
             policy.check()
@@ -94,6 +98,24 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
             raise SentryError(_CHANGED)
         print(f"{planned.text} ({place.name})")
     return _DONE
+
+
+async def _check_stored(place: Place, stored: Parts, options: CaOptions, now: datetime) -> None:
+    """Checks that a trust bundle that no step of a renewal has stored cuts off no client.
+
+    Raises:
+        SentryError: it does; running processes have rejected it.
+    """
+    record = read_record(stored.get(Part.RECORD))
+    if record is None or record.digest == digest_of(stored):
+        return
+    findings = await findings_against(place, stored, bundle_of(stored), options, now)
+    if has_errors(findings):
+        show_findings(findings, as_json=options.json)
+        raise SentryError(
+            "nothing was written: running processes reject the stored trust bundle, because it cuts off these clients; "
+            "put the previous content back"
+        )
 
 
 async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
@@ -159,6 +181,8 @@ async def _restore(options: CaOptions, environ: Mapping[str, str]) -> int:
             findings = await _findings_of_backup(place, bundle_of(parts), options)
             if has_errors(findings):
                 return _conclude(findings, options)
+        elif stored:
+            parts = restored(parts, stored, _now())
         if not await place.write({**dict.fromkeys(stored), **parts}, stored):
             raise SentryError(_CHANGED)
         print(f"restored {len(parts)} parts in {place.name}")
