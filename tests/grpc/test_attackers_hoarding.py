@@ -136,6 +136,7 @@ KIB = 1024
 SMALL = Limits(message_bytes=64 * KIB, unread_bytes=128 * KIB, unread_bytes_in_all=320 * KIB, receive_timeout=1000)
 
 
+@pytest.mark.uncovered
 async def test_unread_bytes_are_bounded_for_all_connections_together(autojump_clock: MockClock) -> None:
     pace = Pace(1000)
     async with besieged("unread bytes", SMALL, number=10, message_bytes=64 * KIB, frames=pace) as (server, courses):
@@ -146,6 +147,7 @@ async def test_unread_bytes_are_bounded_for_all_connections_together(autojump_cl
         await answers_at_once(server)
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("kind", ["heads only", "slow writer", "shut window", "stops reading"])
 async def test_clients_at_their_limits_block_no_other_call(autojump_clock: MockClock, kind: str) -> None:
     async with besieged(kind, SMALL, number=2, calls=Pace(100), frames=Pace(1000)) as (server, _):
