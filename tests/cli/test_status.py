@@ -26,6 +26,7 @@ from sentry_trio.cli.status import _run, _show, _sources
 from sentry_trio.cli.status_flags import parse
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.reload import ReloadCause, Trigger
+from sentry_trio.watchers.content import ContentTracker
 from testkit.authorities import Served, serving, wall_clock
 from testkit.log_capture import Line, hear_logs
 from testkit.processes import Process, sentry_process
@@ -161,15 +162,23 @@ async def test_after_a_hot_restart(command_here: Here, tmp_path: Path) -> None:
     assert reported["health"]["last_restart_at"] >= reported["health"]["started_at"]
 
 
-async def test_after_a_bad_edit(command_here: Here, tmp_path: Path) -> None:
-    failed = trio.Event()
+async def test_after_a_bad_edit(command_here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, failed = trio.Event(), trio.Event()
+
+    class Tracker(ContentTracker):
+        async def take_changed(self) -> frozenset[Path]:
+            changed = await super().take_changed()
+            looked.set()  # what is edited before the first look is no change
+            return changed
 
     def hear(line: Line) -> None:
         if line["event"].startswith("reload failed"):
             failed.set()
 
-    with hear_logs(hear):
+    monkeypatch.setattr("sentry_trio.environments.standalone.ContentTracker", Tracker)
+    with hear_logs(hear), trio.fail_after(60):
         async with serving(tmp_path) as served:
+            await looked.wait()
             (tmp_path / "issuer.key").write_text("no key")
             await failed.wait()
             code, found = await command_here.document(*flags_of(served))
