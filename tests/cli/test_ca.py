@@ -1,6 +1,7 @@
 """`sentry-trio ca` on directories: what its actions print, write, refuse and return."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -238,6 +239,25 @@ def test_a_backup_that_would_cut_off_clients_is_not_restored(ca: Command, tmp_pa
     assert ca.contents() == contents
 
 
+def replace_by_another(ca: Command, tmp_path: Path) -> None:
+    """Replaces the trust bundle by another, which running processes reject."""
+    ca("init", str(tmp_path / "other"))
+    for name in ("ca.crt", "issuer.crt", "issuer.key"):
+        (ca.directory / name).write_bytes((tmp_path / "other" / name).read_bytes())
+
+
+def test_a_backup_of_the_trust_bundle_in_use_is_restored_over_a_rejected_one(ca: Command, tmp_path: Path) -> None:
+    passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
+    passphrase.write_text("correct horse battery\n")
+    ca("rotate", "--start")
+    retire(ca.directory)
+    contents = ca.contents()
+    ca("backup", str(path), "--passphrase-file", str(passphrase))
+    replace_by_another(ca, tmp_path)
+    assert "restored " in ca("restore", str(path), "--passphrase-file", str(passphrase))
+    assert ca.contents() == contents
+
+
 # --- validate, preflight
 
 
@@ -265,6 +285,47 @@ def test_a_replacement_that_cuts_off_clients_is_refused_and_one_that_is_bridged_
     (bridged / "issuer.crt").write_bytes(contents["issuer.next.crt"])
     (bridged / "issuer.key").write_bytes(contents["issuer.next.key"])
     assert "error" not in ca("preflight", str(bridged))
+
+
+def test_a_rejected_trust_bundle_does_not_count_as_the_one_in_use(ca: Command, tmp_path: Path) -> None:
+    ca("rotate", "--start")
+    replace_by_another(ca, tmp_path)
+    shown = ca("preflight", str(tmp_path / "other"), code=1)
+    assert "error: cut-leaves: " in shown
+    assert "which running processes may have rejected" not in shown
+
+
+def test_an_authority_without_a_record_is_compared_with_the_stored_one(ca: Command, tmp_path: Path) -> None:
+    former = tmp_path / "former"
+    shutil.copytree(ca.directory, former)
+    replace_by_another(ca, tmp_path)
+    assert "which running processes may have rejected)" in ca("preflight", str(former), code=1)
+
+
+def test_a_record_that_cannot_be_read_does_not_count(ca: Command, tmp_path: Path) -> None:
+    former, file = tmp_path / "former", ca.directory / ".sentry-trio-rotation.json"
+    ca("rotate", "--start")
+    shutil.copytree(ca.directory, former)
+    replace_by_another(ca, tmp_path)
+    file.write_bytes(file.read_bytes().replace(b"-----BEGIN", b"-----BEGAN"))
+    assert "which running processes may have rejected)" in ca("preflight", str(former), code=1)
+
+
+def test_a_record_beside_the_authority_of_another_program_does_not_count(
+    ca: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written there, so the record is that of an authority that was moved to the other program."""
+    former = tmp_path / "former"
+    ca("rotate", "--start")
+    shutil.copytree(ca.directory, former)
+    replace_by_another(ca, tmp_path)
+
+    async def managed_by(_: Place) -> str:
+        return "cert-manager"
+
+    monkeypatch.setattr(places._Directory, "managed_by", managed_by)
+    assert "which running processes may have rejected)" in ca("preflight", str(former), code=1)
+    assert "error" not in ca("preflight", str(tmp_path / "other"))
 
 
 # --- what cuts clients off

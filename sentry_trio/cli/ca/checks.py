@@ -2,18 +2,34 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
+from typing import Final, NamedTuple
 
 from sentry_trio.ca.bundle import StoredBundle, verify
+from sentry_trio.ca.certificates import Certificate, read_certificates
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.preflight import preflight
+from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import Trust, trust_in_use
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.overview import policy_of
 from sentry_trio.cli.ca.places import Place
-from sentry_trio.errors import Fault, InvalidBundleError
+from sentry_trio.errors import Fault, InvalidBundleError, Part
+
+_RELATIVE: Final = frozenset({"cut-leaves", "cut-consumers", "regression", "anchor-lost"})
+_UNKNOWN: Final = " (compared with what is stored, which running processes may have rejected)"
+
+
+class _InUse(NamedTuple):
+    """Trust anchors and issuer chain in use, and the record of their renewals."""
+
+    anchors: tuple[Certificate, ...]
+    chain: tuple[Certificate, ...]
+    record: RenewalRecord
 
 
 def findings_alone(candidate: StoredBundle, options: CaOptions, now: datetime) -> tuple[Finding, ...]:
@@ -36,7 +52,10 @@ def findings_alone(candidate: StoredBundle, options: CaOptions, now: datetime) -
 async def findings_against(
     place: Place, stored: Parts, candidate: StoredBundle, options: CaOptions, now: datetime
 ) -> tuple[Finding, ...]:
-    """Returns the findings about a trust bundle that is to replace the one in a place.
+    """Returns the findings about a trust bundle that is to replace the one in use.
+
+    What is stored may be what running processes have rejected. They bring the record up to date with what they use, so
+    if it does not fit, the authority that it names is in use.
 
     Args:
         place: where the present one is, and the sidecars that use it.
@@ -48,16 +67,35 @@ async def findings_against(
     Raises:
         SentryError: the present one does not verify, or sidecars cannot be counted.
     """
-    return preflight(candidate, await _trust(place, stored, options, now), now, strict=options.strict)
+    record = read_record(stored.get(Part.RECORD))
+    is_noted = record is not None and record.digest == digest_of(stored)
+    # Beside an authority that another program manages, no record is kept up to date.
+    in_use = None if record is None or is_noted or await place.managed_by() else _recorded(record)
+    trust = await _trust(place, in_use or _stored(stored, options, now), options, now)
+    findings = preflight(candidate, trust, now, strict=options.strict)
+    if is_noted or in_use is not None:
+        return findings
+    return tuple(replace(each, text=each.text + _UNKNOWN) if each.code in _RELATIVE else each for each in findings)
 
 
-async def _trust(place: Place, stored: Parts, options: CaOptions, now: datetime) -> Trust:
+def _recorded(record: RenewalRecord) -> _InUse | None:
+    """Returns what the record says is in use; None if that cannot be read."""
+    texts = record.present.anchors, record.present.chain
+    with suppress(InvalidBundleError):
+        anchors, chain = (tuple(read_certificates(text.encode())) for text in texts)
+        return _InUse(anchors, chain, record)
+    return None
+
+
+def _stored(stored: Parts, options: CaOptions, now: datetime) -> _InUse:
     state = read_state(stored, policy_of(options, stored), now, is_published=True)
+    return _InUse(state.bundle.anchors, state.bundle.chain, state.record)
+
+
+async def _trust(place: Place, in_use: _InUse, options: CaOptions, now: datetime) -> Trust:
     sidecars = await place.sidecars({}, None, now)
     return trust_in_use(
-        state.bundle.anchors,
-        state.bundle.chain,
-        state.record,
+        *in_use,
         now=now,
         leaf_lifetime=options.workload_cert_ttl + options.allowed_clock_skew,
         grace=options.trust_anchor_propagation_grace,
