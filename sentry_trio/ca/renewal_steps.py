@@ -172,7 +172,7 @@ class Draft:
         """See `Step.ROLLBACK`; the issuer that signed until now is removed."""
         stored = self._parts
         self._parts |= {Part.CHAIN: stored[Part.PREVIOUS_CHAIN], Part.KEY: stored[Part.PREVIOUS_KEY]}
-        self.discard(PREVIOUS)
+        self.discard([*NEXT, *PREVIOUS])
         bundle = self._now_present()
         self._note(switched_at=None)
         self._postpone()

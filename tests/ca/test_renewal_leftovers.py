@@ -584,6 +584,13 @@ def test_a_rollback_needs_all_of_what_was_before() -> None:
         plan(unpublished, POLICY, Situation(now=SWITCH), RenewalRequest.ROLLBACK)
 
 
+def test_a_rollback_leaves_no_pair_of_the_issuer_that_it_takes_back() -> None:
+    """Dapr's renewal removes it in a second write. It would take over again."""
+    promoted = {**SIGNING, Part.NEXT_CHAIN: SIGNING[Part.CHAIN], Part.NEXT_KEY: SIGNING[Part.KEY]}
+    stored = after(promoted, plan(promoted, POLICY, Situation(now=SWITCH), RenewalRequest.ROLLBACK))
+    assert stored.keys() == {*STEADY, Part.RECORD}
+
+
 def test_what_has_not_expired_is_not_replaced() -> None:
     with pytest.raises(RenewalRejectedError, match="has not expired"):
         plan(STEADY, POLICY, Situation(now=NOW), RenewalRequest.REPLACE_EXPIRED)
