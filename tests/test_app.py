@@ -260,7 +260,7 @@ async def test_an_emptied_store_is_not_filled_while_a_bundle_is_in_use(tmp_path:
         for name in NAMES:
             (tmp_path / name).unlink()
         answer = await until(served, last_restart="failed")
-        assert "the trust bundle is gone" in str(answer["degraded"])
+        assert "the trust bundle is missing" in str(answer["degraded"])
         assert list(tmp_path.iterdir()) == []
         replace_bundle(tmp_path)
         await until(served, run=2)
@@ -352,7 +352,7 @@ async def test_an_edit_ends_the_wait_for_an_issuer(tmp_path: Path) -> None:
             (tmp_path / name).rename(tmp_path / f"{name}.old")
         # Nothing is generated in place of a bundle that was there.
         gone = (
-            f"cannot serve yet: the trust bundle is missing from {tmp_path}: none is generated in its place while one "
+            f"cannot serve yet: the trust bundle is missing from {tmp_path}: no new one is generated while one "
             "is "
             "in use; restore the files, or start a new process to generate a new certificate authority"
         )

@@ -65,7 +65,9 @@ _MEANINGLESS = [
     BadEdit("validators not a list", _mtls("tokenValidators: jwks"), "tokenValidators must be a list", (CONFIG,)),
     BadEdit("secrets wrong", _config("spec: {secrets: {scopes: [{defaultAccess: no}]}}"), "allow or deny", (CONFIG,)),
     BadEdit("configuration huge", _config(HUGE), "larger than 1048576 bytes", (CONFIG,)),
-    BadEdit("huge by a variable", _config("# $LONG\n" * 20), "after environment variables were put in", (CONFIG,)),
+    BadEdit(
+        "huge by a variable", _config("# $LONG\n" * 20), "after the substitution of environment variables", (CONFIG,)
+    ),
     BadEdit("configuration missing", gone(CONFIG), "no such file or directory", (CONFIG,)),
     BadEdit("configuration is a directory", replaced(CONFIG, Path.mkdir), "is a directory", (CONFIG,)),
     BadEdit("configuration is a FIFO", replaced(CONFIG, os.mkfifo), "not a regular file", (CONFIG,)),
