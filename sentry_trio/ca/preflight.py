@@ -35,7 +35,7 @@ def preflight(candidate: StoredBundle, trust: Trust, now: dt.datetime, *, strict
     findings = [
         *_cut_leaves(bundle, trust, now),
         *_cut_consumers(bundle, trust, now),
-        *_regression(bundle, trust),
+        *_regression(bundle, trust, now),
         *_lost_anchors(bundle, trust, now, strict=strict),
         *warnings_about(candidate, bundle, trust, now),
     ]
@@ -119,15 +119,16 @@ def _cut_consumers_finding(held: AnchorSet, end: dt.datetime | None) -> Finding:
     )
 
 
-def _regression(bundle: TrustBundle, trust: Trust) -> Iterator[Finding]:
+def _regression(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[Finding]:
     number = trust.former.get(fingerprint(bundle.issuer))
-    if number is not None and bundle.issuer != trust.chain[0]:
+    has_expired = _Reach(trust.chain, now).until(trust.anchors) is None
+    if number is not None and bundle.issuer != trust.chain[0] and not has_expired:
         yield Finding(
             "regression",
             Severity.ERROR,
             f'issuer "{shown(bundle.issuer)}" is that of generation {number}, which has been replaced: a Helm upgrade '
-            "or a restored file may have put it back; remove it from the Helm values, or go back with "
-            "'sentry-trio ca rotate --rollback'",
+            "or a restored file may have put it back; put the present trust bundle back, and remove the former one "
+            "from the Helm values",
         )
 
 

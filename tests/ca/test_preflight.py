@@ -179,6 +179,7 @@ TAIL_CUT = with_chain(SECOND, I2)
 TO_ONE = with_anchors(SECOND, R2)
 FOREIGN_BESIDE = trust(with_anchors(OWN, ROOT, FOREIGN))
 RENEWED_ROOT = root(not_after=NOW + 400 * DAY)
+EXPIRED = stored([ROOT], [issuer("expired", OTHER_KEY, not_after=NOW - DAY)], OTHER_KEY)
 ENDING_ROOT = root(not_after=NOW + 2 * HOUR)
 
 GOOD: Mapping[str, Case] = {
@@ -210,6 +211,9 @@ GOOD: Mapping[str, Case] = {
         ),
     ),
     "certificates that are cut off already": Case(TO_ONE, trust=trust(TO_ONE, record(*SWITCHED), held=[])),
+    "a former generation in place of an expired one": Case(
+        OWN, trust=trust(EXPIRED, record(generation(2, EXPIRED), generation(1, OWN)), held=[[ROOT]])
+    ),
     "clients that started long ago": Case(
         TAIL_CUT,
         trust=trust(
@@ -497,6 +501,7 @@ def test_the_texts_name_people_and_times() -> None:
 
     (regression,) = found(CUT["a former generation"])
     assert f'issuer "{shown(I1)}" is that of generation 1, which has been replaced' in regression.text
+    assert "; put the present trust bundle back, and remove the former one from the Helm values" in regression.text
     (lost,) = found(CUT["a root of others removed"])
     assert lost.text.startswith(f'trust anchor "foreign" (SHA-256 {fingerprint(FOREIGN)}) ')
 
