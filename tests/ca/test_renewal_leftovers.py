@@ -141,7 +141,10 @@ def test_a_pair_that_cannot_be_bridged_waits_as_long_as_possible() -> None:
     planned = plan(noted, any_authority, Situation(now=SWITCH))
     assert planned.held is not None
     assert planned.held.startswith("the next issuer has no bridge, as x509: too many intermediates")
-    assert plan(noted, any_authority, Situation(now=LIMIT)).step is Step.SWITCH
+    planned = plan(noted, any_authority, Situation(now=LIMIT))
+    assert planned.step is Step.SWITCH
+    switched = after(noted, planned)
+    assert accepted_cut(switched) == bundle_of(switched, LIMIT).fingerprint
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -547,6 +550,42 @@ def test_no_more_generations_than_a_chain_has_room_for() -> None:
 
 
 # --- commands
+
+
+def accepted_cut(stored: Stored) -> str | None:
+    record = read_record(stored[Part.RECORD])
+    assert record is not None
+    return record.accepted_cut
+
+
+@pytest.mark.parametrize("phase", [Phase.DISTRIBUTING, Phase.SIGNING, Phase.RETIRING])
+def test_a_step_that_cuts_off_no_client_accepts_no_cut(phase: Phase) -> None:
+    assert accepted_cut(MOMENTS[phase][0]) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "now", "is_confirmed", "is_accepted"),
+    [
+        (RenewalRequest.DISTRUST, SETTLED, False, True),
+        (RenewalRequest.REPLACE_EXPIRED, NOW + 3 * YEAR, False, True),
+        (RenewalRequest.FLATTEN, SETTLED, True, True),
+        (RenewalRequest.FLATTEN, SETTLED, False, False),
+    ],
+)
+def test_a_command_that_cuts_names_the_bundle_in_the_record(
+    asked: RenewalRequest, now: datetime, *, is_confirmed: bool, is_accepted: bool
+) -> None:
+    situation = Situation(now=now, is_cut_accepted=is_confirmed)
+    cut = after(RETIRING, plan(RETIRING, POLICY, situation, asked))
+    assert (accepted_cut(cut) == bundle_of(cut, now).fingerprint) is is_accepted
+    next_one = after(cut, plan(cut, POLICY, Situation(now=now), RenewalRequest.START))
+    assert (accepted_cut(next_one) == bundle_of(next_one, now).fingerprint) is is_accepted
+
+
+def test_an_accepted_cut_does_not_cover_an_edit() -> None:
+    cut = after(RETIRING, plan(RETIRING, POLICY, Situation(now=SETTLED), RenewalRequest.DISTRUST))
+    edited = {**cut, Part.ANCHORS: cut[Part.ANCHORS] + write_certificates([certificate("Elsewhere", new_key())])}
+    assert accepted_cut(run(edited, SETTLED, Step.NOTE)) is None
 
 
 def test_flatten() -> None:

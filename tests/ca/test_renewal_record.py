@@ -117,3 +117,10 @@ def test_a_record_of_ten_years_is_read() -> None:
     assert record is not None
     assert record.leaf_lifetime > timedelta(days=3650)
     assert record.present.since < SETTLED
+
+
+def test_a_record_of_an_older_program_is_read() -> None:
+    older = {name: value for name, value in GOOD.items() if name not in {"accepted_cut", "copies"}}
+    record = read_record(written(older))
+    assert record is not None
+    assert (record.accepted_cut, record.copies) == (None, ())

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.ca.certificates import read_certificates, write_certificates
+from sentry_trio.ca.bundle import StoredBundle, verify
+from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.cli import main
 from sentry_trio.cli.ca import places, rehearsal
 from sentry_trio.cli.ca.backup import BackupError, seal, unseal
@@ -258,6 +259,25 @@ def test_a_backup_of_the_trust_bundle_in_use_is_restored_over_a_rejected_one(ca:
     assert ca.contents() == contents
 
 
+def test_a_backup_that_is_restored_anyway_names_what_it_replaces(ca: Command, tmp_path: Path) -> None:
+    passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
+    passphrase.write_text("correct horse battery\n")
+    ca("backup", str(path), "--passphrase-file", str(passphrase))
+    contents = ca.contents()
+    ca("rotate", "--distrust", "--yes")
+    (replaced,) = read_certificates(ca.contents()["issuer.crt"])
+    ca("restore", str(path), "--passphrase-file", str(passphrase), "--yes")
+    record = read_record(ca.contents().pop(".sentry-trio-rotation.json"))
+    assert record is not None
+    assert contents.items() < ca.contents().items()
+    assert record.accepted_cut == verify(bundle_in(ca.directory), wall_clock()).fingerprint
+    assert fingerprint(replaced) in {each.issuer for each in record.former}
+
+
+def bundle_in(directory: Path) -> StoredBundle:
+    return StoredBundle(*((directory / name).read_bytes() for name in ("ca.crt", "issuer.crt", "issuer.key")))
+
+
 # --- validate, preflight
 
 
@@ -342,6 +362,20 @@ def test_flatten_asks_before_it_cuts_clients_off(ca: Command) -> None:
     assert ca.contents() == contents
     ca("flatten", "--yes")
     assert [len(read_certificates(ca.contents()[name])) for name in ("ca.crt", "issuer.crt")] == [1, 1]
+
+
+@pytest.mark.parametrize("words", [["rotate", "--start"], ["rotate", "--cancel"], ["flatten", "--yes"]])
+def test_a_trust_bundle_that_running_processes_reject_is_not_renewed(
+    ca: Command, tmp_path: Path, words: list[str]
+) -> None:
+    ca("rotate", "--start")
+    replace_by_another(ca, tmp_path)
+    contents = ca.contents()
+    shown = ca(*words, code=1)
+    assert "error: cut-leaves: " in shown
+    assert "nothing was written: running processes reject the stored trust bundle" in shown
+    assert ca.contents() == contents
+    ca("rotate", "--distrust", "--yes")
 
 
 def retire(directory: Path) -> None:

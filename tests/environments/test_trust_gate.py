@@ -16,13 +16,13 @@ from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info
 from sentry_trio.ca.parts import Changes, bundle_of, bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
-from sentry_trio.ca.renewal_record import digest_of, read_record
+from sentry_trio.ca.renewal_record import digest_of, read_record, restored
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from testkit.log_capture import capture_logs
 from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore
-from tests.environments.test_renewal import later, serving, stored_in
+from tests.environments.test_renewal import later, phase, serving, stored_in
 
 LATER = timedelta(days=185)
 
@@ -157,6 +157,20 @@ async def test_a_backup_from_before_a_theft_is_refused_with_its_record(autojump_
         await trio.sleep(10)
         assert len(replica.runs) == 2
         assert replica.reasons == ["TrustCutRefused"]
+
+
+async def test_a_backup_that_a_command_restores_is_used_although_it_cuts(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    backup = dict(store.stored)
+    replica = MemoryEnvironment(store, skip=LATER)
+    async with serving(replica):
+        await trio.sleep(10)
+        await requested(replica, RenewalRequest.DISTRUST)
+        store.edit({**dict.fromkeys(store.stored), **restored(backup, store.stored, replica.now())})
+        await trio.sleep(100)
+        assert replica.runs[-1].fingerprint == replica.runs[0].fingerprint
+        assert replica.failures == []
+        assert phase(replica) == "retiring"
 
 
 async def test_a_replica_that_uses_a_refused_bundle_does_not_make_others_use_it(autojump_clock: MockClock) -> None:
