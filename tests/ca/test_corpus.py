@@ -10,8 +10,6 @@ from testkit.go_x509 import GoX509
 
 from .test_go import fields_or_error, key_or_error
 
-pytestmark = pytest.mark.uncovered
-
 CERTIFICATES = corpus("CERTIFICATE")
 REQUESTS = corpus("CERTIFICATE REQUEST")
 # Accepted here and refused by Go, because nothing but the public key and its signature is read from a request.

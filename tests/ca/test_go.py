@@ -17,8 +17,6 @@ from sentry_trio.errors import InvalidCSRError
 from testkit.ca.mutants import certificates, mutants, requests, signed_again
 from testkit.go_x509 import GoX509
 
-pytestmark = pytest.mark.uncovered
-
 CERTIFICATES = 4_000
 REQUESTS = 400
 # Errors of a key or signature that Go finds later, when it verifies; keys with unused bits it shifts to the right.

@@ -15,8 +15,6 @@ from sentry_trio.ca.pem import Block, blocks, first_block
 from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import certificate, new_key, parsed, unread_certificate
 
-pytestmark = pytest.mark.uncovered
-
 GOOD = b"-----BEGIN X-----\nAAEC\n-----END X-----\n"
 READ = Block("X", b"\0\1\2")
 
@@ -65,6 +63,7 @@ def test_blocks(text: bytes, expected: list[Block]) -> None:
     assert first_block(text) == (expected[0] if expected else None)
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize(
     "piece",
     [

@@ -17,8 +17,6 @@ from sentry_trio.renewal_status import Phase
 from testkit.ca.making import DAY, SKEW
 from testkit.ca.renewing import MOMENTS, POLICY, RETIRING, SETTLED, bundle_of, remembering
 
-pytestmark = pytest.mark.uncovered
-
 GOOD = json.loads(RETIRING[Part.RECORD])
 NAIVE = "2027-05-26T07:48:45"
 DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000

@@ -12,8 +12,6 @@ from sentry_trio.ca.pem import begin_lines, explain, tidy
 from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import certificate, new_key, openssl
 
-pytestmark = pytest.mark.uncovered
-
 CERTIFICATES = [certificate(text, new_key()) for text in ("a", "b", "c")]
 PEM = write_certificates(CERTIFICATES)
 ONE, TWO, THREE = (write_certificates([each]) for each in CERTIFICATES)
