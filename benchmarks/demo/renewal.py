@@ -68,11 +68,15 @@ class Renewal:
         deadline = time.monotonic() + _LONGEST
         while self._server.read("issuer.crt") == self._files["issuer.crt"] and time.monotonic() < deadline:
             time.sleep(_LOOK)
+        # The file is there before a run signs with it.
+        Callers(self._server.port, self._new_root(), 1).wait_for_answer(_LONGEST)
 
     def _spread(self) -> None:
-        old = self._files["ca.crt"]
-        new = write_certificates(read_certificates(self._server.read("ca.crt"))[:1])
+        old, new = self._files["ca.crt"], self._new_root()
         self._callers.hold([old, new, old + new])
+
+    def _new_root(self) -> bytes:
+        return write_certificates(read_certificates(self._server.read("ca.crt"))[:1])
 
     def control(self, command: Sequence[str]) -> str:
         """Serves the next issuer without the bridge, in another process; returns what callers find, for people.

@@ -65,7 +65,7 @@ async def test_they_come_back_when_they_are_cut(tmp_path: Path) -> None:
 
 async def test_they_connect_to_the_given_target_and_report_refused_attackers(tmp_path: Path) -> None:
     async with serving(Limits(connections_per_peer=2)) as server:
-        # Those without a call that runs would give way to one another.
+        # The fifth is refused, or takes the place of one whose call does not run yet.
         report, present = await _attack(server, tmp_path, "shut window", sources="127.0.0.2,127.0.0.3")
-    assert present == report.begun == 4
-    assert report.refused >= 1
+    assert present == report.begun - report.cut == 4
+    assert report.refused + report.cut >= 1
