@@ -103,19 +103,35 @@ def _cut_consumers(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Itera
         end = after.until(held.anchors)
         if end is None or end < min(served, now + trust.leaf_lifetime, bundle.not_after):
             yield _cut_consumers_finding(held, end)
+        elif end < min(served, bundle.not_after):
+            yield Finding(
+                "short-bridge",
+                Severity.WARNING,
+                f"{_holders(held)} would reject the new issuer's certificates from {_shown(end)} on, but those of the "
+                f"issuer in use only from {_shown(served)} on: restart these clients before",
+                about=_anchors(held),
+            )
+
+
+def _holders(held: AnchorSet) -> str:
+    names = ", ".join(held.holders[:_NAMED])
+    more = f" and {len(held.holders) - _NAMED} more" if len(held.holders) > _NAMED else ""
+    return names + more
+
+
+def _anchors(held: AnchorSet) -> str:
+    return " ".join(sorted(map(fingerprint, held.anchors)))
 
 
 def _cut_consumers_finding(held: AnchorSet, end: dt.datetime | None) -> Finding:
-    names = ", ".join(held.holders[:_NAMED])
-    more = f" and {len(held.holders) - _NAMED} more" if len(held.holders) > _NAMED else ""
     roots = ", ".join(f'"{shown(each)}"' for each in held.anchors[:_NAMED])
     when = "" if end is None else f" from {_shown(end)} on"
     return Finding(
         "cut-consumers",
         Severity.ERROR,
-        f"{names}{more} would reject the new issuer's certificates{when}: of the trust anchors they hold {roots} only, "
-        f"and the issuer chain has no path to these; {_REMEDY}, or restart these clients in between",
-        about=" ".join(sorted(map(fingerprint, held.anchors))),
+        f"{_holders(held)} would reject the new issuer's certificates{when}: of the trust anchors they hold {roots} "
+        f"only, and the issuer chain has no path to these; {_REMEDY}, or restart these clients in between",
+        about=_anchors(held),
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sentry_trio.environments.environment import Environment
 
 _CUT_LEAVES: Final = "cut-leaves"
-_CUTS: Final = frozenset({_CUT_LEAVES, "cut-consumers", "regression"})
+_CONSIDERED: Final = frozenset({_CUT_LEAVES, "cut-consumers", "regression", "short-bridge"})
 _REMEMBERED: Final = 64
 _SHOWN: Final = 10
 
@@ -149,8 +149,11 @@ class TrustGate:
         if bundle.anchors == in_use[0] and bundle.chain == in_use[1]:
             return
         findings = self._findings(stored, bundle, in_use, record, policy)
-        if findings:
-            self._report(store, bundle, findings, is_accepted=is_accepted, quietly=quietly)
+        cuts = [each for each in findings if each.severity is Severity.ERROR]
+        if cuts:
+            self._report(store, bundle, cuts, is_accepted=is_accepted, quietly=quietly)
+        elif findings and not quietly:
+            _log.warning(f"the new trust bundle cuts off clients later: {_reasons(findings)}")
 
     def _is_known_to(self, record: RenewalRecord) -> bool:
         """Returns true if the record names the issuer in use."""
@@ -181,7 +184,7 @@ class TrustGate:
         is_unknown = held is None and record is None
         published = self._published(now - policy.lifetime) if is_unknown else ()
         trust = replace(trust, issuers=(*trust.issuers, *issuers), anchor_sets=(*trust.anchor_sets, *published))
-        findings = [each for each in preflight(bundle_of(stored), trust, now) if each.code in _CUTS]
+        findings = [each for each in preflight(bundle_of(stored), trust, now) if each.code in _CONSIDERED]
         if any(each.code == _CUT_LEAVES for each in findings):
             return findings
         return [*findings, *self._lost_since_start(bundle, now)]
@@ -208,8 +211,7 @@ class TrustGate:
     def _report(
         self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding], *, is_accepted: bool, quietly: bool
     ) -> None:
-        more = f"; and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
-        reasons = "; ".join(each.text for each in findings[:_SHOWN]) + more
+        reasons = _reasons(findings)
         if is_accepted or bundle.fingerprint == self._allowed:
             permit = "the step or command that stored it" if is_accepted else "--allow-trust-cut"
             _log.warning(f"the trust bundle cuts off clients, as {permit} permits: {reasons}")
@@ -230,6 +232,11 @@ class TrustGate:
             Part.CHAIN,
             reasons=frozenset((each.code, each.about) for each in findings),
         )
+
+
+def _reasons(findings: Sequence[Finding]) -> str:
+    more = f"; and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
+    return "; ".join(each.text for each in findings[:_SHOWN]) + more
 
 
 def _put(times: dict[tuple[Certificate, ...], datetime], key: tuple[Certificate, ...], moment: datetime) -> None:

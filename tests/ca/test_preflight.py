@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, shown, write_certificates
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.ca.generate import generate
+from sentry_trio.ca.generate import Signer, certify, generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType, PrivateKey, read_private_key, write_private_key
 from sentry_trio.ca.parts import bundle_of, merged
@@ -179,6 +179,15 @@ TAIL_CUT = with_chain(SECOND, I2)
 TO_ONE = with_anchors(SECOND, R2)
 FOREIGN_BESIDE = trust(with_anchors(OWN, ROOT, FOREIGN))
 RENEWED_ROOT = root(not_after=NOW + 400 * DAY)
+SHORT_R2X = certify(
+    R2.subject,
+    R2.public_key_info,
+    Signer(I1.subject, SIGNERS[I1], I1.extensions.subject_key_identifier),
+    (NOW - SKEW, NOW + DAY + HOUR),
+    crl_sign=False,
+    identifier=R2.extensions.subject_key_identifier,
+)
+SHORT_BRIDGE = with_chain(SECOND, I2, SHORT_R2X, I1)
 EXPIRED = stored([ROOT], [issuer("expired", OTHER_KEY, not_after=NOW - DAY)], OTHER_KEY)
 ENDING_ROOT = root(not_after=NOW + 2 * HOUR)
 
@@ -380,6 +389,7 @@ def short_of_identifiers(*, subject: bool, authority: bool) -> StoredBundle:
 
 
 WARNED: Mapping[str, Case] = {
+    "a bridge that ends early": Case(SHORT_BRIDGE, "short-bridge?", trust(FIRST, held=[[R1], [R2], [R1, R2]])),
     "roots of one subject": Case(with_anchors(OWN, ROOT, root(key=OTHER_KEY)), "same-subject?"),
     "no subject key identifier": Case(short_of_identifiers(subject=False, authority=True), "no-ski?"),
     "no authority key identifier": Case(short_of_identifiers(subject=True, authority=False), "no-aki?"),
@@ -498,6 +508,9 @@ def test_the_texts_name_people_and_times() -> None:
     assert "certificates from 2026-11-22T21:41:15Z on: " in bridge_ends
     assert 'certificates of issuer "issuer" are valid until 2026-11-23T19:56:15Z, ' in root_ends
     assert "among the new trust anchors from 2026-11-22T21:41:15Z on: " in root_ends
+
+    early = found(WARNED["a bridge that ends early"])[-1].text
+    assert early.startswith("shop/cart would reject the new issuer's certificates from 2026-11-23T20:41:15Z on, ")
 
     (regression,) = found(CUT["a former generation"])
     assert f'issuer "{shown(I1)}" is that of generation 1, which has been replaced' in regression.text

@@ -322,6 +322,21 @@ async def test_a_bridge_replaces_it(autojump_clock: MockClock) -> None:
         assert await edited(replica, bridged(replica)) == ""
 
 
+async def test_a_bridge_that_ends_early_replaces_it_with_a_warning(autojump_clock: MockClock) -> None:
+    async with in_use() as replica:
+        present, now, parts = replica.runs[-1], replica.now(), bridged(replica)
+        new = verify(bundle_of(parts), now)
+        root, signer = new.anchors[0], Signer(present.issuer.subject, present.key, None)
+        dates = now - timedelta(hours=1), now + timedelta(hours=25)
+        bridge = certify(root.subject, root.public_key_info, signer, dates, crl_sign=False)
+        replica.held_sets = {frozenset(map(fingerprint, present.anchors)): ("shop/cart-1",)}
+        with capture_logs() as lines:
+            chain = write_certificates([new.issuer, bridge, present.issuer])
+            assert await edited(replica, {**parts, Part.CHAIN: chain}) == ""
+        (warning,) = (each["event"] for each in lines if "cuts off clients later" in each["event"])
+        assert "shop/cart-1 would reject the new issuer's certificates from 2030-01-02T01:00:" in warning
+
+
 async def test_a_pod_counts_although_its_root_is_no_longer_published(autojump_clock: MockClock) -> None:
     async with in_use("--ca-renewal-enabled=false") as replica:
         (root,) = replica.runs[-1].anchors
