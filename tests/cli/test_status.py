@@ -168,7 +168,7 @@ async def test_after_a_bad_edit(command_here: Here, tmp_path: Path, monkeypatch:
     class Tracker(ContentTracker):
         async def take_changed(self) -> frozenset[Path]:
             changed = await super().take_changed()
-            looked.set()  # what is edited before the first look is no change
+            looked.set()  # edits before the first look are not noticed
             return changed
 
     def hear(line: Line) -> None:
