@@ -41,7 +41,7 @@ EXAMPLES: Final = """\
 Actions:
   show        phase and generation, the next step and when it is due, sidecars that have to restart
   validate    check the stored trust bundle, or the one in directory PATH
-  preflight   check whether the trust bundle in directory PATH may replace the stored one, without doing it
+  preflight   check whether the trust bundle in directory PATH may replace the one in use, without doing it
   init        create a certificate authority in directory PATH
   rotate      begin, cancel or roll back a renewal: --start, --cancel, --rollback; for emergencies --distrust and
               --replace-expired, after which all sidecars must be restarted
