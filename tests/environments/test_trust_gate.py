@@ -5,18 +5,19 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import verify
-from sentry_trio.ca.certificates import fingerprint, write_certificates
+from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.generate import Signer, certify, generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info
 from sentry_trio.ca.parts import Changes, bundle_of, bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
-from sentry_trio.ca.renewal_record import digest_of, read_record, restored
+from sentry_trio.ca.renewal_record import digest_of, read_record, restored, write_record
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
@@ -159,6 +160,22 @@ async def test_a_backup_from_before_a_theft_is_refused_with_its_record(autojump_
         assert replica.reasons == ["TrustCutRefused"]
 
 
+async def test_a_backup_that_names_itself_as_accepted_is_refused(autojump_clock: MockClock) -> None:
+    """Its record does not know the issuer in use: the cut was accepted before that."""
+    store = await stored_in("retiring")
+    replica = MemoryEnvironment(store, skip=LATER)
+    async with serving(replica):
+        await trio.sleep(10)
+        await requested(replica, RenewalRequest.DISTRUST)
+        backup = dict(store.stored)
+        await requested(replica, RenewalRequest.DISTRUST)
+        assert len(replica.runs) == 3
+        store.edit(whole(store, backup))
+        await trio.sleep(10)
+        assert len(replica.runs) == 3
+        assert replica.counted('sentry_ca_preflight_refusals_total{code="regression"}') == 1
+
+
 async def test_a_backup_that_a_command_restores_is_used_although_it_cuts(autojump_clock: MockClock) -> None:
     store = await stored_in("retiring")
     backup = dict(store.stored)
@@ -216,6 +233,48 @@ async def test_an_issuer_that_signs_no_more_does_not_count_for_ever(autojump_clo
         await later(replica, 3600)
         store.edit({Part.RECORD: None})
         assert await edited(replica, issuer_of(other)) == ""
+
+
+async def test_reloads_do_not_prolong_the_time_of_an_issuer_that_signs_no_more(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    replica = MemoryEnvironment(store, skip=LATER)
+    replica.manager, replica.held_sets = "cert-manager", {}
+    other = foreign(replica)
+    both = beside(replica, other)
+    store.edit({**other, **both})
+    async with serving(replica):
+        await later(replica, 20 * 3600)
+        assert "are valid until" in await edited(replica, {Part.ANCHORS: other[Part.ANCHORS]})
+        assert await edited(replica, {Part.ANCHORS: both[Part.ANCHORS] + foreign(replica)[Part.ANCHORS]}) == ""
+        await later(replica, 5 * 3600)
+        assert await edited(replica, {Part.ANCHORS: other[Part.ANCHORS] + b"\n"}) == ""
+
+
+async def test_the_present_issuer_of_a_record_that_is_not_updated_signs_no_more(autojump_clock: MockClock) -> None:
+    """A former issuer is in use, which the record knows, too; no bridge leads from the other one to its root."""
+    store = await stored_in("signing")
+    record = read_record(store.stored[Part.RECORD])
+    assert record is not None
+    chain = write_certificates(read_certificates(store.stored[Part.CHAIN])[:1]).decode()
+    record = msgspec.structs.replace(record, present=msgspec.structs.replace(record.present, chain=chain))
+    store.edit({Part.RECORD: write_record(record)})
+    replica = MemoryEnvironment(store, skip=timedelta(days=183.6))
+    replica.manager, replica.held_sets = "cert-manager", {}
+    store.edit(former(store))
+    async with serving(replica):
+        await later(replica, 25 * 3600)
+        own_root = replica.runs[-1].anchors[-1]
+        assert await edited(replica, {Part.ANCHORS: write_certificates([own_root])}) == ""
+
+
+async def test_what_a_command_has_cut_off_does_not_count_again(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    replica = MemoryEnvironment(store, skip=LATER)
+    replica.held_sets = {}
+    async with serving(replica):
+        await trio.sleep(10)
+        await requested(replica, RenewalRequest.DISTRUST)
+        assert await edited(replica, beside(replica, foreign(replica))) == ""
 
 
 async def test_a_bundle_that_cuts_is_used_at_start_and_reported(autojump_clock: MockClock) -> None:
