@@ -18,6 +18,9 @@ MAX_TEXT: Final = 65_536
 MAX_KNOWN: Final = 1024
 """Texts of trust anchors that are remembered by their hash."""
 
+MAX_KEPT: Final = 256
+"""Sets of trust anchors whose text is kept: of more, a certificate that is published no longer stays unknown."""
+
 _CONTAINER: Final = "daprd"
 _TEXT: Final = "DAPR_TRUST_ANCHORS"
 _FILE: Final = "DAPR_TRUST_ANCHORS_FILE"
@@ -31,7 +34,7 @@ class SidecarAnchors:
     Attributes:
         fingerprints: SHA-256 of the roots in its environment, which never change while the pod lives.
         follows_file: it reads them from a mounted file instead, and notices changes.
-        text: these roots, PEM, as one of the sidecars with equal roots has them.
+        text: these roots, PEM, as one of the sidecars with equal roots has them; empty if there are too many sets.
     """
 
     fingerprints: frozenset[str]
@@ -126,7 +129,8 @@ class SidecarReader:
             return self._kept_once(SidecarAnchors(frozenset(), follows_file=True))
         text = variables.get(_TEXT, "")
         fingerprints = self._fingerprints_of(text)
-        return self._kept_once(SidecarAnchors(fingerprints, text=text if fingerprints else ""))
+        is_kept = fingerprints and len(self._kept) < MAX_KEPT
+        return self._kept_once(SidecarAnchors(fingerprints, text=text if is_kept else ""))
 
     def _fingerprints_of(self, text: str) -> frozenset[str]:
         """Reads a text once; of ten thousand pods nearly all have the same."""

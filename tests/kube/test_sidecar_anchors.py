@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sentry_trio.kube.sidecar_anchors import MAX_KNOWN, MAX_TEXT, Sidecar, SidecarAnchors, SidecarReader
+from sentry_trio.kube.sidecar_anchors import MAX_KEPT, MAX_KNOWN, MAX_TEXT, Sidecar, SidecarAnchors, SidecarReader
 from testkit.kube.objects import sidecar_pod
 
 FILE = "/var/run/secrets/dapr.io/tls/ca.crt"
@@ -145,3 +145,13 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(2 * MAX_KNOWN + 1):
         reader.read(json.dumps(sidecar_pod("a", f"r{number}")).encode())
     assert (len(reader._known), len(reader._kept)) == (1, 0)
+
+
+def test_the_texts_that_are_kept_are_bounded() -> None:
+    reader = SidecarReader(Fingerprints())
+    pods = [reader.read(json.dumps(sidecar_pod("a", f"r{number}")).encode()) for number in range(MAX_KEPT + 1)]
+    kept = [each.anchors for each in pods if each and each.anchors.text]
+    assert len(kept) == MAX_KEPT
+    last = pods[-1]
+    assert last is not None
+    assert (last.anchors.text, last.anchors.fingerprints) == ("", frozenset({f"r{MAX_KEPT}"}))
