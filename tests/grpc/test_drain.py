@@ -274,7 +274,7 @@ async def test_a_silent_peer_is_reported_as_what_it_is(autojump_clock: MockClock
         nursery.start_soon(_silent, server.port)
         await wait_all_tasks_blocked()
         await _time_to_stop(server)
-        assert server.witness.handshakes_failed == ["no TLS handshake before the server left"]
+        assert server.witness.handshakes_failed == ["no TLS handshake before the server stopped"]
         nursery.cancel_scope.cancel()
 
 
