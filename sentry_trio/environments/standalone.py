@@ -1,7 +1,7 @@
 """Standalone mode: trust bundle and configuration in files; all callers are accepted if no validator is configured."""
 
 import stat
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -119,7 +119,9 @@ class Standalone(Environment):
     async def _watch_files(
         self, tracker: ContentTracker, stored: Parts, configuration: Configuration, changed: Changed, *, in_use: bool
     ) -> None:
-        del stored, configuration, in_use  # the tracker knows what was read
+        del configuration, in_use
+        # What others write from now on is reported, although the renewal of the run may read it first.
+        tracker.accept({self._store.paths[part]: content for part, content in stored.items()})
 
         async def files_changed(paths: frozenset[Path]) -> None:
             await changed(*self._causes(paths))
@@ -136,7 +138,7 @@ class Standalone(Environment):
 
 
 class _TrackedStore:
-    """The store of one run, whose own reads and writes are not reported by the watch of that run.
+    """The store of one run, whose own writes are not reported by the watch of that run.
 
     Args:
         store: the files.
@@ -150,29 +152,16 @@ class _TrackedStore:
         self.locate = store.locate
         self.sources = store.sources
         self.read_only_reason = store.read_only_reason
-
-    async def read(self, parts: Collection[Part]) -> Parts:
-        """See `DirectoryStore.read`."""
-        found = await self._store.read(parts)
-        self._accept(found)
-        return found
-
-    async def read_bundle(self) -> Parts:
-        """See `DirectoryStore.read_bundle`."""
-        found = await self._store.read_bundle()
-        self._accept(found)
-        return found
+        self.read = store.read
+        self.read_bundle = store.read_bundle
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
         """See `DirectoryStore.replace`. The caller has to restart the run: its watch does not report this change."""
         async with self._tracker.own_write({}):
             done = await self._store.replace(changes, expected=expected)
             if done:
-                self._accept(changes)
+                self._tracker.accept({self._store.paths[part]: content for part, content in changes.items()})
         return done
-
-    def _accept(self, parts: Changes) -> None:
-        self._tracker.accept({self._store.paths[part]: content for part, content in parts.items()})
 
 
 def _check_directories(options: Options) -> None:

@@ -281,7 +281,7 @@ def test_version_1_makes_an_anchor_but_no_issuer(tmp_path: Path) -> None:
     signer = ("-CA", tmp_path / "old.pem", "-CAkey", tmp_path / "old.key", "-CAcreateserial")
     chain = version_1(tmp_path, "below", *signer)
     bundle = StoredBundle(root_pem, chain, (tmp_path / "below.key").read_bytes())
-    with pytest.raises(InvalidBundleError, match="not valid for signing: it is of X.509 version 1"):
+    with pytest.raises(InvalidBundleError, match=r"not valid for signing: it is of X\.509 version 1"):
         verify(bundle, now)
 
     (middle,) = read_certificates(chain)

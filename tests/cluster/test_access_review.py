@@ -97,7 +97,7 @@ async def test_what_is_missing_is_fatal_or_a_warning(cluster: Cluster, namespace
     needed = required_permissions(namespace, bundle=NAME, configuration="daprsystem")
     async with installation.session(role=DAPR_ROLE, cluster_role=CLUSTER_ROLE[:2]) as session:
         with pytest.raises(
-            MissingPermissionsError, match=r"rights: get pods, list pods, watch pods \(ClusterRole dapr-se"
+            MissingPermissionsError, match=r"permissions: get pods, list pods, watch pods \(ClusterRole dapr-se"
         ):
             await check_permissions(session, needed, optional_permissions(namespace, bundle=NAME))
         await cluster.grant(namespace, "dapr-sentry", CLUSTER_ROLE[2:], everywhere=True)

@@ -27,7 +27,7 @@ def test_packages_come_first(tmp_path: Path) -> None:
     done = _image("tree", "/nowhere", str(tmp_path / "tree"))
     assert done.returncode == 1
     assert done.stderr == (
-        "image: /nowhere is no directory of packages: `python -m image packages /nowhere` makes it\n"
+        "image: /nowhere is not a directory of packages: create it with `python -m image packages /nowhere`\n"
     )
 
 
