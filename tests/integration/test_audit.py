@@ -315,7 +315,7 @@ def test_a_full_disk_stops_no_issuing(small_disk: Path, capsys: pytest.CaptureFi
     assert resumed[-1]["issued"] >= 3
     assert decisions(path)[-1]["asked"]["app_id"] == "after"
     assert verify(path) == 0
-    assert "says that decisions before it were lost" in capsys.readouterr().out
+    assert "reports that decisions before it were lost" in capsys.readouterr().out
 
 
 def ask_until_refused(target: Subject, credentials: Path) -> tuple[list[str], str]:
