@@ -10,7 +10,7 @@ from .admission import Network
 from .call import Call
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .connection_timers import ConnectionTimers, TimerAction
-from .cpu_budget import SLICE, SLOW_DOWN_SECONDS, CPUBudget
+from .cpu_budget import CALL, SLICE, SLOW_DOWN_SECONDS, CPUBudget
 from .frames import HIGHEST_STREAM, ErrorCode
 from .framing import RefusedError, read_request
 from .headers import Header
@@ -106,6 +106,9 @@ class Connection:
         if broken_off:
             # Outside of the `except` block, whose exception holds what this read has brought.
             await self._break_off()
+        elif self._calls:
+            # Their tasks all end in one turn, and other connections may have been closed at the same time.
+            await self._state.turns.wait(self.network, CALL * len(self._calls))
         self._nursery.cancel_scope.cancel()
 
     async def _read_until_closed(self) -> None:

@@ -1,10 +1,12 @@
 """Turns of the event loop: many connections with work at the same moment share several."""
 
+import socket
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc.cpu_budget import TurnScheduler
 from sentry_trio.grpc.frames import HIGHEST_STREAM
@@ -52,7 +54,7 @@ async def test_connections_that_are_closed_at_once_end_in_several_turns() -> Non
         while server.witness.open:
             await trio.lowlevel.checkpoint()
         trio.lowlevel.remove_instrument(turns)
-    ended = [before - after for before, after in zip(turns.open, turns.open[1:], strict=False)]
+    ended = [before - after for before, after in pairwise(turns.open)]
     assert max(ended) <= _IN_A_TURN
     assert sum(ended) >= _PEERS - _IN_A_TURN
 
@@ -81,3 +83,29 @@ async def test_connections_that_leave_at_once_do_so_in_several_turns(
         trio.lowlevel.remove_instrument(counter)
     assert sum(in_turns) == _PEERS
     assert max(in_turns) <= _IN_A_TURN
+
+
+async def test_connections_with_many_calls_that_are_closed_at_once_end_in_several_turns() -> None:
+    calls, peers = 50, 6
+    async with serving() as server:
+        finished: list[int] = []
+
+        class Counter(trio.abc.Instrument):
+            def before_io_wait(self, timeout: float) -> None:
+                finished.append(len(server.witness.finished))
+
+        async with AsyncExitStack() as stack:
+            attackers = [await stack.enter_async_context(peering(server.port)) for _ in range(peers)]
+            for peer in attackers:
+                for number in range(calls):
+                    await peer.call(2 * number + 1, "Hang")
+            await wait_all_tasks_blocked()
+            trio.lowlevel.add_instrument(counter := Counter())
+            for peer in attackers:
+                peer.recorder.inner.socket.shutdown(socket.SHUT_WR)
+            while server.witness.open:
+                await trio.lowlevel.checkpoint()
+            trio.lowlevel.remove_instrument(counter)
+    ended = [after - before for before, after in pairwise(finished)]
+    assert sum(ended) == calls * peers
+    assert max(ended) <= calls
