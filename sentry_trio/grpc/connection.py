@@ -443,8 +443,7 @@ class Connection:
         with trio.move_on_after(self._limits.close_timeout):
             # A peer whose handshake has just ended is heard first: its call is coming.
             await self._heard.wait()
-            if self._state.turns.full:  # all connections leave at once
-                await self._state.turns.wait(self.network, 0)
+            await self._state.turns.wait_if_full(self.network, 0)  # all connections leave at once
             if self.h2.broken:
                 return  # `serve` is about to end the connection, and nothing more can be sent
             self.h2.go_away(HIGHEST_STREAM)

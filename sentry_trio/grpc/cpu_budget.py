@@ -166,6 +166,11 @@ class TurnScheduler(trio.abc.Instrument):
         """True if work that can wait must wait for another turn."""
         return self._elapsed() >= self._full_at
 
+    async def wait_if_full(self, network: Network, work: float) -> None:
+        """Waits as `wait` does if this turn has no room; no checkpoint if it has."""
+        if self.full:
+            await self.wait(network, work)
+
     async def wait(self, network: Network, work: float) -> None:
         """Waits for a turn that has room.
 

@@ -185,8 +185,8 @@ class _Server:
                     pushed_out = not self._silent.remove(network, scope)
                 self._shaking.add(network, scope)
                 try:
-                    transport.before_read = partial(self._take_turn, network)
-                    await self._take_turn(network)
+                    transport.before_read = partial(self._state.turns.wait_if_full, network, HANDSHAKE)
+                    await transport.before_read()
                     await transport.handshake()
                     if transport.protocol != "h2":
                         raise HandshakeFailedError("the peer did not choose h2 by ALPN")
@@ -199,10 +199,6 @@ class _Server:
             self._observer.handshake_failed(peer, f"no TLS handshake {self._patience(pushed_out=pushed_out)}")
             return False
         return True
-
-    async def _take_turn(self, network: Network) -> None:
-        if self._state.turns.full:
-            await self._state.turns.wait(network, HANDSHAKE)
 
     def _patience(self, *, pushed_out: bool) -> str:
         if pushed_out:
