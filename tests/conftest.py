@@ -17,6 +17,7 @@ from testkit.clients import grpc_go
 from testkit.cluster import binaries
 from testkit.cluster.cluster import Cluster, running
 from testkit.go_modules import UnavailableError
+from testkit.go_x509 import GoX509, go_x509
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -133,3 +134,13 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip(str(error))
     with running(built) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def go() -> Iterator[GoX509]:
+    """Go's crypto/x509, as a running program."""
+    try:
+        with go_x509() as program:
+            yield program
+    except UnavailableError as error:
+        pytest.skip(str(error))

@@ -1,7 +1,7 @@
 """Stores that released Dapr Sentries have made, taken over and renewed through all phases; see recorded/README.md."""
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,7 @@ from sentry_trio.ca.parts import BUNDLE, Parts, bundle_of
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import Part
 from testkit.ca.making import DAY, SKEW, new_key
-from testkit.go_modules import UnavailableError
-from testkit.go_x509 import GoX509, go_x509
+from testkit.go_x509 import GoX509
 from testkit.kube.fakes import CONFIG_MAP, SECRET, installed
 from testkit.renewal import START, MemoryEnvironment, MemoryStore
 from testkit.stores import NAMES
@@ -31,15 +30,6 @@ _IDENTITY: Final = WorkloadIdentity(SpiffeId.make("cluster.local", "default", "a
 _LEAF_KEY: Final = public_key_info(new_key().public_key())
 
 each_version = pytest.mark.parametrize("version", VERSIONS)
-
-
-@pytest.fixture(scope="module")
-def go() -> Iterator[GoX509]:
-    try:
-        with go_x509() as program:
-            yield program
-    except UnavailableError as error:
-        pytest.skip(str(error))
 
 
 def recorded(version: str) -> Parts:
