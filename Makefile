@@ -99,7 +99,7 @@ MINUTES ?= 60
 hostile-random: $(VENV)/.dev ## Set random attackers on a process for MINUTES=60 (needs Go); ARGS="--seed 7 --only 12" for one composition again
 	@$(BIN)/python -m benchmarks.hostile_random --minutes $(MINUTES) $(ARGS)
 
-demo: $(VENV)/.run ## Edit, replace and break a CA's files while callers request certificates, live on the screen (one minute)
+demo: $(VENV)/.run ## Edit, replace, break and renew a CA while callers request certificates, live on the screen (a minute and a half)
 	@$(BIN)/python -m benchmarks.demo $(ARGS)
 
 fuzz: $(VENV)/.fuzz ## Fuzz every parser of foreign bytes, a minute each; ARGS="--seconds 600 --only certificate"

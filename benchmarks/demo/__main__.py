@@ -1,13 +1,15 @@
 """Command line of the demonstration: `make demo`."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +26,7 @@ from sentry_trio.client import RequestFailedError
 
 _START_TIMEOUT: Final = 30.0
 _SAMPLE: Final = 0.5  # seconds of calls in one bar
+_ENDING: Final = (signal.SIGHUP, signal.SIGTERM)
 _console: Final = Console()
 
 
@@ -35,6 +38,8 @@ def main() -> int:
     parser.add_argument("--name", default="Dapr Sentry", help="name of that program")
     parser.add_argument("--record", action="store_true", help=f"write the result to {RECORDED.name}")
     given = parser.parse_args()
+    for number in _ENDING:
+        signal.signal(number, _end)
     command = (given.program,) if given.program else (*OURS, *FLAGS)
     name = given.name if given.program else f"sentry-trio {__version__}"
     other = recorded() if RECORDED.exists() and not given.program else None
@@ -45,6 +50,13 @@ def main() -> int:
     if given.record:
         record(result)
     return 1 if result.failed else 0
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the demonstration and its server when the terminal is closed."""
+    for each in _ENDING:  # the server is stopped now, also if the terminal's end is signalled twice
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _run(name: str, command: Sequence[str], number: int, other: Result | None, *, renews: bool) -> Result | None:

@@ -54,7 +54,7 @@ class Renewal:
             Step("a generated CA takes over", lambda: self._take_over(anchors), 6),
             Step("its next root is published", self._publish, 5),
             Step("its next issuer signs", self._wait_for_switch, 5),
-            Step("callers have the old root, the new one, or both", self._spread, 8),
+            Step("callers have one root or both", self._spread, 8),
         ]
 
     def _take_over(self, anchors: bytes) -> None:

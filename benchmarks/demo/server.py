@@ -86,7 +86,10 @@ class Server:
         environment = {name: value for name, value in os.environ.items() if name != "NAMESPACE"}
         with self._log.open("ab") as log:
             while not self._stopping.is_set():
-                with subprocess.Popen(self._command, stdout=log, stderr=log, env=environment) as process:
+                # In a process group of its own: the signals of a terminal are for the demonstration, which stops it.
+                with subprocess.Popen(
+                    self._command, stdout=log, stderr=log, env=environment, process_group=0
+                ) as process:
                     self._process = process
                     self._wait(process)
                 if not self._stopping.is_set():

@@ -1,5 +1,9 @@
 """The demonstration, without its waits."""
 
+import os
+import pty
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,3 +82,32 @@ def test_the_display_fits_a_terminal_of_80_columns() -> None:
 def test_the_99th_percentile_is_in_milliseconds() -> None:
     assert p99([n / 1000 for n in range(1, 101)]) == 99.0
     assert p99([]) == 0.0
+
+
+IN_TERMINAL = """import fcntl, runpy, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+runpy.run_module("benchmarks.demo", run_name="__main__")
+"""
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_the_server_ends_when_the_terminal_is_closed() -> None:
+    terminal, end = pty.openpty()
+    demo = subprocess.Popen(
+        [sys.executable, "-c", IN_TERMINAL], stdin=end, stdout=end, stderr=end, start_new_session=True
+    )
+    os.close(end)
+    screen = b""
+    while "▶".encode() not in screen:
+        screen += os.read(terminal, 4096)
+    servers = children(demo.pid)
+    os.close(terminal)
+
+    demo.wait(60)
+
+    assert len(servers) == 1
+    assert not Path(f"/proc/{servers[0]}").exists()
