@@ -18,10 +18,10 @@ from typing import Final
 
 import sentry_trio
 from sentry_trio.cli.commands import COMMANDS
+from sentry_trio.go_text import format_duration
 from sentry_trio.settings.configuration import MOST_BYTES, MOST_DURATION, Configuration, parse_configuration
 from sentry_trio.settings.flags import Flag, Kind
 from sentry_trio.settings.options import FLAGS
-from sentry_trio.settings.values import format_duration
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

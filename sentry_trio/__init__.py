@@ -21,6 +21,7 @@ modules within a package do. `tests/test_layers.py` checks every import against 
     1  tokens                                             JWTs and their keys, read in bounds; pure
     1  open_files                                         shares of the limit on open files
     0  errors reload event_reasons renewal_status         errors; causes, reasons and states that several layers name
+    0  go_text                                            text as Go writes it
 
 asyncio is used by two packages: `kube`, whose client library is written for it, and `client`, which requests a
 certificate through grpclib's channel, in the process of a command. Everything else is Trio.

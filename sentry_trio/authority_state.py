@@ -21,9 +21,9 @@ from sentry_trio.errors import (
     entry_for,
 )
 from sentry_trio.event_reasons import EventReason
+from sentry_trio.go_text import format_duration
 from sentry_trio.reload import Reload
 from sentry_trio.run import Run
-from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure
 

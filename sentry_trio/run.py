@@ -28,6 +28,7 @@ from sentry_trio.errors import (
     UnservableIssuerError,
 )
 from sentry_trio.event_reasons import EventReason
+from sentry_trio.go_text import format_duration
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.grpc_metrics import ServerObserver
@@ -38,7 +39,6 @@ from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.options import Options
-from sentry_trio.settings.values import format_duration
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
 from sentry_trio.watchers.expiry import watch_expiry

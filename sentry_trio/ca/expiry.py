@@ -10,6 +10,7 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import Certificate, fingerprint
 from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.lineage import roles_of
+from sentry_trio.go_text import format_duration
 
 WARNING_PERIOD = dt.timedelta(days=30)
 """Time before its end from which a certificate is reported as expiring."""
@@ -77,7 +78,7 @@ class ExpiryState:
             return f"{certificate} expiration warning: certificate has expired."
         if self.state is ValidityState.EXPIRING:
             return f"{certificate} expiration warning: certificate expires in {self.days} days and {self.hours} hours"
-        return f"{certificate} is still valid for {_go_duration(self.remaining)}"
+        return f"{certificate} is still valid for {format_duration(self.remaining)}"
 
     @property
     def _hours_left(self) -> int:
@@ -106,11 +107,3 @@ def _look_at(certificate: Certificate, role: str, now: dt.datetime) -> ExpirySta
         not_after=not_after,
         remaining=not_after - now,
     )
-
-
-def _go_duration(duration: dt.timedelta) -> str:
-    """A duration of an hour or more as Go prints it, e.g. 720h0m1.5s."""
-    hours, rest = divmod(duration, _HOUR)
-    minutes, seconds = divmod(rest, dt.timedelta(minutes=1))
-    fraction = f"{seconds.microseconds:06}".rstrip("0")
-    return f"{hours}h{minutes}m{seconds.seconds}{'.' if fraction else ''}{fraction}s"

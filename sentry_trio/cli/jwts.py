@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sentry_trio.client import Obtained, RequestFailedError
-from sentry_trio.settings.values import quote
+from sentry_trio.go_text import quote
 from sentry_trio.tokens.compact import InvalidTokenError, encode_token, read_object, split_token
 
 

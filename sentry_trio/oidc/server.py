@@ -9,13 +9,13 @@ import trio
 
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidOptionsError, ServerTLSError
+from sentry_trio.go_text import quote
 from sentry_trio.listener import Address
 from sentry_trio.oidc.hosts import Hosts
 from sentry_trio.oidc.pages import OidcPages, OidcRules
 from sentry_trio.oidc.tls_files import TLSFiles
 from sentry_trio.oidc.urls import checked_issuer, checked_jwks_uri, keeps_discovery_rules, path_prefix
 from sentry_trio.settings.options import Options
-from sentry_trio.settings.values import quote
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.watchers.config import watch_config

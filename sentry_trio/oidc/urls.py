@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from sentry_trio.errors import InvalidOptionsError
-from sentry_trio.settings.values import quote as quoted
+from sentry_trio.go_text import quote as quoted
 
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 JWKS_PATH: Final = "/jwks.json"

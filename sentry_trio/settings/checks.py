@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from sentry_trio.errors import InvalidOptionsError
-from sentry_trio.settings.values import format_duration, quote
+from sentry_trio.go_text import format_duration, quote
 
 Network: TypeAlias = IPv4Network | IPv6Network
 _Amount = TypeVar("_Amount", int, timedelta)

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Final
 
 from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.go_text import format_duration, quote
 from sentry_trio.settings.flags import CommandLine, Flag, check, checked, parse_command_line
 from sentry_trio.settings.options import FLAGS, KUBERNETES, Mode, Options
-from sentry_trio.settings.values import format_duration, quote
 
 _SHORTEST_ROTATION: Final = timedelta(seconds=10)
 """Shortest time for which a JWT signing key signs before the next replaces it: each takes three restarts."""

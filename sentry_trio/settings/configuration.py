@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Final
 
 from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
+from sentry_trio.go_text import format_duration, quote
 from sentry_trio.settings import token_validators
 from sentry_trio.settings.documents import read_document
 from sentry_trio.settings.sections import Section, make_section
 from sentry_trio.settings.substitution import substitute
 from sentry_trio.settings.token_validators import JwksOptions, read_jwks_options, read_token_validators
-from sentry_trio.settings.values import InvalidValueError, format_duration, parse_duration, quote
+from sentry_trio.settings.values import InvalidValueError, parse_duration
 
 __all__ = ["MOST_BYTES", "MOST_DURATION", "Configuration", "JwksOptions", "parse_configuration"]
 

@@ -9,7 +9,7 @@ from typing import Final
 import yaml
 
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.settings.values import quote
+from sentry_trio.go_text import quote
 
 MOST_DEPTH: Final = 100
 _NULL_TAG: Final = "tag:yaml.org,2002:null"

@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from sentry_trio.errors import InvalidOptionsError, SentryError
+from sentry_trio.go_text import format_duration, quote
 from sentry_trio.settings.suggestions import suggestion
 from sentry_trio.settings.values import (
     InvalidValueError,
     encode,
-    format_duration,
     parse_bool,
     parse_duration,
     parse_float,
     parse_int,
     parse_list,
-    quote,
 )
 
 _T = TypeVar("_T")

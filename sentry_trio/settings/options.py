@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.go_text import quote
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, declare, expected, flags_of
-from sentry_trio.settings.values import InvalidValueError, parse_decimal, quote
+from sentry_trio.settings.values import InvalidValueError, parse_decimal
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")

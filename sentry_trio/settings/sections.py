@@ -7,9 +7,9 @@ from typing import Final
 import yaml
 
 from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.go_text import quote
 from sentry_trio.settings.documents import is_null, line_of
 from sentry_trio.settings.suggestions import suggestion
-from sentry_trio.settings.values import quote
 
 # go-yaml reads the words of YAML 1.1 as booleans even in quotation marks, those of YAML 1.2 only without.
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

@@ -1,4 +1,4 @@
-"""Go's syntax of numbers, booleans, durations and lists, and quoted text.
+"""Go's syntax of numbers, booleans, durations and lists.
 
 Flags and configuration are shared with Dapr: both programs must accept the same values.
 """
@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from sentry_trio.errors import SentryError
+from sentry_trio.go_text import quote
 
 _INT64: Final = range(-(1 << 63), 1 << 63)
 _TRUE: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
@@ -33,7 +34,6 @@ _DURATION: Final = re.compile(rf"[+-]?(?:0|(?:{_TERM.pattern})+)")
 _DIGITS: Final = 20
 _QUOTED_FIELD: Final = re.compile(r'"((?:[^"]|"")*+)"(?=[,\n]|\Z)')
 _PLAIN_FIELD: Final = re.compile(r'([^",\n]*+)(?=[,\n]|\Z)')
-_ESCAPES: Final = dict(zip("\a\b\f\n\r\t\v\\", (rf"\{letter}" for letter in "abfnrtv\\"), strict=True))
 
 
 class InvalidValueError(SentryError):
@@ -124,27 +124,6 @@ def parse_duration(text: str) -> timedelta:
     return sign * timedelta(microseconds=nanoseconds // 1000)
 
 
-def format_duration(duration: timedelta) -> str:
-    """Writes a duration as Go's `Duration.String`: `24h0m0s`, `1.5s`, `100ms`, `0s`."""
-    if duration < timedelta():
-        return f"-{format_duration(-duration)}"
-    microseconds = duration // timedelta(microseconds=1)
-    if not microseconds:
-        return "0s"
-    if microseconds < 1_000:
-        return f"{microseconds}\u00b5s"
-    if microseconds < 1_000_000:
-        return f"{_fixed(microseconds, 3)}ms"
-    minutes, rest = divmod(microseconds, 60_000_000)
-    hours = f"{minutes // 60}h" if minutes >= 60 else ""
-    return f"{hours}{f'{minutes % 60}m' if minutes else ''}{_fixed(rest, 6)}s"
-
-
-def _fixed(value: int, digits: int) -> str:
-    whole, fraction = divmod(value, 10**digits)
-    return f"{whole}.{fraction:0{digits}}".rstrip("0").rstrip(".")
-
-
 def parse_list(text: str) -> tuple[str, ...]:
     r"""Reads the first CSV record of `text` as Go's encoding/csv; an empty text is an empty list.
 
@@ -171,25 +150,3 @@ def encode(text: str) -> bytes:
     U+FFFD.
     """
     return re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text).encode("utf-8", "surrogateescape")
-
-
-def quote(text: str) -> str:
-    r"""Returns `text` between quotation marks, escaped on one line as Go's `%q`; bytes that are not UTF-8 as `\xff`."""
-    return f'"{"".join(map(_escaped, text))}"'
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if char == '"':
-        return r"\""
-    if char in _ESCAPES:
-        return _ESCAPES[char]
-    if char.isprintable():
-        return char
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if 0xD800 <= code <= 0xDFFF:
-        return r"\ufffd"
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -11,11 +11,11 @@ import trio
 from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.errors import ApiUnavailableError, InvalidIdentityError, NotPermittedError
+from sentry_trio.go_text import quote
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.resources import is_name
 from sentry_trio.kube.tokens import Caller, TokenChecker
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from sentry_trio.settings.values import quote
 from sentry_trio.telemetry.logs import Logger, get_logger
 from sentry_trio.telemetry.throttle import ThrottledLog
 from sentry_trio.validators import PUBLIC, AuthenticatedCaller, check_request

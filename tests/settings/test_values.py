@@ -8,17 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentry_trio.go_text import format_duration, quote
 from sentry_trio.settings.values import (
     InvalidValueError,
     encode,
-    format_duration,
     parse_bool,
     parse_decimal,
     parse_duration,
     parse_float,
     parse_int,
     parse_list,
-    quote,
 )
 
 
@@ -99,24 +98,6 @@ def test_neither_true_nor_false(text: str) -> None:
     with pytest.raises(InvalidValueError) as caught:
         parse_bool(text)
     assert str(caught.value) == f'expected true or false, got "{text}"'
-
-
-@pytest.mark.parametrize(
-    ("text", "quoted"),
-    [
-        ("abc", '"abc"'),
-        ('a"b\\', r'"a\"b\\"'),
-        ("\a\b\f\n\r\t\v", r'"\a\b\f\n\r\t\v"'),
-        ("\x00\x7f", r'"\x00\x7f"'),
-        ("é 世", '"é 世"'),
-        ("\u00a0\ufeff", r'"\u00a0\ufeff"'),
-        ("\U000e0001", r'"\U000e0001"'),
-        ("\udcff", r'"\xff"'),
-        ("\ud800", r'"\ufffd"'),
-    ],
-)
-def test_quoting(text: str, quoted: str) -> None:
-    assert quote(text) == quoted
 
 
 @pytest.mark.parametrize(("text", "number"), [("0.5", 0.5), (".5", 0.5), ("1.", 1), ("-1e-3", -0.001), ("+2E2", 200)])
@@ -221,26 +202,6 @@ def test_durations_rejected(text: str) -> None:
         f"expected a duration such as 1h30m, got {quote(text)}",
         f"expected a duration of less than 292 years, got {quote(text)}",
     }
-
-
-@pytest.mark.parametrize(
-    ("duration", "text"),
-    [
-        (timedelta(), "0s"),
-        (timedelta(hours=24), "24h0m0s"),
-        (timedelta(minutes=15), "15m0s"),
-        (timedelta(seconds=10), "10s"),
-        (timedelta(seconds=1.5), "1.5s"),
-        (timedelta(milliseconds=100), "100ms"),
-        (timedelta(microseconds=1500), "1.5ms"),
-        (timedelta(microseconds=1), "1\u00b5s"),
-        (timedelta(hours=1, microseconds=10), "1h0m0.00001s"),
-        (timedelta(hours=-1.5), "-1h30m0s"),
-        (timedelta(days=365), "8760h0m0s"),
-    ],
-)
-def test_formatting(duration: timedelta, text: str) -> None:
-    assert format_duration(duration) == text
 
 
 @given(st.timedeltas(timedelta(microseconds=-(2**63) // 1000), timedelta(microseconds=2**63 // 1000)))

@@ -1,17 +1,12 @@
-"""Go's forms of text and values, against what Go prints."""
+"""Go's forms of values, against what Go prints."""
 
 import enum
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from sentry_trio.telemetry.log_format import plain, quoted, timestamp, value_text
-from tests.telemetry.unquote import unquote
-
-CEST = timezone(timedelta(hours=2))
+from sentry_trio.telemetry.log_format import plain, value_text
 
 
 class Colour(enum.StrEnum):
@@ -25,27 +20,6 @@ class OldColour(str, enum.Enum):  # noqa: UP042 - the kind whose __format__ diff
 class Hostile:
     def __str__(self) -> str:
         raise RuntimeError("no")
-
-
-@pytest.mark.parametrize(
-    ("moment", "expected"),
-    [
-        (datetime(2026, 3, 1, 12, 0, 5, 123456, tzinfo=UTC), "2026-03-01T12:00:05.123456Z"),
-        (datetime(2026, 3, 1, 12, 0, 5, 120000, tzinfo=UTC), "2026-03-01T12:00:05.12Z"),
-        (datetime(2026, 3, 1, 12, 0, 5, 7, tzinfo=UTC), "2026-03-01T12:00:05.000007Z"),
-        (datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC), "2026-03-01T12:00:05Z"),
-        (datetime(2026, 3, 1, 12, 0, 10, tzinfo=CEST), "2026-03-01T12:00:10+02:00"),
-        (datetime(2026, 3, 1, 12, 0, 0, 500000, tzinfo=timezone(-timedelta(hours=3, minutes=30))),
-         "2026-03-01T12:00:00.5-03:30"),
-    ],
-)  # fmt: skip
-def test_timestamps(moment: datetime, expected: str) -> None:
-    assert timestamp(moment) == expected
-
-
-def test_a_naive_timestamp_is_local_time() -> None:
-    naive = datetime(2026, 3, 1, 12, 0, 5)  # noqa: DTZ001 - that is the case
-    assert timestamp(naive) == timestamp(naive.astimezone())
 
 
 @pytest.mark.parametrize(
@@ -71,21 +45,6 @@ def test_a_naive_timestamp_is_local_time() -> None:
 )
 def test_values(text: str, expected: str) -> None:
     assert value_text(text) == expected
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.text())
-def test_go_reads_back_what_is_quoted(text: str) -> None:
-    line = quoted(text)
-    assert len(line.splitlines()) == 1
-    assert line.isprintable()
-    assert unquote(line) == text.encode()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.binary())
-def test_go_reads_back_bytes_that_are_no_text(data: bytes) -> None:
-    assert unquote(quoted(data.decode("utf-8", "surrogateescape"))) == data
 
 
 @pytest.mark.parametrize(

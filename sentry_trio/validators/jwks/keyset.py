@@ -8,8 +8,8 @@ import trio
 
 from sentry_trio.backoff import CHANCE, Backoff
 from sentry_trio.errors import SentryError, ValidatorNotReadyError
+from sentry_trio.go_text import quote
 from sentry_trio.key_cache import KeyCache
-from sentry_trio.settings.values import quote
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.tokens.keys import DroppedKey, VerificationKey

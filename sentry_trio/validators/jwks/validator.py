@@ -6,8 +6,8 @@ from typing import Any, Final, Protocol
 
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import InvalidIdentityError, MalformedRequestError, NotPermittedError, ValidatorNotReadyError
+from sentry_trio.go_text import quote
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from sentry_trio.settings.values import quote
 from sentry_trio.tokens.compact import InvalidTokenError, encode_token, read_object, split_token
 from sentry_trio.tokens.keys import VerificationKey
 from sentry_trio.validators import AuthenticatedCaller, check_request
