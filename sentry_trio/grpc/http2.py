@@ -168,10 +168,10 @@ class ServerConnection(Sender):
         """DATA on a stream that is not open."""
         if stream_id > self.highest_stream:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        if not self._closed.get(stream_id):
+        if not self._closed.was_reset(stream_id):
             self._out.append(frames.reset_frame(stream_id, ErrorCode.STREAM_CLOSED))
         elif ended:
-            self._closed[stream_id] = False  # it was on its way; nothing can follow it
+            self._closed.reset_ended(stream_id)  # it was on its way
             return
         self._cpu.charge()
 
@@ -201,13 +201,13 @@ class ServerConnection(Sender):
             self._trailers(stream_id, stream, headers, ended=ended)
         elif stream_id > self.highest_stream:
             self._open(stream_id, headers, ended=ended)
-        elif (reset := self._closed.get(stream_id)) is None:
-            # RFC 9113, 5.1.1: it was passed by when a higher one was opened, and cannot be opened now.
-            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        elif not reset:
+        elif self._closed.was_reset(stream_id):
+            self._cpu.charge(1 + self._blocks.price)
+        elif self._closed.was_closed(stream_id):
             raise ViolationError(ErrorCode.STREAM_CLOSED)
         else:
-            self._cpu.charge(1 + self._blocks.price)
+            # RFC 9113, 5.1.1: it was passed by when a higher one was opened, and cannot be opened now.
+            raise ViolationError(ErrorCode.PROTOCOL_ERROR)
 
     def _open(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         self.highest_stream = stream_id

@@ -13,8 +13,9 @@ PREFIX_BYTES: Final = 5
 
 HEADER_FRAMES: Final = 32
 """Most frames of a header block; under the usual limit on its size, a normal one has two at most."""
-REMEMBERED_STREAMS: Final = 1024
-"""Most closed streams of a connection for which the way of closing is remembered."""
+REMEMBERED_STREAMS: Final = 256
+"""Most closed streams of a connection that are remembered, by the way of closing; at least half as many are, so all
+that a peer may have had open when they were reset."""
 CONTROL_FRAMES_REFILL: Final = 60.0
 """Seconds in which the whole budget `control_frames` is refilled."""
 FRAMES_EARNED_BY_CALL: Final = 4

@@ -1,5 +1,6 @@
 """Sending side of an HTTP/2 server: its streams, the peer's windows, and frames in their order. No IO."""
 
+from array import array
 from collections.abc import Sequence
 from typing import Final
 
@@ -34,6 +35,39 @@ class Stream:
         self.remote_open = True
 
 
+class ClosedStreams:
+    """Remembers how the latest streams were closed.
+
+    In arrays: dictionaries took up to 100 KiB of a connection, and several times as long for each stream.
+    """
+
+    __slots__ = ("_closed", "_reset")
+
+    def __init__(self) -> None:
+        self._closed = array("I")
+        self._reset = array("I")
+
+    def add(self, stream_id: int, *, by_us: bool) -> None:
+        """Adds a stream, closed by our RST_STREAM or otherwise; forgets the oldest if there are too many."""
+        streams = self._reset if by_us else self._closed
+        streams.append(stream_id)
+        if len(streams) > REMEMBERED_STREAMS:
+            del streams[: REMEMBERED_STREAMS // 2]
+
+    def was_reset(self, stream_id: int) -> bool:
+        """Returns whether we have reset a stream, so that more may be on its way."""
+        return stream_id in self._reset
+
+    def was_closed(self, stream_id: int) -> bool:
+        """Returns whether a stream was closed otherwise."""
+        return stream_id in self._closed
+
+    def reset_ended(self, stream_id: int) -> None:
+        """The peer has ended a stream that we had reset: nothing can follow."""
+        self._reset.remove(stream_id)
+        self.add(stream_id, by_us=False)
+
+
 class Sender:
     """Composes frames and tracks the streams that they belong to.
 
@@ -50,7 +84,7 @@ class Sender:
         self.highest_stream = 0
         self._settings = settings
         self._streams: dict[int, Stream] = {}  # open on one side at least
-        self._closed: dict[int, bool] = {}  # True: by our RST_STREAM, so that more may be on its way
+        self._closed = ClosedStreams()
         self._initial_window = frames.WINDOW_BYTES
         self._out: list[bytes] = []
         self._window = frames.WINDOW_BYTES
@@ -133,9 +167,7 @@ class Sender:
 
     def _close(self, stream_id: int, *, by_us: bool) -> None:
         self._streams.pop(stream_id, None)
-        self._closed[stream_id] = by_us
-        if len(self._closed) > REMEMBERED_STREAMS:
-            del self._closed[next(iter(self._closed))]
+        self._closed.add(stream_id, by_us=by_us)
 
     def _set_initial_window(self, value: int) -> None:
         """RFC 9113, 6.9.2: open streams gain or lose the difference."""

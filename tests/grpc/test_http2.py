@@ -1,5 +1,6 @@
 """HTTP/2 without a network: what a client's state machine makes of ours, and ours of any frames."""
 
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from sentry_trio.grpc.cpu_budget import SLICE, CPUBudget
 from sentry_trio.grpc.frames import ErrorCode, frame
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import BrokenOffError, ServerConnection
+from sentry_trio.grpc.sender import ClosedStreams
 
 HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 TRAILERS = ((b"grpc-status", b"0"),)
@@ -133,7 +135,24 @@ def test_a_thousand_calls_leave_nothing_behind() -> None:
         pair.server.send_headers(stream_id, TRAILERS, end_stream=True)
         pair.client.receive_data(pair.server.data_to_send())
     assert len(pair.server._streams) == 0
-    assert len(pair.server._closed) == 1024
+
+
+@pytest.mark.parametrize("by_us", [False, True])
+def test_closed_streams_take_little_memory(by_us: bool) -> None:
+    tracemalloc.start()
+    try:
+        closed = ClosedStreams()
+        for stream_id in range(1, 8001, 2):
+            closed.add(stream_id, by_us=by_us)
+        assert tracemalloc.get_traced_memory()[0] < 4096
+    finally:
+        tracemalloc.stop()
+    remembered = [
+        stream_id
+        for stream_id in range(1, 8001, 2)
+        if (closed.was_reset(stream_id), closed.was_closed(stream_id)) == (by_us, not by_us)
+    ]
+    assert remembered[-100:] == list(range(7801, 8001, 2)), "all that a peer may have open at once"
 
 
 def test_long_header_lists_come_in_several_frames_both_ways() -> None:
