@@ -7,7 +7,9 @@ Credentials:
     bundle          the trust bundle, as stored and as verified
     generate        a new one; signing of CA certificates
     generation      its next generation, with a bridge from the present one
-    renewal         planner of renewals; renewal_state: what it reads; renewal_steps: what each step changes
+    renewal         planner of renewals, by its parameters in renewal_policy
+                    renewal_state, renewal_next: what it reads; renewal_schedule, renewal_commands: the steps of time
+                    and of commands; renewal_steps: what each changes
     renewal_record  record of renewals: times, and former generations
     paths           the paths from its issuer to its anchors
     preflight       findings about a bundle before it is used; strictness: those that strict verifiers cause

@@ -154,6 +154,11 @@ def unexpired(chain: Sequence[Certificate], now: dt.datetime) -> tuple[Certifica
     return tuple(takewhile(lambda each: now <= each.not_after, chain))
 
 
+def direct_root(bundle: TrustBundle) -> Certificate | None:
+    """Returns the trust anchor that has signed the issuer itself, or None."""
+    return next((each for each in bundle.anchors if has_signed(each, bundle.issuer)), None)
+
+
 def roots_needed(
     chain: Sequence[Certificate], anchors: Sequence[Certificate], until: dt.datetime
 ) -> tuple[Certificate, ...]:

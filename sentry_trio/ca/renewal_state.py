@@ -4,96 +4,23 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
-from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, read_certificates
-from sentry_trio.ca.generation import is_own, unexpired
-from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.parts import NEXT, REJECTED, Parts, bundle_of
+from sentry_trio.ca.bundle import TrustBundle, verify
+from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.ca.generation import direct_root, is_own, unexpired
+from sentry_trio.ca.parts import REJECTED, Parts, bundle_of
+from sentry_trio.ca.renewal_next import Next, read_next
+from sentry_trio.ca.renewal_policy import LEAST_THRESHOLD, RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, copies_in, read_record, record_of, with_own_root
-from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part
+from sentry_trio.errors import InvalidBundleError, Part
 from sentry_trio.renewal_status import Phase
 
 # A chain has room for seven certificates: the issuer, and two of each of three former generations.
 _LONGEST_TO_RENEW: Final = 5
-_LEAST_THRESHOLD: Final = 0.25
 _SECOND: Final = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewalPolicy:
-    """Parameters of renewal.
-
-    Attributes:
-        trust_domain: as for `generate`.
-        namespace: as for `generate`.
-        key_type: the kind of new keys.
-        workload_ttl: lifetime of workload certificates.
-        allowed_clock_skew: how far clocks may differ.
-        enabled: false to begin no renewal; those that have begun are brought to their end.
-        threshold: share of the issuer's lifetime after which its renewal begins.
-        lifetime: of a new root and issuer.
-        grace: how long a new root is published before its issuer signs.
-        scope: certificate authorities that are renewed: those made here, or also those that others made.
-        anchors_kept: former roots that stay published.
-    """
-
-    trust_domain: str
-    namespace: str
-    key_type: KeyType
-    workload_ttl: timedelta
-    allowed_clock_skew: timedelta
-    enabled: bool = True
-    threshold: float = 0.5
-    lifetime: timedelta = timedelta(days=365)
-    grace: timedelta = timedelta(hours=24)
-    scope: Literal["own", "any"] = "own"
-    anchors_kept: int = 2
-
-    def check(self) -> None:
-        """Checks that a renewal ends before the certificate authority does.
-
-        Raises:
-            InvalidOptionsError: it would not; the text names the flags.
-        """
-        if not self.enabled:
-            return
-        if self.threshold < _LEAST_THRESHOLD:
-            raise InvalidOptionsError(
-                f"--ca-renewal-threshold must be at least {_LEAST_THRESHOLD}, got {self.threshold}: certificates are "
-                "served with the chains of three former generations at most"
-            )
-        left = (1 - self.threshold) * self.lifetime
-        margin = min(timedelta(hours=1), self.lifetime / 10)
-        needed = self.grace + self.workload_ttl + self.allowed_clock_skew + margin
-        if left <= needed:
-            raise InvalidOptionsError(
-                f"--ca-ttl {_hours(self.lifetime)} and --ca-renewal-threshold {self.threshold} leave {_hours(left)} "
-                "for a renewal, but --trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more "
-                f"than {_hours(needed)}"
-            )
-
-
-def _hours(duration: timedelta) -> str:
-    return f"{duration / timedelta(hours=1):g}h"
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """The next generation.
-
-    Attributes:
-        bundle: it.
-        root: the trust anchor that has signed its issuer.
-        is_bridged: true if clients that hold the present anchors alone verify what its issuer signs.
-    """
-
-    bundle: TrustBundle
-    root: Certificate
-    is_bridged: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +78,7 @@ class State:
         if self.room is not None:
             wanted.append(self.room)
         # Not at the limit if certificates are to live nearly as long as the issuer: that would be at once, and again.
-        return min(max(wanted), max(self.limit, since + _LEAST_THRESHOLD * life))
+        return min(max(wanted), max(self.limit, since + LEAST_THRESHOLD * life))
 
     @property
     def room(self) -> datetime | None:
@@ -217,7 +144,7 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
         record = msgspec.structs.replace(record, copies=tuple(copies_in(stored).values()))
     foreign = tuple(part for part, digest in copies_in(stored).items() if digest not in record.copies)
     stored = {part: content for part, content in stored.items() if part not in foreign}
-    following, misfit = _read_next(stored, bundle, record, now, may_adopt=own or policy.scope == "any")
+    following, misfit = read_next(stored, bundle, record, now, may_adopt=own or policy.scope == "any")
     root = direct_root(bundle)
     phase = _phase(stored, bundle, following, is_own=own)
     record = _noted(record, stored, phase, policy, now, is_published=is_published)
@@ -241,11 +168,6 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
         misfit=misfit,
         phase=phase,
     )
-
-
-def direct_root(bundle: TrustBundle) -> Certificate | None:
-    """Returns the trust anchor that has signed the issuer itself, or None."""
-    return next((each for each in bundle.anchors if has_signed(each, bundle.issuer)), None)
 
 
 def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:
@@ -273,40 +195,6 @@ def _verified_or_expired(stored: Parts, now: datetime) -> tuple[TrustBundle, boo
             with suppress(InvalidBundleError):
                 return verify(bundle, moment), True
         raise
-
-
-def _read_next(
-    stored: Parts, present: TrustBundle, record: RenewalRecord, now: datetime, *, may_adopt: bool
-) -> tuple[Next | None, str | None]:
-    """Returns the next generation, or why the stored pair is none; neither if there is no pair, or it is in use."""
-    found = [part for part in NEXT if part in stored]
-    if not found:
-        return None, None
-    if len(found) < len(NEXT):
-        (missing,) = set(NEXT) - set(found)
-        return None, f"there is no {missing.value}"
-    try:
-        following = _verified_next(stored, now)
-    except InvalidBundleError as error:
-        return None, str(error).removeprefix("failed to verify CA bundle: ")
-    if following.issuer == present.issuer:
-        return None, None  # another program is about to remove it
-    root = direct_root(following)
-    if root is None:
-        return None, "no trust anchor signed its issuer directly"
-    if fingerprint(root) not in record.own_roots and not may_adopt:
-        return (
-            None,
-            "neither it nor the current one was generated by sentry-trio or Dapr Sentry, and --ca-renewal-scope is own",
-        )
-    return Next(following, root, is_bridged=present.issuer in following.chain[1:]), None
-
-
-def _verified_next(stored: Parts, now: datetime) -> TrustBundle:
-    bundle = StoredBundle(stored[Part.ANCHORS], stored[Part.NEXT_CHAIN], stored[Part.NEXT_KEY])
-    # A clock that was set back must not remove the next pair.
-    begins = max(each.not_before for each in read_certificates(bundle.chain))
-    return verify(bundle, max(now, begins))
 
 
 def _phase(stored: Parts, bundle: TrustBundle, following: Next | None, *, is_own: bool) -> Phase:

@@ -14,6 +14,7 @@ from sentry_trio.ca.generation import bridged_chain, next_bundle, roots_needed, 
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, NEXT, PREVIOUS, REJECTED, bundle_of
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import tidy, without_blocks
+from sentry_trio.ca.renewal_next import Next
 from sentry_trio.ca.renewal_record import (
     copies_in,
     digest_of,
@@ -22,7 +23,7 @@ from sentry_trio.ca.renewal_record import (
     with_published,
     write_record,
 )
-from sentry_trio.ca.renewal_state import Next, State
+from sentry_trio.ca.renewal_state import State
 from sentry_trio.errors import InvalidBundleError, Part
 
 _POSTPONED: Final = timedelta(days=7)

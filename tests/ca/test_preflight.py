@@ -21,8 +21,8 @@ from sentry_trio.ca.keys import KeyType, PrivateKey, read_private_key, write_pri
 from sentry_trio.ca.parts import bundle_of, merged
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import Situation, plan
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import AnchorsPublished, Generation, RenewalRecord, read_record
-from sentry_trio.ca.renewal_state import RenewalPolicy
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import AnchorSet, Trust, trust_in_use
 from sentry_trio.errors import Fault, InvalidBundleError, Part

@@ -16,10 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, write_certificates
+from sentry_trio.ca.generation import direct_root
 from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED
 from sentry_trio.ca.renewal import Plan, RenewalPolicy, RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
-from sentry_trio.ca.renewal_state import direct_root
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key

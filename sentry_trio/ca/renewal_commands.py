@@ -1,0 +1,121 @@
+"""Commands about a renewal: the step that each asks for, or why it cannot be taken. Pure."""
+
+import enum
+from functools import partial
+from typing import assert_never
+
+from sentry_trio.ca.parts import PREVIOUS
+from sentry_trio.ca.renewal_schedule import Due, Schedule, Situation, shown_moment
+from sentry_trio.ca.renewal_state import State
+from sentry_trio.ca.renewal_steps import Draft
+from sentry_trio.errors import RenewalRejectedError
+from sentry_trio.renewal_status import Phase, Step
+
+
+class RenewalRequest(enum.Enum):
+    """Commands; the values are those of the command line."""
+
+    START = "start"
+    CANCEL = "cancel"
+    ROLLBACK = "rollback"
+    FLATTEN = "flatten"
+    REPLACE_EXPIRED = "replace-expired"
+    DISTRUST = "distrust"
+
+
+class Commands:
+    """Steps that commands ask for.
+
+    Args:
+        state: what is stored.
+        situation: circumstances.
+        schedule: the steps that time brings.
+        draft: takes the steps.
+    """
+
+    def __init__(self, state: State, situation: Situation, schedule: Schedule, draft: Draft) -> None:
+        self._state = state
+        self._situation = situation
+        self._schedule = schedule
+        self._draft = draft
+        self._now = situation.now
+
+    def due(self, request: RenewalRequest) -> Due:
+        """Returns the step that a command asks for; a switch if a renewal has begun already.
+
+        Raises:
+            RenewalRejectedError: the command cannot be followed.
+        """
+        if self._situation.hold is not None:
+            raise RenewalRejectedError(self._situation.hold)
+        if self._situation.managed_by is not None:
+            raise RenewalRejectedError(
+                f"{self._situation.managed_by} manages the trust bundle and would revert the change"
+            )
+        match request:
+            case RenewalRequest.START:
+                return self._start()
+            case RenewalRequest.CANCEL:
+                return self._cancel()
+            case RenewalRequest.ROLLBACK:
+                return self._roll_back()
+            case RenewalRequest.FLATTEN:
+                return self._flatten()
+            case RenewalRequest.REPLACE_EXPIRED:
+                return self._replace_expired()
+            case RenewalRequest.DISTRUST:
+                return Due(self._now, Step.PUBLISH_AND_SWITCH, self._draft.distrust)
+            case _:
+                assert_never(request)
+
+    def _start(self) -> Due:
+        if self._state.phase is Phase.DISTRIBUTING:
+            return self._schedule.switch()
+        self._check_phase("start another renewal", Phase.STEADY, Phase.RETIRING)
+        if self._state.is_expired:
+            raise RenewalRejectedError("the issuer has expired: replace it with 'ca rotate --replace-expired'")
+        if why_not := self._schedule.why_not_renewed():
+            raise RenewalRejectedError(f"the certificate authority cannot be renewed: {why_not}")
+        if self._now < self._state.limit and (crowded := self._schedule.crowded()):
+            raise RenewalRejectedError(f"the certificate authority cannot be renewed yet: {crowded}")
+        return self._schedule.beginning(self._now)
+
+    def _cancel(self) -> Due:
+        if self._state.phase is Phase.SIGNING:
+            raise RenewalRejectedError("the next issuer already signs: use 'ca rotate --rollback'")
+        self._check_phase("cancel a renewal", Phase.DISTRIBUTING)
+        if self._state.is_expired:
+            raise RenewalRejectedError("the present issuer has expired: the next one is needed")
+        return Due(self._now, Step.DISCARD, self._draft.cancel)
+
+    def _roll_back(self) -> Due:
+        if self._state.phase is Phase.DISTRIBUTING:
+            return self._cancel()
+        if self._state.phase is Phase.RETIRING:
+            raise RenewalRejectedError("the previous issuer's key is erased: there is no way back")
+        self._check_phase("roll back a renewal", Phase.SIGNING)
+        if missing := [part.value for part in PREVIOUS if part not in self._state.stored]:
+            raise RenewalRejectedError(f"the store has no {', '.join(missing)}: there is no way back")
+        return Due(self._now, Step.ROLLBACK, self._draft.roll_back)
+
+    def _flatten(self) -> Due:
+        state = self._state
+        if state.phase is Phase.SIGNING:
+            raise RenewalRejectedError(
+                f"certificates of the previous issuer are valid until {shown_moment(state.settled)}"
+            )
+        if state.is_expired or state.root is None:
+            raise RenewalRejectedError("the issuer alone has no path to the trust anchors")
+        take = partial(self._draft.flatten, is_cut_accepted=self._situation.is_cut_accepted)
+        return Due(self._now, Step.CUT, take)
+
+    def _replace_expired(self) -> Due:
+        if not self._state.is_expired or self._state.next is not None:
+            raise RenewalRejectedError("the issuer has not expired, or there is a next one: start a renewal instead")
+        return Due(self._now, Step.PUBLISH_AND_SWITCH, self._draft.replace)
+
+    def _check_phase(self, what: str, *phases: Phase) -> None:
+        state = self._state
+        if state.phase not in phases:
+            until = "" if state.settled is None else f", which ends at {shown_moment(state.settled)}"
+            raise RenewalRejectedError(f"cannot {what} while the phase is {state.phase}{until}")

@@ -1,0 +1,69 @@
+"""Parameters of CA renewal. Pure."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.errors import InvalidOptionsError
+
+LEAST_THRESHOLD: Final = 0.25
+"""Smallest share of an issuer's lifetime after which its renewal begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalPolicy:
+    """Parameters of renewal.
+
+    Attributes:
+        trust_domain: as for `generate`.
+        namespace: as for `generate`.
+        key_type: the kind of new keys.
+        workload_ttl: lifetime of workload certificates.
+        allowed_clock_skew: how far clocks may differ.
+        enabled: false to begin no renewal; those that have begun are brought to their end.
+        threshold: share of the issuer's lifetime after which its renewal begins.
+        lifetime: of a new root and issuer.
+        grace: how long a new root is published before its issuer signs.
+        scope: certificate authorities that are renewed: those made here, or also those that others made.
+        anchors_kept: former roots that stay published.
+    """
+
+    trust_domain: str
+    namespace: str
+    key_type: KeyType
+    workload_ttl: timedelta
+    allowed_clock_skew: timedelta
+    enabled: bool = True
+    threshold: float = 0.5
+    lifetime: timedelta = timedelta(days=365)
+    grace: timedelta = timedelta(hours=24)
+    scope: Literal["own", "any"] = "own"
+    anchors_kept: int = 2
+
+    def check(self) -> None:
+        """Checks that a renewal ends before the certificate authority does.
+
+        Raises:
+            InvalidOptionsError: it would not; the text names the flags.
+        """
+        if not self.enabled:
+            return
+        if self.threshold < LEAST_THRESHOLD:
+            raise InvalidOptionsError(
+                f"--ca-renewal-threshold must be at least {LEAST_THRESHOLD}, got {self.threshold}: certificates are "
+                "served with the chains of three former generations at most"
+            )
+        left = (1 - self.threshold) * self.lifetime
+        margin = min(timedelta(hours=1), self.lifetime / 10)
+        needed = self.grace + self.workload_ttl + self.allowed_clock_skew + margin
+        if left <= needed:
+            raise InvalidOptionsError(
+                f"--ca-ttl {_hours(self.lifetime)} and --ca-renewal-threshold {self.threshold} leave {_hours(left)} "
+                "for a renewal, but --trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more "
+                f"than {_hours(needed)}"
+            )
+
+
+def _hours(duration: timedelta) -> str:
+    return f"{duration / timedelta(hours=1):g}h"
