@@ -22,7 +22,7 @@ from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload
 from sentry_trio.errors import InvalidBundleError, InvalidIdentityError, InvalidOptionsError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings import checks
-from sentry_trio.settings.flags import REQUIRED, Kind, declare, parse_flags
+from sentry_trio.settings.flags import REQUIRED, Kind, choice_of, declare, parse_flags
 from sentry_trio.telemetry.logs import capture_warnings
 
 _VALIDATORS: Final = {
@@ -99,8 +99,8 @@ class RequestOptions:
         Kind.REPEATED, (), "audience of a JWT; may be repeated", metavar="AUDIENCE", check=_utf8_each
     )
     print_jwts: bool = declare(Kind.BOOL, default=False, help="print the JWTs themselves too; they are secrets")
-    key_type: str = declare(
-        Kind.STRING, "p256", "key to generate", metavar="TYPE", choices=tuple(kind.value for kind in KeyType)
+    key_type: KeyType = declare(
+        Kind.STRING, KeyType.P256.value, "key to generate", metavar="TYPE", **choice_of(KeyType)
     )
     out: Path = _file(".", "directory to write to, created if absent", metavar="DIR")
 
@@ -132,7 +132,7 @@ def run(arguments: Sequence[str], _environ: Mapping[str, str]) -> int:
     options = parse_flags(RequestOptions, arguments)
     capture_warnings()
     try:
-        obtained = obtain(_authority(options), _workload(options), key_type=KeyType(options.key_type))
+        obtained = obtain(_authority(options), _workload(options), key_type=options.key_type)
         jwts = jwts_of(obtained, options.jwt_audience)
         _write(options.out, obtained, jwts)
     except RequestFailedError as error:

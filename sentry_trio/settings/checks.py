@@ -10,14 +10,15 @@ from typing import Final, TypeAlias, TypeVar
 
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.go_text import format_duration, quote
+from sentry_trio.settings.values import InvalidValueError, parse_decimal
 
 Network: TypeAlias = IPv4Network | IPv6Network
 _Amount = TypeVar("_Amount", int, timedelta)
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME: Final = 253
 _LAST_PORT: Final = 65535
-
 
 MOST_ANCHORS_KEPT: Final = 8
 """Largest number of former trust anchors that stay published."""
@@ -49,6 +50,18 @@ def port(flag: str, number: int) -> int:
     if 0 <= number <= _LAST_PORT:
         return number
     raise InvalidOptionsError(f"invalid --{flag} {number}: expected a port from 0 to {_LAST_PORT}")
+
+
+def metrics_port(flag: str, text: str) -> int:
+    """Returns the port in a decimal text.
+
+    Raises:
+        InvalidOptionsError: it is not a port; with Dapr Sentry's text if it is not a number.
+    """
+    try:
+        return port(flag, parse_decimal(text))
+    except InvalidValueError as error:
+        raise InvalidOptionsError(f"failed to parse metrics port: {error}") from error
 
 
 def networks(flag: str, texts: Sequence[str]) -> tuple[Network, ...]:
@@ -93,9 +106,39 @@ def anchors_kept(flag: str, number: int) -> int:
     return number
 
 
+def share(flag: str, number: float) -> float:
+    """Returns a part of a whole.
+
+    Raises:
+        InvalidOptionsError: it is not between 0 and 1.
+    """
+    if not 0 < number < 1:
+        raise InvalidOptionsError(f"--{flag} must be between 0 and 1, got {number:g}")
+    return number
+
+
+def fingerprint(flag: str, text: str) -> str:
+    """Returns the fingerprint of a trust bundle, as health, metrics and log show it; empty if none is given.
+
+    Raises:
+        InvalidOptionsError: it has another form.
+    """
+    digits = text.lower()
+    if text and not _FINGERPRINT.fullmatch(digits):
+        raise InvalidOptionsError(
+            f"invalid --{flag} {quote(text)}: expected the 64 hexadecimal digits of a trust bundle's fingerprint"
+        )
+    return digits
+
+
 def path(_flag: str, text: str) -> Path:
     """Returns a path."""
     return Path(text)
+
+
+def path_or_none(_flag: str, text: str) -> Path | None:
+    """Returns a path; None if the text is empty."""
+    return Path(text) if text else None
 
 
 def _shown(amount: int | timedelta) -> str:

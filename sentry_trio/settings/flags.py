@@ -137,6 +137,19 @@ def declare(kind: Kind, default: object, help: str, **rest: Any) -> Any:  # noqa
     return dataclasses.field(metadata={_METADATA: Flag(kind, default, help, **rest)})
 
 
+def choice_of(kind: type[enum.Enum]) -> dict[str, Any]:
+    """Returns the attributes of a flag whose values are those of an enumeration, and whose field is its member."""
+    choices = tuple(each.value for each in kind)
+
+    def member(name: str, text: str) -> enum.Enum:
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise InvalidOptionsError(f"invalid --{name} {quote(text)}: {expected(choices)}") from error
+
+    return {"choices": choices, "check": member}
+
+
 def flags_of(options: type) -> tuple[Flag, ...]:
     """Returns the flags that the fields of a dataclass declare, in order."""
     return tuple(

@@ -1,7 +1,6 @@
 """Options of the certificate authority: one table of its flags."""
 
 import enum
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,10 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.errors import InvalidOptionsError
-from sentry_trio.go_text import quote
 from sentry_trio.settings import checks
-from sentry_trio.settings.flags import Kind, declare, expected, flags_of
-from sentry_trio.settings.values import InvalidValueError, parse_decimal
+from sentry_trio.settings.flags import Kind, choice_of, declare, expected, flags_of
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
@@ -24,7 +21,6 @@ JWT_ALGORITHMS: Final = (
 )
 KUBERNETES: Final = "kubernetes mode"
 """Condition of the flags that have no effect in standalone mode; see `Flag.needs`."""
-_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Mode(enum.Enum):
@@ -57,46 +53,11 @@ def _mode(_flag: str, text: str) -> Mode:
         raise InvalidOptionsError(f"invalid mode: {text}: {expected(mode.value for mode in Mode)}") from error
 
 
-def _token_verification(name: str, text: str) -> TokenVerification:
-    try:
-        return TokenVerification(text)
-    except ValueError as error:
-        choices = expected(each.value for each in TokenVerification)
-        raise InvalidOptionsError(f"invalid --{name} {quote(text)}: {choices}") from error
-
-
 def _log_level(_flag: str, text: str) -> str:
     level = text.lower()
     if level not in LOG_LEVELS:
         raise InvalidOptionsError(f"invalid value for --log-level: {text}: {expected(LOG_LEVELS)}")
     return level
-
-
-def _metrics_port(name: str, text: str) -> int:
-    try:
-        return checks.port(name, parse_decimal(text))
-    except InvalidValueError as error:
-        raise InvalidOptionsError(f"failed to parse metrics port: {error}") from error
-
-
-def _share(name: str, number: float) -> float:
-    if not 0 < number < 1:
-        raise InvalidOptionsError(f"--{name} must be between 0 and 1, got {number:g}")
-    return number
-
-
-def _fingerprint(name: str, text: str) -> str:
-    """Returns the fingerprint of a trust bundle, as health, metrics and log show it; empty if none is given."""
-    fingerprint = text.lower()
-    if text and not _FINGERPRINT.fullmatch(fingerprint):
-        raise InvalidOptionsError(
-            f"invalid --{name} {quote(text)}: expected the 64 hexadecimal digits of a trust bundle's fingerprint"
-        )
-    return fingerprint
-
-
-def _path_or_none(_flag: str, text: str) -> Path | None:
-    return Path(text) if text else None
 
 
 _STRING, _BOOL, _INT, _DURATION, _STRINGS = Kind.STRING, Kind.BOOL, Kind.INT, Kind.DURATION, Kind.STRINGS
@@ -163,7 +124,7 @@ class Options:
     )
     ca_renewal_enabled: bool = _renewal(_BOOL, _ON, "Renew the certificate authority before it expires")
     ca_renewal_threshold: float = _renewal(
-        Kind.FLOAT, 0.5, "Share of the issuer's lifetime after which renewal begins", check=_share
+        Kind.FLOAT, 0.5, "Share of the issuer's lifetime after which renewal begins", check=checks.share
     )
     trust_anchor_propagation_grace: timedelta = _renewal(
         _DURATION,
@@ -184,7 +145,7 @@ class Options:
         _STRING,
         "",
         "Fingerprint of a trust bundle that is used although certificates or sidecars do not verify with it",
-        check=_fingerprint,
+        check=checks.fingerprint,
     )
 
     port: int = _grpc(_INT, 50001, "Port of the gRPC server", check=checks.port)
@@ -214,8 +175,7 @@ class Options:
         _STRING,
         "review",
         "Service account tokens are checked by the API server (review) or here (local)",
-        choices=tuple(each.value for each in TokenVerification),
-        check=_token_verification,
+        **choice_of(TokenVerification),
     )
     token_keys_refresh: timedelta = _tokens(
         _DURATION,
@@ -260,7 +220,7 @@ class Options:
         _STRING, "", "Address of the health server; empty for all interfaces", check=checks.host
     )
     enable_metrics: bool = _server(_BOOL, _ON, "Serve Prometheus metrics")
-    metrics_port: int = _metrics(_STRING, "9090", "Port of the metrics server", check=_metrics_port)
+    metrics_port: int = _metrics(_STRING, "9090", "Port of the metrics server", check=checks.metrics_port)
     metrics_listen_address: str = _metrics(
         _STRING,
         "0.0.0.0",  # noqa: S104 - Dapr's default
@@ -269,7 +229,7 @@ class Options:
     )
     log_level: str = _server(_STRING, "info", "Lowest level that is logged", choices=LOG_LEVELS, check=_log_level)
     log_file: Path | None = _server(
-        _STRING, "", "File to append logs to; empty for standard output", check=_path_or_none
+        _STRING, "", "File to append logs to; empty for standard output", check=checks.path_or_none
     )
     log_as_json: bool = _server(_BOOL, _OFF, "Log JSON objects instead of text")
     audit_log: str | None = _audit(

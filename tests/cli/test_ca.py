@@ -134,6 +134,7 @@ def test_a_request_that_does_not_fit_the_phase_writes_nothing(ca: Command, words
         (["init"], "ca init needs a path: the directory for the new certificate authority"),
         (["backup", "file"], "needs --passphrase-file"),
         (["show", "--start"], "--start belongs to 'ca rotate'"),
+        (["show", "--ca-key-type=rsa"], 'invalid --ca-key-type "rsa": expected one of p256, p384, ed25519, rsa2048'),
         (["rotate", "--start", "--cancel"], "--start and --cancel exclude each other"),
         (["show", "--kubernetes"], "the trust bundle is either in files or in a Secret"),
         (

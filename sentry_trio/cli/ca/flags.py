@@ -16,7 +16,16 @@ from sentry_trio.cli.kubernetes_flags import (
     with_defaults,
 )
 from sentry_trio.settings import checks
-from sentry_trio.settings.flags import REQUIRED, Kind, UsageError, checked, declare, flags_of, parse_arguments
+from sentry_trio.settings.flags import (
+    REQUIRED,
+    Kind,
+    UsageError,
+    checked,
+    choice_of,
+    declare,
+    flags_of,
+    parse_arguments,
+)
 
 _DEFAULT_DIRECTORY: Final = Path(".sentry")  # where `make run` keeps it
 _REQUESTS: Final = (
@@ -130,8 +139,7 @@ class CaOptions:
         Kind.STRING,
         KeyType.P256.value,
         "kind of new keys",
-        choices=tuple(each.value for each in KeyType),
-        check=lambda _flag, text: KeyType(text),
+        **choice_of(KeyType),
     )
     workload_cert_ttl: timedelta = _new(
         Kind.DURATION, timedelta(hours=24), "lifetime of workload certificates", check=checks.positive
