@@ -221,7 +221,7 @@ def _environment(
         from sentry_trio.environments.kubernetes import open_kubernetes
 
         return open_kubernetes(options, environ, metrics=metrics, now=now, conditions=conditions)
-    return open_standalone(options, environ, metrics=metrics, now=now)
+    return open_standalone(options, environ, metrics=metrics, now=now, conditions=conditions)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import msgspec
 
 from sentry_trio import __version__
 from sentry_trio.ca.published import PublishedKeys
-from sentry_trio.conditions import Conditions
+from sentry_trio.conditions import RESTART, Conditions
 from sentry_trio.errors import (
     ApiUnavailableError,
     InvalidBundleError,
@@ -120,7 +120,7 @@ class StateObserver:
         self._publish = publish
         self._now = now
         self._start = state.conditions.condition("start")
-        self._restart = state.conditions.condition("restart")
+        self._restart = state.conditions.condition(RESTART)
 
     def waiting(self, error: SentryError, valid_from: datetime) -> None:
         """Logs that the first run waits for a certificate, and reports it as a condition."""

@@ -1,6 +1,10 @@
 """Named problems that last: components set and clear them, health and metrics report them."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
+
+RESTART: Final = "restart"
+"""Condition that is set while the last restart has failed."""
 
 
 class Condition:

@@ -122,6 +122,7 @@ class Run:
             now=context.now,
             jwts=inputs.jwts,
             recorder=context.recorder,
+            request_arrived=inputs.request_arrived,
         )
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -110,6 +110,7 @@ class CertificateService:
         now: the wall clock.
         jwts: makes JWTs that go with certificates; None if they are off.
         recorder: records the decision.
+        request_arrived: called for every request.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class CertificateService:
         now: Callable[[], datetime],
         jwts: Jwts | None = None,
         recorder: Recorder | None = None,
+        request_arrived: Callable[[], None] = lambda: None,
     ) -> None:
         self._issuer = issuer
         self._validators = validators
@@ -130,6 +132,7 @@ class CertificateService:
         self._now = now
         self._jwts = jwts
         self._recorder = recorder or Recorder()
+        self._request_arrived = request_arrived
         self._one_by_one = trio.Lock() if issuer.is_slow else None
 
     def __mapping__(self) -> Mapping[str, Handler]:
@@ -154,6 +157,7 @@ class CertificateService:
             GRPCError: the request is rejected.
         """
         self._metrics.csr_received()
+        self._request_arrived()
         decision = Decision(stream.peer)
         with self._deciding(decision):
             response = await self._decide(stream, decision)

@@ -8,6 +8,7 @@ import trio
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.renewal import Renewer
@@ -106,6 +107,7 @@ class MemoryEnvironment(Environment):
         failure: raised instead of making another run.
         failures: those that kept a run from being replaced.
         causes: those of all reloads.
+        conditions: lasting problems.
     """
 
     _storage = "a shelf"
@@ -131,7 +133,8 @@ class MemoryEnvironment(Environment):
         self.metrics = Metrics()
         options = parse_options(["--ca-key-type=ed25519", *flags], {})
         validators = TokenValidators("spiffe://td/ns/x", "none", metrics=self.metrics, now=self.now)
-        super().__init__(options, validators, metrics=self.metrics, now=self.now)
+        self.conditions = Conditions()
+        super().__init__(options, validators, metrics=self.metrics, now=self.now, conditions=self.conditions)
         self._renewer = Renewer(
             self,
             self._renewer._policy,

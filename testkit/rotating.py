@@ -20,7 +20,8 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, bundle_of, bundle_parts
 from sentry_trio.ca.paths import find_paths
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan
+from sentry_trio.ca.renewal import Plan, Situation, plan
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase, Step
 from sentry_trio.stores.atomic_files import FileOperations

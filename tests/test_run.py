@@ -23,6 +23,7 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.ca.spiffe import sentry_id
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidBundleError, IssuerNotValidError, Part, StoreError
@@ -74,6 +75,7 @@ def surrounded(directory: Path, *flags: str) -> Iterator[RunContext]:
                 ),
                 metrics=metrics,
                 now=wall_clock,
+                conditions=Conditions(),
             ),
             listeners=[listener],
             metrics=metrics,

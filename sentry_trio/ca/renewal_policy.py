@@ -2,13 +2,37 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.errors import InvalidOptionsError
 
 LEAST_THRESHOLD: Final = 0.25
 """Smallest share of an issuer's lifetime after which its renewal begins."""
+
+
+class RenewalFlags(Protocol):
+    """Flags that the server and `sentry-trio ca` have in common."""
+
+    @property
+    def ca_key_type(self) -> KeyType | str:
+        """Kind of new keys."""
+
+    @property
+    def ca_ttl(self) -> timedelta:
+        """Lifetime of a new root and issuer."""
+
+    @property
+    def trust_anchor_propagation_grace(self) -> timedelta:
+        """Time for which a new root is published before its issuer signs."""
+
+    @property
+    def ca_renewal_scope(self) -> str:
+        """Certificate authorities that are renewed: `own` or `any`."""
+
+    @property
+    def ca_anchors_kept(self) -> int:
+        """Number of former roots that stay published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +87,21 @@ class RenewalPolicy:
                 "for a renewal, but --trust-anchor-propagation-grace, workloadCertTTL and allowedClockSkew need more "
                 f"than {_hours(needed)}"
             )
+
+
+def policy_from(flags: RenewalFlags, trust_domain: str, namespace: str) -> RenewalPolicy:
+    """Returns the parameters that flags name, without lifetimes of certificates."""
+    return RenewalPolicy(
+        trust_domain=trust_domain,
+        namespace=namespace,
+        key_type=KeyType(flags.ca_key_type),
+        workload_ttl=timedelta(),
+        allowed_clock_skew=timedelta(),
+        lifetime=flags.ca_ttl,
+        grace=flags.trust_anchor_propagation_grace,
+        scope="any" if flags.ca_renewal_scope == "any" else "own",
+        anchors_kept=flags.ca_anchors_kept,
+    )
 
 
 def _hours(duration: timedelta) -> str:

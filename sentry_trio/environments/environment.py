@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -15,9 +15,10 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE, Parts, bundle_of
-from sentry_trio.ca.renewal import RenewalPolicy
+from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
 from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.ca.spiffe import dns_names, sentry_id
+from sentry_trio.conditions import RESTART, Conditions
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.renewal import LOOK, RenewalOfRun, Renewer
 from sentry_trio.environments.run_inputs import RunInputs, Sources
@@ -51,14 +52,14 @@ class _Rejected:
         stored: all parts. Not shown by `repr`.
         bundle: the trust bundle in them.
         policy: how renewals are done.
-        reasons: those of the rejection.
+        error: the rejection.
     """
 
     store: PartStore
     stored: Parts = field(repr=False)
     bundle: TrustBundle
     policy: RenewalPolicy
-    reasons: frozenset[tuple[str, str]]
+    error: TrustCutError
 
 
 class Environment(ABC):
@@ -69,6 +70,7 @@ class Environment(ABC):
         token_validators: makes the validators that a configuration adds.
         metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
+        conditions: where lasting problems are reported.
 
     Attributes:
         called_by_dns_name: app IDs of control-plane services that are called by DNS names.
@@ -77,15 +79,26 @@ class Environment(ABC):
     called_by_dns_name: Sequence[str] = ()
 
     def __init__(
-        self, options: Options, token_validators: TokenValidators, *, metrics: Metrics, now: Callable[[], datetime]
+        self,
+        options: Options,
+        token_validators: TokenValidators,
+        *,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+        conditions: Conditions,
     ) -> None:
         self._options = options
         self._token_validators = token_validators
         self._metrics = metrics
         self._now = now
+        self._failed_restart = conditions.condition(RESTART)
         self._renewer = Renewer(
             self,
-            _renewal_policy(options),
+            replace(
+                policy_from(options, options.trust_domain, options.namespace),
+                enabled=options.ca_renewal_enabled,
+                threshold=options.ca_renewal_threshold,
+            ),
             metrics=metrics,
             now=now,
             clocks=ClockGuard(now, server_offset=self.clock_offset),
@@ -176,7 +189,7 @@ class Environment(ABC):
         try:
             self._gate.check(store, stored, bundle, policy)
         except TrustCutError as error:
-            self._rejected = _Rejected(store, stored, bundle, policy, error.reasons)
+            self._rejected = _Rejected(store, stored, bundle, policy, error)
             raise
         await self._accepted(stored, generated=generated)
         renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy, managed_by=managed_by)
@@ -195,6 +208,7 @@ class Environment(ABC):
             validators=self._validators(added),
             targets={**self._targets, **added.targets},
             watch=partial(self._watch, sources, stored, configuration, jwt_keys, renewal),
+            request_arrived=self._gate.request_arrived,
             chain_source=store.locate(Part.CHAIN),
             configuration_source=self._configuration_source,
             cluster_domain=cluster_domain,
@@ -305,15 +319,23 @@ class Environment(ABC):
         while True:
             await trio.sleep(LOOK)
             rejected = self._rejected
-            if rejected is not None and self._reasons_now(rejected) != rejected.reasons:
+            if rejected is None:
+                continue
+            error = self._rejection_now(rejected)
+            if error is None or error.reasons != rejected.error.reasons:
                 await changed(ReloadCause(Trigger.TRUST_CUT, rejected.store.sources(BUNDLE)))
+            else:
+                # Other pods of the same roots: only health names those that are left.
+                if self._failed_restart.message == str(rejected.error):
+                    self._failed_restart.set(str(error))
+                self._rejected = replace(rejected, error=error)
 
-    def _reasons_now(self, rejected: _Rejected) -> frozenset[tuple[str, str]]:
+    def _rejection_now(self, rejected: _Rejected) -> TrustCutError | None:
         try:
             self._gate.check(rejected.store, rejected.stored, rejected.bundle, rejected.policy, quietly=True)
         except TrustCutError as error:
-            return error.reasons
-        return frozenset()
+            return error
+        return None
 
     def _report_changes(self, causes: Sequence[ReloadCause]) -> None:
         """Logs what changed and counts new issuer credentials.
@@ -358,20 +380,3 @@ class Environment(ABC):
     @abstractmethod
     async def _cluster_domain(self) -> Callable[[], str]:
         """Returns a function that returns the DNS domain of control-plane services."""
-
-
-def _renewal_policy(options: Options) -> RenewalPolicy:
-    """Returns the policy without the lifetimes that only a configuration has."""
-    return RenewalPolicy(
-        trust_domain=options.trust_domain,
-        namespace=options.namespace,
-        key_type=KeyType(options.ca_key_type),
-        workload_ttl=timedelta(),
-        allowed_clock_skew=timedelta(),
-        enabled=options.ca_renewal_enabled,
-        threshold=options.ca_renewal_threshold,
-        lifetime=options.ca_ttl,
-        grace=options.trust_anchor_propagation_grace,
-        scope="any" if options.ca_renewal_scope == "any" else "own",
-        anchors_kept=options.ca_anchors_kept,
-    )

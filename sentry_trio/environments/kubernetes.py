@@ -226,7 +226,7 @@ class Kubernetes(Environment):
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
-        super().__init__(options, token_validators, metrics=metrics, now=now)
+        super().__init__(options, token_validators, metrics=metrics, now=now, conditions=cluster.conditions)
         self._store = SecretStore(
             cluster.api,
             options.namespace,

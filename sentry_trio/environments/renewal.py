@@ -11,7 +11,8 @@ from sentry_trio.backoff import CHANCE, Backoff
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Parts, merged
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
+from sentry_trio.ca.renewal import Plan, Situation, plan, promote
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.environments.clocks import ClockGuard, seconds_until
 from sentry_trio.environments.renewal_report import WARNING_PERIOD, RenewalReporter
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError

@@ -25,6 +25,7 @@ class RunInputs:
         bundle: the trust bundle.
         validators: authenticate callers.
         watch: reports changes of all these until cancelled, including those since they were read.
+        request_arrived: called for every signing request.
         chain_source: names where the issuer chain is from, for errors that show only when it is used.
         configuration_source: the same for the configuration.
         cluster_domain: returns the DNS domain that names of control-plane services end in.
@@ -37,6 +38,7 @@ class RunInputs:
     bundle: TrustBundle
     validators: Validators
     watch: Callable[[Changed], Awaitable[None]] = field(repr=False)
+    request_arrived: Callable[[], None] = field(repr=False)
     chain_source: str
     configuration_source: str
     cluster_domain: Callable[[], str]

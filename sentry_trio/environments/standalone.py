@@ -12,6 +12,7 @@ import trio
 
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, JWT_KEYS, Changes, Parts
 from sentry_trio.ca.spiffe import sentry_id
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.run_inputs import Sources, causes_of, part_paths
 from sentry_trio.environments.token_validators import Made, TokenValidators
@@ -39,7 +40,12 @@ _log: Final = get_logger("dapr.sentry")
 
 @asynccontextmanager
 async def open_standalone(
-    options: Options, environ: Mapping[str, str], *, metrics: Metrics, now: Callable[[], datetime]
+    options: Options,
+    environ: Mapping[str, str],
+    *,
+    metrics: Metrics,
+    now: Callable[[], datetime],
+    conditions: Conditions,
 ) -> AsyncIterator["Standalone"]:
     """Opens the environment of this machine's files, which outlives the runs that are made of them.
 
@@ -49,7 +55,7 @@ async def open_standalone(
         sentry_id(options.trust_domain, options.namespace), options.config, metrics=metrics, now=now
     )
     async with outliving(token_validators.keep):
-        yield Standalone(options, environ, token_validators, metrics=metrics, now=now)
+        yield Standalone(options, environ, token_validators, metrics=metrics, now=now, conditions=conditions)
 
 
 class Standalone(Environment):
@@ -61,6 +67,7 @@ class Standalone(Environment):
         token_validators: makes the validators that a configuration adds.
         metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
+        conditions: where lasting problems are reported.
     """
 
     _storage = "local file system"
@@ -75,8 +82,9 @@ class Standalone(Environment):
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
+        conditions: Conditions,
     ) -> None:
-        super().__init__(options, token_validators, metrics=metrics, now=now)
+        super().__init__(options, token_validators, metrics=metrics, now=now, conditions=conditions)
         self._environ = environ
         self._store = DirectoryStore(part_paths(options))
         self._permissions = KeyPermissions()

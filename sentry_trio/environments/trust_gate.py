@@ -11,7 +11,7 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, read_certificates, shown
 from sentry_trio.ca.parts import Parts, bundle_of
 from sentry_trio.ca.preflight import preflight
-from sentry_trio.ca.renewal import RenewalPolicy
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, with_present, with_published
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import AnchorSet, IssuerInUse, trust_in_use
@@ -76,6 +76,10 @@ class TrustGate:
         """
         self._unused = bundle.fingerprint
 
+    def request_arrived(self) -> None:
+        """Records a signing request."""
+        self._unused = None
+
     def use(self, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
         """Records that a run signs with this bundle from now on."""
         lifetime = policy.workload_ttl + policy.allowed_clock_skew
@@ -117,9 +121,7 @@ class TrustGate:
             self._record = with_published(with_present(record, bundle, now), bundle, now)
 
     def _is_unused(self) -> bool:
-        if self._in_use is None or self._metrics.has_received_csr:
-            return False
-        return self._in_use.fingerprint == self._unused
+        return self._in_use is not None and self._in_use.fingerprint == self._unused
 
     def check(
         self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy, *, quietly: bool = False

@@ -49,14 +49,10 @@ class CallMetrics:
     Args:
         registry: where the series are registered.
         elapsed: the clock for durations, in seconds from any point; monotonic.
-
-    Attributes:
-        has_received_csr: True once a signing request has arrived.
     """
 
     def __init__(self, registry: Registry, elapsed: Callable[[], float]) -> None:
         self._elapsed = elapsed
-        self.has_received_csr = False
         self._received = registry.counter(
             "dapr_sentry_cert_sign_request_received_total", "The number of CSRs received."
         )
@@ -121,7 +117,6 @@ class CallMetrics:
 
     def csr_received(self) -> None:
         """Counts a signing request that arrived, even if it is rejected later."""
-        self.has_received_csr = True
         self._received.inc()
 
     def sign_succeeded(self) -> None:

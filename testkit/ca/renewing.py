@@ -15,7 +15,8 @@ from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType, PublicKey, public_key_info
 from sentry_trio.ca.paths import Path, find_paths
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan
+from sentry_trio.ca.renewal import Plan, Situation, plan
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.signatures import verify_signature
 from sentry_trio.errors import InvalidBundleError, Part
 from sentry_trio.renewal_status import Phase, Step

@@ -7,7 +7,8 @@ import pytest
 
 from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.pem import write_block
-from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan, promote
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan, promote
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.errors import Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step

@@ -13,7 +13,8 @@ from cryptography.x509.oid import NameOID
 from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.keys import write_private_key
 from sentry_trio.ca.paths import find_paths
-from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan, promote
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan, promote
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, RenewalRejectedError

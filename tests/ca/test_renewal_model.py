@@ -18,7 +18,8 @@ from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.generation import direct_root
 from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, RenewalRequest, Situation, plan, promote
+from sentry_trio.ca.renewal import Plan, RenewalRequest, Situation, plan, promote
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step

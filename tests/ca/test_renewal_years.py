@@ -13,7 +13,8 @@ import pytest
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.parts import bundle_of as stored_bundle
 from sentry_trio.ca.preflight import preflight
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan, promote
+from sentry_trio.ca.renewal import Plan, Situation, plan, promote
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.strictness import Severity
 from sentry_trio.ca.trust import trust_in_use

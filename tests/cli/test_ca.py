@@ -69,7 +69,8 @@ def test_init_makes_a_certificate_authority_once(ca: Command) -> None:
 def test_show_names_phase_issuer_and_next_step(ca: Command) -> None:
     shown = dict(line.split("  ", 1) for line in ca("show").splitlines())
     assert shown["trust bundle"].strip() == str(ca.directory)
-    assert shown["generation"].strip().startswith("1, since ")
+    assert shown["generation"].strip() == "1, since an unknown time"
+    assert json.loads(ca("show", "--json"))["since"] is None
     assert shown["phase"].strip() == "steady: one generation is in use"
     assert shown["next step"].strip().startswith("publish, due ")
 
@@ -104,6 +105,8 @@ def test_distrust_replaces_root_and_issuer_if_confirmed(ca: Command) -> None:
     ca("rotate", "--distrust", "--yes")
     (root,) = read_certificates(ca.contents()["ca.crt"])
     assert root not in read_certificates(before["ca.crt"])
+    since = json.loads(ca("show", "--json"))["since"]
+    assert f"2, since {datetime.fromisoformat(since):%Y-%m-%d}" in ca("show")
 
 
 def test_the_trust_domain_of_the_issuer_is_kept(ca: Command) -> None:

@@ -14,7 +14,8 @@ from cryptography import x509
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_parts
-from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.client import Workload, obtain
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from sentry_trio.ca.parts import Parts
+from sentry_trio.conditions import Conditions
 from sentry_trio.environments.standalone import open_standalone
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.command_line import parse_options
@@ -40,7 +41,7 @@ async def test_an_edit_is_reported_although_the_renewal_reads_it_first(
     monkeypatch.setattr(DirectoryStore, "read_bundle", read_first)
     monkeypatch.setattr("sentry_trio.environments.standalone.ContentTracker", LaterTracker)
     options = parse_options([f"--issuer-credentials={tmp_path}"], {})
-    async with open_standalone(options, {}, metrics=Metrics(), now=wall_clock) as environment:
+    async with open_standalone(options, {}, metrics=Metrics(), now=wall_clock, conditions=Conditions()) as environment:
         inputs = await environment.run_inputs(may_generate=True)
         with (tmp_path / "ca.crt").open("ab") as anchors:
             anchors.write(b"\n")

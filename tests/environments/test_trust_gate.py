@@ -18,6 +18,7 @@ from sentry_trio.ca.keys import KeyType, generate_key, public_key_info
 from sentry_trio.ca.parts import Changes, bundle_of, bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_record import digest_of, read_record, restored, write_record
+from sentry_trio.conditions import RESTART
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
@@ -484,6 +485,21 @@ async def test_a_rejection_is_not_reported_again_while_the_same_roots_are_cut_of
             await later(replica, DAY)
         assert (replica.events, replica.causes, lines, len(replica.failures)) == ([], [], [], 1)
         assert replica.counted('sentry_ca_preflight_refusals_total{code="cut-consumers"}') == 1
+
+
+async def test_health_names_the_pods_that_are_left(autojump_clock: MockClock) -> None:
+    async with rejecting() as replica:
+        failed = replica.conditions.condition(RESTART)
+        failed.set(str(replica.failures[-1]))
+        (held,) = replica.held_sets or {}
+        for names in (("shop/cart-2",), ("shop/cart-2", "shop/cart-3")):
+            replica.held_sets = {held: names}
+            await trio.sleep(61)
+            assert f": {', '.join(names)} would reject" in str(failed.message)
+        failed.set("the configuration cannot be read")
+        replica.held_sets = {held: ("shop/cart-3",)}
+        await trio.sleep(61)
+        assert failed.message == "the configuration cannot be read"
 
 
 async def test_a_rejection_is_reported_again_when_other_clients_are_cut_off(autojump_clock: MockClock) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -13,8 +13,9 @@ from sentry_trio.ca.certificates import fingerprint, read_certificates, shown
 from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
 from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.parts import Parts
-from sentry_trio.ca.renewal import Plan, RenewalPolicy, Situation, plan
-from sentry_trio.ca.renewal_record import RenewalRecord
+from sentry_trio.ca.renewal import Plan, Situation, plan
+from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
+from sentry_trio.ca.renewal_record import RenewalRecord, read_record
 from sentry_trio.ca.renewal_state import read_state, roots_made_here
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.cli.ca.flags import CaOptions
@@ -53,7 +54,7 @@ class Overview:
         namespace: of Dapr's control plane.
         plan: the phase, and the next step.
         bundle: the trust bundle.
-        record: times of the renewal.
+        since: when the issuer began to sign; None if that is unknown.
         is_expired: true if the issuer has expired.
         uptake: the roots that sidecars hold; None if nothing is known of them.
         held: sets of roots in running pods, by fingerprints, and these pods.
@@ -63,7 +64,7 @@ class Overview:
     namespace: str
     plan: Plan
     bundle: TrustBundle
-    record: RenewalRecord
+    since: datetime | None
     is_expired: bool
     uptake: Uptake | None
     held: HeldAnchors
@@ -100,11 +101,21 @@ async def survey(place: Place, options: CaOptions, now: datetime) -> Overview:
         namespace=options.namespace,
         plan=plan(stored, policy, situation),
         bundle=bundle,
-        record=state.record,
+        since=_since(stored, state.record),
         is_expired=state.is_expired,
         uptake=None if sidecars is None else sidecars.uptake,
         held={} if sidecars is None else sidecars.held,
     )
+
+
+def _since(stored: Parts, record: RenewalRecord) -> datetime | None:
+    """Returns when the issuer began to sign, if a renewal has noted that.
+
+    The time of a first generation is that of the record: it began before.
+    """
+    known = read_record(stored.get(Part.RECORD))
+    is_noted = known is not None and known.former and known.present.issuer == record.present.issuer
+    return record.present.since if is_noted else None
 
 
 def show(overview: Overview, *, as_json: bool) -> None:
@@ -123,7 +134,8 @@ def show(overview: Overview, *, as_json: bool) -> None:
 def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
     planned, bundle = overview.plan, overview.bundle
     yield "trust bundle", overview.place
-    yield "generation", f"{planned.generation}, since {shown_time(overview.record.present.since)}"
+    since = "an unknown time" if overview.since is None else shown_time(overview.since)
+    yield "generation", f"{planned.generation}, since {since}"
     yield "phase", f"{planned.phase}: {_PHASES[planned.phase]}"
     yield "issuer", f"{shown(bundle.issuer)}, {_end(bundle.not_after, is_over=overview.is_expired)}"
     for number, anchor in enumerate(bundle.anchors):
@@ -172,6 +184,7 @@ def _document(overview: Overview) -> dict[str, object]:
         {
             "store": overview.place,
             "generation": planned.generation,
+            "since": overview.since,
             "phase": planned.phase,
             "issuer": {
                 "subject": shown(overview.bundle.issuer),
@@ -201,16 +214,10 @@ def _document(overview: Overview) -> dict[str, object]:
 def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
     """Returns the parameters of a renewal: the trust domain and namespace are those of the stored issuer."""
     trust_domain, namespace = _identity_of(stored)
-    return RenewalPolicy(
-        trust_domain=options.trust_domain or trust_domain or DEFAULT_DOMAIN,
-        namespace=namespace or options.namespace,
-        key_type=options.ca_key_type,
+    return replace(
+        policy_from(options, options.trust_domain or trust_domain or DEFAULT_DOMAIN, namespace or options.namespace),
         workload_ttl=options.workload_cert_ttl,
         allowed_clock_skew=options.allowed_clock_skew,
-        lifetime=options.ca_ttl,
-        grace=options.trust_anchor_propagation_grace,
-        scope="any" if options.ca_renewal_scope == "any" else "own",
-        anchors_kept=options.ca_anchors_kept,
     )
 
 

@@ -16,7 +16,8 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
 from sentry_trio.ca.parts import Parts, bundle_of, bundle_parts, merged
-from sentry_trio.ca.renewal import RenewalPolicy, RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Step
