@@ -21,7 +21,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
 from sentry_trio.ca.parsing import parsing
-from sentry_trio.errors import SentryError, reason_of
+from sentry_trio.errors import SentryError, openssl_reason, reason_of
 from sentry_trio.proto.sentry_grpc import CAStub
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 
@@ -225,7 +225,7 @@ def _reason(error: OSError) -> str:
     if error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error):
         return "connection refused: is the CA running?"
     if isinstance(error, ssl.SSLError) and error.reason:
-        return f"the TLS handshake failed ({error.reason.lower().replace('_', ' ')}): is this the gRPC port of the CA?"
+        return f"the TLS handshake failed ({openssl_reason(error)}): is this the gRPC port of the CA?"
     return reason_of(error) if str(error) else "the connection was closed"
 
 

@@ -7,10 +7,13 @@ translate it: `service.py` into status codes, `cli` into exit codes. The text is
 import enum
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def reason_of(error: BaseException) -> str:
@@ -23,6 +26,20 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno and type(error).__module__ == "builtins":
         return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def openssl_reason(error: "ssl.SSLError") -> str | None:
+    """Returns OpenSSL's reason in words, e.g. `wrong version number`; None if it has none."""
+    return error.reason.replace("_", " ").lower() if error.reason else None
+
+
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """Yields the errors in a group and in the groups in it; of an error without a group itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves_of(inner)
+    else:
+        yield error
 
 
 class SentryError(Exception):

@@ -11,7 +11,7 @@ from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import generate_key, public_key_info, serving_key_type, write_private_key
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Condition
-from sentry_trio.errors import IssuerNotValidError, SigningError, UnservableIssuerError
+from sentry_trio.errors import IssuerNotValidError, SigningError, UnservableIssuerError, openssl_reason
 from sentry_trio.grpc import server_context
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
@@ -84,7 +84,7 @@ class ServingIdentity:
             self._context = server_context(certificate.pem, write_private_key(key))
         except ssl.SSLError as error:
             # TLS libraries ask more of keys than certificates do, 2048 bits of RSA for one.
-            why = (error.reason or str(error)).replace("_", " ").lower()
+            why = openssl_reason(error) or str(error)
             raise UnservableIssuerError(f"the certificate cannot be served over TLS: {why}") from error
         self._certificate = certificate
         self._due = _half_life(certificate, now)

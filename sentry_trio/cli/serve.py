@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final
@@ -14,7 +14,7 @@ from trio_util import AsyncValue
 
 from sentry_trio import __version__, app
 from sentry_trio.cli.garbage import collect_garbage
-from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenError, SentryError, StoreError
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenError, SentryError, StoreError, leaves_of
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.settings.flags import UsageError
@@ -133,7 +133,7 @@ class _SignalHandler:
 def _failed(group: BaseExceptionGroup[BaseException]) -> int:
     """Logs each error that ended the process on one line; returns the exit code."""
     code = _FAILED
-    for error in _leaves(group):
+    for error in leaves_of(group):
         if isinstance(error, StoreError | InvalidBundleError):
             _log.fatal(f"error creating CA: failed to get CA bundle: {error}")
         elif isinstance(error, ListenError):
@@ -146,11 +146,3 @@ def _failed(group: BaseExceptionGroup[BaseException]) -> int:
         else:
             _log.fatal(f"unexpected error: {error!r}", exc_info=error)
     return code
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

@@ -175,7 +175,7 @@ def _offset_of(date: str | None) -> timedelta | None:
     """Returns how far the clock that wrote a Date header is ahead of this machine's."""
     try:
         written = parsedate_to_datetime(date or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return None if written.tzinfo is None else written - datetime.now(UTC)
 

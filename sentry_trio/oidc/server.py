@@ -90,7 +90,7 @@ class OidcServer:
             kind = " (insecure)" if files is None else ""
             _log.info(f"Starting OIDC HTTP server{kind} on {address}")
             if files is None:
-                self._ready.ready()
+                self._ready.is_ready = True
             self.port = address.port
             task_status.started(address)
             try:
@@ -109,7 +109,7 @@ class OidcServer:
                 nursery.start_soon(_remind, files.paths, waiting)
             else:
                 _log_loaded(files)
-                self._ready.ready()
+                self._ready.is_ready = True
             task_status.started()
             await watch_config(tracker, changed=partial(self._reload, files, waiting.cancel))
 
@@ -118,7 +118,7 @@ class OidcServer:
         if trouble is None:
             found()
             self._metrics.oidc_tls_reloaded()
-            self._ready.ready()
+            self._ready.is_ready = True
             _log_loaded(files)
         else:
             self._metrics.oidc_tls_failed()

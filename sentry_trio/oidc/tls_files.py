@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trio
 
-from sentry_trio.errors import ServerTLSError
+from sentry_trio.errors import ServerTLSError, openssl_reason
 from sentry_trio.grpc import server_context
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable
 from sentry_trio.stores.permissions import KeyPermissions
@@ -65,7 +65,7 @@ class TLSFiles:
                 raise _unusable(key_path, "the key is encrypted: store it without a passphrase") from error
             if b"PRIVATE KEY-----" not in key:
                 raise _unusable(key_path, "it has no PEM block PRIVATE KEY") from error
-            why = (error.reason or "cannot be parsed").replace("_", " ").lower()
+            why = openssl_reason(error) or "cannot be parsed"
             raise _unusable(certificate_path, f"with {key_path}: {why}") from error
 
 

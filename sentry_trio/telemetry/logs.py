@@ -56,9 +56,9 @@ class LineStream(Protocol):
 class Logger:
     """Logger with five levels, each taking a message and named fields.
 
-    A log call never raises, whatever the fields hold and whatever state the stream is in. `exc_info` (an exception, or
-    True for the one being handled) becomes one field `exception` that holds the traceback. `fatal` only logs;
-    exiting is the caller's business.
+    A log call never raises, whatever the fields hold and whatever state the stream is in. An exception in
+    `exc_info` becomes one field `exception` that holds the traceback. `fatal` only logs; exiting is the caller's
+    business.
 
     Args:
         scope: name of the standard library's logger behind it; in every line.
@@ -85,10 +85,6 @@ class Logger:
         """Log a failure."""
         self._log(40, event, fields)
 
-    def exception(self, event: str, /, **fields: object) -> None:
-        """Log a failure with the exception that is being handled."""
-        self._log(40, event, {"exc_info": True, **fields})
-
     def fatal(self, event: str, /, **fields: object) -> None:
         """Log a failure that ends the process."""
         self._log(50, event, fields)
@@ -97,10 +93,8 @@ class Logger:
         behind = self._behind
         if behind.isEnabledFor(level):
             exc_info = fields.pop("exc_info", None)
-            if isinstance(exc_info, BaseException) or exc_info is True:
-                behind.log(level, event, exc_info=exc_info, extra={_FIELDS: fields})
-            else:
-                behind.log(level, event, extra={_FIELDS: fields})
+            known = exc_info if isinstance(exc_info, BaseException) else None
+            behind.log(level, event, exc_info=known, extra={_FIELDS: fields})
 
 
 def shown_time(moment: datetime) -> str:

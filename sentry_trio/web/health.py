@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 
@@ -12,39 +13,15 @@ from sentry_trio.web.messages import Request, Response
 log = get_logger("dapr.sentry")
 
 
+@dataclass(slots=True)
 class Target:
-    """Condition of readiness, at first not met; made by Health.target."""
+    """Condition of readiness; made by `Health.target`.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._is_set = False
-        self._holders = 0
+    Attributes:
+        is_ready: true if it is met.
+    """
 
-    @property
-    def is_ready(self) -> bool:
-        """True if `ready` was called last, or a `holding` block is being run."""
-        return self._is_set or self._holders > 0
-
-    def ready(self) -> None:
-        """Sets the target, until `not_ready`."""
-        self._is_set = True
-
-    def not_ready(self) -> None:
-        """Undoes `ready`; blocks that are being run still hold."""
-        self._is_set = False
-
-    @contextmanager
-    def holding(self) -> Iterator[None]:
-        """Holds the target ready while the block, or another one, runs.
-
-        Blocks are counted as two runs overlap at a restart: the old one, which drains, must not end the readiness of
-        the new one.
-        """
-        self._holders += 1
-        try:
-            yield
-        finally:
-            self._holders -= 1
+    is_ready: bool = False
 
 
 class Health:
@@ -71,13 +48,17 @@ class Health:
 
     def target(self, name: str) -> Target:
         """Returns the target of that name; if it is new, it is not ready."""
-        return self._targets.setdefault(name, Target(name))
+        return self._targets.setdefault(name, Target())
 
     @contextmanager
     def ready(self, name: str) -> Iterator[None]:
-        """Holds the target of that name ready while the block runs; see Target.holding."""
-        with self.target(name).holding():
+        """Keeps the target of that name ready while the block runs."""
+        target = self.target(name)
+        target.is_ready = True
+        try:
             yield
+        finally:
+            target.is_ready = False
 
     @property
     def is_ready(self) -> bool:

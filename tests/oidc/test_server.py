@@ -190,7 +190,7 @@ def test_options_that_make_no_server() -> None:
         (replace(options, oidc_jwks_uri="%", oidc_server_tls_enabled=False), "invalid JWKS URI"),
     ):
         with pytest.raises(InvalidOptionsError, match=says):
-            make_server(wrong, metrics=Metrics(), ready=Target("oidc-server"))
+            make_server(wrong, metrics=Metrics(), ready=Target())
 
 
 async def test_in_the_application(tmp_path: Path) -> None:

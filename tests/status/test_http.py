@@ -50,7 +50,7 @@ async def test_our_own_server() -> None:
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(partial(serve_http, health.answer, host="127.0.0.1", port=0))
         assert b'"ready": true' in await fetch("127.0.0.1", bound.port, "/livez?verbose", timeout=5)
-        health.target("x").not_ready()
+        health.target("x")
         with pytest.raises(NotAnsweredError, match="answered 503 to /readyz"):
             await fetch("127.0.0.1", bound.port, "/readyz", timeout=5)
         nursery.cancel_scope.cancel()

@@ -24,7 +24,14 @@ from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
 from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import rehearse
-from sentry_trio.errors import IncompleteBundleError, InvalidBundleError, InvalidOptionsError, Part, SentryError
+from sentry_trio.errors import (
+    IncompleteBundleError,
+    InvalidBundleError,
+    InvalidOptionsError,
+    Part,
+    SentryError,
+    leaves_of,
+)
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["EXAMPLES", "OPTIONS", "run"]
@@ -42,18 +49,11 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         return trio.run(_ACTIONS[options.action], options, environ)
     except* SentryError as group:
-        error = _first_error(group)
+        error = next(leaves_of(group))
     if isinstance(error, InvalidOptionsError):
         raise error
     print(f"sentry-trio ca {options.action}: {error}", file=sys.stderr)
     return _FAILED
-
-
-def _first_error(group: BaseExceptionGroup[SentryError]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _now() -> datetime:
