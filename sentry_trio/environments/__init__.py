@@ -8,7 +8,7 @@ run_inputs.py                    inputs of a run, and the sources that they are 
 
 renewal.py, clocks.py            renewal of the certificate authority
 renewal_report.py                its state, for health, metrics, log and Events
-trust_gate.py                    rejects trust bundles that would cut clients off
+trust_gate.py, rejection.py      rejects trust bundles that would cut clients off
 jwt.py                           signing key of JWTs
 token_validators.py, jwks.py     validators that a configuration adds in either mode
 """

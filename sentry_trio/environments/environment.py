@@ -2,10 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -14,17 +14,18 @@ from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.parts import BUNDLE, Parts, bundle_of
-from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
+from sentry_trio.ca.parts import Parts, bundle_of
+from sentry_trio.ca.renewal_policy import policy_from
 from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.ca.spiffe import dns_names, sentry_id
 from sentry_trio.conditions import RESTART, Conditions
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.environments.renewal import LOOK, RenewalOfRun, Renewer
+from sentry_trio.environments.rejection import RejectionWatch
+from sentry_trio.environments.renewal import RenewalOfRun, Renewer
 from sentry_trio.environments.run_inputs import RunInputs, Sources
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.environments.trust_gate import TrustGate
-from sentry_trio.errors import InvalidBundleError, Part, StoreError, TrustCutError
+from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.renewal_status import RenewalStatus
@@ -41,25 +42,6 @@ if TYPE_CHECKING:
 
 _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
-
-
-@dataclass(frozen=True, slots=True)
-class _Rejected:
-    """Trust bundle that was rejected because it would cut off clients.
-
-    Attributes:
-        store: holds it.
-        stored: all parts. Not shown by `repr`.
-        bundle: the trust bundle in them.
-        policy: how renewals are done.
-        error: the rejection.
-    """
-
-    store: PartStore
-    stored: Parts = field(repr=False)
-    bundle: TrustBundle
-    policy: RenewalPolicy
-    error: TrustCutError
 
 
 class Environment(ABC):
@@ -91,7 +73,6 @@ class Environment(ABC):
         self._token_validators = token_validators
         self._metrics = metrics
         self._now = now
-        self._failed_restart = conditions.condition(RESTART)
         self._renewer = Renewer(
             self,
             replace(
@@ -104,10 +85,10 @@ class Environment(ABC):
             clocks=ClockGuard(now, server_offset=self.clock_offset),
         )
         self._gate = TrustGate(self, allowed=options.allow_trust_cut, metrics=metrics, now=now)
+        self._rejections = RejectionWatch(self._gate, conditions.condition(RESTART))
         self._jwt_keeper = self._make_jwt_keeper() if options.jwt_enabled else None
         self._had_jwt_keys = False
         self._last_read: tuple[Sources, Parts, Configuration] | None = None
-        self._rejected: _Rejected | None = None
 
     @abstractmethod
     def notify(self, reason: EventReason, message: str) -> None:
@@ -181,18 +162,13 @@ class Environment(ABC):
         if managed_by is None:
             stored = await self._renewer.promote(store, stored, policy)
         self._last_read = sources, stored, configuration
-        if self._rejected is not None and self._rejected.stored != stored:
-            self._rejected = None
+        self._rejections.read(stored)
         bundle = self._verified(store, stored)
         if generated and not self._has_replicas:
             self._gate.generated(bundle)
-        try:
-            self._gate.check(store, stored, bundle, policy)
-        except TrustCutError as error:
-            self._rejected = _Rejected(store, stored, bundle, policy, error)
-            raise
-        await self._accepted(stored, generated=generated)
         renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy, managed_by=managed_by)
+        self._rejections.check(renewal)
+        await self._accepted(stored, generated=generated)
         jwt_keys = None
         if self._jwt_keeper is not None:
             # Also after a first attempt that ended before this: no keys can be lost that were never opened.
@@ -306,36 +282,10 @@ class Environment(ABC):
                     watching.start_soon(jwt_keys.rotate, changed)
                 if renewal is not None:
                     self._gate.use(renewal.stored, renewal.bundle, renewal.policy)
-                    self._rejected = None
-                    watching.start_soon(self._look_again, changed)
+                    self._rejections.used()
+                    watching.start_soon(self._rejections.watch, changed)
                     watching.start_soon(self._renewer.renew, renewal, changed)
                 await sources.watch(stored, configuration, reload, in_use=renewal is not None)
-
-    async def _look_again(self, changed: Changed) -> NoReturn:
-        """Requests a reload if a rejected trust bundle would cut off other clients now, or none; until cancelled.
-
-        Nothing changes in the store when the last of these clients restarts, or the last certificate expires.
-        """
-        while True:
-            await trio.sleep(LOOK)
-            rejected = self._rejected
-            if rejected is None:
-                continue
-            error = self._rejection_now(rejected)
-            if error is None or error.reasons != rejected.error.reasons:
-                await changed(ReloadCause(Trigger.TRUST_CUT, rejected.store.sources(BUNDLE)))
-            else:
-                # Other pods of the same roots: only health names those that are left.
-                if self._failed_restart.message == str(rejected.error):
-                    self._failed_restart.set(str(error))
-                self._rejected = replace(rejected, error=error)
-
-    def _rejection_now(self, rejected: _Rejected) -> TrustCutError | None:
-        try:
-            self._gate.check(rejected.store, rejected.stored, rejected.bundle, rejected.policy, quietly=True)
-        except TrustCutError as error:
-            return error
-        return None
 
     def _report_changes(self, causes: Sequence[ReloadCause]) -> None:
         """Logs what changed and counts new issuer credentials.

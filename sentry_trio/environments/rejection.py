@@ -1,0 +1,73 @@
+"""Looks again at a rejected trust bundle: the clients that it would cut off may have gone."""
+
+from typing import NoReturn
+
+import trio
+
+from sentry_trio.ca.parts import BUNDLE, Parts
+from sentry_trio.conditions import Condition
+from sentry_trio.environments.renewal import LOOK, RenewalOfRun
+from sentry_trio.environments.trust_gate import TrustGate
+from sentry_trio.errors import TrustCutError
+from sentry_trio.reload import Changed, ReloadCause, Trigger
+
+
+class RejectionWatch:
+    """Has trust bundles checked, and checks one that was rejected again while the one before it serves.
+
+    Args:
+        gate: checks trust bundles.
+        failed_restart: the condition that shows why a bundle was rejected.
+    """
+
+    def __init__(self, gate: TrustGate, failed_restart: Condition) -> None:
+        self._gate = gate
+        self._failed_restart = failed_restart
+        self._rejected: tuple[RenewalOfRun, TrustCutError] | None = None
+
+    def read(self, stored: Parts) -> None:
+        """Records what the store holds now: a rejection of other content is over."""
+        if self._rejected is not None and self._rejected[0].stored != stored:
+            self._rejected = None
+
+    def check(self, candidate: RenewalOfRun) -> None:
+        """Checks that a trust bundle cuts off no client; see `TrustGate.check`.
+
+        Raises:
+            TrustCutError: it does, while another is in use.
+        """
+        try:
+            self._gate.check(candidate.store, candidate.stored, candidate.bundle, candidate.policy)
+        except TrustCutError as error:
+            self._rejected = candidate, error
+            raise
+
+    def used(self) -> None:
+        """Records that a run signs with the bundle that was checked last."""
+        self._rejected = None
+
+    async def watch(self, changed: Changed) -> NoReturn:
+        """Requests a reload if a rejected trust bundle would cut off other clients now, or none; until cancelled.
+
+        Nothing changes in the store when the last of these clients restarts, or the last certificate expires.
+        """
+        while True:
+            await trio.sleep(LOOK)
+            if self._rejected is None:
+                continue
+            candidate, former = self._rejected
+            error = self._error_now(candidate)
+            if error is None or error.reasons != former.reasons:
+                await changed(ReloadCause(Trigger.TRUST_CUT, candidate.store.sources(BUNDLE)))
+            else:
+                # Other pods of the same roots: only health names those that are left.
+                if self._failed_restart.message == str(former):
+                    self._failed_restart.set(str(error))
+                self._rejected = candidate, error
+
+    def _error_now(self, candidate: RenewalOfRun) -> TrustCutError | None:
+        try:
+            self._gate.check(candidate.store, candidate.stored, candidate.bundle, candidate.policy, quietly=True)
+        except TrustCutError as error:
+            return error
+        return None
