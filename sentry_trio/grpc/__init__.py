@@ -20,7 +20,8 @@ HTTP/2, without IO:
 
     http2.py              receiving
     sender.py             streams and sending
-    headers.py            header lists: decode, check, encode
+    header_blocks.py      header blocks: join and decode
+    headers.py            header lists: check, encode
     frames.py             frames as bytes
 
 Limits on peers:

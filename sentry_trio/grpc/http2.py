@@ -2,7 +2,7 @@
 
 It is what a gRPC server needs of HTTP/2 and no more: no push, no priorities, one table of headers (the peer's). The
 general state machine that grpclib uses for the same, h2, takes three to four times as long per call, which was the
-largest cost after the TLS handshake and signing. The peer's header blocks are read by hpack.
+largest cost after the TLS handshake and signing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,8 @@ from typing import ClassVar, Final, Protocol
 from . import frames
 from .cpu_budget import CALL, RECORD_OVERHEAD, SLICE, CPUBudget, settings_price
 from .frames import ErrorCode, Splitter, ViolationError
-from .headers import Header, HeaderBlocks, MalformedHeadersError, check_request, check_trailers
+from .header_blocks import HeaderBlocks
+from .headers import Header, MalformedHeadersError, check_request, check_trailers
 from .sender import Sender, Stream
 
 # A window is given back when half of it is used.
