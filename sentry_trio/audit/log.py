@@ -1,6 +1,5 @@
 """The audit log of a process: decisions wait in a queue for a task that writes them in batches."""
 
-import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from sentry_trio.audit.decision import Decision, Recorder, timestamp
 from sentry_trio.audit.sinks import Sink, open_file
 from sentry_trio.audit.writer import AuditLogOptions, Entry, InThread, Writer
 from sentry_trio.errors import AuditLogError, AuditUnavailableError
-from sentry_trio.telemetry.logs import get_logger, held_back
+from sentry_trio.telemetry.logs import get_logger, held_back, instance_of
 from sentry_trio.telemetry.metrics import Metrics, Shed
 
 _log: Final = get_logger("dapr.sentry.audit")
@@ -231,7 +230,7 @@ async def open_log(
     options = AuditLogOptions(
         name=name,
         required=required,
-        instance=environ.get("HOSTNAME") or socket.gethostname(),
+        instance=instance_of(environ),
         version=__version__,
     )
     open_sink = partial(open_file, Path(name))

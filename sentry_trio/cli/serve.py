@@ -3,7 +3,6 @@
 import os
 import resource
 import signal
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -20,7 +19,7 @@ from sentry_trio.settings.command_line import parse_options
 from sentry_trio.settings.flags import UsageError
 from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.log_writer import LogFileError, LogWriter
-from sentry_trio.telemetry.logs import capture_warnings, configure_logging, get_logger, open_log
+from sentry_trio.telemetry.logs import capture_warnings, configure_logging, get_logger, instance_of, open_log
 
 _log: Final = get_logger("dapr.sentry")
 _signals_log: Final = get_logger("dapr.signals")
@@ -54,8 +53,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _configure_logging(log: LogWriter, environ: Mapping[str, str], *, level: str, as_json: bool) -> None:
-    instance = environ.get("HOSTNAME") or socket.gethostname()
-    configure_logging(level=level, as_json=as_json, stream=log, instance=instance, version=__version__)
+    configure_logging(level=level, as_json=as_json, stream=log, instance=instance_of(environ), version=__version__)
 
 
 def _run(options: Options, environ: Mapping[str, str], log: LogWriter) -> int:

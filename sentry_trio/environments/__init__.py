@@ -3,6 +3,7 @@
 standalone.py    files; every caller is accepted
 kubernetes.py    a Secret, a Configuration object, and pods that authenticate by a token
 
+cluster_resources.py             connections and caches of Kubernetes mode
 environment.py                   what both have in common
 run_inputs.py                    inputs of a run, and the sources that they are read from
 

@@ -1,48 +1,32 @@
 """Kubernetes mode: a trust bundle in a Secret, a Configuration object, and pods that show a token of their own."""
 
-import os
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import trio
 
-from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
+from sentry_trio.environments.cluster_resources import ClusterResources, open_cluster_resources, roots_held
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.run_inputs import Sources, causes_of, part_paths
 from sentry_trio.environments.token_validators import Made, TokenValidators
-from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError
+from sentry_trio.errors import Part, SentryError
 from sentry_trio.event_reasons import EventReason
-from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
-from sentry_trio.kube.api import Api
-from sentry_trio.kube.cluster_domain import ClusterDomain
-from sentry_trio.kube.events import EventRecorder
-from sentry_trio.kube.index import Index
-from sentry_trio.kube.keys import ClusterKeys
-from sentry_trio.kube.pods import Pod
-from sentry_trio.kube.reachability import wait_reachable
-from sentry_trio.kube.session import open_session
-from sentry_trio.kube.token_review import TokenReviewer
-from sentry_trio.kube.tokens import TokenChecker, audiences
-from sentry_trio.kube.uptake import Uptake, anchor_sets, anchor_texts, measure
-from sentry_trio.kube.verifier import LocalVerifier
+from sentry_trio.kube.uptake import Uptake, anchor_sets, measure
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.options import Options, TokenVerification
+from sentry_trio.settings.options import Options
 from sentry_trio.stores.configuration_object import DEFAULT_NAME, read_configuration_object, watch_configuration
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import names_of_paths
-from sentry_trio.stores.secret_object import NAME
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
@@ -53,11 +37,6 @@ TARGET: Final = "sentry-kubernetes-validator"
 
 COUNT_TIMEOUT: Final = 10.0
 """Seconds to wait for the first listing of pods before they are counted."""
-
-MAX_ROOTS: Final = 256
-"""Different trust anchors of sidecars that are read at once: reading one takes up to half a millisecond."""
-
-_SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
 
 _log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
@@ -90,115 +69,12 @@ async def open_kubernetes(
 
     Cancellation: at once.
     """
-    refuse_root(environ, os.geteuid())
-    kubeconfig = Path(options.kubeconfig) if options.kubeconfig else None
-    async with AsyncExitStack() as outer:
-        session = await outer.enter_async_context(
-            open_session(kubeconfig=kubeconfig, environ=environ, condition=conditions.condition("api-server"))
-        )
-        _log.info(f"Using the Kubernetes API server {session.server}")
-        await wait_reachable(session.server, session.get_raw)
-        await check_permissions(
-            session,
-            required_permissions(options.namespace, bundle=NAME, configuration=options.config or DEFAULT_NAME),
-            optional_permissions(options.namespace, bundle=NAME),
-        )
-        events = EventRecorder(session, options.namespace, NAME, instance=_instance(environ))
-        await outer.enter_async_context(outliving(events.keep))
-        index = Index(
-            session, conditions=conditions, containers=options.image_extension, fingerprints=root_fingerprints
-        )
-        await outer.enter_async_context(outliving(partial(_beside, index.keep)))
-        wanted = audiences(options.trust_domain, options.namespace)
-        reviewer = TokenReviewer(session.create, wanted, now=now, condition=conditions.condition("token-reviews"))
-        await outer.enter_async_context(outliving(reviewer.keep))
-        checker: TokenChecker = reviewer
-        if options.token_verification is TokenVerification.LOCAL:
-            keys = ClusterKeys(
-                session.get,
-                refresh=options.token_keys_refresh.total_seconds(),
-                condition=conditions.condition("cluster-keys"),
-            )
-            await outer.enter_async_context(outliving(partial(_beside, keys.keep)))
-            checker = LocalVerifier(keys, checker, wanted, now=now)
+    async with open_cluster_resources(options, environ, now=now, conditions=conditions) as cluster:
         validators = TokenValidators(
             sentry_id(options.trust_domain, options.namespace), options.config, metrics=metrics, now=now
         )
-        await outer.enter_async_context(outliving(validators.keep))
-        domain = ClusterDomain(options.trust_domain)
-        await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
-        cluster = ClusterResources(session, index, checker, events, conditions, domain, lambda: session.clock_offset)
-        yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
-
-
-def root_fingerprints(anchors: str) -> frozenset[str]:
-    """Returns the fingerprints of a sidecar's trust anchors; none if it cannot read them either."""
-    try:
-        found = read_certificates(anchors.encode(errors="replace"), role="trust anchors")
-    except InvalidBundleError:
-        return frozenset()
-    return frozenset(map(fingerprint, found))
-
-
-def roots_held(pods: Iterable[Pod]) -> tuple[Certificate, ...]:
-    """Returns the trust anchors that sidecars cannot exchange, those of the most sidecars first.
-
-    No further set is read after `MAX_ROOTS` of them, because a tenant may give each pod others.
-    """
-    found: dict[Certificate, None] = {}
-    for text in anchor_texts(pods):
-        if len(found) >= MAX_ROOTS:
-            break
-        found.update(dict.fromkeys(read_certificates(text.encode(errors="replace"), role="trust anchors")))
-    return tuple(found)
-
-
-def _instance(environ: Mapping[str, str]) -> str:
-    """The name of this pod, which is its host name."""
-    return environ.get("HOSTNAME") or socket.gethostname()
-
-
-async def _beside(keep: Callable[..., Awaitable[None]], *, task_status: trio.TaskStatus[None]) -> None:
-    """Keeps something, and is started before that is ready."""
-    task_status.started()
-    await keep()
-
-
-def refuse_root(environ: Mapping[str, str], uid: int) -> None:
-    """Root is not needed here, and who breaks in has it then.
-
-    Raises:
-        InvalidOptionsError: `uid` is root's; with Dapr Sentry 1.18's text.
-    """
-    if uid == 0 and environ.get(_SKIP_CHECK) != "true":
-        raise InvalidOptionsError(
-            f"error creating security: current user UID({uid}) is root. Dapr must be run as a non-root user in "
-            "Kubernetes environments. To override this check, set the environment variable "
-            f"'{_SKIP_CHECK}=true'"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterResources:
-    """Caches and connections that live as long as the process.
-
-    Attributes:
-        api: the API server.
-        index: its pods and Configurations.
-        checker: authenticates tokens.
-        events: where the cluster's operators look.
-        conditions: where lasting problems with the cluster are reported.
-        domain: the DNS domain of its services.
-        clock_offset: returns how far the API server's clock is ahead of this machine's, as far as that is known.
-    """
-
-    api: Api
-    index: Index
-    checker: TokenChecker
-    events: EventRecorder
-    conditions: Conditions
-    domain: ClusterDomain
-    clock_offset: Callable[[], timedelta | None] = lambda: None
+        async with outliving(validators.keep):
+            yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
 
 
 class Kubernetes(Environment):

@@ -8,6 +8,7 @@ is installed, which is a seventh of what the whole process takes in memory and o
 """
 
 import logging
+import socket
 import sys
 import traceback
 import warnings
@@ -112,6 +113,11 @@ def get_logger(scope: str) -> Logger:
         scope: `dapr.` and more.
     """
     return Logger(scope)
+
+
+def instance_of(environ: Mapping[str, str]) -> str:
+    """Returns the name of this machine, in Kubernetes that of the pod."""
+    return environ.get("HOSTNAME") or socket.gethostname()
 
 
 def configure_logging(

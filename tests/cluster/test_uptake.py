@@ -6,7 +6,7 @@ from pathlib import Path
 import trio
 
 from sentry_trio.ca.certificates import fingerprint, read_certificates
-from sentry_trio.environments.kubernetes import root_fingerprints
+from sentry_trio.environments.cluster_resources import root_fingerprints
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.uptake import anchor_sets, measure
 from testkit.ca.making import generated

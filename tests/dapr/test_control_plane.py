@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from sentry_trio.client import Authority, Workload, obtain
-from sentry_trio.environments.kubernetes import root_fingerprints
+from sentry_trio.environments.cluster_resources import root_fingerprints
 from sentry_trio.kube.sidecar_anchors import SidecarReader
 from testkit.cluster.admin import Manifest
 from testkit.cluster.cluster import Cluster

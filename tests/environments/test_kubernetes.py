@@ -9,14 +9,14 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments import kubernetes
-from sentry_trio.environments.kubernetes import (
+from sentry_trio.environments import cluster_resources
+from sentry_trio.environments.cluster_resources import (
     ClusterResources,
-    Kubernetes,
     refuse_root,
     root_fingerprints,
     roots_held,
 )
+from sentry_trio.environments.kubernetes import Kubernetes
 from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.kube.cluster_domain import ClusterDomain
@@ -71,6 +71,7 @@ async def test_what_sidecars_hold_is_unknown_until_all_pods_are_listed(
         EventRecorder(api, NAMESPACE, "dapr-trust-bundle", instance="sentry"),
         Conditions(),
         ClusterDomain("td"),
+        lambda: None,
     )
     validators = TokenValidators("spiffe://td/ns/x", "none", metrics=Metrics(), now=now)
     options = parse_options(["--mode=kubernetes", "--trust-domain=td"], {"NAMESPACE": NAMESPACE})
@@ -84,7 +85,7 @@ async def test_what_sidecars_hold_is_unknown_until_all_pods_are_listed(
 
 def test_roots_of_many_sets_are_not_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sets that the most sidecars hold are read first."""
-    monkeypatch.setattr(kubernetes, "MAX_ROOTS", 2)
+    monkeypatch.setattr(cluster_resources, "MAX_ROOTS", 2)
     reader, rare, common = PodReader(fingerprints=root_fingerprints), generated(), generated()
     texts = (rare.anchors_pem, common.anchors_pem + generated().anchors_pem, common.anchors_pem)
     pods = [

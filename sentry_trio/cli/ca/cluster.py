@@ -11,7 +11,7 @@ import trio
 from sentry_trio.ca.parts import Parts
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.places import Place, Sidecars
-from sentry_trio.environments.kubernetes import root_fingerprints, roots_held
+from sentry_trio.environments.cluster_resources import root_fingerprints, roots_held
 from sentry_trio.errors import ApiUnavailableError, Part
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.session import Session, open_session

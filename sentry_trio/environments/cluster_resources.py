@@ -1,0 +1,169 @@
+"""Connections and caches of Kubernetes mode, which live as long as the process."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.conditions import Conditions
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError
+from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
+from sentry_trio.kube.api import Api
+from sentry_trio.kube.cluster_domain import ClusterDomain
+from sentry_trio.kube.events import EventRecorder
+from sentry_trio.kube.index import Index
+from sentry_trio.kube.keys import ClusterKeys
+from sentry_trio.kube.pods import Pod
+from sentry_trio.kube.reachability import wait_reachable
+from sentry_trio.kube.session import Session, open_session
+from sentry_trio.kube.token_review import TokenReviewer
+from sentry_trio.kube.tokens import TokenChecker, audiences
+from sentry_trio.kube.uptake import anchor_texts
+from sentry_trio.kube.verifier import LocalVerifier
+from sentry_trio.lifetimes import outliving
+from sentry_trio.settings.options import Options, TokenVerification
+from sentry_trio.stores.configuration_object import DEFAULT_NAME
+from sentry_trio.stores.secret_object import NAME
+from sentry_trio.telemetry.logs import get_logger, instance_of
+
+MAX_ROOTS: Final = 256
+"""Different trust anchors of sidecars that are read at once: reading one takes up to half a millisecond."""
+
+_SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
+
+_log: Final = get_logger("dapr.sentry")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterResources:
+    """Caches and connections that live as long as the process.
+
+    Attributes:
+        api: the API server.
+        index: its pods and Configurations.
+        checker: authenticates tokens.
+        events: where the cluster's operators look.
+        conditions: where lasting problems with the cluster are reported.
+        domain: the DNS domain of its services.
+        clock_offset: returns how far the API server's clock is ahead of this machine's, as far as that is known.
+    """
+
+    api: Api
+    index: Index
+    checker: TokenChecker
+    events: EventRecorder
+    conditions: Conditions
+    domain: ClusterDomain
+    clock_offset: Callable[[], timedelta | None]
+
+
+@asynccontextmanager
+async def open_cluster_resources(
+    options: Options, environ: Mapping[str, str], *, now: Callable[[], datetime], conditions: Conditions
+) -> AsyncIterator[ClusterResources]:
+    """Opens the session with the API server, checks permissions, and begins to follow the cluster.
+
+    Args:
+        options: the command line.
+        environ: the environment: where the API server is.
+        now: the wall clock, aware.
+        conditions: where lasting problems with the cluster are reported.
+
+    Raises:
+        InvalidOptionsError: the process runs as root.
+        SentryError: there are no credentials for the API server, or permissions are missing.
+
+    Cancellation: at once.
+    """
+    refuse_root(environ, os.geteuid())
+    kubeconfig = Path(options.kubeconfig) if options.kubeconfig else None
+    async with AsyncExitStack() as outer:
+        session = await outer.enter_async_context(
+            open_session(kubeconfig=kubeconfig, environ=environ, condition=conditions.condition("api-server"))
+        )
+        _log.info(f"Using the Kubernetes API server {session.server}")
+        await wait_reachable(session.server, session.get_raw)
+        await check_permissions(
+            session,
+            required_permissions(options.namespace, bundle=NAME, configuration=options.config or DEFAULT_NAME),
+            optional_permissions(options.namespace, bundle=NAME),
+        )
+        events = EventRecorder(session, options.namespace, NAME, instance=instance_of(environ))
+        await outer.enter_async_context(outliving(events.keep))
+        index = Index(
+            session, conditions=conditions, containers=options.image_extension, fingerprints=root_fingerprints
+        )
+        await outer.enter_async_context(outliving(partial(_beside, index.keep)))
+        checker = await outer.enter_async_context(_token_checker(options, session, now, conditions))
+        domain = ClusterDomain(options.trust_domain)
+        await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
+        yield ClusterResources(session, index, checker, events, conditions, domain, lambda: session.clock_offset)
+
+
+@asynccontextmanager
+async def _token_checker(
+    options: Options, session: Session, now: Callable[[], datetime], conditions: Conditions
+) -> AsyncIterator[TokenChecker]:
+    """Checks tokens by the API server or by the cluster's keys while the block runs."""
+    wanted = audiences(options.trust_domain, options.namespace)
+    reviewer = TokenReviewer(session.create, wanted, now=now, condition=conditions.condition("token-reviews"))
+    async with outliving(reviewer.keep):
+        if options.token_verification is TokenVerification.REVIEW:
+            yield reviewer
+            return
+        keys = ClusterKeys(
+            session.get,
+            refresh=options.token_keys_refresh.total_seconds(),
+            condition=conditions.condition("cluster-keys"),
+        )
+        async with outliving(partial(_beside, keys.keep)):
+            yield LocalVerifier(keys, reviewer, wanted, now=now)
+
+
+async def _beside(keep: Callable[..., Awaitable[None]], *, task_status: trio.TaskStatus[None]) -> None:
+    """Keeps something, and is started before that is ready."""
+    task_status.started()
+    await keep()
+
+
+def refuse_root(environ: Mapping[str, str], uid: int) -> None:
+    """Root is not needed here, and who breaks in has it then.
+
+    Raises:
+        InvalidOptionsError: `uid` is root's; with Dapr Sentry 1.18's text.
+    """
+    if uid == 0 and environ.get(_SKIP_CHECK) != "true":
+        raise InvalidOptionsError(
+            f"error creating security: current user UID({uid}) is root. Dapr must be run as a non-root user in "
+            "Kubernetes environments. To override this check, set the environment variable "
+            f"'{_SKIP_CHECK}=true'"
+        )
+
+
+def root_fingerprints(anchors: str) -> frozenset[str]:
+    """Returns the fingerprints of a sidecar's trust anchors; none if it cannot read them either."""
+    try:
+        found = read_certificates(anchors.encode(errors="replace"), role="trust anchors")
+    except InvalidBundleError:
+        return frozenset()
+    return frozenset(map(fingerprint, found))
+
+
+def roots_held(pods: Iterable[Pod]) -> tuple[Certificate, ...]:
+    """Returns the trust anchors that sidecars cannot exchange, those of the most sidecars first.
+
+    No further set is read after `MAX_ROOTS` of them, because a tenant may give each pod others.
+    """
+    found: dict[Certificate, None] = {}
+    for text in anchor_texts(pods):
+        if len(found) >= MAX_ROOTS:
+            break
+        found.update(dict.fromkeys(read_certificates(text.encode(errors="replace"), role="trust anchors")))
+    return tuple(found)
