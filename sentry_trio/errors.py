@@ -104,11 +104,14 @@ class Part(enum.Enum):
     ANCHORS = "trust anchors"
     CHAIN = "issuer chain"
     KEY = "issuer key"
+    ROOT_KEY = "root key"
     NEXT_CHAIN = "next issuer chain"
     NEXT_KEY = "next issuer key"
+    NEXT_ROOT_KEY = "next root key"
     PREVIOUS_ANCHORS = "previous trust anchors"
     PREVIOUS_CHAIN = "previous issuer chain"
     PREVIOUS_KEY = "previous issuer key"
+    PREVIOUS_ROOT_KEY = "previous root key"
     REJECTED_CHAIN = "rejected next issuer chain"
     REJECTED_KEY = "rejected next issuer key"
     RECORD = "renewal record"
@@ -211,6 +214,10 @@ class IncompleteBundleError(StoreError):
 
 def _listed(paths: tuple[Path, ...]) -> str:
     return " and ".join(str(path) for path in paths)
+
+
+class RootKeyError(SentryError):
+    """A root key that is kept but cannot be used; the text has the reason."""
 
 
 class RenewalRejectedError(SentryError):

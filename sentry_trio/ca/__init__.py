@@ -10,6 +10,7 @@ Credentials:
     renewal         planner of renewals, by its parameters in renewal_policy
                     renewal_state, renewal_next: what it reads; renewal_schedule, renewal_commands: the steps of time
                     and of commands; renewal_steps: what each changes
+    root_key        key of a root, if it is kept; encrypted
     renewal_record  record of renewals: times, and former generations
     paths           the paths from its issuer to its anchors
     preflight       findings about a bundle before it is used; strictness: those that strict verifiers cause

@@ -1,4 +1,4 @@
-"""New certificate authorities: a root, whose key is discarded, and an issuer below it."""
+"""New certificate authorities: a root and an issuer below it."""
 
 import dataclasses
 import datetime as dt
@@ -38,7 +38,7 @@ class NewAuthority:
 
     Attributes:
         root: self-signed.
-        root_key: its key; not shown by `repr`, and never stored.
+        root_key: its key; not shown by `repr`.
         issuer: signed by the root.
         issuer_key: its key; not shown by `repr`.
     """
@@ -49,6 +49,17 @@ class NewAuthority:
     issuer_key: PrivateKey = dataclasses.field(repr=False)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewBundle(StoredBundle):
+    """A new trust bundle; its root is the first of the trust anchors.
+
+    Attributes:
+        root_key: the root's key, which is discarded unless it is to be kept; not shown by `repr`.
+    """
+
+    root_key: PrivateKey = dataclasses.field(repr=False)
+
+
 def generate(
     trust_domain: str,
     namespace: str,
@@ -57,20 +68,28 @@ def generate(
     now: dt.datetime,
     allowed_clock_skew: dt.timedelta,
     lifetime: dt.timedelta = dt.timedelta(days=365),
-) -> StoredBundle:
-    """Makes a trust bundle as `make_authority` does, and discards the root's key: the issuer stays its only one.
+    root_lifetime: dt.timedelta | None = None,
+) -> NewBundle:
+    """Makes a trust bundle as `make_authority` does.
 
     Raises:
         ClockError: as `make_authority`.
         InvalidIdentityError: as `make_authority`.
     """
     made = make_authority(
-        trust_domain, namespace, key_type, now=now, allowed_clock_skew=allowed_clock_skew, lifetime=lifetime
+        trust_domain,
+        namespace,
+        key_type,
+        now=now,
+        allowed_clock_skew=allowed_clock_skew,
+        lifetime=lifetime,
+        root_lifetime=root_lifetime,
     )
-    return StoredBundle(
+    return NewBundle(
         anchors=write_certificates([made.root]),
         chain=write_certificates([made.issuer]),
         key=write_private_key(made.issuer_key),
+        root_key=made.root_key,
     )
 
 
@@ -82,6 +101,7 @@ def make_authority(
     now: dt.datetime,
     allowed_clock_skew: dt.timedelta,
     lifetime: dt.timedelta,
+    root_lifetime: dt.timedelta | None = None,
 ) -> NewAuthority:
     """Makes a root and an issuer.
 
@@ -97,6 +117,7 @@ def make_authority(
         now: an aware datetime.
         allowed_clock_skew: how far the certificates' validity begins before `now`.
         lifetime: how long after `now` they expire.
+        root_lifetime: the same for the root, if its key is kept for later issuers; None for `lifetime`.
 
     Raises:
         ClockError: `now` is before `EARLIEST`: no client would accept the certificates once the clock is right. Or
@@ -105,22 +126,42 @@ def make_authority(
     """
     if now < EARLIEST:
         raise _wrong_clock(now, "before this program was released")
-    identity = SpiffeId.make(parse_trust_domain(trust_domain), namespace, SENTRY_APP_ID)
     try:
-        validity = now - allowed_clock_skew, now + lifetime
+        since, end, root_end = now - allowed_clock_skew, now + lifetime, now + (root_lifetime or lifetime)
     except OverflowError as error:
         raise _wrong_clock(now, "and X.509 has no times after the year 9999") from error
-    root_key, issuer_key = generate_key(key_type), generate_key(key_type)
+    root_key = generate_key(key_type)
     root_name = authority_name(trust_domain, "root", root_key.public_key())
-    issuer_name = authority_name(str(identity), "issuer", issuer_key.public_key())
-    root_info, issuer_info = public_key_info(root_key.public_key()), public_key_info(issuer_key.public_key())
+    root_info = public_key_info(root_key.public_key())
     signer = Signer(root_name, root_key, key_identifier(root_info))
-    return NewAuthority(
-        root=certify(root_name, root_info, signer, validity, crl_sign=False),
-        root_key=root_key,
-        issuer=certify(issuer_name, issuer_info, signer, validity, crl_sign=True),
-        issuer_key=issuer_key,
-    )
+    root = certify(root_name, root_info, signer, (since, root_end), crl_sign=False)
+    issuer, issuer_key = make_issuer(trust_domain, namespace, key_type, signer, (since, end))
+    return NewAuthority(root=root, root_key=root_key, issuer=issuer, issuer_key=issuer_key)
+
+
+def make_issuer(
+    trust_domain: str,
+    namespace: str,
+    key_type: KeyType,
+    signer: "Signer",
+    validity: tuple[dt.datetime, dt.datetime],
+) -> tuple[Certificate, PrivateKey]:
+    """Makes an issuer and its key.
+
+    Args:
+        trust_domain: as for `make_authority`.
+        namespace: as for `make_authority`.
+        key_type: the kind of its key.
+        signer: the root.
+        validity: first and last second, aware.
+
+    Raises:
+        InvalidIdentityError: as `make_authority`.
+    """
+    identity = SpiffeId.make(parse_trust_domain(trust_domain), namespace, SENTRY_APP_ID)
+    key = generate_key(key_type)
+    name, info = authority_name(str(identity), "issuer", key.public_key()), public_key_info(key.public_key())
+    return certify(name, info, signer, validity, crl_sign=True), key
 
 
 def authority_name(organization: str, kind: str, key: PublicKey) -> bytes:

@@ -23,8 +23,8 @@ from sentry_trio.ca.extensions import (
     SUBJECT_KEY_IDENTIFIER,
 )
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.ca.generate import Signer, authority_name, certify, make_authority
-from sentry_trio.ca.keys import KeyType, write_private_key
+from sentry_trio.ca.generate import NewBundle, Signer, authority_name, certify, make_authority
+from sentry_trio.ca.keys import KeyType, PrivateKey, write_private_key
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import tidy, without_blocks
 from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, parse_trust_domain
@@ -51,11 +51,13 @@ def next_bundle(
     lifetime: dt.timedelta,
     former_roots: Collection[str],
     anchors_kept: int,
-) -> StoredBundle:
+    root_lifetime: dt.timedelta | None = None,
+    root_key: PrivateKey | None = None,
+) -> NewBundle:
     """Makes the bundle of the next generation: its anchors, the chain of its issuer, and the issuer's key.
 
     The new root comes first among the anchors, because `dapr mtls expiry` looks at the first only. The text behind it
-    is unchanged but for former roots that are left out. The new root's key is discarded.
+    is unchanged but for former roots that are left out.
 
     Args:
         stored: the present bundle.
@@ -68,6 +70,9 @@ def next_bundle(
             path that lasts longest.
         former_roots: fingerprints of former roots of this authority below which no certificate is valid any more.
         anchors_kept: number of them that stay, the newest first.
+        root_lifetime: as for `make_authority`.
+        root_key: key of the present root, which then signs the cross-certificate: that ends with the present root, and
+            the chain is shorter. None if the present issuer signs it.
 
     Raises:
         InvalidBundleError: the present bundle does not verify, or its issuer cannot sign another CA.
@@ -75,16 +80,26 @@ def next_bundle(
         InvalidIdentityError: as `make_authority`.
     """
     present = verify(stored, now)
-    bridge_end(present, now)  # before keys are made
+    if root_key is None:
+        bridge_end(present, now)  # before keys are made
     made = make_authority(
-        trust_domain, namespace, key_type, now=now, allowed_clock_skew=allowed_clock_skew, lifetime=lifetime
+        trust_domain,
+        namespace,
+        key_type,
+        now=now,
+        allowed_clock_skew=allowed_clock_skew,
+        lifetime=lifetime,
+        root_lifetime=root_lifetime,
     )
-    chain = bridged_chain(made.issuer, made.root, present, now=now, allowed_clock_skew=allowed_clock_skew)
+    chain = bridged_chain(
+        made.issuer, made.root, present, now=now, allowed_clock_skew=allowed_clock_skew, root_key=root_key
+    )
     dropped = _dropped(present, former_roots, anchors_kept)
-    return StoredBundle(
+    return NewBundle(
         anchors=write_certificates([made.root]) + without_blocks(tidy(stored.anchors), dropped),
         chain=write_certificates(chain),
         key=write_private_key(made.issuer_key),
+        root_key=made.root_key,
     )
 
 
@@ -95,6 +110,7 @@ def bridged_chain(
     *,
     now: dt.datetime,
     allowed_clock_skew: dt.timedelta,
+    root_key: PrivateKey | None = None,
 ) -> tuple[Certificate, ...]:
     """Returns the chain of a next issuer: with a cross-certificate of its root, and the present chain behind it.
 
@@ -104,21 +120,32 @@ def bridged_chain(
         present: the bundle in use, whose issuer signs the cross-certificate.
         now: an aware datetime.
         allowed_clock_skew: how far the cross-certificate's validity begins before `now`.
+        root_key: key of the present root, which then signs in place of the issuer; None if it is not kept.
 
     Raises:
         InvalidBundleError: as `bridge_end`.
     """
-    signer = Signer(present.issuer.subject, present.key, present.issuer.extensions.subject_key_identifier)
+    present_root = None if root_key is None else direct_root(present)
+    if root_key is None or present_root is None:
+        signer, end = as_signer(present.issuer, present.key), _cross_end(present, now)
+        above = present.chain
+    else:
+        signer, end = as_signer(present_root, root_key), present_root.not_after
+        above = present.chain[1:]
     cross = certify(
         root.subject,
         root.public_key_info,
         signer,
-        (now - allowed_clock_skew, _cross_end(present, now)),
+        (now - allowed_clock_skew, end),
         crl_sign=False,
         identifier=root.extensions.subject_key_identifier,
     )
-    above = unexpired(present.chain, now - allowed_clock_skew)
-    return (issuer, cross, *above)[:MAX_CHAIN]
+    return (issuer, cross, *unexpired(above, now - allowed_clock_skew))[:MAX_CHAIN]
+
+
+def as_signer(certificate: Certificate, key: PrivateKey) -> Signer:
+    """Returns a root or issuer as the signer of other certificates."""
+    return Signer(certificate.subject, key, certificate.extensions.subject_key_identifier)
 
 
 def bridge_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:

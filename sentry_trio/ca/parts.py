@@ -24,7 +24,10 @@ PREVIOUS: Final = (Part.PREVIOUS_ANCHORS, Part.PREVIOUS_CHAIN, Part.PREVIOUS_KEY
 REJECTED: Final = (Part.REJECTED_CHAIN, Part.REJECTED_KEY)
 """A next issuer that does not fit."""
 
-RENEWAL: Final[tuple[Part, ...]] = (*NEXT, *PREVIOUS, *REJECTED, Part.RECORD)
+ROOT_KEYS: Final = (Part.ROOT_KEY, Part.NEXT_ROOT_KEY, Part.PREVIOUS_ROOT_KEY)
+"""Keys of the present, next and previous root, if they are kept."""
+
+RENEWAL: Final[tuple[Part, ...]] = (*NEXT, *PREVIOUS, *REJECTED, *ROOT_KEYS, Part.RECORD)
 """Parts that a renewal of the trust bundle keeps beside it."""
 
 BUNDLE_AND_RENEWAL: Final[tuple[Part, ...]] = (*BUNDLE, *RENEWAL)

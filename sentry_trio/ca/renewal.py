@@ -22,9 +22,9 @@ from operator import attrgetter
 from typing import Final
 
 from sentry_trio.ca.parts import PREVIOUS, Parts
-from sentry_trio.ca.renewal_commands import Commands, RenewalRequest
+from sentry_trio.ca.renewal_commands import RenewalCommands, RenewalRequest
 from sentry_trio.ca.renewal_policy import RenewalPolicy
-from sentry_trio.ca.renewal_schedule import Due, Schedule, Situation
+from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule, Situation
 from sentry_trio.ca.renewal_state import State, read_state
 from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
@@ -127,7 +127,7 @@ class _Planner:
         self._situation = situation
         self._now = situation.now
         self._draft = Draft(state)
-        self._schedule = Schedule(state, situation, self._draft)
+        self._schedule = RenewalSchedule(state, situation, self._draft)
 
     def plan(self) -> Plan:
         """Returns the step that time brings."""
@@ -154,7 +154,7 @@ class _Planner:
 
     def follow(self, request: RenewalRequest) -> Plan:
         """Returns the step that a command asks for."""
-        due = Commands(self._state, self._situation, self._schedule, self._draft).due(request)
+        due = RenewalCommands(self._state, self._situation, self._schedule, self._draft).due(request)
         if due.step is Step.SWITCH:  # only time brings it
             return self._idle(due, due=due.at, held=self._schedule.worry())
         return self._take(due)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import assert_never
 
 from sentry_trio.ca.parts import PREVIOUS
-from sentry_trio.ca.renewal_schedule import Due, Schedule, Situation, shown_moment
+from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule, Situation, shown_moment
 from sentry_trio.ca.renewal_state import State
 from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import RenewalRejectedError
@@ -23,7 +23,7 @@ class RenewalRequest(enum.Enum):
     DISTRUST = "distrust"
 
 
-class Commands:
+class RenewalCommands:
     """Steps that commands ask for.
 
     Args:
@@ -33,7 +33,7 @@ class Commands:
         draft: takes the steps.
     """
 
-    def __init__(self, state: State, situation: Situation, schedule: Schedule, draft: Draft) -> None:
+    def __init__(self, state: State, situation: Situation, schedule: RenewalSchedule, draft: Draft) -> None:
         self._state = state
         self._situation = situation
         self._schedule = schedule

@@ -44,7 +44,7 @@ class Due(NamedTuple):
     take: Callable[[], None]
 
 
-class Schedule:
+class RenewalSchedule:
     """Steps of a renewal.
 
     Args:

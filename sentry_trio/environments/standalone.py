@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, JWT_KEYS, Changes, Parts
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, JWT_KEYS, ROOT_KEYS, Changes, Parts
 from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.environment import Environment
@@ -33,7 +33,7 @@ from sentry_trio.validators.insecure import InsecureValidator
 from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
 
-_PRIVATE: Final = (Part.KEY, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY, Part.JWT_KEY)
+_PRIVATE: Final = (Part.KEY, *ROOT_KEYS, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY, Part.JWT_KEY)
 
 _log: Final = get_logger("dapr.sentry")
 

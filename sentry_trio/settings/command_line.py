@@ -43,6 +43,7 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Optio
         raise InvalidOptionsError("both OIDC TLS certificate and key must be provided if one is specified")
     values = checked(FLAGS, line.values, except_for=_not_checked(line))
     _check_rotation(line)
+    _check_root_key(line, mode)
     if values["audit_required"] and not values["audit_log"]:
         raise InvalidOptionsError("--audit-required needs --audit-log: a path, or stdout")
     values["mode"] = mode
@@ -102,6 +103,18 @@ def _not_checked(line: CommandLine) -> frozenset[str]:
     jwt = () if line.values["jwt-enabled"] else ("jwt-ttl", "jwt-signing-algorithm")
     metrics = () if line.values["enable-metrics"] else ("metrics-port",)
     return frozenset((*jwt, *metrics))
+
+
+def _check_root_key(line: CommandLine, mode: Mode) -> None:
+    """Checks that a root key in a Secret is encrypted: Dapr's chart lets its injector read that Secret."""
+    keeps, passphrase_file = line.values["ca-root-key"] == "keep", line.values["ca-root-key-passphrase-file"]
+    if keeps and mode is Mode.KUBERNETES and not passphrase_file:
+        raise InvalidOptionsError(
+            "--ca-root-key=keep needs --ca-root-key-passphrase-file in kubernetes mode: other programs may read the "
+            "Secret that the key is stored in"
+        )
+    if keeps and line.values["ca-root-ttl"] < line.values["ca-ttl"]:
+        raise InvalidOptionsError("--ca-root-ttl must be at least --ca-ttl: no issuer outlives its root")
 
 
 def _check_rotation(line: CommandLine) -> None:

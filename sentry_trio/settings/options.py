@@ -13,6 +13,7 @@ from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, choice_of, declare, expected, flags_of
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
+ROOT_KEYS: Final = ("discard", "keep")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
 RENEWAL_SCOPES: Final = ("own", "any")
 JWT_ALGORITHMS: Final = (
@@ -140,6 +141,21 @@ class Options:
     )
     ca_anchors_kept: int = _renewal(
         _INT, 2, f"Former trust anchors that stay published, 0 to {checks.MOST_ANCHORS_KEPT}", check=checks.anchors_kept
+    )
+    ca_root_key: str = _renewal(
+        _STRING,
+        "discard",
+        "Private key of a generated root: discard it, or keep it to renew issuers",
+        choices=ROOT_KEYS,
+    )
+    ca_root_ttl: timedelta = _renewal(
+        _DURATION, timedelta(hours=87600), "Lifetime of a generated root whose key is kept", check=checks.positive
+    )
+    ca_root_key_passphrase_file: Path | None = _renewal(
+        _STRING,
+        "",
+        "File whose first line encrypts a root key that is kept; required in kubernetes mode",
+        check=_path_or_none,
     )
     allow_trust_cut: str = _renewal(
         _STRING,

@@ -10,6 +10,9 @@ from sentry_trio.ca.parts import BUNDLE, Changes, Parts, bundle_parts
 from sentry_trio.errors import Part
 
 RENEWAL_NAMES: Final[Mapping[Part, str]] = {
+    Part.ROOT_KEY: "root.key",
+    Part.NEXT_ROOT_KEY: "root.next.key",
+    Part.PREVIOUS_ROOT_KEY: "previous-root.key",
     Part.NEXT_CHAIN: "issuer.next.crt",
     Part.NEXT_KEY: "issuer.next.key",
     Part.PREVIOUS_ANCHORS: "previous-ca.crt",

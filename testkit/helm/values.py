@@ -154,6 +154,9 @@ ALL: Final[dict[str, dict[str, Any]]] = {
             "propagationGrace": "1h",
             "scope": "any",
             "anchorsKept": 0,
+            "rootKey": "keep",
+            "rootTtl": "7200h",
+            "rootKeyPassphraseFile": "/passphrase/root",
             "allowTrustCut": "0a" * 32,
         }
     },

@@ -77,7 +77,9 @@ def renewed(bundle: StoredBundle, key_type: KeyType, now: dt.datetime) -> Stored
 
 
 def generations(key_type: KeyType, renewals: Iterable[dt.datetime]) -> Mesh:
-    bundle = generate("cluster.local", "dapr-system", key_type, now=NOW, allowed_clock_skew=SKEW, lifetime=YEAR)
+    bundle: StoredBundle = generate(
+        "cluster.local", "dapr-system", key_type, now=NOW, allowed_clock_skew=SKEW, lifetime=YEAR
+    )
     now = NOW
     for now in renewals:
         bundle = renewed(bundle, key_type, now)
@@ -168,8 +170,8 @@ def test_a_root_that_was_kept(verifiers: Verifiers, key_type: KeyType, anchors: 
 
 
 def test_kinds_of_keys_may_change(verifiers: Verifiers) -> None:
-    bundle = generate("td", "ns", KeyType.RSA2048, now=NOW, allowed_clock_skew=SKEW, lifetime=YEAR)
-    bundle = renewed(renewed(bundle, KeyType.P384, LATER), KeyType.ED25519, LATEST)
+    first = generate("td", "ns", KeyType.RSA2048, now=NOW, allowed_clock_skew=SKEW, lifetime=YEAR)
+    bundle = renewed(renewed(first, KeyType.P384, LATER), KeyType.ED25519, LATEST)
     roots = read_certificates(bundle.anchors)[::-1]
     made = mesh(read_certificates(bundle.chain), roots, read_private_key(bundle.key), LATEST)
     for anchors in "123":

@@ -25,7 +25,8 @@ LIFE: Final = 20 * DAY
 def renewed(key_type: KeyType, renewals: int) -> list[StoredBundle]:
     """An authority and its next generations, each made in the middle of the life of the one before."""
     begin = NOW - renewals * LIFE / 2
-    bundles = [generate(TRUST_DOMAIN, NAMESPACE, key_type, now=begin, allowed_clock_skew=SKEW, lifetime=LIFE)]
+    first = generate(TRUST_DOMAIN, NAMESPACE, key_type, now=begin, allowed_clock_skew=SKEW, lifetime=LIFE)
+    bundles: list[StoredBundle] = [first]
     for number in range(1, renewals + 1):
         following = next_bundle(
             bundles[-1],

@@ -2,6 +2,7 @@
 
 import ast
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,6 +159,8 @@ def test_ca_renewal(helm: Helm) -> None:
     assert (options.ca_ttl, options.trust_anchor_propagation_grace) == (timedelta(days=30), timedelta(hours=1))
     assert (options.ca_renewal_threshold, options.ca_renewal_scope, options.ca_anchors_kept) == (0.7, "any", 0)
     assert options.allow_trust_cut == "0a" * 32
+    assert (options.ca_root_key, options.ca_root_ttl) == ("keep", timedelta(days=300))
+    assert options.ca_root_key_passphrase_file == Path("/passphrase/root")
 
 
 def test_the_audit_log(helm: Helm) -> None:

@@ -74,6 +74,9 @@ TABLE: list[tuple[str, Kind, object, str, object, object]] = [
     ("trust-anchor-propagation-grace", Kind.DURATION, timedelta(days=1), "0", timedelta(days=1), timedelta()),
     ("ca-renewal-scope", Kind.STRING, "own", "any", "own", "any"),
     ("ca-anchors-kept", Kind.INT, 2, "0", 2, 0),
+    ("ca-root-key", Kind.STRING, "discard", "keep", "discard", "keep"),
+    ("ca-root-ttl", Kind.DURATION, timedelta(days=3650), "8760h", timedelta(days=3650), timedelta(days=365)),
+    ("ca-root-key-passphrase-file", Kind.STRING, "", "p", None, Path("p")),
     ("allow-trust-cut", Kind.STRING, "", "0A" * 32, "", "0a" * 32),
 ]
 # What an example needs beside it to be valid.
@@ -186,6 +189,19 @@ LEVELS = ": expected one of debug, info, warn, error, fatal"
         (["--ca-ttl=0"], "--ca-ttl must be positive, got 0s"),
         (["--ca-renewal-threshold=1"], "--ca-renewal-threshold must be between 0 and 1, got 1"),
         (["--ca-renewal-scope=all"], 'invalid --ca-renewal-scope "all": expected one of own, any'),
+        (["--ca-root-key=lose"], 'invalid --ca-root-key "lose": expected one of discard, keep'),
+        (["--ca-root-ttl=0"], "--ca-root-ttl must be positive, got 0s"),
+        (
+            ["--ca-root-key=keep", "--ca-root-ttl=1h"],
+            "--ca-root-ttl must be at least --ca-ttl: no issuer outlives its root",
+        ),
+        (
+            ["--ca-root-key=keep", "--mode=kubernetes"],
+            (
+                "--ca-root-key=keep needs --ca-root-key-passphrase-file in kubernetes mode: other programs may read "
+                "the Secret that the key is stored in"
+            ),
+        ),
         (["--ca-anchors-kept=9"], "--ca-anchors-kept must be from 0 to 8, got 9"),
         (["--ca-anchors-kept=-1"], "--ca-anchors-kept must be from 0 to 8, got -1"),
         (

@@ -124,7 +124,7 @@ prometheus.io/path: /
 {{- if not .Values.caRenewal.enabled }}
 - --ca-renewal-enabled=false
 {{- end }}
-{{- range $flag, $value := dict "ca-ttl" .Values.caRenewal.ttl "ca-renewal-threshold" .Values.caRenewal.threshold "trust-anchor-propagation-grace" .Values.caRenewal.propagationGrace "ca-renewal-scope" .Values.caRenewal.scope "allow-trust-cut" .Values.caRenewal.allowTrustCut }}
+{{- range $flag, $value := dict "ca-ttl" .Values.caRenewal.ttl "ca-renewal-threshold" .Values.caRenewal.threshold "trust-anchor-propagation-grace" .Values.caRenewal.propagationGrace "ca-renewal-scope" .Values.caRenewal.scope "ca-root-key" .Values.caRenewal.rootKey "ca-root-ttl" .Values.caRenewal.rootTtl "ca-root-key-passphrase-file" .Values.caRenewal.rootKeyPassphraseFile "allow-trust-cut" .Values.caRenewal.allowTrustCut }}
 {{- if $value }}
 - {{ printf "--%s=%v" $flag $value | quote }}
 {{- end }}

@@ -1,0 +1,81 @@
+"""Root keys that are kept: encrypted as PKCS#8, which OpenSSL reads, and named by their roots."""
+
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.ca.generate import NewAuthority, make_authority
+from sentry_trio.ca.keys import KeyType, public_key_info
+from sentry_trio.ca.root_key import named_root, read_root_key, write_root_key
+from sentry_trio.errors import RootKeyError
+from testkit.ca.making import DAY, NOW, SKEW
+
+PASSPHRASE = b"correct horse"
+
+
+def authority(key_type: KeyType = KeyType.P256) -> NewAuthority:
+    return make_authority("td", "ns", key_type, now=NOW, allowed_clock_skew=SKEW, lifetime=DAY, root_lifetime=9 * DAY)
+
+
+MADE = authority()
+SEALED = write_root_key(MADE.root_key, MADE.root, PASSPHRASE)
+
+
+def test_the_root_outlives_the_issuer() -> None:
+    assert MADE.root.not_after - MADE.issuer.not_after == 8 * DAY
+    assert MADE.root.not_before == MADE.issuer.not_before
+    same = make_authority("td", "ns", KeyType.P256, now=NOW, allowed_clock_skew=timedelta(), lifetime=DAY)
+    assert same.root.not_after == same.issuer.not_after
+
+
+@pytest.mark.parametrize("passphrase", [PASSPHRASE, None])
+@pytest.mark.parametrize("key_type", KeyType)
+def test_openssl_reads_it(key_type: KeyType, passphrase: bytes | None, tmp_path: Path) -> None:
+    made = authority(key_type)
+    (tmp_path / "root.key").write_bytes(write_root_key(made.root_key, made.root, passphrase))
+    command = ["openssl", "pkey", "-in", "root.key", "-passin", "pass:correct horse", "-pubout", "-outform", "DER"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert done.stdout == made.root.public_key_info
+    read = read_root_key((tmp_path / "root.key").read_bytes(), made.root, passphrase)
+    assert public_key_info(read.public_key()) == made.root.public_key_info
+
+
+def test_what_openssl_writes_is_read(tmp_path: Path) -> None:
+    """With another passphrase, and with the name as long as that line is kept."""
+    (tmp_path / "root.key").write_bytes(SEALED)
+    command = "openssl pkcs8 -topk8 -in root.key -passin pass:'correct horse' -scrypt -passout pass:battery"
+    done = subprocess.run(["sh", "-c", f"head -n 1 root.key; {command}"], cwd=tmp_path, check=True, capture_output=True)
+    assert named_root(done.stdout) == fingerprint(MADE.root)
+    read_root_key(done.stdout, MADE.root, b"battery")
+
+
+def test_no_two_texts_are_alike() -> None:
+    assert write_root_key(MADE.root_key, MADE.root, PASSPHRASE) != SEALED
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in SEALED
+
+
+def test_the_name_of_the_root() -> None:
+    assert named_root(SEALED) == fingerprint(MADE.root)
+    assert named_root(b"\n" + SEALED.replace(b"\n", b"\r\n")) == fingerprint(MADE.root)
+    assert named_root(b"# mine\n" + SEALED) is None
+    assert named_root(SEALED.split(b"\n", 1)[1]) is None
+    assert named_root(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "passphrase", "reason"),
+    [
+        (SEALED, b"battery", "the passphrase is wrong, or the key is damaged"),
+        (SEALED, None, "the root key is encrypted: set --ca-root-key-passphrase-file"),
+        (SEALED[:-100], PASSPHRASE, "the passphrase is wrong, or the key is damaged"),
+        (b"", PASSPHRASE, "key is not PEM encoded"),
+        (b"\xff\x00", None, "key is not PEM encoded"),
+        (write_root_key(MADE.issuer_key, MADE.root, None), None, "the root key is not that of the root with SHA-256"),
+    ],
+)
+def test_keys_that_cannot_be_used(content: bytes, passphrase: bytes | None, reason: str) -> None:
+    with pytest.raises(RootKeyError, match=reason):
+        read_root_key(content, MADE.root, passphrase)
