@@ -155,7 +155,7 @@ class Options:
         _STRING,
         "",
         "File whose first line encrypts a root key that is kept; required in kubernetes mode",
-        check=_path_or_none,
+        check=checks.path_or_none,
     )
     allow_trust_cut: str = _renewal(
         _STRING,

@@ -10,9 +10,6 @@ from sentry_trio.ca.parts import BUNDLE, Changes, Parts, bundle_parts
 from sentry_trio.errors import Part
 
 RENEWAL_NAMES: Final[Mapping[Part, str]] = {
-    Part.ROOT_KEY: "root.key",
-    Part.NEXT_ROOT_KEY: "root.next.key",
-    Part.PREVIOUS_ROOT_KEY: "previous-root.key",
     Part.NEXT_CHAIN: "issuer.next.crt",
     Part.NEXT_KEY: "issuer.next.key",
     Part.PREVIOUS_ANCHORS: "previous-ca.crt",
@@ -20,6 +17,9 @@ RENEWAL_NAMES: Final[Mapping[Part, str]] = {
     Part.PREVIOUS_KEY: "previous-issuer.key",
     Part.REJECTED_CHAIN: "rejected-issuer.next.crt",
     Part.REJECTED_KEY: "rejected-issuer.next.key",
+    Part.ROOT_KEY: "root.key",
+    Part.NEXT_ROOT_KEY: "root.next.key",
+    Part.PREVIOUS_ROOT_KEY: "previous-root.key",
     Part.RECORD: "sentry-trio-rotation.json",
 }
 """Names in a Secret of the parts that a renewal keeps; see `bundle_paths` for files."""
