@@ -206,7 +206,10 @@ class Environment(ABC):
         from sentry_trio.environments.jwt import JwtKeeper
 
         return JwtKeeper(
-            self._options, metrics=self._metrics, now=self._now, is_held=lambda: self._renewer.is_propagating
+            self._options,
+            metrics=self._metrics,
+            now=self._now,
+            is_held=lambda: self._options.publishes_jwks and self._renewer.is_propagating,
         )
 
     async def _load_bundle(

@@ -25,6 +25,7 @@ from sentry_trio.telemetry.metrics import Metrics
 LOOK: Final = 600.0
 """Seconds between two checks of the wall clock, at most: it may be set, or the machine suspended."""
 
+_HELD: Final = 60.0  # s between two checks of what holds a rotation
 _RETRY: Final = 5.0  # s, grows
 _LONGEST_RETRY: Final = 300.0  # s
 
@@ -59,8 +60,7 @@ class JwtKeeper:
         options: algorithm and lifetimes, and what JWTs name.
         metrics: counts rotations.
         now: the wall clock, aware.
-        is_held: returns true while no change may be begun: a control plane of Dapr 1.16 to 1.18 notices one change of
-            the ConfigMap only, which is to be that of the trust anchors.
+        is_held: returns true while no change may be begun, because it would be published beside new trust anchors.
     """
 
     def __init__(
@@ -156,10 +156,10 @@ class JwtKeeper:
             await trio.sleep_forever()
         backoff = Backoff(first=_RETRY, longest=_LONGEST_RETRY)
         while True:
-            pause = LOOK
             if self._is_held():
-                await trio.sleep(pause)
+                await trio.sleep(_HELD)
                 continue
+            pause = LOOK
             try:
                 planned = await self._planned(stored)
                 if planned.stored is None:

@@ -107,6 +107,7 @@ class Kubernetes(Environment):
             cluster.api,
             options.namespace,
             names_of_paths(part_paths(options), with_jwt=options.jwt_enabled),
+            withdrawn=() if options.publishes_jwks else (Part.JWKS,),
             conditions=cluster.conditions,
         )
         self._validator = KubernetesValidator(
@@ -167,8 +168,17 @@ class Kubernetes(Environment):
         if Part.ANCHORS in stored and await self._store.publish(Part.ANCHORS, stored):
             _ca_log.info(f"Published the trust anchors in {self._store.config_map}")
         if Part.JWKS in stored and await self._store.publish(Part.JWKS, stored):
-            place = self._store.locate(Part.JWT_KEY, Part.JWKS)
+            self._report_jwks()
+
+    def _report_jwks(self) -> None:
+        place = self._store.locate(Part.JWT_KEY, Part.JWKS)
+        if self._options.publishes_jwks:
             _jwt_log.info(f"Published the public keys of JWTs in the ConfigMap ({place})")
+        else:
+            _jwt_log.warning(
+                f"Removed the public keys of JWTs from {self._store.config_map}: the OIDC server serves them while they "
+                "are rotated; programs that read the ConfigMap need --jwks-in-config-map"
+            )
 
     async def _report_generated(self) -> None:
         """Reports a new certificate authority, with a warning if pods may trust a lost one: the Secret was emptied."""

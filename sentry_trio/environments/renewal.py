@@ -112,8 +112,8 @@ class Renewer:
 
     @property
     def is_propagating(self) -> bool:
-        """True while a new trust anchor is published whose issuer does not sign yet."""
-        return self.status is not None and self.status.phase == Phase.DISTRIBUTING
+        """True while a new trust anchor is published whose issuer does not sign yet, and before the first look."""
+        return self.status is None or self.status.phase == Phase.DISTRIBUTING
 
     def parts_changed(self) -> None:
         """Has the present run look at its store at once."""

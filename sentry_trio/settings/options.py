@@ -213,6 +213,9 @@ class Options:
     jwt_key_rotation: timedelta = _jwt(
         _DURATION, timedelta(), "Time after which the JWT signing key is rotated; 0: never", is_own=True
     )
+    jwks_in_config_map: bool = _jwt(
+        _BOOL, _OFF, "Keep rotated keys in the ConfigMap, too, if the OIDC server serves them", is_own=True
+    )
 
     oidc_enabled: bool = _oidc_switch(_BOOL, _OFF, "Serve OIDC discovery and the key set over HTTP")
     oidc_server_listen_port: int = _oidc(_INT, 9080, "Port of the OIDC server", check=checks.port)
@@ -284,6 +287,16 @@ class Options:
     def jwks_path(self) -> Path:
         """The JSON Web Key Set; same rule (Dapr Sentry replaces a relative name by `jwks.json`)."""
         return self.issuer_credentials / self.jwks_filename
+
+    @property
+    def publishes_jwks(self) -> bool:
+        """True if the key set is published in the ConfigMap.
+
+        Rotated keys are not if the OIDC server serves them: a control plane of Dapr 1.16 to 1.18 notices one change of
+        the ConfigMap only, which has to be that of the trust anchors.
+        """
+        is_served = bool(self.jwt_key_rotation) and self.oidc_enabled
+        return self.jwks_in_config_map or not is_served
 
     @property
     def required_directories(self) -> tuple[Path, ...]:

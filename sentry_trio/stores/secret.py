@@ -74,6 +74,7 @@ class SecretStore:
         api: the API server.
         namespace: where both objects are.
         names: key of each part.
+        withdrawn: parts that the ConfigMap does not publish, although it could.
         patience: seconds during which an operation is tried again.
         conditions: `config-map`, `config-map-jwks` and `secret` are set while `watch` cannot repair or read them.
     """
@@ -84,11 +85,13 @@ class SecretStore:
         namespace: str,
         names: Names,
         *,
+        withdrawn: Collection[Part] = (),
         patience: float = PATIENCE,
         conditions: Conditions | None = None,
     ) -> None:
         self._api = api
         self._names = names
+        self._withdrawn = withdrawn
         self._conditions = conditions or Conditions()
         self._secret = SecretObject(api, namespace, "Secret")
         self._config_map = SecretObject(api, namespace, "ConfigMap")
@@ -229,7 +232,7 @@ class SecretStore:
         """Makes the ConfigMap publish a part of a verified set, byte by byte as it is in the Secret.
 
         Trust anchors that Go would not read there, such as one behind a byte order mark, are published as `tidy`
-        returns them, so that all components read what this authority reads.
+        returns them, so that all components read what this authority reads. A withdrawn part is removed.
 
         Nothing is written if they are there already, nor once the Secret holds another set: then that one counts, and
         the process that wrote it publishes it.
@@ -254,10 +257,10 @@ class SecretStore:
             StoreError, ApiUnavailableError: as `publish`.
         """
         config_map = await retry(self._config_map.get, patience=self._patience)
-        return bool(data_of(config_map).get(self._names[part]) == _text_of(part, stored))
+        return bool(data_of(config_map).get(self._names[part]) == self._text_of(part, stored))
 
     async def _try_to_publish(self, part: Part, stored: Parts) -> bool:
-        published, text = PUBLISHED[part], _text_of(part, stored)
+        published, text = PUBLISHED[part], self._text_of(part, stored)
         # In this order: a writer puts the Secret first. So a ConfigMap newer than the Secret read here is never seen,
         # and one that changes from here on makes the write below fail.
         config_map = await self._config_map.get()
@@ -268,6 +271,12 @@ class SecretStore:
             return False
         await self._config_map.put(with_text(config_map, self._names[part], text))
         return True
+
+    def _text_of(self, part: Part, stored: Parts) -> str | None:
+        if part in self._withdrawn:
+            return None
+        content = tidy(stored[part]) if part is Part.ANCHORS else stored[part]
+        return published_text(content, PUBLISHED[part].what)
 
     # --- watching
 
@@ -285,7 +294,8 @@ class SecretStore:
 
         Both objects are watched by their names, and content decides: edits of other keys, labels and what this process
         wrote itself are ignored. A ConfigMap that no longer publishes an accepted part is repaired and that is logged,
-        as long as the Secret holds the accepted set. See `watch_objects` for what happens when watches are cut.
+        as long as the Secret holds the accepted set. One that publishes a withdrawn part again is left alone until the
+        next `publish`: this process has no part in it. See `watch_objects` for what happens when watches are cut.
 
         Args:
             accepted: the verified parts that the run was made of; changes since they were read are reported.
@@ -305,7 +315,7 @@ class SecretStore:
                 self._conditions.condition(each.condition),
             )
             for part, each in PUBLISHED.items()
-            if publish and part in accepted
+            if publish and part in accepted and part not in self._withdrawn
         ]
         watched = {*accepted, *(RENEWAL if Part.ANCHORS in accepted else ())}
         names = {part: name for part, name in self._names.items() if part in watched}
@@ -318,8 +328,3 @@ class SecretStore:
             changed=partial(watch.report, changed),
             task_status=task_status,
         )
-
-
-def _text_of(part: Part, stored: Parts) -> str:
-    content = tidy(stored[part]) if part is Part.ANCHORS else stored[part]
-    return published_text(content, PUBLISHED[part].what)

@@ -6,7 +6,7 @@
 | `issuer.crt`           | issuer chain, signing certificate first  | no                    |
 | `issuer.key`           | issuer key                               | no                    |
 | `jwt.key`              | signing key of JWTs                      | no                    |
-| `jwks.json`            | their public keys                        | yes                   |
+| `jwks.json`            | their public keys                        | unless withdrawn      |
 
 All are Dapr Sentry's, by the base names of the configured paths, so that either may take over from the other. All other
 keys are left alone, and no certificate authority is generated beside other certificates and keys.
@@ -199,9 +199,11 @@ def managed_by(secret: Mapping[str, Any]) -> str | None:
     return next((f"{owner.get('kind')} {owner.get('name')}" for owner in owners), None)
 
 
-def with_text(config_map: Mapping[str, Any], name: str, text: str) -> dict[str, Any]:
-    """Returns the ConfigMap with this under a key, and all else, its resourceVersion included, as it is."""
-    changed = {**config_map, "data": data_of(config_map) | {name: text}}
+def with_text(config_map: Mapping[str, Any], name: str, text: str | None) -> dict[str, Any]:
+    """Returns the ConfigMap with this under a key, or without it, and all else, its resourceVersion included, as it is.
+    """
+    data = {key: value for key, value in data_of(config_map).items() if key != name}
+    changed = {**config_map, "data": data if text is None else data | {name: text}}
     binary = dict(config_map.get("binaryData") or {})
     # A key may not be in both.
     if binary.pop(name, None) is not None:

@@ -174,7 +174,7 @@ ALL: Final[dict[str, dict[str, Any]]] = {
             "ttl": "1h",
         }
     },
-    "jwt, rotated": {"jwt": {"enabled": True, "ttl": "2h", "keyRotation": "24h"}},
+    "jwt, rotated": {"jwt": {"enabled": True, "ttl": "2h", "keyRotation": "24h", "jwksInConfigMap": True}},
     "oidc, tls": {
         "jwt": {"enabled": True},
         "oidc": {

@@ -7,11 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+import jwt
 import pytest
 import trio
 from cryptography import x509
 
+from sentry_trio.ca import jwt_rotation
 from sentry_trio.ca.generate import generate
+from sentry_trio.ca.jwt_key import StoredJwtKey, generate_jwt_key
+from sentry_trio.ca.jwt_rotation import Rotation
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
@@ -110,6 +114,51 @@ async def test_webhooks_work_with_old_anchors_and_new_certificates_and_the_rever
         wait_until(lambda: ca.state()["renewal"]["sidecars"][held] == 1)
         found = ca.state()["renewal"]
         assert (found["phase"], found["injector_stale"]) == (phase.value, is_stale)
+
+
+_ROTATION: Final = Rotation(interval=timedelta(days=30), lifetime=timedelta(hours=24), algorithm="RS256")
+_ROTATING: Final = (
+    *OURS,
+    f"--jwt-key-rotation={_ROTATION.interval.days * 24}h",
+    *("--oidc-enabled", "--oidc-server-tls-enabled=false", "--oidc-server-listen-port=0"),
+)
+
+
+def rotated_keys() -> tuple[StoredJwtKey, StoredJwtKey]:
+    """Returns signing keys of JWTs, the next of which is published, and what they were before."""
+    former = jwt_rotation.plan(generate_jwt_key("RS256", None), _ROTATION, wall_clock() - _ROTATION.interval).stored
+    assert former is not None
+    present = jwt_rotation.plan(former, _ROTATION, wall_clock() - timedelta(hours=1)).stored
+    assert present is not None
+    return former, present
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+async def test_dapr_sentry_takes_over_rotated_keys_whatever_the_config_map_has(
+    dapr_sentry: Path, dapr_cluster: Cluster, tmp_path: Path, ours_first: bool
+) -> None:
+    """An outdated key set there is left alone by Dapr Sentry, and removed by us, whose OIDC server has the present one."""
+    mesh = await install(dapr_cluster, tmp_path, OURS)
+    await dapr_cluster.grant(mesh.namespace, ACCOUNT, DAPR_ROLE)
+    installation = mesh.plane.installation
+    former, present = rotated_keys()
+    bundle = generate(TRUST_DOMAIN, mesh.namespace, KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
+    stored = {**secret(bundle_parts(bundle)), "jwt.key": present.key, "jwks.json": present.jwks}
+    await installation.write(stored)
+    outdated = {"ca.crt": bundle.anchors.decode(), "jwks.json": former.jwks.decode()}
+    await installation.edit("configmaps", data=outdated)
+    published = outdated
+    token = (await mesh.service_token("placement")).read_text()
+    authority = replace(mesh.plane.authority(mesh.ca_port, bundle.anchors), spiffe_id=mesh.sentry_id)
+    workload = Workload(app_id="dapr-placement", namespace=mesh.namespace, token=token, audiences=("mesh",))
+    for is_ours in (ours_first, not ours_first, ours_first):
+        with mesh.ca(_ROTATING if is_ours else (str(dapr_sentry),)):
+            obtained = await trio.to_thread.run_sync(obtain, authority, workload)
+        key = jwt.PyJWKSet.from_json(present.jwks.decode())[jwt.get_unverified_header(obtained.jwt or "")["kid"]]
+        assert jwt.decode(obtained.jwt or "", key, algorithms=["RS256"], audience="mesh")["exp"]
+        published = {"ca.crt": outdated["ca.crt"]} if is_ours else published
+        assert await installation.parts() == stored
+        assert (await installation.get("configmaps"))["data"] == published
 
 
 @pytest.mark.parametrize("phase", _REACHED)

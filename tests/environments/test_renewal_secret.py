@@ -1,5 +1,7 @@
 """Renewal of the certificate authority in a Secret, on an API server in memory, in virtual time."""
 
+import json
+from base64 import b64decode
 from collections.abc import Collection
 from datetime import timedelta
 
@@ -8,24 +10,25 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.parts import Changes, Parts
+from sentry_trio.environments.jwt import LOOK
 from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import Part
 from sentry_trio.reload import Changed
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.part_store import RENEWAL_NAMES
-from sentry_trio.stores.secret import SecretStore
+from sentry_trio.stores.secret import PUBLISHED, SecretStore
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused
-from testkit.renewal import MemoryEnvironment, MemoryStore
+from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore
 from testkit.stores import NAMES
-from tests.environments.test_renewal import BEGINNINGS, in_phase, phase, serving, until
+from tests.environments.test_renewal import BEGINNINGS, in_phase, later, phase, serving, until
 
 
 class SecretShelf(MemoryStore):
     """The Secret as a store."""
 
-    def __init__(self, api: FakeApi) -> None:
+    def __init__(self, api: FakeApi, withdrawn: Collection[Part] = ()) -> None:
         super().__init__()
-        self.secret = SecretStore(api, NAMESPACE, {**NAMES, **RENEWAL_NAMES})
+        self.secret = SecretStore(api, NAMESPACE, {**NAMES, **RENEWAL_NAMES}, withdrawn=withdrawn)
 
     async def read(self, parts: Collection[Part]) -> Parts:
         return await self.secret.read(parts)
@@ -52,7 +55,9 @@ class SecretEnvironment(MemoryEnvironment):
         return True
 
     async def _accepted(self, stored: Parts, *, generated: bool) -> None:
-        await self.secret.publish(Part.ANCHORS, stored)
+        for part in PUBLISHED:
+            if part in stored:
+                await self.secret.publish(part, stored)
 
     async def _watch_store(
         self, stored: Parts, configuration: Configuration, changed: Changed, *, in_use: bool
@@ -75,6 +80,64 @@ async def test_a_renewal_writes_the_config_map_once(autojump_clock: MockClock) -
     assert api.objects[CONFIG_MAP]["data"]["ca.crt"].encode() == (await shelf.read_bundle())[Part.ANCHORS]
     assert len({replica.runs[-1].fingerprint for replica in replicas}) == 1
     assert not any(replica.failures for replica in replicas)
+
+
+ROTATION = ("--jwt-enabled", "--jwt-signing-algorithm=ES256", "--jwt-key-rotation=24h", "--ca-ttl=480h")
+SERVED = ("--oidc-enabled", "--oidc-server-tls-enabled=false")
+
+
+def key_names(api: FakeApi) -> frozenset[str]:
+    """Names of the keys in the stored key set."""
+    return frozenset(key["kid"] for key in json.loads(b64decode(api.objects[SECRET]["data"]["jwks.json"]))["keys"])
+
+
+async def rotating(replica: SecretEnvironment, *, days: int) -> int:
+    """Lets days pass, and returns how many JWT keys there were."""
+    names: set[str] = set()
+    for _ in range(days):
+        await later(replica, DAY)
+        await trio.sleep(LOOK)
+        names |= key_names(replica.api)
+    return len(names)
+
+
+async def test_keys_that_the_oidc_server_serves_change_no_config_map(autojump_clock: MockClock) -> None:
+    """The one change that a control plane of Dapr 1.16 to 1.18 notices is that of the trust anchors."""
+    api = installed()
+    replica = SecretEnvironment(api, SecretShelf(api, withdrawn=(Part.JWKS,)), *ROTATION, *SERVED)
+    async with serving(replica):
+        await trio.sleep(10)
+        before = api.count("replace", "configmaps")
+        assert await rotating(replica, days=9) >= 5
+        assert (phase(replica), api.count("replace", "configmaps")) == ("steady", before)
+        assert await rotating(replica, days=6) >= 3
+        assert (phase(replica), api.count("replace", "configmaps")) == ("retiring", before + 1)
+    assert set(api.objects[CONFIG_MAP]["data"]) == {"ca.crt"}
+    assert replica.failures == []
+
+
+async def test_keys_without_an_oidc_server_wait_until_new_anchors_have_propagated(autojump_clock: MockClock) -> None:
+    """Also in a process that starts meanwhile, when a key is due."""
+    api = installed()
+    flags = (*ROTATION, "--trust-anchor-propagation-grace=96h")
+    replica = SecretEnvironment(api, SecretShelf(api), *flags)
+    async with serving(replica):
+        await trio.sleep(10)
+        before = api.count("replace", "configmaps")
+        keys = await rotating(replica, days=9)
+        assert keys >= 5
+        assert keys - 1 <= api.count("replace", "configmaps") - before <= 3 * keys
+        await until(replica, 10 * DAY)
+        assert phase(replica) == "distributing"
+        published = api.objects[CONFIG_MAP]
+    replica = SecretEnvironment(api, SecretShelf(api), *flags, skip=replica.now() + timedelta(days=1) - START)
+    async with serving(replica):
+        assert await rotating(replica, days=2) == len(key_names(api))
+        assert phase(replica) == "distributing"
+        assert api.objects[CONFIG_MAP] == published
+        assert await rotating(replica, days=5) >= 3
+        assert api.objects[CONFIG_MAP]["data"]["ca.crt"] == published["data"]["ca.crt"]
+        assert replica.failures == []
 
 
 @pytest.mark.parametrize("wanted", BEGINNINGS)

@@ -38,6 +38,7 @@ TABLE: list[tuple[str, Kind, object, str, object, object]] = [
     ("jwt-signing-algorithm", Kind.STRING, "RS256", "ES256", "RS256", "ES256"),
     ("jwt-key-id", Kind.STRING, None, "k", None, "k"),
     ("jwt-key-rotation", Kind.DURATION, timedelta(), "720h", timedelta(), timedelta(days=30)),
+    ("jwks-in-config-map", Kind.BOOL, False, "true", False, True),
     ("jwt-ttl", Kind.DURATION, timedelta(hours=24), "-1s", timedelta(hours=24), timedelta(seconds=-1)),
     ("oidc-enabled", Kind.BOOL, False, "t", False, True),
     ("oidc-server-listen-port", Kind.INT, 9080, "443", 9080, 443),
@@ -291,6 +292,21 @@ def test_keys_may_be_rotated() -> None:
     assert parse().jwt_key_rotation == timedelta()
     assert parse("--jwt-key-rotation=720h").jwt_key_rotation == timedelta(days=30)
     assert parse("--jwt-key-rotation=10s", "--jwt-ttl=3m").jwt_key_rotation == timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("flags", "published"),
+    [
+        ("", True),
+        ("--jwt-key-rotation=720h", True),
+        ("--oidc-enabled", True),
+        ("--jwt-key-rotation=720h --oidc-enabled", False),
+        ("--jwt-key-rotation=720h --oidc-enabled --jwks-in-config-map", True),
+    ],
+)
+def test_rotated_keys_that_the_oidc_server_serves_are_not_in_the_config_map(flags: str, published: bool) -> None:
+    options = parse("--jwt-enabled", "--oidc-server-tls-enabled=false", *flags.split())
+    assert options.publishes_jwks is published
 
 
 def test_flags_of_features_that_are_off_are_accepted_with_a_warning() -> None:

@@ -141,6 +141,33 @@ async def test_the_config_map_publishes_the_set_beside_the_anchors() -> None:
     assert published(api) is None
 
 
+async def test_a_withdrawn_set_is_removed_and_not_guarded(autojump_clock: MockClock, lines: list[Line]) -> None:
+    """Writes of the ConfigMap are counted: each uses up a change that control planes of Dapr 1.16 to 1.18 notice."""
+    api = with_jwt()
+    store = store_of(api, withdrawn=(Part.JWKS,))
+    assert await store.publish(Part.JWKS, FIRST)
+    assert not await store.publish(Part.JWKS, FIRST)
+    assert api.objects[CONFIG_MAP]["data"] == {"ca.crt": PARTS["ca.crt"].decode()}
+    for former, present in ((FIRST, SECOND), (SECOND, FIRST)) * 5:
+        assert await store.replace(present, expected=former)
+        assert not await store.publish(Part.JWKS, present)
+    assert api.count("replace", "configmaps") == 1
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.watch, bundle_parts(OLD) | FIRST, Watcher().changed)
+        api.edit(CONFIG_MAP, data=api.objects[CONFIG_MAP]["data"] | {"jwks.json": "theirs"})
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    assert (published(api), api.count("replace", "configmaps")) == ("theirs", 1)
+    assert warnings_in(lines) == []
+
+
+async def test_a_withdrawn_set_stays_once_the_secret_holds_another() -> None:
+    api = with_jwt()
+    write(api, SECOND)
+    assert not await store_of(api, withdrawn=(Part.JWKS,)).publish(Part.JWKS, FIRST)
+    assert published(api) == FIRST[Part.JWKS].decode()
+
+
 class Watcher:
     def __init__(self) -> None:
         self.calls: list[tuple[Trigger, ...]] = []

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -37,8 +37,10 @@ PLACE = f"{NAMESPACE}/dapr-trust-bundle"
 PARTS = {"ca.crt": OLD.anchors, "issuer.crt": OLD.chain, "issuer.key": OLD.key}
 
 
-def store_of(api: FakeApi, names: Names = NAMES, conditions: Conditions | None = None) -> SecretStore:
-    return SecretStore(api, NAMESPACE, names, conditions=conditions)
+def store_of(
+    api: FakeApi, names: Names = NAMES, conditions: Conditions | None = None, withdrawn: Collection[Part] = ()
+) -> SecretStore:
+    return SecretStore(api, NAMESPACE, names, withdrawn=withdrawn, conditions=conditions)
 
 
 def named(anchors: str, chain: str, key: str) -> Names:

@@ -154,6 +154,9 @@ prometheus.io/path: /
 - {{ printf "--%s=%s" $flag $value | quote }}
 {{- end }}
 {{- end }}
+{{- if .Values.jwt.jwksInConfigMap }}
+- --jwks-in-config-map
+{{- end }}
 {{- end }}
 {{- if .Values.oidc.enabled }}
 - --oidc-enabled=true

@@ -174,7 +174,7 @@ ports.protocol: gRPC is served over TCP
 debug.enabled: the image has no debugger for Go programs; set logLevel to debug for more log lines
 {{- end }}
 {{- if not $v.jwt.enabled }}
-{{- range $key := list "keyFilename" "jwksFilename" "issuer" "signingAlgorithm" "keyID" "ttl" "keyRotation" }}
+{{- range $key := list "keyFilename" "jwksFilename" "issuer" "signingAlgorithm" "keyID" "ttl" "keyRotation" "jwksInConfigMap" }}
 {{- if get $v.jwt $key }}
 jwt.{{ $key }}: no JWTs are issued without jwt.enabled=true
 {{- end }}

@@ -71,7 +71,7 @@ ENTRIES: Final = (
     Difference(
         id="jwt-published-set",
         dapr="the key set is put into the ConfigMap when something is generated",
-        ours="always, and edits of it are reverted",
+        ours="always, and edits of it are reverted; with key rotation only the OIDC server publishes it, if enabled",
         reason="verifiers never see a stale set",
         shown="tests/stores/test_jwt_secret.py::test_a_foreign_edit_of_the_published_set_is_undone",
     ),
