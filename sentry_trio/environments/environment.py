@@ -209,7 +209,7 @@ class Environment(ABC):
             self._options,
             metrics=self._metrics,
             now=self._now,
-            is_held=lambda: self._options.publishes_jwks and self._renewer.is_propagating,
+            is_held=lambda: self._publishes_jwks and self._renewer.is_propagating,
         )
 
     async def _load_bundle(
@@ -311,6 +311,8 @@ class Environment(ABC):
     _storage: str
     _restored: str = "it"
     _has_replicas: bool = True
+    _publishes_jwks: bool = False
+    """True if rotated keys are published beside the trust anchors, in one object."""
     _configuration_source: str
     _targets: Mapping[str, Callable[[], bool]] = {}
 

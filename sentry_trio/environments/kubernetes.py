@@ -103,11 +103,12 @@ class Kubernetes(Environment):
     ) -> None:
         self._cluster = cluster
         super().__init__(options, token_validators, metrics=metrics, now=now, conditions=cluster.conditions)
+        self._publishes_jwks = options.publishes_jwks
         self._store = SecretStore(
             cluster.api,
             options.namespace,
             names_of_paths(part_paths(options), with_jwt=options.jwt_enabled),
-            withdrawn=() if options.publishes_jwks else (Part.JWKS,),
+            withdrawn=() if self._publishes_jwks else (Part.JWKS,),
             conditions=cluster.conditions,
         )
         self._validator = KubernetesValidator(
@@ -172,12 +173,12 @@ class Kubernetes(Environment):
 
     def _report_jwks(self) -> None:
         place = self._store.locate(Part.JWT_KEY, Part.JWKS)
-        if self._options.publishes_jwks:
+        if self._publishes_jwks:
             _jwt_log.info(f"Published the public keys of JWTs in the ConfigMap ({place})")
         else:
             _jwt_log.warning(
-                f"Removed the public keys of JWTs from {self._store.config_map}: the OIDC server serves them while they "
-                "are rotated; programs that read the ConfigMap need --jwks-in-config-map"
+                f"Removed the public keys of JWTs from {self._store.config_map}: the OIDC server serves them while "
+                "they are rotated; programs that read the ConfigMap need --jwks-in-config-map"
             )
 
     async def _report_generated(self) -> None:

@@ -200,8 +200,7 @@ def managed_by(secret: Mapping[str, Any]) -> str | None:
 
 
 def with_text(config_map: Mapping[str, Any], name: str, text: str | None) -> dict[str, Any]:
-    """Returns the ConfigMap with this under a key, or without it, and all else, its resourceVersion included, as it is.
-    """
+    """Returns the ConfigMap with this under a key, or without it, and all else as it is, also its resourceVersion."""
     data = {key: value for key, value in data_of(config_map).items() if key != name}
     changed = {**config_map, "data": data if text is None else data | {name: text}}
     binary = dict(config_map.get("binaryData") or {})

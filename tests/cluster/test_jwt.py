@@ -117,9 +117,9 @@ async def test_changes_are_in_use_within_seconds_and_bad_ones_change_nothing(pla
 
 
 async def test_the_key_set_is_withdrawn_when_keys_are_rotated_and_served(plane: ControlPlane) -> None:
-    served = (*FLAGS, "--jwt-key-rotation=720h", "--oidc-enabled", "--oidc-server-tls-enabled=false")
-    port = "--oidc-server-listen-port=0"
-    for flags, is_published in ((FLAGS, True), ((*served, port), False), ((*served, port, "--jwks-in-config-map"), True)):
+    oidc = ("--oidc-enabled", "--oidc-server-tls-enabled=false", "--oidc-server-listen-port=0")
+    served = (*FLAGS, "--jwt-key-rotation=720h", *oidc)
+    for flags, is_published in ((FLAGS, True), (served, False), ((*served, "--jwks-in-config-map"), True)):
         with plane.process(*flags) as process:
             await started(process)
 

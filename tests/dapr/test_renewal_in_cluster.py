@@ -137,7 +137,7 @@ def rotated_keys() -> tuple[StoredJwtKey, StoredJwtKey]:
 async def test_dapr_sentry_takes_over_rotated_keys_whatever_the_config_map_has(
     dapr_sentry: Path, dapr_cluster: Cluster, tmp_path: Path, ours_first: bool
 ) -> None:
-    """An outdated key set there is left alone by Dapr Sentry, and removed by us, whose OIDC server has the present one."""
+    """An outdated key set there is left alone by Dapr Sentry, and removed by us; our OIDC server has the other."""
     mesh = await install(dapr_cluster, tmp_path, OURS)
     await dapr_cluster.grant(mesh.namespace, ACCOUNT, DAPR_ROLE)
     installation = mesh.plane.installation

@@ -49,6 +49,7 @@ class SecretEnvironment(MemoryEnvironment):
         super().__init__(shelf, *flags, chance=chance, skip=skip)
         self.api = api
         self.secret = shelf.secret
+        self._publishes_jwks = self._options.publishes_jwks
 
     async def is_published(self, stored: Parts) -> bool:
         await self.secret.publish(Part.ANCHORS, stored)
