@@ -72,7 +72,7 @@ async def test_an_empty_store_is_filled_and_a_certificate_obtained(tmp_path: Pat
         assert obtained.anchors == (tmp_path / "ca.crt").read_bytes()
 
 
-async def test_what_is_there_is_used(tmp_path: Path) -> None:
+async def test_an_existing_bundle_is_used_unchanged(tmp_path: Path) -> None:
     replace_bundle(tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in NAMES}
     async with serving(tmp_path) as served:
@@ -266,7 +266,7 @@ async def test_an_emptied_store_is_not_filled_while_a_bundle_is_in_use(tmp_path:
         await until(served, run=2)
 
 
-async def test_what_changes_no_content_restarts_nothing(tmp_path: Path) -> None:
+async def test_writes_without_new_content_cause_no_restart(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         await served.obtain()
         os.utime(tmp_path / "ca.crt")
@@ -416,7 +416,7 @@ async def test_a_lifetime_that_sidecars_never_stop_renewing_is_warned_of(tmp_pat
     assert not any("without pause" in line["event"] for line in lines)
 
 
-async def test_what_takes_a_new_process_is_said(tmp_path: Path) -> None:
+async def test_values_without_effect_are_warned_of(tmp_path: Path) -> None:
     configuration = tmp_path / "config.yaml"
     configuration.write_text("spec: {mtls: {controlPlaneTrustDomain: elsewhere}}")
     with capture_logs() as lines:

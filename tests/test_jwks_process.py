@@ -165,7 +165,7 @@ def test_a_restart_fetches_nothing_and_a_bad_source_changes_nothing(tmp_path: Pa
         ),
     ],
 )
-def test_what_can_never_work(tmp_path: Path, options: dict[str, str], error: str) -> None:
+def test_unusable_validator_options_end_the_process(tmp_path: Path, options: dict[str, str], error: str) -> None:
     with sentry_process(tmp_path, *configured(tmp_path, **options)) as process:
         assert process.exit_code() == 1
         assert process.records[-1]["level"] == "fatal"

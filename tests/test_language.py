@@ -46,6 +46,7 @@ WORDS = re.compile(
 # "is no key" instead of "is not a key". "There is no key" is good English.
 NEGATION = re.compile(r"(?<!here )\b(is|are) no (?!(longer|more|other|later|less|effect)\b)")
 TEST_NAME = re.compile(
+    r"test_(what|who|whom|whose|whoever|whether|how|where|which|why|when)(_|$)|"
     r"_(told|tells?|mends?|mended|whoever|thereby|nobody|somebody|everybody|stands?|rights|whom|what_is_no|what_are_no)(_|$)"
 )
 QUOTED: dict[str, str] = {
@@ -160,6 +161,14 @@ def test_a_sentence_against_the_standard_is_found(tmp_path: Path, source: str) -
     path.write_text(source)
 
     assert len(findings_in_python(path)) == 1
+
+
+@pytest.mark.parametrize("name", ["test_what_it_does", "test_whether_it_runs", "test_it_is_told", "test_who"])
+def test_a_misleading_test_name_is_found(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "test_module.py"
+    path.write_text(f"def {name}(): ...\n\ndef test_it_runs(): ...\n")
+
+    assert [text for _, _, text in findings_in_python(path, is_test=True)] == [name]
 
 
 def test_a_blocked_word_in_a_text_is_found(tmp_path: Path) -> None:

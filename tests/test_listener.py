@@ -119,7 +119,7 @@ async def test_a_port_that_is_taken(host: str, name: str | None) -> None:
         ("\udcff", 80, "could not listen on \udcff:80: not a host name: "),
     ],
 )
-async def test_what_cannot_be_listened_on(host: str, port: int, text: str) -> None:
+async def test_unusable_addresses_are_errors(host: str, port: int, text: str) -> None:
     with pytest.raises(ListenError) as caught:
         await open_listener(host, port)
     assert str(caught.value).startswith(text)

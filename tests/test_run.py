@@ -345,7 +345,7 @@ async def test_standalone_names_of_the_scheduler_end_in_the_trust_domain(tmp_pat
     )
 
 
-async def test_what_is_cancelled_around_a_draining_run_waits_for_it(tmp_path: Path, hesitant: Hesitant) -> None:
+async def test_a_wider_cancellation_waits_for_a_draining_run(tmp_path: Path, hesitant: Hesitant) -> None:
     """A second, wider cancellation neither cuts the drain short nor lengthens it."""
     async with nothing_left(), trio.open_nursery() as outside:
         with trio.CancelScope() as wide:

@@ -47,7 +47,7 @@ async def test_a_run_that_drains_and_its_successor_write_one_chain(tmp_path: Pat
     ]
 
 
-async def test_who_has_left_is_recorded_as_such(tmp_path: Path, hesitant: Hesitant) -> None:
+async def test_disconnected_callers_are_recorded_as_cancelled(tmp_path: Path, hesitant: Hesitant) -> None:
     path = tmp_path / "audit.log"
     async with serving(tmp_path, "--audit-log", str(path)) as served:
         async with trio.open_nursery() as callers:

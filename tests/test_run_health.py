@@ -79,7 +79,7 @@ async def test_another_service_is_not_known(tmp_path: Path) -> None:
     assert caught.value.status is Status.NOT_FOUND
 
 
-async def test_who_watches_is_sent_to_the_next_run(tmp_path: Path) -> None:
+async def test_health_watches_move_to_the_next_run(tmp_path: Path) -> None:
     """Frame by frame: grpclib's client takes the GOAWAY for the end of the watch."""
     async with serving(tmp_path, "--drain-timeout=1h") as served, _peer(served) as peer:
         for stream_id, service in ((1, CA), (3, "")):

@@ -314,7 +314,7 @@ async def test_an_expired_issuer_signs_nothing() -> None:
         assert "not valid" in message
 
 
-async def test_what_the_issuer_does_not_outlive_is_clamped() -> None:
+async def test_certificates_end_no_later_than_their_issuer() -> None:
     bundle = made_bundle(lifetime=timedelta(hours=2))
     async with oracle(issuer=Issuer(bundle)) as served:
         response = await served.sign()
@@ -391,7 +391,7 @@ class AwayValidator:
         raise ApiUnavailableError("token review failed: https://10.0.0.1: the operator's affair")
 
 
-async def test_what_may_pass_is_unavailable_so_that_clients_ask_again() -> None:
+async def test_temporary_failures_are_unavailable() -> None:
     async with oracle(validators=Validators(present={INSECURE: AwayValidator()}, default=INSECURE)) as served:
         code, message = await served.refused()
         assert code == "UNAVAILABLE"

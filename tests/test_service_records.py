@@ -92,7 +92,7 @@ async def decided(found: SignCertificateRequest | Exception, *, book: Book | Non
     return decision
 
 
-async def test_what_is_issued_is_recorded() -> None:
+async def test_issued_certificates_are_recorded() -> None:
     decision = await decided(request_with(trust_domain="example.org"))
     assert decision.issued is not None
     assert (decision.caller, decision.validator, decision.cause) == (("192.0.2.1", 4711), INSECURE, None)
@@ -145,7 +145,7 @@ async def test_the_pod_is_recorded_whether_it_is_authenticated_or_not() -> None:
     ],
     ids=lambda value: getattr(value, "value", ""),
 )
-async def test_what_is_refused_is_recorded(found: SignCertificateRequest | Exception, cause: SignFailure) -> None:
+async def test_rejected_requests_are_recorded(found: SignCertificateRequest | Exception, cause: SignFailure) -> None:
     decision = await decided(found)
     assert decision.cause is cause
     assert decision.issued is None
@@ -164,7 +164,7 @@ async def test_a_failure_to_sign_and_to_choose_are_recorded() -> None:
     assert (await decided(request_with(), validators=away)).cause is SignFailure.VALIDATOR_UNAVAILABLE
 
 
-async def test_what_cannot_be_recorded_does_not_leave() -> None:
+async def test_certificates_that_cannot_be_recorded_are_not_sent() -> None:
     book = Book(refuses=True)
     service = made_service(Issuer(made_bundle()), recorder=book)
     stream = Stream(request_with())
@@ -179,7 +179,7 @@ async def test_what_cannot_be_recorded_does_not_leave() -> None:
     assert [decision.cause for decision in book.decisions] == [SignFailure.AUDIT_UNAVAILABLE]
 
 
-async def test_who_leaves_while_it_is_recorded_is_recorded_so(autojump_clock: trio.abc.Clock) -> None:
+async def test_callers_that_leave_during_recording_are_recorded_as_cancelled(autojump_clock: trio.abc.Clock) -> None:
     book = Book(hangs=True)
     service = made_service(Issuer(made_bundle()), recorder=book)
     stream = Stream(request_with())

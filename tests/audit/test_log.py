@@ -98,7 +98,7 @@ async def test_calls_do_not_wait_for_the_disk_if_it_is_not_required(autojump_clo
     assert events(paper).count("decision") == 2
 
 
-async def test_what_was_written_is_made_to_last_within_a_second(autojump_clock: MockClock) -> None:
+async def test_written_lines_are_flushed_to_disk_within_a_second(autojump_clock: MockClock) -> None:
     paper = Paper()
     async with logging_to(paper.opened) as log:
         syncs = paper.syncs
@@ -264,7 +264,7 @@ async def test_a_queue_that_is_full_takes_no_more(
     assert "cannot be written: decisions are made faster than they can be written" in logged[0]["event"]
 
 
-async def test_who_leaves_before_its_line_is_written_leaves_none(autojump_clock: MockClock) -> None:
+async def test_a_caller_that_disconnects_before_its_line_is_written_leaves_none(autojump_clock: MockClock) -> None:
     paper, worker = Paper(), Worker()
     async with logging_to(paper.opened, worker=worker, required=True) as log:
         worker.hang()
@@ -350,7 +350,7 @@ async def test_it_has_to_be_opened(autojump_clock: MockClock) -> None:
             pass
 
 
-async def test_what_is_required_has_to_be_written_from_the_beginning(autojump_clock: MockClock) -> None:
+async def test_a_required_log_fails_to_start_if_its_first_line_cannot_be_written(autojump_clock: MockClock) -> None:
     paper = Paper(room=0)
     with pytest.raises(
         AuditLogError, match=r"^the audit log audit.log cannot be written, but --audit-required is set$"
@@ -470,7 +470,7 @@ async def test_decisions_that_could_not_be_written_are_counted_in_the_new_file(a
     ],
     ids=["not opened", "not empty"],
 )
-async def test_where_there_is_no_new_file_it_goes_on_in_the_old(
+async def test_without_a_new_file_writing_continues_in_the_moved_one(
     autojump_clock: MockClock, new: Sink | AuditLogError, text: str
 ) -> None:
     papers = Papers(new)

@@ -37,7 +37,7 @@ def test_a_chain_goes_on_from_its_last_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [1, 30, len(LINES[-1]) - 2])
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_what_a_crash_leaves_is_torn(tmp_path: Path, left: int, pieces: int) -> None:
+def test_an_end_that_a_crash_cut_short_is_a_partial_line(tmp_path: Path, left: int, pieces: int) -> None:
     torn = b"\n".join([LINES[-1][:left]] * pieces)
     end = found(tmp_path, b"".join(LINES[:-1]) + torn)
     assert (end.link, end.newline_due, end.is_damaged) == (BEFORE, True, False)
@@ -68,7 +68,7 @@ def test_zeros_that_a_loss_of_power_leaves_are_torn(tmp_path: Path) -> None:
     ],
     ids=["altered", "empty line", "added to", "all altered", "far behind", "far behind, ended"],
 )
-def test_what_no_crash_leaves_is_damage(tmp_path: Path, data: bytes) -> None:
+def test_an_end_that_no_crash_leaves_is_damage(tmp_path: Path, data: bytes) -> None:
     end = found(tmp_path, data)
     assert end == ChainEnd(START, newline_due=not data.endswith(b"\n"), is_damaged=True)
 

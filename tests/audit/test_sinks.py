@@ -47,7 +47,7 @@ def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_is_there_is_added_to_and_keeps_its_mode(path: Path) -> None:
+def test_an_existing_file_is_appended_to_and_keeps_its_mode(path: Path) -> None:
     path.write_bytes(b"".join(chain()))
     path.chmod(0o640)
     with closing(open_file(path)) as sink:

@@ -22,7 +22,7 @@ def faults(lines: list[bytes], **options: Any) -> list[str]:
     return verified(b"".join(lines), **options).faults.texts
 
 
-def test_what_was_not_touched_is_intact() -> None:
+def test_an_unchanged_log_is_intact() -> None:
     report = verified(WHOLE)
     assert report.is_intact
     assert report.notes.texts == []
@@ -153,7 +153,7 @@ def test_the_next_process_goes_on() -> None:
     assert faults([*LINES, *goes_on()]) == []
 
 
-def test_what_a_crash_has_cut_short_is_said_by_the_line_after_it() -> None:
+def test_a_line_cut_short_by_a_crash_is_noted_by_the_line_after_it() -> None:
     torn = LINES[3][:40]
     report = verified(b"".join([*LINES, torn, *goes_on(torn)]))
     assert report.is_intact
@@ -161,7 +161,7 @@ def test_what_a_crash_has_cut_short_is_said_by_the_line_after_it() -> None:
 
 
 @pytest.mark.parametrize("otherwise", [b"", LINES[3][:39], LINES[3][:41], b"\n" + LINES[3][:40]])
-def test_what_was_cut_short_has_to_be_there(otherwise: bytes) -> None:
+def test_the_bytes_that_a_line_reports_as_cut_short_must_precede_it(otherwise: bytes) -> None:
     torn = LINES[3][:40]
     after = goes_on(torn)
     found = faults([*LINES, otherwise, *(after if otherwise else [after[0].lstrip(b"\n"), *after[1:]])])

@@ -47,7 +47,7 @@ def test_a_message_names_the_role() -> None:
     assert state(99 * DAY, "intermediate").message.startswith("Dapr intermediate certificate is still valid")
 
 
-def test_what_a_renewal_has_left_over_needs_no_attention() -> None:
+def test_expired_bridges_and_former_roots_need_no_attention() -> None:
     assert not state(-DAY, "bridge").needs_attention
     assert not state(-DAY, "former").needs_attention
     assert state(-DAY, "anchor").needs_attention

@@ -42,7 +42,7 @@ def test_a_foreign_library_verifies_it(algorithm: str) -> None:
         jwt.decode(token[:-8] + "AAAAAAAA", key, algorithms=[algorithm], audience="b")
 
 
-def test_what_it_says() -> None:
+def test_a_jwt_has_the_documented_header_and_claims() -> None:
     jwts = issuer()
     header, claims = parts(jwts.issue(SUBJECT, ["acme", "b", "b"], now=NOW, not_after=NOW + timedelta(days=1)))
     assert list(header) == ["alg", "kid", "typ"]

@@ -32,7 +32,7 @@ def key_set(*members: dict[str, Any]) -> bytes:
 @pytest.mark.uncovered
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("key_id", [None, "mine"])
-def test_what_is_generated_loads_again(algorithm: str, key_id: str | None) -> None:
+def test_a_generated_key_can_be_loaded(algorithm: str, key_id: str | None) -> None:
     stored = generate_jwt_key(algorithm, key_id)
     found = verify_jwt_key(stored, algorithm, key_id)
     [key] = jwt.PyJWKSet.from_json(found.published.jwks.decode()).keys
@@ -158,7 +158,7 @@ def test_keys_are_not_shown() -> None:
         assert repr(each).startswith("<sentry_trio.ca.jwt_key.")
 
 
-def test_what_follows_the_first_key_counts_by_what_the_set_says() -> None:
+def test_blocks_after_the_first_key_count_only_if_the_set_schedules_them() -> None:
     """Dapr Sentry reads the first block and no other; here a block that is not a scheduled key is ignored, too."""
     other = generate_jwt_key("ES256", None)
     pem = STORED.key + b"# and more\n" + other.key + b"-----BEGIN X-----\nAAAA\n-----END X-----\n"

@@ -107,7 +107,7 @@ def test_without_rotation_nothing_is_touched() -> None:
     assert plan(own, OFF, START) == RotationPlan(None, (), None)
 
 
-def test_what_was_begun_is_brought_to_its_end() -> None:
+def test_a_rotation_in_progress_is_completed_after_it_is_disabled() -> None:
     turn = START + 30 * DAY
     both = settled(settled(FIRST, START), turn - LEAD)
     assert plan(both, OFF, turn - HOUR) == RotationPlan(None, (), turn)
@@ -147,7 +147,7 @@ def test_longer_lived_tokens_are_waited_for() -> None:
     assert times(longer)[0]["lifetime"] == 7 * 86400
 
 
-def test_what_a_crash_leaves() -> None:
+def test_a_key_without_its_private_part_never_signs() -> None:
     """The key set was written and the private keys were not: that key never signs, and another is made."""
     noted = settled(FIRST, START)
     now = START + 30 * DAY - LEAD

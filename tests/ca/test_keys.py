@@ -32,7 +32,7 @@ KINDS: dict[str, PrivateKey] = {
 
 
 @pytest.mark.parametrize("key", KINDS.values(), ids=KINDS)
-def test_what_is_written_is_read(key: PrivateKey) -> None:
+def test_a_written_key_is_read_unchanged(key: PrivateKey) -> None:
     pem = write_private_key(key)
     assert pem.startswith(b"-----BEGIN PRIVATE KEY-----\n")
     assert write_private_key(read_private_key(pem)) == pem

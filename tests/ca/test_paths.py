@@ -186,7 +186,7 @@ def test_the_search_of_a_hostile_chain_ends_soon() -> None:
     assert len(intermediates) < MAX_SIGNATURE_CHECKS
 
 
-def test_what_was_found_before_the_limit_counts() -> None:
+def test_paths_found_before_the_limit_count() -> None:
     intermediates = (middle("a", A_KEY), *hostile(8))
     paths = find_paths(ISSUER, intermediates, (A,), NOW)
     assert (ISSUER, intermediates[0], A) in {path.certificates for path in paths}

@@ -84,7 +84,7 @@ def test_no_text_takes_long(piece: bytes) -> None:
 
 @given(st.binary(max_size=200), st.text(alphabet="ABC XYZ", min_size=1, max_size=12).map(str.strip))
 @settings(max_examples=100, deadline=None)
-def test_what_is_written_is_read(content: bytes, label: str) -> None:
+def test_a_written_block_is_read_unchanged(content: bytes, label: str) -> None:
     body = base64.encodebytes(content)
     text = b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label.encode(), body, label.encode())
     assert first_block(text) == Block(label, content)

@@ -631,7 +631,7 @@ def test_a_rollback_leaves_no_pair_of_the_issuer_that_it_takes_back() -> None:
     assert stored.keys() == {*STEADY, Part.RECORD}
 
 
-def test_what_has_not_expired_is_not_replaced() -> None:
+def test_an_issuer_that_has_not_expired_is_not_replaced() -> None:
     with pytest.raises(RenewalRejectedError, match="has not expired"):
         plan(STEADY, POLICY, Situation(now=NOW), RenewalRequest.REPLACE_EXPIRED)
 

@@ -60,7 +60,7 @@ def test_at_most_twenty_faults_are_listed(verify: Verify) -> None:
     assert len(reported) == 22
 
 
-def test_what_the_process_did_last(verify: Verify) -> None:
+def test_a_log_without_a_closed_line_is_intact_with_a_note(verify: Verify) -> None:
     assert verify(b"".join(LINES[:-1]), code=0).startswith(
         "note: the log does not end with a 'closed' line: the process is running or was killed, "
         "or lines are missing\nintact:"

@@ -108,7 +108,7 @@ def test_a_command_line_that_is_not_understood(arguments: list[str], line: str) 
         (["--mode=standalone", "--issuer-credentials=/nowhere"], {}, "failed to add target /nowhere: no such file"),
     ],
 )
-def test_what_keeps_it_from_starting_is_one_line(arguments: list[str], environ: dict[str, str], message: str) -> None:
+def test_a_start_error_is_one_fatal_line(arguments: list[str], environ: dict[str, str], message: str) -> None:
     ports = ("--healthz-port=0", "--metrics-port=0", "--port=0", "--listen-address=127.0.0.1")
     result = run(*arguments, *ports, **environ)
     assert result.returncode == 1

@@ -53,13 +53,13 @@ def test_a_pod_looks_at_its_own_cluster(service_account: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--kubeconfig=/k", "--issuer-credentials=/c"])
-def test_what_is_named_counts_in_a_pod_too(service_account: Path, flag: str) -> None:
+def test_flags_override_the_service_account_of_a_pod(service_account: Path, flag: str) -> None:
     (service_account / "token").write_text("token")
     assert not parse([flag], IN_A_POD).in_pod
 
 
 @pytest.mark.parametrize("flag", ["--kubernetes", "--kubeconfig=/k", "--namespace=mesh"])
-def test_what_asks_for_kubernetes(flag: str) -> None:
+def test_flags_that_imply_kubernetes(flag: str) -> None:
     assert parse([flag], {}).kubernetes
 
 
@@ -68,7 +68,7 @@ def test_of_several_kubeconfigs_the_first() -> None:
 
 
 @pytest.mark.parametrize(("given", "seconds"), [(["--watch"], 2.0), (["--watch", "0.5"], 0.5)])
-def test_how_often_it_looks(given: list[str], seconds: float) -> None:
+def test_watch_takes_an_interval_in_seconds(given: list[str], seconds: float) -> None:
     assert parse(given, {}).watch == seconds
 
 
@@ -95,7 +95,7 @@ def test_how_often_it_looks(given: list[str], seconds: float) -> None:
         (["more"], "unexpected arguments: more"),
     ],
 )
-def test_what_means_nothing(given: list[str], says: str) -> None:
+def test_invalid_command_lines_are_rejected(given: list[str], says: str) -> None:
     with pytest.raises(InvalidOptionsError) as caught:
         parse(given, {})
     assert says in str(caught.value)

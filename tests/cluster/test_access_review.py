@@ -92,7 +92,9 @@ async def test_a_cluster_that_forbids_the_check_is_one_warning(
     assert "403 Forbidden: selfsubjectaccessreviews" in text
 
 
-async def test_what_is_missing_is_fatal_or_a_warning(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+async def test_missing_required_permissions_are_fatal_and_optional_ones_a_warning(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
     installation = await install(cluster, namespace, tmp_path)
     needed = required_permissions(namespace, bundle=NAME, configuration="daprsystem")
     async with installation.session(role=DAPR_ROLE, cluster_role=CLUSTER_ROLE[:2]) as session:

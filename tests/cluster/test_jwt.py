@@ -53,7 +53,7 @@ def verified(token: str, jwks: str) -> dict[str, Any]:
     return claims
 
 
-async def test_who_starts_together_signs_with_one_key(plane: ControlPlane) -> None:
+async def test_replicas_that_start_together_sign_with_one_key(plane: ControlPlane) -> None:
     asking = await plane.shop()
     with plane.process(*FLAGS) as one, plane.process(*FLAGS) as two, plane.process(*FLAGS) as three:
         tokens = [await token_of(plane, await started(each), asking) for each in (one, two, three)]

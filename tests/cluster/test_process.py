@@ -171,7 +171,7 @@ async def test_a_bad_secret_changes_nothing(plane: ControlPlane) -> None:
         assert await plane.installation.parts() == {}
 
 
-async def test_who_starts_together_shares_one_authority(plane: ControlPlane) -> None:
+async def test_replicas_that_start_together_share_one_authority(plane: ControlPlane) -> None:
     with plane.process() as one, plane.process() as two, plane.process() as three:
         ports = [await _port(process) for process in (one, two, three)]
         pod = await _pod(plane, app_id="shop")
@@ -273,7 +273,7 @@ async def test_all_missing_permissions_are_named(cluster: Cluster, tmp_path: Pat
     assert said in fatal[0]
 
 
-async def test_what_happened_is_an_event(plane: ControlPlane) -> None:
+async def test_a_generated_authority_is_reported_as_an_event(plane: ControlPlane) -> None:
     with plane.process(HOSTNAME="dapr-sentry-0") as process:
         await _port(process)
         with trio.fail_after(60):

@@ -191,7 +191,7 @@ async def test_the_control_plane_s_own(mesh: Mesh, service: str) -> None:
     assert await mesh.refused(token, "dapr-sentry") == "app-id mismatch. received: dapr-sentry"
 
 
-async def test_what_claims_to_be_of_the_control_plane(mesh: Mesh) -> None:
+async def test_pods_that_pretend_to_be_of_the_control_plane_are_rejected(mesh: Mesh) -> None:
     token = await mesh.token(await mesh.pod(control_plane="mesh"))
     assert await mesh.refused(token, "dapr-mesh") == "unknown control plane service 'cart-0'"
     token = await mesh.token(await mesh.pod("cart-1", control_plane="operator", app_id="cart"))

@@ -163,7 +163,7 @@ async def test_a_new_pair_is_in_use_at_the_next_run_and_a_lost_one_changes_nothi
         verified_by(directory, token, "public")
 
 
-async def test_what_keeps_it_from_starting(tmp_path: Path) -> None:
+async def test_unusable_jwt_settings_and_files_prevent_the_start(tmp_path: Path) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(InvalidBundleError, match="unsupported"), flatten_subgroups=True):
         async with serving(replace(options_in(tmp_path), jwt_signing_algorithm="x")):
             pass

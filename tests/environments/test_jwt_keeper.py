@@ -227,7 +227,7 @@ async def test_a_set_without_a_key_is_an_error() -> None:
     assert bench.shelf.stored == {Part.JWKS: b"theirs"}
 
 
-async def test_what_another_replica_made_first_is_used(lines: list[Line]) -> None:
+async def test_the_key_of_a_replica_that_was_first_is_used(lines: list[Line]) -> None:
     bench = Bench()
     theirs = generate_jwt_key("ES256", None)
 

@@ -56,7 +56,7 @@ def now() -> datetime:
     return datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-async def test_what_sidecars_hold_is_unknown_until_all_pods_are_listed(
+async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     objects = Objects()

@@ -203,7 +203,7 @@ async def test_of_several_sources_that_are_away_none_hides_the_last_good_set(
     assert not await world.is_kept(OLD)
 
 
-async def test_where_no_set_was_ever_good_a_new_source_has_none_to_fall_back_on(
+async def test_without_a_valid_set_a_new_source_has_none_to_fall_back_on(
     autojump_clock: MockClock, world: World
 ) -> None:
     for remote in world.remotes.values():

@@ -268,7 +268,7 @@ async def test_the_present_issuer_of_a_record_that_is_not_updated_signs_no_more(
         assert await edited(replica, {Part.ANCHORS: write_certificates([own_root])}) == ""
 
 
-async def test_what_a_command_has_cut_off_does_not_count_again(autojump_clock: MockClock) -> None:
+async def test_clients_cut_off_by_a_command_do_not_count_again(autojump_clock: MockClock) -> None:
     store = await stored_in("retiring")
     replica = MemoryEnvironment(store, skip=LATER)
     replica.held_sets = {}
@@ -611,7 +611,7 @@ async def test_a_root_of_the_same_key_may_replace_another_at_once(autojump_clock
         assert await edited(successor, {Part.ANCHORS: write_certificates([root])})
 
 
-async def test_what_is_remembered_and_shown_is_bounded(autojump_clock: MockClock) -> None:
+async def test_remembered_and_reported_anchor_sets_are_bounded(autojump_clock: MockClock) -> None:
     async with in_use("--ca-renewal-enabled=false") as replica:
         own, policy = replica.store.stored, replica._renewer.policy_for(replica.configuration)
         others = [foreign(replica) for _ in range(100)]

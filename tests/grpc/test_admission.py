@@ -79,7 +79,7 @@ def test_one_more_of_a_peer_takes_the_place_of_its_own_longest_idle() -> None:
     assert (other.cuts, first.cuts) == (0, 1)
 
 
-def test_where_none_is_idle_it_is_refused() -> None:
+def test_without_an_idle_connection_a_new_one_is_refused() -> None:
     admission: Any = Admission(Limits(connections=1))
     admission.arrived("192.0.2.1")
     assert admission.refusal("192.0.2.9") == "1 connections are open and none is idle"

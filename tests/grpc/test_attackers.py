@@ -64,7 +64,7 @@ async def test_handshakes_under_way_keep_no_other_connection_out(autojump_clock:
         await answers_at_once(server)
 
 
-async def test_where_every_connection_has_a_running_call_the_newcomer_is_closed(autojump_clock: MockClock) -> None:
+async def test_a_new_connection_is_closed_if_all_others_have_running_calls(autojump_clock: MockClock) -> None:
     async with serving(Limits(connections=2)) as server:
         async with peering(server.port) as one, peering(server.port) as other:
             for peer in (one, other):
@@ -136,7 +136,7 @@ async def test_silent_connections_are_closed(autojump_clock: MockClock, kind: st
         assert all(over(courses))
 
 
-async def test_who_never_comes_as_far_as_http2_is_cut(autojump_clock: MockClock) -> None:
+async def test_connections_without_a_preface_are_closed(autojump_clock: MockClock) -> None:
     async with besieged("no preface", Limits(handshake_timeout=5), number=3) as (server, courses):
         await trio.sleep(4)
         assert not any(over(courses))
@@ -160,7 +160,7 @@ async def test_connections_are_closed_at_their_age_limit(autojump_clock: MockClo
 
 
 @pytest.mark.parametrize("kind", ["half-closed", "half-closed after a call"])
-async def test_who_says_no_more_is_not_kept(autojump_clock: MockClock, kind: str) -> None:
+async def test_half_closed_connections_are_closed(autojump_clock: MockClock, kind: str) -> None:
     async with serving() as server, attacking(KINDS[kind], target_of(server), number=5) as courses:
         with trio.fail_after(5):
             for course in courses:

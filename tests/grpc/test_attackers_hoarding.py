@@ -115,7 +115,7 @@ async def test_a_window_that_stays_shut_loses_its_streams(autojump_clock: MockCl
         assert len(course.resets) == 100 or course.over.is_set()
 
 
-async def test_who_stops_reading_is_cut(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_stops_reading_is_cut(autojump_clock: MockClock) -> None:
     async with serving(Limits(send_timeout=20, control_frames=10**6)) as server:
         large = message("x" * 10_000)
         async with attacking(KINDS["stops reading"], target_of(server, message=large)) as (course,):
@@ -156,7 +156,7 @@ async def test_clients_at_their_limits_block_no_other_call(autojump_clock: MockC
             await trio.sleep(1)
 
 
-async def test_who_stops_reading_gives_way_to_others(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_stops_reading_loses_its_memory_to_others(autojump_clock: MockClock) -> None:
     """Before its time is up: its calls and the request of another are more than may be held."""
     limits = replace(SMALL, unread_bytes_in_all=170 * KIB, send_timeout=1000)
     async with serving(limits) as server, peering(server.port) as deaf:
@@ -201,7 +201,7 @@ async def test_incomplete_heads_are_counted(autojump_clock: MockClock) -> None:
         assert server.witness.open == 1
 
 
-async def test_what_is_incomplete_is_counted_until_it_is_complete(autojump_clock: MockClock) -> None:
+async def test_incomplete_frames_count_until_they_are_complete(autojump_clock: MockClock) -> None:
     async with serving() as server:
         async with peering(server.port) as peer:
             await peer.call(1)

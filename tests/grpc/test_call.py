@@ -241,7 +241,7 @@ async def test_gzip_is_decompressed(served: Served) -> None:
     assert await trio.to_thread.run_sync(in_thread) == "x" * 5000
 
 
-async def test_what_is_held_is_given_back(served: Served) -> None:
+async def test_a_connection_without_calls_holds_no_memory(served: Served) -> None:
     """However calls end, a connection ends up holding nothing."""
     async with serving() as server, peering(server.port) as peer:
         peer.compose(1, request_head("Stall"), text("x" * 1000), end=False)

@@ -497,7 +497,7 @@ async def test_a_protocol_error_cancels_the_calls_under_way(served: Served) -> N
         await served.toys.cancelled.wait()
 
 
-async def test_who_breaks_the_protocol_and_does_not_leave_is_cut(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_violates_the_protocol_and_stays_is_cut(autojump_clock: MockClock) -> None:
     async with serving(Limits(close_timeout=3)) as server, peering(server.port) as peer:
         begin = trio.current_time()
         await peer.send_frames(DATA_ON_STREAM_0)

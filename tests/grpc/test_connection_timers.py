@@ -16,7 +16,7 @@ def _action(
     return timers.action(now, idle=idle, sent=sent, unsent=unsent)
 
 
-def test_who_never_speaks_is_cut() -> None:
+def test_a_silent_peer_is_cut() -> None:
     timers = ConnectionTimers(LIMITS, 0)
     assert _action(timers, 4.9) is TimerAction.KEEP
     assert _action(timers, 5) is TimerAction.CUT
@@ -70,7 +70,7 @@ def test_old_ones_leave_though_they_work_and_not_all_at_once() -> None:
     assert len(ends) > 10
 
 
-def test_who_takes_nothing_is_cut() -> None:
+def test_a_peer_that_reads_nothing_is_cut() -> None:
     timers = ConnectionTimers(LIMITS, 0)
     timers.heard(0)
     assert _action(timers, 10, sent=100, unsent=True) is TimerAction.KEEP
@@ -79,7 +79,7 @@ def test_who_takes_nothing_is_cut() -> None:
     assert _action(timers, 50, sent=101, unsent=True) is TimerAction.CUT
 
 
-def test_who_has_nothing_to_take_is_not_stuck() -> None:
+def test_a_peer_without_unsent_data_is_kept() -> None:
     timers = ConnectionTimers(LIMITS, 0)
     timers.heard(59)
     assert _action(timers, 59) is TimerAction.KEEP

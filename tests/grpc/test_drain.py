@@ -230,7 +230,7 @@ async def _unread_pings(port: int) -> None:
         (_unread_pings, 3),
     ],
 )
-async def test_who_does_not_leave_is_not_waited_for(
+async def test_peers_without_calls_do_not_delay_the_drain(
     autojump_clock: MockClock, act: Callable[[int], Awaitable[None]], seconds: float
 ) -> None:
     """None of them has a call under way: the drain timeout is not for them."""
@@ -255,7 +255,7 @@ async def _outlasts(
         nursery.cancel_scope.cancel()
 
 
-async def test_who_reads_no_answer_is_cut_in_the_end(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_reads_no_answer_is_cut_after_the_drain(autojump_clock: MockClock) -> None:
     async with serving(LIMITS) as server, peering(server.port) as peer:
         peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: HIGHEST})
         peer.h2.increment_flow_control_window(2**30)

@@ -106,7 +106,7 @@ async def test_the_answer_waits_for_the_window(served: Served) -> None:
         await _refused(peer, 1)
 
 
-async def test_who_does_not_take_the_answer_is_reset(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_does_not_read_the_http_error_is_reset(autojump_clock: MockClock) -> None:
     async with serving(Limits(refused_timeout=3)) as server, peering(server.port) as peer:
         peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
         peer.opens_window = False

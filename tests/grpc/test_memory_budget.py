@@ -41,7 +41,7 @@ def test_the_largest_connection_that_waits_for_its_peer_goes_first() -> None:
     assert given_up == [("largest", 3), ("first", 1), ("largest", 1)]
 
 
-def test_where_none_waits_the_largest_gives_way() -> None:
+def test_if_no_connection_waits_the_largest_is_reclaimed() -> None:
     given_up: list[tuple[str, int | None]] = []
     budget: Any = MemoryBudget(200)  # of which half are for calls, so many connections are open
     one, other = (Holder(budget, name, given_up) for name in ("one", "other"))

@@ -23,7 +23,7 @@ async def test_it_is_spent_and_comes_back_within_a_minute(clock: MockClock) -> N
     assert sum(bucket.spend() for _ in range(100)) == 60
 
 
-async def test_what_is_earned_can_be_spent_but_not_saved_up(clock: MockClock) -> None:
+async def test_earned_tokens_can_be_spent_but_not_saved(clock: MockClock) -> None:
     bucket = TokenBucket(10)
     bucket.earn(5)
     assert sum(bucket.spend() for _ in range(100)) == 10

@@ -52,7 +52,9 @@ def test_a_report_is_read() -> None:
         ({}, {"a": "a reason"}, ["a: named as an exception, but did not fail"]),
     ],
 )
-def test_what_is_complained_about(failed: dict[str, str], exceptions: dict[str, str], complaints: list[str]) -> None:
+def test_complaints_are_unexpected_failures_and_stale_exceptions(
+    failed: dict[str, str], exceptions: dict[str, str], complaints: list[str]
+) -> None:
     passed = tuple(map(str, range(146 - len(failed))))
     assert Report(passed, failed, ()).complaints(exceptions) == complaints
 

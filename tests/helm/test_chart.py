@@ -122,7 +122,7 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ({"global": {"issuerFilenames": {"ca": "issuer.crt"}}}, "must differ, got issuer.crt, issuer.crt, issuer.key"),
     ],
 )
-def test_what_cannot_be_is_said(helm: Helm, given: dict[str, Any], said: str) -> None:
+def test_invalid_values_are_rejected_with_a_reason(helm: Helm, given: dict[str, Any], said: str) -> None:
     with pytest.raises(HelmError) as caught:
         helm.rendered(given)
     assert said in str(caught.value)
@@ -198,7 +198,7 @@ def _granted(role: Manifest, *, namespace: str) -> set[Permission]:
     }
 
 
-def test_where_replicas_are_put(helm: Helm) -> None:
+def test_replicas_are_spread_by_anti_affinity(helm: Helm) -> None:
     assert "podAntiAffinity" not in helm.rendered().pod["spec"]["affinity"]
     (preferred,) = helm.rendered(values.ALL["ha"]).pod["spec"]["affinity"]["podAntiAffinity"].values()
     assert preferred[0]["weight"] == 100

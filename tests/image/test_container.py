@@ -177,7 +177,7 @@ ANY_PORTS = ("--log-as-json", "--port=0", "--healthz-port=0", "--metrics-port=0"
 
 
 @pytest.mark.parametrize("mode", ["--mode=kubernetes", "--mode=auto"])
-def test_where_there_is_no_cluster_it_says_so(runnable: Stage, mode: str) -> None:
+def test_without_a_cluster_the_start_fails_with_one_line(runnable: Stage, mode: str) -> None:
     """One line, as in any other installation."""
     with started(runnable, "/sentry", mode, *ANY_PORTS, environ=POD) as process:
         assert process.exit_code() == 1

@@ -17,7 +17,7 @@ def _image(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("step", [("packages",), ("tree", "/nowhere")])
-def test_what_is_there_is_not_overwritten(tmp_path: Path, step: tuple[str, ...]) -> None:
+def test_existing_directories_are_not_overwritten(tmp_path: Path, step: tuple[str, ...]) -> None:
     done = _image(*step, str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == f"image: {tmp_path} is there already: remove it, or name another directory\n"
@@ -31,7 +31,7 @@ def test_packages_come_first(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_left_out_is_pinned() -> None:
+def test_packages_that_are_left_out_are_locked_dependencies() -> None:
     """A name that nobody has any more would hide that something else has come in its place."""
     locked = (PROJECT / "requirements.txt").read_text().replace("-", "_")
     for name in packages.UNUSED:

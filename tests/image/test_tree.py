@@ -51,7 +51,7 @@ def test_nothing_is_surplus(image: Stage) -> None:
     assert suffixes & {".a", ".c", ".h", ".cpp", ".hpp", ".pyi", ".pyx", ".o", ".sh", ".exe"} == set()
 
 
-def test_what_can_be_run(image: Stage) -> None:
+def test_executable_files_are_the_documented_ones(image: Stage) -> None:
     """The entry point, the interpreter, and the dynamic linker that starts it."""
     runnable = [path.as_posix() for path, fact in _paths(image) if stat.S_ISREG(fact.st_mode) and fact.st_mode & 0o111]
     linker, *others = runnable

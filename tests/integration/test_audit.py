@@ -212,7 +212,7 @@ def test_killed_in_the_middle_it_goes_on(place: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.count("reports that a crash or a full disk cut short line") == 3
 
 
-def test_what_was_altered_in_any_way_is_found(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_kind_of_change_is_found(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with recording(place) as target:
         for app_id in ("one", "two", "three"):
             ask(target.grpc_port, place.with_name("credentials"), app_id)
@@ -384,7 +384,7 @@ def test_in_standard_output_its_lines_are_between_those_of_the_log(
         ("/dev/full", ("--audit-required",), "not a regular file"),
     ],
 )
-def test_where_it_cannot_be_kept_no_process_starts(place: Path, name: str, flags: tuple[str, ...], reason: str) -> None:
+def test_without_a_writable_log_no_process_starts(place: Path, name: str, flags: tuple[str, ...], reason: str) -> None:
     path = place.parent / name
     with sentry_process(place.with_name("credentials"), "--audit-log", str(path), *flags) as process:
         assert process.exit_code() == 1

@@ -67,7 +67,7 @@ def test_a_permission_as_text(right: Permission, text: str, role: str) -> None:
     assert right.role == role
 
 
-def test_what_is_needed_and_useful() -> None:
+def test_required_and_optional_permissions_are_disjoint() -> None:
     assert len(set(NEEDED)) == len(NEEDED)
     assert not set(NEEDED) & set(USEFUL)
     assert {UPDATE, PODS, REVIEWS} <= set(NEEDED)
@@ -81,7 +81,7 @@ async def test_all_are_asked_for_at_once(autojump_clock: MockClock) -> None:
     assert len(api.requests) == len(NEEDED + USEFUL)
 
 
-async def test_what_is_missing_is_named_in_order(autojump_clock: MockClock) -> None:
+async def test_missing_permissions_are_named_in_order(autojump_clock: MockClock) -> None:
     api = server_without(REVIEWS, UPDATE, PODS)
     assert await missing_permissions(api, NEEDED) == [right for right in NEEDED if right in {UPDATE, PODS, REVIEWS}]
 
@@ -145,7 +145,7 @@ async def test_one_line_names_all_missing_permissions_and_their_role(autojump_cl
     )
 
 
-async def test_what_is_only_useful_is_a_warning(autojump_clock: MockClock, lines: list[Line]) -> None:
+async def test_a_missing_optional_permission_is_a_warning(autojump_clock: MockClock, lines: list[Line]) -> None:
     await check_permissions(server_without(EVENTS), NEEDED, USEFUL)
     assert [(line["log_level"], line["event"]) for line in lines] == [
         ("warning", WARNING),

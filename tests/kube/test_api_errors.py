@@ -48,7 +48,9 @@ def test_refusals_of_others(status: int, body: bytes, text: str) -> None:
         ("\u0667", b"", None),
     ],
 )
-def test_what_may_pass(status: int, header: str, body: bytes, seconds: float | None) -> None:
+def test_temporary_errors_are_unavailable_with_their_retry_time(
+    status: int, header: str, body: bytes, seconds: float | None
+) -> None:
     error = response_error("GET /", status, body, {"Retry-After": header} if header else {})
     assert isinstance(error, ApiUnavailableError)
     assert error.retry_after == seconds

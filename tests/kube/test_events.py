@@ -91,7 +91,7 @@ async def test_an_event_as_operators_see_it(autojump_clock: MockClock) -> None:
         (EventReason.INJECTOR_STALE, "Warning"),
     ],
 )
-def test_what_needs_an_operators_eye_is_a_warning(reason: EventReason, kind: str) -> None:
+def test_reasons_have_the_type_normal_or_warning(reason: EventReason, kind: str) -> None:
     assert reason.type == kind
 
 
@@ -130,7 +130,7 @@ async def test_a_flood_costs_one_event_a_minute(autojump_clock: MockClock) -> No
     assert reported(api)[-1][0] == "3599"
 
 
-async def test_who_records_never_waits(autojump_clock: MockClock) -> None:
+async def test_recording_never_waits(autojump_clock: MockClock) -> None:
     api = FakeApi()
     recorder = recorder_of(api)
     for number in range(WAITING + 10):
@@ -140,7 +140,7 @@ async def test_who_records_never_waits(autojump_clock: MockClock) -> None:
     assert sum(event["count"] for event in events(api)) == WAITING
 
 
-async def test_what_cannot_be_sent_for_long_is_dropped(autojump_clock: MockClock) -> None:
+async def test_events_that_cannot_be_sent_in_time_are_dropped(autojump_clock: MockClock) -> None:
     api = FakeApi()
     async with recording(api) as recorder:
         api.down = True

@@ -32,7 +32,7 @@ def asked(objects: Objects) -> list[str]:
     return [path for _, path, _ in objects.requests]
 
 
-async def test_what_is_known_is_not_asked_for(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
+async def test_known_pods_cause_no_request(autojump_clock: MockClock, index: Index, objects: Objects) -> None:
     for uid in (None, "known"):
         found = await index.pod("default", "known", uid=uid)
         assert found is not None
@@ -118,7 +118,7 @@ async def test_invalid_names_are_not_paths(
 
 
 @pytest.mark.parametrize("failure", [away, forbidden])
-async def test_what_cannot_be_found_out_is_not_denied(
+async def test_a_failed_lookup_is_unavailable_and_not_a_rejection(
     autojump_clock: MockClock, index: Index, objects: Objects, failure: Failure
 ) -> None:
     objects.failures.append(failure)

@@ -18,14 +18,14 @@ def test_equal_values_are_one() -> None:
     assert interner.intern_by_key("key", made(3)) is first
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_remembered_values_are_bounded() -> None:
     interner = Interner(10)
     for number in range(1000):
         interner.intern(made(number))
         assert len(interner) <= 20
 
 
-def test_what_is_asked_for_often_is_remembered() -> None:
+def test_frequent_values_are_remembered() -> None:
     interner = Interner(10)
     first = interner.intern(made(0))
     for number in range(1, 1000):

@@ -124,7 +124,7 @@ async def test_another_issuer_s_keys_are_not_looked_for(autojump_clock: MockCloc
 @pytest.mark.parametrize(
     "failure", [ApiUnavailableError("away"), ApiRejectedError("no", status=403, reason="Forbidden")], ids=repr
 )
-async def test_when_they_cannot_be_read_the_last_set_is_kept(autojump_clock: MockClock, failure: Exception) -> None:
+async def test_the_last_set_is_kept_while_keys_cannot_be_read(autojump_clock: MockClock, failure: Exception) -> None:
     api = FakeApi()
     async with kept(api) as keys:
         with capture_logs() as logs:

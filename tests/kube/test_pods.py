@@ -20,7 +20,7 @@ def read(**parts: Any) -> Any:
     return PodReader(containers=True).read(json.dumps(document(**parts)).encode())
 
 
-def test_what_matters_of_a_pod() -> None:
+def test_only_the_needed_fields_of_a_pod_are_kept() -> None:
     annotations = {"dapr.io/app-id": "cart", "dapr.io/config": "tracing", "prometheus.io/scrape": "true"}
     pod = read(metadata={"namespace": "n", "name": "cart-0", "uid": "u", "annotations": annotations, "labels": {}})
     assert (pod.namespace, pod.name, pod.uid, pod.service_account) == ("n", "cart-0", "u", "cart")
@@ -59,7 +59,7 @@ def test_containers_that_last_are_listed_in_order() -> None:
         {"metadata": {"namespace": "n", "name": "a", "uid": "u", "annotations": None}},
     ],
 )
-def test_what_may_be_missing(parts: dict[str, Any]) -> None:
+def test_optional_fields_of_a_pod_may_be_missing(parts: dict[str, Any]) -> None:
     pod = read(**parts)
     assert pod.containers == ()
     assert pod.annotations == {}

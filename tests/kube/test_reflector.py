@@ -92,7 +92,7 @@ async def test_a_watch_goes_on_where_the_last_one_ended(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize("by", ["answer", "event"])
-async def test_what_has_expired_is_listed_again(autojump_clock: MockClock, objects: Objects, by: str) -> None:
+async def test_an_expired_history_is_listed_again(autojump_clock: MockClock, objects: Objects, by: str) -> None:
     objects.put(pod("kept"))
     objects.put(pod("gone"))
     objects.put(pod("replaced", uid="first"))
@@ -142,7 +142,7 @@ async def test_lists_are_tried_until_one_succeeds(
     assert failure is busy or pauses[0] <= 0.5
 
 
-async def test_what_was_known_is_known_while_the_server_is_away(autojump_clock: MockClock, objects: Objects) -> None:
+async def test_objects_stay_known_while_the_server_is_unreachable(autojump_clock: MockClock, objects: Objects) -> None:
     objects.put(pod("a"))
     reflector, _ = reflector_of(objects)
     async with kept(reflector):
@@ -178,7 +178,7 @@ async def test_a_watch_that_ends_at_once_is_not_begun_without_end(autojump_clock
     assert len(objects.asked(watch=True)) < 15
 
 
-async def test_what_cannot_be_read_is_left_out(autojump_clock: MockClock, objects: Objects) -> None:
+async def test_unreadable_objects_are_left_out(autojump_clock: MockClock, objects: Objects) -> None:
     objects.put(pod("a"))
     odd = pod("odd")
     odd["spec"]["serviceAccountName"] = 7

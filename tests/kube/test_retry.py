@@ -24,7 +24,7 @@ async def test_an_answer_is_passed_on(autojump_clock: MockClock) -> None:
     assert 3.15 <= trio.current_time() <= 3.3
 
 
-async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock) -> None:
+async def test_rejected_requests_are_not_retried(autojump_clock: MockClock) -> None:
     times: list[float] = []
 
     async def attempt() -> None:

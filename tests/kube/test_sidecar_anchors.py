@@ -140,7 +140,7 @@ def test_a_text_without_roots_is_not_kept() -> None:
     assert found.anchors.text == ""
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_remembered_texts_are_bounded() -> None:
     reader = SidecarReader(Fingerprints())
     for number in range(2 * MAX_KNOWN + 1):
         reader.read(json.dumps(sidecar_pod("a", f"r{number}")).encode())

@@ -76,7 +76,7 @@ async def test_a_defect_affects_each_separately(autojump_clock: MockClock) -> No
 
 
 @pytest.mark.parametrize("patience", [0.0, 0.5])
-async def test_when_the_first_to_ask_is_cancelled_another_asks(autojump_clock: MockClock, patience: float) -> None:
+async def test_another_caller_asks_if_the_first_is_cancelled(autojump_clock: MockClock, patience: float) -> None:
     flights, question = SingleFlight[int](), Question()
 
     async def impatient() -> None:

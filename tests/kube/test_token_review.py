@@ -266,7 +266,7 @@ async def test_bad_answers_push_no_good_one_out(autojump_clock: MockClock) -> No
     assert len(api.reviewed) == 11
 
 
-async def test_what_is_kept_is_bounded_and_holds_no_token(autojump_clock: MockClock) -> None:
+async def test_cached_results_are_bounded_and_contain_no_token(autojump_clock: MockClock) -> None:
     api = FakeApi()
     checker = reviewer(api, kept=3)
     tokens = [SIGNER.token(jti=str(number)) for number in range(5)]

@@ -121,7 +121,7 @@ UNDECIDED = {
 
 
 @pytest.mark.parametrize("token", UNDECIDED.values(), ids=UNDECIDED.keys())
-async def test_what_cannot_be_decided_goes_to_the_reviewer(autojump_clock: MockClock, token: str) -> None:
+async def test_tokens_that_cannot_be_decided_here_are_reviewed(autojump_clock: MockClock, token: str) -> None:
     reviewer = Reviewer()
     checker = verifier(reviewer=reviewer)
     assert await checker.check(token) is REVIEWED

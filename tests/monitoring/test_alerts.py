@@ -86,7 +86,7 @@ def reported(built: Binaries, tmp_path_factory: pytest.TempPathFactory) -> str:
     return tested.stdout + tested.stderr
 
 
-def test_what_fires(reported: str) -> None:
+def test_each_case_fires_the_expected_alerts(reported: str) -> None:
     assert "expr:" not in reported
     expected = [firing(each for each in CASES if each.alone is alone) for alone in (False, True)]
     assert reported.count("exp:[]") == sum(map(len, expected))

@@ -91,7 +91,7 @@ def complaints(selector: Selector, scraped: dict[str, Labels]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("where", EXPRESSIONS)
-def test_what_an_expression_names_exists(where: str, scraped: dict[str, Labels]) -> None:
+def test_names_in_expressions_exist(where: str, scraped: dict[str, Labels]) -> None:
     named = names_in(EXPRESSIONS[where])
     assert named.selectors
     assert [text for each in named.selectors for text in complaints(each, scraped)] == []

@@ -129,7 +129,7 @@ def test_an_absolute_target_replaces_the_host_header() -> None:
         ("a%20b", False),
     ],
 )
-def test_what_makes_a_url(host: str, makes: bool) -> None:
+def test_hosts_that_are_valid_in_urls(host: str, makes: bool) -> None:
     assert is_valid_in_url(host) is makes
 
 

@@ -284,7 +284,7 @@ async def test_http_1_0_needs_no_host() -> None:
         (None, None, "", "gopher://other" + DISCOVERY, ("http://other", "http://other/jwks.json")),
     ],
 )
-async def test_what_is_named(
+async def test_discovery_names_issuer_and_jwks_uri(
     issuer: str | None, jwks_uri: str | None, prefix: str, target: str, reported: tuple[str, str]
 ) -> None:
     async with serving(issuer, jwks_uri=jwks_uri, prefix=prefix) as (address, _):
@@ -307,7 +307,7 @@ async def test_what_is_named(
         (None, ("h",), (LOOPBACK,), "public, max-age=3600", "x-forwarded-host"),
     ],
 )
-async def test_who_may_keep_discovery(
+async def test_discovery_is_cached_only_if_the_client_cannot_choose_the_issuer(
     issuer: str | None, allowed: tuple[str, ...], proxies: tuple[object, ...], control: str, vary: str | None
 ) -> None:
     hosts = Hosts(allowed, [LOOPBACK] if proxies else [])

@@ -72,7 +72,7 @@ NOW = int(time.time())
     ],
     ids=range(8),  # its own would have the time
 )
-async def test_what_a_token_has_to_say(
+async def test_relying_parties_reject_wrong_claims(
     tmp_path: Path, ca_file: str, port: int, changes: dict[str, object], error: type[Exception]
 ) -> None:
     """Against the relying party as well: what it would not refuse it would not show either."""

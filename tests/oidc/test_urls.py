@@ -65,7 +65,7 @@ def test_the_key_set_of_an_issuer(issuer: str, prefix: str, uri: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["https://iss", "http://iss/path", "dapr.io", "urn:dapr", "https://[::1]/%20"])
-def test_what_is_a_uri(text: str) -> None:
+def test_valid_uris_are_accepted(text: str) -> None:
     assert checked_issuer(text) == text
     assert checked_jwks_uri(text) == text
 
@@ -111,7 +111,7 @@ def test_not_given() -> None:
         ("dapr.io", False),
     ],
 )
-def test_what_relying_parties_accept(issuer: str, keeps: bool) -> None:
+def test_issuers_that_relying_parties_accept(issuer: str, keeps: bool) -> None:
     assert keeps_discovery_rules(issuer) is keeps
 
 

@@ -45,7 +45,7 @@ def test_defaults() -> None:
         "spec: {tracing: [whatever], mtls: {unknown: 1}}",
     ],
 )
-def test_what_says_nothing_leaves_the_defaults(text: str) -> None:
+def test_empty_documents_leave_the_defaults(text: str) -> None:
     assert parse(text) == Configuration()
 
 

@@ -19,7 +19,7 @@ def read_everything(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "~", "# nothing", "{}", "a: ~", "a:", "A: {}"])
-def test_what_is_missing_or_null_is_empty(text: str) -> None:
+def test_missing_and_null_members_are_empty(text: str) -> None:
     root = read(text)
     assert root.section("a").entries == {}
     assert root.sections("a") == ()

@@ -206,7 +206,7 @@ def test_durations_rejected(text: str) -> None:
 
 @given(st.timedeltas(timedelta(microseconds=-(2**63) // 1000), timedelta(microseconds=2**63 // 1000)))
 @settings(max_examples=100, deadline=None)
-def test_what_is_written_is_read_again(duration: timedelta) -> None:
+def test_a_formatted_duration_is_parsed_unchanged(duration: timedelta) -> None:
     # Go reads a fraction of a second in floating point, which may come out one nanosecond low: one microsecond here.
     assert abs(parse_duration(format_duration(duration)) - duration) <= timedelta(microseconds=1)
 

@@ -56,7 +56,7 @@ def found(given: Report) -> list[tuple[str, str]]:
         ),
     ],
 )
-def test_what_is_well(given: Report) -> None:
+def test_reports_without_findings(given: Report) -> None:
     assert (assess(given).verdict, found(given)) == (Verdict.WELL, [])
 
 
@@ -99,7 +99,7 @@ def test_what_is_well(given: Report) -> None:
         (report(published=published(problem="it has no trust anchors")), "config_map_invalid", "it has no trust anch"),
     ],
 )
-def test_what_needs_attention(given: Report, cause: str, says: str) -> None:
+def test_reports_with_one_finding(given: Report, cause: str, says: str) -> None:
     ((its_cause, text),) = found(given)
     assert its_cause == cause
     assert says in text
@@ -167,7 +167,7 @@ def test_no_replica_reached() -> None:
         (report(stored=stored(fingerprint=None, problem="bad")), "unknown", "unknown", "unknown"),
     ],
 )
-def test_whether_they_agree(given: Report, replicas: str, store: str, config_map: str) -> None:
+def test_agreement_of_replicas_store_and_config_map(given: Report, replicas: str, store: str, config_map: str) -> None:
     judgement = assess(given)
     assert (judgement.replicas, judgement.store, judgement.config_map) == (
         Agreement(replicas),

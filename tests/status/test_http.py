@@ -83,19 +83,19 @@ async def test_a_name_that_is_none() -> None:
     ],
     ids=["nothing", "ssh", "tls", "cut", "headers", "404", "302"],
 )
-async def test_who_speaks_otherwise(answer: bytes, says: str) -> None:
+async def test_malformed_answers_are_errors(answer: bytes, says: str) -> None:
     async with listening(saying(answer)) as port:
         assert (await refusal(port)).startswith(says)
 
 
-async def test_who_never_answers(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_server_that_never_answers_times_out(autojump_clock: trio.abc.Clock) -> None:
     async with listening(saying(b"HTTP/1.1 200 OK\r\n", then=trio.sleep_forever)) as port:
         before = trio.current_time()
         assert await refusal(port, seconds=3) == "127.0.0.1:port did not answer within 3 s"
         assert trio.current_time() == before + 3
 
 
-async def test_who_drips(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_slow_answer_times_out_as_a_whole(autojump_clock: trio.abc.Clock) -> None:
     """The time is that of the whole answer."""
 
     async def drip(stream: trio.SocketStream) -> None:
@@ -111,7 +111,7 @@ async def test_who_drips(autojump_clock: trio.abc.Clock) -> None:
         assert "did not answer within 10 s" in await refusal(port, seconds=10)
 
 
-async def test_who_never_ends() -> None:
+async def test_an_endless_answer_is_cut() -> None:
     sent = 0
 
     async def pour(stream: trio.SocketStream) -> None:

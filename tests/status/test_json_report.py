@@ -72,7 +72,7 @@ def test_the_schema_knows_every_cause() -> None:
     assert SCHEMA["$defs"]["cause"]["enum"] == [cause.value for cause in Cause]
 
 
-def test_what_it_says() -> None:
+def test_the_document_contains_the_whole_report() -> None:
     found = documented(FULL)
     assert (found["schema"], found["time"], found["verdict"]) == (1, "2026-11-22T19:41:15Z", "attention")
     assert [finding["cause"] for finding in found["findings"]] == ["degraded", "unreachable"]
@@ -106,7 +106,7 @@ def test_what_it_says() -> None:
     assert found["config_map"]["anchors"] == [ANCHOR]
 
 
-def test_why_something_is_not_shown() -> None:
+def test_missing_values_have_a_reason() -> None:
     found = documented(report(stored=NotShown("no right", asked=False)))
     assert (found["store"], found["store_not_shown"]) == (None, "no right")
     assert (found["config_map"], found["config_map_not_shown"]) == (None, None)

@@ -72,7 +72,7 @@ def test_with_a_terminal_there_are_colours_and_the_same_words() -> None:
 HOSTILE = "\x1b[2J\x1b]0;title\x07 [bold red]x[/] \x9b31m :smile: \u202e\ud800\r\n"
 
 
-def test_what_others_say_is_one_plain_line() -> None:
+def test_foreign_text_is_one_plain_line() -> None:
     assert plain(HOSTILE) == "?[2J?]0;title? [bold red]x[/] ?31m :smile: ??"
     assert plain("a\n\tb") == "a b"
     assert plain("x" * 1001) == "x" * 1000 + "..."

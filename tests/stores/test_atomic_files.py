@@ -61,7 +61,7 @@ def a_file(size: int) -> Callable[[Path], None]:
     ],
     ids=["none", "empty", "file", "limit", "large", "directory", "fifo", "device", "socket", "dangling", "loop"],
 )
-def test_what_reads_as_what(
+def test_files_and_other_nodes_are_read_as_content_or_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], content: Content
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the name of a socket must be short

@@ -63,7 +63,7 @@ async def test_the_name_that_is_asked_for_is_read(name: str) -> None:
     ],
     ids=range(6),
 )
-async def test_what_says_nothing_leaves_the_defaults(spec: object) -> None:
+async def test_empty_specs_leave_the_defaults(spec: object) -> None:
     assert await read(spec) == Configuration()
 
 

@@ -125,7 +125,7 @@ async def test_empty_files_are_present(tmp_path: Path) -> None:
     ],
     ids=["directory", "fifo", "dangling", "large"],
 )
-async def test_what_cannot_be_read_is_neither_absent_nor_regenerated(
+async def test_unreadable_files_are_errors_and_nothing_is_generated(
     tmp_path: Path, make: Callable[[Path], object], reason: str, number: int, prefix: str, *, others: bool
 ) -> None:
     if others:
@@ -207,7 +207,7 @@ async def test_files_that_keep_changing_are_an_error_in_the_end(
 
 
 @pytest.mark.parametrize("before", [None, OLD], ids=["first", "replacing"])
-async def test_what_is_saved_is_loaded(tmp_path: Path, before: StoredBundle | None) -> None:
+async def test_a_saved_bundle_is_loaded_unchanged(tmp_path: Path, before: StoredBundle | None) -> None:
     store = store_in(tmp_path)
     if before is not None:
         put(tmp_path, before)

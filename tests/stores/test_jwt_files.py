@@ -43,7 +43,7 @@ async def test_nothing_is_there(tmp_path: Path) -> None:
     assert await store_in(tmp_path).read(JWT_KEYS) == {}
 
 
-async def test_what_is_stored_is_read(tmp_path: Path) -> None:
+async def test_stored_keys_are_read_unchanged(tmp_path: Path) -> None:
     (tmp_path / ".jwt.key.sentry-trio-new").write_text("left by a crash")
     store = store_in(tmp_path)
     assert await store.replace(STORED, expected=NOTHING)
@@ -52,14 +52,14 @@ async def test_what_is_stored_is_read(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
-async def test_what_has_just_been_made_is_not_replaced(tmp_path: Path) -> None:
+async def test_a_key_that_appeared_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "jwt.key").write_bytes(b"theirs")
     store = store_in(tmp_path)
     assert not await store.replace(STORED, expected=NOTHING)
     assert await store.read(JWT_KEYS) == {Part.JWT_KEY: b"theirs"}
 
 
-async def test_what_cannot_be_read_or_written(tmp_path: Path) -> None:
+async def test_unreadable_and_unwritable_files_are_errors(tmp_path: Path) -> None:
     (tmp_path / "jwt.key").mkdir()
     with pytest.raises(StoreError, match=r"error reading JWT signing key: .*jwt.key: is a directory"):
         await store_in(tmp_path).read(JWT_KEYS)
@@ -163,7 +163,7 @@ async def test_a_linked_key_that_stays_needs_no_writing(tmp_path: Path) -> None:
     assert await store.read(JWT_KEYS) == STORED
 
 
-async def test_what_is_left_of_one_set_keeps_the_other_readable(tmp_path: Path) -> None:
+async def test_leftovers_of_one_set_do_not_affect_the_other(tmp_path: Path) -> None:
     put(tmp_path, bundle_parts(OLD))
     (tmp_path / ".jwt.key.sentry-trio-commit").write_text("no journal")
     store = store_in(tmp_path)
@@ -190,7 +190,7 @@ async def test_only_what_differs_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "jwks.json").read_bytes() == b"another set"
 
 
-async def test_what_cannot_be_replaced(tmp_path: Path) -> None:
+async def test_locked_directories_and_symbolic_links_are_not_replaced(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     assert await store.replace(STORED, expected=NOTHING)
     with FileOperations().lock(tmp_path, patience=0), pytest.raises(StoreError, match="another process is writing to"):

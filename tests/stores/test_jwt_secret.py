@@ -62,7 +62,7 @@ async def test_nothing_is_there() -> None:
     assert await store_of(filled()).read(JWT_KEYS) == {}
 
 
-async def test_what_is_made_is_loaded_and_the_trust_bundle_left_alone() -> None:
+async def test_stored_keys_are_read_and_the_trust_bundle_is_unchanged() -> None:
     api = filled()
     store = store_of(api)
     assert await store.replace(FIRST, expected=NOTHING)
@@ -71,7 +71,7 @@ async def test_what_is_made_is_loaded_and_the_trust_bundle_left_alone() -> None:
     assert await load(store_of(api)) == OLD
 
 
-async def test_what_another_replica_made_first_stays() -> None:
+async def test_the_keys_of_a_replica_that_was_first_stay() -> None:
     api = filled()
     api.faults.append(Fault("replace", "secrets", unavailable(), after=False))
 

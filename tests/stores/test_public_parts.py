@@ -61,7 +61,7 @@ def test_of_a_secret_the_public_parts() -> None:
         (encoded(ca_crt=b"x" * (1024 * 1024 + 1), issuer_crt=b""), "ca.crt: larger than 1048576 bytes"),
     ],
 )
-def test_what_a_secret_lacks_is_named(secret: dict[str, object], says: str) -> None:
+def test_missing_parts_of_a_secret_are_named(secret: dict[str, object], says: str) -> None:
     with pytest.raises(StoreError) as caught:
         public_parts(secret, "ca.crt", "issuer.crt", place="here/bundle")
     assert str(caught.value) == f"Secret here/bundle{' ' if says.startswith('has') else ': '}{says}"

@@ -341,7 +341,7 @@ async def test_patience_ends(autojump_clock: MockClock) -> None:
     assert 24 <= trio.current_time() - started <= 30
 
 
-async def test_what_the_server_asks_to_wait_for_is_waited_for(autojump_clock: MockClock) -> None:
+async def test_retry_after_is_respected(autojump_clock: MockClock) -> None:
     api = filled()
     api.faults.append(Fault("get", "secrets", ApiUnavailableError("429", retry_after=7)))
     started = trio.current_time()
@@ -362,7 +362,7 @@ async def test_an_empty_secret_is_filled_and_all_else_stays() -> None:
     assert published(api) is None
 
 
-async def test_what_is_there_is_adopted() -> None:
+async def test_an_existing_bundle_is_adopted() -> None:
     api = filled()
     assert await create(store_of(api), NEW) == OLD
     assert api.count("replace") == 0
@@ -486,7 +486,7 @@ async def test_anchors_among_the_binary_data_are_moved() -> None:
     assert api.objects[CONFIG_MAP]["binaryData"] == {"other": "aGk="}
 
 
-async def test_what_is_published_already_is_left_alone() -> None:
+async def test_a_published_bundle_is_not_written_again() -> None:
     api = filled(OLD)
     assert not await publish(store_of(api), OLD)
     assert api.count("replace") == 0

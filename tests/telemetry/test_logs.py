@@ -296,7 +296,7 @@ def test_a_log_file_that_cannot_be_opened(tmp_path: Path, name: str, reason: str
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_where_nothing_is_configured_the_standard_library_decides(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_configuration_the_standard_library_decides(caplog: pytest.LogCaptureFixture) -> None:
     LOG.warning("for whoever embeds this", port=50001)
     assert [(record.name, record.getMessage()) for record in caplog.records] == [
         ("dapr.sentry.server", "for whoever embeds this")

@@ -167,7 +167,7 @@ def test_degraded_is_one_or_zero() -> None:
     assert value(metrics, "sentry_degraded") == 0
 
 
-def test_when_the_last_restart_was_by_outcome() -> None:
+def test_the_time_of_the_last_restart_is_exported_by_outcome() -> None:
     """Exported once there was one: 0 would read as 1970."""
     now = NOON
     metrics = Metrics(now=lambda: now)
@@ -253,7 +253,7 @@ def test_expiry_is_computed_when_asked() -> None:
     assert value(metrics, "dapr_sentry_issuercert_expiry_timestamp") == (NOON + timedelta(days=30)).timestamp()
 
 
-def test_what_a_renewal_has_left_over_is_not_the_first_to_expire() -> None:
+def test_bridges_and_former_roots_do_not_count_as_soonest_expiry() -> None:
     metrics = Metrics(now=lambda: NOON)
     left_over = expiry(CertificateRole.BRIDGE, 1, "bb"), expiry(CertificateRole.FORMER, -1, "cc")
     metrics.watch_certificates([expiry(CertificateRole.ISSUER, 30), *left_over])

@@ -51,7 +51,7 @@ def test_a_valid_token_is_accepted(text: str) -> None:
     | FORGER.key_ids()
     | FORGER.other_shapes()
 )
-def test_what_the_key_that_is_named_has_not_signed(text: str) -> None:
+def test_tokens_not_signed_by_the_named_key_are_rejected(text: str) -> None:
     assert is_refused(text)
 
 

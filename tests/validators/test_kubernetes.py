@@ -315,7 +315,7 @@ async def test_refusals_that_people_search_for_are_logged(
     ],
     ids=["token", "pod", "configuration"],
 )
-async def test_when_the_api_server_is_away_it_is_no_refusal(verdict: Caller | Exception, index: Known) -> None:
+async def test_an_unreachable_api_server_is_not_a_rejection(verdict: Caller | Exception, index: Known) -> None:
     with pytest.raises(ApiUnavailableError, match="away"):
         await validator(verdict, index).validate(request())
 

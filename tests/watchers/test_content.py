@@ -64,7 +64,7 @@ async def test_changes_since_the_start_are_reported_until_accepted(tmp_path: Pat
     assert await tracker.take_changed() == {here}
 
 
-async def test_what_was_loaded_is_known(tmp_path: Path) -> None:
+async def test_loaded_content_is_not_a_change(tmp_path: Path) -> None:
     path = tmp_path / "file"
     tracker = await ContentTracker.start([path])
     path.write_bytes(b"loaded")
@@ -73,7 +73,7 @@ async def test_what_was_loaded_is_known(tmp_path: Path) -> None:
     assert tracker.paths == {path}
 
 
-async def test_what_replaced_the_loaded_content_before_it_was_accepted_is_not_missed(tmp_path: Path) -> None:
+async def test_changes_between_load_and_accept_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "file"
     tracker = await ContentTracker.start([path])
     path.write_bytes(b"later")

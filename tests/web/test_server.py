@@ -359,7 +359,7 @@ async def test_a_request_under_way_gives_way_too() -> None:
         ),
     ],
 )
-async def test_what_was_wrong_is_said(request_bytes: bytes, text: bytes) -> None:
+async def test_errors_have_a_reason_in_plain_text(request_bytes: bytes, text: bytes) -> None:
     async with serving(hello) as (address, _, _), await trio.open_tcp_stream(address.host, address.port) as stream:
         await stream.send_all(request_bytes)
         head, _, body = b"".join([part async for part in stream]).partition(b"\r\n\r\n")

@@ -24,14 +24,14 @@ ENTRIES: Final = (
         dapr="`global.rbac.namespaced` leaves the validator without permissions",
         ours="rejected, unless they are granted by name",
         reason="no CA that rejects every request",
-        shown="tests/helm/test_chart.py::test_what_cannot_be_is_said",
+        shown="tests/helm/test_chart.py::test_invalid_values_are_rejected_with_a_reason",
     ),
     Difference(
         id="chart-ignored-values",
         dapr="`podAntiAffinityPolicy` and `dnsSuffix` are ignored",
         ours="honoured",
         reason="the values have their documented effect",
-        shown="tests/helm/test_chart.py::test_where_replicas_are_put",
+        shown="tests/helm/test_chart.py::test_replicas_are_spread_by_anti_affinity",
     ),
     Difference(
         id="chart-file-names",

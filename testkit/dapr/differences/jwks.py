@@ -59,7 +59,7 @@ ENTRIES: Final = (
         dapr="a token may have duplicate names, and base64url with stray bits",
         ours="rejected",
         reason="all readers understand a token alike",
-        shown="tests/validators/jwks/test_hostile.py::test_what_two_readers_may_understand_differently",
+        shown="tests/validators/jwks/test_hostile.py::test_ambiguous_tokens_are_rejected",
     ),
     Difference(
         id="jwks-bounds",

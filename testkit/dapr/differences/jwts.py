@@ -24,7 +24,7 @@ ENTRIES: Final = (
         dapr="a generated key is RSA whatever the algorithm, and does not load again for another one",
         ours="it fits the algorithm",
         reason="the second start works as the first",
-        shown="tests/ca/test_jwt_key.py::test_what_is_generated_loads_again",
+        shown="tests/ca/test_jwt_key.py::test_a_generated_key_can_be_loaded",
     ),
     Difference(
         id="jwt-key-id",

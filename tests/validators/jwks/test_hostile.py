@@ -98,7 +98,7 @@ async def test_extensions(text: str) -> None:
 
 @PATIENT
 @given(FORGER.duplicates() | FORGER.documents())
-async def test_what_two_readers_may_understand_differently(text: str) -> None:
+async def test_ambiguous_tokens_are_rejected(text: str) -> None:
     reported, _ = await refusal(text)
     assert reported == "invalid JWT"
 
@@ -123,7 +123,7 @@ async def test_claims(text: str) -> None:
 
 @PATIENT
 @given(FORGER.huge(LONGEST))
-async def test_what_is_too_long_is_not_looked_at(text: str) -> None:
+async def test_tokens_over_the_limit_are_not_parsed(text: str) -> None:
     reported, keys = await refusal(text)
     assert reported == f"longer than {LONGEST} bytes"
     assert not keys.found

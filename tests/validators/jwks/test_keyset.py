@@ -147,7 +147,7 @@ async def test_a_set_that_was_read_apart_from_the_timer_is_read_for_unknown_keys
     assert len(remote.read_at) == 3
 
 
-async def test_what_changes_while_it_is_read_is_read_again(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+async def test_a_set_that_changes_during_a_read_is_read_again(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     remote = Remote(delay=1)
     keys = key_set(remote, interval=math.inf)
     nursery.start_soon(keys.keep)

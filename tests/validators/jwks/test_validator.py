@@ -210,7 +210,7 @@ async def test_signatures_that_are_none(text: str) -> None:
     assert await refusal(text) == NOT_VERIFIED
 
 
-async def test_what_a_header_may_say() -> None:
+async def test_harmless_header_members_are_accepted() -> None:
     assert (
         await validate(token(headers={"b64": True, "typ": "JOSE", "cty": "x", "jku": "https://x", "jwk": {}}))
         == "public"
