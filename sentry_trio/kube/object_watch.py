@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NoReturn, TypeVar
 
 import trio
@@ -83,62 +84,71 @@ async def watch_objects(
     debouncer = Debouncer(quiet=QUIET, longest=LONGEST)
     async with trio.open_nursery() as nursery:
         for each in objects:
-            tried = trio.Event()
-            nursery.start_soon(_watch, api, each, debouncer, nursery, tried)
-            await tried.wait()
+            watch = _ObjectWatch(api, each, debouncer)
+            nursery.start_soon(watch.keep, nursery)
+            await watch.tried.wait()
         task_status.started()
         debouncer.signal()
         await _report(debouncer, look, known, changed)
     raise AssertionError("reporting never ends")  # for the type checker, which knows that nurseries may swallow
 
 
-async def _watch(
-    api: Api, watched: WatchedObject, debouncer: Debouncer, nursery: trio.Nursery, tried: trio.Event
-) -> NoReturn:
-    """Watches one object by its name and signals each event; sets `tried` when that has begun, or failed once."""
-    # Version 0 begins with the API server's cache, and is never too old. Without a version it
-    # first waits until its cache has all that etcd has. With an etcd before 3.4.31 or 3.5.13 it cannot find that out
-    # while nothing is written, and ends each watch with 504 after 3 s.
-    query = {
-        "fieldSelector": f"metadata.name={watched.name}",
-        "resourceVersion": "0",
-        "timeoutSeconds": str(WATCH_SECONDS),
-    }
-    loop = WatchLoop(
-        f"the watch of {watched.path} keeps failing, changes are noticed with a delay",
-        f"watching {watched.path} again",
-        nursery,
-        backoff=Backoff(first=0.25),
-    )
-    refusal: float | None = None  # seconds to wait after the last try, if that was refused
+class _ObjectWatch:
+    """Watches one object by its name, and signals each event.
 
-    async def watch() -> None:
-        nonlocal refusal
+    Attributes:
+        tried: set when the watch has begun, or failed once.
+    """
+
+    def __init__(self, api: Api, watched: WatchedObject, debouncer: Debouncer) -> None:
+        self.tried = trio.Event()
+        self._api = api
+        self._watched = watched
+        self._debouncer = debouncer
+        self._refusal: float | None = None  # seconds to wait after the last try, if that was refused
+
+    async def keep(self, nursery: trio.Nursery) -> NoReturn:
+        """Watches until cancelled; a timer runs in the nursery."""
+        loop = WatchLoop(
+            f"the watch of {self._watched.path} keeps failing, changes are noticed with a delay",
+            f"watching {self._watched.path} again",
+            nursery,
+            backoff=Backoff(first=0.25),
+        )
+        await loop.keep(partial(self._watch, loop), refused=self._refused)
+
+    async def _watch(self, loop: WatchLoop) -> None:
+        # Version 0 begins with the API server's cache, and is never too old. Without a version it
+        # first waits until its cache has all that etcd has. With an etcd before 3.4.31 or 3.5.13 it cannot find that
+        # out while nothing is written, and ends each watch with 504 after 3 s.
+        query = {
+            "fieldSelector": f"metadata.name={self._watched.name}",
+            "resourceVersion": "0",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
         try:
             with trio.move_on_after(WATCH_SECONDS + POLL):
-                async with api.watch(watched.collection, query) as events:
-                    tried.set()
-                    refusal = None
-                    debouncer.signal()  # for changes while there was no watch
+                async with self._api.watch(self._watched.collection, query) as events:
+                    self.tried.set()
+                    self._refusal = None
+                    self._debouncer.signal()  # for changes while there was no watch
                     with loop.established():
                         async for _ in events:
-                            debouncer.signal()
+                            self._debouncer.signal()
         finally:
-            tried.set()
+            self.tried.set()
 
-    def refused(error: ApiRejectedError) -> float:
-        nonlocal refusal
-        debouncer.signal()
+    def _refused(self, error: ApiRejectedError) -> float:
+        self._debouncer.signal()
+        path = self._watched.path
         if error.status == 410:
-            _log.debug(f"the watch of {watched.path} must be restarted, its resourceVersion is too old: {error}")
+            _log.debug(f"the watch of {path} must be restarted, its resourceVersion is too old: {error}")
             return 0.0
-        if refusal is None:
-            _log.warning(f"cannot watch {watched.path}, reading it every {POLL:.0f} s instead: {error}")
+        if self._refusal is None:
+            _log.warning(f"cannot watch {path}, reading it every {POLL:.0f} s instead: {error}")
         # Soon at first: an API server that has just started may reject briefly what it permits later.
-        refusal = min(1.0 if refusal is None else 2 * refusal, POLL)
-        return refusal
-
-    await loop.keep(watch, refused=refused)
+        self._refusal = min(1.0 if self._refusal is None else 2 * self._refusal, POLL)
+        return self._refusal
 
 
 async def _report(
