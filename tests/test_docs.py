@@ -238,3 +238,19 @@ def test_the_readme_of_the_chart_has_each_value_and_its_meaning() -> None:
         parts = path.split(".")
         above = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
         assert any(each in rows and rows[each][1] for each in above), f"{path} is not explained"
+
+
+MODULE = re.compile(r"`([\w/]+\.py)`")
+MEMBER = re.compile(r"`([\w/]+\.py)` `(_?[A-Z]\w+)\.(\w+)`")
+
+
+def test_the_architecture_page_names_modules_and_functions_that_exist() -> None:
+    page = (DOCS / "architecture.md").read_text()
+    modules = [path for path in ROOT.glob("sentry_trio/**/*.py")] + [path for path in ROOT.glob("tests/*.py")]
+    for name in MODULE.findall(page):
+        assert any(str(path).endswith(f"/{name}") for path in modules), name
+    members = MEMBER.findall(page)
+    assert members
+    for name, owner, method in members:
+        texts = [path.read_text() for path in modules if str(path).endswith(f"/{name}")]
+        assert any(re.search(rf"^class {owner}\b", text, re.MULTILINE) and f"def {method}(" in text for text in texts)
