@@ -246,7 +246,7 @@ MEMBER = re.compile(r"`([\w/]+\.py)` `(_?[A-Z]\w+)\.(\w+)`")
 
 def test_the_architecture_page_names_modules_and_functions_that_exist() -> None:
     page = (DOCS / "architecture.md").read_text()
-    modules = [path for path in ROOT.glob("sentry_trio/**/*.py")] + [path for path in ROOT.glob("tests/*.py")]
+    modules = [*ROOT.glob("sentry_trio/**/*.py"), *ROOT.glob("tests/*.py")]
     for name in MODULE.findall(page):
         assert any(str(path).endswith(f"/{name}") for path in modules), name
     members = MEMBER.findall(page)
