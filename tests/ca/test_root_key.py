@@ -43,7 +43,7 @@ def test_openssl_reads_it(key_type: KeyType, passphrase: bytes | None, tmp_path:
     assert public_key_info(read.public_key()) == made.root.public_key_info
 
 
-def test_what_openssl_writes_is_read(tmp_path: Path) -> None:
+def test_a_key_written_by_openssl_is_read(tmp_path: Path) -> None:
     """With another passphrase, and with the name as long as that line is kept."""
     (tmp_path / "root.key").write_bytes(SEALED)
     command = "openssl pkcs8 -topk8 -in root.key -passin pass:'correct horse' -scrypt -passout pass:battery"
