@@ -10,6 +10,16 @@ from sentry_trio.errors import InvalidOptionsError
 LEAST_THRESHOLD: Final = 0.25
 """Smallest share of an issuer's lifetime after which its renewal begins."""
 
+DEFAULT_GRACE: Final = timedelta(hours=24)
+"""Default time for which a new root is published before its issuer signs."""
+
+LEAST_GRACE: Final = timedelta(minutes=10)
+"""Time after the publication of a root before which the grace does not end early.
+
+By then Dapr's injector and control plane have read the mounted ConfigMap, which takes 90 s, and new pods show if the
+injector has missed it.
+"""
+
 
 class RenewalFlags(Protocol):
     """Flags that the server and `sentry-trio ca` have in common."""
@@ -23,7 +33,7 @@ class RenewalFlags(Protocol):
         """Lifetime of a new root and issuer."""
 
     @property
-    def trust_anchor_propagation_grace(self) -> timedelta:
+    def trust_anchor_propagation_grace(self) -> timedelta | Literal["auto"]:
         """Time for which a new root is published before its issuer signs."""
 
     @property
@@ -49,6 +59,7 @@ class RenewalPolicy:
         threshold: share of the issuer's lifetime after which its renewal begins.
         lifetime: of a new root and issuer.
         grace: how long a new root is published before its issuer signs.
+        grace_may_end_early: true if its issuer may sign as soon as all sidecars hold it, but not before `LEAST_GRACE`.
         scope: certificate authorities that are renewed: those made here, or also those that others made.
         anchors_kept: former roots that stay published.
     """
@@ -61,7 +72,8 @@ class RenewalPolicy:
     enabled: bool = True
     threshold: float = 0.5
     lifetime: timedelta = timedelta(days=365)
-    grace: timedelta = timedelta(hours=24)
+    grace: timedelta = DEFAULT_GRACE
+    grace_may_end_early: bool = False
     scope: Literal["own", "any"] = "own"
     anchors_kept: int = 2
 
@@ -91,6 +103,7 @@ class RenewalPolicy:
 
 def policy_from(flags: RenewalFlags, trust_domain: str, namespace: str) -> RenewalPolicy:
     """Returns the parameters that flags name, without lifetimes of certificates."""
+    grace = flags.trust_anchor_propagation_grace
     return RenewalPolicy(
         trust_domain=trust_domain,
         namespace=namespace,
@@ -98,7 +111,8 @@ def policy_from(flags: RenewalFlags, trust_domain: str, namespace: str) -> Renew
         workload_ttl=timedelta(),
         allowed_clock_skew=timedelta(),
         lifetime=flags.ca_ttl,
-        grace=flags.trust_anchor_propagation_grace,
+        grace=DEFAULT_GRACE if grace == "auto" else grace,
+        grace_may_end_early=grace == "auto",
         scope="any" if flags.ca_renewal_scope == "any" else "own",
         anchors_kept=flags.ca_anchors_kept,
     )

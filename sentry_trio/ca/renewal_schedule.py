@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
+from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.generation import bridge_impossible
 from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED
 from sentry_trio.ca.renewal_next import Next
+from sentry_trio.ca.renewal_policy import LEAST_GRACE
 from sentry_trio.ca.renewal_state import State
 from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import Part
@@ -24,6 +26,7 @@ class Situation:
     Attributes:
         now: the present time, aware.
         is_published: true if clients that follow the trust anchors get the stored ones; always true for files.
+        held_by_all: fingerprint of the root that all sidecars are known to hold; None if there is none.
         hold: why no step may be taken now, e.g. because clocks disagree; None if one may.
         managed_by: names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none.
         is_cut_accepted: true if a command may cut off clients that ordinarily would not.
@@ -31,6 +34,7 @@ class Situation:
 
     now: datetime
     is_published: bool = True
+    held_by_all: str | None = None
     hold: str | None = None
     managed_by: str | None = None
     is_cut_accepted: bool = False
@@ -90,7 +94,16 @@ class RenewalSchedule:
 
     def switch(self) -> Due:
         """Returns the switch to the next issuer."""
-        return Due(self._state.switch, Step.SWITCH, self._draft.switch)
+        at = min((self._state.switch, *self._early_switch()))
+        return Due(at, Step.SWITCH, self._draft.switch)
+
+    def _early_switch(self) -> Iterator[datetime]:
+        """Yields the time of the switch if the grace ends early."""
+        following, published = self._state.next, self._state.record.published_at
+        if not self._state.policy.grace_may_end_early or following is None or published is None:
+            return
+        if fingerprint(following.root) == self._situation.held_by_all:
+            yield max(published + LEAST_GRACE, following.bundle.not_before)
 
     def beginning(self, at: datetime) -> Due:
         """Returns the step with which a renewal begins."""

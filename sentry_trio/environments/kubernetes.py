@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -150,7 +151,11 @@ class Kubernetes(Environment):
     def uptake(self, roots: Mapping[str, datetime], published_at: datetime | None) -> Uptake | None:
         """Counts the sidecars of running pods; None until all pods have been listed."""
         index = self._cluster.index
-        return measure(index.pods, roots, published_at=published_at, now=self._now()) if index.ready else None
+        if not index.ready:
+            return None
+        found = measure(index.pods, roots, published_at=published_at, now=self._now())
+        # While the process is degraded, pods may be missing.
+        return replace(found, held_by_all=None) if self._cluster.conditions.active else found
 
     async def _open_sources(self) -> Sources:
         self._cluster.domain.refresh()

@@ -26,6 +26,7 @@ from sentry_trio.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from sentry_trio.environments.environment import Environment
+    from sentry_trio.kube.uptake import Uptake
 
 LOOK: Final = 60.0
 """Seconds between two looks at store, clock and sidecars, at most."""
@@ -205,8 +206,9 @@ class Renewer:
             if run.has_stepped:
                 await _reload(run, changed)
             return LOOK  # another writer has changed it, which the watch reports
-        planned, reason = await self._plan(run, found)
-        self._reporter.report(run.bundle, found, planned, reason)
+        uptake = self._reporter.uptake(run.bundle, found)
+        planned, reason = await self._plan(run, found, uptake)
+        self._reporter.report(planned, reason, uptake)
         if planned.step is None:
             return seconds_until(planned.due, self._now(), most=LOOK)
         if planned.step is not run.awaited:
@@ -222,11 +224,17 @@ class Renewer:
             _log.debug("another writer changed the trust bundle or the state of its renewal")
         return 0.0
 
-    async def _plan(self, run: RenewalOfRun, found: Parts) -> tuple[Plan, HoldReason | None]:
+    async def _plan(self, run: RenewalOfRun, found: Parts, uptake: "Uptake | None") -> tuple[Plan, HoldReason | None]:
         """Returns the plan and, if its step is held, why."""
         is_published = Part.NEXT_CHAIN not in found or await self._environment.is_published(found)
         hold = self._clocks.reason_to_hold(run.policy.allowed_clock_skew)
-        situation = Situation(now=self._now(), is_published=is_published, hold=hold, managed_by=run.managed_by)
+        situation = Situation(
+            now=self._now(),
+            is_published=is_published,
+            held_by_all=None if uptake is None else uptake.held_by_all,
+            hold=hold,
+            managed_by=run.managed_by,
+        )
         # Planning without writing makes no keys.
         look = plan(found, run.policy, replace(situation, hold=hold or "this is only a look"))
         is_due = look.next_step_at is not None and look.next_step_at <= situation.now

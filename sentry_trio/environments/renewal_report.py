@@ -19,6 +19,7 @@ from sentry_trio.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from sentry_trio.environments.environment import Environment
+    from sentry_trio.kube.uptake import Uptake
 
 WARNING_PERIOD: Final = timedelta(days=30)
 """Time before the end of issuer or bridge from which an obstacle is reported."""
@@ -49,19 +50,26 @@ class RenewalReporter:
         self._held: str | None = None
         self._reported: dict[EventReason, datetime] = {}
 
-    def report(self, bundle: TrustBundle, found: Parts, planned: Plan, reason: HoldReason | None) -> None:
-        """Reports the state after a look at the store.
+    def uptake(self, bundle: TrustBundle, found: Parts) -> "Uptake | None":
+        """Counts sidecars by the roots made here that they hold; None if nothing is known of them.
 
         Args:
             bundle: the trust bundle in use.
             found: what is stored.
-            planned: what is done about it.
-            reason: why a due step is not taken; None if none is held.
         """
         roots = root_ends(bundle.anchors, bundle.chain, roots_made_here(found, bundle), self._now())
         record = read_record(found.get(Part.RECORD))
         is_first = record is None or len(record.published) < 2  # before and after
-        uptake = self._environment.uptake(roots, None if record is None or is_first else record.published[-1].since)
+        return self._environment.uptake(roots, None if record is None or is_first else record.published[-1].since)
+
+    def report(self, planned: Plan, reason: HoldReason | None, uptake: "Uptake | None") -> None:
+        """Reports the state after a look at the store.
+
+        Args:
+            planned: what is done about it.
+            reason: why a due step is not taken; None if none is held.
+            uptake: what sidecars hold.
+        """
         end = planned.bridge_end
         if uptake is not None and uptake.first_end is not None:
             end = uptake.first_end

@@ -26,12 +26,15 @@ class Uptake:
         pinned: pods that hold former roots only, as `namespace/name`; those that are cut off first come first.
         first_end: when the first of these are cut off, or now if they have been; None if there are none.
         injector_stale: new pods did not get the newest root.
+        held_by_all: fingerprint of the newest root if there are sidecars and all hold it in their environment, or else
+            None.
     """
 
     counts: Mapping[str, int]
     pinned: tuple[str, ...]
     first_end: datetime | None
     injector_stale: bool
+    held_by_all: str | None
 
 
 def measure(
@@ -48,7 +51,8 @@ def measure(
         published_at: when the newest was published; None if it is the only one, which every sidecar has.
         now: the wall clock, aware.
     """
-    sets = _Sets(roots)
+    newest = next(iter(roots), None)
+    sets = _Sets(roots, newest)
     counts: Counter[str] = Counter(dict.fromkeys(AnchorsHeld, 0))
     pinned: list[tuple[datetime, str]] = []
     latest = dict.fromkeys(AnchorsHeld, 0)
@@ -69,6 +73,7 @@ def measure(
         pinned=tuple(name for _, name in pinned),
         first_end=pinned[0][0] if pinned else None,
         injector_stale=is_late and is_recent,
+        held_by_all=newest if 0 < counts.total() == counts[AnchorsHeld.CURRENT] else None,
     )
 
 
@@ -90,9 +95,9 @@ def anchor_texts(pods: Iterable[Pod]) -> tuple[str, ...]:
 class _Sets:
     """Anchor sets, each looked at once."""
 
-    def __init__(self, roots: Mapping[str, datetime]) -> None:
+    def __init__(self, roots: Mapping[str, datetime], newest: str | None) -> None:
         self._roots = roots
-        self._newest = next(iter(roots), None)
+        self._newest = newest
         self._known: dict[SidecarAnchors, tuple[AnchorsHeld, datetime | None]] = {}
 
     def look_up(self, anchors: SidecarAnchors) -> tuple[AnchorsHeld, datetime | None]:

@@ -73,6 +73,7 @@ class Flag:
         default: parsed value if it is not given; None if "not given" differs from any value.
         help: one line of plain text.
         choices: accepted values; empty if any is.
+        words: texts that are accepted beside values of its kind, unchanged and unchecked.
         check: called with name and parsed value unless that is None; returns the value of the field, or raises
             `InvalidOptionsError`. It replaces the check of `choices`.
         needs: condition for the flag to have an effect: the name of a switch, or "kubernetes mode"; else empty.
@@ -88,6 +89,7 @@ class Flag:
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     check: Callable[[str, Any], Any] | None = None
     needs: str = ""
     group: str = ""
@@ -105,7 +107,7 @@ class Flag:
     @property
     def head(self) -> str:
         """The flag and its value, as in the help text: `--port int`."""
-        metavar = self.metavar or self.kind.value
+        metavar = self.metavar or "|".join((self.kind.value, *self.words))
         if self.is_positional:
             return metavar
         return f"--{self.name} {metavar if self.implied is None else f'[{metavar}]'}".rstrip()
@@ -236,10 +238,13 @@ def _flag_and_text(argument: str, flags: Mapping[str, Flag], rest: list[str]) ->
 
 
 def _parse_value(flag: Flag, text: str) -> Any:
+    if text in flag.words:
+        return text
     try:
         return _PARSERS[flag.kind](text)
     except InvalidValueError as error:
-        raise UsageError(f"invalid --{flag.name}: {error}") from error
+        others = f"; also accepted: {', '.join(flag.words)}" if flag.words else ""
+        raise UsageError(f"invalid --{flag.name}: {error}{others}") from error
 
 
 def checked(flags: Sequence[Flag], values: Mapping[str, Any], *, except_for: Container[str] = ()) -> dict[str, Any]:
@@ -268,8 +273,8 @@ def check(flag: Flag, value: Any) -> Any:
     shown = flag.metavar if flag.is_positional else f"--{flag.name}"
     if value is REQUIRED:
         raise UsageError(f"{shown} is required")
-    if value is None:
-        return None
+    if value is None or value in flag.words:
+        return value
     if flag.check is not None:
         return flag.check(flag.name, value)
     if flag.choices and value not in flag.choices:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings import checks
@@ -127,10 +127,12 @@ class Options:
     ca_renewal_threshold: float = _renewal(
         Kind.FLOAT, 0.5, "Share of the issuer's lifetime after which renewal begins", check=checks.share
     )
-    trust_anchor_propagation_grace: timedelta = _renewal(
+    trust_anchor_propagation_grace: timedelta | Literal["auto"] = _renewal(
         _DURATION,
         timedelta(hours=24),
-        "Time for which a new trust anchor is published before its issuer signs",
+        "Time for which a new trust anchor is published before its issuer signs; auto: 24h, or in Kubernetes mode "
+        "until all sidecars have it",
+        words=("auto",),
         check=checks.not_negative,
     )
     ca_renewal_scope: str = _renewal(

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from sentry_trio.ca.certificates import read_certificates
+from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.pem import write_block
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
@@ -83,6 +83,51 @@ def test_the_life_of_a_renewal() -> None:
     assert len(read_certificates(steady[Part.CHAIN])) == 1
     assert steady[Part.ANCHORS] == published[Part.ANCHORS]
     assert steady.keys() == {*first, Part.RECORD}
+
+
+# --- a grace that may end early
+
+AUTO = replace(POLICY, grace_may_end_early=True)
+EARLY = BEGIN + timedelta(minutes=10)
+NEXT_ROOT, FORMER_ROOT = map(fingerprint, read_certificates(DISTRIBUTING[Part.ANCHORS]))
+
+
+def test_the_grace_ends_early_if_all_sidecars_hold_the_new_root() -> None:
+    for now, step in ((EARLY - SECOND, None), (EARLY, Step.SWITCH), (SWITCH - SECOND, Step.SWITCH)):
+        planned = plan(DISTRIBUTING, AUTO, Situation(now=now, held_by_all=NEXT_ROOT))
+        assert (planned.step, planned.next_step, planned.next_step_at) == (step, Step.SWITCH, EARLY)
+
+
+@pytest.mark.parametrize(
+    ("policy", "held_by_all"),
+    [
+        pytest.param(POLICY, NEXT_ROOT, id="fixed"),
+        pytest.param(AUTO, None, id="not all"),
+        pytest.param(AUTO, FORMER_ROOT, id="another root"),
+    ],
+)
+def test_the_grace_lasts_as_long_as_it_is_set_otherwise(policy: RenewalPolicy, held_by_all: str | None) -> None:
+    for now, step in ((EARLY, None), (SWITCH - SECOND, None), (SWITCH, Step.SWITCH)):
+        planned = plan(DISTRIBUTING, policy, Situation(now=now, held_by_all=held_by_all))
+        assert (planned.step, planned.next_step_at) == (step, SWITCH)
+
+
+def test_the_grace_never_ends_early_later_than_otherwise() -> None:
+    short = replace(AUTO, grace=timedelta(minutes=1))
+    planned = plan(DISTRIBUTING, short, Situation(now=BEGIN, held_by_all=NEXT_ROOT))
+    assert planned.next_step_at == BEGIN + timedelta(minutes=1)
+
+
+def test_the_grace_does_not_end_before_the_root_is_published() -> None:
+    stored = after(STEADY, plan(STEADY, POLICY, Situation(now=BEGIN)))
+    next_root = fingerprint(read_certificates(stored[Part.ANCHORS])[0])
+    lagging = Situation(now=EARLY, held_by_all=next_root, is_published=False)
+    assert plan(stored, AUTO, lagging).step is None
+    noted = after(stored, plan(stored, AUTO, replace(lagging, is_published=True)))
+    planned = plan(noted, AUTO, replace(lagging, is_published=True))
+    assert (planned.step, planned.next_step_at) == (None, EARLY + timedelta(minutes=10))
+    held = plan(DISTRIBUTING, AUTO, replace(lagging, held_by_all=NEXT_ROOT))
+    assert (held.step, held.held) == (None, "the new trust anchors are not published")
 
 
 # --- one test for each event in each phase

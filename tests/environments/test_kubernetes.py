@@ -56,7 +56,7 @@ def now() -> datetime:
     return datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed(
+async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed_and_while_degraded(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     objects = Objects()
@@ -69,7 +69,7 @@ async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed(
         index,
         TokenReviewer(api.create, (), now=now),
         EventRecorder(api, NAMESPACE, "dapr-trust-bundle", instance="sentry"),
-        Conditions(),
+        conditions := Conditions(),
         ClusterDomain("td"),
         lambda: None,
     )
@@ -81,6 +81,13 @@ async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed(
     await index.wait_ready()
     assert environment.anchor_sets() == {frozenset(map(fingerprint, root.anchors)): ("default/cart",)}
     assert environment.held_roots() == root.anchors
+    roots = dict.fromkeys(map(fingerprint, root.anchors), now())
+    known = []
+    for message in (None, "pods cannot be followed", None):
+        conditions.update("pods", message)
+        uptake = environment.uptake(roots, None)
+        known.append(uptake and uptake.held_by_all)
+    assert known == [*roots, None, *roots]
 
 
 def test_roots_of_many_sets_are_not_all_read(monkeypatch: pytest.MonkeyPatch) -> None:

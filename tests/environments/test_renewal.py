@@ -512,7 +512,9 @@ async def test_sidecars_and_their_injector_are_reported_once_a_day(autojump_cloc
     async with serving(replica):
         await in_phase(replica, "retiring")
         names = tuple(f"shop/app-{number:02}" for number in range(12))
-        replica.pods = Uptake({"current": 1, "former": 12, "none": 0, "file": 0}, names, END, injector_stale=True)
+        replica.pods = Uptake(
+            {"current": 1, "former": 12, "none": 0, "file": 0}, names, END, injector_stale=True, held_by_all=None
+        )
         await later(replica, 0.5 * DAY)
         await later(replica, DAY)
         assert replica.reasons[3:] == ["InjectorStale"] * 2
@@ -522,7 +524,7 @@ async def test_sidecars_and_their_injector_are_reported_once_a_day(autojump_cloc
         roots, published = replica.asked
         assert len(roots) == 2
         assert published is not None
-        replica.pods = Uptake(replica.pods.counts, names, END, injector_stale=False)
+        replica.pods = Uptake(replica.pods.counts, names, END, injector_stale=False, held_by_all=None)
         before = len(replica.events)
         await until(replica, YEAR - 29 * DAY)
         assert set(replica.reasons[before:]) == {"SidecarsNeedRestart"}

@@ -1,6 +1,7 @@
 """Reports of a renewal: status, metrics and Events, through all phases in virtual time."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -74,7 +75,8 @@ class MemoryStore:
 class Mesh:
     """An environment with pods, a clock that can be set, and recorded events."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: RenewalPolicy) -> None:
+        self.policy = policy
         self.began = trio.current_time()
         stored = generate(
             "cluster.local", "dapr-system", KeyType.ED25519, now=BORN, allowed_clock_skew=SKEW, lifetime=LIFETIME
@@ -86,7 +88,7 @@ class Mesh:
         self.metrics = Metrics(now=self.now)
         self.renewer = Renewer(
             cast("Environment", self),
-            POLICY,
+            policy,
             metrics=self.metrics,
             now=self.now,
             clocks=ClockGuard(self.now, elapsed=trio.current_time, server_offset=lambda: None),
@@ -124,7 +126,7 @@ class Mesh:
             parts = dict(self.store.parts)
             bundle = verify(bundle_of(parts), self.now())
             run = RenewalOfRun(
-                store=cast("Any", self.store), stored=parts, bundle=bundle, policy=POLICY, managed_by=None
+                store=cast("Any", self.store), stored=parts, bundle=bundle, policy=self.policy, managed_by=None
             )
             with trio.CancelScope() as scope:
 
@@ -145,9 +147,9 @@ class Mesh:
         return [reason for reason, _ in self.reported]
 
 
-def start_mesh(nursery: trio.Nursery) -> Mesh:
+def start_mesh(nursery: trio.Nursery, policy: RenewalPolicy = POLICY) -> Mesh:
     """A mesh with a sidecar from its first minute; no fixture, since virtual time passes before a test begins."""
-    made = Mesh()
+    made = Mesh(policy)
     made.start_pod("old")
     nursery.start_soon(made.keep)
     return made
@@ -180,6 +182,26 @@ async def test_status_and_metrics_follow_the_phases(autojump_clock: MockClock, n
     assert value(mesh.metrics, "dapr_sentry_ca_switchover_total") == 1
     assert value(mesh.metrics, "sentry_ca_bridge_end_timestamp_seconds") == (BORN + LIFETIME).timestamp()
     assert mesh.reasons() == ["RenewalBegun", "SidecarsNeedRestart", "IssuerSwitched", "OldKeyErased"]
+
+
+@pytest.mark.parametrize(
+    ("is_auto", "has_restarted", "phase"),
+    [(True, True, "signing"), (True, False, "distributing"), (False, True, "distributing")],
+)
+async def test_the_next_issuer_signs_when_the_last_sidecar_has_restarted(
+    autojump_clock: MockClock, nursery: trio.Nursery, *, is_auto: bool, has_restarted: bool, phase: str
+) -> None:
+    mesh = start_mesh(nursery, replace(POLICY, grace=15 * MINUTE, grace_may_end_early=is_auto))
+    await mesh.until(32)
+    mesh.start_pod("new")
+    await mesh.until(42)
+    assert (mesh.status.phase, mesh.status.next_step) == ("distributing", "switch")
+    if has_restarted:
+        del mesh.pods[0]
+    await mesh.until(44)
+    assert mesh.status.phase == phase
+    await mesh.until(47)
+    assert mesh.status.phase == "signing"
 
 
 async def test_of_several_generations_the_first_that_is_cut_off_counts(

@@ -161,6 +161,9 @@ def test_ca_renewal(helm: Helm) -> None:
     assert options.allow_trust_cut == "0a" * 32
     assert (options.ca_root_key, options.ca_root_ttl) == ("keep", timedelta(days=300))
     assert options.ca_root_key_passphrase_file == Path("/passphrase/root")
+    rendered = helm.rendered({"caRenewal": {"propagationGrace": "auto"}})
+    automatic = parse_options(rendered.arguments, {"NAMESPACE": NAMESPACE})
+    assert automatic.trust_anchor_propagation_grace == "auto"
 
 
 def test_the_audit_log(helm: Helm) -> None:

@@ -71,6 +71,23 @@ def test_sidecars_hold_no_roots_of_an_authority_made_elsewhere() -> None:
     assert measured(made("a", FOREIGN), roots=()).counts["none"] == 1
 
 
+@pytest.mark.parametrize(
+    ("pods", "is_held"),
+    [
+        pytest.param([made("a", R1, R2), made("b", R2, FOREIGN)], True, id="all"),
+        pytest.param([made("a", R2), Pod("shop", "plain", "plain", "account", {}, ())], True, id="without a sidecar"),
+        pytest.param([], False, id="no sidecars"),
+        pytest.param([made("a", R2), made("b", R1)], False, id="former"),
+        pytest.param([made("a", R2), made("b", FOREIGN)], False, id="foreign"),
+        pytest.param([made("a", R2), made("b")], False, id="unknown"),
+        pytest.param([made("a", R2), made("b", R2, follows_file=True)], False, id="file"),
+    ],
+)
+def test_a_root_is_held_by_all_if_each_sidecar_has_it_in_its_environment(pods: list[Pod], *, is_held: bool) -> None:
+    assert measured(*pods).held_by_all == (R2 if is_held else None)
+    assert measured(*pods, roots=()).held_by_all is None
+
+
 def test_the_injector_is_stale_if_a_pod_made_late_lacks_the_newest_root() -> None:
     in_time, late = NOON + INJECTOR_DELAY, NOON + INJECTOR_DELAY + SECOND
     assert not measured(made("a", R1, at=in_time)).injector_stale

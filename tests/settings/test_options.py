@@ -156,6 +156,10 @@ LEVELS = ": expected one of debug, info, warn, error, fatal"
 
 
 # Each row breaks the rules of all rows below it, too, as far as they can be broken together.
+def test_the_grace_may_be_automatic() -> None:
+    assert parse("--trust-anchor-propagation-grace=auto").trust_anchor_propagation_grace == "auto"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -208,6 +212,10 @@ LEVELS = ": expected one of debug, info, warn, error, fatal"
         (
             ["--allow-trust-cut=0a"],
             'invalid --allow-trust-cut "0a": expected the 64 hexadecimal digits of a trust bundle\'s fingerprint',
+        ),
+        (
+            ["--trust-anchor-propagation-grace=x"],
+            'invalid --trust-anchor-propagation-grace: expected a duration such as 1h30m, got "x"; also accepted: auto',
         ),
         (["--trust-anchor-propagation-grace=-1s"], "--trust-anchor-propagation-grace must not be negative, got -1s"),
         (
