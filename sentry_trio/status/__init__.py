@@ -6,6 +6,6 @@ http         one GET, with limits
 report       the collected state; pure
 parsers      parsers for answers of replicas; pure
 assess       items that need attention, and what agrees; pure
-render       a report for a terminal; pure
+render       a report for a terminal, with certificate_tree and text; pure
 json_report  a report as JSON; pure
 """

@@ -5,28 +5,21 @@ the text says.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
-from sentry_trio.ca.expiry import LEFT_OVER, WARNING_PERIOD
-from sentry_trio.ca.lineage import Link
 from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.status.assess import Agreement, Assessment, Verdict, short
+from sentry_trio.status.certificate_tree import certificate_trees
 from sentry_trio.status.report import Figures, NotShown, Replica, ReplicaHealth, Report, Stored
+from sentry_trio.status.text import duration, plain
 
-_MAX_TEXT: Final = 1000  # characters of a text from elsewhere
-_INDENT: Final = 4  # columns of each level of rich's trees
-_MAX_BAR: Final = 52  # cells at depth 0, so that all end below one another
-_MIN_BAR: Final = 5
-_MAX_DEPTH: Final = 20  # certificates below one another
-_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _VERDICTS: Final = {
     Verdict.WELL: ("all is well", "bold green"),
     Verdict.ATTENTION: ("needs attention", "bold yellow"),
@@ -65,11 +58,10 @@ class Rendering:
             yield Segment.line()
 
     def _parts(self, options: ConsoleOptions) -> Iterator[RenderableType]:
-        unicode = not options.ascii_only
         yield from self.head()
-        for title, certificates in _trees(self._report):
+        for tree in certificate_trees(self._report, unicode=not options.ascii_only, width=options.max_width):
             yield Text()
-            yield _tree(title, certificates, self._report, unicode=unicode, width=options.max_width)
+            yield tree
         yield from _section("CA renewal", _renewals(self._report))
         yield from _section("Replicas", self._replicas())
         yield from _section("Calls", _calls(self._report))
@@ -111,12 +103,6 @@ class Rendering:
                 yield _agreement("trust anchors for the mesh", assessment.config_map, where)
 
 
-def plain(text: str) -> str:
-    """A text of others on one line, of bounded length and without control characters."""
-    shown = "".join(each if each.isprintable() else "?" for each in " ".join(text[: 2 * _MAX_TEXT].split()))
-    return shown if len(shown) <= _MAX_TEXT else f"{shown[:_MAX_TEXT]}..."
-
-
 def _section(title: str, rows: Iterable[RenderableType]) -> Iterator[RenderableType]:
     content = list(rows)
     if content:
@@ -139,74 +125,6 @@ def _indented(content: RenderableType, mark: str = "  ", *, style: str = "") -> 
     grid.add_column(overflow="fold")
     grid.add_row(Text(mark, style=style), content)
     return grid
-
-
-# --- certificates
-
-
-def _trees(report: Report) -> Iterator[tuple[str, list[tuple[Link, str]]]]:
-    """A title and the certificates for each trust bundle: those in use, and the stored one if it differs."""
-    several = len(report.reached) > 1
-    by_bundle: dict[str | None, list[tuple[Replica, ReplicaHealth]]] = {}
-    for replica, health in report.reached:
-        if health.certificates:
-            by_bundle.setdefault(health.bundle, []).append((replica, health))
-    for bundle, users in by_bundle.items():
-        whose = f" by {', '.join(plain(replica.name) for replica, _ in users)}" if len(by_bundle) > 1 else ""
-        certificates: dict[str, tuple[Link, str]] = {}
-        for replica, health in users:
-            for link in health.certificates:
-                name = plain(replica.name) if several and link.role == "serving" else ""
-                certificates.setdefault(link.fingerprint, (link, name))
-        yield f"Certificates in use{whose} ({short(bundle)})", list(certificates.values())
-    stored = report.stored
-    if isinstance(stored, Stored) and stored.certificates and stored.fingerprint not in by_bundle:
-        title = f"Certificates in {plain(stored.place)} ({short(stored.fingerprint)})"
-        yield title, [(link, "") for link in stored.certificates]
-
-
-def _tree(
-    title: str, certificates: Sequence[tuple[Link, str]], report: Report, *, unicode: bool, width: int
-) -> RenderableType:
-    root = Tree(Text(title, style="bold"), guide_style="dim")
-    known = {link.fingerprint for link, _ in certificates}
-
-    def grow(branch: Tree, depth: int, above: str | None) -> None:
-        for link, whose in certificates:
-            # A certificate whose signer is unknown is shown at the top.
-            parent = link.signed_by if link.signed_by in known and link.signed_by != link.fingerprint else None
-            if parent == above and depth <= _MAX_DEPTH:
-                room = width - _INDENT * depth
-                leaf = branch.add(_certificate(link, whose, report, unicode=unicode, width=room, depth=depth))
-                grow(leaf, depth + 1, link.fingerprint)
-
-    grow(root, 1, None)
-    return root
-
-
-def _certificate(link: Link, whose: str, report: Report, *, unicode: bool, width: int, depth: int) -> Text:
-    now, part = report.at, part_left(link, report.at)
-    left = link.not_after - now
-    style = "green"
-    if link.role in LEFT_OVER:
-        style = "dim"
-    elif left < timedelta(0) or now < link.not_before:
-        style = "bold red"
-    elif link.role != "serving" and left < WARNING_PERIOD:
-        style = "yellow"
-    text = Text(overflow="fold")
-    text.append(f"{plain(link.role)}  ", style="bold")
-    text.append(plain(link.subject) or "no name")
-    if whose:
-        text.append(f"  of {whose}", style="dim")
-    left_text, date = validity(link, now), f", {link.not_before if now < link.not_before else link.not_after:%Y-%m-%d}"
-    # If the terminal is too narrow the date is left out first, then cells of the bar.
-    room = width - len(left_text) - 1
-    date = date if room - len(date) >= _MIN_BAR else ""
-    cells = max(_MIN_BAR, min(_MAX_BAR - _INDENT * depth, room - len(date)))
-    text.append(f"\n{bar(part, cells, unicode=unicode)} {left_text}", style=style)
-    text.append(date, style="dim")
-    return text
 
 
 # --- renewal
@@ -336,42 +254,3 @@ def _agreement(what: str, agreement: Agreement, where: str) -> Text:
 def _not_shown(what: str, hidden: NotShown) -> Text:
     style = "yellow" if hidden.asked else "dim"
     return Text(f"{what}: not shown: {plain(hidden.reason)}", style=style, overflow="fold")
-
-
-# --- time
-
-
-def duration(length: timedelta) -> str:
-    """The two largest units, e.g. `3 d 4 h`, `59 min 8 s`, `0 s`; without a sign."""
-    left = abs(length) // timedelta(seconds=1)
-    sizes = iter(_UNITS)
-    size, unit = next((size, unit) for size, unit in sizes if left >= size or size == 1)
-    smaller, smaller_unit = next(sizes, (1, ""))
-    count, rest = left // size, left % size // smaller
-    return f"{count} {unit} {rest} {smaller_unit}" if rest else f"{count} {unit}"
-
-
-def validity(link: Link, now: datetime) -> str:
-    """Time left of a certificate, e.g. `3 d 4 h left`, `expired 2 h ago`."""
-    if now > link.not_after:
-        return f"expired {duration(now - link.not_after)} ago"
-    if now < link.not_before:
-        return f"not valid for another {duration(link.not_before - now)}"
-    return f"{duration(link.not_after - now)} left"
-
-
-def part_left(link: Link, now: datetime) -> float:
-    """Part of a certificate's lifetime that is left, from 0 to 1; 1 before it has begun."""
-    lifetime = link.not_after - link.not_before
-    if lifetime <= timedelta(0):
-        return 0.0
-    return min(1.0, max(0.0, (link.not_after - now) / lifetime))
-
-
-def bar(part: float, width: int, *, unicode: bool) -> str:
-    """A bar of `width` cells; full only if all is left, and empty only if nothing is."""
-    full, empty = ("█", "░") if unicode else ("#", "-")
-    filled = round(part * width)
-    if 0 < part < 1 and width > 1:
-        filled = min(max(filled, 1), width - 1)
-    return full * filled + empty * (width - filled)

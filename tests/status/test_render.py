@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.live import Live
 
 from sentry_trio.status.assess import assess
-from sentry_trio.status.render import Rendering, bar, duration, part_left, plain, validity
+from sentry_trio.status.certificate_tree import bar, part_left, validity
+from sentry_trio.status.render import Rendering
 from sentry_trio.status.report import Report
+from sentry_trio.status.text import duration, plain
 from testkit.ca.making import DAY, HOUR, NOW
 
 from .golden import REPORTS
