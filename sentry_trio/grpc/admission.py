@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from .limits import Limits
+from .memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -34,12 +35,14 @@ class Admission:
 
     Args:
         limits: on connections.
+        memory: that they take part of.
     """
 
-    __slots__ = ("_by_peer", "_count", "_evictable", "_limits")
+    __slots__ = ("_by_peer", "_count", "_evictable", "_limits", "_memory")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, memory: MemoryBudget) -> None:
         self._limits = limits
+        self._memory = memory
         self._by_peer: Counter[Network] = Counter()
         self._count = 0
         # Connections without running calls, the one that has had none for longest first.
@@ -58,6 +61,7 @@ class Admission:
         """Counts an accepted connection."""
         self._by_peer[network] += 1
         self._count += 1
+        self._memory.set_accepted(self._count)
 
     def left(self, network: Network) -> None:
         """Stops counting it."""
@@ -65,6 +69,7 @@ class Admission:
         if not self._by_peer[network]:
             del self._by_peer[network]
         self._count -= 1
+        self._memory.set_accepted(self._count)
 
     def idle(self, connection: "Connection") -> None:
         """Registers a connection without running calls: it can make room for another."""

@@ -1,5 +1,6 @@
 """One HTTP/2 connection: a task that reads, a task for each call, and the graceful end."""
 
+import sys
 from typing import Final
 
 import trio
@@ -17,7 +18,7 @@ from .headers import Header
 from .http2 import BrokenOffError, ServerConnection
 from .http_requests import HTTPRequest, HTTPRequests
 from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL, RECLAIM_PRICE, TASK_BYTES
-from .memory_budget import INCOMPLETE, WHOLE_CONNECTION
+from .memory_budget import INCOMPLETE, SLOWED_DOWN, WHOLE_CONNECTION, MemoryBudget
 from .observer import Eviction
 from .outgoing import Outgoing
 from .server_state import ServerState
@@ -67,7 +68,9 @@ class Connection:
         self._incomplete: dict[int, Call] = {}  # of these, those whose requests are incomplete
         self._touched: dict[int, None] = {}  # and of these, those that the current read has brought something for
         self._http_requests = HTTPRequests(self, nursery, limits)
-        self._partial = 0  # bytes of an incomplete frame or header block, part of `held`
+        # Parts of `held`: bytes of an incomplete frame or header block, and of the peer's table of headers.
+        self._partial = 0
+        self._table = 0
         self._all_done: trio.Event | None = None
         self._heard = trio.Event()
         self._ponged = trio.Event()
@@ -79,6 +82,7 @@ class Connection:
         self._timers = ConnectionTimers(limits, trio.current_time())
         # Many connections that become readable at once, if only by closing, must not make one long turn.
         transport.before_read = self._take_turn
+        transport.on_dataless = self.h2.charge_records
         state.admission.idle(self)
         state.memory.opened(self)
 
@@ -102,6 +106,7 @@ class Connection:
             for stream_id in list(self._incomplete):
                 self._drop(stream_id)
             self._hold_partial(0)
+            self._hold_table(0)
             self._memory.closed(self)
         if broken_off:
             # Outside of the `except` block, whose exception holds what this read has brought.
@@ -126,18 +131,19 @@ class Connection:
             self._heard.set()
             await self._react()
             while more:
-                await self._next_slice()
+                await self._next_slice(len(data))
                 more = self.h2.resume()
                 await self._react()
-            data = await self._transport.receive()
+            # Before more is decrypted: what waits, slowed down perhaps, is in memory.
             await self._take_turn()
+            data = await self._transport.receive()
 
     def dispose(self) -> None:
         """Breaks the reference cycles of a connection whose tasks have ended.
 
         They would keep OpenSSL's buffers in memory until a full garbage collection.
         """
-        self._transport.before_read = None
+        self._transport.before_read = self._transport.on_dataless = None
         del self.h2, self.out, self._http_requests
 
     def _must_wait(self) -> bool:
@@ -155,16 +161,31 @@ class Connection:
         if self._must_wait():
             await self._next_slice()
 
-    async def _next_slice(self) -> None:
-        if self.cpu.slowed_down:
-            await trio.sleep(SLOW_DOWN_SECONDS)
-        await self._state.turns.wait(self.network, self.cpu.used)
+    async def _next_slice(self, unprocessed: int = 0) -> None:
+        """Waits for another slice, with so many bytes that were decrypted and not processed."""
+        unprocessed += self._transport.buffered
+        self.hold(unprocessed)
+        try:
+            if self.cpu.slowed_down:
+                await self._slow_down()
+            await self._state.turns.wait(self.network, self.cpu.used)
+        finally:
+            self.hold(-unprocessed)
         self._turn = self._state.turns.number
         self.cpu.begin_slice()
+
+    async def _slow_down(self) -> None:
+        self._memory.add(self, SLOWED_DOWN)
+        self._memory.reclaim()
+        await trio.sleep(SLOW_DOWN_SECONDS)
+        self._memory.discard(self, SLOWED_DOWN)
 
     async def _react(self) -> None:
         if self._touched:
             self._start_complete()
+        if self.h2.table_bytes != self._table:
+            self._hold_table(self.h2.table_bytes)
+            self._memory.reclaim()
         if self.h2.incomplete != self._partial:
             self._hold_partial(self.h2.incomplete)
             self._memory.reclaim()
@@ -178,8 +199,7 @@ class Connection:
         with trio.move_on_after(self._limits.close_timeout):
             await self.out.flush()
             self._transport.half_close()
-            while await self._transport.receive():
-                pass
+            await self._transport.discard()
 
     # --- HTTP/2 events
 
@@ -339,6 +359,10 @@ class Connection:
         else:
             self._memory.discard(self, INCOMPLETE)
 
+    def _hold_table(self, size: int) -> None:
+        self.hold(size - self._table)
+        self._table = size
+
     def _bound_unread(self, call: Call) -> None:
         if self.unread > self._limits.unread_bytes:
             call.abort(
@@ -355,14 +379,12 @@ class Connection:
 
         Their memory is off the budget on return. Returns False if there was nothing to end.
         """
-        if stream_id is None:
-            return self._abort_largest()
-        if stream_id in {WHOLE_CONNECTION, INCOMPLETE}:
-            for call in self._calls.values():
-                self.release(call)
-            self._http_requests.release_all()
-            self._hold_partial(0)
-            self.evict("memory")
+        if stream_id is None and self._abort_largest():
+            return True
+        if stream_id is None and not self.held:
+            return False
+        if stream_id is None or stream_id <= WHOLE_CONNECTION:
+            self._evict_for_memory()
             return True
         # Their tasks are yet to run, or to end; the budget counts what there is now.
         if stream_id in self._calls:
@@ -374,6 +396,14 @@ class Connection:
         else:
             self._end_stalled(stream_id)
         return True
+
+    def _evict_for_memory(self) -> None:
+        self._memory.total -= self.held
+        self._memory.closed(self)
+        # What it holds until its tasks have ended is counted apart.
+        self._memory = MemoryBudget(sys.maxsize)
+        self._memory.opened(self)
+        self.evict("memory")
 
     def _abort_largest(self) -> bool:
         call = max(self._calls.values(), key=lambda call: call.cost + call.held, default=None)

@@ -15,7 +15,7 @@ from hpack.table import HeaderTable
 from .cpu_budget import USUAL_BLOCK_BYTES, USUAL_HEADERS, head_price
 from .frames import HEADER_TABLE_BYTES, ErrorCode, ViolationError
 from .headers import Header
-from .limits import HEADER_FRAMES
+from .limits import ENTRY_BYTES, HEADER_FRAMES, USUAL_ENTRIES
 
 _STATIC: Final[tuple[Header, ...]] = HeaderTable.STATIC_TABLE
 _DYNAMIC_AT: Final = len(_STATIC) + 1  # index of the newest entry of the dynamic table
@@ -60,6 +60,11 @@ class HeaderBlocks:
         self._parts: list[bytes] = []
         self.size = 0
 
+    @property
+    def table_bytes(self) -> int:
+        """Approximate bytes of memory that the dynamic table takes beyond a usual one."""
+        return max(0, self._decoder.entries - USUAL_ENTRIES) * ENTRY_BYTES
+
     def begin(self, stream_id: int, *, ends_stream: bool) -> None:
         """A HEADERS frame has come."""
         self.stream_id = stream_id
@@ -101,6 +106,11 @@ class HeaderDecoder:
         self._entries: deque[Header] = deque()  # the dynamic table, the newest first
         self._entries_bytes = 0
         self._table_bytes = HEADER_TABLE_BYTES
+
+    @property
+    def entries(self) -> int:
+        """Entries of the dynamic table."""
+        return len(self._entries)
 
     def decode(self, block: bytes) -> list[Header]:
         """Decodes a complete block.

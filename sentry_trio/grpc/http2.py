@@ -94,6 +94,13 @@ class ServerConnection(Sender):
             raise self._broken_off(violation) from violation
         return more
 
+    def charge_records(self, size: int) -> None:
+        """Charges TLS records without data, of so many bytes; raises as `receive` does."""
+        try:
+            self._cpu.charge_record(size, 0)
+        except ViolationError as violation:
+            raise self._broken_off(violation) from violation
+
     def resume(self) -> bool:
         """Continues what `receive` has begun, in the same way."""
         try:
@@ -332,6 +339,11 @@ class ServerConnection(Sender):
     def incomplete(self) -> int:
         """Bytes of a frame and of a header block that are not complete."""
         return len(self._splitter.rest) + self._blocks.size
+
+    @property
+    def table_bytes(self) -> int:
+        """Approximate bytes of memory that the peer's table of headers takes beyond a usual one."""
+        return self._blocks.table_bytes
 
     @property
     def head_price(self) -> int:

@@ -113,11 +113,6 @@ class HTTPRequests:
         if request := self._open.get(stream_id):
             self._connection.release(request)
 
-    def release_all(self) -> None:
-        """Takes the memory of all of them off the budget."""
-        for request in self._open.values():
-            self._connection.release(request)
-
     def _answer(self, stream_id: int) -> None:
         request = self._open[stream_id]
         if request.scope is None:

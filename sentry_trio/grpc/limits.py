@@ -32,6 +32,10 @@ FIELD_BYTES: Final = 128
 """Approximate bytes that a header field takes in addition to its name and value."""
 CONNECTION_BYTES: Final = 28 * 1024
 """Approximate bytes of a connection without calls: 16 KiB of OpenSSL, 10 KiB of Python."""
+USUAL_ENTRIES: Final = 32
+"""Entries of a peer's table of headers that are part of them; a request has about 10."""
+ENTRY_BYTES: Final = 192
+"""Approximate bytes that each further entry takes: there may be 128 short ones (RFC 7541, 4.1)."""
 MESSAGE_BYTES: Final = 64
 """Approximate bytes that an unread message takes in addition to its own: an empty one is an object, too."""
 PARSED_SIZE: Final = 8
@@ -87,12 +91,12 @@ class Limits:
         unread_bytes: what one connection may hold of messages that no handler has taken yet, whole ones and parts, of
             all its calls together; the call that goes over is answered ResourceExhausted.
         unread_bytes_in_all: what all connections may hold so together, added to it header lists, some 2 KiB for each
-            call and 6 for its handler, incomplete frames, parsed requests, and answers until they have left. Open
-            connections leave less of it, some 28 KiB each, but half of it in any case. Over it, the connection that
-            holds most gives way,
-            first among those that wait for their peers: a request that is not whole is answered ResourceExhausted, a
-            call whose answer the peer's window has no room for is reset, a connection whose socket takes nothing is
-            closed. Where none waits so, its largest call is answered ResourceExhausted.
+            call and 6 for its handler, incomplete frames, what waits for a turn, large tables of headers, parsed
+            requests, and answers until they have left. Accepted connections leave less of it, some 28 KiB each, but
+            half of it in any case. Over it, the connection that holds most gives way, first among those that wait for
+            their peers: a request that is not whole is answered ResourceExhausted, a call whose answer the peer's
+            window has no room for is reset, a connection whose socket takes nothing is closed. Where none waits so, its
+            largest call is answered ResourceExhausted; if it has none, it is closed.
         header_bytes: the largest header list (RFC 9113, 10.5.1), and the largest block that one may come in; a larger
             one loses the connection.
         refused_bytes: bytes of a request that is not gRPC, after which it is answered before its end.
@@ -127,7 +131,7 @@ class Limits:
     send_timeout: float = 20.0
     message_bytes: int = 4 * 1024 * 1024
     unread_bytes: int = 8 * 1024 * 1024
-    unread_bytes_in_all: int = 64 * 1024 * 1024
+    unread_bytes_in_all: int = 56 * 1024 * 1024
     header_bytes: int = 16 * 1024
     refused_bytes: int = 64 * 1024
     refused_timeout: float = 5.0

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 WHOLE_CONNECTION: Final = 0
 INCOMPLETE: Final = -1
 """A frame or header block."""
+SLOWED_DOWN: Final = -2
+"""Received, and not processed yet, as the peer has spent half of its budget of CPU."""
 
 
 class MemoryBudget:
@@ -22,8 +24,8 @@ class MemoryBudget:
     wants to fill the memory does neither.
 
     Args:
-        limit: bytes. Each open connection takes `CONNECTION_BYTES` of them; for calls half of them are left in any
-            case.
+        limit: bytes. Each accepted connection takes `CONNECTION_BYTES` of them until it is closed; for calls half of
+            them are left in any case.
 
     Attributes:
         total: bytes held now.
@@ -39,17 +41,16 @@ class MemoryBudget:
         self._waiting: dict[Connection, dict[int, None]] = {}
 
     def opened(self, connection: "Connection") -> None:
-        """Registers a connection."""
+        """Registers a connection that can hold something."""
         self._waiting[connection] = {}
-        self._count_connections()
 
     def closed(self, connection: "Connection") -> None:
         """Removes it; what it still holds is about to be released."""
         del self._waiting[connection]
-        self._count_connections()
 
-    def _count_connections(self) -> None:
-        self._left = max(self._limit // 2, self._limit - CONNECTION_BYTES * len(self._waiting))
+    def set_accepted(self, connections: int) -> None:
+        """Sets the number of accepted connections, those that shake hands or are being closed among them."""
+        self._left = max(self._limit // 2, self._limit - CONNECTION_BYTES * connections)
 
     @property
     def exceeded(self) -> bool:
@@ -70,7 +71,9 @@ class MemoryBudget:
         """Drops what the largest holders hold until the bound is kept; returns whether it is."""
         while self.exceeded:
             waiting = [connection for connection, streams in self._waiting.items() if streams]
-            largest = max(waiting or self._waiting, key=lambda connection: connection.held)
+            largest = max(waiting or self._waiting, key=lambda connection: connection.held, default=None)
+            if largest is None:
+                return False
             stream_id = next(iter(self._waiting[largest]), None)
             if stream_id is not None:
                 del self._waiting[largest][stream_id]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from .admission import Admission
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .cpu_budget import TurnScheduler
-from .heap import HeapTrimmer, glibc_trim
+from .heap import HeapTrimmer, glibc_trim, map_large_buffers
 from .interfaces import Service
 from .limits import Limits
 from .memory_budget import MemoryBudget
@@ -36,11 +36,12 @@ class ServerState:
         }
         self.limits = limits
         self.observer = observer
-        self.admission = Admission(limits)
+        self.memory = MemoryBudget(limits.unread_bytes_in_all)
+        self.admission = Admission(limits, self.memory)
         self.limiter = ConcurrencyLimiter(
             running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer
         )
         self.streaming = FairLimiter(limits.streaming_calls, observer)
-        self.memory = MemoryBudget(limits.unread_bytes_in_all)
         self.turns = TurnScheduler()
         self.heap = HeapTrimmer(glibc_trim())
+        map_large_buffers()

@@ -18,6 +18,7 @@ _RECORD_BYTES: Final = 16 * 1024  # of data, at most (RFC 8446, 5.1)
 # Passed to OpenSSL at a time. Its buffers in memory keep the largest size that they ever had: with 64 KiB they took
 # 80 KiB of each connection, with 4 KiB they take 5.
 _PIECE_BYTES: Final = 4 * 1024
+_HEAD_BYTES: Final = 5  # of a record
 # For TLS 1.2: forward secrecy and authenticated encryption only; TLS 1.3 has nothing else.
 _TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -68,6 +69,42 @@ def _private_file(content: bytes) -> Iterator[str]:
             yield file.name
 
 
+class _RecordCounter:
+    """Follows the heads of TLS records in what OpenSSL has read without returning data (RFC 8446, 5.1)."""
+
+    __slots__ = ("_head", "_left", "_size")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0  # bytes of the present record that are to come
+        self._size = 0  # of the present record, as far as it has come
+
+    def feed(self, data: bytes) -> int:
+        """Takes what OpenSSL has read; returns the bytes of the records that are now whole."""
+        whole = at = 0
+        while at < len(data):
+            if self._left:
+                part = min(self._left, len(data) - at)
+                self._left -= part
+            else:
+                part = min(_HEAD_BYTES - len(self._head), len(data) - at)
+                self._head += data[at : at + part]
+                if len(self._head) == _HEAD_BYTES:
+                    self._left = int.from_bytes(self._head[3:], "big")
+                    self._head = b""
+            at += part
+            self._size += part
+            if not (self._left or self._head):
+                whole += self._size
+                self._size = 0
+        return whole
+
+    def begin_next(self) -> int:
+        """Begins another record where data was returned; returns the bytes of the present one that had come before."""
+        size, self._size, self._left, self._head = self._size, 0, 0, b""
+        return size
+
+
 class TLSTransport:
     """The server's end of one TLS connection.
 
@@ -81,18 +118,23 @@ class TLSTransport:
         sent: how many bytes the socket has taken.
         overhead: bytes of TLS beside the data, in the records that `arrived` has read last.
         before_read: awaited after each wait for the peer, before what has arrived is read and decrypted.
+        on_dataless: called with the bytes of whole records without data, key updates for example, that have come since
+            the last data, before `receive` waits for more; what it raises, `receive` does.
     """
 
     __slots__ = (
         "_arrived",
-        "_consumed",
+        "_dataless",
+        "_fed",
         "_half_closed",
         "_leaving",
         "_received",
+        "_record",
         "_socket",
         "_tls",
         "_unsent",
         "before_read",
+        "on_dataless",
         "overhead",
         "sent",
     )
@@ -103,12 +145,15 @@ class TLSTransport:
         self._leaving = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=True)
         self._received = b""  # and not yet passed to OpenSSL
-        self._consumed = 0  # bytes that OpenSSL has read since it last returned data
+        self._fed = b""  # the last piece that was passed to it
+        self._record = _RecordCounter()
+        self._dataless = 0  # bytes of whole records since the last data
         self._unsent = bytearray()
         self._half_closed = False
         self.sent = 0
         self.overhead = 0
         self.before_read: Callable[[], Awaitable[None]] | None = None
+        self.on_dataless: Callable[[int], None] | None = None
 
     @property
     def protocol(self) -> str | None:
@@ -166,6 +211,9 @@ class TLSTransport:
         while True:
             if (here := self.arrived()) is not None:
                 return here
+            if self._dataless and self.on_dataless is not None:
+                dataless, self._dataless = self._dataless, 0
+                self.on_dataless(dataless)
             try:
                 self._received = await self._receive_raw()
             except OSError:
@@ -180,24 +228,43 @@ class TLSTransport:
             try:
                 data = self._tls.read(_RECORD_BYTES)
             except ssl.SSLWantReadError:
-                self._consumed += here - self._arrived.pending
+                self._dataless += self._record.feed(self._fed[-here:])
+                self._fed = b""
                 if not self._feed():
                     return None
             except ssl.SSLError:
                 return b""
             else:
-                self.overhead = self._consumed + here - self._arrived.pending - len(data)
-                self._consumed = 0
+                read = self._dataless + self._record.begin_next() + here - self._arrived.pending
+                self.overhead = read - len(data)
+                self._dataless = 0
+                if not self._arrived.pending:
+                    self._fed = b""
                 return data
         return None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received that are not decrypted yet."""
+        return len(self._received) + self._arrived.pending
 
     def _feed(self) -> bool:
         """Passes a piece of what was received to OpenSSL; returns False if there is none."""
         if not self._received:
             return False
-        self._arrived.write(self._received[:_PIECE_BYTES])
+        self._fed = self._received[:_PIECE_BYTES]
+        self._arrived.write(self._fed)
         self._received = self._received[_PIECE_BYTES:]
         return True
+
+    async def discard(self) -> None:
+        """Receives until the peer closes or is gone, and decrypts nothing more; to be called after `half_close`."""
+        self._received = b""
+        self._arrived = ssl.MemoryBIO()
+        del self._tls  # with the buffers of OpenSSL
+        with suppress(OSError):
+            while await self._receive_raw():
+                pass
 
     def write(self, data: bytes) -> None:
         """Encrypts data for `send`; sends nothing yet. After `half_close`, drops it.

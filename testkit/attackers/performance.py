@@ -41,7 +41,7 @@ def _openssl() -> ctypes.CDLL | None:
     return library
 
 
-def _update_key(stream: trio.SSLStream[trio.SocketStream]) -> None:
+def update_key(stream: "trio.SSLStream[Any]") -> None:
     """Has the next write begin with a key update, or with a renegotiation in TLS 1.2."""
     library = _openssl()
     if library is None:
@@ -101,7 +101,7 @@ class _Player:
                     await trio.sleep(0 if self._actor.bursts else _PAUSE)
                 if isinstance(stream, trio.SSLStream):
                     for _ in range(self._actor.key_updates):
-                        _update_key(stream)
+                        update_key(stream)
                         await stream.send_all(_PING)
                 sent += 1
             nursery.cancel_scope.cancel()

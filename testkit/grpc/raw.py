@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 from google.protobuf.wrappers_pb2 import StringValue
@@ -13,6 +13,7 @@ from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, Stream
 from hyperframe.frame import Frame
 
 from sentry_trio.grpc.framing import frame_message
+from testkit.attackers.performance import update_key
 
 from .toys import ANCHORS
 
@@ -45,6 +46,14 @@ def request_head(method: str = "Echo", /, **extra: str | bytes) -> list[tuple[st
 def text(value: str) -> bytes:
     """A framed message of the toys' most usual type."""
     return frame_message(StringValue(value=value).SerializeToString())
+
+
+def key_update(client: "trio.SSLStream[Any]") -> bytes:
+    """Composes a key update that comes without data (RFC 8446, 4.6.3)."""
+    update_key(client)
+    inner: Any = client
+    inner._ssl_object.do_handshake()
+    return bytes(inner._outgoing.read())
 
 
 class Recorder(trio.abc.HalfCloseableStream):

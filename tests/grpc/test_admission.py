@@ -8,6 +8,7 @@ import trio
 
 from sentry_trio.grpc.admission import Admission, Network, PendingHandshakes, network_of
 from sentry_trio.grpc.limits import Limits
+from sentry_trio.grpc.memory_budget import MemoryBudget
 
 
 @dataclass(eq=False)
@@ -35,7 +36,7 @@ V4 = ("192.0.2.1", 4000)
     ],
 )
 def test_connections_of_one_peer(peer: object, same: bool) -> None:
-    admission: Any = Admission(Limits(connections_per_peer=2))
+    admission: Any = Admission(Limits(connections_per_peer=2), MemoryBudget(0))
     admission.arrived(network_of(V4))
     admission.arrived(network_of(V4))
     refused = admission.refusal(network_of(peer)) == "2 connections of one peer are open and none is idle"
@@ -45,14 +46,14 @@ def test_connections_of_one_peer(peer: object, same: bool) -> None:
 
 
 def test_an_ipv6_network_is_one_peer() -> None:
-    admission: Any = Admission(Limits(connections_per_peer=1))
+    admission: Any = Admission(Limits(connections_per_peer=1), MemoryBudget(0))
     admission.arrived(network_of(("2001:db8::1", 4000, 0, 0)))
     assert admission.refusal(network_of(("2001:db8::ffff:2", 4000, 0, 0))) is not None
     assert admission.refusal(network_of(("2001:db8:0:1::1", 4000, 0, 0))) is None
 
 
 def test_one_more_takes_the_place_of_the_longest_idle() -> None:
-    admission: Any = Admission(Limits(connections=2))
+    admission: Any = Admission(Limits(connections=2), MemoryBudget(0))
     first, second = Idler("192.0.2.8"), Idler("192.0.2.9")
     for idler in (first, second):
         admission.arrived(idler.network)
@@ -65,7 +66,7 @@ def test_one_more_takes_the_place_of_the_longest_idle() -> None:
 
 
 def test_one_more_of_a_peer_takes_the_place_of_its_own_longest_idle() -> None:
-    admission: Any = Admission(Limits(connections_per_peer=2))
+    admission: Any = Admission(Limits(connections_per_peer=2), MemoryBudget(0))
     other, first, second = Idler("192.0.2.2"), Idler(), Idler()
     for idler in (other, first, second):
         admission.arrived(idler.network)
@@ -80,7 +81,7 @@ def test_one_more_of_a_peer_takes_the_place_of_its_own_longest_idle() -> None:
 
 
 def test_without_an_idle_connection_a_new_one_is_refused() -> None:
-    admission: Any = Admission(Limits(connections=1))
+    admission: Any = Admission(Limits(connections=1), MemoryBudget(0))
     admission.arrived("192.0.2.1")
     assert admission.refusal("192.0.2.9") == "1 connections are open and none is idle"
     admission.left("192.0.2.1")
@@ -89,7 +90,7 @@ def test_without_an_idle_connection_a_new_one_is_refused() -> None:
 
 def test_the_peer_with_most_connections_loses_one() -> None:
     """Not the good client, though its connection has been idle for longest."""
-    admission: Any = Admission(Limits(connections=4))
+    admission: Any = Admission(Limits(connections=4), MemoryBudget(0))
     good = Idler("192.0.2.1", completed_call=True)
     proven, unproven = Idler("192.0.2.6", completed_call=True), Idler("192.0.2.6")
     for idler in (good, proven, unproven, Idler("192.0.2.7")):
@@ -102,7 +103,7 @@ def test_the_peer_with_most_connections_loses_one() -> None:
 
 
 def test_a_peer_with_as_many_as_others_loses_its_own() -> None:
-    admission: Any = Admission(Limits(connections=2))
+    admission: Any = Admission(Limits(connections=2), MemoryBudget(0))
     one, other = Idler("192.0.2.1"), Idler("192.0.2.2")
     for idler in (one, other):
         admission.arrived(idler.network)

@@ -1,5 +1,6 @@
 """Limits on held resources: each limit by the attacker that it is for, beside a well-behaved call."""
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from hyperframe.frame import DataFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
-from sentry_trio.grpc.limits import CALL_BYTES, FIELD_BYTES, TASK_BYTES
+from sentry_trio.grpc.limits import CALL_BYTES, CONNECTION_BYTES, FIELD_BYTES, TASK_BYTES
 from testkit.attackers import KINDS, Pace, attacking
+from testkit.attackers.http2 import PING, frame
 from testkit.grpc.raw import peering, request_head, text
 from testkit.grpc.toys import serving
 
@@ -222,6 +224,52 @@ async def test_incomplete_frames_count_until_they_are_complete(autojump_clock: M
             assert memory.total == 4
         await wait_all_tasks_blocked()
         assert memory.total == 0
+
+
+async def test_data_of_a_peer_that_is_slowed_down_is_counted(autojump_clock: MockClock) -> None:
+    async with serving() as server, peering(server.port) as peer:
+        await peer.call(1)
+        await peer.answer(1)
+        [connection] = {call.connection for call in server.toys.seen}
+        await peer.send_frames(frame(PING, payload=b"12345678") * 700)
+        await wait_all_tasks_blocked()
+        assert connection.held > 10_000
+        assert connection._state.memory.total == connection.held
+        await trio.sleep(1)
+        assert connection.held == 0
+
+
+async def test_large_tables_of_headers_are_counted_and_one_of_the_largest_goes(autojump_clock: MockClock) -> None:
+    """Though no call holds anything."""
+    limits = Limits(message_bytes=1000, unread_bytes=2000, unread_bytes_in_all=120 * KIB)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(limits))
+        for _ in range(4):
+            peer = await stack.enter_async_context(peering(server.port))
+            for number in range(16):
+                extra: dict[str, str | bytes] = {f"x{number}{entry}": "" for entry in range(8)}
+                peer.compose(2 * number + 1, request_head(**extra), text("hello"))
+                await peer.flush()
+                await wait_all_tasks_blocked()
+        memory = server.toys.seen[-1].connection._state.memory
+        assert server.witness.evicted == ["memory"]
+        assert 40 * KIB < memory.total < 60 * KIB
+
+
+async def test_a_connection_is_counted_until_it_is_closed(autojump_clock: MockClock) -> None:
+    """Though its peer does not close it."""
+    async with serving() as server, peering(server.port) as peer:
+        await peer.call(1)
+        await peer.answer(1)
+        [call] = server.toys.seen
+        memory = call.connection._state.memory
+        await peer.send_frames(frame(PING, 1, b"12345678"))  # which no stream has
+        await wait_all_tasks_blocked()
+        left = [memory._left]
+        await trio.sleep(Limits().close_timeout)
+        await wait_all_tasks_blocked()
+        left.append(memory._left)
+        assert left == [Limits().unread_bytes_in_all - CONNECTION_BYTES, Limits().unread_bytes_in_all]
 
 
 async def test_a_handler_is_counted_while_it_runs(autojump_clock: MockClock) -> None:

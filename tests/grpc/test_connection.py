@@ -32,7 +32,7 @@ from hyperframe.frame import (
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
-from testkit.grpc.raw import Peer, peering, request_head, text
+from testkit.grpc.raw import Peer, key_update, peering, request_head, text
 from testkit.grpc.toys import Served, serving
 
 Misdeed = Callable[[Peer], list[Frame | bytes]]
@@ -400,6 +400,15 @@ async def test_floods_close_the_connection(autojump_clock: MockClock, flood: Mis
             await peer.send_frames(*flood(peer))
             assert (await peer.wait_for(ConnectionTerminated)).error_code is ErrorCodes.ENHANCE_YOUR_CALM
         await _answers_meanwhile(server)
+
+
+async def test_key_updates_without_data_close_the_connection(autojump_clock: MockClock) -> None:
+    async with serving(Limits(control_frames=100)) as server, peering(server.port) as peer:
+        await peer.call(1)
+        assert (await peer.answer(1)).value == "hello"
+        updates = b"".join(key_update(peer.stream) for _ in range(600))
+        await peer.recorder.inner.send_all(updates)
+        assert (await peer.wait_for(ConnectionTerminated)).error_code is ErrorCodes.ENHANCE_YOUR_CALM
 
 
 async def test_calls_that_are_answered_pay_for_pings(autojump_clock: MockClock) -> None:

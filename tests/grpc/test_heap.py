@@ -1,10 +1,13 @@
 """Returning free memory to the system."""
 
+import ctypes
+from typing import ClassVar
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sentry_trio.grpc.heap import HeapTrimmer, glibc_trim
+from sentry_trio.grpc.heap import HeapTrimmer, glibc_trim, map_large_buffers
 from sentry_trio.grpc.limits import TEND_INTERVAL
 from testkit.grpc.raw import peering
 from testkit.grpc.toys import serving
@@ -37,6 +40,32 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     heap = HeapTrimmer(glibc_trim())
     heap.connection_closed()
     heap.trim(is_used=True)
+    map_large_buffers()
+
+
+class _Mallinfo(ctypes.Structure):
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def _mapped() -> int:
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Mallinfo
+    return int(mallinfo().hblkhd)
+
+
+def test_large_buffers_have_mappings_of_their_own() -> None:
+    map_large_buffers()
+    for _ in range(3):
+        before = _mapped()
+        buffer = bytearray(1024 * 1024)
+        assert _mapped() - before >= len(buffer)
+        del buffer
 
 
 def test_glibc_trims() -> None:

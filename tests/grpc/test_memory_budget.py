@@ -30,7 +30,8 @@ class Holder:
 def test_the_largest_connection_that_waits_for_its_peer_goes_first() -> None:
     """Its oldest, and not what is complete."""
     given_up: list[tuple[str, int | None]] = []
-    budget: Any = MemoryBudget(200)  # of which half are for calls, so many connections are open
+    budget: Any = MemoryBudget(200)
+    budget.set_accepted(1)  # so that half is for calls
     first, complete, largest = (Holder(budget, name, given_up) for name in ("first", "complete", "largest"))
     first.hold(1, 40)
     complete.hold(1, 90, waits=False)
@@ -43,7 +44,8 @@ def test_the_largest_connection_that_waits_for_its_peer_goes_first() -> None:
 
 def test_if_no_connection_waits_the_largest_is_reclaimed() -> None:
     given_up: list[tuple[str, int | None]] = []
-    budget: Any = MemoryBudget(200)  # of which half are for calls, so many connections are open
+    budget: Any = MemoryBudget(200)
+    budget.set_accepted(1)  # so that half is for calls
     one, other = (Holder(budget, name, given_up) for name in ("one", "other"))
     one.hold(1, 40, waits=False)
     other.hold(1, 80, waits=False)
@@ -58,7 +60,8 @@ def test_if_no_connection_waits_the_largest_is_reclaimed() -> None:
 
 def test_within_the_bound_nothing_is_rejected() -> None:
     given_up: list[tuple[str, int | None]] = []
-    budget: Any = MemoryBudget(200)  # of which half are for calls, so many connections are open
+    budget: Any = MemoryBudget(200)
+    budget.set_accepted(1)  # so that half is for calls
     Holder(budget, "one", given_up).hold(1, 100)
     assert budget.reclaim()
     assert given_up == []
@@ -66,15 +69,14 @@ def test_within_the_bound_nothing_is_rejected() -> None:
 
 def test_open_connections_leave_less_for_calls_but_half_in_any_case() -> None:
     budget: Any = MemoryBudget(10 * CONNECTION_BYTES)
-    holders = [Holder(budget, str(number), []) for number in range(4)]
+    budget.set_accepted(4)
     budget.total = 6 * CONNECTION_BYTES
     assert not budget.exceeded
     budget.total += 1
     assert budget.exceeded
-    budget.closed(holders[0])
+    budget.set_accepted(3)
     assert not budget.exceeded
-    for _ in range(100):
-        Holder(budget, "more", [])
+    budget.set_accepted(100)
     budget.total = 5 * CONNECTION_BYTES
     assert not budget.exceeded
     budget.total += 1

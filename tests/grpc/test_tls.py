@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits, server_context
 from sentry_trio.grpc.tls import HandshakeFailedError, TLSTransport
-from testkit.grpc.raw import client_context, connect, peering
+from testkit.grpc.raw import client_context, connect, key_update, peering
 from testkit.grpc.toys import AUTHORITY, CONTEXT, IDENTITY, Served, open_descriptors, serving
 
 Client = trio.SSLStream[trio.SocketStream]
@@ -240,6 +240,25 @@ async def test_a_record_in_pieces_has_the_overhead_of_one() -> None:
             nursery.start_soon(client.send_all, bytes(size))
             assert len(await transport.receive()) == size
             assert transport.overhead == 22  # head, content type and tag (RFC 8446, 5.2)
+
+
+async def test_records_without_data_are_reported_before_data_comes() -> None:
+    async with _shaken() as (transport, client), trio.open_nursery() as nursery:
+        reported: list[int] = []
+        transport.on_dataless = reported.append
+        nursery.start_soon(transport.receive)
+        updates = [key_update(client) for _ in range(7)]
+        size = len(updates[0])
+        for part in (b"".join(updates[:4]), updates[4][:3], updates[4][3:-1], updates[4][-1:] + updates[5][:7]):
+            await client.transport_stream.send_all(part)
+            await wait_all_tasks_blocked()
+        assert reported == [4 * size, size]
+        await client.transport_stream.send_all(updates[5][7:] + updates[6])
+        await wait_all_tasks_blocked()
+        await client.send_all(b"data")
+        await wait_all_tasks_blocked()
+        assert reported == [4 * size, size, 2 * size]
+        assert transport.overhead == 22
 
 
 async def test_a_cancelled_send_loses_nothing() -> None:
