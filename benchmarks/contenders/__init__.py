@@ -81,11 +81,17 @@ SENTRY: Final = Contender(
     build=partial(binaries.build, "sentry"),
 )
 BARE: Final = Contender("bare", "its server alone", _module("bare"))
+# From Python 3.12, asyncio.current_task(), which grpclib calls, does not see the loop of trio-asyncio.
+_TRIO_ASYNCIO: Final = (
+    [Contender("trio-asyncio", "grpclib, trio-asyncio", _module("grpclib_trio_asyncio"))]
+    if sys.version_info < (3, 12)
+    else []
+)
 SERVERS: Final = (
     OURS,
     SENTRY,
     BARE,
-    Contender("trio-asyncio", "grpclib, trio-asyncio", _module("grpclib_trio_asyncio")),
+    *_TRIO_ASYNCIO,
     Contender("asyncio", "grpclib, asyncio", _module("grpclib_asyncio")),
     Contender("grpcio", "grpcio, threads", _module("grpcio_threads")),
     Contender("grpcio-aio", "grpcio, aio", _module("grpcio_aio"), usual=False),

@@ -188,10 +188,13 @@ async def test_an_evicted_connection_is_freed(
 ) -> None:
     async with serving(Limits(connections=1)) as server:
         with uncollected():
-            async with peering(server.port, preface=preface), peering(server.port):
-                await wait_all_tasks_blocked()
-                assert server.witness.open == 1
-                assert len(living_connections) == 2  # the newcomer, and its transport
+            async with peering(server.port, preface=preface) as evicted:
+                if not preface:
+                    await evicted.stream.receive_some()  # the server's SETTINGS: its handshake is done, too
+                async with peering(server.port):
+                    await wait_all_tasks_blocked()
+                    assert server.witness.open == 1
+                    assert len(living_connections) == 2  # the newcomer, and its transport
             await _all_closed(server)
             assert list(living_connections) == []
             assert _own_garbage() == []
