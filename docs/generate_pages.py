@@ -6,6 +6,7 @@ python docs/generate_pages.py --check    exits 1, with a diff, where a page diff
 
 import dataclasses
 import difflib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -122,7 +123,7 @@ def _meaning(flag: Flag) -> str:
 def configuration_page() -> str:
     """docs/configuration.md."""
     parse_configuration(_EXAMPLE.encode(), {}, name="the example")
-    meanings = dict(re.findall(r"^ {8}(\w+): (.+)$", Configuration.__doc__ or "", flags=re.MULTILINE))
+    meanings = dict(re.findall(r"^ {4}(\w+): (.+)$", inspect.getdoc(Configuration) or "", flags=re.MULTILINE))
     rows = (
         f"| `spec.mtls.{_NAMES[field.name]}` | {_shown(field.default)} | {_cell(meanings[field.name])} |"
         for field in dataclasses.fields(Configuration)
