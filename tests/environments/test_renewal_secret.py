@@ -1,5 +1,6 @@
 """Renewal of the certificate authority in a Secret, on an API server in memory, in virtual time."""
 
+import itertools
 import json
 from base64 import b64decode
 from collections.abc import Collection
@@ -14,13 +15,14 @@ from sentry_trio.environments.jwt import LOOK
 from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import Part
 from sentry_trio.reload import Changed
+from sentry_trio.renewal_status import HoldReason
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.part_store import RENEWAL_NAMES
 from sentry_trio.stores.secret import PUBLISHED, SecretStore
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused
 from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore
 from testkit.stores import NAMES
-from tests.environments.test_renewal import BEGINNINGS, in_phase, later, phase, serving, until
+from tests.environments.test_renewal import BEGINNINGS, LIMIT, in_phase, later, phase, serving, until
 
 
 class SecretShelf(MemoryStore):
@@ -155,12 +157,40 @@ async def test_a_config_map_that_is_edited_in_any_phase_is_repaired(autojump_clo
         assert replica.failures == []
 
 
-async def test_a_storm_of_conflicts_delays_a_step_and_no_more(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(("wanted", "following"), list(itertools.pairwise(BEGINNINGS)))
+async def test_a_storm_of_conflicts_delays_a_step_and_no_more(
+    autojump_clock: MockClock, wanted: str, following: str
+) -> None:
     api = installed()
     replica = SecretEnvironment(api, SecretShelf(api))
     async with serving(replica):
-        await until(replica, BEGINNINGS["distributing"] - 10)
+        await in_phase(replica, wanted)
+        await until(replica, BEGINNINGS[following] - 10)
         api.faults.append(Fault("replace", SECRET, refused(409, "Conflict"), left=30))
-        await until(replica, BEGINNINGS["distributing"] + 900)
-        assert phase(replica) == "distributing"
-        assert replica.reasons == ["RenewalBegun"]
+        await until(replica, BEGINNINGS[following] + 900)
+        assert api.faults[0].left == 0
+        assert phase(replica) == following
+
+
+@pytest.mark.parametrize("wanted", ["steady", "distributing"])
+async def test_an_api_server_that_is_away_across_the_limit_delays_both_steps(
+    autojump_clock: MockClock, wanted: str
+) -> None:
+    api = installed()
+    shelf = SecretShelf(api)
+    replica = SecretEnvironment(api, shelf, "--trust-anchor-propagation-grace=2400h")
+    async with serving(replica):
+        await in_phase(replica, wanted)
+        first = replica.runs[-1]
+        api.down = True
+        api.cut()
+        await until(replica, LIMIT - 600)
+        await until(replica, LIMIT + 900)
+        assert replica.runs[-1] is first
+        assert replica.renewal is not None
+        assert replica.renewal.held_reason is HoldReason.STORE
+        api.down = False
+        await until(replica, LIMIT + 1800)
+        assert phase(replica) == "signing"
+        assert replica.runs[-1].chain[2:] == first.chain
+    assert api.objects[CONFIG_MAP]["data"]["ca.crt"].encode() == (await shelf.read_bundle())[Part.ANCHORS]
