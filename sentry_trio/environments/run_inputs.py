@@ -85,9 +85,16 @@ def causes_of(changed: Collection[Part], store: PartStore) -> list[ReloadCause]:
 
 
 def part_paths(options: Options) -> dict[Part, Path]:
-    """Returns the path of each part; in Kubernetes mode its base name is the part's key in the Secret."""
-    return {
-        **bundle_paths(options.issuer_ca_path, options.issuer_certificate_path, options.issuer_key_path),
-        Part.JWT_KEY: options.jwt_key_path,
-        Part.JWKS: options.jwks_path,
-    }
+    """Returns the path of each part; in Kubernetes mode its base name is the part's key in the Secret.
+
+    An absolute name is as it is, any other is below the credentials' directory.
+    """
+    directory = options.issuer_credentials
+    paths = bundle_paths(
+        directory,
+        anchors=options.issuer_ca_filename,
+        chain=options.issuer_certificate_filename,
+        key=options.issuer_key_filename,
+    )
+    # Dapr Sentry replaces a relative name by `jwt.key` or `jwks.json`.
+    return {**paths, Part.JWT_KEY: directory / options.jwt_key_filename, Part.JWKS: directory / options.jwks_filename}

@@ -1,7 +1,7 @@
 """Standalone mode: trust bundle and configuration in files; all callers are accepted if no validator is configured."""
 
 import stat
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -94,10 +94,10 @@ class Standalone(Environment):
         """Does nothing: there is only the log here."""
 
     async def _open_sources(self) -> Sources:
-        _check_directories(self._options)
-        # Before anything is read: what changes while it is read is then seen by the watcher.
         parts = (*BUNDLE_AND_RENEWAL, *(JWT_KEYS if self._options.jwt_enabled else ()))
         paths = [self._store.paths[part] for part in parts]
+        _check_directories(paths)
+        # Before anything is read: what changes while it is read is then seen by the watcher.
         tracker = await ContentTracker.start([*paths, Path(self._options.config)])
         return Sources(_TrackedStore(self._store, tracker), partial(self._watch_files, tracker))
 
@@ -172,8 +172,12 @@ class _TrackedStore:
         return done
 
 
-def _check_directories(options: Options) -> None:
-    for directory in options.required_directories:
+def _check_directories(files: Iterable[Path]) -> None:
+    """Checks the directories of files that are read or generated at start.
+
+    Dapr Sentry requires those of the JWT files with JWT off, and those of the OIDC server's files, too.
+    """
+    for directory in dict.fromkeys(file.parent for file in files):
         try:
             is_directory = stat.S_ISDIR(directory.stat().st_mode)
         except OSError as error:

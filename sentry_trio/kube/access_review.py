@@ -9,7 +9,7 @@ import trio
 
 from sentry_trio.errors import ApiRejectedError, SentryError
 from sentry_trio.kube.api import Api
-from sentry_trio.kube.retry import PATIENCE, retry
+from sentry_trio.kube.retry import retry
 from sentry_trio.telemetry.logs import get_logger
 
 PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -102,9 +102,7 @@ def optional_permissions(namespace: str, *, bundle: str) -> tuple[Permission, ..
     )
 
 
-async def missing_permissions(
-    api: Api, needed: Iterable[Permission], *, patience: float = PATIENCE
-) -> list[Permission]:
+async def missing_permissions(api: Api, needed: Iterable[Permission]) -> list[Permission]:
     """Returns the permissions that this process does not have (SelfSubjectAccessReview), in the order given.
 
     All are asked for at once. By default every authenticated account may ask; a cluster can take that away, or lack
@@ -113,7 +111,6 @@ async def missing_permissions(
     Args:
         api: the API server.
         needed: what will be used.
-        patience: seconds during which failures that may pass are met with further attempts.
 
     Raises:
         ApiUnavailableError: the API server could not be asked.
@@ -128,7 +125,7 @@ async def missing_permissions(
 
     async def ask(permission: Permission) -> None:
         try:
-            allowed[permission] = await retry(partial(_is_allowed, api, permission), patience=patience)
+            allowed[permission] = await retry(partial(_is_allowed, api, permission))
         except SentryError as error:
             if isinstance(error, ApiRejectedError) and error.status in _UNCHECKABLE:
                 unknown.append(error)
@@ -149,16 +146,13 @@ async def missing_permissions(
     return [permission for permission in permissions if not allowed.get(permission, True)]
 
 
-async def check_permissions(
-    api: Api, needed: Iterable[Permission], useful: Iterable[Permission], *, patience: float = PATIENCE
-) -> None:
+async def check_permissions(api: Api, needed: Iterable[Permission], useful: Iterable[Permission]) -> None:
     """Checks required permissions, and warns of missing optional ones.
 
     Args:
         api: the API server.
         needed: required permissions.
         useful: optional permissions.
-        patience: as in `missing_permissions`.
 
     Raises:
         MissingPermissionsError: required permissions are missing; one line names all of them, with their role.
@@ -167,7 +161,7 @@ async def check_permissions(
     Cancellation: at once.
     """
     wanted = tuple(needed)
-    missing = await missing_permissions(api, (*wanted, *useful), patience=patience)
+    missing = await missing_permissions(api, (*wanted, *useful))
     if fatal := [permission for permission in missing if permission in wanted]:
         raise MissingPermissionsError(fatal)
     if missing:

@@ -12,7 +12,7 @@ from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.grpc.token_bucket import TokenBucket
 from sentry_trio.kube.api import ReadApi
 from sentry_trio.kube.pods import Pod, pod_resource
-from sentry_trio.kube.reflector import PAGE, Reflector
+from sentry_trio.kube.reflector import Reflector
 from sentry_trio.kube.resources import CONFIGURATIONS, KubeObject, Resource
 from sentry_trio.kube.sidecar_anchors import ReadFingerprints
 from sentry_trio.kube.single_flight import SingleFlight
@@ -91,7 +91,6 @@ class Index:
 
     Args:
         api: the API server.
-        page: objects in one answer at most while they are listed.
         conditions: `pods` and `configurations` are set while these cannot be followed.
         containers: reads the containers of pods as well.
         fingerprints: reads the trust anchors of sidecars as well.
@@ -101,7 +100,6 @@ class Index:
         self,
         api: ReadApi,
         *,
-        page: int = PAGE,
         conditions: Conditions | None = None,
         containers: bool = False,
         fingerprints: ReadFingerprints | None = None,
@@ -110,10 +108,10 @@ class Index:
         pods = pod_resource(containers=containers, fingerprints=fingerprints)
         self._gone: dict[str, None] = {}  # UIDs, oldest first
         self._pods = Reflector(
-            api, pods, deleted=lambda pod: self._remember(pod.uid), page=page, condition=problems.condition("pods")
+            api, pods, deleted=lambda pod: self._remember(pod.uid), condition=problems.condition("pods")
         )
         self._pod_lookup = DirectLookup(api, pods)
-        self._configurations = Reflector(api, CONFIGURATIONS, page=page, condition=problems.condition("configurations"))
+        self._configurations = Reflector(api, CONFIGURATIONS, condition=problems.condition("configurations"))
         self._configuration_lookup = DirectLookup(api, CONFIGURATIONS)
 
     @property

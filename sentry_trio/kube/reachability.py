@@ -49,13 +49,12 @@ class Reachability:
             _log.warning(f"{text}; retrying, known pods still get certificates")
 
 
-async def wait_reachable(server: str, get: Callable[[str], Awaitable[object]], *, patience: float = PATIENCE) -> None:
+async def wait_reachable(server: str, get: Callable[[str], Awaitable[object]]) -> None:
     """Returns when the API server has answered. If it does not, logs that at once, and for how long it is tried.
 
     Args:
         server: its URL.
         get: reads a document; raises as `Session` does.
-        patience: seconds during which it is tried.
 
     Raises:
         ApiUnavailableError: it has not answered in that time; the text names it.
@@ -75,9 +74,9 @@ async def wait_reachable(server: str, get: Callable[[str], Awaitable[object]], *
     except ApiUnavailableError as error:
         reason = str(error)
     failed = f"cannot reach the Kubernetes API server {server}"
-    _log.warning(f"{failed}, retrying for {patience:g} s: {reason}")
+    _log.warning(f"{failed}, retrying for {PATIENCE:g} s: {reason}")
     try:
-        await retry(ask, patience=patience)
+        await retry(ask)
     except ApiUnavailableError as error:
-        raise ApiUnavailableError(f"{failed} within {patience:g} s: {error}") from error
+        raise ApiUnavailableError(f"{failed} within {PATIENCE:g} s: {error}") from error
     _log.info(f"the Kubernetes API server {server} answers")

@@ -266,31 +266,6 @@ class Options:
     warnings: tuple[str, ...]
 
     @property
-    def issuer_ca_path(self) -> Path:
-        """The trust anchors: an absolute name as it is, any other below the credentials' directory."""
-        return self.issuer_credentials / self.issuer_ca_filename
-
-    @property
-    def issuer_certificate_path(self) -> Path:
-        """The issuer chain; same rule."""
-        return self.issuer_credentials / self.issuer_certificate_filename
-
-    @property
-    def issuer_key_path(self) -> Path:
-        """The issuer key; same rule."""
-        return self.issuer_credentials / self.issuer_key_filename
-
-    @property
-    def jwt_key_path(self) -> Path:
-        """The JWT signing key; same rule (Dapr Sentry replaces a relative name by `jwt.key`)."""
-        return self.issuer_credentials / self.jwt_key_filename
-
-    @property
-    def jwks_path(self) -> Path:
-        """The JSON Web Key Set; same rule (Dapr Sentry replaces a relative name by `jwks.json`)."""
-        return self.issuer_credentials / self.jwks_filename
-
-    @property
     def publishes_jwks(self) -> bool:
         """True if the key set is published in the ConfigMap.
 
@@ -299,16 +274,6 @@ class Options:
         """
         is_served = bool(self.jwt_key_rotation) and self.oidc_enabled
         return self.jwks_in_config_map or not is_served
-
-    @property
-    def required_directories(self) -> tuple[Path, ...]:
-        """Directories of the files that are read or generated at start, each once.
-
-        Dapr Sentry requires those of the JWT files with JWT off, and those of the OIDC server's files, too.
-        """
-        bundle = (self.issuer_certificate_path, self.issuer_key_path, self.issuer_ca_path)
-        jwt = (self.jwt_key_path, self.jwks_path) if self.jwt_enabled else ()
-        return tuple(dict.fromkeys(file.parent for file in (*bundle, *jwt)))
 
 
 FLAGS: Final = flags_of(Options)

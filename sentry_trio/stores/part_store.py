@@ -94,17 +94,18 @@ class PublicParts:
     chain: bytes
 
 
-def bundle_paths(anchors: Path, chain: Path, key: Path) -> dict[Part, Path]:
-    """Returns the path of each part of a trust bundle and of its renewal.
+def bundle_paths(directory: Path, *, anchors: str, chain: str, key: str) -> dict[Part, Path]:
+    """Returns the path of each part of a trust bundle and of its renewal; an absolute name is a path itself.
 
     What a renewal keeps has the names that it has in a Secret, in the key's directory; the record's begins with a dot.
     """
+    beside = (directory / key).parent
     return {
-        Part.ANCHORS: anchors,
-        Part.CHAIN: chain,
-        Part.KEY: key,
-        **{part: key.parent / name for part, name in RENEWAL_NAMES.items()},
-        Part.RECORD: key.parent / f".{RENEWAL_NAMES[Part.RECORD]}",
+        Part.ANCHORS: directory / anchors,
+        Part.CHAIN: directory / chain,
+        Part.KEY: directory / key,
+        **{part: beside / name for part, name in RENEWAL_NAMES.items()},
+        Part.RECORD: beside / f".{RENEWAL_NAMES[Part.RECORD]}",
     }
 
 

@@ -122,28 +122,6 @@ def test_without_home_there_is_no_kubeconfig() -> None:
     assert parse(HOME="/home//me/").kubeconfig == "/home/me/.kube/config"
 
 
-def test_files_lie_in_the_directory_unless_absolute() -> None:
-    options = parse("--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=sub/keys.json")
-    assert [
-        str(path)
-        for path in (
-            options.issuer_ca_path,
-            options.issuer_certificate_path,
-            options.issuer_key_path,
-            options.jwt_key_path,
-            options.jwks_path,
-        )
-    ] == ["/d/ca.crt", "/d/issuer.crt", "/k/issuer.key", "/d/jwt.key", "/d/sub/keys.json"]
-
-
-def test_required_directories_are_listed_once_each() -> None:
-    assert parse().required_directories == (Path(DIRECTORY),)
-    tls = ("--oidc-server-tls-cert-file=/tls/c", "--oidc-server-tls-key-file=/tls/k")
-    flags = ("--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=s/k.json", *tls)
-    assert parse(*flags).required_directories == (Path("/d"), Path("/k"))
-    assert parse(*flags, "--jwt-enabled").required_directories == (Path("/d"), Path("/k"), Path("/d/s"))
-
-
 CERT_NEEDED = (
     "oidc-server-tls-cert-file is required when OIDC HTTP server is enabled (unless oidc-server-tls-enabled is false)"
 )

@@ -135,7 +135,8 @@ def open_directory(directory: Path, options: CaOptions) -> Place:
 
 def _paths(directory: Path, options: CaOptions) -> dict[Part, Path]:
     return bundle_paths(
-        directory / options.issuer_ca_filename,
-        directory / options.issuer_certificate_filename,
-        directory / options.issuer_key_filename,
+        directory,
+        anchors=options.issuer_ca_filename,
+        chain=options.issuer_certificate_filename,
+        key=options.issuer_key_filename,
     )

@@ -45,7 +45,7 @@ ENTRIES: Final = (
         dapr="relative `--jwt-key-filename` and `--jwks-filename` are ignored",
         ours="resolved below `--issuer-credentials`, like the other files",
         reason="the flag has its documented effect",
-        shown="tests/settings/test_options.py::test_files_lie_in_the_directory_unless_absolute",
+        shown="tests/environments/test_standalone.py::test_files_are_in_the_directory_unless_absolute",
     ),
     Difference(
         id="metrics-listen-address",
@@ -102,7 +102,7 @@ ENTRIES: Final = (
         dapr="the directories of the JWT files (with JWTs off) and of the OIDC server's files have to exist at start",
         ours="only those of files that are read at start; OIDC files are waited for",
         reason="features that are off need no directories",
-        shown="tests/settings/test_options.py::test_required_directories_are_listed_once_each",
+        shown="tests/test_app.py::test_directories_of_files_that_are_not_read_at_start_need_not_exist",
     ),
     Difference(
         id="empty-namespace",
