@@ -18,6 +18,7 @@ from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
 
 _LONGEST_SLEEP: Final = 10.0  # seconds; the wall clock may be set meanwhile
 _RETRY: Final = timedelta(seconds=10)
+_SHORTEST_RETRY: Final = timedelta(seconds=1)  # dates in certificates are whole seconds
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 _log: Final = get_logger("dapr.runtime.security")
@@ -54,6 +55,8 @@ class ServingIdentity:
         self._lifetime = lifetime
         self._skew = allowed_clock_skew
         self._now = now
+        # A certificate that lives for a few seconds must not expire meanwhile.
+        self._least_pause = min(_RETRY, max(_SHORTEST_RETRY, lifetime / 4))
         self._renew()
 
     @property
@@ -87,10 +90,13 @@ class ServingIdentity:
             why = openssl_reason(error) or str(error)
             raise UnservableIssuerError(f"the certificate cannot be served over TLS: {why}") from error
         self._certificate = certificate
-        self._due = _half_life(certificate, now)
+        # Near the end of the issuer, halves of what is left become ever shorter.
+        self._due = max(_half_life(certificate, now), now + min(self._least_pause, _LATEST - now))
 
     async def keep_fresh(self, *, metrics: Metrics, failing: Condition) -> NoReturn:
-        """Renews the certificate at its half life, until cancelled; retries a failure every 10 s.
+        """Renews the certificate at its half life, until cancelled; retries a failure.
+
+        Between two attempts are 10 s, or if certificates live for less than 40 s a quarter of that, but at least 1 s.
 
         A failure is an error line when it begins or its reason changes, and sets `failing` as long as it lasts.
 
@@ -100,6 +106,7 @@ class ServingIdentity:
         and its half life may be far off.
         """
         _log.info(f"Starting workload identity expiry watcher; {self._expiry}, {self._renewal}")
+        pause = self._least_pause.total_seconds()
         try:
             while True:
                 now = self._now()
@@ -120,9 +127,9 @@ class ServingIdentity:
                     metrics.server_certificate_failed(_failure(error))
                     message = f"the serving certificate cannot be renewed: {error}"
                     log = _log.debug if message == failing.message else _log.error
-                    log(f"Error renewing identity, trying again in {_RETRY.seconds} seconds: {error}")
+                    log(f"Error renewing identity, trying again in {pause:g} seconds: {error}")
                     failing.set(message)
-                    await trio.sleep(_RETRY.total_seconds())
+                    await trio.sleep(pause)
                 else:
                     failing.clear()
                     _log.info(f"Successfully renewed workload identity; {self._expiry}, {self._renewal}")
@@ -143,8 +150,8 @@ def _half_life(certificate: IssuedCertificate, now: datetime) -> datetime:
     due = certificate.not_before + (certificate.not_after - certificate.not_before) / 2
     if due <= now:
         # If an issuer near its end clamps the window, most of it has passed: use half of the rest.
-        due = now + (certificate.not_after - now) / 2
-    return max(due, now + min(_RETRY, _LATEST - now))
+        return now + (certificate.not_after - now) / 2
+    return due
 
 
 def _failure(error: IssuerNotValidError | SigningError) -> ServerCertificateFailure:

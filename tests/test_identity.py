@@ -77,6 +77,22 @@ async def test_it_is_renewed_at_half_life(autojump_clock: trio.testing.MockClock
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("seconds", [2, 4, 8, 16, 60])
+async def test_a_short_certificate_never_expires(autojump_clock: trio.testing.MockClock, seconds: int) -> None:
+    """It is renewed before, but not more than once a second."""
+    lifetime = timedelta(seconds=seconds)
+    serving = ServingIdentity(Issuer(made_bundle()), ID, lifetime=lifetime, allowed_clock_skew=timedelta(), now=Clock())
+    shown = {serving.certificate.der}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving.keep_fresh(metrics=Metrics(), failing=failing()))
+        for _ in range(10 * 4 * seconds):
+            await trio.sleep(0.1)
+            assert serving.is_valid()
+            shown.add(serving.certificate.der)
+        nursery.cancel_scope.cancel()
+    assert 6 <= len(shown) <= 4 * seconds + 1
+
+
 class Failing(Issuer):
     """Fails for a while after the first."""
 

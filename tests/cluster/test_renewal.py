@@ -20,8 +20,7 @@ from testkit.processes import Process
 
 SERVING = "Running gRPC server on port "
 FLAGS = ("--ca-ttl=60s", "--ca-renewal-threshold=0.25", "--trust-anchor-propagation-grace=2s")
-LIFETIMES = {"mtls": {"enabled": True, "workloadCertTTL": "24s", "allowedClockSkew": "1s"}}
-"""The server renews its own certificate at half its lifetime, but not within 10 s."""
+LIFETIMES = {"mtls": {"enabled": True, "workloadCertTTL": "4s", "allowedClockSkew": "1s"}}
 
 MARGIN = timedelta(seconds=1)
 """Time before its end from which a certificate is not used: a handshake takes a moment on a busy machine."""
@@ -102,5 +101,5 @@ async def test_clients_of_all_generations_work_through_renewals(
                 await trio.to_thread.run_sync(mesh.call_each_other)
         assert await trio.to_thread.run_sync(generation, second) >= renewals
     assert mesh.failures == []
-    assert mesh.handshakes > 50
+    assert mesh.handshakes >= 20 * renewals
     assert len(mesh.anchor_sets) >= renewals + 1
