@@ -347,7 +347,7 @@ def test_a_record_beside_the_authority_of_another_program_does_not_count(
     async def managed_by(_: Place) -> str:
         return "cert-manager"
 
-    monkeypatch.setattr(places._Directory, "managed_by", managed_by)
+    monkeypatch.setattr(places.Place, "managed_by", managed_by)
     assert "which running processes may have rejected)" in ca("preflight", str(former), code=1)
     assert "error" not in ca("preflight", str(tmp_path / "other"))
 
@@ -440,7 +440,7 @@ def test_a_bundle_that_another_program_keeps_is_not_replaced(
     async def managed_by(_: Place) -> str:
         return "cert-manager"
 
-    monkeypatch.setattr(places._Directory, "managed_by", managed_by)
+    monkeypatch.setattr(places.Place, "managed_by", managed_by)
     before = ca.contents()
     assert "cert-manager manages the trust bundle" in ca("rotate", f"--{asked.value}", "--yes", code=1)
     assert ca.contents() == before

@@ -5,6 +5,7 @@ import enum
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -181,6 +182,7 @@ PACKAGE = Path(sentry_trio.__file__).parent
 LABELS = (OidcPath, RestartFailure, ServerCertificateFailure, SignFailure)
 
 
+@cache
 def referenced() -> set[tuple[str, str]]:
     """Enum members that production code names outside the series, as pairs of class and member."""
     modules = [path for path in PACKAGE.rglob("*.py") if PACKAGE / "telemetry" not in path.parents]

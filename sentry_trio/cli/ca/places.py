@@ -1,6 +1,5 @@
 """Places of a trust bundle: a directory, or the Secret of a cluster with its pods."""
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,8 +34,8 @@ class Sidecars:
     roots: tuple[Certificate, ...]
 
 
-class Place(ABC):
-    """Place of a trust bundle and of the sidecars that use it.
+class Place:
+    """Place of a trust bundle and of the sidecars that use it: files on this machine, unless a subclass says more.
 
     Args:
         store: the parts.
@@ -75,32 +74,16 @@ class Place(ABC):
         """
         return await self._store.replace(changes, expected={part: stored.get(part) for part in BUNDLE_AND_RENEWAL})
 
-    @abstractmethod
-    async def is_published(self, stored: Parts) -> bool:
-        """Returns whether clients that follow the trust anchors get the stored ones."""
-
-    @abstractmethod
-    async def managed_by(self) -> str | None:
-        """Names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none."""
-
-    def clock_offset(self) -> timedelta | None:
-        """Returns how far another clock, that counts, is ahead of this machine's; None if there is none."""
-        return None
-
-    @abstractmethod
-    async def sidecars(
-        self, roots: Mapping[str, datetime], published_at: datetime | None, now: datetime
-    ) -> Sidecars | None:
-        """Counts running sidecars by the roots that they hold; None if nothing is known of them. See `measure`."""
-
-
-class _Directory(Place):
-    """Files on this machine."""
-
     async def is_published(self, stored: Parts) -> bool:  # noqa: ARG002  # readers follow the file itself
+        """Returns whether clients that follow the trust anchors get the stored ones."""
         return True
 
     async def managed_by(self) -> str | None:
+        """Names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none."""
+        return None
+
+    def clock_offset(self) -> timedelta | None:
+        """Returns how far another clock, that counts, is ahead of this machine's; None if there is none."""
         return None
 
     async def sidecars(
@@ -108,7 +91,8 @@ class _Directory(Place):
         roots: Mapping[str, datetime],  # noqa: ARG002
         published_at: datetime | None,  # noqa: ARG002
         now: datetime,  # noqa: ARG002
-    ) -> None:
+    ) -> Sidecars | None:
+        """Counts running sidecars by the roots that they hold; None if nothing is known of them. See `measure`."""
         return None
 
 
@@ -130,7 +114,7 @@ async def open_place(options: CaOptions, environ: Mapping[str, str]) -> AsyncIte
 
 def open_directory(directory: Path, options: CaOptions) -> Place:
     """Returns a directory as a place; the files in it have the names of the flags."""
-    return _Directory(DirectoryStore(_paths(directory, options)))
+    return Place(DirectoryStore(_paths(directory, options)))
 
 
 def _paths(directory: Path, options: CaOptions) -> dict[Part, Path]:
