@@ -446,7 +446,12 @@ def foreign_record() -> bytes:
     return other[Part.RECORD]
 
 
-def garbled_records() -> dict[str, bytes | None]:
+def neighbouring_record(phase: Phase) -> bytes:
+    """The record of the generation before or after that of a phase."""
+    return (SIGNING if phase is Phase.DISTRIBUTING else DISTRIBUTING)[Part.RECORD]
+
+
+def garbled_records(phase: Phase = Phase.SIGNING) -> dict[str, bytes | None]:
     good = SIGNING[Part.RECORD]
     return {
         "missing": None,
@@ -457,6 +462,7 @@ def garbled_records() -> dict[str, bytes | None]:
         "a time without zone": good.replace(b'Z"', b'"'),
         "cut short": good[: len(good) // 2],
         "of another authority": foreign_record(),
+        "of another generation": neighbouring_record(phase),
     }
 
 
@@ -465,7 +471,7 @@ def garbled_records() -> dict[str, bytes | None]:
 def test_a_record_that_is_of_no_use(what: str, phase: Phase) -> None:
     """Certificates say the phase, and what the record would know has happened now."""
     stored, since = MOMENTS[phase]
-    now, record = since + HOUR, garbled_records()[what]
+    now, record = since + HOUR, garbled_records(phase)[what]
     bare = without(stored, Part.RECORD)
     noted = run(bare if record is None else {**bare, Part.RECORD: record}, now, Step.NOTE)
     planned = plan(noted, POLICY, Situation(now=now))

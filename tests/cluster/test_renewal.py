@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from cryptography import x509
 
 from sentry_trio.client import Obtained, obtain
+from sentry_trio.kube.session import open_session
+from sentry_trio.stores.secret_object import NAME
 from testkit.ca.making import handshake
 from testkit.cluster.cluster import Cluster
 from testkit.cluster.control_plane import ControlPlane, install, state
@@ -83,13 +86,28 @@ def generation(process: Process) -> int:
     return 0 if renewal is None else int(renewal["generation"])
 
 
+async def keep_publications(plane: ControlPlane, texts: list[str], *, task_status: trio.TaskStatus[None]) -> None:
+    """Keeps what the ConfigMap has published, an entry per write; until cancelled."""
+    query = {"fieldSelector": f"metadata.name={NAME}"}
+    async with (
+        open_session(kubeconfig=plane.kubeconfig, environ={}) as session,
+        session.watch(f"/api/v1/namespaces/{plane.namespace}/configmaps", query) as events,
+    ):
+        task_status.started()
+        async for event in events:
+            texts.append(msgspec.json.decode(event.object)["data"]["ca.crt"])
+
+
 @pytest.mark.parametrize("renewals", [1, pytest.param(3, marks=pytest.mark.soak)])
 async def test_clients_of_all_generations_work_through_renewals(
-    plane: ControlPlane, tmp_path: Path, renewals: int
+    plane: ControlPlane, tmp_path: Path, nursery: trio.Nursery, renewals: int
 ) -> None:
+    """Each renewal writes the ConfigMap once."""
     mesh = Mesh(tmp_path)
+    published: list[str] = []
     with plane.process(*FLAGS) as first, plane.process(*FLAGS) as second:
         ports = [int(await trio.to_thread.run_sync(each.log_until, SERVING)) for each in (first, second)]
+        await nursery.start(keep_publications, plane, published)
         asking = await plane.shop()
         turns: Iterator[int] = itertools.cycle(ports)
         with trio.fail_after(300):
@@ -103,3 +121,4 @@ async def test_clients_of_all_generations_work_through_renewals(
     assert mesh.failures == []
     assert mesh.handshakes >= 20 * renewals
     assert len(mesh.anchor_sets) >= renewals + 1
+    assert len(published) == len(set(published)) >= renewals + 1

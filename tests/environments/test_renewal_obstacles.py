@@ -138,6 +138,26 @@ async def edited(replica: MemoryEnvironment, changes: Changes) -> None:
 
 
 @pytest.mark.parametrize("wanted", BEGINNINGS)
+async def test_an_edit_that_cuts_off_nobody_is_used_in_any_phase(autojump_clock: MockClock, wanted: str) -> None:
+    """A trust anchor of a federated mesh is added; the renewal keeps it and comes to its end."""
+    replica = MemoryEnvironment(MemoryStore())
+    store = replica.store
+    async with serving(replica):
+        await in_phase(replica, wanted)
+        runs = len(replica.runs)
+        other = generate("elsewhere", "ns", KeyType.ED25519, now=START, allowed_clock_skew=timedelta())
+        store.edit({Part.ANCHORS: store.stored[Part.ANCHORS] + other.anchors})
+        await trio.sleep(120)
+        assert (phase(replica), len(replica.runs)) == (wanted, runs + 1)
+        moment = due(replica)
+        await until(replica, moment - 10)
+        await until(replica, moment + 900)
+        assert phase(replica) == FOLLOWING[wanted]
+        assert store.stored[Part.ANCHORS].endswith(other.anchors)
+        assert replica.failures == []
+
+
+@pytest.mark.parametrize("wanted", BEGINNINGS)
 async def test_an_edit_that_cuts_is_refused_in_any_phase(autojump_clock: MockClock, wanted: str) -> None:
     replica = MemoryEnvironment(MemoryStore())
     async with serving(replica):
