@@ -95,7 +95,8 @@ async def keep_publications(plane: ControlPlane, texts: list[str], *, task_statu
     ):
         task_status.started()
         async for event in events:
-            texts.append(msgspec.json.decode(event.object)["data"]["ca.crt"])
+            config_map = msgspec.json.decode(event.object)
+            texts.append(config_map["data"]["ca.crt"])
 
 
 @pytest.mark.parametrize("renewals", [1, pytest.param(3, marks=pytest.mark.soak)])
