@@ -58,7 +58,7 @@ class Connection:
         self.unread = 0
         self.held = 0
         self.completed_call = False
-        self.cpu = CPUBudget(limits.control_frames)
+        self.cpu = CPUBudget(limits.control_frames, state.networks[network])
         self._nursery = nursery
         self._transport = transport
         self._state = state

@@ -30,8 +30,14 @@ TURN_SECONDS: Final = 0.004
 """Time from the begin of a turn after which peers wait for another one: a turn ends soon after it."""
 SLOW_DOWN_SECONDS: Final = 0.05
 """Pause of a connection that has spent half of its budget and continues to spend."""
+OWN_TOKENS: Final = 32
+"""Of a connection's budget, those that its network does not pay for: ten times what grpc-go needs, whose calls earn
+nearly all that they cost, and less than the price of the handshake of another connection."""
+NETWORK_CONNECTIONS: Final = 10
+"""Budgets of connections that a network has: 0.2 s of CPU at once, 3 ms in each second."""
 RECORD_OVERHEAD: Final = 32
 """Bytes of TLS that a record may have beside its data."""
+_NETWORKS: Final = 4096  # whose budgets are remembered, 1 MiB
 _LEAST: Final = 25  # of work that is expected of a peer whose last slice had less
 _SETTING_BYTES: Final = 48  # each as many as cost 1; so in the following
 _BLOCK_BYTES: Final = 64  # Huffman codes
@@ -56,24 +62,56 @@ def head_price(size: int, headers: int) -> int:
     return max(0, size - USUAL_BLOCK_BYTES) // _BLOCK_BYTES + max(0, headers - USUAL_HEADERS) // _HEADERS
 
 
+class NetworkBudgets:
+    """Budgets of peers for work without calls: they outlive connections, so that a peer gains nothing by a new one.
+
+    Args:
+        tokens: of a connection's budget; a peer has as many as `NETWORK_CONNECTIONS` of them.
+    """
+
+    __slots__ = ("_budgets", "_tokens")
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = NETWORK_CONNECTIONS * tokens
+        self._budgets: dict[Network, TokenBucket] = {}
+
+    def __getitem__(self, network: Network) -> TokenBucket:
+        budget = self._budgets.get(network)
+        if budget is None:
+            if len(self._budgets) >= _NETWORKS:
+                self._forget()
+            budget = self._budgets[network] = TokenBucket(self._tokens)
+        return budget
+
+    def _forget(self) -> None:
+        """Keeps those that have spent most and are not full again, at most half of all."""
+        for budget in self._budgets.values():
+            budget.spend(0)
+        spent = sorted(self._budgets.items(), key=lambda item: item[1].left)[: _NETWORKS // 2]
+        self._budgets = {network: budget for network, budget in spent if budget.left < budget.size}
+
+
 class CPUBudget(TokenBucket):
     """CPU that one connection may cause: in one turn of the event loop, and without calls in a longer time.
 
     Work that belongs to calls is bounded in each turn only, as it is what the server is for. A connection that has
-    spent half of its budget for other work is slowed down. One that has spent all is cut.
+    spent half of its budget for other work is slowed down. One that has spent all is cut; as is one that has spent more
+    than `OWN_TOKENS` if its network has spent all of its budget.
 
     Args:
         tokens: of the budget for work without calls, in control frames, each of which has a price of 1.
+        network: budget of the peer's network.
 
     Attributes:
         used: work in this turn.
         charged: some of it was without a call.
     """
 
-    __slots__ = ("charged", "used")
+    __slots__ = ("_network", "charged", "used")
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, network: TokenBucket) -> None:
         super().__init__(tokens)
+        self._network = network
         self.used = 0.0
         self.charged = False
 
@@ -85,7 +123,7 @@ class CPUBudget(TokenBucket):
         """
         self.used += price
         self.charged = True
-        if not self.spend(price):
+        if not self.spend(price) or (self.left < self.size - OWN_TOKENS and not self._network.spend(price)):
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
 
     def spend_on_messages(self, messages: int, inflated: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from .admission import Admission
 from .concurrency import ConcurrencyLimiter, FairLimiter
-from .cpu_budget import TurnScheduler
+from .cpu_budget import NetworkBudgets, TurnScheduler
 from .heap import HeapTrimmer, glibc_trim, map_large_buffers
 from .interfaces import Service
 from .limits import Limits
@@ -26,6 +26,7 @@ class ServerState:
         limiter: of calls with one reply.
         streaming: limiter of calls whose replies are streamed.
         memory: that calls hold.
+        networks: budgets of CPU of the peers' networks.
         turns: of the event loop.
         heap: trimmed while there are connections.
     """
@@ -42,6 +43,7 @@ class ServerState:
             running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer
         )
         self.streaming = FairLimiter(limits.streaming_calls, observer)
+        self.networks = NetworkBudgets(limits.control_frames)
         self.turns = TurnScheduler()
         self.heap = HeapTrimmer(glibc_trim())
         map_large_buffers()

@@ -207,10 +207,14 @@ class Answer:
 
 
 async def connect(
-    port: int, *, context: ssl.SSLContext | None = None, wrap: Callable[[trio.SocketStream], Recorder] = Recorder
+    port: int,
+    *,
+    source: str | None = None,
+    context: ssl.SSLContext | None = None,
+    wrap: Callable[[trio.SocketStream], Recorder] = Recorder,
 ) -> "trio.SSLStream[Recorder]":
-    """A TLS connection, its handshake done."""
-    recorder = wrap(await trio.open_tcp_stream("127.0.0.1", port))
+    """A TLS connection, its handshake done; `source` is the address that it comes from."""
+    recorder = wrap(await trio.open_tcp_stream("127.0.0.1", port, local_address=source))
     stream = trio.SSLStream(recorder, context or client_context(), server_hostname="localhost", https_compatible=True)
     try:
         await stream.do_handshake()
@@ -224,12 +228,13 @@ async def connect(
 async def peering(
     port: int,
     *,
+    source: str | None = None,
     context: ssl.SSLContext | None = None,
     preface: bool = True,
     wrap: Callable[[trio.SocketStream], Recorder] = Recorder,
 ) -> AsyncIterator[Peer]:
     """A peer that has exchanged settings with the server; it hangs up without a word when the block is left."""
-    stream = await connect(port, context=context, wrap=wrap)
+    stream = await connect(port, source=source, context=context, wrap=wrap)
     h2 = H2Connection(
         H2Configuration(
             header_encoding=None,

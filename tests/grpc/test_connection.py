@@ -402,6 +402,30 @@ async def test_floods_close_the_connection(autojump_clock: MockClock, flood: Mis
         await _answers_meanwhile(server)
 
 
+async def test_reconnecting_gains_no_budget(autojump_clock: MockClock) -> None:
+    """Each connection has its first tokens only, once those of its network are spent; which calls do not need."""
+    ping = PingFrame(opaque_data=b"12345678").serialize()
+    async with serving(Limits(control_frames=200)) as server:
+
+        async def answered(source: str) -> int:
+            async with peering(server.port, source=source) as peer:
+                for _ in range(4):
+                    await peer.send_frames(ping * 50)
+                    await trio.sleep(0.1)
+                await peer.wait_for(ConnectionTerminated)
+                return sum(isinstance(event, PingAckReceived) for event in peer.events)
+
+        numbers = [await answered("127.0.0.2") for _ in range(20)]
+        assert min(numbers[:10]) > 150
+        assert max(numbers[15:]) < 60
+        for source in ("127.0.0.2", "127.0.0.3"):
+            async with peering(server.port, source=source) as peer:
+                for stream_id in range(1, 201, 2):
+                    peer.h2.ping(b"12345678")
+                    await _still_answers(peer, stream_id)
+        assert await answered("127.0.0.3") > 150
+
+
 async def test_key_updates_without_data_close_the_connection(autojump_clock: MockClock) -> None:
     async with serving(Limits(control_frames=100)) as server, peering(server.port) as peer:
         await peer.call(1)

@@ -7,8 +7,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.grpc.cpu_budget import SLICE, TURN_SECONDS, CPUBudget, TurnScheduler
+from sentry_trio.grpc.cpu_budget import OWN_TOKENS, SLICE, TURN_SECONDS, CPUBudget, NetworkBudgets, TurnScheduler
 from sentry_trio.grpc.frames import ErrorCode, ViolationError
+from sentry_trio.grpc.token_bucket import TokenBucket
 
 
 class Clock:
@@ -88,7 +89,7 @@ async def test_a_call_that_leaves_the_queue_delays_no_other() -> None:
 
 
 async def test_half_of_the_budget_slows_down_and_all_of_it_ends_the_connection(autojump_clock: MockClock) -> None:
-    cpu = CPUBudget(100)
+    cpu = CPUBudget(100, TokenBucket(1000))
     cpu.charge(40)
     assert not cpu.slowed_down
     cpu.charge(20)
@@ -103,7 +104,7 @@ async def test_half_of_the_budget_slows_down_and_all_of_it_ends_the_connection(a
 
 
 async def test_only_unusual_messages_and_records_are_charged() -> None:
-    cpu = CPUBudget(100)
+    cpu = CPUBudget(100, TokenBucket(1000))
     cpu.spend_on_messages(240, 64 * 1024)
     cpu.charge_record(22, 16_000)
     assert (cpu.charged, cpu.used, cpu.left) == (False, 24, 100)
@@ -115,4 +116,42 @@ async def test_only_unusual_messages_and_records_are_charged() -> None:
     assert round(cpu.left) == 70, "key updates"
     cpu.charge_unwanted(16 * 1024)
     assert round(cpu.left) == 53
+    await trio.lowlevel.checkpoint()
+
+
+async def test_a_budget_of_a_network_is_forgotten_when_it_is_full_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentry_trio.grpc.cpu_budget._NETWORKS", 8)
+    networks = NetworkBudgets(10)
+    for number in range(8):
+        networks[str(number)].spend(10 * number)
+    assert [networks[str(number)].left for number in range(8)] == [100 - 10 * number for number in range(8)]
+    await trio.sleep(30)
+    fullest, emptiest = networks["0"], networks["7"]
+    _ = networks["new"]
+    assert networks["7"] is emptiest
+    assert networks["0"] is not fullest
+    for number in range(100):
+        _ = networks[f"more {number}"]
+    assert len(networks._budgets) <= 8
+    assert networks["7"] is emptiest, "it has spent most"
+    await trio.sleep(30)
+    for number in range(8):
+        _ = networks[f"again {number}"]
+    assert networks["7"] is not emptiest
+
+
+async def test_without_budget_a_network_has_its_connections_own_tokens() -> None:
+    network = TokenBucket(1000)
+    network.spend(1000)
+    cpu = CPUBudget(100, network)
+    cpu.charge(OWN_TOKENS)
+    with pytest.raises(ViolationError) as raised:
+        cpu.charge()
+    assert raised.value.code is ErrorCode.ENHANCE_YOUR_CALM
+    cpu = CPUBudget(100, network)
+    for _ in range(1000):
+        cpu.charge(4)
+        cpu.earn(4)
     await trio.lowlevel.checkpoint()
