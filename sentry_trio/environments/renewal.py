@@ -113,8 +113,9 @@ class Renewer:
 
     @property
     def is_propagating(self) -> bool:
-        """True while a new trust anchor is published whose issuer does not sign yet, and before the first look."""
-        return self.status is None or self.status.phase == Phase.DISTRIBUTING
+        """True while a new trust anchor is published whose issuer is to sign next, and before the first look."""
+        status = self.status
+        return status is None or (status.phase == Phase.DISTRIBUTING and status.next_step is not None)
 
     def parts_changed(self) -> None:
         """Has the present run look at its store at once."""

@@ -143,6 +143,20 @@ async def test_keys_without_an_oidc_server_wait_until_new_anchors_have_propagate
         assert replica.failures == []
 
 
+async def test_keys_do_not_wait_for_anchors_of_another_program(autojump_clock: MockClock) -> None:
+    """A next issuer that is left alone never signs."""
+    api = installed()
+    shelf = SecretShelf(api)
+    replica = SecretEnvironment(api, shelf)
+    async with serving(replica):
+        await in_phase(replica, "distributing")
+    replica = SecretEnvironment(api, shelf, *ROTATION, skip=replica.now() - START)
+    replica.manager = "cert-manager"
+    async with serving(replica):
+        assert await rotating(replica, days=4) >= 3
+        assert phase(replica) == "distributing"
+
+
 @pytest.mark.parametrize("wanted", BEGINNINGS)
 async def test_a_config_map_that_is_edited_in_any_phase_is_repaired(autojump_clock: MockClock, wanted: str) -> None:
     api = installed()
