@@ -54,7 +54,7 @@ async def main():
 trio.run(main)
 """
 _CHART_COMMANDS: Final = """\
-helm install sentry helm/sentry-trio --namespace dapr-system --create-namespace \\
+helm install sentry helm/sentry-trio --namespace dapr-system --create-namespace --take-ownership \\
   --set image.registry=registry.example.org/mesh
 kubectl --namespace dapr-system rollout status deployment/dapr-sentry
 kubectl --namespace dapr-system exec deployment/dapr-sentry --container dapr-sentry -- /sentry status
@@ -242,9 +242,9 @@ def chart_page() -> str:
         "sentry-trio",
         "The certificate authority of the Dapr service mesh, as a drop-in replacement for Dapr Sentry: the same "
         "objects under the same names as in Dapr's chart, and the same values.",
-        "Requirements: Kubernetes 1.23 or later (1.30 or later for `trustBundle.protect`), Helm 3, and Dapr's custom "
-        "resource definitions. No image is published: build one with `make image` and push it to a registry that the "
-        "cluster can reach.",
+        "Requirements: Kubernetes 1.23 or later (1.30 or later for `trustBundle.protect`), Helm 3.17 or later, and "
+        "Dapr, whose Sentry this chart replaces. No image is published: build one with `make image` and push it to a "
+        "registry that the cluster can reach.",
         f"```sh\n{_CHART_COMMANDS}```",
         "[In Kubernetes](../../docs/kubernetes.md) describes upgrades, moving from Dapr's chart and back, and "
         "cert-manager; [alerts](../../docs/alerts.md) the alert rules and the dashboard.",

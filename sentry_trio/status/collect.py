@@ -185,7 +185,9 @@ async def _places(sources: StatusSources) -> tuple[list[ReplicaPlace | Absent], 
     try:
         return await _in_time(sources, sources.cluster.replicas), None
     except HiddenError as hidden:
-        return [sources.here], hidden.not_shown
+        # Outside the cluster this machine has a replica only behind a forwarded port, for users who may not list pods.
+        is_here = sources.cluster.own_pod is not None or not hidden.not_shown.asked
+        return [sources.here] if is_here else [], hidden.not_shown
 
 
 async def ask_replica(place: ReplicaPlace | Absent) -> Replica:

@@ -78,7 +78,7 @@ class Rendering:
         for replica in self._report.replicas:
             yield from _replica(replica, self._report)
         if self._report.not_found is not None:
-            yield _not_shown("other replicas", self._report.not_found)
+            yield _not_shown("other replicas" if self._report.replicas else "replicas", self._report.not_found)
 
     def _agreements(self) -> Iterator[RenderableType]:
         report, assessment = self._report, self._assessment

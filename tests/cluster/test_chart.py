@@ -22,7 +22,7 @@ from sentry_trio.client import Obtained, Workload, obtain
 from testkit.authorities import LOOPBACK, SKEW, wall_clock
 from testkit.cluster import manifests
 from testkit.cluster.admin import Manifest, RefusedError
-from testkit.cluster.cluster import _ADMIN_TOKEN, Cluster
+from testkit.cluster.cluster import _ADMIN_TOKEN, CRDS, Cluster
 from testkit.cluster.control_plane import ACCOUNT, TRUST_DOMAIN, ControlPlane
 from testkit.cluster.installing import NAME, Installation, eventually
 from testkit.go_modules import UnavailableError
@@ -155,6 +155,27 @@ async def test_a_release_from_install_to_uninstall(release: Release) -> None:
     await release.run("install", name="another")
     assert (await release.sign_for_a_pod(await release.account())).anchors == obtained.anchors
     assert await release.parts() == generated
+
+
+async def test_an_installation_without_daprs_kinds_fails_with_the_reason(release: Release) -> None:
+    definition = f"{CRDS}/configurations.dapr.io"
+    await release.cluster.ask("DELETE", definition)
+
+    async def is_gone() -> bool:
+        try:
+            await release.cluster.ask("GET", definition)
+        except RefusedError:
+            return True
+        return False
+
+    try:
+        await eventually(is_gone)
+        with pytest.raises(
+            HelmError, match=r'no matches for kind "Configuration".*\s.*ensure CRDs are installed first'
+        ):
+            await release.run("install")
+    finally:
+        await release.cluster.define_configurations()
 
 
 async def test_the_api_server_refuses_to_lose_the_authority(release: Release) -> None:

@@ -68,7 +68,6 @@ _BEFORE: Final = {
 _BETWEEN: Final = {
     "kubectl -n dapr-system get secret dapr-trust-bundle -o yaml": "kubectl -n dapr-system create secret generic "
     "dapr-trust-bundle",
-    "helm install sentry helm/sentry-trio -n dapr-system --set image": "helm uninstall dapr -n dapr-system",
 }
 _AFTER: Final = {
     "docs/alerts.md": "kubectl -n dapr-system get servicemonitor/dapr-sentry prometheusrule/dapr-sentry; "

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.lowlevel
 
+from sentry_trio.status.assess import Verdict, assess
 from sentry_trio.status.cluster import Cluster
 from sentry_trio.status.collect import Absent, Files, ReplicaPlace, StatusSources, ask_replica, collect, watch
 from sentry_trio.status.http import NotAnsweredError
@@ -148,6 +149,15 @@ async def test_a_cluster_without_permissions() -> None:
     assert found.not_found == NotShown("missing permission to list pods in here", asked=False)
     assert found.stored == NotShown("missing permission to get secrets dapr-trust-bundle in here", asked=False)
     assert found.published == NotShown("missing permission to get configmaps dapr-trust-bundle in here", asked=False)
+
+
+@pytest.mark.parametrize(("own_pod", "names"), [(None, []), ("dapr-sentry-a", ["me"])])
+async def test_a_cluster_without_pods(own_pod: str | None, names: list[str]) -> None:
+    cluster = Cluster(PodsApi(), "here", own_pod=own_pod, timeout=5)
+    found = await collected(StatusSources(replicas=(), here=HERE, cluster=cluster))
+    assert [replica.name for replica in found.replicas] == names
+    assert found.not_found == NotShown("there are no pods app=dapr-sentry in here")
+    assert assess(found).verdict is (Verdict.UNREACHABLE if own_pod is None else Verdict.ATTENTION)
 
 
 async def test_an_api_server_that_never_answers(autojump_clock: trio.abc.Clock) -> None:

@@ -72,13 +72,15 @@ prometheus.io/path: /
 {{- end -}}
 {{- end -}}
 
-{{/* "true" where an object of the release namespace is there and is not this release's. */}}
+{{/* "true" if an object of the release namespace exists and is not this release's. lookup fails for unknown kinds. */}}
 {{- define "sentry.isForeign" -}}
+{{- if (index . 0).Capabilities.APIVersions.Has (index . 1) -}}
 {{- $found := lookup (index . 1) (index . 2) (index . 0).Release.Namespace (index . 3) -}}
 {{- if $found -}}
 {{- $owner := ($found.metadata.annotations | default dict) -}}
 {{- $ours := and (eq (get $owner "meta.helm.sh/release-name") (index . 0).Release.Name) (eq (get $owner "meta.helm.sh/release-namespace") (index . 0).Release.Namespace) -}}
 {{- ternary "" "true" $ours -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
