@@ -178,6 +178,7 @@ class _Server:
         pushed_out = False
         with trio.move_on_after(self._limits.handshake_timeout) as scope:
             try:
+                transport.before_read = partial(self._state.turns.wait_if_full, network, HANDSHAKE)
                 self._silent.add(network, scope)
                 try:
                     await transport.hear()
@@ -185,7 +186,6 @@ class _Server:
                     pushed_out = not self._silent.remove(network, scope)
                 self._shaking.add(network, scope)
                 try:
-                    transport.before_read = partial(self._state.turns.wait_if_full, network, HANDSHAKE)
                     await transport.before_read()
                     await transport.handshake()
                     if transport.protocol != "h2":

@@ -60,6 +60,23 @@ async def test_connections_that_are_closed_at_once_end_in_several_turns() -> Non
 
 
 @pytest.mark.usefixtures("full_turns")
+async def test_silent_connections_that_are_closed_at_once_end_in_several_turns() -> None:
+    async with serving() as server:
+        turns = Turns(server)
+        streams = [await trio.open_tcp_stream("127.0.0.1", server.port) for _ in range(_PEERS)]
+        await wait_all_tasks_blocked()
+        assert server.witness.open == _PEERS
+        trio.lowlevel.add_instrument(turns)
+        for stream in streams:
+            stream.socket.close()
+        while server.witness.open:
+            await trio.lowlevel.checkpoint()
+        trio.lowlevel.remove_instrument(turns)
+    ended = [before - after for before, after in pairwise(turns.open)]
+    assert max(ended) <= _IN_A_TURN
+
+
+@pytest.mark.usefixtures("full_turns")
 async def test_connections_that_leave_at_once_do_so_in_several_turns(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
