@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,17 +13,19 @@ import trio
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.cli import main
-from sentry_trio.cli.ca import places, rehearsal
+from sentry_trio.cli.ca import places, real_rehearsal, rehearsal
 from sentry_trio.cli.ca.backup import BackupError, seal, unseal
 from sentry_trio.cli.ca.flags import FORCED, parse
 from sentry_trio.cli.ca.overview import policy_of
 from sentry_trio.cli.ca.places import Place, open_directory
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase
-from testkit.authorities import wall_clock
+from testkit.authorities import SKEW, wall_clock
 
 Ca = Callable[..., str]
 
@@ -139,6 +142,7 @@ def test_a_request_that_does_not_fit_the_phase_writes_nothing(ca: Command, words
         (["show", "--start"], "--start belongs to 'ca rotate'"),
         (["show", "--ca-key-type=rsa"], 'invalid --ca-key-type "rsa": expected one of p256, p384, ed25519, rsa2048'),
         (["rotate", "--start", "--cancel"], "--start and --cancel exclude each other"),
+        (["rehearse", "--ttl=19s"], "--ttl must be at least 20s"),
         (["show", "--kubernetes"], "the trust bundle is either in files or in a Secret"),
         (
             ["show", "--namespace", "Not A Name", "--kubeconfig", "x"],
@@ -167,6 +171,25 @@ def test_a_rehearsal_shows_each_phase(ca: Command) -> None:
         "without the bridge",
     ]
     assert all(line.startswith("ok ") for line in lines)
+
+
+@pytest.mark.soak  # half a minute of real time
+def test_a_real_rehearsal_shows_each_phase(ca: Command) -> None:
+    lines = ca("rehearse", "--real", "--ttl=20s").splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"ok      {name}" for name in ("steady", "distributing", "signing", "retiring", "after the bridge")
+    ]
+    assert not any(": 0 handshakes" in line for line in lines)
+
+
+async def test_a_real_rehearsal_connects_over_tcp() -> None:
+    now = wall_clock()
+    made, other = (generate("td", "ns", KeyType.P256, now=now, allowed_clock_skew=SKEW) for _ in range(2))
+    leaf = rehearsal._leaf("issuer", made, now)
+    server = rehearsal.tls_context(ssl.PROTOCOL_TLS_SERVER, leaf, made.anchors)
+    for anchors, why in ((made.anchors, None), (other.anchors, "CERTIFICATE_VERIFY_FAILED")):
+        client = rehearsal.tls_context(ssl.PROTOCOL_TLS_CLIENT, leaf, anchors)
+        assert await real_rehearsal._why_failed(client, server) == why
 
 
 def test_a_rehearsal_fails_without_the_bridge(ca: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from sentry_trio.cli.ca.checks import findings_against, findings_alone, has_erro
 from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
 from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
-from sentry_trio.cli.ca.rehearsal import rehearse
+from sentry_trio.cli.ca.rehearsal import PhaseResult, rehearse
 from sentry_trio.errors import (
     IncompleteBundleError,
     InvalidBundleError,
@@ -45,7 +45,9 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Runs an action; returns the exit code."""
     options = parse(arguments, environ)
     capture_warnings()
-    configure_logging(level="warning", as_json=False, stream=sys.stderr, instance="ca", version=__version__)
+    # The server of a rehearsal warns of certificates that expire within minutes.
+    level = "error" if options.real else "warning"
+    configure_logging(level=level, as_json=False, stream=sys.stderr, instance="ca", version=__version__)
     try:
         return trio.run(_ACTIONS[options.action], options, environ)
     except* SentryError as group:
@@ -140,14 +142,23 @@ async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
 
 
 async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
-    failed = False
-    for phase in rehearse(options.ca_key_type, _now()):
-        failed |= bool(phase.failures)
+    failures: list[str] = []
+
+    def report(phase: PhaseResult) -> None:
+        failures.extend(phase.failures)
         verdict = "failed" if phase.failures else "ok"
-        print(f"{verdict:<6}  {phase.name}: {phase.handshakes} handshakes, {phase.milliseconds:.0f} ms")
+        print(f"{verdict:<6}  {phase.name}: {phase.handshakes} handshakes, {phase.milliseconds:.0f} ms", flush=True)
         for failure in phase.failures:
             print(f"        {failure}")
-    return _FAILED if failed else _DONE
+
+    if options.real:
+        from sentry_trio.cli.ca.real_rehearsal import rehearse_in_real_time
+
+        await rehearse_in_real_time(options, report)
+    else:
+        for phase in rehearse(options.ca_key_type, _now()):
+            report(phase)
+    return _FAILED if failures else _DONE
 
 
 async def _backup(options: CaOptions, environ: Mapping[str, str]) -> int:

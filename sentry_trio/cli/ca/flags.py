@@ -15,6 +15,8 @@ from sentry_trio.cli.kubernetes_flags import (
     declare_namespace,
     with_defaults,
 )
+from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.go_text import format_duration
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import (
     REQUIRED,
@@ -56,7 +58,8 @@ Actions:
               --replace-expired, after which all sidecars must be restarted
   flatten     publish only the issuer's own root and serve without the bridge, so that another program can take over;
               needs --yes if sidecars would be cut off
-  rehearse    renew a throw-away certificate authority in memory, with a TLS handshake for every kind of client
+  rehearse    renew a throw-away certificate authority in memory, with a TLS handshake for every kind of client; with
+              --real one that serves on loopback for a minute, while clients call
   backup      write the trust bundle with its keys, and the state of its renewal, to the encrypted file PATH
   restore     restore the parts in backup PATH, unless sidecars would be cut off
 
@@ -76,7 +79,15 @@ Exit codes: 0 success; 1 failed or rejected; 2 the command line is wrong; 3 succ
 _store = partial(declare, group="Trust bundle")
 _rotate = partial(declare, group="rotate")
 _new = partial(declare, group="New certificates")
+_rehearse = partial(declare, group="rehearse")
 _output = partial(declare, group="Output")
+_SHORTEST_REHEARSAL: Final = timedelta(seconds=20)
+
+
+def _rehearsal_ttl(flag: str, ttl: timedelta) -> timedelta:
+    if ttl < _SHORTEST_REHEARSAL:
+        raise InvalidOptionsError(f"--{flag} must be at least {format_duration(_SHORTEST_REHEARSAL)}")
+    return ttl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +170,17 @@ class CaOptions:
         "own",
         "certificate authorities to renew: only generated ones (own), or any",
         choices=("own", "any"),
+    )
+    real: bool = _rehearse(
+        Kind.BOOL,
+        default=False,
+        help="rehearse with a server on loopback, clients that call it throughout, and real time",
+    )
+    ttl: timedelta = _rehearse(
+        Kind.DURATION,
+        timedelta(seconds=60),
+        "with --real, lifetime of the certificate authority, and so about the duration",
+        check=_rehearsal_ttl,
     )
     json: bool = _output(Kind.BOOL, default=False, help="print one JSON document")
     request: RenewalRequest | None

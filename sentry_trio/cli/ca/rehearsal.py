@@ -22,9 +22,9 @@ from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Step
 
-_DOMAIN: Final = "rehearsal.invalid"
-_NAMESPACE: Final = "default"
-_IDENTITY: Final = WorkloadIdentity(spiffe_id=SpiffeId.make(_DOMAIN, _NAMESPACE, "app"))
+REHEARSAL_DOMAIN: Final = "rehearsal.invalid"
+REHEARSAL_NAMESPACE: Final = "default"
+_IDENTITY: Final = WorkloadIdentity(spiffe_id=SpiffeId.make(REHEARSAL_DOMAIN, REHEARSAL_NAMESPACE, "app"))
 _LIFETIME: Final = timedelta(hours=1)
 _LEAF: Final = timedelta(minutes=1)
 _ROUNDS: Final = 8  # of messages; a handshake takes three
@@ -79,8 +79,8 @@ def rehearse(key_type: KeyType, now: datetime) -> Iterator[PhaseResult]:
         The result of each phase.
     """
     policy = RenewalPolicy(
-        trust_domain=_DOMAIN,
-        namespace=_NAMESPACE,
+        trust_domain=REHEARSAL_DOMAIN,
+        namespace=REHEARSAL_NAMESPACE,
         key_type=key_type,
         workload_ttl=_LEAF,
         allowed_clock_skew=_LEAF,
@@ -141,8 +141,8 @@ class _Clock:
 def _why_failed(client: Leaf, client_anchors: bytes, server: Leaf, server_anchors: bytes) -> str | None:
     """Connects two leaves in memory with mutual TLS; returns why that failed, or None."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    connecting = _context(ssl.PROTOCOL_TLS_CLIENT, client, client_anchors)
-    accepting = _context(ssl.PROTOCOL_TLS_SERVER, server, server_anchors)
+    connecting = tls_context(ssl.PROTOCOL_TLS_CLIENT, client, client_anchors)
+    accepting = tls_context(ssl.PROTOCOL_TLS_SERVER, server, server_anchors)
     ends = (
         connecting.wrap_bio(to_client, to_server),
         accepting.wrap_bio(to_server, to_client, server_side=True),
@@ -161,7 +161,8 @@ def _why_failed(client: Leaf, client_anchors: bytes, server: Leaf, server_anchor
     return None
 
 
-def _context(side: int, leaf: Leaf, anchors: bytes) -> ssl.SSLContext:
+def tls_context(side: int, leaf: Leaf, anchors: bytes) -> ssl.SSLContext:
+    """Returns a context that shows a leaf and verifies peers against trust anchors."""
     context = ssl.SSLContext(side)
     context.check_hostname = False  # Dapr verifies SPIFFE IDs in place of host names
     context.verify_mode = ssl.CERT_REQUIRED
