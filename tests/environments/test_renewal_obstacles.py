@@ -138,7 +138,7 @@ async def edited(replica: MemoryEnvironment, changes: Changes) -> None:
 
 
 @pytest.mark.parametrize("wanted", BEGINNINGS)
-async def test_an_edit_that_cuts_off_nobody_is_used_in_any_phase(autojump_clock: MockClock, wanted: str) -> None:
+async def test_an_edit_that_cuts_off_no_client_is_used_in_any_phase(autojump_clock: MockClock, wanted: str) -> None:
     """A trust anchor of a federated mesh is added; the renewal keeps it and comes to its end."""
     replica = MemoryEnvironment(MemoryStore())
     store = replica.store
