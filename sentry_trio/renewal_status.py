@@ -30,6 +30,8 @@ class Step(enum.StrEnum):
     """Both at once: it is too late for more, or a command says so."""
     ADOPT = "adopt"
     """Adds the bridge to a next pair that another program has stored."""
+    RENEW_ISSUER = "renew-issuer"
+    """Makes another issuer with the key of the root, which is kept; it signs at once."""
     NOTE = "note"
     """Writes the record alone."""
     ERASE = "erase"
@@ -55,6 +57,8 @@ class HoldReason(enum.StrEnum):
     """The store cannot be read or written."""
     READ_ONLY = "read_only"
     """The store is never writable for this process."""
+    ROOT_KEY = "root_key"
+    """The key of the root, which is kept, cannot be used."""
     BUNDLE = "bundle"
     """The trust bundle cannot be renewed; see the message."""
 

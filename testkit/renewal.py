@@ -141,6 +141,7 @@ class MemoryEnvironment(Environment):
             metrics=self.metrics,
             now=self.now,
             clocks=ClockGuard(self.now, elapsed=lambda: store.elapsed, server_offset=lambda: self.server_offset),
+            root_keys=self._root_keys,
             chance=lambda: chance,
         )
 

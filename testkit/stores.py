@@ -38,7 +38,7 @@ async def save(store: PartStore, bundle: StoredBundle) -> None:
 
 async def create(store: PartStore, bundle: StoredBundle) -> StoredBundle:
     """Fills an empty store; returns the trust bundle that it holds then."""
-    stored, is_ours = await fill(store, bundle)
+    stored, is_ours = await fill(store, bundle_parts(bundle))
     assert is_ours == (bundle_of(stored) == bundle)
     return bundle_of(stored)
 

@@ -8,8 +8,9 @@ Credentials:
     generate        a new one; signing of CA certificates
     generation      its next generation, with a bridge from the present one
     renewal         planner of renewals, by its parameters in renewal_policy
-                    renewal_state, renewal_next: what it reads; renewal_schedule, renewal_commands: the steps of time
-                    and of commands; renewal_steps: what each changes
+                    renewal_state, renewal_next: what it reads; renewal_root: keys of roots; renewal_schedule and
+                    renewal_commands: the steps of time and of commands; renewal_steps and renewal_command_steps: what
+                    each changes
     root_key        key of a root, if it is kept; encrypted
     renewal_record  record of renewals: times, and former generations
     paths           the paths from its issuer to its anchors

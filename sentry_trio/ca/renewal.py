@@ -10,6 +10,9 @@ restart before I1 expires. What is stored says how far a renewal is:
     retiring       no certificate of I1 is left, and its key is erased; the chain still has the bridge, R2x and I1
     steady         the bridge has expired and is cut off
 
+If the key of R1 is kept, a renewal is another issuer I2 below R1: steady, signing, retiring until I1 expires. Trust
+anchors do not change. R1 itself is renewed with the chain `[I2, R2x]`, in which R1 has signed R2x.
+
 Each step is one write of the store, made on what it was planned on. So a crash, another replica or an edit between two
 steps only means another plan.
 """
@@ -22,11 +25,12 @@ from operator import attrgetter
 from typing import Final
 
 from sentry_trio.ca.parts import PREVIOUS, Parts
+from sentry_trio.ca.renewal_command_steps import CommandDraft
 from sentry_trio.ca.renewal_commands import RenewalCommands, RenewalRequest
-from sentry_trio.ca.renewal_policy import RenewalPolicy
-from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule, Situation
+from sentry_trio.ca.renewal_policy import RenewalPolicy, Situation
+from sentry_trio.ca.renewal_root import RootKeys
+from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule
 from sentry_trio.ca.renewal_state import State, read_state
-from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 
@@ -50,6 +54,7 @@ class Plan:
         next_step_at: when that is due; in the past if it is held.
         bridge_end: last second in which clients that hold only former roots work; None without a bridge.
         held: why a step that is due is not taken, or why none can be; None if nothing is in the way.
+        has_root_key: true if the key of the issuer's root is stored.
     """
 
     phase: Phase
@@ -62,6 +67,7 @@ class Plan:
     next_step_at: datetime | None
     bridge_end: datetime | None
     held: str | None
+    has_root_key: bool
 
 
 def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: RenewalRequest | None = None) -> Plan:
@@ -90,18 +96,19 @@ def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: Re
             raise RenewalRejectedError(f"the command {request.value} cannot be executed: {error}") from error
 
 
-def promote(stored: Parts, policy: RenewalPolicy, now: datetime) -> Plan:
+def promote(stored: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:
     """Returns the switch to a next pair, if it is due when the store is read, or else a plan without a step.
 
-    To be called before the trust bundle is verified: an issuer that has expired meanwhile must not keep the process
+    An issuer that has expired is renewed if the key of its root is kept. To be called before the trust bundle is
+    verified: an issuer that has expired meanwhile must not keep the process
     from using the next one.
 
     Raises:
         InvalidBundleError: as `plan`.
     """
     with _dating():
-        state = read_state(stored, policy, now, is_published=False)
-        return _Planner(state, Situation(now=now)).promote()
+        state = read_state(stored, policy, situation.now, is_published=False)
+        return _Planner(state, situation).promote()
 
 
 @contextmanager
@@ -126,8 +133,9 @@ class _Planner:
         self._state = state
         self._situation = situation
         self._now = situation.now
-        self._draft = Draft(state)
-        self._schedule = RenewalSchedule(state, situation, self._draft)
+        self._root_keys = RootKeys(state, situation)
+        self._draft = CommandDraft(state, self._root_keys)
+        self._schedule = RenewalSchedule(state, situation, self._root_keys, self._draft)
 
     def plan(self) -> Plan:
         """Returns the step that time brings."""
@@ -150,11 +158,13 @@ class _Planner:
         may_switch = state.switch_at_last <= self._now or not state.are_foreign(PREVIOUS)
         if state.next is not None and state.switch <= self._now and may_switch and not schedule.may_adopt(state.next):
             return self._take(schedule.switch())
+        if state.next is None and state.is_expired:
+            return self.plan()
         return self._idle(None, due=None, held=schedule.worry())
 
     def follow(self, request: RenewalRequest) -> Plan:
         """Returns the step that a command asks for."""
-        due = RenewalCommands(self._state, self._situation, self._schedule, self._draft).due(request)
+        due = RenewalCommands(self._state, self._situation, self._root_keys, self._schedule, self._draft).due(request)
         if due.step is Step.SWITCH:  # only time brings it
             return self._idle(due, due=due.at, held=self._schedule.worry())
         return self._take(due)
@@ -192,4 +202,5 @@ class _Planner:
             next_step_at=None if upcoming is None else upcoming.at,
             bridge_end=state.bridge_end,
             held=held,
+            has_root_key=state.names_root(Part.ROOT_KEY),
         )

@@ -5,9 +5,11 @@ from functools import partial
 from typing import assert_never
 
 from sentry_trio.ca.parts import PREVIOUS
-from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule, Situation, shown_moment
+from sentry_trio.ca.renewal_command_steps import CommandDraft
+from sentry_trio.ca.renewal_policy import Situation
+from sentry_trio.ca.renewal_root import RootKeys
+from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule, shown_moment
 from sentry_trio.ca.renewal_state import State
-from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 
@@ -21,6 +23,7 @@ class RenewalRequest(enum.Enum):
     FLATTEN = "flatten"
     REPLACE_EXPIRED = "replace-expired"
     DISTRUST = "distrust"
+    RENEW_ISSUER = "root-key"
 
 
 class RenewalCommands:
@@ -29,13 +32,17 @@ class RenewalCommands:
     Args:
         state: what is stored.
         situation: circumstances.
+        root_keys: those that are kept.
         schedule: the steps that time brings.
         draft: takes the steps.
     """
 
-    def __init__(self, state: State, situation: Situation, schedule: RenewalSchedule, draft: Draft) -> None:
+    def __init__(
+        self, state: State, situation: Situation, root_keys: RootKeys, schedule: RenewalSchedule, draft: CommandDraft
+    ) -> None:
         self._state = state
         self._situation = situation
+        self._root_keys = root_keys
         self._schedule = schedule
         self._draft = draft
         self._now = situation.now
@@ -64,7 +71,10 @@ class RenewalCommands:
             case RenewalRequest.REPLACE_EXPIRED:
                 return self._replace_expired()
             case RenewalRequest.DISTRUST:
+                self._check_root_keys()
                 return Due(self._now, Step.PUBLISH_AND_SWITCH, self._draft.distrust)
+            case RenewalRequest.RENEW_ISSUER:
+                return self._renew_issuer()
             case _:
                 assert_never(request)
 
@@ -72,13 +82,31 @@ class RenewalCommands:
         if self._state.phase is Phase.DISTRIBUTING:
             return self._schedule.switch()
         self._check_phase("start another renewal", Phase.STEADY, Phase.RETIRING)
-        if self._state.is_expired:
+        if self._state.is_expired and not self._state.has_root_key:
             raise RenewalRejectedError("the issuer has expired: replace it with 'ca rotate --replace-expired'")
         if why_not := self._schedule.why_not_renewed():
             raise RenewalRejectedError(f"the certificate authority cannot be renewed: {why_not}")
-        if self._now < self._state.limit and (crowded := self._schedule.crowded()):
+        self._check_root_keys()
+        if self._state.is_expired:
+            return self._schedule.renew_issuer(self._now)
+        has_room = self._state.has_root_key or self._now >= self._state.limit
+        if not has_room and (crowded := self._schedule.crowded()):
             raise RenewalRejectedError(f"the certificate authority cannot be renewed yet: {crowded}")
         return self._schedule.beginning(self._now)
+
+    def _renew_issuer(self) -> Due:
+        self._check_phase("renew the issuer", Phase.STEADY, Phase.RETIRING)
+        root = self._state.root
+        if root is None:
+            raise RenewalRejectedError("the root of the issuer is not among the trust anchors")
+        if root.not_after <= self._state.bundle.not_after:
+            raise RenewalRejectedError(f"the root expires at {shown_moment(root.not_after)}, and so does the issuer")
+        self._check_root_keys()
+        return self._schedule.renew_issuer(self._now)
+
+    def _check_root_keys(self) -> None:
+        if problem := self._root_keys.problem():
+            raise RenewalRejectedError(f"{problem}; with --ca-root-key=discard no root key is used or kept")
 
     def _cancel(self) -> Due:
         if self._state.phase is Phase.SIGNING:
@@ -112,6 +140,7 @@ class RenewalCommands:
     def _replace_expired(self) -> Due:
         if not self._state.is_expired or self._state.next is not None:
             raise RenewalRejectedError("the issuer has not expired, or there is a next one: start a renewal instead")
+        self._check_root_keys()
         return Due(self._now, Step.PUBLISH_AND_SWITCH, self._draft.replace)
 
     def _check_phase(self, what: str, *phases: Phase) -> None:

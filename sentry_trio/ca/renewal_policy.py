@@ -1,7 +1,7 @@
-"""Parameters of CA renewal. Pure."""
+"""Parameters and circumstances of CA renewal. Pure."""
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
 from sentry_trio.ca.keys import KeyType
@@ -44,6 +44,14 @@ class RenewalFlags(Protocol):
     def ca_anchors_kept(self) -> int:
         """Number of former roots that stay published."""
 
+    @property
+    def ca_root_key(self) -> str:
+        """Use of a new root's key: `discard` or `keep`."""
+
+    @property
+    def ca_root_ttl(self) -> timedelta:
+        """Lifetime of a new root whose key is kept."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewalPolicy:
@@ -62,6 +70,8 @@ class RenewalPolicy:
         grace_may_end_early: true if its issuer may sign as soon as all sidecars hold it, but not before `LEAST_GRACE`.
         scope: certificate authorities that are renewed: those made here, or also those that others made.
         anchors_kept: former roots that stay published.
+        keeps_root_key: true to keep the key of a new root, and to renew issuers with it.
+        root_lifetime: of a new root whose key is kept.
     """
 
     trust_domain: str
@@ -76,6 +86,8 @@ class RenewalPolicy:
     grace_may_end_early: bool = False
     scope: Literal["own", "any"] = "own"
     anchors_kept: int = 2
+    keeps_root_key: bool = False
+    root_lifetime: timedelta = timedelta(days=3650)
 
     def check(self) -> None:
         """Checks that a renewal ends before the certificate authority does.
@@ -101,6 +113,34 @@ class RenewalPolicy:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Circumstances that the stored parts do not show.
+
+    Attributes:
+        now: the present time, aware.
+        is_published: true if clients that follow the trust anchors get the stored ones; always true for files.
+        held_by_all: fingerprint of the root that all sidecars are known to hold; None if there is none.
+        hold: why no step may be taken now, e.g. because clocks disagree; None if one may.
+        managed_by: names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none.
+        is_cut_accepted: true if a command may cut off clients that ordinarily would not.
+        passphrase: encrypts root keys that are kept; None if they are not encrypted. Not shown by `repr`.
+        root_key_problem: why root keys cannot be used, e.g. because the passphrase cannot be read; None if they can,
+            or if that is not known.
+        offline_root_key: key of the issuer's root that a command brings, PEM. Not shown by `repr`.
+    """
+
+    now: datetime
+    is_published: bool = True
+    held_by_all: str | None = None
+    hold: str | None = None
+    managed_by: str | None = None
+    is_cut_accepted: bool = False
+    passphrase: bytes | None = field(default=None, repr=False)
+    root_key_problem: str | None = None
+    offline_root_key: bytes | None = field(default=None, repr=False)
+
+
 def policy_from(flags: RenewalFlags, trust_domain: str, namespace: str) -> RenewalPolicy:
     """Returns the parameters that flags name, without lifetimes of certificates."""
     grace = flags.trust_anchor_propagation_grace
@@ -113,6 +153,8 @@ def policy_from(flags: RenewalFlags, trust_domain: str, namespace: str) -> Renew
         lifetime=flags.ca_ttl,
         grace=DEFAULT_GRACE if grace == "auto" else grace,
         grace_may_end_early=grace == "auto",
+        keeps_root_key=flags.ca_root_key == "keep",
+        root_lifetime=flags.ca_root_ttl,
         scope="any" if flags.ca_renewal_scope == "any" else "own",
         anchors_kept=flags.ca_anchors_kept,
     )

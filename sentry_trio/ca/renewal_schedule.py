@@ -1,43 +1,23 @@
 """Schedule of a renewal: its steps with the times at which they are due, and what is in their way. Pure."""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.generation import bridge_impossible
-from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED
+from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED, ROOT_KEYS
 from sentry_trio.ca.renewal_next import Next
-from sentry_trio.ca.renewal_policy import LEAST_GRACE
+from sentry_trio.ca.renewal_policy import LEAST_GRACE, Situation
+from sentry_trio.ca.renewal_root import RootKeys
 from sentry_trio.ca.renewal_state import State
 from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase, Step
 
 _REJECTED_KEPT: Final = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """Circumstances that the stored parts do not show.
-
-    Attributes:
-        now: the present time, aware.
-        is_published: true if clients that follow the trust anchors get the stored ones; always true for files.
-        held_by_all: fingerprint of the root that all sidecars are known to hold; None if there is none.
-        hold: why no step may be taken now, e.g. because clocks disagree; None if one may.
-        managed_by: names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none.
-        is_cut_accepted: true if a command may cut off clients that ordinarily would not.
-    """
-
-    now: datetime
-    is_published: bool = True
-    held_by_all: str | None = None
-    hold: str | None = None
-    managed_by: str | None = None
-    is_cut_accepted: bool = False
+_PATIENCE: Final = timedelta(days=7)  # less if lifetimes are short
 
 
 class Due(NamedTuple):
@@ -54,12 +34,14 @@ class RenewalSchedule:
     Args:
         state: what is stored.
         situation: circumstances.
+        root_keys: those that are kept.
         draft: takes the steps.
     """
 
-    def __init__(self, state: State, situation: Situation, draft: Draft) -> None:
+    def __init__(self, state: State, situation: Situation, root_keys: RootKeys, draft: Draft) -> None:
         self._state = state
         self._situation = situation
+        self._root_keys = root_keys
         self._draft = draft
         self._now = situation.now
         self._bridge_refusal = None if state.is_expired else bridge_impossible(state.bundle, state.now)
@@ -76,6 +58,8 @@ class RenewalSchedule:
             yield self.switch()
             yield Due(state.switch_at_last, Step.SWITCH, draft.switch)  # whatever is in the way of the other
         if state.is_expired:
+            if self._may_begin() and state.has_root_key and self._situation.hold is None and self._root_keys.key():
+                yield self.renew_issuer(self._now)
             return  # All other stored parts may be needed for a manual repair.
         if state.misfit is not None:
             yield Due(self._now, Step.REJECT, draft.reject)
@@ -83,14 +67,23 @@ class RenewalSchedule:
             yield Due(state.settled, Step.ERASE, draft.erase)
         if self._may_begin():
             yield self.beginning(state.begin)
-        if state.phase is Phase.RETIRING:
+        yield from self._discards()
+        if not state.is_noted:
+            yield Due(self._now, Step.NOTE, draft.note)
+
+    def _discards(self) -> Iterator[Due]:
+        """Yields the steps that remove what is no longer needed."""
+        state, draft = self._state, self._draft
+        if state.phase is Phase.RETIRING and len(state.bundle.chain) > 1:
             yield Due(state.cut, Step.CUT, draft.cut)
+        elif state.phase is Phase.RETIRING:
+            yield Due(state.cut, Step.DISCARD, partial(draft.discard, PREVIOUS))
+        if idle := state.idle_root_keys:
+            yield Due(self._now, Step.DISCARD, partial(draft.discard_root_keys, idle))
         if leftovers := self._leftovers():
             yield Due(self._now, Step.DISCARD, partial(draft.discard, leftovers))
         if state.record.rejected_at is not None:
             yield Due(state.record.rejected_at + _REJECTED_KEPT, Step.DISCARD, partial(draft.discard, REJECTED))
-        if not state.is_noted:
-            yield Due(self._now, Step.NOTE, draft.note)
 
     def switch(self) -> Due:
         """Returns the switch to the next issuer."""
@@ -106,10 +99,31 @@ class RenewalSchedule:
             yield max(published + LEAST_GRACE, following.bundle.not_before)
 
     def beginning(self, at: datetime) -> Due:
-        """Returns the step with which a renewal begins."""
+        """Returns the step with which a renewal begins.
+
+        With the key of the root it is another issuer below it, until that root has to be renewed itself. If the key
+        cannot be used for a week, the present issuer signs the next root, as if no key were kept.
+        """
+        root_begin = self._state.root_begin
+        is_root_due = root_begin is not None and root_begin <= self._now
+        if self._state.has_root_key and not is_root_due and not self._is_given_up(at):
+            return self.renew_issuer(at)
         if self._now < self._state.limit:
             return Due(at, Step.PUBLISH, self._draft.publish)
         return Due(at, Step.PUBLISH_AND_SWITCH, self._draft.publish_and_switch)
+
+    def renew_issuer(self, at: datetime) -> Due:
+        """Returns the step that makes another issuer below the same root."""
+        return Due(at, Step.RENEW_ISSUER, self._draft.renew_issuer)
+
+    def _is_given_up(self, at: datetime) -> bool:
+        # Only a step that can be taken is worth the time that it takes to decrypt the key.
+        is_over = self._situation.hold is None and self._patience_end(at) <= self._now
+        return is_over and self._root_keys.problem() is not None
+
+    def _patience_end(self, at: datetime) -> datetime:
+        state = self._state
+        return min(at + min(_PATIENCE, state.policy.lifetime / 20), max(at, state.limit - state.policy.grace))
 
     def may_adopt(self, following: Next) -> bool:
         """Returns whether a next pair has no bridge and can get one."""
@@ -126,7 +140,7 @@ class RenewalSchedule:
             return f"{self._situation.managed_by} manages it"
         if not self._state.is_own and self._state.policy.scope == "own":
             return "it was not generated by sentry-trio or Dapr Sentry, and --ca-renewal-scope is own"
-        if self._bridge_refusal is not None:
+        if self._bridge_refusal is not None and not self._state.has_root_key:
             return f"its issuer cannot sign another certificate authority: {self._bridge_refusal}"
         return None
 
@@ -148,7 +162,7 @@ class RenewalSchedule:
         """Returns the names of parts that are stored and that no renewal has stored, for people."""
         state = self._state
         own = () if self._is_in_charge else state.stored
-        left = [part for part in (*NEXT, *PREVIOUS, *REJECTED) if part in own or part in state.foreign]
+        left = [part for part in (*NEXT, *PREVIOUS, *REJECTED, *ROOT_KEYS) if part in own or part in state.foreign]
         return ", ".join(part.value for part in left)
 
     def _in_the_way(self, parts: Collection[Part]) -> str | None:
@@ -163,6 +177,11 @@ class RenewalSchedule:
         state = self._state
         if step is Step.SWITCH and self._now < state.switch_at_last:
             return self.worry()
+        is_patient = step in {Step.RENEW_ISSUER, Step.PUBLISH} and self._now < self._patience_end(state.begin)
+        if is_patient and (problem := self._root_keys.problem()):
+            return problem
+        if step is Step.RENEW_ISSUER and self._now < state.limit:
+            return self._in_the_way(PREVIOUS)
         if step is Step.REJECT and self._now < state.limit:
             return self._in_the_way(REJECTED)
         return None
@@ -171,7 +190,9 @@ class RenewalSchedule:
         """Returns what is in the way of the renewal, although its next step may not be due yet; or None."""
         state = self._state
         if state.next is None:
-            return "the issuer has expired, and there is no next one" if state.is_expired else None
+            if state.is_expired:
+                return "the issuer has expired, and there is no next one"
+            return self._situation.root_key_problem if state.policy.keeps_root_key else None
         if not self._situation.is_published:
             return "the new trust anchors are not published"
         if not state.next.is_bridged:

@@ -10,11 +10,12 @@ import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
-from sentry_trio.ca.generation import direct_root, is_own, unexpired
-from sentry_trio.ca.parts import REJECTED, Parts, bundle_of
-from sentry_trio.ca.renewal_next import Next, read_next
+from sentry_trio.ca.generation import direct_root, is_cross_certificate, is_own, unexpired
+from sentry_trio.ca.parts import REJECTED, ROOT_KEYS, Parts, bundle_of
+from sentry_trio.ca.renewal_next import Next, previous_issuer, read_next
 from sentry_trio.ca.renewal_policy import LEAST_THRESHOLD, RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, copies_in, read_record, record_of, with_own_root
+from sentry_trio.ca.root_key import named_root
 from sentry_trio.errors import InvalidBundleError, Part
 from sentry_trio.renewal_status import Phase
 
@@ -73,12 +74,49 @@ class State:
         """Time at which the renewal of the present issuer begins."""
         since, life = self.bundle.issuer.not_before, self.bundle.not_after - self.bundle.issuer.not_before
         wanted = [since + self.policy.threshold * life]
+        if self.root_begin is not None:
+            wanted = [min(wanted[0], self.root_begin)]
         if self.record.postponed_until is not None:
             wanted.append(self.record.postponed_until)
-        if self.room is not None:
+        if self.room is not None and not self.has_root_key:
             wanted.append(self.room)
         # Not at the limit if certificates are to live nearly as long as the issuer: that would be at once, and again.
         return min(max(wanted), max(self.limit, since + LEAST_THRESHOLD * life))
+
+    def names_root(self, part: Part) -> bool:
+        """Returns whether a stored key is said to be that of the issuer's root."""
+        content = self.stored.get(part)
+        return content is not None and self.root is not None and named_root(content) == fingerprint(self.root)
+
+    @property
+    def has_root_key(self) -> bool:
+        """True if the key of the issuer's root is stored, and is to be used."""
+        return self.policy.keeps_root_key and self.names_root(Part.ROOT_KEY)
+
+    @property
+    def idle_root_keys(self) -> tuple[Part, ...]:
+        """Stored root keys that nothing needs any more, or that are not to be kept."""
+        if not self.policy.keeps_root_key:
+            return tuple(part for part in ROOT_KEYS if part in self.stored)
+        is_idle = {
+            Part.ROOT_KEY: self.root is not None and not self.names_root(Part.ROOT_KEY),
+            Part.NEXT_ROOT_KEY: self.next is None,
+            Part.PREVIOUS_ROOT_KEY: Part.PREVIOUS_KEY not in self.stored,
+        }
+        return tuple(part for part in ROOT_KEYS if part in self.stored and is_idle[part])
+
+    @property
+    def root_begin(self) -> datetime | None:
+        """Time at which the renewal of the root itself begins; None if its key is not kept.
+
+        A root with a path length, which others have made, has no room for a bridge.
+        """
+        if self.root is None or not self.has_root_key:
+            return None
+        constraints = self.root.extensions.basic_constraints
+        if constraints is not None and constraints.path_length is not None:
+            return None
+        return self.root.not_before + self.policy.threshold * (self.root.not_after - self.root.not_before)
 
     @property
     def room(self) -> datetime | None:
@@ -111,8 +149,10 @@ class State:
 
     @property
     def cut(self) -> datetime:
-        """Time at which one of the certificates after the issuer has expired, even on a clock that lags."""
-        end = min((each.not_after for each in self.bundle.chain[1:]), default=self.bundle.not_after)
+        """Time at which a certificate after the issuer, or else the previous issuer, has expired, for all."""
+        previous = previous_issuer(self.stored, self.bundle)
+        last = self.bundle.not_after if previous is None else previous.not_after
+        end = min((each.not_after for each in self.bundle.chain[1:]), default=last)
         return end + self.policy.allowed_clock_skew + _SECOND
 
     @property
@@ -120,7 +160,8 @@ class State:
         """Last second in which clients that hold only former roots verify what is signed; None without a bridge."""
         if self.next is not None and self.next.is_bridged:
             return _bridge_end(self.next.bundle)
-        return _bridge_end(self.bundle) if self.phase in {Phase.SIGNING, Phase.RETIRING} else None
+        is_renewed = self.phase in {Phase.SIGNING, Phase.RETIRING} and len(self.bundle.chain) > 1
+        return _bridge_end(self.bundle) if is_renewed else None
 
 
 def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_published: bool) -> State:
@@ -138,18 +179,25 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     bundle, is_expired = _verified_or_expired(stored, now)
     known = read_record(stored.get(Part.RECORD))
     record = record_of(stored, bundle, now)
-    own = is_own(bundle, record.own_roots, policy.trust_domain, policy.namespace)
-    if own and has_bridge(bundle) and not (known is not None and known.knows(bundle)):
-        # The record is lost, or another program has switched. What is beside a bridge is taken for a renewal's.
-        record = msgspec.structs.replace(record, copies=tuple(copies_in(stored).values()))
-    foreign = tuple(part for part, digest in copies_in(stored).items() if digest not in record.copies)
-    stored = {part: content for part, content in stored.items() if part not in foreign}
-    following, misfit = read_next(stored, bundle, record, now, may_adopt=own or policy.scope == "any")
     root = direct_root(bundle)
-    phase = _phase(stored, bundle, following, is_own=own)
-    record = _noted(record, stored, phase, policy, now, is_published=is_published)
+    named = {part: named_root(stored[part]) for part in ROOT_KEYS if part in stored}
+    # A root whose key is kept outlives its issuers, so that without a record its dates do not show who made it.
+    has_kept = root is not None and fingerprint(root) in named.values()
+    own = has_kept or is_own(bundle, record.own_roots, policy.trust_domain, policy.namespace)
     if own and root is not None:
         record = with_own_root(record, fingerprint(root))
+    is_renewed = has_bridge(bundle) or previous_issuer(stored, bundle) is not None
+    if own and is_renewed and not (known is not None and known.knows(bundle)):
+        # The record is lost, or another program has switched. What is beside a bridge is taken for a renewal's.
+        record = msgspec.structs.replace(record, copies=tuple(copies_in(stored).values()))
+    foreign = (
+        *(part for part, digest in copies_in(stored).items() if digest not in record.copies),
+        *(part for part, name in named.items() if name not in record.own_roots),
+    )
+    stored = {part: content for part, content in stored.items() if part not in foreign}
+    following, misfit = read_next(stored, bundle, record, now, may_adopt=own or policy.scope == "any")
+    phase = _phase(stored, bundle, following, is_own=own)
+    record = _noted(record, stored, phase, policy, now, is_published=is_published)
     # Nothing is written before a first renewal begins: files with the names of its parts belong to the operator.
     has_begun = phase is not Phase.STEADY or Part.RECORD in stored
     return State(
@@ -200,7 +248,8 @@ def _verified_or_expired(stored: Parts, now: datetime) -> tuple[TrustBundle, boo
 def _phase(stored: Parts, bundle: TrustBundle, following: Next | None, *, is_own: bool) -> Phase:
     if following is not None:
         return Phase.DISTRIBUTING
-    if not is_own or not has_bridge(bundle):
+    is_renewed = has_bridge(bundle) if is_own else False
+    if not is_renewed and previous_issuer(stored, bundle) is None:
         return Phase.STEADY
     return Phase.SIGNING if Part.PREVIOUS_KEY in stored else Phase.RETIRING
 
@@ -208,9 +257,7 @@ def _phase(stored: Parts, bundle: TrustBundle, following: Next | None, *, is_own
 def has_bridge(bundle: TrustBundle) -> bool:
     """Returns whether a cross-certificate of the issuer's own root follows it in the chain."""
     root = direct_root(bundle)
-    return root is not None and any(
-        each.subject == root.subject and each.public_key_info == root.public_key_info for each in bundle.chain[1:2]
-    )
+    return root is not None and any(is_cross_certificate(each, root) for each in bundle.chain[1:2])
 
 
 def _bridge_end(bundle: TrustBundle) -> datetime:

@@ -3,17 +3,16 @@
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final
 
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, shown, write_certificates
-from sentry_trio.ca.generate import generate
-from sentry_trio.ca.generation import bridged_chain, next_bundle, roots_needed, unexpired
+from sentry_trio.ca.generate import NewBundle, make_issuer
+from sentry_trio.ca.generation import as_signer, bridged_chain, next_bundle, roots_needed, unexpired
+from sentry_trio.ca.keys import PrivateKey, write_private_key
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, NEXT, PREVIOUS, REJECTED, bundle_of
-from sentry_trio.ca.paths import find_paths
-from sentry_trio.ca.pem import tidy, without_blocks
+from sentry_trio.ca.pem import is_encrypted
 from sentry_trio.ca.renewal_next import Next
 from sentry_trio.ca.renewal_record import (
     copies_in,
@@ -23,10 +22,9 @@ from sentry_trio.ca.renewal_record import (
     with_published,
     write_record,
 )
+from sentry_trio.ca.renewal_root import RootKeys
 from sentry_trio.ca.renewal_state import State
 from sentry_trio.errors import InvalidBundleError, Part
-
-_POSTPONED: Final = timedelta(days=7)
 
 
 class Draft:
@@ -34,12 +32,14 @@ class Draft:
 
     Args:
         state: what is stored.
+        root_keys: those that are kept.
 
     Attributes:
         text: says what was done, for people.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, root_keys: RootKeys) -> None:
+        self._root_keys = root_keys
         self.text = "the record of renewals is written"
         self._state = state
         self._now = state.now
@@ -74,11 +74,25 @@ class Draft:
             lifetime=policy.lifetime,
             former_roots=self._former_roots(),
             anchors_kept=policy.anchors_kept,
+            root_lifetime=self._root_lifetime,
+            root_key=self._root_keys.key(),
         )
         self._parts |= {Part.ANCHORS: new.anchors, Part.NEXT_CHAIN: new.chain, Part.NEXT_KEY: new.key}
+        self._keep_root_key(Part.NEXT_ROOT_KEY, new)
         self._note(staged_at=self._now, published_at=None, postponed_until=None)
         made = self._publish_root()
         self.text = f"the renewal of {shown(state.bundle.issuer)!r} has begun: {shown(made)!r} is published"
+
+    @property
+    def _root_lifetime(self) -> timedelta:
+        policy = self._state.policy
+        return policy.root_lifetime if self._root_keys.are_kept else policy.lifetime
+
+    def _keep_root_key(self, part: Part, new: NewBundle) -> None:
+        self._parts.pop(part, None)
+        content = self._root_keys.written(new.root_key, read_certificates(new.anchors)[0])
+        if content is not None:
+            self._parts[part] = content
 
     def _publish_root(self) -> Certificate:
         """Records and returns a new root, which is the first of the trust anchors."""
@@ -90,18 +104,59 @@ class Draft:
     def switch(self) -> None:
         """See `Step.SWITCH`."""
         before, following, stored = self._state.bundle, self._state.next, self._parts
+        self._keep_previous()
         if not self._state.are_foreign(PREVIOUS):
-            self._parts |= {
-                Part.PREVIOUS_ANCHORS: stored[Part.ANCHORS],
-                Part.PREVIOUS_CHAIN: stored[Part.CHAIN],
-                Part.PREVIOUS_KEY: stored[Part.KEY],
-            }
+            self._move(Part.ROOT_KEY, Part.PREVIOUS_ROOT_KEY)
+        self._move(Part.NEXT_ROOT_KEY, Part.ROOT_KEY)
         self._parts |= {Part.CHAIN: stored[Part.NEXT_CHAIN], Part.KEY: stored[Part.NEXT_KEY]}
         self._is_cut_accepted |= following is not None and not following.is_bridged
         self.discard(NEXT)
         bundle = self._now_present()
         self._note(switched_at=self._now, staged_at=None, published_at=None)
         self.text = f"{shown(bundle.issuer)!r} signs in place of {shown(before.issuer)!r}"
+
+    def _keep_previous(self) -> None:
+        """Keeps the present bundle as a way back, unless others have written parts of these names."""
+        stored = self._parts
+        if not self._state.are_foreign(PREVIOUS):
+            self._parts |= {
+                Part.PREVIOUS_ANCHORS: stored[Part.ANCHORS],
+                Part.PREVIOUS_CHAIN: stored[Part.CHAIN],
+                Part.PREVIOUS_KEY: stored[Part.KEY],
+            }
+
+    def _move(self, source: Part, target: Part) -> None:
+        """Gives a root key another name; without one, the former key of that name is dropped."""
+        self._parts.pop(target, None)
+        content = self._parts.pop(source, None)
+        if content is not None and not self._state.are_foreign([target]):
+            self._parts[target] = content
+
+    def renew_issuer(self) -> None:
+        """See `Step.RENEW_ISSUER`."""
+        state, policy, key = self._state, self._state.policy, self._root_keys.key()
+        assert state.root is not None and key is not None  # noqa: S101, PT018  # checked by the schedule
+        issuer, issuer_key = make_issuer(
+            policy.trust_domain,
+            policy.namespace,
+            policy.key_type,
+            as_signer(state.root, key),
+            (self._now - policy.allowed_clock_skew, min(self._now + policy.lifetime, state.root.not_after)),
+        )
+        self._keep_previous()
+        above = unexpired(state.bundle.chain[1:], self._now - policy.allowed_clock_skew)
+        chain = write_certificates([issuer, *above])
+        self._parts |= {Part.CHAIN: chain, Part.KEY: write_private_key(issuer_key)}
+        self._seal_root_key(key, state.root)
+        self._now_present()
+        self._note(switched_at=self._now, postponed_until=None)
+        self.text = f"{shown(issuer)!r} signs in place of {shown(state.bundle.issuer)!r}, below the same root"
+
+    def _seal_root_key(self, key: PrivateKey, root: Certificate) -> None:
+        """Encrypts a stored key that was written before there was a passphrase."""
+        stored = self._parts.get(Part.ROOT_KEY)
+        if stored is not None and not is_encrypted(stored) and (content := self._root_keys.written(key, root)):
+            self._parts[Part.ROOT_KEY] = content
 
     def publish_and_switch(self) -> None:
         """See `Step.PUBLISH_AND_SWITCH`."""
@@ -113,9 +168,18 @@ class Draft:
     def erase(self) -> None:
         """See `Step.ERASE`."""
         policy = self._state.policy
-        self.discard([Part.PREVIOUS_KEY])
+        self.discard([Part.PREVIOUS_KEY, Part.PREVIOUS_ROOT_KEY])
         self._note(workload_ttl=policy.workload_ttl, allowed_clock_skew=policy.allowed_clock_skew)
         self.text = "the previous issuer's key is erased: all certificates that it signed have expired"
+
+    def discard_root_keys(self, idle: Collection[Part]) -> None:
+        """Erases root keys that are idle; another program may have switched to a root whose key is one of them."""
+        kept = [self._parts[part] for part in idle if self._state.names_root(part)]
+        self.discard(idle)
+        if self._state.policy.keeps_root_key and kept:
+            self._parts[Part.ROOT_KEY] = kept[0]
+        elif not self._state.policy.keeps_root_key:
+            self.text = "the root key is erased, because --ca-root-key is discard"
 
     def cut(self) -> None:
         """See `Step.CUT`."""
@@ -160,77 +224,6 @@ class Draft:
         self.text = f"removed, because they are no longer needed: {', '.join(part.value for part in parts)}"
         if not any(part in self._parts for part in REJECTED):
             self._note(rejected_at=None)
-
-    # --- what commands ask for
-
-    def cancel(self) -> None:
-        """Drops the next pair; its root stays published until the next renewal."""
-        self.discard(NEXT)
-        self._postpone()
-        self.text = f"the renewal is cancelled; none begins before {self._shown_postponement()}"
-
-    def roll_back(self) -> None:
-        """See `Step.ROLLBACK`; the issuer that signed until now is removed."""
-        stored = self._parts
-        self._parts |= {Part.CHAIN: stored[Part.PREVIOUS_CHAIN], Part.KEY: stored[Part.PREVIOUS_KEY]}
-        self.discard([*NEXT, *PREVIOUS])
-        bundle = self._now_present()
-        self._note(switched_at=None)
-        self._postpone()
-        self.text = f"{shown(bundle.issuer)!r} signs again; no renewal begins before {self._shown_postponement()}"
-
-    def _postpone(self) -> None:
-        policy = self._state.policy
-        limit = verify(bundle_of(self._parts), self._now).not_after - policy.workload_ttl - policy.allowed_clock_skew
-        latest = max(self._now, limit - policy.grace)
-        self._note(staged_at=None, published_at=None, postponed_until=min(self._now + _POSTPONED, latest))
-
-    def _shown_postponement(self) -> str:
-        return f"{self._record.postponed_until:%Y-%m-%dT%H:%M:%SZ}"
-
-    def flatten(self, *, is_cut_accepted: bool) -> None:
-        """Leaves the issuer and its own root, without the bridge and former roots of this authority."""
-        self._is_cut_accepted |= is_cut_accepted
-        bundle = self._state.bundle
-        present = roots_needed(bundle.chain[:1], bundle.anchors, self._now)
-        self._leave_out(set(self._record.own_roots) - set(map(fingerprint, present)))
-        self._parts[Part.CHAIN] = write_certificates(self._state.bundle.chain[:1])
-        self.discard([*NEXT, *PREVIOUS])
-        bundle = self._now_present()
-        self._record = with_published(self._record, bundle, self._now)
-        self._note(switched_at=None, staged_at=None, published_at=None)
-        self.text = "the chain is only the issuer, and former roots are no longer published"
-
-    def distrust(self) -> None:
-        """Replaces the certificate authority; no root that the present issuer has a path to stays published."""
-        bundle = self._state.bundle
-        paths = find_paths(bundle.issuer, bundle.chain[1:], bundle.anchors, min(self._now, bundle.not_after))
-        roots = {fingerprint(path.certificates[-1]) for path in paths}
-        self._leave_out(roots | set(self._record.own_roots))
-        self.replace()
-
-    def replace(self) -> None:
-        """Puts a new certificate authority in the place of one that cannot have a bridge."""
-        self._is_cut_accepted = True
-        policy = self._state.policy
-        new = generate(
-            policy.trust_domain,
-            policy.namespace,
-            policy.key_type,
-            now=self._now,
-            allowed_clock_skew=policy.allowed_clock_skew,
-            lifetime=policy.lifetime,
-        )
-        anchors = new.anchors + tidy(self._parts[Part.ANCHORS])
-        self._parts |= {Part.ANCHORS: anchors, Part.CHAIN: new.chain, Part.KEY: new.key}
-        self.discard([*NEXT, *PREVIOUS])
-        root = self._publish_root()
-        self._note(switched_at=None, staged_at=None, published_at=None, postponed_until=None)
-        self.text = f"a new certificate authority, {shown(root)!r}, is in use: all sidecars must be restarted"
-
-    def _leave_out(self, roots: Collection[str]) -> None:
-        unwanted = {each.der for each in self._state.bundle.anchors if fingerprint(each) in roots}
-        self._parts[Part.ANCHORS] = without_blocks(tidy(self._parts[Part.ANCHORS]), unwanted)
 
     # --- record
 

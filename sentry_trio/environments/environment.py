@@ -12,16 +12,16 @@ import trio
 from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.ca.generate import generate
-from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import Parts, bundle_of
-from sentry_trio.ca.renewal_policy import policy_from
+from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
+from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.ca.spiffe import dns_names, sentry_id
 from sentry_trio.conditions import RESTART, Conditions
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.rejection import RejectionWatch
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer
+from sentry_trio.environments.root_keys import RootKeyAccess
 from sentry_trio.environments.run_inputs import RunInputs, Sources
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.environments.trust_gate import TrustGate
@@ -73,6 +73,7 @@ class Environment(ABC):
         self._token_validators = token_validators
         self._metrics = metrics
         self._now = now
+        self._root_keys = RootKeyAccess(options.ca_root_key_passphrase_file)
         self._renewer = Renewer(
             self,
             replace(
@@ -83,6 +84,7 @@ class Environment(ABC):
             metrics=metrics,
             now=now,
             clocks=ClockGuard(now, server_offset=self.clock_offset),
+            root_keys=self._root_keys,
         )
         self._gate = TrustGate(self, allowed=options.allow_trust_cut, metrics=metrics, now=now)
         self._rejections = RejectionWatch(self._gate, conditions.condition(RESTART))
@@ -157,7 +159,7 @@ class Environment(ABC):
         configuration = await self._read_configuration()
         added = await self._token_validators.make(configuration.jwks)
         policy = self._renewer.policy_for(configuration)
-        stored, generated = await self._load_bundle(store, configuration, may_generate=may_generate)
+        stored, generated = await self._load_bundle(store, policy, may_generate=may_generate)
         managed_by = await self.managed_by()
         if managed_by is None:
             stored = await self._renewer.promote(store, stored, policy)
@@ -212,9 +214,7 @@ class Environment(ABC):
             is_held=lambda: self._publishes_jwks and self._renewer.is_propagating,
         )
 
-    async def _load_bundle(
-        self, store: PartStore, configuration: Configuration, *, may_generate: bool
-    ) -> tuple[Parts, bool]:
+    async def _load_bundle(self, store: PartStore, policy: RenewalPolicy, *, may_generate: bool) -> tuple[Parts, bool]:
         """Returns the stored trust bundle, unverified, and true if it was generated."""
         _ca_log.info(f"Using {self._storage} for trust bundle storage")
         if stored := await store.read_bundle():
@@ -226,15 +226,8 @@ class Environment(ABC):
                 f"restore {self._restored}, or start a new process to generate a new certificate authority"
             )
         _ca_log.info("Root and issuer certs not found: generating self signed CA")
-        options = self._options
-        own = generate(
-            options.trust_domain,
-            options.namespace,
-            KeyType(options.ca_key_type),
-            now=self._now(),
-            allowed_clock_skew=configuration.allowed_clock_skew,
-            lifetime=options.ca_ttl,
-        )
+        passphrase = await self._root_keys.passphrase() if policy.keeps_root_key else None
+        own = new_parts(policy, self._now(), passphrase)
         _ca_log.info("Generating self-signed CA certs and persisting to store")
         stored, generated = await fill(store, own)
         if generated:

@@ -15,6 +15,7 @@ from sentry_trio.ca.renewal import Plan, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.environments.clocks import ClockGuard, seconds_until
 from sentry_trio.environments.renewal_report import WARNING_PERIOD, RenewalReporter
+from sentry_trio.environments.root_keys import RootKeyAccess
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Changed, ReloadCause, Trigger
@@ -40,6 +41,7 @@ _REASONS: Final[Mapping[Step, tuple[EventReason, ...]]] = {
     Step.PUBLISH: (EventReason.RENEWAL_BEGUN,),
     Step.PUBLISH_AND_SWITCH: (EventReason.RENEWAL_BEGUN, EventReason.ISSUER_SWITCHED),
     Step.SWITCH: (EventReason.ISSUER_SWITCHED,),
+    Step.RENEW_ISSUER: (EventReason.ISSUER_SWITCHED,),
     Step.ERASE: (EventReason.OLD_KEY_ERASED,),
     Step.CUT: (EventReason.BRIDGE_ENDED,),
     Step.REJECT: (EventReason.RENEWAL_HELD,),
@@ -84,6 +86,7 @@ class Renewer:
         metrics: report state and steps.
         now: the wall clock, aware.
         clocks: hold steps while the wall clock cannot be trusted.
+        root_keys: read the passphrase of root keys that are kept.
         chance: a number from 0 to below 1.
     """
 
@@ -95,6 +98,7 @@ class Renewer:
         metrics: Metrics,
         now: Callable[[], datetime],
         clocks: ClockGuard,
+        root_keys: RootKeyAccess,
         chance: Callable[[], float] = CHANCE,
     ) -> None:
         self._environment = environment
@@ -102,6 +106,7 @@ class Renewer:
         self._metrics = metrics
         self._now = now
         self._clocks = clocks
+        self._root_keys = root_keys
         self._chance = chance
         self._changed = trio.Event()
         self._reporter = RenewalReporter(environment, metrics=metrics, now=now)
@@ -148,7 +153,8 @@ class Renewer:
     async def promote(self, store: PartStore, stored: Parts, policy: RenewalPolicy) -> Parts:
         """Switches to a stored next pair if that is due, before the trust bundle is verified.
 
-        So a process that starts after its issuer has expired uses the next one. A failure is logged; verification
+        So a process that starts after its issuer has expired uses the next one, or makes one if the key of the root is
+        kept. A failure is logged; verification
         then decides if what is stored can be used.
 
         Returns:
@@ -161,7 +167,8 @@ class Renewer:
             return stored
         while stored:
             try:
-                planned = promote(stored, policy, self._now())
+                situation = await self._root_keys.opened(Situation(now=self._now()), policy)
+                planned = promote(stored, policy, situation)
                 if planned.step is None:
                     return stored
                 is_done = await self._store_step(store, stored, planned)
@@ -236,17 +243,23 @@ class Renewer:
             hold=hold,
             managed_by=run.managed_by,
         )
+        problem = await self._root_keys.problem(found, run.policy, situation)
+        situation = replace(situation, root_key_problem=problem)
         # Planning without writing makes no keys.
         look = plan(found, run.policy, replace(situation, hold=hold or "this is only a look"))
         is_due = look.next_step_at is not None and look.next_step_at <= situation.now
         read_only = await run.store.read_only_reason() if is_due and hold is None else None
         if read_only is not None:
             return self._read_only(run, look, read_only)
+        if is_due:
+            situation = await self._root_keys.opened(replace(situation, root_key_problem=None), run.policy)
         planned = await _planned(found, run.policy, situation) if is_due else look
         if planned.step is not None:
             return planned, None
         # A wrong clock is reported before a step is due, too: it dates certificates.
         planned = replace(planned, held=planned.held or hold)
+        if planned.held is not None and planned.held in (problem, situation.root_key_problem):
+            return planned, HoldReason.ROOT_KEY
         return planned, None if planned.held is None else _hold_reason(situation)
 
     def _read_only(self, run: RenewalOfRun, look: Plan, read_only: str) -> tuple[Plan, HoldReason | None]:
@@ -281,8 +294,9 @@ class Renewer:
 
 
 async def _planned(found: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:
-    if policy.key_type is KeyType.RSA2048:
-        return await trio.to_thread.run_sync(plan, found, policy, situation)  # its key takes some tenths of a second
+    if policy.key_type is KeyType.RSA2048 or policy.keeps_root_key:
+        # Making a key of RSA, or decrypting one, takes some tenths of a second.
+        return await trio.to_thread.run_sync(plan, found, policy, situation)
     return plan(found, policy, situation)
 
 

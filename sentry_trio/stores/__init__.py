@@ -7,6 +7,7 @@ In standalone mode, files:
     file_transaction       replaces any number of files as one
     journal                decides what an unfinished transaction means; pure
     atomic_files           single file operations
+    passphrase             reads a passphrase
     permissions            warns of private keys that every user can read
 
 In Kubernetes mode, objects:

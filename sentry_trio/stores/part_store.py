@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.ca.parts import BUNDLE, Changes, Parts, bundle_parts
+from sentry_trio.ca.parts import BUNDLE, Changes, Parts
 from sentry_trio.errors import Part
 
 RENEWAL_NAMES: Final[Mapping[Part, str]] = {
@@ -109,16 +108,15 @@ def bundle_paths(directory: Path, *, anchors: str, chain: str, key: str) -> dict
     }
 
 
-async def fill(store: PartStore, bundle: StoredBundle) -> tuple[Parts, bool]:
-    """Stores a trust bundle, unless another process is first: then its trust bundle counts.
+async def fill(store: PartStore, new: Parts) -> tuple[Parts, bool]:
+    """Stores a new trust bundle, unless another process is first: then its trust bundle counts.
 
     Returns:
-        What the store holds now, and whether that is `bundle`.
+        What the store holds now, and whether that is `new`.
 
     Raises:
         SentryError: as `PartStore.read_bundle` and `PartStore.replace`.
     """
-    new = bundle_parts(bundle)
     while True:
         if await store.replace(new, expected=dict.fromkeys(BUNDLE)):
             return new, True

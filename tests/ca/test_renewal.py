@@ -381,7 +381,7 @@ def test_expired_in_steady() -> None:
     planned = plan(STEADY, POLICY, Situation(now=now))
     assert (planned.step, planned.due) == (None, None)
     assert planned.held == "the issuer has expired, and there is no next one"
-    assert promote(STEADY, POLICY, now).step is None
+    assert promote(STEADY, POLICY, Situation(now=now)).step is None
     replaced = after(STEADY, plan(STEADY, POLICY, Situation(now=now), RenewalRequest.REPLACE_EXPIRED))
     assert bundle_of(replaced, now).anchors[1:] == bundle_of(STEADY, NOW).anchors
     planned = plan(replaced, POLICY, Situation(now=now))
@@ -390,7 +390,7 @@ def test_expired_in_steady() -> None:
 
 def test_expired_in_distributing() -> None:
     now = NOW + YEAR + DAY
-    for planned in (promote(DISTRIBUTING, POLICY, now), plan(DISTRIBUTING, POLICY, Situation(now=now))):
+    for planned in (promote(DISTRIBUTING, POLICY, Situation(now=now)), plan(DISTRIBUTING, POLICY, Situation(now=now))):
         assert planned.step is Step.SWITCH
         stored = after(DISTRIBUTING, planned)
         assert bundle_of(stored, now).issuer == read_certificates(DISTRIBUTING[Part.NEXT_CHAIN])[0]
@@ -404,15 +404,15 @@ def test_expired_in_distributing() -> None:
 def test_the_former_issuer_expires_later(phase: Phase) -> None:
     """Nobody needs it: the end of the bridge is not the end of the authority."""
     stored, _ = MOMENTS[phase]
-    assert promote(stored, POLICY, BRIDGE_END).step is None
+    assert promote(stored, POLICY, Situation(now=BRIDGE_END)).step is None
     assert plan(stored, POLICY, Situation(now=BRIDGE_END)).held is None
 
 
 def test_promotion_at_load() -> None:
-    assert promote(DISTRIBUTING, POLICY, SWITCH - SECOND).step is None
-    assert promote(DISTRIBUTING, POLICY, SWITCH).step is Step.SWITCH
-    assert promote(DISTRIBUTING, POLICY, LIMIT).step is Step.SWITCH
-    assert promote(STEADY, POLICY, LIMIT).step is None
+    assert promote(DISTRIBUTING, POLICY, Situation(now=SWITCH - SECOND)).step is None
+    assert promote(DISTRIBUTING, POLICY, Situation(now=SWITCH)).step is Step.SWITCH
+    assert promote(DISTRIBUTING, POLICY, Situation(now=LIMIT)).step is Step.SWITCH
+    assert promote(STEADY, POLICY, Situation(now=LIMIT)).step is None
 
 
 @pytest.mark.parametrize("phase", Phase)

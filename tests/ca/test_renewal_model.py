@@ -353,7 +353,7 @@ class Renewal(RuleBasedStateMachine):
         try:
             if plan(self.store, self.policy, Situation(now=self.now)).step is Step.ADOPT:
                 wrong = timedelta()
-            planned = promote(self.store, self.policy, self.now + wrong)
+            planned = promote(self.store, self.policy, Situation(now=self.now + wrong))
         except InvalidBundleError:
             return
         self.take_what_is_there()

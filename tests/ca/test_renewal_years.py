@@ -111,7 +111,7 @@ class Mesh:
     def _turn(self, replica: Replica, now: datetime) -> None:
         reaches_api = not is_within(now, self._api_outages)
         if replica.accepted is None and reaches_api:
-            self._write(promote(self.store, self.policy, now), now, config_map=False)
+            self._write(promote(self.store, self.policy, Situation(now=now)), now, config_map=False)
         if replica.accepted != self.store[Part.KEY] and reaches_api:
             replica.accepted, replica.due = self.store[Part.KEY], now
         for _ in range(4):

@@ -20,6 +20,7 @@ from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer
+from sentry_trio.environments.root_keys import RootKeyAccess
 from sentry_trio.errors import Part
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.sidecar_anchors import Sidecar, SidecarAnchors
@@ -92,6 +93,7 @@ class Mesh:
             metrics=self.metrics,
             now=self.now,
             clocks=ClockGuard(self.now, elapsed=trio.current_time, server_offset=lambda: None),
+            root_keys=RootKeyAccess(None),
             chance=lambda: 0.0,
         )
 

@@ -5,6 +5,7 @@ Commands write to the store as the server does, so a running server handles thei
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -13,12 +14,13 @@ import trio
 
 from sentry_trio import __version__
 from sentry_trio.ca.bundle import StoredBundle
-from sentry_trio.ca.generate import generate
-from sentry_trio.ca.parts import Parts, bundle_of, bundle_parts, merged
+from sentry_trio.ca.parts import Parts, bundle_of, merged
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
 from sentry_trio.ca.renewal_record import digest_of, read_record, restored
+from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.ca.strictness import Finding
-from sentry_trio.cli.ca.backup import read_passphrase, read_sealed, seal, unseal, write_new
+from sentry_trio.cli.ca.backup import read_limited, seal, unseal, write_new
 from sentry_trio.cli.ca.checks import findings_against, findings_alone, has_errors, show_findings
 from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
 from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
@@ -32,6 +34,7 @@ from sentry_trio.errors import (
     SentryError,
     leaves_of,
 )
+from sentry_trio.stores.passphrase import read_passphrase
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["EXAMPLES", "OPTIONS", "run"]
@@ -80,6 +83,8 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
             hold=_clock_difference(place, options),
             managed_by=await place.managed_by(),
             is_cut_accepted=options.yes,
+            passphrase=_root_passphrase(options),
+            offline_root_key=None if options.root_key is None else read_limited(options.root_key),
         )
         if options.request not in FORCED:
             await _check_stored(place, stored, options, situation.now)
@@ -127,18 +132,33 @@ async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
     except OSError as error:
         raise SentryError(f"cannot create directory {directory}: {error.strerror}") from error
     place = open_directory(directory, options)
-    new = generate(
-        options.trust_domain or DEFAULT_DOMAIN,
-        options.namespace,
-        options.ca_key_type,
-        now=_now(),
-        allowed_clock_skew=options.allowed_clock_skew,
-        lifetime=options.ca_ttl,
-    )
-    if await place.read_any() or not await place.write(bundle_parts(new), {}):
+    if await place.read_any():
+        raise SentryError(f"{directory} already contains a certificate authority: choose another directory")
+    new = new_parts(_policy_of_new(options), _now(), _root_passphrase(options))
+    if options.root_key is not None:
+        write_new(options.root_key, new.pop(Part.ROOT_KEY))
+        del new[Part.RECORD]  # only commands renew it
+    if not await place.write(new, {}):
         raise SentryError(f"{directory} already contains a certificate authority: choose another directory")
     print(f"created a certificate authority in {directory}")
+    if options.root_key is not None:
+        print(f"wrote the root's private key, encrypted, to {options.root_key}: keep it offline")
     return _DONE
+
+
+def _policy_of_new(options: CaOptions) -> RenewalPolicy:
+    policy = policy_from(options, options.trust_domain or DEFAULT_DOMAIN, options.namespace)
+    return replace(
+        policy,
+        allowed_clock_skew=options.allowed_clock_skew,
+        workload_ttl=options.workload_cert_ttl,
+        keeps_root_key=policy.keeps_root_key or options.root_key is not None,
+    )
+
+
+def _root_passphrase(options: CaOptions) -> bytes | None:
+    path = options.ca_root_key_passphrase_file
+    return None if path is None else read_passphrase(path)
 
 
 async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
@@ -185,7 +205,7 @@ async def _preflight(options: CaOptions, environ: Mapping[str, str]) -> int:
 
 
 async def _restore(options: CaOptions, environ: Mapping[str, str]) -> int:
-    parts = unseal(read_sealed(_path(options)), read_passphrase(_passphrase_file(options)))
+    parts = unseal(read_limited(_path(options)), read_passphrase(_passphrase_file(options)))
     async with open_place(options, environ) as place:
         stored = await place.read_any()
         if stored and not options.yes:

@@ -18,7 +18,6 @@ LIMIT: Final = 16 * 1024 * 1024
 _MAGIC: Final = b"sentry-trio-backup-1\n"
 _SALT: Final = 16
 _NONCE: Final = 12
-_LEAST_PASSPHRASE: Final = 8
 _COST: Final = 2**15  # 32 MiB and about 0.1 s for each guess
 
 
@@ -60,24 +59,6 @@ def unseal(sealed: bytes, passphrase: bytes) -> dict[Part, bytes]:
         raise BackupError("the backup was written by a later release of sentry-trio") from error
 
 
-def read_passphrase(path: Path) -> bytes:
-    """Returns the first line of a file.
-
-    Raises:
-        BackupError: the file cannot be read, or the line is too short.
-    """
-    try:
-        with path.open("rb") as file:
-            line = file.readline(4096).rstrip(b"\r\n")
-    except OSError as error:
-        raise BackupError(f"cannot read the passphrase file {path}: {error.strerror}") from error
-    if len(line) < _LEAST_PASSPHRASE:
-        raise BackupError(
-            f"the passphrase, the first line of {path}, must have at least {_LEAST_PASSPHRASE} characters"
-        )
-    return line
-
-
 def write_new(path: Path, content: bytes) -> None:
     """Writes a file with mode 0600 that must not exist yet.
 
@@ -98,8 +79,8 @@ def write_new(path: Path, content: bytes) -> None:
         raise BackupError(f"cannot write {path}: {error.strerror}") from error
 
 
-def read_sealed(path: Path) -> bytes:
-    """Returns the content of a backup.
+def read_limited(path: Path) -> bytes:
+    """Returns the content of a backup, or of a root key.
 
     Raises:
         BackupError: it cannot be read, or is larger than `LIMIT`.
@@ -108,9 +89,9 @@ def read_sealed(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(LIMIT + 1)
     except OSError as error:
-        raise BackupError(f"cannot read backup {path}: {error.strerror}") from error
+        raise BackupError(f"cannot read {path}: {error.strerror}") from error
     if len(content) > LIMIT:
-        raise BackupError(f"cannot read backup {path}: larger than {LIMIT} bytes")
+        raise BackupError(f"cannot read {path}: larger than {LIMIT} bytes")
     return content
 
 

@@ -28,6 +28,7 @@ from sentry_trio.settings.flags import (
     flags_of,
     parse_arguments,
 )
+from sentry_trio.settings.options import ROOT_KEYS
 
 _DEFAULT_DIRECTORY: Final = Path(".sentry")  # where `make run` keeps it
 _REQUESTS: Final = (
@@ -36,6 +37,7 @@ _REQUESTS: Final = (
     RenewalRequest.ROLLBACK,
     RenewalRequest.REPLACE_EXPIRED,
     RenewalRequest.DISTRUST,
+    RenewalRequest.RENEW_ISSUER,
 )
 FORCED: Final = frozenset({RenewalRequest.DISTRUST, RenewalRequest.REPLACE_EXPIRED})
 """Requests after which sidecars have to restart."""
@@ -53,9 +55,10 @@ Actions:
   show        phase and generation, the next step and when it is due, sidecars that have to restart
   validate    check the stored trust bundle, or the one in directory PATH
   preflight   check whether the trust bundle in directory PATH may replace the one in use, without doing it
-  init        create a certificate authority in directory PATH
-  rotate      begin, cancel or roll back a renewal: --start, --cancel, --rollback; for emergencies --distrust and
-              --replace-expired, after which all sidecars must be restarted
+  init        create a certificate authority in directory PATH; with --root-key its root's key is written elsewhere
+  rotate      begin, cancel or roll back a renewal: --start, --cancel, --rollback; --root-key renews the issuer with a
+              root key that is kept elsewhere; for emergencies --distrust and --replace-expired, after which all
+              sidecars must be restarted
   flatten     publish only the issuer's own root and serve without the bridge, so that another program can take over;
               needs --yes if sidecars would be cut off
   rehearse    renew a throw-away certificate authority in memory, with a TLS handshake for every kind of client; with
@@ -139,6 +142,13 @@ class CaOptions:
         default=False,
         help="replace root and issuer at once, after a theft; all sidecars must be restarted; needs --yes",
     )
+    root_key: Path | None = _rotate(
+        Kind.STRING,
+        "",
+        "file of the root's private key, kept elsewhere: make another issuer with it; with init: the file to write",
+        metavar="FILE",
+        check=checks.path_or_none,
+    )
     yes: bool = _rotate(Kind.BOOL, default=False, help="confirm an action after which sidecars must be restarted")
     trust_domain: str | None = _new(
         Kind.STRING, None, "trust domain (default: that of the stored issuer; for init: cluster.local)", metavar="NAME"
@@ -181,6 +191,22 @@ class CaOptions:
         timedelta(seconds=60),
         "with --real, lifetime of the certificate authority, and so about the duration",
         check=_rehearsal_ttl,
+    ca_root_key: str = _new(
+        Kind.STRING,
+        "",
+        "private key of a new root: discard or keep it (default: as that of the present root)",
+        choices=("", *ROOT_KEYS),
+        metavar="USE",
+    )
+    ca_root_ttl: timedelta = _new(
+        Kind.DURATION, timedelta(days=3650), "lifetime of a new root whose key is kept", check=checks.positive
+    )
+    ca_root_key_passphrase_file: Path | None = _new(
+        Kind.STRING,
+        "",
+        "file whose first line is the passphrase of root keys",
+        metavar="FILE",
+        check=checks.path_or_none,
     )
     json: bool = _output(Kind.BOOL, default=False, help="print one JSON document")
     request: RenewalRequest | None
@@ -210,13 +236,16 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> CaOptions:
         raise UsageError(f"ca {action} needs a path: {_PATHS[action]}")
     if action in {"backup", "restore"} and values["passphrase_file"] is None:
         raise UsageError(f"ca {action} needs --passphrase-file: a backup holds private keys and is encrypted")
+    if action == "init" and values["root_key"] is not None and values["ca_root_key_passphrase_file"] is None:
+        raise UsageError("ca init --root-key needs --ca-root-key-passphrase-file: the key is encrypted")
     return CaOptions(**with_defaults(values, line, environ))
 
 
 def _request(action: str, values: Mapping[str, object]) -> RenewalRequest | None:
     if action == "flatten":
         return RenewalRequest.FLATTEN
-    asked = [each for each in _REQUESTS if values[each.value.replace("-", "_")]]
+    names = [each for each in _REQUESTS if action != "init" or each is not RenewalRequest.RENEW_ISSUER]
+    asked = [each for each in names if values[each.value.replace("-", "_")]]
     if asked and action != "rotate":
         raise UsageError(f"--{asked[0].value} belongs to 'ca rotate'")
     if len(asked) > 1:

@@ -140,6 +140,8 @@ def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
     yield "issuer", f"{shown(bundle.issuer)}, {_end(bundle.not_after, is_over=overview.is_expired)}"
     for number, anchor in enumerate(bundle.anchors):
         yield "trust anchors" if number == 0 else "", f"{shown(anchor)}, expires {shown_time(anchor.not_after)}"
+    if planned.has_root_key:
+        yield "root key", "kept: issuers are renewed below the same root"
     if planned.next_step is not None and planned.next_step_at is not None:
         yield "next step", f"{planned.next_step}, due {shown_time(planned.next_step_at)}"
     else:
@@ -196,6 +198,7 @@ def _document(overview: Overview) -> dict[str, object]:
                 {"subject": shown(each), "fingerprint": fingerprint(each), "expires": each.not_after}
                 for each in overview.bundle.anchors
             ],
+            "has_root_key": planned.has_root_key,
             "next_step": planned.next_step,
             "next_step_at": planned.next_step_at,
             "bridge_end": overview.bridge_end,
@@ -214,8 +217,12 @@ def _document(overview: Overview) -> dict[str, object]:
 def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
     """Returns the parameters of a renewal: the trust domain and namespace are those of the stored issuer."""
     trust_domain, namespace = _identity_of(stored)
+    policy = policy_from(
+        options, options.trust_domain or trust_domain or DEFAULT_DOMAIN, namespace or options.namespace
+    )
     return replace(
-        policy_from(options, options.trust_domain or trust_domain or DEFAULT_DOMAIN, namespace or options.namespace),
+        policy,
+        keeps_root_key=policy.keeps_root_key or (not options.ca_root_key and Part.ROOT_KEY in stored),
         workload_ttl=options.workload_cert_ttl,
         allowed_clock_skew=options.allowed_clock_skew,
     )
