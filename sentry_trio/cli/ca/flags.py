@@ -181,16 +181,6 @@ class CaOptions:
         "certificate authorities to renew: only generated ones (own), or any",
         choices=("own", "any"),
     )
-    real: bool = _rehearse(
-        Kind.BOOL,
-        default=False,
-        help="rehearse with a server on loopback, clients that call it throughout, and real time",
-    )
-    ttl: timedelta = _rehearse(
-        Kind.DURATION,
-        timedelta(seconds=60),
-        "with --real, lifetime of the certificate authority, and so about the duration",
-        check=_rehearsal_ttl,
     ca_root_key: str = _new(
         Kind.STRING,
         "",
@@ -207,6 +197,17 @@ class CaOptions:
         "file whose first line is the passphrase of root keys",
         metavar="FILE",
         check=checks.path_or_none,
+    )
+    real: bool = _rehearse(
+        Kind.BOOL,
+        default=False,
+        help="rehearse with a server on loopback, clients that call it throughout, and real time",
+    )
+    ttl: timedelta = _rehearse(
+        Kind.DURATION,
+        timedelta(seconds=60),
+        "with --real, lifetime of the certificate authority, and so about the duration",
+        check=_rehearsal_ttl,
     )
     json: bool = _output(Kind.BOOL, default=False, help="print one JSON document")
     request: RenewalRequest | None
