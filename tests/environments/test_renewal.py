@@ -345,6 +345,23 @@ async def test_a_next_pair_takes_the_place_of_an_issuer_that_has_expired(autojum
     assert replica.reasons == ["IssuerSwitched"]
 
 
+async def test_an_issuer_that_has_expired_without_a_next_one_keeps_a_process_from_starting(
+    autojump_clock: MockClock,
+) -> None:
+    replica = MemoryEnvironment(await stored_in("steady"), skip=timedelta(days=370))
+    with pytest.raises(InvalidBundleError, match="expired"):
+        await replica.run_inputs(may_generate=True)
+
+
+@pytest.mark.parametrize("wanted", ["signing", "retiring"])
+async def test_the_end_of_the_former_issuer_is_no_obstacle_at_start(autojump_clock: MockClock, wanted: str) -> None:
+    store = await stored_in(wanted)
+    chain = store.stored[Part.CHAIN]
+    replica = MemoryEnvironment(store, skip=timedelta(days=370))
+    await replica.run_inputs(may_generate=True)
+    assert store.stored[Part.CHAIN] == chain
+
+
 async def test_a_switch_that_cannot_be_stored_at_start_is_no_failure_before_the_issuer_expires(
     autojump_clock: MockClock, lines: list[Line]
 ) -> None:

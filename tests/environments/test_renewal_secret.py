@@ -10,10 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.ca.parts import Changes, Parts
+from sentry_trio.ca.parts import BUNDLE, Changes, Parts
 from sentry_trio.environments.jwt import LOOK
 from sentry_trio.environments.run_inputs import causes_of
-from sentry_trio.errors import Part
+from sentry_trio.errors import IncompleteBundleError, Part
 from sentry_trio.reload import Changed
 from sentry_trio.renewal_status import HoldReason
 from sentry_trio.settings.configuration import Configuration
@@ -169,6 +169,24 @@ async def test_a_config_map_that_is_edited_in_any_phase_is_repaired(autojump_clo
         assert api.objects[CONFIG_MAP]["data"]["ca.crt"] == anchors
         assert phase(replica) == wanted
         assert replica.failures == []
+
+
+@pytest.mark.parametrize("wanted", ["distributing", "signing", "retiring"])
+async def test_a_bundle_that_is_lost_beside_its_renewal_is_not_replaced_at_start(
+    autojump_clock: MockClock, wanted: str
+) -> None:
+    api = installed()
+    shelf = SecretShelf(api)
+    replica = SecretEnvironment(api, shelf)
+    async with serving(replica):
+        await in_phase(replica, wanted)
+    lost = {NAMES[part] for part in BUNDLE}
+    left = {name: value for name, value in api.objects[SECRET]["data"].items() if name not in lost}
+    api.edit(SECRET, data=left)
+    replica = SecretEnvironment(api, shelf, skip=replica.now() - START)
+    with pytest.raises(IncompleteBundleError, match=r"lacks ca\.crt and issuer\.crt and issuer\.key while "):
+        await replica.run_inputs(may_generate=True)
+    assert api.objects[SECRET]["data"] == left
 
 
 @pytest.mark.parametrize(("wanted", "following"), list(itertools.pairwise(BEGINNINGS)))
