@@ -130,8 +130,8 @@ class Options:
     trust_anchor_propagation_grace: timedelta | Literal["auto"] = _renewal(
         _DURATION,
         timedelta(hours=24),
-        "Time for which a new trust anchor is published before its issuer signs; auto: 24h, or in Kubernetes mode "
-        "until all sidecars have it",
+        "Time for which a new trust anchor is published before its issuer signs; auto: in Kubernetes mode until all "
+        "sidecars have it, but 24h at most, else 24h",
         words=("auto",),
         check=checks.not_negative,
     )
