@@ -23,6 +23,7 @@ html_copy_source = False
 html_show_copyright = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 # Blocks marked `text` show output and pictures: nothing to paste.
 copybutton_selector = "div.highlight:not(.highlight-text *) pre"
 myst_fence_as_directive = ["mermaid"]

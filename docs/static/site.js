@@ -1,0 +1,12 @@
+// Names the columns of tables with three or four of them, which phones show as lists (site.css).
+for (const table of document.querySelectorAll("table.docutils")) {
+  const columns = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
+  if (columns.length < 3 || columns.length > 4) continue;
+  table.classList.add("stacked");
+  for (const row of table.querySelectorAll("tbody tr")) {
+    [...row.cells].forEach((cell, index) => {
+      cell.dataset.column = columns[index] && `${columns[index]}: `;
+      cell.classList.toggle("empty", !cell.textContent.trim());
+    });
+  }
+}
