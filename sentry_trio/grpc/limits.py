@@ -30,16 +30,18 @@ TASK_BYTES: Final = 6 * 1024
 """The same for the task that runs its handler."""
 FIELD_BYTES: Final = 128
 """Approximate bytes that a header field takes in addition to its name and value."""
-CONNECTION_BYTES: Final = 28 * 1024
-"""Approximate bytes of a connection without calls: 16 KiB of OpenSSL, 10 KiB of Python."""
+CONNECTION_BYTES: Final = 36 * 1024
+"""Approximate bytes of a connection without calls: 24 KiB of OpenSSL, 12 KiB of Python; a third less until it has
+received a large TLS record."""
 USUAL_ENTRIES: Final = 32
 """Entries of a peer's table of headers that are part of them; a request has about 10."""
 ENTRY_BYTES: Final = 192
 """Approximate bytes that each further entry takes: there may be 128 short ones (RFC 7541, 4.1)."""
 MESSAGE_BYTES: Final = 64
 """Approximate bytes that an unread message takes in addition to its own: an empty one is an object, too."""
-PARSED_SIZE: Final = 8
-"""Approximate bytes that each byte of a parsed message takes: an empty string has two, and 16 when it is parsed."""
+PARSED_SIZE: Final = 3
+"""Approximate bytes that each byte of a parsed message takes: in the message, and in the strings that are read from it.
+Services bound their repeated fields before they parse."""
 RECLAIM_PRICE: Final = 5
 """Work of finding the connection that holds most, in prices of `cpu_budget`."""
 CALLS_STARTED_AT_ONCE: Final = 8
@@ -92,7 +94,7 @@ class Limits:
             all its calls together; the call that goes over is answered ResourceExhausted.
         unread_bytes_in_all: what all connections may hold so together, added to it header lists, some 2 KiB for each
             call and 6 for its handler, incomplete frames, what waits for a turn, large tables of headers, parsed
-            requests, and answers until they have left. Accepted connections leave less of it, some 28 KiB each, but
+            requests, and answers until they have left. Accepted connections leave less of it, some 36 KiB each, but
             half of it in any case. Over it, the connection that holds most gives way, first among those that wait for
             their peers: a request that is not whole is answered ResourceExhausted, a call whose answer the peer's
             window has no room for is reset, a connection whose socket takes nothing is closed. Where none waits so, its
@@ -131,7 +133,7 @@ class Limits:
     send_timeout: float = 20.0
     message_bytes: int = 4 * 1024 * 1024
     unread_bytes: int = 8 * 1024 * 1024
-    unread_bytes_in_all: int = 56 * 1024 * 1024
+    unread_bytes_in_all: int = 40 * 1024 * 1024
     header_bytes: int = 16 * 1024
     refused_bytes: int = 64 * 1024
     refused_timeout: float = 5.0
