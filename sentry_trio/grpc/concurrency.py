@@ -7,6 +7,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from .admission import Network
+from .cpu_budget import TurnScheduler
 from .limits import CALLS_STARTED_AT_ONCE
 from .observer import Observer
 
@@ -32,6 +33,7 @@ class ConcurrencyLimiter:
     that have calls in it are rejected: a connection with many calls excludes none with one.
 
     Args:
+        turns: of the event loop.
         running: handlers at once.
         waiting: calls that may wait; more are rejected with ResourceExhausted, but for the first of each connection.
         patience: longest wait, in seconds.
@@ -47,21 +49,35 @@ class ConcurrencyLimiter:
         "_last_left",
         "_observer",
         "_pace",
+        "_paced",
         "_patience",
         "_places",
         "_reserved",
         "_startable",
+        "_turn",
+        "_turns",
         "_waiting",
         "backlog",
     )
 
-    def __init__(self, *, running: int, waiting: int, patience: float, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        turns: TurnScheduler,
+        *,
+        running: int,
+        waiting: int,
+        patience: float,
+        observer: Observer | None = None,
+    ) -> None:
         self.backlog = 0
+        self._turns = turns
         self._free = running
         self._places = waiting
         self._patience = patience
         self._observer = observer or Observer()
-        self._startable = CALLS_STARTED_AT_ONCE  # in this turn of the event loop
+        self._turn = 0
+        self._startable = CALLS_STARTED_AT_ONCE  # in this turn
+        self._paced = False  # a task lets calls start in the next one
         self._waiting: dict[Connection, trio.lowlevel.ParkingLot] = {}  # the connection that is next first
         self._reserved: dict[Connection, int] = {}  # the backlog by connection
         self._pace = 0.0  # seconds from one leaving to the next
@@ -108,14 +124,16 @@ class ConcurrencyLimiter:
         Raises:
             GRPCError: Unavailable: the turn did not come within the longest wait.
         """
-        if self._free and self._startable and not self._waiting:
+        if not self._waiting and self._has_room():
             self.cancel(call)
             self._take_place()
             return
         self._observer.call_queued()
+        lot = self._waiting.setdefault(call.connection, trio.lowlevel.ParkingLot())
+        self._ensure_paced()
         try:
             with trio.move_on_after(self._patience) as scope:
-                await self._waiting.setdefault(call.connection, trio.lowlevel.ParkingLot()).park()
+                await lot.park()
         finally:
             if not self._waiting.get(call.connection, True):
                 del self._waiting[call.connection]  # cancelled: its connection may be gone, and must not stay in memory
@@ -135,27 +153,44 @@ class ConcurrencyLimiter:
         self._free += 1
         self._start_waiting()
 
+    def _has_room(self) -> bool:
+        """Returns whether a handler may start now."""
+        if self._turn != self._turns.number:
+            self._begin_turn()
+        return self._free > 0 and self._startable > 0
+
+    def _begin_turn(self) -> None:
+        self._turn = self._turns.number
+        self._startable = CALLS_STARTED_AT_ONCE
+
     def _take_place(self) -> None:
         self._free -= 1
         self._startable -= 1
-        if not self._startable:
+
+    def _ensure_paced(self) -> None:
+        """Continues in the next turn if calls wait for nothing else."""
+        if self._waiting and self._free and not self._paced:
+            self._paced = True
             # Not in a nursery: none here lasts as long as the limiter, and the task ends after some turns.
             trio.lowlevel.spawn_system_task(self._pace_starts)
 
     async def _pace_starts(self) -> None:
         """Lets others run, then allows more handlers to start."""
-        await trio.lowlevel.checkpoint()
-        self._startable = CALLS_STARTED_AT_ONCE
-        self._start_waiting()
+        while self._waiting and self._free:
+            await trio.lowlevel.checkpoint()
+            self._begin_turn()
+            self._start_waiting()
+        self._paced = False
 
     def _start_waiting(self) -> None:
-        while self._waiting and self._free and self._startable:
+        while self._waiting and self._has_room():
             connection = next(iter(self._waiting))
             lot = self._waiting.pop(connection)
             if lot.unpark():
                 self._take_place()
             if lot:
                 self._waiting[connection] = lot  # behind the others
+        self._ensure_paced()
 
 
 class FairLimiter:

@@ -129,11 +129,11 @@ class Connection:
             self._timers.heard(trio.current_time())
             more = self.h2.receive(data, overhead=self._transport.overhead)
             self._heard.set()
-            await self._react()
+            await self._react(more=more)
             while more:
                 await self._next_slice(len(data))
                 more = self.h2.resume()
-                await self._react()
+                await self._react(more=more)
             # Before more is decrypted: what waits, slowed down perhaps, is in memory.
             await self._take_turn()
             data = await self._transport.receive()
@@ -180,9 +180,9 @@ class Connection:
         await trio.sleep(SLOW_DOWN_SECONDS)
         self._memory.discard(self, SLOWED_DOWN)
 
-    async def _react(self) -> None:
+    async def _react(self, *, more: bool) -> None:
         if self._touched:
-            self._start_complete()
+            self._start_complete(more=more)
         if self.h2.table_bytes != self._table:
             self._hold_table(self.h2.table_bytes)
             self._memory.reclaim()
@@ -256,8 +256,11 @@ class Connection:
 
     # --- calls
 
-    def _start_complete(self) -> None:
-        """Starts the calls that the current read has made ready. Not before its end: it may reset them, too."""
+    def _start_complete(self, *, more: bool) -> None:
+        """Starts the calls that the current slice has made ready. Not before its end: it may reset them, too.
+
+        Others wait for the peer, unless `more` of the current read is to be processed.
+        """
         touched, self._touched = self._touched, {}
         for stream_id in touched:
             call = self._incomplete.get(stream_id)
@@ -265,6 +268,8 @@ class Connection:
                 continue
             if call.ready:
                 self._start(stream_id)
+            elif more:
+                self._touched[stream_id] = None
             else:
                 self._memory.add(self, stream_id)
 

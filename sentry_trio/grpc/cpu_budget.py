@@ -18,8 +18,11 @@ from .token_bucket import TokenBucket
 
 SLICE: Final = 100
 """Most work of a connection in one turn of the event loop, in prices: about 2 ms."""
-CALL: Final = 8
-"""Price of beginning a call and of its usual answer, beyond that of its frames."""
+CALL: Final = 11
+"""Price of beginning a call and of its usual answer, beyond that of its frames.
+
+A slice then brings no more calls than may start in one turn (`CALLS_STARTED_AT_ONCE`), so that none has to wait.
+"""
 HANDSHAKE: Final = 50
 """Price of a TLS handshake."""
 USUAL_BLOCK_BYTES: Final = 512

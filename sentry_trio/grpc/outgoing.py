@@ -103,12 +103,11 @@ class Outgoing:
             self._scope.cancel()
 
     async def _send_in_turn(self) -> None:
+        # Before the lock, which takes a turn: calls whose answers are composed have nothing else that can be reclaimed.
+        self._memory.add(self._connection, WHOLE_CONNECTION)
         async with self._sending:
-            self._memory.add(self._connection, WHOLE_CONNECTION)
-            try:
-                await self._transport.send()
-            finally:
-                self._memory.discard(self._connection, WHOLE_CONNECTION)
+            await self._transport.send()
+        self._memory.discard(self._connection, WHOLE_CONNECTION)
 
     def say_goodbye(self) -> None:
         """Sends a GOAWAY, as far as the socket accepts it now, and closes this side."""

@@ -39,11 +39,15 @@ class ServerState:
         self.observer = observer
         self.memory = MemoryBudget(limits.unread_bytes_in_all)
         self.admission = Admission(limits, self.memory)
+        self.turns = TurnScheduler()
         self.limiter = ConcurrencyLimiter(
-            running=limits.calls, waiting=limits.calls_waiting, patience=limits.waiting_timeout, observer=observer
+            self.turns,
+            running=limits.calls,
+            waiting=limits.calls_waiting,
+            patience=limits.waiting_timeout,
+            observer=observer,
         )
         self.streaming = FairLimiter(limits.streaming_calls, observer)
         self.networks = NetworkBudgets(limits.control_frames)
-        self.turns = TurnScheduler()
         self.heap = HeapTrimmer(glibc_trim())
         map_large_buffers()

@@ -10,6 +10,7 @@ from grpclib.exceptions import GRPCError
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc.concurrency import ConcurrencyLimiter
+from sentry_trio.grpc.cpu_budget import TurnScheduler
 from sentry_trio.grpc.limits import CALLS_STARTED_AT_ONCE
 from sentry_trio.grpc.observer import Observer, Shed
 
@@ -54,7 +55,7 @@ class Callers:
 
 
 def _limiter(*, running: int = 2, waiting: int = 10, patience: float = 5.0) -> Any:
-    return ConcurrencyLimiter(running=running, waiting=waiting, patience=patience)
+    return ConcurrencyLimiter(TurnScheduler(), running=running, waiting=waiting, patience=patience)
 
 
 async def test_so_many_at_once_and_the_others_in_their_order(autojump_clock: MockClock) -> None:
@@ -165,7 +166,7 @@ class Told(Observer):
 
 async def test_an_observer_sees_waiting_and_rejected_calls(autojump_clock: MockClock) -> None:
     reported = Told()
-    callers = Callers(ConcurrencyLimiter(running=1, waiting=2, patience=5, observer=reported), hold=4)
+    callers = Callers(ConcurrencyLimiter(TurnScheduler(), running=1, waiting=2, patience=5, observer=reported), hold=4)
     async with trio.open_nursery() as nursery:
         for number in range(3):
             callers.admit()
@@ -181,7 +182,7 @@ async def test_an_observer_sees_waiting_and_rejected_calls(autojump_clock: MockC
 
 async def test_an_observer_sees_calls_that_would_miss_their_deadline(autojump_clock: MockClock) -> None:
     reported = Told()
-    callers = Callers(ConcurrencyLimiter(running=1, waiting=9, patience=60, observer=reported), hold=1)
+    callers = Callers(ConcurrencyLimiter(TurnScheduler(), running=1, waiting=9, patience=60, observer=reported), hold=1)
     async with trio.open_nursery() as nursery:
         for number in range(6):
             callers.admit()
