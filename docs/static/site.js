@@ -1,3 +1,10 @@
+// Lets names of tests break at underscores, so that their tables fit the page.
+for (const code of document.querySelectorAll("table.docutils code")) {
+  if (!code.textContent.includes("::")) continue;
+  const parts = code.textContent.split(/(?<=[_/]|::)/);
+  code.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]));
+}
+
 // Names the columns of tables with three or four of them, which phones show as lists (site.css).
 for (const table of document.querySelectorAll("table.docutils")) {
   const columns = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
