@@ -1,6 +1,8 @@
 """A dashboard of Grafana as a picture: its panels in their places, with their units and thresholds."""
 
 import math
+import re
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -108,7 +110,7 @@ def _legend(template: str, metric: dict[str, str]) -> str:
     for label, value in metric.items():
         shown = value[:12] if label == "digest" else value
         template = template.replace(f"{{{{{label}}}}}", shown)
-    return template
+    return " ".join(re.sub(r"{{\w+}}", "", template).split())  # Grafana shows nothing for a label that is missing
 
 
 def _lines(panel: dict[str, Any], server: Server, span: Span) -> Iterator[Line]:
@@ -189,9 +191,9 @@ def _stat(place: _Place, panel: dict[str, Any], server: Server, span: Span) -> N
 
 def _bars(place: _Place, panel: dict[str, Any], server: Server, span: Span) -> None:
     place.frame(panel["title"])
-    axes = place.axes(2.1, 0.45, 1.1, 0.15)
     defaults = panel["fieldConfig"]["defaults"]
     bars = sorted(_now(panel, server, span))
+    axes = place.axes(0.3 + 0.09 * max((len(legend) for legend, _ in bars), default=0), 0.45, 1.1, 0.15)
     drawn = axes.barh(
         [legend for legend, _ in bars],
         [value for _, value in bars],
@@ -229,7 +231,7 @@ def _series(place: _Place, panel: dict[str, Any], server: Server, span: Span) ->
         axes.legend(
             loc="upper left",
             bbox_to_anchor=(-0.02, -0.13),
-            ncols=4 if all(len(line.legend) < 18 for line in lines) else 2,
+            ncols=_legend_columns(lines),
             frameon=False,
             fontsize=8,
             handlelength=1.2,
@@ -237,7 +239,16 @@ def _series(place: _Place, panel: dict[str, Any], server: Server, span: Span) ->
             labelcolor=_INK,
         )
     else:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=_FAINT, fontsize=11)
+        text = textwrap.fill(defaults["noValue"], 30)
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_FAINT, fontsize=11)
+
+
+def _legend_columns(lines: list[Line]) -> int:
+    """Number of legends side by side: there is room for two rows of them."""
+    longest = max(len(line.legend) for line in lines)
+    if longest < 18:
+        return 4
+    return 1 if longest > 25 and len(lines) <= 2 else 2
 
 
 def _stacked(axes: Axes, lines: list[Line], *, fill: float, step: bool) -> None:

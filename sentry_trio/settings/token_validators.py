@@ -95,7 +95,7 @@ def _standard_number(text: str) -> str:
 
 
 def read_jwks_options(options: Mapping[str, str]) -> JwksOptions:
-    """Parses the options of `jwks`; names have no case, unknown ones are ignored.
+    """Parses the options of `jwks`. Names are case-insensitive, and unknown ones are ignored.
 
     Raises:
         InvalidValidatorError: `failed to decode validator options: `, the option and the reason.

@@ -33,7 +33,7 @@ class Loaded:
 
     Attributes:
         keys: by key ID.
-        fresh_for: seconds that the source says that it is fresh for.
+        fresh_for: seconds for which the source declares it fresh.
         dropped: keys of the set that cannot be used, with the reason.
     """
 
@@ -50,13 +50,13 @@ class Source(Protocol):
         """Name in logs."""
 
     async def load(self) -> Loaded:
-        """Reads it, within a time of its own. Raises SourceError."""
+        """Reads it within its own timeout. Raises SourceError."""
 
 
 class KeySet(KeyCache[VerificationKey]):
     """Keys of a source, by which tokens are verified.
 
-    A failed reading is followed by others, after pauses that grow to a minute; the last valid key set stays in use.
+    A failed read is retried after pauses that grow to a minute; the last valid key set stays in use.
 
     Args:
         source: of the set.
@@ -82,9 +82,9 @@ class KeySet(KeyCache[VerificationKey]):
         """Returns the key with this ID; None if there is none.
 
         Raises:
-            ValidatorNotReadyError: it is unknown, and so is the present content of the source.
+            ValidatorNotReadyError: the key is unknown, and the source could not be read.
 
-        Cancellation: at once; the reading continues.
+        Cancellation: at once; the read continues.
         """
         try:
             key = await self.lookup(kid)
