@@ -57,16 +57,7 @@ async def open_kubernetes(
 
     Only readiness waits for the first listing of pods; until then, calls are answered Unavailable.
 
-    Args:
-        options: the command line.
-        environ: the environment: where the API server is.
-        metrics: counts changes of the trust bundle.
-        now: the wall clock, aware.
-        conditions: where lasting problems with the cluster are reported.
-
-    Raises:
-        InvalidOptionsError: the process runs as root.
-        SentryError: there are no credentials for the API server, or permissions are missing.
+    Arguments and errors are those of `open_cluster_resources`; `metrics` counts changes of the trust bundle.
 
     Cancellation: at once.
     """

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR, create_connection, socket
-from socketserver import BaseRequestHandler, ThreadingTCPServer
+from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
 from threading import Thread
 from typing import Final
 
@@ -51,11 +51,17 @@ def _copy(source: socket, target: socket) -> None:
 @contextmanager
 def service(port: int) -> Iterator[int]:
     """Yields a port whose connections go to another one on loopback, and wait while nothing listens there."""
-    with _Service(port) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()
+    with _Service(port) as server, serving_in_thread(server) as own_port:
+        yield own_port
+
+
+@contextmanager
+def serving_in_thread(server: TCPServer) -> Iterator[int]:
+    """Serves beside the block; yields the port."""
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        thread.join()

@@ -11,13 +11,13 @@ from http import HTTPStatus
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final
 
 from cryptography import x509
 
 from testkit.cluster.child import Child
 from testkit.ports import free_port
+from tests.dapr.service import serving_in_thread
 
 HEALTH: Final = "/v1.0/healthz"
 _TIMEOUT: Final = 10.0  # seconds for one call
@@ -69,14 +69,8 @@ class _Application(BaseHTTPRequestHandler):
 @contextmanager
 def _application() -> Iterator[int]:
     """Serves an application and yields its port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Application) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Application) as server, serving_in_thread(server) as port:
+        yield port
 
 
 @dataclass(frozen=True, slots=True)
