@@ -70,14 +70,18 @@ def _private_file(content: bytes) -> Iterator[str]:
 
 
 class _RecordCounter:
-    """Follows the heads of TLS records in what OpenSSL has read without returning data (RFC 8446, 5.1)."""
+    """Follows the heads of TLS records in what OpenSSL has read without returning data (RFC 8446, 5.1).
 
-    __slots__ = ("_head", "_left", "_size")
+    Attributes:
+        size: bytes of the present record, as far as it has come.
+    """
+
+    __slots__ = ("_head", "_left", "size")
 
     def __init__(self) -> None:
         self._head = b""
         self._left = 0  # bytes of the present record that are to come
-        self._size = 0  # of the present record, as far as it has come
+        self.size = 0
 
     def feed(self, data: bytes) -> int:
         """Takes what OpenSSL has read; returns the bytes of the records that are now whole."""
@@ -93,15 +97,15 @@ class _RecordCounter:
                     self._left = int.from_bytes(self._head[3:], "big")
                     self._head = b""
             at += part
-            self._size += part
+            self.size += part
             if not (self._left or self._head):
-                whole += self._size
-                self._size = 0
+                whole += self.size
+                self.size = 0
         return whole
 
     def begin_next(self) -> int:
         """Begins another record where data was returned; returns the bytes of the present one that had come before."""
-        size, self._size, self._left, self._head = self._size, 0, 0, b""
+        size, self.size, self._left, self._head = self.size, 0, 0, b""
         return size
 
 
@@ -235,9 +239,10 @@ class TLSTransport:
             except ssl.SSLError:
                 return b""
             else:
-                read = self._dataless + self._record.begin_next() + here - self._arrived.pending
-                self.overhead = read - len(data)
-                self._dataless = 0
+                self.overhead = here - self._arrived.pending - len(data)
+                if self._dataless or self._record.size:
+                    self.overhead += self._dataless + self._record.begin_next()
+                    self._dataless = 0
                 if not self._arrived.pending:
                     self._fed = b""
                 return data
