@@ -91,6 +91,7 @@ class RenewalStatus:
         held_reason: a value of `HoldReason`.
         sidecars: number of sidecars by the anchors that they hold, by the values of `AnchorsHeld`; None if unknown.
         injector_stale: true if new pods do not get the newest root; None if unknown.
+        has_root_key: true if the private key of the issuer's root is stored.
     """
 
     phase: str
@@ -102,3 +103,4 @@ class RenewalStatus:
     held_reason: str | None = None
     sidecars: Mapping[str, int] | None = None
     injector_stale: bool | None = None
+    has_root_key: bool = False

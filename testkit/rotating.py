@@ -1,6 +1,8 @@
 """Whole renewals of a certificate authority in files, killed at random: run as a process of its own.
 
-    python -m testkit.rotating DIRECTORY RUNS SEED
+    python -m testkit.rotating DIRECTORY RUNS SEED [keep]
+
+With `keep`, the key of the root is kept: a renewal below it, and then one of the root itself.
 
 Each attempt at a step is a child that SIGKILL ends, for real, before one of its file operations, or that finishes; then
 a reader checks what is left. A fork is safe here, and only here: this process has one thread.
@@ -11,17 +13,18 @@ import random
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, bundle_of, bundle_parts
+from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, ROOT_KEYS, bundle_of
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.renewal import Plan, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy
+from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase, Step
 from sentry_trio.stores.atomic_files import FileOperations
@@ -38,7 +41,9 @@ POLICY: Final = RenewalPolicy(
     workload_ttl=timedelta(days=1),
     allowed_clock_skew=timedelta(minutes=15),
 )
+KEEP: Final = replace(POLICY, keeps_root_key=True, root_lifetime=timedelta(days=700))
 STEPS: Final = (Step.PUBLISH, Step.NOTE, Step.SWITCH, Step.ERASE)
+STEPS_WITH_ROOT_KEY: Final = (Step.RENEW_ISSUER, Step.ERASE, *STEPS)
 _MOST_OPERATIONS: Final = 60
 _PRIVATE: Final = {
     Phase.STEADY: {Part.KEY},
@@ -46,7 +51,7 @@ _PRIVATE: Final = {
     Phase.SIGNING: {Part.KEY, Part.PREVIOUS_KEY},
     Phase.RETIRING: {Part.KEY},
 }
-_KEYS: Final = {Part.KEY, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY}
+_KEYS: Final = {Part.KEY, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY, *ROOT_KEYS}
 
 
 def transaction(directory: Path, operations: FileOperations | None = None) -> FileTransaction:
@@ -69,27 +74,37 @@ def attempt(directory: Path, planned: Plan, stored: Mapping[Part, bytes], point:
     return os.WIFEXITED(status)
 
 
-def check(first: TrustBundle, stored: Mapping[Part, bytes], now: datetime) -> Plan:
+def private_parts(phase: Phase, policy: RenewalPolicy, *, is_first_root: bool) -> set[Part]:
+    """Returns the private keys that are stored in a phase."""
+    if not policy.keeps_root_key:
+        return _PRIVATE[phase]
+    moving = {Phase.DISTRIBUTING: {Part.NEXT_ROOT_KEY}, Phase.SIGNING: {Part.PREVIOUS_ROOT_KEY}}
+    return {*_PRIVATE[phase], Part.ROOT_KEY, *(() if is_first_root else moving.get(phase, ()))}
+
+
+def check(first: TrustBundle, stored: Mapping[Part, bytes], now: datetime, policy: RenewalPolicy) -> Plan:
     """Clients of all generations verify what is signed, and no private key is outside of its phase."""
     bundle = verify(bundle_of(stored), now)
     for anchors in (first.anchors, bundle.anchors):
-        for each in (first, bundle):
+        for each in (first, bundle) if now <= first.not_after else (bundle,):
             find_paths(each.issuer, each.chain[1:], anchors, now)
-    planned = plan(stored, POLICY, Situation(now=now))
-    assert _KEYS & stored.keys() == _PRIVATE[planned.phase], (planned.phase, stored.keys())
+    planned = plan(stored, policy, Situation(now=now))
+    keys = private_parts(planned.phase, policy, is_first_root=bundle.anchors == first.anchors)
+    assert _KEYS & stored.keys() == keys, (planned.phase, stored.keys())
     return planned
 
 
-def renew(directory: Path, chance: random.Random) -> int:
+def renew(directory: Path, chance: random.Random, policy: RenewalPolicy) -> int:
     """One whole renewal; returns how often it was killed."""
     files, now, kills = transaction(directory), START, 0
-    own = generate("td", "ns", KeyType.ED25519, now=now, allowed_clock_skew=POLICY.allowed_clock_skew)
-    assert files.replace(bundle_parts(own), expected={})
-    first = verify(own, now)
+    own = new_parts(policy, now, None)
+    assert files.replace(own, expected={})
+    first = verify(bundle_of(own), now)
+    steps = STEPS_WITH_ROOT_KEY if policy.keeps_root_key else STEPS
     taken: list[Step] = []
-    while tuple(taken) != STEPS:
+    while tuple(taken) != steps:
         stored = files.read(BUNDLE_AND_RENEWAL)
-        planned = check(first, stored, now)
+        planned = check(first, stored, now, policy)
         if planned.step is None:
             assert planned.due is not None
             now = planned.due
@@ -99,20 +114,20 @@ def renew(directory: Path, chance: random.Random) -> int:
             kills += 1
             if files.read(BUNDLE_AND_RENEWAL) != stored:
                 taken.append(planned.step)  # it was killed after the commit
-    check(first, files.read(BUNDLE_AND_RENEWAL), now)
+    check(first, files.read(BUNDLE_AND_RENEWAL), now, policy)
     assert not [path for path in directory.iterdir() if "sentry-trio-new" in path.name or "commit" in path.name]
     return kills
 
 
-def main(directory: Path, runs: int, seed: int) -> None:
+def main(directory: Path, runs: int, seed: int, policy: RenewalPolicy) -> None:
     chance = random.Random(seed)
     kills = 0
     for number in range(runs):
         here = directory / str(number)
         here.mkdir()
-        kills += renew(here, chance)
+        kills += renew(here, chance, policy)
     print(f"{runs} renewals, killed {kills} times")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), KEEP if "keep" in sys.argv[4:] else POLICY)

@@ -84,6 +84,7 @@ class RenewalReporter:
                 held_reason=reason,
                 sidecars=None if uptake is None else uptake.counts,
                 injector_stale=None if uptake is None else uptake.injector_stale,
+                has_root_key=planned.has_root_key,
             )
         )
         self._report_hold(planned)

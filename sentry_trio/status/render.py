@@ -148,6 +148,8 @@ def _renewal(renewal: RenewalStatus, now: datetime) -> Iterator[str]:
     if renewal.next_step is not None and renewal.next_step_at is not None:
         line += f"; next step: {plain(renewal.next_step)}, due {_when(renewal.next_step_at, now)}"
     yield line
+    if renewal.has_root_key:
+        yield "root key: kept, issuers are renewed below the same root"
     if renewal.bridge_end is not None:
         yield f"bridge for sidecars with former trust anchors: ends {_when(renewal.bridge_end, now)}"
     if renewal.sidecars is not None:

@@ -14,8 +14,8 @@ _OUTCOMES: Final = ("success", "failure")
 REFUSALS: Final = ("cut-leaves", "cut-consumers", "regression", "anchor-lost", "weak-key", *Fault)
 """Findings of the preflight for which a trust bundle is rejected."""
 _STEPS: Final = tuple(step for step in Step if step is not Step.ROLLBACK)  # which only a command takes
-_BEGINNINGS: Final = frozenset({Step.PUBLISH, Step.PUBLISH_AND_SWITCH})
-_SWITCHES: Final = frozenset({Step.SWITCH, Step.PUBLISH_AND_SWITCH})
+_BEGINNINGS: Final = frozenset({Step.PUBLISH, Step.PUBLISH_AND_SWITCH, Step.RENEW_ISSUER})
+_SWITCHES: Final = frozenset({Step.SWITCH, Step.PUBLISH_AND_SWITCH, Step.RENEW_ISSUER})
 
 
 class RenewalMetrics:

@@ -89,7 +89,7 @@ CASES: Final[tuple[Case, ...]] = (
     # --- renewal
     *(
         case(f"a step is held: {reason}", "SentryRenewalHeld", series=held(reason, flat(1)))
-        for reason in ("config_map", "store", "read_only", "bundle")
+        for reason in ("config_map", "store", "read_only", "root_key", "bundle")
     ),
     case("a step was held for some minutes", series=held("store", "0+0x70 1+0x5 0+0x40")),
     case("the clock differs", "SentryClockDisagrees", series=held("clock", flat(1))),

@@ -24,7 +24,7 @@ _REASONS: Final = (
 )
 
 
-HOLDS: Final = ("clock", "config_map", "store", "read_only", "bundle")
+HOLDS: Final = ("clock", "config_map", "store", "read_only", "root_key", "bundle")
 _PHASES: Final = ("steady", "distributing", "signing", "retiring")
 
 

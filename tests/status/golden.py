@@ -94,6 +94,7 @@ REPORTS: Final[dict[str, Report]] = {
                 held="the clock was set forward by 3600 s",
                 held_reason="clock",
                 injector_stale=True,
+                has_root_key=True,
             ),
         ),
         published=published("e" * 64, ANCHOR),

@@ -98,6 +98,7 @@ def test_the_document_contains_the_whole_report() -> None:
         "held_reason": None,
         "sidecars": {"current": 1200, "former": 34, "none": 0, "file": 2},
         "injector_stale": False,
+        "has_root_key": False,
     }
     assert first["health"]["last_restart_at"] == "2026-11-22T18:41:15Z"
     assert first["metrics"]["rejected"] == [{"cause": "invalid_csr", "status": "PermissionDenied", "count": 1}]

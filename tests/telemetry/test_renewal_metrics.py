@@ -52,7 +52,7 @@ def test_one_reason_holds_a_step() -> None:
     metrics = Metrics()
     metrics.ca_renewal(replace(STEADY, held="the clock was set", held_reason=HoldReason.CLOCK))
     held = {each.labels["reason"]: each.value for each in scrape(metrics)["sentry_ca_held"].samples}
-    assert held == {"clock": 1, "config_map": 0, "store": 0, "read_only": 0, "bundle": 0}
+    assert held == {"clock": 1, "config_map": 0, "store": 0, "read_only": 0, "root_key": 0, "bundle": 0}
 
 
 def test_sidecar_counts_start_at_zero() -> None:
