@@ -47,23 +47,20 @@ class HeaderBlocks:
         ends_stream: flag of its HEADERS.
         size: bytes of the block that is coming in.
         price: of the last complete block, in control frames that cause as much work; 0 for a usual one.
+        table_bytes: approximate bytes of memory that the dynamic table takes beyond a usual one.
     """
 
-    __slots__ = ("_decoder", "_limit", "_parts", "ends_stream", "price", "size", "stream_id")
+    __slots__ = ("_decoder", "_limit", "_parts", "ends_stream", "price", "size", "stream_id", "table_bytes")
 
     def __init__(self, limit: int) -> None:
         self.stream_id = 0
         self.ends_stream = False
         self.price = 0
+        self.table_bytes = 0
         self._decoder = HeaderDecoder(limit)
         self._limit = limit
         self._parts: list[bytes] = []
         self.size = 0
-
-    @property
-    def table_bytes(self) -> int:
-        """Approximate bytes of memory that the dynamic table takes beyond a usual one."""
-        return max(0, self._decoder.entries - USUAL_ENTRIES) * ENTRY_BYTES
 
     def begin(self, stream_id: int, *, ends_stream: bool) -> None:
         """A HEADERS frame has come."""
@@ -86,6 +83,8 @@ class HeaderBlocks:
         self._parts.clear()
         self.size = self.stream_id = 0
         headers = self._decoder.decode(block)
+        entries = len(self._decoder.entries)
+        self.table_bytes = ENTRY_BYTES * (entries - USUAL_ENTRIES) if entries > USUAL_ENTRIES else 0
         # A usual one is part of its frame: a call for it would take longer.
         usual = len(block) <= USUAL_BLOCK_BYTES and len(headers) <= USUAL_HEADERS
         self.price = 0 if usual else head_price(len(block), len(headers))
@@ -97,20 +96,18 @@ class HeaderDecoder:
 
     Args:
         limit: bytes of a header list as HTTP/2 counts it.
+
+    Attributes:
+        entries: of the dynamic table, the newest first.
     """
 
-    __slots__ = ("_entries", "_entries_bytes", "_limit", "_table_bytes")
+    __slots__ = ("_entries_bytes", "_limit", "_table_bytes", "entries")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: deque[Header] = deque()  # the dynamic table, the newest first
+        self.entries: deque[Header] = deque()
         self._entries_bytes = 0
         self._table_bytes = HEADER_TABLE_BYTES
-
-    @property
-    def entries(self) -> int:
-        """Entries of the dynamic table."""
-        return len(self._entries)
 
     def decode(self, block: bytes) -> list[Header]:
         """Decodes a complete block.
@@ -157,21 +154,21 @@ class HeaderDecoder:
 
     def _entry(self, index: int) -> Header:
         if index >= _DYNAMIC_AT:
-            return self._entries[index - _DYNAMIC_AT]
+            return self.entries[index - _DYNAMIC_AT]
         if index:
             return _STATIC[index - 1]
         raise ViolationError(ErrorCode.COMPRESSION_ERROR)
 
     def _add(self, header: Header) -> None:
         """RFC 7541, 4.4: an entry larger than the table empties it."""
-        self._entries.appendleft(header)
+        self.entries.appendleft(header)
         self._entries_bytes += len(header[0]) + len(header[1]) + _ENTRY_BYTES
         if self._entries_bytes > self._table_bytes:
             self._evict()
 
     def _evict(self) -> None:
         while self._entries_bytes > self._table_bytes:
-            name, value = self._entries.pop()
+            name, value = self.entries.pop()
             self._entries_bytes -= len(name) + len(value) + _ENTRY_BYTES
 
     def _update_size(self, block: bytes) -> int:
