@@ -173,6 +173,7 @@ def python_page() -> str:
         "attributes of `sentry_trio`, with types; each is imported when it is first used. Other modules are "
         "internal.",
         f"```python\n{_PYTHON_EXAMPLE}```",
+        "The directory of `--issuer-credentials` must exist; if it is empty, a trust bundle is generated.",
         "Each server has its own ports: with `--port=0`, `--healthz-port=0` and `--metrics-port=0` the system chooses "
         "free ones, which the attributes of `application` name. [Flags](flags.md) lists all flags.",
         "**Logging** is the caller's. The loggers of the standard library's `logging` are `dapr.sentry` and below it; "

@@ -74,10 +74,10 @@ async def serve(
     listening sockets of gRPC, bound once; the authority with its runs. They end in the opposite order, so that health
     reports "not ready" while calls drain.
 
-    Logging is the caller's: see `sentry_trio.telemetry.logs.configure_logging`. So are signals.
+    Logging and signals are the caller's.
 
     Args:
-        options: see `sentry_trio.settings.command_line.parse_options`.
+        options: see `parse_options` and `local_options`.
         environ: variables for `$NAME` in the configuration file; the process's environment if not given.
         now: the wall clock, aware.
         task_status: started with the application when the first run serves, or while it waits for a certificate to
