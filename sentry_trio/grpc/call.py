@@ -181,8 +181,9 @@ class Call:
         self._queued -= len(message) + MESSAGE_BYTES
         self._weigh()
         # What it took before, the handler is done with.
-        self._hold(PARSED_SIZE * len(message) - self._parsed)
-        self._parsed = PARSED_SIZE * len(message)
+        parsed = PARSED_SIZE * len(message)
+        self._hold(parsed - self._parsed)
+        self._parsed = parsed
         try:
             return self._handler.request_type.FromString(message)
         except DecodeError as error:
@@ -275,8 +276,9 @@ class Call:
     def end(self) -> None:
         """The caller has sent its last."""
         self._ended = True
-        self._reader.end()
-        self._weigh()
+        if self._reader.rest:
+            self._reader.end()
+            self._weigh()
         self._wake()
 
     def abandon(self) -> None:

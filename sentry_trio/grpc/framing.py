@@ -9,8 +9,7 @@ import zlib
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from grpclib.const import Handler, Status
 from grpclib.exceptions import GRPCError
@@ -38,8 +37,7 @@ _OK: Final[tuple[Header, ...]] = ((b"grpc-status", b"0"),)
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
-@dataclass(frozen=True, slots=True)
-class CallRequest:
+class CallRequest(NamedTuple):
     """The head of a call: which handler it is for, and on what terms.
 
     Attributes:
@@ -215,13 +213,32 @@ class MessageReader:
         messages: list[bytes] = []
         self.inflated = 0
         if self.failure is None:
-            self._buffer += data
             try:
-                while (message := self._next()) is not None:
-                    messages.append(message)
+                self._cut(data, messages)
             except GRPCError as error:
                 self.fail(error.status, error.message)
         return messages
+
+    def _cut(self, data: bytes, messages: list[bytes]) -> None:
+        """Appends the messages that are whole, and keeps the rest."""
+        source: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += data
+            source = self._buffer
+        at = 0
+        while at + PREFIX_BYTES <= len(source):
+            payload_at = at + PREFIX_BYTES
+            end = payload_at + self._size(source, at)
+            compressed = self._compressed(source[at])
+            if end > len(source):
+                break
+            payload = bytes(source[payload_at:end])
+            messages.append(self._decompressed(payload) if compressed else payload)
+            at = end
+        if source is self._buffer:
+            del self._buffer[:at]
+        else:
+            self._buffer += data[at:]
 
     def end(self) -> None:
         """Nothing more will come; half a message is a failure."""
@@ -233,22 +250,13 @@ class MessageReader:
         self.failure = (status, message)
         self._buffer.clear()
 
-    def _next(self) -> bytes | None:
-        buffer = self._buffer
-        if len(buffer) < PREFIX_BYTES:
-            return None
-        size = int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+    def _size(self, source: bytes | bytearray, at: int) -> int:
+        size = int.from_bytes(source[at + 1 : at + PREFIX_BYTES], "big")
         if size > self._limit:
             raise GRPCError(
                 Status.RESOURCE_EXHAUSTED, f"grpc: received message larger than max ({size} vs. {self._limit})"
             )
-        compressed = self._compressed(buffer[0])
-        end = PREFIX_BYTES + size
-        if len(buffer) < end:
-            return None
-        payload = bytes(buffer[PREFIX_BYTES:end])
-        del buffer[:end]
-        return self._decompressed(payload) if compressed else payload
+        return size
 
     def _compressed(self, flag: int) -> bool:
         if flag == 0:
