@@ -1,0 +1,206 @@
+"""Root keys that are kept, while authorities serve: renewals without other trust anchors, and keys that fail."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sentry_trio.ca.parts import ROOT_KEYS, bundle_of
+from sentry_trio.errors import InvalidBundleError, Part, StoreError
+from sentry_trio.renewal_status import HoldReason
+from testkit.kube.fakes import installed
+from testkit.log_capture import Line, capture_logs
+from testkit.renewal import DAY, MemoryEnvironment, MemoryStore
+
+from .test_renewal import BEGIN, END, later, phase, serving, until
+from .test_renewal_secret import SecretEnvironment, SecretShelf
+
+WEEK = 7 * DAY
+
+
+_Result = TypeVar("_Result")
+
+
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual time does not wait for threads."""
+
+    async def run(function: Callable[..., _Result], *arguments: object, **_how: bool) -> _Result:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Line]]:
+    with capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture
+def passphrase(tmp_path: Path) -> Path:
+    path = tmp_path / "passphrase"
+    path.write_text("correct horse\n")
+    return path
+
+
+@pytest.fixture
+def keep(passphrase: Path) -> tuple[str, str]:
+    return "--ca-root-key=keep", f"--ca-root-key-passphrase-file={passphrase}"
+
+
+def held(replica: MemoryEnvironment) -> str:
+    return (replica.renewal.held or "") if replica.renewal else ""
+
+
+async def test_a_renewal_leaves_the_trust_anchors(
+    autojump_clock: MockClock,
+    keep: tuple[str, str],
+    lines: list[Line],
+) -> None:
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    async with serving(replica):
+        first = replica.runs[-1]
+        key = replica.store.stored[Part.ROOT_KEY]
+        assert b"ENCRYPTED" in key
+        await later(replica, 20)
+        assert replica.renewal is not None
+        assert (replica.renewal.has_root_key, replica.renewal.next_step) == (True, "renew-issuer")
+        await until(replica, BEGIN - 10)
+        await until(replica, BEGIN + 180)
+        assert phase(replica) == "signing"
+        assert replica.runs[-1].chain != first.chain
+        await until(replica, BEGIN + DAY + 1200)
+        assert phase(replica) == "retiring"
+        assert (replica.runs[-1].anchors, replica.store.stored[Part.ROOT_KEY]) == (first.anchors, key)
+        assert Part.PREVIOUS_KEY not in replica.store.stored
+    assert replica.reasons == ["IssuerSwitched", "OldKeyErased"]
+    assert len(replica.runs) == 2
+    assert replica.counted("dapr_sentry_ca_renewal_total") == 1
+    assert replica.counted("dapr_sentry_ca_switchover_total") == 1
+    assert not any("correct horse" in str(line) or "PRIVATE KEY" in str(line) for line in lines)
+
+
+async def test_a_renewal_writes_no_config_map(autojump_clock: MockClock, keep: tuple[str, str]) -> None:
+    api = installed()
+    shelf = SecretShelf(api)
+    replicas = [SecretEnvironment(api, shelf, *keep, chance=chance) for chance in (0.2, 0.8)]
+    async with serving(*replicas):
+        await until(replicas[0], 60)
+        before = api.count("replace", "configmaps")
+        issuer = replicas[0].runs[-1].issuer
+        await until(replicas[0], BEGIN - 10)
+        await until(replicas[0], BEGIN + 180)
+        await until(replicas[0], BEGIN + DAY + 1000)
+        await later(replicas[0], 600)
+        assert phase(replicas[0]) == "retiring"
+    assert all(replica.runs[-1].issuer != issuer for replica in replicas)
+    assert len({replica.runs[-1].fingerprint for replica in replicas}) == 1
+    assert api.count("replace", "configmaps") == before
+    assert not any(replica.failures for replica in replicas)
+
+
+async def test_a_key_that_cannot_be_decrypted_is_reported_and_never_stops_the_service(
+    autojump_clock: MockClock,
+    keep: tuple[str, str],
+    passphrase: Path,
+    lines: list[Line],
+) -> None:
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    async with serving(replica):
+        await later(replica, 20)
+    passphrase.write_text("battery staple\n")
+    replica = MemoryEnvironment(replica.store, *keep)
+    async with serving(replica):
+        await later(replica, 150)
+        assert held(replica).startswith("the root key cannot be used: the passphrase is wrong")
+        assert replica.renewal is not None
+        assert replica.renewal.held_reason == HoldReason.ROOT_KEY
+        warnings = [line for line in lines if line["event"].startswith("the root key cannot be used to renew")]
+        assert len(warnings) == 1
+        passphrase.unlink()
+        await later(replica, 150)
+        assert held(replica).startswith("cannot read the passphrase file")
+        await until(replica, BEGIN - 10)
+        await until(replica, BEGIN + 180)
+        assert (phase(replica), replica.reasons) == ("steady", ["RenewalHeld"])
+        passphrase.write_text("correct horse\n")
+        await later(replica, 700)
+        assert phase(replica) == "signing"
+        assert held(replica) == ""
+        assert len(replica.runs[-1].anchors) == 1
+
+
+async def test_a_key_that_stays_useless_is_given_up_after_a_week(
+    autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path
+) -> None:
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    async with serving(replica):
+        passphrase.unlink()
+        await until(replica, BEGIN + WEEK - 10)
+        assert phase(replica) == "steady"
+        await later(replica, 1200)
+        assert phase(replica) == "distributing"
+        assert len(replica.runs[-1].anchors) == 2
+    assert Part.NEXT_ROOT_KEY not in replica.store.stored
+
+
+async def test_discard_erases_a_key_at_the_next_start(
+    autojump_clock: MockClock,
+    keep: tuple[str, str],
+    lines: list[Line],
+) -> None:
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    async with serving(replica):
+        await later(replica, 20)
+    replica = MemoryEnvironment(replica.store)
+    async with serving(replica):
+        await later(replica, 150)
+        assert not set(ROOT_KEYS) & replica.store.stored.keys()
+        assert replica.renewal is not None
+        assert (replica.renewal.has_root_key, replica.renewal.next_step) == (False, "publish")
+    assert [line["event"] for line in lines if line.get("step") == "discard"] == [
+        "CA renewal: the root key is erased, because --ca-root-key is discard"
+    ]
+    assert len(replica.runs) == 1
+
+
+async def test_without_the_passphrase_no_authority_is_generated(
+    autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path
+) -> None:
+    passphrase.write_text("short\n")
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    with pytest.raises(StoreError, match="must have at least 8 characters"):
+        await replica.run_inputs(may_generate=True)
+    assert replica.store.stored == {}
+
+
+async def test_files_need_no_passphrase(autojump_clock: MockClock) -> None:
+    replica = MemoryEnvironment(MemoryStore(), "--ca-root-key=keep")
+    async with serving(replica):
+        await until(replica, BEGIN - 10)
+        await until(replica, BEGIN + 180)
+        assert phase(replica) == "signing"
+    assert b"BEGIN PRIVATE KEY" in replica.store.stored[Part.ROOT_KEY]
+
+
+async def test_an_issuer_that_has_expired_is_renewed_at_start(
+    autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path
+) -> None:
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    await replica.run_inputs(may_generate=True)
+    store = replica.store
+    late = MemoryEnvironment(store, *keep, skip=timedelta(days=366))
+    passphrase.rename(passphrase.with_name("elsewhere"))
+    with pytest.raises(InvalidBundleError, match="expired"):
+        await late.run_inputs(may_generate=True)
+    passphrase.with_name("elsewhere").rename(passphrase)
+    inputs = await late.run_inputs(may_generate=True)
+    assert inputs.bundle.issuer.not_after > END
+    assert inputs.bundle.anchors_pem == bundle_of(store.stored).anchors
+    assert late.reasons == ["IssuerSwitched"]
