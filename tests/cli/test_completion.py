@@ -42,8 +42,8 @@ def offered(bash: Path, *words: str) -> list[str]:
     [
         ([""], [command.name for command in COMMANDS]),
         (["st"], ["status"]),
-        (["--jwks"], ["--jwks-filename"]),
-        (["serve", "--jwks"], ["--jwks-filename"]),
+        (["--jwks-f"], ["--jwks-filename"]),
+        (["serve", "--jwks-f"], ["--jwks-filename"]),
         (["--mode", ""], ["auto", "standalone", "kubernetes"]),
         (["-mode", "s"], ["standalone"]),
         (["--port", "1", "--log-level", "="], ["debug", "info", "warn", "error", "fatal"]),
