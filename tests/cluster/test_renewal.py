@@ -123,3 +123,29 @@ async def test_clients_of_all_generations_work_through_renewals(
     assert mesh.handshakes >= 20 * renewals
     assert len(mesh.anchor_sets) >= renewals + 1
     assert len(published) == len(set(published)) >= renewals + 1
+
+
+async def test_renewals_below_one_root_write_no_config_map(
+    plane: ControlPlane, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    """Another trust anchor is never needed, and the key that makes the issuers is encrypted in the Secret."""
+    mesh = Mesh(tmp_path)
+    published: list[str] = []
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    kept = ("--ca-root-key=keep", "--ca-root-ttl=1h", f"--ca-root-key-passphrase-file={tmp_path / 'passphrase'}")
+    with plane.process(*FLAGS, *kept) as first, plane.process(*FLAGS, *kept) as second:
+        ports = [int(await trio.to_thread.run_sync(each.log_until, SERVING)) for each in (first, second)]
+        await nursery.start(keep_publications, plane, published)
+        asking = await plane.shop()
+        turns: Iterator[int] = itertools.cycle(ports)
+        with trio.fail_after(200):
+            while await trio.to_thread.run_sync(generation, first) < 3:
+                mesh.learn(await plane.anchors())
+                authority = plane.authority(next(turns), mesh.held[0])
+                mesh.leaves.append(await trio.to_thread.run_sync(partial(obtain, authority, asking)))
+                await trio.to_thread.run_sync(mesh.call_each_other)
+        assert state(first)["renewal"]["has_root_key"] is True
+    assert mesh.failures == []
+    assert mesh.handshakes >= 2
+    assert len(mesh.anchor_sets) == 1
+    assert len(published) == 1
