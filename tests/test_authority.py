@@ -90,7 +90,7 @@ async def started(nursery: trio.Nursery, script: Script) -> CertificateAuthority
     return await nursery.start(script.authority().serve)  # type: ignore[no-any-return]  # start() is not generic
 
 
-async def test_the_first_run_serves_before_it_is_said_to(autojump_clock: trio.abc.Clock) -> None:
+async def test_the_start_is_reported_when_the_first_run_serves(autojump_clock: trio.abc.Clock) -> None:
     script = Script(preparing=2)
     async with trio.open_nursery() as nursery:
         authority = await started(nursery, script)
@@ -276,7 +276,7 @@ async def test_start_restart_and_stop_are_logged_as_in_sentry_go() -> None:
     ]
 
 
-async def test_a_second_start_is_an_error_and_the_first_goes_on() -> None:
+async def test_a_second_start_is_an_error_and_the_first_continues() -> None:
     script = Script()
     async with trio.open_nursery() as nursery:
         authority = await started(nursery, script)

@@ -30,7 +30,7 @@ async def test_a_burst_ends_when_it_is_quiet(autojump_clock: MockClock, nursery:
     assert trio.current_time() == 2.5
 
 
-async def test_a_burst_that_goes_on_is_cut_short(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+async def test_a_long_burst_is_cut_short(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     debouncer = Debouncer(quiet=1, longest=5)
 
     async def burst() -> None:

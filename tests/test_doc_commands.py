@@ -105,7 +105,7 @@ def test_commands_have_the_documented_result(place: Path, name: str) -> None:
     doc_session.run(place, steps, namespaces=True, environ={})
 
 
-def test_the_trust_bundle_is_replaced_as_its_page_says(place: Path) -> None:
+def test_the_trust_bundle_is_replaced_by_the_commands_of_its_page(place: Path) -> None:
     """Only the commands that replace files overwrite them, even if pasted twice or in the wrong order."""
     made, anchors, issuer, done = shell(_TRUST_BUNDLE)
     unchanged = "if diff -r . ../before | grep -v '^Only in .: new$'; then exit 1; fi"

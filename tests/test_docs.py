@@ -111,7 +111,7 @@ def _generator() -> ModuleType:
 @pytest.mark.parametrize(
     "name", ["docs/flags.md", "docs/configuration.md", "docs/python-api.md", "helm/sentry-trio/README.md"]
 )
-def test_generated_pages_are_what_the_code_says(name: str) -> None:
+def test_generated_pages_are_up_to_date(name: str) -> None:
     """`make drift` shows the differences."""
     assert (ROOT / name).read_text() == _generator().PAGES[name](), "run `make docs` and commit what it writes"
 

@@ -36,7 +36,7 @@ def test_a_line_is_one_object_with_its_place_at_the_end() -> None:
 
 @pytest.mark.uncovered
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
-def test_whatever_is_said_is_one_line_of_printable_ascii(said: dict[str, object]) -> None:
+def test_any_text_is_one_line_of_printable_ascii(said: dict[str, object]) -> None:
     line, link = make_line(encode_members({"time": timestamp(datetime.now(UTC)), "said": said}), START)
     assert line.count(b"\n") == 1
     assert all(0x20 <= byte < 0x7F for byte in line[:-1])

@@ -295,7 +295,7 @@ async def test_calls_that_were_shed_are_recorded_once_a_second(autojump_clock: M
 # --- its beginning and its end
 
 
-async def test_it_goes_on_from_what_is_there(autojump_clock: MockClock) -> None:
+async def test_the_chain_continues_after_the_last_line_of_the_file(autojump_clock: MockClock) -> None:
     paper = Paper(end=ChainEnd(ChainPosition(7, "ab" * 32)))
     async with logging_to(paper.opened):
         pass

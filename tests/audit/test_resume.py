@@ -30,7 +30,7 @@ def test_an_empty_file_begins_a_chain(tmp_path: Path) -> None:
     assert found(tmp_path, b"") == ChainEnd()
 
 
-def test_a_chain_goes_on_from_its_last_line(tmp_path: Path) -> None:
+def test_a_chain_continues_from_its_last_line(tmp_path: Path) -> None:
     assert found(tmp_path, WHOLE) == ChainEnd(LAST)
     assert found(tmp_path, WHOLE[:-1]) == ChainEnd(LAST, newline_due=True)
 

@@ -149,7 +149,7 @@ def goes_on(torn: bytes = b"", begins: str = "continued", after: ChainPosition |
     return batches.compose([opening(begins), members(), members("closed")]).splitlines(keepends=True)
 
 
-def test_the_next_process_goes_on() -> None:
+def test_the_next_process_continues_the_chain() -> None:
     assert faults([*LINES, *goes_on()]) == []
 
 
@@ -169,7 +169,7 @@ def test_the_bytes_that_a_line_reports_as_cut_short_must_precede_it(otherwise: b
     assert "reports bytes before it that a crash cut short" in found[0] or "continue" in found[0]
 
 
-def test_a_file_that_goes_on_from_another() -> None:
+def test_a_file_that_continues_another() -> None:
     moved = goes_on(begins="moved")
     report = verified(b"".join(moved))
     assert report.is_intact
@@ -190,13 +190,13 @@ def test_a_chain_that_begins_within_a_file_is_a_fault() -> None:
     assert damaged == ["line 8 is incomplete: it does not end with a hash", "line 9 begins another chain"]
 
 
-def test_damage_that_is_said_and_not_there_is_a_fault() -> None:
+def test_reported_damage_that_is_missing_is_a_fault() -> None:
     assert faults(goes_on(begins="after_damage", after=START)) == [
         "line 1 reports a damaged line before it, but there is none"
     ]
 
 
-def test_lines_before_one_that_has_not_ended_are_blamed_all_the_same() -> None:
+def test_faults_before_an_incomplete_line_are_reported() -> None:
     report = verified([*LINES, b"garbage\n", b"x" * (2 * MAX_LINE)])
     assert report.faults.texts == ["line 9 and those to line 10 is not a line of an audit log"]
     assert report.notes.texts == ["line 10 is incomplete: it is being written, or a crash cut it short"]

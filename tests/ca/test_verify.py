@@ -312,7 +312,7 @@ def test_written_certificates_are_the_bundle() -> None:
     assert again.fingerprint == bundle.fingerprint
 
 
-def test_a_certificate_that_is_not_valid_yet_says_when_it_will_be() -> None:
+def test_a_certificate_that_is_not_valid_yet_is_an_error_with_its_start() -> None:
     stored = generate("td", "ns", KeyType.P256, now=NOW, allowed_clock_skew=dt.timedelta())
     with pytest.raises(InvalidBundleError) as caught:
         verify(stored, NOW - DAY)

@@ -18,7 +18,7 @@ def service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_beside_make_run_nothing_has_to_be_said() -> None:
+def test_the_defaults_fit_make_run() -> None:
     asked = parse([], {"HOME": "/home/me"})
     assert (asked.here.name, asked.here.health_port, asked.here.metrics_port) == ("127.0.0.1:8080", 8080, 9090)
     assert not asked.here.metrics_asked

@@ -70,7 +70,7 @@ async def test_compaction_forgets_history(cluster: Cluster, namespace: str) -> N
         await cluster.ask("GET", f"{path}&continue={first['metadata']['continue']}")
 
 
-def test_without_go_it_is_said_plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_go_the_error_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnavailableError, match="there is no Go on this machine"):
         binaries.build()

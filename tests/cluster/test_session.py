@@ -184,7 +184,7 @@ async def test_silence_is_not_waited_for_without_end(
             await first_event(session, "/api/v1/pods")
 
 
-async def test_a_watch_that_is_cut_says_so(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+async def test_a_watch_that_is_cut_raises_an_error(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     token = await cluster.account_with(namespace, "me", EVERYTHING)
     async with (
         session_through(cluster, tmp_path, token) as (session, faults),
@@ -208,7 +208,9 @@ async def test_a_watch_without_a_word_counts_as_cut(
 
 
 @pytest.mark.parametrize("after", [0, 10, 300])
-async def test_an_answer_that_is_cut_says_so(cluster: Cluster, namespace: str, tmp_path: Path, after: int) -> None:
+async def test_an_answer_that_is_cut_raises_an_error(
+    cluster: Cluster, namespace: str, tmp_path: Path, after: int
+) -> None:
     token = await cluster.account_with(namespace, "me", EVERYTHING)
     async with session_through(cluster, tmp_path, token) as (session, faults):
         faults.set(Fault(cut_after=after))

@@ -134,7 +134,7 @@ def rotated_keys() -> tuple[StoredJwtKey, StoredJwtKey]:
 
 
 @pytest.mark.parametrize("ours_first", [True, False])
-async def test_dapr_sentry_takes_over_rotated_keys_whatever_the_config_map_has(
+async def test_dapr_sentry_takes_over_rotated_keys_with_any_config_map(
     dapr_sentry: Path, dapr_cluster: Cluster, tmp_path: Path, ours_first: bool
 ) -> None:
     """An outdated key set there is left alone by Dapr Sentry, and removed by us; our OIDC server has the other."""

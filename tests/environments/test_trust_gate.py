@@ -293,7 +293,7 @@ async def test_a_bundle_that_cuts_is_used_at_start_and_reported(autojump_clock: 
     assert any("cuts off clients, but there is no other: " in line["event"] for line in lines)
 
 
-async def test_an_unreadable_record_says_nothing(autojump_clock: MockClock) -> None:
+async def test_an_unreadable_record_is_ignored(autojump_clock: MockClock) -> None:
     store = await stored_in("retiring")
     replica = MemoryEnvironment(store, skip=LATER)
     store.edit({**foreign(replica), Part.RECORD: b"garbled"})

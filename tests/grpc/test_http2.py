@@ -192,7 +192,7 @@ def test_windows_are_given_back_before_they_are_used_up() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 5, 2**31 - 1])
-def test_the_window_is_what_the_peer_says(size: int) -> None:
+def test_the_window_is_the_size_that_the_peer_announces(size: int) -> None:
     pair = Pair()
     pair.client.update_settings({frames.INITIAL_WINDOW_SIZE: size})
     pair.client.send_headers(1, REQUEST, end_stream=True)

@@ -119,7 +119,7 @@ def _tired(*errors: OSError) -> socket.socket:
         return tired
 
 
-async def test_accepting_goes_on_when_it_fails(autojump_clock: MockClock) -> None:
+async def test_accepting_continues_after_a_failure(autojump_clock: MockClock) -> None:
     full, odd = OSError(errno.EMFILE, "Too many open files"), OSError(errno.EPERM, "Operation not permitted")
     gone, nothing = ConnectionAbortedError(errno.ECONNABORTED, "aborted"), BlockingIOError()
     with _tired(nothing, full, gone, odd) as listener:

@@ -369,7 +369,7 @@ def test_the_shipped_rules_are_rendered(helm: Helm) -> None:
     assert _groups(helm, {"groups": own}) == [*yaml.safe_load(text)["groups"], *own]
 
 
-def test_runbooks_are_where_they_are_said_to_be(helm: Helm) -> None:
+def test_runbook_links_begin_with_the_given_base(helm: Helm) -> None:
     groups = _groups(helm, {"runbookBase": "https://docs.example.org/"})
     links = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]]
     assert len(links) > 20

@@ -8,7 +8,7 @@ from testkit.helm.chart import NAMESPACE, Helm
 
 
 @pytest.mark.parametrize("name", dapr.ROWS)
-def test_both_charts_say_the_same(helm: Helm, name: str) -> None:
+def test_both_charts_render_the_same_arguments(helm: Helm, name: str) -> None:
     """But for the order of the flags for JWT and OIDC, which Dapr's own tests do not look at either."""
     container = helm.rendered(dapr.ROWS[name]).container
     assert container["command"] == [dapr.COMMAND]

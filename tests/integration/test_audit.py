@@ -103,7 +103,7 @@ def app_ids(path: Path) -> list[str]:
     return list(dict.fromkeys(line["asked"]["app_id"] for line in decisions(path)))
 
 
-def test_a_hot_restart_goes_on_in_the_file(place: Path) -> None:
+def test_a_hot_restart_continues_in_the_file(place: Path) -> None:
     credentials = place.with_name("credentials")
     with recording(place) as target:
         ask(target.grpc_port, credentials, "one")
@@ -116,7 +116,7 @@ def test_a_hot_restart_goes_on_in_the_file(place: Path) -> None:
     assert verify(place) == 0
 
 
-def test_a_hot_restart_goes_on_in_a_new_file_where_the_old_one_was_renamed(place: Path) -> None:
+def test_a_hot_restart_continues_in_a_new_file_if_the_old_one_was_renamed(place: Path) -> None:
     credentials, moved = place.with_name("credentials"), place.with_name("audit.log.1")
     with recording(place) as target:
         ask(target.grpc_port, credentials, "one")
@@ -189,7 +189,7 @@ def test_restarts_under_load_write_one_chain(place: Path) -> None:
     assert verify(place) == 0
 
 
-def test_killed_in_the_middle_it_goes_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_a_kill_the_next_process_continues_the_log(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Answered requests are recorded whenever the process is killed, and a partial line is reported."""
     got: set[str] = set()
     for _ in range(3):

@@ -10,7 +10,7 @@ from sentry_trio.kube.api_errors import event_error, response_error
 FORBIDDEN = {"kind": "Status", "message": 'cannot list resource "pods"', "reason": "Forbidden", "code": 403}
 
 
-def test_a_refusal_says_what_the_server_says() -> None:
+def test_a_rejection_has_the_server_s_message() -> None:
     error = response_error("GET /api/v1/pods", 403, json.dumps(FORBIDDEN).encode(), {})
     assert isinstance(error, ApiRejectedError)
     assert (error.status, error.reason) == (403, "Forbidden")

@@ -71,7 +71,7 @@ async def test_lists_come_in_pages(autojump_clock: MockClock, objects: Objects, 
     assert len(objects.asked()) == pages
 
 
-async def test_a_watch_goes_on_where_the_last_one_ended(autojump_clock: MockClock, objects: Objects) -> None:
+async def test_a_watch_continues_after_the_last_event(autojump_clock: MockClock, objects: Objects) -> None:
     reflector, _ = reflector_of(objects)
     async with kept(reflector):
         objects.put(pod("a"))

@@ -109,7 +109,7 @@ async def test_refusals_in_their_order(status: Status, token: str, text: str) ->
     ],
     ids=lambda status: str(status)[:60],
 )
-async def test_an_api_server_may_say_less(status: Status) -> None:
+async def test_optional_fields_of_a_review_may_be_missing(status: Status) -> None:
     assert (await reviewer(FakeApi(status=status)).check(TOKEN)).pod_name == "cart-0"
 
 

@@ -20,7 +20,7 @@ def test_a_caller() -> None:
     assert caller_of(CLAIMS, "shop", "cart") == Caller("shop", "cart", "cart-0", UID, CLAIMS.expires_at)
 
 
-def test_claims_that_say_little_are_enough() -> None:
+def test_optional_claims_may_be_missing() -> None:
     # As Dapr's own tests have them.
     claims = replace(CLAIMS, namespace="", service_account="", pod_uid="", expires_at=None)
     assert caller_of(claims, "shop", "cart") == Caller("shop", "cart", "cart-0", None, None)

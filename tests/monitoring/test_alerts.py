@@ -129,7 +129,7 @@ def test_cases_have_different_names_and_name_existing_alerts() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=NAMES)
-def test_every_alert_says_what_people_need(rule: dict[str, Any]) -> None:
+def test_every_alert_has_summary_description_and_runbook(rule: dict[str, Any]) -> None:
     assert re.fullmatch("Sentry[A-Za-z]+", rule["alert"])
     assert rule["labels"] in ({"severity": "warning"}, {"severity": "critical"})
     annotations = rule["annotations"]

@@ -100,7 +100,7 @@ def test_rows() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_every_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+def test_every_panel_has_a_description_a_unit_and_legends(panel: dict[str, Any]) -> None:
     assert panel["description"].endswith(".")
     defaults = panel["fieldConfig"]["defaults"]
     assert defaults["unit"] in UNITS

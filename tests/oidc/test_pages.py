@@ -222,7 +222,7 @@ async def test_a_host_that_is_not_allowed(path: str) -> None:
     assert without_date(answer) == {**TEXT, "content-length": "31"}
 
 
-async def test_a_trusted_proxy_says_which_host() -> None:
+async def test_a_trusted_proxy_replaces_the_host() -> None:
     async with serving(None, hosts=Hosts(("good",), [LOOPBACK])) as (address, _):
         answer = await ask(address, DISCOVERY, headers={"host": "inner", "x-forwarded-host": "evil, good"})
         assert json.loads(answer.body)["issuer"] == "http://good"

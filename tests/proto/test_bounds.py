@@ -62,7 +62,7 @@ def test_audiences_are_bounded_in_number(audience: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "field", [b"\x0a\x01x", b"\xa0\x06\x01", b"\xa1\x06" + bytes(8), b"\xa5\x06" + bytes(4), b"\xa3\x06\xa4\x06"]
 )
-def test_fields_are_bounded_in_number_whatever_they_are(field: bytes) -> None:
+def test_the_number_of_fields_of_any_kind_is_bounded(field: bytes) -> None:
     fields_in_one = 2 if field == b"\xa3\x06\xa4\x06" else 1
     most = REQUEST_FIELDS // fields_in_one
     assert BoundedRequest.FromString(field * most).SerializeToString()

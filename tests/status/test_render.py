@@ -80,7 +80,7 @@ def test_foreign_text_is_one_plain_line() -> None:
     assert plain("x" * 1001) == "x" * 1000 + "..."
 
 
-def test_nothing_that_others_say_steers_a_terminal() -> None:
+def test_no_foreign_text_controls_the_terminal() -> None:
     certificates = tuple(replace(each, role=HOSTILE, subject=HOSTILE) for each in CERTIFICATES)
     given = report(
         replica(HOSTILE, degraded=HOSTILE, version=HOSTILE, last_restart=HOSTILE, certificates=certificates),

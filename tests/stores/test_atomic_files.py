@@ -84,7 +84,7 @@ def test_a_read_error_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777], ids=oct)
-def test_new_files_have_mode_0600_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+def test_new_files_have_mode_0600_with_any_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         FileOperations().close(FileOperations().create(tmp_path / "file"))

@@ -814,7 +814,7 @@ async def test_without_permission_to_watch_it_is_polled(autojump_clock: MockCloc
     assert warnings_in(lines) == [f"cannot watch {SECRET}, reading it every 10 s instead: 403 Forbidden"]
 
 
-async def test_a_watch_that_says_nothing_any_more_is_replaced(autojump_clock: MockClock) -> None:
+async def test_a_silent_watch_is_replaced(autojump_clock: MockClock) -> None:
     api = filled()
     async with watching(api) as watcher:
         await trio.sleep(1)

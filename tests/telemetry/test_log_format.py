@@ -121,7 +121,7 @@ def test_a_clock_that_was_set_back_does_not_show() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(ANY_TEXT, ANY_VALUE, st.sampled_from([text, json_text, coloured(since=NOON)]))
-def test_whatever_is_said_stays_one_line(message: str, value: object, render: Callable[[Record], str]) -> None:
+def test_any_message_stays_one_line(message: str, value: object, render: Callable[[Record], str]) -> None:
     line = render(record(message, value=value))
     assert len(line.splitlines()) == 1
     # Nothing but the colours of the coloured form itself can steer a terminal, and all of it can be written.

@@ -108,7 +108,7 @@ def test_ambiguous_objects(document: bytes) -> None:
 
 
 @given(st.binary(), st.binary(), st.binary())
-def test_whatever_is_put_together_is_taken_apart(header: bytes, payload: bytes, signature: bytes) -> None:
+def test_composed_tokens_are_split_into_their_parts(header: bytes, payload: bytes, signature: bytes) -> None:
     token = b".".join(map(segment, (header, payload, signature)))
     compact = split_token(token)
     assert (compact.header, compact.payload, compact.signature) == (header, payload, signature)

@@ -120,7 +120,7 @@ async def test_a_change_without_event_is_found_by_the_poll_and_waited_out(autoju
     assert desk.calls == [(60.5, ONLY_CA)]
 
 
-async def test_the_poll_goes_on(autojump_clock: MockClock) -> None:
+async def test_files_are_polled_every_minute(autojump_clock: MockClock) -> None:
     desk = Desk()
     async with desk.watched():
         await trio.sleep(600)

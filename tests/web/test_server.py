@@ -270,7 +270,7 @@ async def test_a_peer_that_is_gone_before_it_is_accepted(log: io.StringIO) -> No
     assert log.getvalue() == ""
 
 
-async def test_accepting_goes_on_when_it_fails(
+async def test_accepting_continues_after_a_failure(
     log: io.StringIO, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As long as descriptors are lacking, with one line a minute."""
@@ -317,7 +317,7 @@ async def _answer_to(request: bytes) -> bytes:
             return b"".join([part async for part in stream])
 
 
-async def test_connections_are_bounded_and_the_oldest_gives_way(log: io.StringIO) -> None:
+async def test_connections_are_bounded_and_the_oldest_is_closed(log: io.StringIO) -> None:
     evicted: list[None] = []
     limits = ConnectionLimits(total=2)
     async with serving(hello, limits=limits, count_evicted=lambda: evicted.append(None)) as (address, _, _):
@@ -336,7 +336,7 @@ async def test_connections_are_bounded_and_the_oldest_gives_way(log: io.StringIO
     assert evicted
 
 
-async def test_a_request_under_way_gives_way_too() -> None:
+async def test_a_connection_with_a_request_under_way_is_closed_too() -> None:
     slow = Slow()
     async with serving(slow, limits=ConnectionLimits(total=1)) as (address, _, _):
         one = await connect(address)

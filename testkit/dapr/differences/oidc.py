@@ -38,7 +38,7 @@ ENTRIES: Final = (
         dapr="X-Forwarded-Host is used from everyone if hosts are listed, and only then",
         ours="the same, unless `--oidc-trusted-proxies` is set: then from these networks only, with or without a list",
         reason="only your proxy chooses the issuer",
-        shown="tests/oidc/test_pages.py::test_a_trusted_proxy_says_which_host",
+        shown="tests/oidc/test_pages.py::test_a_trusted_proxy_replaces_the_host",
     ),
     Difference(
         id="oidc-forged-hosts",

@@ -134,7 +134,7 @@ async def test_garbage_that_comes_while_the_set_is_read_is_bounded_too(
     assert len(remote.read_at) >= 5, "each of them is one that somebody asked for"
 
 
-async def test_a_set_that_was_read_apart_from_the_timer_is_read_for_unknown_keys_all_the_same(
+async def test_an_unknown_key_causes_a_read_after_a_read_outside_the_schedule(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     remote = Remote()
