@@ -14,12 +14,16 @@ import pytest
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import Certificate, read_certificates, write_certificates
-from sentry_trio.ca.generate import Signer, certify, generate, make_authority
+from sentry_trio.ca.generate import generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, PrivateKey, public_key_info, read_private_key
+from sentry_trio.ca.parts import bundle_of, merged
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import write_block
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal_policy import RenewalPolicy
+from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import InvalidBundleError
 from testkit.ca.making import CA_USAGE, DAY, NOW, SKEW, certificate, key_identifiers, new_key, stored
@@ -89,14 +93,50 @@ def generations(key_type: KeyType, renewals: Iterable[dt.datetime]) -> Mesh:
 
 def signed_by_the_root(key_type: KeyType) -> Mesh:
     """A renewal of a root whose key was kept: `[I2, R2x]`."""
-    made = [
-        make_authority("cluster.local", "dapr-system", key_type, now=now, allowed_clock_skew=SKEW, lifetime=YEAR)
-        for now in (NOW, LATER)
-    ]
-    (old, new), end = made, NOW + YEAR
-    signer = Signer(old.root.subject, old.root_key, old.root.extensions.subject_key_identifier)
-    cross = certify(new.root.subject, new.root.public_key_info, signer, (LATER - SKEW, end), crl_sign=False)
-    return mesh([new.issuer, cross], [old.root, new.root], new.issuer_key, LATER)
+    old = generate(
+        "cluster.local",
+        "dapr-system",
+        key_type,
+        now=NOW,
+        allowed_clock_skew=SKEW,
+        lifetime=YEAR,
+        root_lifetime=2 * YEAR,
+    )
+    new = next_bundle(
+        old,
+        trust_domain="cluster.local",
+        namespace="dapr-system",
+        key_type=key_type,
+        now=LATER,
+        allowed_clock_skew=SKEW,
+        lifetime=YEAR,
+        root_lifetime=2 * YEAR,
+        root_key=old.root_key,
+        former_roots=(),
+        anchors_kept=2,
+    )
+    roots = read_certificates(new.anchors)[::-1]
+    return mesh(read_certificates(new.chain), roots, read_private_key(new.key), LATER)
+
+
+def below_one_root(key_type: KeyType) -> Mesh:
+    """A renewal of an issuer whose root's key was kept: `[I2]`; the second root has signed nothing."""
+    policy = RenewalPolicy(
+        trust_domain="cluster.local",
+        namespace="dapr-system",
+        key_type=key_type,
+        workload_ttl=DAY,
+        allowed_clock_skew=SKEW,
+        keeps_root_key=True,
+    )
+    stored = new_parts(policy, NOW, None)
+    planned = plan(stored, policy, Situation(now=LATER), RenewalRequest.START)
+    bundle = bundle_of(merged(stored, planned.changes))
+    other = generate("cluster.local", "dapr-system", key_type, now=NOW, allowed_clock_skew=SKEW, lifetime=YEAR)
+    roots = [*read_certificates(bundle.anchors), *read_certificates(other.anchors)]
+    issuer = verify(bundle, LATER)
+    issued = Issuer(issuer).issue(LEAF_KEY, IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=LATER)
+    return Mesh(issuer.chain, tuple(roots), issued.der, LATER)
 
 
 def ours(chain: Sequence[Certificate], anchors: Sequence[Certificate], now: dt.datetime) -> bool:
@@ -166,7 +206,18 @@ def test_two_renewals(verifiers: Verifiers, key_type: KeyType, anchors: str) -> 
 @pytest.mark.parametrize("key_type", KINDS)
 def test_a_root_that_was_kept(verifiers: Verifiers, key_type: KeyType, anchors: str) -> None:
     made = signed_by_the_root(key_type)
+    assert len(made.chain) == 2
     assert verifiers.verdicts(made, made.anchors(anchors), LATER) == agreed(verdict=True)
+
+
+@pytest.mark.parametrize(("anchors", "verdict"), [("1", True), ("2", False), ("12", True), ("21", True)])
+@pytest.mark.parametrize("key_type", KINDS)
+def test_an_issuer_below_a_root_that_was_kept(
+    verifiers: Verifiers, key_type: KeyType, anchors: str, verdict: bool
+) -> None:
+    made = below_one_root(key_type)
+    assert len(made.chain) == 1
+    assert verifiers.verdicts(made, made.anchors(anchors), LATER) == agreed(verdict=verdict)
 
 
 def test_kinds_of_keys_may_change(verifiers: Verifiers) -> None:
