@@ -4,6 +4,7 @@ After each action every certificate that is valid verifies with the chain that i
 whose trust anchors still serve it. The store has one issuer, and private keys only in the phases that they belong to.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,10 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.generation import direct_root
-from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED
+from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED, ROOT_KEYS
 from sentry_trio.ca.renewal import Plan, RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 from testkit.ca.making import DAY, HOUR, NOW, SKEW, certificate, new_key
@@ -49,6 +51,9 @@ ALLOWED: Final = {
     (Phase.RETIRING, Step.PUBLISH): {Phase.DISTRIBUTING},
     (Phase.RETIRING, Step.PUBLISH_AND_SWITCH): {Phase.SIGNING},
     (Phase.RETIRING, Step.CUT): {Phase.STEADY, Phase.RETIRING},
+    (Phase.STEADY, Step.RENEW_ISSUER): {Phase.SIGNING},
+    (Phase.RETIRING, Step.RENEW_ISSUER): {Phase.SIGNING},
+    (Phase.RETIRING, Step.DISCARD): {Phase.STEADY, Phase.RETIRING},
 }
 """Phases after steps that change them; all others leave it."""
 
@@ -93,6 +98,8 @@ class Replica:
 class Renewal(RuleBasedStateMachine):
     """One store and up to three replicas; true time is `now`."""
 
+    losable: Sequence[Part] = RENEWAL
+
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
@@ -119,11 +126,14 @@ class Renewal(RuleBasedStateMachine):
             POLICY, lifetime=LIFETIME, anchors_kept=kept, threshold=threshold, grace_may_end_early=may_end_early
         )
         self.policy.check()
-        self.store = generated(self.now, LIFETIME)
+        self.store = self.generated()
         self.replicas = [Replica() for _ in range(replicas)]
         self.observe_issuer(self.present())
         for replica in self.replicas:
             self.load(replica)
+
+    def generated(self) -> Stored:
+        return generated(self.now, LIFETIME)
 
     # --- the world
 
@@ -153,6 +163,9 @@ class Renewal(RuleBasedStateMachine):
         root = self.root_of(bundle)
         if root not in self.lines:
             self.lines[root] = [*self.clients.line, (root, min(root.not_after, bundle.issuer.not_after))]
+        # Another issuer below the same root serves those that hold it for longer.
+        *before, (_, end) = self.lines[root]
+        self.lines[root] = [*before, (root, max(end, min(root.not_after, bundle.issuer.not_after)))]
         self.clients.line = self.lines[root]
 
     def publish(self) -> None:
@@ -252,7 +265,8 @@ class Renewal(RuleBasedStateMachine):
         )
         allowed = ALLOWED.get((planned.phase, planned.step), left)
         # No way back is stored over what others have written.
-        assert phase in allowed or (self.strangers and phase is Phase.RETIRING and Phase.SIGNING in allowed)
+        no_way_back = {Phase.RETIRING, Phase.STEADY} if planned.step is Step.RENEW_ISSUER else {Phase.RETIRING}
+        assert phase in allowed or (self.strangers and phase in no_way_back and Phase.SIGNING in allowed)
         self.check_settled()
         return True
 
@@ -276,6 +290,9 @@ class Renewal(RuleBasedStateMachine):
         assert Part.PREVIOUS_KEY not in kept or planned.phase in {Phase.SIGNING, Phase.DISTRIBUTING}
         assert planned.phase is not Phase.STEADY or not any(part in stored for part in NEXT)
         assert planned.phase is not Phase.STEADY or not kept or Part.RECORD not in stored
+        root_keys = {part for part in ROOT_KEYS if part in stored and stored[part] not in self.strangers}
+        assert Part.NEXT_ROOT_KEY not in root_keys or planned.phase is Phase.DISTRIBUTING
+        assert Part.PREVIOUS_ROOT_KEY not in root_keys or Part.PREVIOUS_KEY in stored
 
     def is_unknown(self, planned: Plan) -> bool:
         """Returns True if nothing stored shows that the authority was made here: an operator took its root out of the
@@ -462,12 +479,12 @@ class Renewal(RuleBasedStateMachine):
         )
 
     def lose(self, number: int) -> None:
-        part = RENEWAL[number % len(RENEWAL)]
+        part = self.losable[number % len(self.losable)]
         self.forget_copies(part)
         self.edit(without(self.store, part))
 
     def garble(self, number: int) -> None:
-        part = RENEWAL[number % len(RENEWAL)]
+        part = self.losable[number % len(self.losable)]
         if part in self.store:
             self.forget_copies(part)
             self.edit({**self.store, part: self.store[part][:-40]})
@@ -516,8 +533,23 @@ class Renewal(RuleBasedStateMachine):
         assert self.clients.cut_off(self.now) == []
 
 
+class RenewalWithRootKey(Renewal):
+    """The same, with the key of the root, which lives for as long as two issuers."""
+
+    losable = (*RENEWAL, *ROOT_KEYS)
+
+    def generated(self) -> Stored:
+        self.policy = replace(self.policy, keeps_root_key=True, root_lifetime=2 * LIFETIME)
+        return new_parts(self.policy, self.now, None)
+
+    def is_unknown(self, planned: Plan) -> bool:
+        """Returns True also if both the record and the key of the root are lost: its dates do not show who made it."""
+        return super().is_unknown(planned) or planned.text.startswith("not renewed: it was not generated by")
+
+
 @pytest.mark.parametrize("examples", [25, pytest.param(100, marks=pytest.mark.soak)])
-def test_renewal(examples: int) -> None:
+@pytest.mark.parametrize("machine", [Renewal, RenewalWithRootKey])
+def test_renewal(machine: type[Renewal], examples: int) -> None:
     repeated = settings(max_examples=examples, stateful_step_count=80, derandomize=True)
     with remembering():
-        run_state_machine_as_test(Renewal, settings=repeated)
+        run_state_machine_as_test(machine, settings=repeated)
