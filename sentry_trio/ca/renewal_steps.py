@@ -82,6 +82,8 @@ class Draft:
         self._note(staged_at=self._now, published_at=None, postponed_until=None)
         made = self._publish_root()
         self.text = f"the renewal of {shown(state.bundle.issuer)!r} has begun: {shown(made)!r} is published"
+        if problem := self._root_keys.problem():
+            self.text += f", although a root key is to be kept: {problem}"
 
     @property
     def _root_lifetime(self) -> timedelta:

@@ -255,6 +255,7 @@ def test_a_key_that_cannot_be_used_holds_the_renewal_for_a_week(
         assert found.next_step_at <= now
     found = planned(stored, HALF + WEEK + SECOND, passphrase=passphrase)
     assert found.step is Step.PUBLISH
+    assert f", although a root key is to be kept: {held}" in found.text
     published = after(stored, found)
     # The present issuer has signed the new root, as if no key were kept.
     assert len(read_certificates(published[Part.NEXT_CHAIN])) == 3

@@ -99,3 +99,10 @@ def test_mistakes(run: Run) -> None:
     assert "the root expires at" in run("rotate", "--root-key=offline.key", code=1)
     assert "exclude each other" in run("rotate", "--root-key=offline.key", "--start", code=2)
     assert "belongs to 'ca rotate'" in run("show", "--root-key=offline.key", code=2)
+
+
+def test_a_key_of_others_is_left_alone(run: Run) -> None:
+    run("init", "ca")
+    (Path("ca") / "root.key").write_text("mine")
+    assert "has begun" in run("rotate", "--start")
+    assert contents()["root.key"] == b"mine"

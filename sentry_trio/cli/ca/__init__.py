@@ -23,7 +23,7 @@ from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_limited, seal, unseal, write_new
 from sentry_trio.cli.ca.checks import findings_against, findings_alone, has_errors, show_findings
 from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
-from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, show, survey
+from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, root_passphrase, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import PhaseResult, rehearse
 from sentry_trio.errors import (
@@ -83,7 +83,7 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
             hold=_clock_difference(place, options),
             managed_by=await place.managed_by(),
             is_cut_accepted=options.yes,
-            passphrase=_root_passphrase(options),
+            passphrase=root_passphrase(options),
             offline_root_key=None if options.root_key is None else read_limited(options.root_key),
         )
         if options.request not in FORCED:
@@ -134,7 +134,7 @@ async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
     place = open_directory(directory, options)
     if await place.read_any():
         raise SentryError(f"{directory} already contains a certificate authority: choose another directory")
-    new = new_parts(_policy_of_new(options), _now(), _root_passphrase(options))
+    new = new_parts(_policy_of_new(options), _now(), root_passphrase(options))
     if options.root_key is not None:
         write_new(options.root_key, new.pop(Part.ROOT_KEY))
         del new[Part.RECORD]  # only commands renew it
@@ -154,11 +154,6 @@ def _policy_of_new(options: CaOptions) -> RenewalPolicy:
         workload_ttl=options.workload_cert_ttl,
         keeps_root_key=policy.keeps_root_key or options.root_key is not None,
     )
-
-
-def _root_passphrase(options: CaOptions) -> bytes | None:
-    path = options.ca_root_key_passphrase_file
-    return None if path is None else read_passphrase(path)
 
 
 async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:

@@ -17,12 +17,14 @@ from sentry_trio.ca.renewal import Plan, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
 from sentry_trio.ca.renewal_record import RenewalRecord, read_record
 from sentry_trio.ca.renewal_state import read_state, roots_made_here
+from sentry_trio.ca.root_key import named_root
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.places import HeldAnchors, Place
 from sentry_trio.errors import Part
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.renewal_status import AnchorsHeld, Phase
+from sentry_trio.stores.passphrase import read_passphrase
 from sentry_trio.telemetry.logs import shown_time
 
 DEFAULT_DOMAIN: Final = "cluster.local"
@@ -90,7 +92,12 @@ async def survey(place: Place, options: CaOptions, now: datetime) -> Overview:
     """
     stored = await place.read()
     policy = policy_of(options, stored)
-    situation = Situation(now=now, is_published=await place.is_published(stored), managed_by=await place.managed_by())
+    situation = Situation(
+        now=now,
+        is_published=await place.is_published(stored),
+        managed_by=await place.managed_by(),
+        passphrase=root_passphrase(options),
+    )
     state = read_state(stored, policy, now, is_published=situation.is_published)
     published = state.record.published
     bundle = state.bundle
@@ -214,6 +221,12 @@ def _document(overview: Overview) -> dict[str, object]:
     return document
 
 
+def root_passphrase(options: CaOptions) -> bytes | None:
+    """Returns the passphrase of root keys, if a flag names its file."""
+    path = options.ca_root_key_passphrase_file
+    return None if path is None else read_passphrase(path)
+
+
 def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
     """Returns the parameters of a renewal: the trust domain and namespace are those of the stored issuer."""
     trust_domain, namespace = _identity_of(stored)
@@ -222,7 +235,8 @@ def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
     )
     return replace(
         policy,
-        keeps_root_key=policy.keeps_root_key or (not options.ca_root_key and Part.ROOT_KEY in stored),
+        keeps_root_key=policy.keeps_root_key
+        or (not options.ca_root_key and named_root(stored.get(Part.ROOT_KEY, b"")) is not None),
         workload_ttl=options.workload_cert_ttl,
         allowed_clock_skew=options.allowed_clock_skew,
     )
