@@ -99,17 +99,6 @@ def read_private_keys(pem: bytes) -> list[PrivateKey]:
     return found
 
 
-def read_encrypted_key(pem: bytes, passphrase: bytes) -> PrivateKey:
-    """Reads the first private key of a text that is encrypted, as PKCS#8 or in OpenSSL's older form.
-
-    Raises:
-        InvalidBundleError: the passphrase is wrong, or as `read_private_key`.
-    """
-    with parsing(lambda why: InvalidBundleError(f"the passphrase is wrong, or the key is damaged: {why}")):
-        key = serialization.load_pem_private_key(pem, passphrase)
-    return _supported(key, _LABELS["PRIVATE KEY"], "ENCRYPTED PRIVATE KEY")
-
-
 def _key_blocks(pem: bytes) -> Iterator[Block]:
     """Yields the blocks of a text that may hold keys.
 
@@ -127,10 +116,20 @@ def _read_key(block: Block) -> PrivateKey:
         raise InvalidBundleError(f"unsupported block type {block.shown}")
     with parsing(lambda why: InvalidBundleError(f'the "{block.label}" block holds no key that can be read: {why}')):
         key = serialization.load_der_private_key(block.der, password=None)
-    return _supported(key, kinds, block.label)
+    return supported_key(key, block.label, kinds)
 
 
-def _supported(key: object, kinds: tuple[type[PrivateKey], ...], label: str) -> PrivateKey:
+def supported_key(key: object, label: str, kinds: tuple[type[PrivateKey], ...] = _LABELS["PRIVATE KEY"]) -> PrivateKey:
+    """Returns a private key of a kind that is supported.
+
+    Args:
+        key: what a library has read.
+        label: of its PEM block.
+        kinds: those that such a block may hold.
+
+    Raises:
+        InvalidBundleError: it is of another kind.
+    """
     if not isinstance(key, kinds) or (
         isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in _CURVE_NAMES
     ):
