@@ -43,8 +43,8 @@ def decrypt_key(pem: bytes, passphrase: bytes) -> PrivateKey:
     """Reads the first encrypted private key of a text: PKCS#8, or else OpenSSL's older form.
 
     Raises:
-        InvalidBundleError: the passphrase is wrong, the key is damaged or of an unsupported kind, or whoever wrote it
-            chose a derivation of more than 32 MiB or some seconds.
+        InvalidBundleError: the passphrase is wrong, the key is damaged or of an unsupported kind, or it needs more than
+            32 MiB or some seconds.
     """
     with parsing(lambda _why: InvalidBundleError("the passphrase is wrong, or the key is damaged")):
         if _LABEL.encode() not in pem:

@@ -100,8 +100,7 @@ def promote(stored: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:
     """Returns the switch to a next pair, if it is due when the store is read, or else a plan without a step.
 
     An issuer that has expired is renewed if the key of its root is kept. To be called before the trust bundle is
-    verified: an issuer that has expired meanwhile must not keep the process
-    from using the next one.
+    verified: an issuer that has expired meanwhile must not keep the process from using the next one.
 
     Raises:
         InvalidBundleError: as `plan`.
@@ -160,7 +159,7 @@ class _Planner:
             return self._take(schedule.switch())
         if state.next is None and state.is_expired:
             return self.plan()
-        return self._idle(None, due=None, held=schedule.worry())
+        return self._idle(None, due=None, held=None)
 
     def follow(self, request: RenewalRequest) -> Plan:
         """Returns the step that a command asks for."""

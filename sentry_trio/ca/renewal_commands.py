@@ -81,8 +81,9 @@ class RenewalCommands:
     def _start(self) -> Due:
         if self._state.phase is Phase.DISTRIBUTING:
             return self._schedule.switch()
-        self._check_phase("start another renewal", Phase.STEADY, Phase.RETIRING)
-        if self._state.is_expired and not self._state.has_root_key:
+        if not self._state.is_expired:
+            self._check_phase("start another renewal", Phase.STEADY, Phase.RETIRING)
+        elif not self._state.has_root_key:
             raise RenewalRejectedError("the issuer has expired: replace it with 'ca rotate --replace-expired'")
         if why_not := self._schedule.why_not_renewed():
             raise RenewalRejectedError(f"the certificate authority cannot be renewed: {why_not}")
@@ -99,6 +100,8 @@ class RenewalCommands:
         root = self._state.root
         if root is None:
             raise RenewalRejectedError("the root of the issuer is not among the trust anchors")
+        if root.not_after < self._now:
+            raise RenewalRejectedError("the root has expired: replace it with 'ca rotate --replace-expired'")
         if root.not_after <= self._state.bundle.not_after:
             raise RenewalRejectedError(f"the root expires at {shown_moment(root.not_after)}, and so does the issuer")
         self._check_root_keys()

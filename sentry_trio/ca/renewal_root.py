@@ -49,8 +49,9 @@ class RootKeys:
     def _why_not_kept(self) -> str | None:
         if not self._state.policy.keeps_root_key:
             return None
-        if Part.ROOT_KEY in self._state.foreign:
-            return "the stored root key does not name a root of this certificate authority: move it elsewhere"
+        for part in (Part.ROOT_KEY, Part.NEXT_ROOT_KEY):
+            if part in self._state.foreign:
+                return f"the stored {part.value} does not name a root of this certificate authority: move it elsewhere"
         return self._situation.root_key_problem
 
     @cached_property

@@ -131,8 +131,9 @@ class RenewalSchedule:
 
     def _may_begin(self) -> bool:
         state = self._state
-        is_free = state.phase in {Phase.STEADY, Phase.RETIRING} and state.misfit is None
-        return is_free and state.policy.enabled and self.why_not_renewed() is None
+        # No certificate of an issuer that has expired is left, whatever the phase.
+        is_free = state.phase in {Phase.STEADY, Phase.RETIRING} or (state.phase is Phase.SIGNING and state.is_expired)
+        return is_free and state.misfit is None and state.policy.enabled and self.why_not_renewed() is None
 
     def why_not_renewed(self) -> str | None:
         """Returns the reason why no renewal can begin, or None."""
@@ -191,7 +192,8 @@ class RenewalSchedule:
         state = self._state
         if state.next is None:
             if state.is_expired:
-                return "the issuer has expired, and there is no next one"
+                problem = self._root_keys.problem() if state.has_root_key else None
+                return f"the issuer has expired, and {problem or 'there is no next one'}"
             return self._situation.root_key_problem if state.policy.keeps_root_key else None
         if not self._situation.is_published:
             return "the new trust anchors are not published"

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -90,8 +91,9 @@ class State:
 
     @property
     def has_root_key(self) -> bool:
-        """True if the key of the issuer's root is stored, and is to be used."""
-        return self.policy.keeps_root_key and self.names_root(Part.ROOT_KEY)
+        """True if the key of the issuer's root is stored, is to be used, and the root has not expired."""
+        has_ended = self.root is None or self.root.not_after < self.now
+        return self.policy.keeps_root_key and self.names_root(Part.ROOT_KEY) and not has_ended
 
     @property
     def idle_root_keys(self) -> tuple[Part, ...]:
@@ -184,8 +186,11 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     # A root whose key is kept outlives its issuers, so that without a record its dates do not show who made it.
     has_kept = root is not None and fingerprint(root) in named.values()
     own = has_kept or is_own(bundle, record.own_roots, policy.trust_domain, policy.namespace)
-    if own and root is not None:
-        record = with_own_root(record, fingerprint(root))
+    if own:
+        # Without a record, stored keys show which of the other trust anchors were made here.
+        made_here = [each for each in bundle.anchors if each == root or fingerprint(each) in named.values()]
+        for each in sorted(made_here, key=attrgetter("not_before")):
+            record = with_own_root(record, fingerprint(each))
     is_renewed = has_bridge(bundle) or previous_issuer(stored, bundle) is not None
     if own and is_renewed and not (known is not None and known.knows(bundle)):
         # The record is lost, or another program has switched. What is beside a bridge is taken for a renewal's.

@@ -146,6 +146,7 @@ class Draft:
             (self._now - policy.allowed_clock_skew, min(self._now + policy.lifetime, state.root.not_after)),
         )
         self._keep_previous()
+        self._parts.pop(Part.PREVIOUS_ROOT_KEY, None)  # of another root, if an issuer has expired soon after a switch
         above = unexpired(state.bundle.chain[1:], self._now - policy.allowed_clock_skew)
         chain = write_certificates([issuer, *above])
         self._parts |= {Part.CHAIN: chain, Part.KEY: write_private_key(issuer_key)}

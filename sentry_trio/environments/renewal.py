@@ -154,8 +154,7 @@ class Renewer:
         """Switches to a stored next pair if that is due, before the trust bundle is verified.
 
         So a process that starts after its issuer has expired uses the next one, or makes one if the key of the root is
-        kept. A failure is logged; verification
-        then decides if what is stored can be used.
+        kept. A failure is logged; verification then decides if what is stored can be used.
 
         Returns:
             What the store holds now.
@@ -170,6 +169,8 @@ class Renewer:
                 situation = await self._root_keys.opened(Situation(now=self._now()), policy)
                 planned = promote(stored, policy, situation)
                 if planned.step is None:
+                    if planned.held is not None and planned.has_root_key:
+                        _log.error(f"the certificate authority cannot be renewed: {planned.held}")
                     return stored
                 is_done = await self._store_step(store, stored, planned)
             except InvalidBundleError:

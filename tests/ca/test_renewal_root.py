@@ -377,6 +377,43 @@ def test_without_a_record_the_key_shows_who_made_the_root() -> None:
     assert (found.phase, found.step) == (Phase.SIGNING, Step.NOTE)
 
 
+@pytest.mark.parametrize("phase", [Phase.DISTRIBUTING, Phase.SIGNING])
+def test_without_a_record_no_key_of_a_root_outlives_the_renewal_of_that_root(phase: Phase) -> None:
+    old, now = fingerprint(roots(FIRST)[0]), ROOT_BEGIN
+    stored = step(DISTRIBUTING, now, Step.NOTE)
+    if phase is Phase.SIGNING:
+        now += DAY
+        stored = step(stored, now, Step.SWITCH)
+        assert named(stored)[Part.PREVIOUS_ROOT_KEY] == old
+    stored = without(stored, Part.RECORD)
+    new = roots(stored)[0]
+    found = planned(stored, now)
+    while found.phase is not Phase.RETIRING:
+        assert "left alone" not in found.text
+        stored = after(stored, found)
+        found = planned(stored, now)
+        if found.step is None:
+            assert found.due is not None
+            now = found.due
+            found = planned(stored, now)
+    assert named(stored) == {Part.ROOT_KEY: fingerprint(new)}
+    record = read_record(stored[Part.RECORD])
+    assert record is not None
+    assert record.own_roots == (old, fingerprint(new))
+
+
+def test_a_next_root_key_of_others_is_not_overwritten() -> None:
+    stored = {**new_parts(POLICY, NOW, None), Part.NEXT_ROOT_KEY: b"mine"}
+    now = HALF + SECOND
+    assert planned(stored, now).held == (
+        "the stored next root key does not name a root of this certificate authority: move it elsewhere"
+    )
+    published = step(stored, now + WEEK, Step.PUBLISH)
+    assert published[Part.NEXT_ROOT_KEY] == b"mine"
+    noted = step(published, now + WEEK, Step.NOTE)
+    assert step(noted, now + WEEK + DAY, Step.SWITCH)[Part.NEXT_ROOT_KEY] == b"mine"
+
+
 def test_a_key_that_is_not_encrypted_is_as_soon_as_there_is_a_passphrase() -> None:
     (root,) = roots(FIRST)
     plain = {**FIRST, Part.ROOT_KEY: write_root_key(read_root_key(FIRST[Part.ROOT_KEY], root, PASSPHRASE), root, None)}
@@ -399,11 +436,41 @@ def test_an_issuer_that_has_expired_is_renewed_when_the_store_is_read() -> None:
     renewed = after(FIRST, found)
     assert bundle_of(renewed, now).issuer.not_after == (now + YEAR).replace(microsecond=0)
     assert renewed[Part.ANCHORS] == FIRST[Part.ANCHORS]
-    for wrong in (replace(situation, passphrase=b"battery"), replace(situation, root_key_problem="no file")):
-        assert promote(FIRST, KEEP, wrong).step is None
+    for wrong, why in (
+        (replace(situation, passphrase=b"battery"), "the root key cannot be used: the passphrase is wrong"),
+        (replace(situation, root_key_problem="no file"), "no file"),
+    ):
+        found = promote(FIRST, KEEP, wrong)
+        assert found.step is None
+        assert (found.held or "").startswith(f"the issuer has expired, and {why}")
     assert promote(FIRST, replace(KEEP, enabled=False), situation).step is None
     assert promote(FIRST, POLICY, situation).step is None
     assert asked(FIRST, RenewalRequest.START, now)[Part.CHAIN] != FIRST[Part.CHAIN]
+
+
+def test_an_issuer_that_has_expired_soon_after_a_renewal_is_renewed() -> None:
+    """The process has not run since, so the key of the issuer before is still stored."""
+    now = HALF + YEAR + 9 * DAY
+    found = promote(SIGNING, KEEP, Situation(now=now, passphrase=PASSPHRASE))
+    assert (found.phase, found.step) == (Phase.SIGNING, Step.RENEW_ISSUER)
+    assert asked(SIGNING, RenewalRequest.START, now)[Part.CHAIN] != SIGNING[Part.CHAIN]
+    # After a switch to another root, the key of the root before is stored, too.
+    switched = step(step(DISTRIBUTING, ROOT_BEGIN, Step.NOTE), ROOT_BEGIN + DAY, Step.SWITCH)
+    now = ROOT_BEGIN + YEAR + 9 * DAY
+    renewed = after(switched, promote(switched, KEEP, Situation(now=now, passphrase=PASSPHRASE)))
+    assert bundle_of(renewed, now).issuer.not_after == (now + YEAR).replace(microsecond=0)
+    assert named(renewed) == {Part.ROOT_KEY: fingerprint(roots(switched)[0])}
+
+
+def test_a_root_that_has_expired_makes_no_issuer() -> None:
+    now = NOW + 5 * YEAR
+    for found in (planned(FIRST, now), promote(FIRST, KEEP, Situation(now=now, passphrase=PASSPHRASE))):
+        assert (found.step, found.held) == (None, "the issuer has expired, and there is no next one")
+    with pytest.raises(RenewalRejectedError, match="--replace-expired"):
+        asked(FIRST, RenewalRequest.START, now)
+    with pytest.raises(RenewalRejectedError, match="the root has expired"):
+        asked(FIRST, RenewalRequest.RENEW_ISSUER, now)
+    assert bundle_of(asked(FIRST, RenewalRequest.REPLACE_EXPIRED, now), now)
 
 
 @pytest.mark.parametrize("key_type", KeyType)

@@ -108,7 +108,7 @@ SCRYPT, PBKDF2, OLD = "1.3.6.1.4.1.11591.4.11", "1.2.840.113549.1.5.12", "1.2.84
     ],
 )
 def test_a_key_that_takes_much_memory_or_time_to_decrypt_is_rejected(content: bytes) -> None:
-    """Whoever may write the store must not be able to use up the memory of the process."""
+    """Writers of the store must not be able to use up the memory of the process."""
     with pytest.raises(RootKeyError, match="it takes too much memory or time to decrypt: encrypt it again"):
         read_root_key(content, MADE.root, PASSPHRASE)
 
