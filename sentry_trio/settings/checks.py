@@ -106,6 +106,29 @@ def anchors_kept(flag: str, number: int) -> int:
     return number
 
 
+def root_lifetime(root_ttl: timedelta, ttl: timedelta) -> None:
+    """Checks the lifetime of a root whose key is kept against that of its issuers.
+
+    Raises:
+        InvalidOptionsError: it is shorter.
+    """
+    if root_ttl < ttl:
+        raise InvalidOptionsError("--ca-root-ttl must be at least --ca-ttl: no issuer outlives its root")
+
+
+def root_key_in_secret(passphrase_file: object) -> None:
+    """Checks that a root key in a Secret is encrypted: Dapr's chart lets its injector read that Secret.
+
+    Raises:
+        InvalidOptionsError: there is no passphrase.
+    """
+    if not passphrase_file:
+        raise InvalidOptionsError(
+            "--ca-root-key=keep needs --ca-root-key-passphrase-file in kubernetes mode: other programs may read the "
+            "Secret that the key is stored in"
+        )
+
+
 def share(flag: str, number: float) -> float:
     """Returns a part of a whole.
 

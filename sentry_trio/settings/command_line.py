@@ -8,6 +8,7 @@ from typing import Final
 
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.go_text import format_duration, quote
+from sentry_trio.settings import checks
 from sentry_trio.settings.flags import CommandLine, Flag, check, checked, parse_command_line
 from sentry_trio.settings.options import FLAGS, KUBERNETES, Mode, Options
 
@@ -106,15 +107,11 @@ def _not_checked(line: CommandLine) -> frozenset[str]:
 
 
 def _check_root_key(line: CommandLine, mode: Mode) -> None:
-    """Checks that a root key in a Secret is encrypted: Dapr's chart lets its injector read that Secret."""
-    keeps, passphrase_file = line.values["ca-root-key"] == "keep", line.values["ca-root-key-passphrase-file"]
-    if keeps and mode is Mode.KUBERNETES and not passphrase_file:
-        raise InvalidOptionsError(
-            "--ca-root-key=keep needs --ca-root-key-passphrase-file in kubernetes mode: other programs may read the "
-            "Secret that the key is stored in"
-        )
-    if keeps and line.values["ca-root-ttl"] < line.values["ca-ttl"]:
-        raise InvalidOptionsError("--ca-root-ttl must be at least --ca-ttl: no issuer outlives its root")
+    """Checks the flags of a root key that is kept."""
+    if line.values["ca-root-key"] == "keep":
+        if mode is Mode.KUBERNETES:
+            checks.root_key_in_secret(line.values["ca-root-key-passphrase-file"])
+        checks.root_lifetime(line.values["ca-root-ttl"], line.values["ca-ttl"])
 
 
 def _check_rotation(line: CommandLine) -> None:

@@ -1,13 +1,17 @@
 """`sentry-trio ca` with root keys that are kept: beside the authority, or in a file elsewhere."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from sentry_trio.ca.certificates import read_certificates
+from sentry_trio.cli import ca as cli_ca
 from sentry_trio.cli import main
+from sentry_trio.cli.ca.flags import CaOptions
+from sentry_trio.cli.ca.places import Place, open_directory
 
 Run = Callable[..., str]
 
@@ -99,6 +103,33 @@ def test_mistakes(run: Run) -> None:
     assert "the root expires at" in run("rotate", "--root-key=offline.key", code=1)
     assert "exclude each other" in run("rotate", "--root-key=offline.key", "--start", code=2)
     assert "belongs to 'ca rotate'" in run("show", "--root-key=offline.key", code=2)
+
+
+def test_a_root_does_not_end_before_its_issuer(run: Run) -> None:
+    expected = "--ca-root-ttl must be at least --ca-ttl: no issuer outlives its root"
+    for kept in ("--ca-root-key=keep", "--root-key=offline.key"):
+        assert expected in run("init", "ca", kept, PASSPHRASE, "--ca-root-ttl=1h", code=2)
+        assert {path.name for path in Path().iterdir()} == {"passphrase"}
+    run("init", "ca")
+    assert expected in run("rotate", "--start", "--ca-root-key=keep", "--ca-root-ttl=1h", code=2)
+    run("rotate", "--start", "--ca-root-ttl=1h")
+
+
+def test_a_root_key_in_a_secret_is_encrypted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("init", "ca")
+    before = contents()
+
+    @asynccontextmanager
+    async def place(options: CaOptions, _environ: object) -> AsyncIterator[Place]:
+        yield open_directory(Path("ca"), options)
+
+    monkeypatch.setattr(cli_ca, "open_place", place)
+    for words in (["--start"], ["--distrust", "--yes"]):
+        arguments = ["ca", "rotate", *words, "--kubernetes", "--ca-root-key=keep"]
+        assert main(arguments) == 2
+        assert contents() == before
+    assert main([*arguments, PASSPHRASE]) == 0
+    assert b"ENCRYPTED" in contents()["root.key"]
 
 
 def test_a_key_of_others_is_left_alone(run: Run) -> None:

@@ -190,7 +190,7 @@ async def test_files_need_no_passphrase(autojump_clock: MockClock) -> None:
 
 
 async def test_an_issuer_that_has_expired_is_renewed_at_start(
-    autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path
+    autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path, lines: list[Line]
 ) -> None:
     replica = MemoryEnvironment(MemoryStore(), *keep)
     await replica.run_inputs(may_generate=True)
@@ -199,6 +199,9 @@ async def test_an_issuer_that_has_expired_is_renewed_at_start(
     passphrase.rename(passphrase.with_name("elsewhere"))
     with pytest.raises(InvalidBundleError, match="expired"):
         await late.run_inputs(may_generate=True)
+    assert [line["event"].partition(" passphrase file")[0] for line in lines][-1] == (
+        "the certificate authority cannot be renewed: the issuer has expired, and cannot read the"
+    )
     passphrase.with_name("elsewhere").rename(passphrase)
     inputs = await late.run_inputs(may_generate=True)
     assert inputs.bundle.issuer.not_after > END

@@ -34,12 +34,14 @@ from sentry_trio.errors import (
     SentryError,
     leaves_of,
 )
+from sentry_trio.settings import checks
 from sentry_trio.stores.passphrase import read_passphrase
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging
 
 __all__ = ["EXAMPLES", "OPTIONS", "run"]
 
 _DONE, _FAILED, _ATTENTION = 0, 1, 3
+_NEW_ROOTS: Final = FORCED | {RenewalRequest.START}
 _RESOLUTION: Final = timedelta(seconds=2)  # of the API server's Date header
 _CHANGED: Final = "another writer changed the trust bundle in the meantime; nothing was written: try again"
 
@@ -89,6 +91,8 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
         if options.request not in FORCED:
             await _check_stored(place, stored, options, situation.now)
         policy = policy_of(options, stored)
+        if options.request in _NEW_ROOTS:
+            _check_root_key(policy, options, in_secret=options.in_cluster)
         if options.request is RenewalRequest.START:
             policy.check()
         planned = plan(stored, policy, situation, options.request)
@@ -126,7 +130,8 @@ async def _check_stored(place: Place, stored: Parts, options: CaOptions, now: da
 
 
 async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
-    directory = _path(options)
+    directory, policy = _path(options), _policy_of_new(options)
+    _check_root_key(policy, options, in_secret=False)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -134,7 +139,7 @@ async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
     place = open_directory(directory, options)
     if await place.read_any():
         raise SentryError(f"{directory} already contains a certificate authority: choose another directory")
-    new = new_parts(_policy_of_new(options), _now(), root_passphrase(options))
+    new = new_parts(policy, _now(), root_passphrase(options))
     if options.root_key is not None:
         write_new(options.root_key, new.pop(Part.ROOT_KEY))
         del new[Part.RECORD]  # only commands renew it
@@ -144,6 +149,18 @@ async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
     if options.root_key is not None:
         print(f"wrote the root's private key, encrypted, to {options.root_key}: keep it offline")
     return _DONE
+
+
+def _check_root_key(policy: RenewalPolicy, options: CaOptions, *, in_secret: bool) -> None:
+    """Checks the flags of a root key that is kept.
+
+    Raises:
+        InvalidOptionsError: its root would end before its issuer, or it would not be encrypted in a Secret.
+    """
+    if policy.keeps_root_key:
+        checks.root_lifetime(policy.root_lifetime, policy.lifetime)
+        if in_secret:
+            checks.root_key_in_secret(options.ca_root_key_passphrase_file)
 
 
 def _policy_of_new(options: CaOptions) -> RenewalPolicy:
