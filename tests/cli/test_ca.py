@@ -1,8 +1,12 @@
 """`sentry-trio ca` on directories: what its actions print, write, refuse and return."""
 
+import errno
 import json
+import os
 import shutil
+import signal
 import ssl
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +22,7 @@ from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.cli import main
-from sentry_trio.cli.ca import places, rehearsal
+from sentry_trio.cli.ca import places, real_rehearsal, rehearsal
 from sentry_trio.cli.ca.backup import BackupError, seal, unseal
 from sentry_trio.cli.ca.flags import FORCED, parse
 from sentry_trio.cli.ca.overview import policy_of
@@ -181,6 +185,41 @@ def test_a_real_rehearsal_shows_each_phase(ca: Command) -> None:
         f"ok      {name}" for name in ("steady", "distributing", "signing", "retiring", "after the bridge")
     ]
     assert not any(": 0 handshakes" in line for line in lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_real_rehearsal_leaves_no_keys_behind(
+    number: signal.Signals, ca: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    seen: list[str] = []
+
+    async def interrupted(*_: object) -> None:
+        seen.extend(path.name for path in (tmp_path / "temporary").glob("*/*"))
+        os.kill(os.getpid(), number)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(real_rehearsal._Rehearsal, "run", interrupted)
+    assert ca("rehearse", "--real", code=1) == f"sentry-trio ca rehearse: interrupted by {number.name}\n"
+    assert "issuer.key" in seen
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_real_rehearsal_without_room_for_its_files(
+    full: bool, ca: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path if full else tmp_path / "missing"))
+    if full:
+        monkeypatch.setattr(Path, "write_text", fail)
+    shown = ca("rehearse", "--real", code=1)
+    assert shown.startswith("sentry-trio ca rehearse: cannot " + ("write" if full else "create a temporary directory"))
+    assert shown.endswith(": no space left on device\n" if full else ": no such file or directory\n")
+    assert not list(tmp_path.glob("sentry-trio-rehearsal-*"))
 
 
 async def test_a_real_rehearsal_connects_over_tcp() -> None:

@@ -4,13 +4,14 @@ All of it is real but short-lived: a server on loopback with files in a temporar
 over TCP.
 """
 
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 import trio
 
@@ -27,6 +28,7 @@ from sentry_trio.errors import Part, SentryError
 from sentry_trio.go_text import format_duration
 from sentry_trio.renewal_status import Phase
 from sentry_trio.settings.command_line import local_options
+from sentry_trio.stores.atomic_files import os_reason
 
 _LOOK: Final = 0.1  # s
 _AFTER: Final = 2.0  # s for which clients call after the bridge has ended
@@ -45,23 +47,50 @@ async def rehearse_in_real_time(options: CaOptions, report: Report) -> None:
         report: called at the end of each phase.
 
     Raises:
-        SentryError: the server cannot start, or a phase does not begin.
+        SentryError: the server cannot start, a phase does not begin, or a signal interrupts it.
+
+    Cancellation: the server stops; its files, private keys among them, are removed.
     """
-    with tempfile.TemporaryDirectory(prefix="sentry-trio-rehearsal-") as directory:
-        path = Path(directory)
-        async with running(local_options(_flags(path, options)), environ={}) as application:
-            place = open_directory(path, options)
-            rehearsal = _Rehearsal(place, options, application.grpc_port, report)
-            async with trio.open_nursery() as clients:
-                await rehearsal.run(clients)
-                clients.cancel_scope.cancel()
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_interrupt, signals)
+            with _temporary_directory() as path:
+                await _rehearse(path, options, report)
+            nursery.cancel_scope.cancel()
+
+
+async def _interrupt(signals: AsyncIterator[int]) -> NoReturn:
+    number = await anext(signals)
+    raise SentryError(f"interrupted by {signal.Signals(number).name}")
+
+
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="sentry-trio-rehearsal-")
+    except OSError as error:
+        raise SentryError(f"cannot create a temporary directory: {os_reason(error)}") from error
+    with directory as name:
+        yield Path(name)
+
+
+async def _rehearse(path: Path, options: CaOptions, report: Report) -> None:
+    async with running(local_options(_flags(path, options)), environ={}) as application:
+        rehearsal = _Rehearsal(open_directory(path, options), options, application.grpc_port, report)
+        async with trio.open_nursery() as clients:
+            await rehearsal.run(clients)
+            clients.cancel_scope.cancel()
 
 
 def _flags(path: Path, options: CaOptions) -> list[str]:
     """Returns a command line by which all phases take place within the lifetime."""
     lifetimes = f"{{workloadCertTTL: {format_duration(_leaf_lifetime(options.ttl))}, allowedClockSkew: 1s}}"
     configuration = path / "config.yaml"
-    configuration.write_text(f"apiVersion: dapr.io/v1alpha1\nkind: Configuration\nspec: {{mtls: {lifetimes}}}\n")
+    text = f"apiVersion: dapr.io/v1alpha1\nkind: Configuration\nspec: {{mtls: {lifetimes}}}\n"
+    try:
+        configuration.write_text(text)
+    except OSError as error:
+        raise SentryError(f"cannot write {configuration}: {os_reason(error)}") from error
     return [
         f"--issuer-credentials={path}",
         f"--config={configuration}",
