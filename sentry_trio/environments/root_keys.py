@@ -11,7 +11,7 @@ from sentry_trio.ca.renewal_policy import RenewalPolicy, Situation
 from sentry_trio.ca.renewal_root import RootKeys
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.errors import Part, StoreError
-from sentry_trio.stores.passphrase import read_passphrase
+from sentry_trio.stores.passphrase import read_passphrase_file
 from sentry_trio.telemetry.logs import get_logger
 
 _log: Final = get_logger("dapr.sentry.ca")
@@ -39,7 +39,7 @@ class RootKeyAccess:
         """
         if self._passphrase_file is None:
             return None
-        return await trio.to_thread.run_sync(read_passphrase, self._passphrase_file, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(read_passphrase_file, self._passphrase_file, abandon_on_cancel=True)
 
     async def opened(self, situation: Situation, policy: RenewalPolicy) -> Situation:
         """Returns the situation with the passphrase, or with the reason why it cannot be read."""
