@@ -19,11 +19,12 @@ steps only means another plan.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final
 
+from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.parts import PREVIOUS, Parts
 from sentry_trio.ca.renewal_command_steps import CommandDraft
 from sentry_trio.ca.renewal_commands import RenewalCommands, RenewalRequest
@@ -86,14 +87,25 @@ def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: Re
         ClockError: the clock is before the release of this program.
     """
     with _dating():
-        state = read_state(stored, policy, situation.now, is_published=situation.is_published)
-        planner = _Planner(state, situation)
+        planner = _Planner(_state(stored, policy, situation, request), situation)
         if request is None:
             return planner.plan()
         try:
             return planner.follow(request)
         except InvalidBundleError as error:
             raise RenewalRejectedError(f"the command {request.value} cannot be executed: {error}") from error
+
+
+def _state(stored: Parts, policy: RenewalPolicy, situation: Situation, request: RenewalRequest | None) -> State:
+    now, is_published = situation.now, situation.is_published
+    try:
+        return read_state(stored, policy, now, is_published=is_published)
+    except InvalidBundleError:
+        if request is not RenewalRequest.ROLLBACK:
+            raise
+    # An issuer that was made while the clock was ahead is not valid yet, which is a reason to go back.
+    begin = max(now, *(each.not_before for each in read_certificates(stored[Part.CHAIN])))
+    return replace(read_state(stored, policy, begin, is_published=is_published), now=now)
 
 
 def promote(stored: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:

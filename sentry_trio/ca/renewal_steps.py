@@ -138,12 +138,16 @@ class Draft:
         """See `Step.RENEW_ISSUER`."""
         state, policy, key = self._state, self._state.policy, self._root_keys.key()
         assert state.root is not None and key is not None  # noqa: S101, PT018  # checked by the schedule
+        begin = self._now - policy.allowed_clock_skew
+        if state.is_expired:
+            # The clock may be ahead, as none is compared when a process starts: valid also after it is set.
+            begin = min(begin, state.bundle.issuer.not_before)
         issuer, issuer_key = make_issuer(
             policy.trust_domain,
             policy.namespace,
             policy.key_type,
             as_signer(state.root, key),
-            (self._now - policy.allowed_clock_skew, min(self._now + policy.lifetime, state.root.not_after)),
+            (begin, min(self._now + policy.lifetime, state.root.not_after)),
         )
         self._keep_previous()
         self._parts.pop(Part.PREVIOUS_ROOT_KEY, None)  # of another root, if an issuer has expired soon after a switch

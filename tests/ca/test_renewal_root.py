@@ -448,6 +448,33 @@ def test_an_issuer_that_has_expired_is_renewed_when_the_store_is_read() -> None:
     assert asked(FIRST, RenewalRequest.START, now)[Part.CHAIN] != FIRST[Part.CHAIN]
 
 
+def test_a_clock_that_was_ahead_when_a_process_started_does_no_harm() -> None:
+    now, wrong = NOW + DAY, NOW + YEAR + 9 * DAY
+    renewed = after(FIRST, promote(FIRST, KEEP, Situation(now=wrong, passphrase=PASSPHRASE)))
+    assert bundle_of(renewed, now).issuer.not_before == bundle_of(FIRST, now).issuer.not_before
+    assert planned(renewed, now).phase is Phase.SIGNING
+    # If it was right, the next issuer, whose life is not counted from so early, follows in time.
+    retiring, end = settled(renewed, wrong)
+    again = step(retiring, end, Step.RENEW_ISSUER)
+    assert bundle_of(again, end).issuer.not_before == (end - SKEW).replace(microsecond=0)
+    retiring, end = settled(again, end)
+    assert planned(retiring, end).step is None
+
+
+def test_rollback_from_an_issuer_that_is_not_valid_yet() -> None:
+    """The clock was ahead, but not so far that the issuer before had expired."""
+    now = NOW + DAY
+    with pytest.raises(InvalidBundleError, match="not yet valid"):
+        planned(SIGNING, now)
+    back = asked(SIGNING, RenewalRequest.ROLLBACK, now)
+    assert back[Part.CHAIN] == FIRST[Part.CHAIN]
+    found = planned(back, now)
+    assert (found.phase, found.step, found.has_root_key) == (Phase.STEADY, None, True)
+    for stored in (without(SIGNING, Part.PREVIOUS_KEY), {**SIGNING, Part.KEY: FIRST[Part.KEY]}):
+        with pytest.raises((InvalidBundleError, RenewalRejectedError)):
+            asked(stored, RenewalRequest.ROLLBACK, now)
+
+
 def test_an_issuer_that_has_expired_soon_after_a_renewal_is_renewed() -> None:
     """The process has not run since, so the key of the issuer before is still stored."""
     now = HALF + YEAR + 9 * DAY
