@@ -125,6 +125,7 @@ class Situation:
         managed_by: names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none.
         is_cut_accepted: true if a command may cut off clients that ordinarily would not.
         passphrase: encrypts root keys that are kept; None if they are not encrypted. Not shown by `repr`.
+        seals_root_keys: true if there is a passphrase, be it read yet or not.
         root_key_problem: why root keys cannot be used, e.g. because the passphrase cannot be read; None if they can,
             or if that is not known.
         offline_root_key: key of the issuer's root that a command brings, PEM. Not shown by `repr`.
@@ -137,6 +138,7 @@ class Situation:
     managed_by: str | None = None
     is_cut_accepted: bool = False
     passphrase: bytes | None = field(default=None, repr=False)
+    seals_root_keys: bool = False
     root_key_problem: str | None = None
     offline_root_key: bytes | None = field(default=None, repr=False)
 

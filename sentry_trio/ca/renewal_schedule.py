@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.generation import bridge_impossible
 from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED, ROOT_KEYS
+from sentry_trio.ca.pem import is_encrypted
 from sentry_trio.ca.renewal_next import Next
 from sentry_trio.ca.renewal_policy import LEAST_GRACE, Situation
 from sentry_trio.ca.renewal_root import RootKeys
@@ -80,10 +81,18 @@ class RenewalSchedule:
             yield Due(state.cut, Step.DISCARD, partial(draft.discard, PREVIOUS))
         if idle := state.idle_root_keys:
             yield Due(self._now, Step.DISCARD, partial(draft.discard_root_keys, idle))
+        if self._has_unsealed_key():
+            yield Due(self._now, Step.NOTE, draft.seal)
         if leftovers := self._leftovers():
             yield Due(self._now, Step.DISCARD, partial(draft.discard, leftovers))
         if state.record.rejected_at is not None:
             yield Due(state.record.rejected_at + _REJECTED_KEPT, Step.DISCARD, partial(draft.discard, REJECTED))
+
+    def _has_unsealed_key(self) -> bool:
+        """Returns whether a stored root key can be encrypted that came here without, e.g. in a backup of files."""
+        state = self._state
+        is_unsealed = state.has_root_key and not is_encrypted(state.stored[Part.ROOT_KEY])
+        return is_unsealed and self._situation.seals_root_keys and self._root_keys.problem() is None
 
     def switch(self) -> Due:
         """Returns the switch to the next issuer."""

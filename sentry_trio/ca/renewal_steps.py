@@ -10,7 +10,7 @@ from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, shown, write_certificates
 from sentry_trio.ca.generate import NewBundle, make_issuer
 from sentry_trio.ca.generation import as_signer, bridged_chain, next_bundle, roots_needed, unexpired
-from sentry_trio.ca.keys import PrivateKey, write_private_key
+from sentry_trio.ca.keys import write_private_key
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, NEXT, PREVIOUS, REJECTED, bundle_of
 from sentry_trio.ca.pem import is_encrypted
 from sentry_trio.ca.renewal_next import Next
@@ -154,16 +154,19 @@ class Draft:
         above = unexpired(state.bundle.chain[1:], self._now - policy.allowed_clock_skew)
         chain = write_certificates([issuer, *above])
         self._parts |= {Part.CHAIN: chain, Part.KEY: write_private_key(issuer_key)}
-        self._seal_root_key(key, state.root)
+        self.seal()
         self._now_present()
         self._note(switched_at=self._now, postponed_until=None)
         self.text = f"{shown(issuer)!r} signs in place of {shown(state.bundle.issuer)!r}, below the same root"
 
-    def _seal_root_key(self, key: PrivateKey, root: Certificate) -> None:
-        """Encrypts a stored key that was written before there was a passphrase."""
-        stored = self._parts.get(Part.ROOT_KEY)
-        if stored is not None and not is_encrypted(stored) and (content := self._root_keys.written(key, root)):
+    def seal(self) -> None:
+        """Encrypts a stored root key that was written before there was a passphrase."""
+        root, key, stored = self._state.root, self._root_keys.key(), self._parts.get(Part.ROOT_KEY)
+        if root is None or key is None or stored is None or is_encrypted(stored):
+            return
+        if content := self._root_keys.written(key, root):
             self._parts[Part.ROOT_KEY] = content
+            self.text = "the root key is encrypted"
 
     def publish_and_switch(self) -> None:
         """See `Step.PUBLISH_AND_SWITCH`."""

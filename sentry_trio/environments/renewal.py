@@ -243,6 +243,7 @@ class Renewer:
             held_by_all=None if uptake is None else uptake.held_by_all,
             hold=hold,
             managed_by=run.managed_by,
+            seals_root_keys=self._root_keys.seals,
         )
         problem = await self._root_keys.problem(found, run.policy, situation)
         situation = replace(situation, root_key_problem=problem)

@@ -31,6 +31,11 @@ class RootKeyAccess:
         self._checked: bytes | None = None
         self._problem: str | None = "not checked yet"
 
+    @property
+    def seals(self) -> bool:
+        """True if there is a passphrase, be it readable or not."""
+        return self._passphrase_file is not None
+
     async def passphrase(self) -> bytes | None:
         """Reads the passphrase.
 

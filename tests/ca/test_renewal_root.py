@@ -418,9 +418,14 @@ def test_a_key_that_is_not_encrypted_is_as_soon_as_there_is_a_passphrase() -> No
     (root,) = roots(FIRST)
     plain = {**FIRST, Part.ROOT_KEY: write_root_key(read_root_key(FIRST[Part.ROOT_KEY], root, PASSPHRASE), root, None)}
     assert step(plain, HALF, Step.RENEW_ISSUER, passphrase=None)[Part.ROOT_KEY] == plain[Part.ROOT_KEY]
-    sealed = step(plain, HALF, Step.RENEW_ISSUER)[Part.ROOT_KEY]
-    assert b"ENCRYPTED" in sealed
-    read_root_key(sealed, root, PASSPHRASE)
+    assert planned(plain, NOW).step is None
+    seals = Situation(now=NOW, passphrase=PASSPHRASE, seals_root_keys=True)
+    assert plan(plain, KEEP, replace(seals, root_key_problem="no such file")).step is None
+    noted = after(plain, plan(plain, KEEP, seals))
+    assert plan(noted, KEEP, seals).step is None
+    for sealed in (noted[Part.ROOT_KEY], step(plain, HALF, Step.RENEW_ISSUER)[Part.ROOT_KEY]):
+        assert b"ENCRYPTED" in sealed
+        read_root_key(sealed, root, PASSPHRASE)
 
 
 # --- an issuer that has expired

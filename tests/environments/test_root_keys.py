@@ -189,6 +189,25 @@ async def test_files_need_no_passphrase(autojump_clock: MockClock) -> None:
     assert b"BEGIN PRIVATE KEY" in replica.store.stored[Part.ROOT_KEY]
 
 
+async def test_a_key_that_is_not_encrypted_is_at_the_next_start(
+    autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path
+) -> None:
+    replica = MemoryEnvironment(MemoryStore(), keep[0])
+    async with serving(replica):
+        await later(replica, 20)
+    passphrase.rename(passphrase.with_name("elsewhere"))
+    replica = MemoryEnvironment(replica.store, *keep)
+    async with serving(replica):
+        await later(replica, 200)
+        assert b"BEGIN PRIVATE KEY" in replica.store.stored[Part.ROOT_KEY]
+        assert held(replica).startswith("cannot read the passphrase file")
+        passphrase.with_name("elsewhere").rename(passphrase)
+        await later(replica, 200)
+        assert b"BEGIN ENCRYPTED PRIVATE KEY" in replica.store.stored[Part.ROOT_KEY]
+        assert held(replica) == ""
+        assert len(replica.runs) == 1
+
+
 async def test_an_issuer_that_has_expired_is_renewed_at_start(
     autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path, lines: list[Line]
 ) -> None:
