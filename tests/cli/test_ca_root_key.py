@@ -99,6 +99,8 @@ def test_mistakes(run: Run) -> None:
     assert "cannot write offline.key" in run("init", "ca", "--root-key=offline.key", PASSPHRASE, code=1)
     assert Path("offline.key").read_text() == "mine"
     run("init", "ca")
+    assert "keep it elsewhere" in run("init", "new", "--root-key=new/../new/root.key", PASSPHRASE, code=2)
+    assert not Path("new").exists()
     assert "cannot read nowhere" in run("rotate", "--root-key=nowhere", code=1)
     assert "the root expires at" in run("rotate", "--root-key=offline.key", code=1)
     assert "exclude each other" in run("rotate", "--root-key=offline.key", "--start", code=2)

@@ -132,6 +132,8 @@ async def _check_stored(place: Place, stored: Parts, options: CaOptions, now: da
 async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
     directory, policy = _path(options), _policy_of_new(options)
     _check_root_key(policy, options, in_secret=False)
+    if options.root_key is not None and directory.resolve() in options.root_key.resolve().parents:
+        raise InvalidOptionsError(f"--root-key {options.root_key} must not be in {directory}: keep it elsewhere")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
