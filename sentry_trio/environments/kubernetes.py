@@ -17,7 +17,7 @@ from sentry_trio.environments.cluster_resources import ClusterResources, open_cl
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.run_inputs import Sources, causes_of, part_paths
 from sentry_trio.environments.token_validators import Made, TokenValidators
-from sentry_trio.errors import Part, SentryError
+from sentry_trio.errors import Part, SentryError, StoreError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.kube.uptake import Uptake, anchor_sets, measure
 from sentry_trio.lifetimes import outliving
@@ -164,7 +164,18 @@ class Kubernetes(Environment):
             await self._report_generated()
         if Part.ANCHORS in stored and await self._store.publish(Part.ANCHORS, stored):
             _ca_log.info(f"Published the trust anchors in {self._store.config_map}")
-        if Part.JWKS in stored and await self._store.publish(Part.JWKS, stored):
+        if Part.JWKS in stored:
+            await self._publish_jwks(stored)
+
+    async def _publish_jwks(self, stored: Parts) -> None:
+        try:
+            is_changed = await self._store.publish(Part.JWKS, stored)
+        except StoreError as error:
+            if self._publishes_jwks:
+                raise
+            _jwt_log.warning(f"cannot remove the public keys of JWTs from {self._store.config_map}: {error}")
+            return
+        if is_changed:
             self._report_jwks()
 
     def _report_jwks(self) -> None:

@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.ca.jwt_key import generate_jwt_key
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import cluster_resources
 from sentry_trio.environments.cluster_resources import (
@@ -18,7 +19,7 @@ from sentry_trio.environments.cluster_resources import (
 )
 from sentry_trio.environments.kubernetes import Kubernetes
 from sentry_trio.environments.token_validators import TokenValidators
-from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.errors import InvalidOptionsError, Part, StoreError
 from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder
 from sentry_trio.kube.index import Index
@@ -27,9 +28,17 @@ from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.ca.making import generated
-from testkit.kube.fakes import NAMESPACE, FakeApi
+from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, FakeApi, Fault, installed, refused
 from testkit.kube.objects import Objects, sidecar_pod
+from testkit.log_capture import capture_logs
 
+ROTATED_AND_SERVED = (
+    "--jwt-enabled",
+    "--jwt-signing-algorithm=ES256",
+    "--jwt-key-rotation=720h",
+    "--oidc-enabled",
+    "--oidc-server-tls-enabled=false",
+)
 SKIP = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
 
 
@@ -56,6 +65,24 @@ def now() -> datetime:
     return datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+def kubernetes(
+    *flags: str, api: FakeApi | None = None, index: Index | None = None, conditions: Conditions | None = None
+) -> Kubernetes:
+    api = api or FakeApi()
+    cluster = ClusterResources(
+        api,
+        index or Index(Objects()),
+        TokenReviewer(api.create, (), now=now),
+        EventRecorder(api, NAMESPACE, "dapr-trust-bundle", instance="sentry"),
+        conditions or Conditions(),
+        ClusterDomain("td"),
+        lambda: None,
+    )
+    validators = TokenValidators("spiffe://td/ns/x", "none", metrics=Metrics(), now=now)
+    options = parse_options(["--mode=kubernetes", "--trust-domain=td", *flags], {"NAMESPACE": NAMESPACE})
+    return Kubernetes(options, cluster, validators, metrics=Metrics(), now=now)
+
+
 async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed_and_while_degraded(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
@@ -63,19 +90,8 @@ async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed_and_whi
     root = generated()
     objects.put(sidecar_pod("cart", root.anchors_pem.decode()), quietly=True)
     index = Index(objects, fingerprints=root_fingerprints)
-    api = FakeApi()
-    cluster = ClusterResources(
-        api,
-        index,
-        TokenReviewer(api.create, (), now=now),
-        EventRecorder(api, NAMESPACE, "dapr-trust-bundle", instance="sentry"),
-        conditions := Conditions(),
-        ClusterDomain("td"),
-        lambda: None,
-    )
-    validators = TokenValidators("spiffe://td/ns/x", "none", metrics=Metrics(), now=now)
-    options = parse_options(["--mode=kubernetes", "--trust-domain=td"], {"NAMESPACE": NAMESPACE})
-    environment = Kubernetes(options, cluster, validators, metrics=Metrics(), now=now)
+    conditions = Conditions()
+    environment = kubernetes(index=index, conditions=conditions)
     assert environment.anchor_sets() is None
     await nursery.start(index.keep)
     await index.wait_ready()
@@ -88,6 +104,27 @@ async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed_and_whi
         uptake = environment.uptake(roots, None)
         known.append(uptake and uptake.held_by_all)
     assert known == [*roots, None, *roots]
+
+
+@pytest.mark.parametrize(("flags", "is_needed"), [((), False), (("--jwks-in-config-map",), True)])
+async def test_a_config_map_that_keeps_a_withdrawn_key_set_is_no_reason_not_to_serve(
+    flags: tuple[str, ...], is_needed: bool, autojump_clock: MockClock
+) -> None:
+    api = installed()
+    api.edit(CONFIG_MAP, data={"jwks.json": "an earlier one"})
+    environment = kubernetes(*ROTATED_AND_SERVED, *flags, api=api)
+    keys = generate_jwt_key("ES256", None)
+    stored = {Part.JWT_KEY: keys.key, Part.JWKS: keys.jwks}
+    assert await environment._store.replace(stored, expected={})
+    error = refused(422, "Invalid: data: Forbidden: field is immutable when `immutable` is set")
+    api.faults.append(Fault("replace", "configmaps", error))
+    with capture_logs() as lines:
+        if is_needed:
+            with pytest.raises(StoreError, match="is immutable"):
+                await environment._accepted(stored, generated=False)
+        else:
+            await environment._accepted(stored, generated=False)
+            assert lines[-1]["event"].startswith("cannot remove the public keys of JWTs from ConfigMap")
 
 
 def test_roots_of_many_sets_are_not_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
