@@ -68,10 +68,17 @@ class HTTPConnection:
     @property
     def has_sent(self) -> bool:
         """True if the peer has sent what was not read yet."""
-        try:
-            return bool(self.sock.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
+        return bool(peek(self.sock))
+
+
+def peek(sock: socket.socket) -> bytes | None:
+    """Returns the first byte that has arrived and was not read; None if there is none, empty if the peer has closed."""
+    try:
+        return sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 class Connections:
@@ -94,7 +101,7 @@ class Connections:
         self._by_network: dict[Network, dict[HTTPConnection, None]] = {}
         self._too_many = ThrottledLog(log)
 
-    def admit(self, connection: HTTPConnection) -> bool:
+    def admit(self, connection: HTTPConnection, *, has_sent: bool) -> bool:
         """Adds a connection and cancels another if there are too many; returns True if it needs a task already."""
         if len(self._by_network.get(connection.network, ())) >= self._limits.per_peer:
             self._evict(connection.network, self._limits.per_peer)
@@ -103,7 +110,7 @@ class Connections:
             self._evict(most, self._limits.total)
         self._open[connection] = None
         self._by_network.setdefault(connection.network, {})[connection] = None
-        if connection.has_sent:  # in a flood it has waited for long enough
+        if has_sent:  # in a flood it has waited for long enough
             connection.scope.deadline = trio.current_time() + MAX_CONNECTION_AGE
             return True
         connection.is_silent = True

@@ -19,7 +19,7 @@ from sentry_trio.listener import Address, open_listener
 from sentry_trio.open_files import http_share
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.throttle import ThrottledLog
-from sentry_trio.web.connections import ConnectionLimits, Connections, HTTPConnection
+from sentry_trio.web.connections import ConnectionLimits, Connections, HTTPConnection, peek
 from sentry_trio.web.exchanges import IDLE_TIMEOUT, Exchanges, HTTPServerState, PlainStream, TLSStream
 from sentry_trio.web.messages import Handler
 
@@ -29,10 +29,12 @@ log = get_logger("dapr.sentry")
 HANDSHAKE_TIMEOUT: Final = 5
 # Seconds until the next attempt if the system cannot accept a connection.
 ACCEPT_PAUSE: Final = 0.1
-# Connections accepted in one turn of the event loop, about 2 ms of work; one that has sent something counts as several.
-# A limit on their rate would have probes wait behind a flood.
-_ACCEPTED_AT_ONCE: Final = 32
-_WORK_OF_STARTED: Final = 4
+# Work of accepting in one turn of the event loop, about 2 ms, and that of a connection that its peer has closed already,
+# has sent nothing on, or has sent something on. A limit on their rate would have probes wait behind a flood.
+_WORK_AT_ONCE: Final = 128
+_WORK_OF_CLOSED: Final = 1
+_WORK_OF_SILENT: Final = 4
+_WORK_OF_STARTED: Final = 16
 
 TLSProvider: TypeAlias = Callable[[], ssl.SSLContext | None]
 """Returns the TLS context of a new connection; None closes the connection, as there is no certificate yet."""
@@ -124,9 +126,8 @@ class _Server:
         """Accepts some of the waiting connections; returns False if the system cannot."""
         try:
             work = 0
-            while work < _ACCEPTED_AT_ONCE:
-                is_started = self._admit(*listener.accept(), nursery)
-                work += _WORK_OF_STARTED if is_started else 1
+            while work < _WORK_AT_ONCE:
+                work += self._admit(*listener.accept(), nursery)
         except (BlockingIOError, ConnectionAbortedError):
             pass  # none is left, or the peer is gone
         except OSError as error:
@@ -134,19 +135,20 @@ class _Server:
             return False
         return True
 
-    def _admit(self, sock: socket.socket, address: tuple[str, int], nursery: trio.Nursery) -> bool:
-        """Admits a connection; returns True if it needs a task already."""
-        if self._tls is not None and self._tls() is None:
-            sock.close()
-            return False
+    def _admit(self, sock: socket.socket, address: tuple[str, int], nursery: trio.Nursery) -> int:
+        """Admits a connection, with a task if its peer has sent something; returns the work that it was."""
         sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        arrived = peek(sock)
+        if arrived == b"" or (self._tls is not None and self._tls() is None):
+            sock.close()  # a flood of these would fill the queue of the system, so that probes cannot connect
+            return _WORK_OF_CLOSED
         patience = IDLE_TIMEOUT if self._tls is None else HANDSHAKE_TIMEOUT
         scope = trio.CancelScope(deadline=trio.current_time() + patience)
         connection = HTTPConnection(sock, address[0], network_of(address), scope)
-        is_started = self._connections.admit(connection)
-        if is_started:
-            nursery.start_soon(self._serve, connection)
-        return is_started
+        if not self._connections.admit(connection, has_sent=bool(arrived)):
+            return _WORK_OF_SILENT
+        nursery.start_soon(self._serve, connection)
+        return _WORK_OF_STARTED
 
     async def _start(self, nursery: trio.Nursery) -> NoReturn:
         while True:
