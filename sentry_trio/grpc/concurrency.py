@@ -75,8 +75,8 @@ class ConcurrencyLimiter:
         self._places = waiting
         self._patience = patience
         self._observer = observer or Observer()
-        self._turn = 0
-        self._startable = CALLS_STARTED_AT_ONCE  # in this turn
+        self._turn = 0  # the latest in which a handler starts: this one, or the next
+        self._startable = CALLS_STARTED_AT_ONCE  # handlers that may still start in it
         self._paced = False  # a task lets calls start in the next one
         self._waiting: dict[Connection, trio.lowlevel.ParkingLot] = {}  # the connection that is next first
         self._reserved: dict[Connection, int] = {}  # the backlog by connection
@@ -124,7 +124,7 @@ class ConcurrencyLimiter:
         Raises:
             GRPCError: Unavailable: the turn did not come within the longest wait.
         """
-        if not self._waiting and self._has_room():
+        if not self._waiting and self._has_room(self._turns.number):
             self.cancel(call)
             self._take_place()
             return
@@ -153,15 +153,12 @@ class ConcurrencyLimiter:
         self._free += 1
         self._start_waiting()
 
-    def _has_room(self) -> bool:
-        """Returns whether a handler may start now."""
-        if self._turn != self._turns.number:
-            self._begin_turn()
-        return self._free > 0 and self._startable > 0
-
-    def _begin_turn(self) -> None:
-        self._turn = self._turns.number
-        self._startable = CALLS_STARTED_AT_ONCE
+    def _has_room(self, turn: int) -> bool:
+        """Returns whether a handler may start in a turn; not in an earlier one than others that were let start."""
+        if self._turn < turn:
+            self._turn = turn
+            self._startable = CALLS_STARTED_AT_ONCE
+        return self._turn == turn and self._free > 0 and self._startable > 0
 
     def _take_place(self) -> None:
         self._free -= 1
@@ -178,12 +175,11 @@ class ConcurrencyLimiter:
         """Lets others run, then allows more handlers to start."""
         while self._waiting and self._free:
             await trio.lowlevel.checkpoint()
-            self._begin_turn()
             self._start_waiting()
         self._paced = False
 
     def _start_waiting(self) -> None:
-        while self._waiting and self._has_room():
+        while self._waiting and self._has_room(self._turns.number + 1):  # a task that is woken runs in the next turn
             connection = next(iter(self._waiting))
             lot = self._waiting.pop(connection)
             if lot.unpark():

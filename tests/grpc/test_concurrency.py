@@ -1,5 +1,6 @@
 """Limit on handlers, in virtual time."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +55,14 @@ class Callers:
             self.limiter.release(SOMEBODY)
 
 
+def _turns() -> TurnScheduler:
+    turns = TurnScheduler()
+    trio.lowlevel.add_instrument(turns)  # until the end of the test's run
+    return turns
+
+
 def _limiter(*, running: int = 2, waiting: int = 10, patience: float = 5.0) -> Any:
-    return ConcurrencyLimiter(TurnScheduler(), running=running, waiting=waiting, patience=patience)
+    return ConcurrencyLimiter(_turns(), running=running, waiting=waiting, patience=patience)
 
 
 async def test_so_many_at_once_and_the_others_in_their_order(autojump_clock: MockClock) -> None:
@@ -166,7 +173,7 @@ class Told(Observer):
 
 async def test_an_observer_sees_waiting_and_rejected_calls(autojump_clock: MockClock) -> None:
     reported = Told()
-    callers = Callers(ConcurrencyLimiter(TurnScheduler(), running=1, waiting=2, patience=5, observer=reported), hold=4)
+    callers = Callers(ConcurrencyLimiter(_turns(), running=1, waiting=2, patience=5, observer=reported), hold=4)
     async with trio.open_nursery() as nursery:
         for number in range(3):
             callers.admit()
@@ -182,7 +189,7 @@ async def test_an_observer_sees_waiting_and_rejected_calls(autojump_clock: MockC
 
 async def test_an_observer_sees_calls_that_would_miss_their_deadline(autojump_clock: MockClock) -> None:
     reported = Told()
-    callers = Callers(ConcurrencyLimiter(TurnScheduler(), running=1, waiting=9, patience=60, observer=reported), hold=1)
+    callers = Callers(ConcurrencyLimiter(_turns(), running=1, waiting=9, patience=60, observer=reported), hold=1)
     async with trio.open_nursery() as nursery:
         for number in range(6):
             callers.admit()
@@ -214,26 +221,25 @@ async def test_connections_take_turns(autojump_clock: MockClock) -> None:
 
 
 async def test_so_many_start_in_one_turn_and_others_run_between(autojump_clock: MockClock) -> None:
-    limiter = _limiter(running=1000, waiting=1000)
-    since_others = most = started = 0
+    """New calls come in each turn, beside those that wait."""
+    turns = _turns()
+    limiter = ConcurrencyLimiter(turns, running=1000, waiting=1000, patience=5)
+    started: Counter[int] = Counter()
 
     async def call() -> None:
-        nonlocal since_others, most, started
         limiter.reserve(SOMEBODY)
         await limiter.acquire(SOMEBODY)
-        started += 1
-        since_others += 1
-        most = max(most, since_others)
+        started[turns.number] += 1
         limiter.release(SOMEBODY)  # a handler that never waits
 
     async with trio.open_nursery() as nursery:
-        for _ in range(10 * CALLS_STARTED_AT_ONCE):
-            nursery.start_soon(call)
-        while started < 10 * CALLS_STARTED_AT_ONCE:
+        for _ in range(10):
+            for _ in range(CALLS_STARTED_AT_ONCE + 3):
+                nursery.start_soon(call)
             await trio.lowlevel.checkpoint()
-            since_others = 0
-    # Two turns' worth may come between two steps of one task: the order of tasks within a turn is random.
-    assert most <= 2 * CALLS_STARTED_AT_ONCE
+        await trio.lowlevel.checkpoint()
+    assert started.total() == 10 * (CALLS_STARTED_AT_ONCE + 3)
+    assert max(started.values()) == CALLS_STARTED_AT_ONCE
     assert limiter.backlog == 0
 
 
