@@ -29,8 +29,8 @@ log = get_logger("dapr.sentry")
 HANDSHAKE_TIMEOUT: Final = 5
 # Seconds until the next attempt if the system cannot accept a connection.
 ACCEPT_PAUSE: Final = 0.1
-# Work of accepting in one turn of the event loop, about 2 ms, and that of a connection that its peer has closed already,
-# has sent nothing on, or has sent something on. A limit on their rate would have probes wait behind a flood.
+# Work of accepting in one turn of the event loop, about 2 ms; and that of a connection that its peer has closed, has
+# sent nothing on, or has sent something on. A limit on their rate would have probes wait behind a flood.
 _WORK_AT_ONCE: Final = 128
 _WORK_OF_CLOSED: Final = 1
 _WORK_OF_SILENT: Final = 4

@@ -336,6 +336,20 @@ async def test_connections_are_bounded_and_the_oldest_is_closed(log: io.StringIO
     assert evicted
 
 
+async def test_connections_that_were_closed_before_they_are_accepted_take_no_place() -> None:
+    evicted: list[None] = []
+    limits = ConnectionLimits(total=2)
+    async with serving(hello, limits=limits, count_evicted=lambda: evicted.append(None)) as (address, _, _):
+        one = await connect(address)
+        async with one.stream:
+            assert (await one.ask("/")).status == 200
+            for _ in range(300):  # no task of the server runs meanwhile
+                socket.create_connection((address.host, address.port)).close()
+            assert (await ask(address, "/")).status == 200
+            assert (await one.ask("/")).status == 200
+    assert evicted == []
+
+
 async def test_a_connection_with_a_request_under_way_is_closed_too() -> None:
     slow = Slow()
     async with serving(slow, limits=ConnectionLimits(total=1)) as (address, _, _):
