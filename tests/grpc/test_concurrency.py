@@ -223,7 +223,7 @@ async def test_connections_take_turns(autojump_clock: MockClock) -> None:
 async def test_so_many_start_in_one_turn_and_others_run_between(autojump_clock: MockClock) -> None:
     """New calls come in each turn, beside those that wait."""
     turns = _turns()
-    limiter = ConcurrencyLimiter(turns, running=1000, waiting=1000, patience=5)
+    limiter: Any = ConcurrencyLimiter(turns, running=1000, waiting=1000, patience=5)
     started: Counter[int] = Counter()
 
     async def call() -> None:
