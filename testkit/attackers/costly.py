@@ -54,7 +54,7 @@ def _burst(frames: Iterator[bytes]) -> list[bytes]:
     return burst
 
 
-async def reference_heads(target: Target, course: Course) -> None:
+async def headers_by_reference(target: Target, course: Course) -> None:
     """Calls unknown methods, with heads of hundreds of references of one byte each."""
     head = head_block("/no.Such/Method") + _indexed("x", 480)
     await _pour(target, course, (frame(HEADERS, each, head, END_HEADERS | END_STREAM) for each in _STREAM_IDS))
@@ -65,7 +65,7 @@ def _indexed(name: str, number: int) -> bytes:
     return Encoder().encode([(name, "")]) + bytes([0x80 | 62]) * number
 
 
-async def heads_on_reset_streams(target: Target, course: Course) -> None:
+async def headers_on_reset_streams(target: Target, course: Course) -> None:
     """Sends the same heads on streams that are reset at once."""
     head = head_block(target.path) + _indexed("x", 480)
     reset = ErrorCodes.CANCEL.to_bytes(4, "big")
@@ -122,7 +122,7 @@ async def health_connects(target: Target, course: Course) -> None:
         await stream.aclose()
 
 
-async def health_holders(target: Target, course: Course) -> None:
+async def health_partial_requests(target: Target, course: Course) -> None:
     """Holds connections to the health port that send half a request."""
     stream = await connect_tcp(replace(target, port=target.health_port))
     async with stream:

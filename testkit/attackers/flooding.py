@@ -57,7 +57,7 @@ def _resets(path: str) -> Iterator[bytes]:
         yield frame(RST_STREAM, stream_id, code)
 
 
-async def made_resets(target: Target, course: Course) -> None:
+async def resets_by_server(target: Target, course: Course) -> None:
     """Has the server reset streams by breaking a rule on each, in every way there is (CVE-2025-8671)."""
     await _pour(target, course, _misdeeds(target))
 
@@ -124,14 +124,14 @@ async def unknown_methods(target: Target, course: Course) -> None:
     await _pour(target, course, (frame(HEADERS, number, head, END_HEADERS | END_STREAM) for number in _STREAM_IDS))
 
 
-async def long_heads(target: Target, course: Course) -> None:
+async def large_header_blocks(target: Target, course: Course) -> None:
     """Calls what is not there, with heads that are much work to read."""
     head = head_block("/no.Such/Method", x=_LONG_VALUE)
     heads = (frame(HEADERS, number, head, END_HEADERS | END_STREAM) for number in _STREAM_IDS)
     await _pour(target, course, heads, weight=_LONG_WEIGHT)
 
 
-async def long_lengths(target: Target, course: Course) -> None:
+async def long_messages_announced(target: Target, course: Course) -> None:
     """Announces bodies of a length that has thousands of digits."""
     head = head_block(target.path, **{"content-length": "9" * 5000})
     heads = (frame(HEADERS, number, head, END_HEADERS) for number in _STREAM_IDS)
@@ -151,7 +151,7 @@ async def gzip_bombs(target: Target, course: Course) -> None:
                 await peer.stream_ended()
 
 
-async def trickling_window(target: Target, course: Course) -> None:
+async def small_window_updates(target: Target, course: Course) -> None:
     """Holds streams whose windows are shut, and opens the first one's byte by byte, each time waking all of them."""
     announced = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
     async with hostile(target, course, announced=announced) as peer:

@@ -35,7 +35,7 @@ async def silent(target: Target, course: Course) -> None:
         await _until_closed(stream)
 
 
-async def half_hello(target: Target, course: Course) -> None:
+async def partial_handshake(target: Target, course: Course) -> None:
     """Begins a TLS handshake, stops within its first message."""
     async with await connect_tcp(target) as stream:
         hello = _client_hello(target.context)
@@ -44,7 +44,7 @@ async def half_hello(target: Target, course: Course) -> None:
         await _until_closed(stream)
 
 
-async def slow_hello(target: Target, course: Course) -> None:
+async def slow_handshake(target: Target, course: Course) -> None:
     """Shakes hands a byte at a time."""
     async with await connect_tcp(target) as stream, trio.open_nursery() as nursery:
 

@@ -37,7 +37,7 @@ async def idle(target: Target, course: Course) -> None:
         await trio.sleep_forever()
 
 
-async def deaf(target: Target, course: Course) -> None:
+async def never_reads(target: Target, course: Course) -> None:
     """The same, but answers no PING, as if it were gone without a word."""
     async with hostile(target, course, answers=False):
         course.established.set()
@@ -57,7 +57,7 @@ async def slow_writer(target: Target, course: Course) -> None:
                 await trio.sleep(target.pause)
 
 
-async def heads_only(target: Target, course: Course) -> None:
+async def headers_without_body(target: Target, course: Course) -> None:
     """Holds as many streams as it may with heads as large as they may be, and sends no message."""
     large = head_block(target.path, huffman=False, x=_LARGE_HEADER)
     async with hostile(target, course) as peer:
@@ -66,13 +66,13 @@ async def heads_only(target: Target, course: Course) -> None:
         )
 
 
-async def shut_window(target: Target, course: Course) -> None:
+async def zero_window(target: Target, course: Course) -> None:
     """Asks as much as it may and opens no window for the answers."""
     async with hostile(target, course, announced={SettingCodes.INITIAL_WINDOW_SIZE: 0}) as peer:
         await _keep_open(peer, peer.call)
 
 
-async def endless_replies(target: Target, course: Course) -> None:
+async def endless_responses(target: Target, course: Course) -> None:
     """Holds as many calls as it may of a method whose replies do not end, as watching health."""
     async with hostile(target, course) as peer:
         watching = replace(target, path=target.streaming_path, message=b"")
@@ -125,7 +125,7 @@ def _most_of_a_message(size: int) -> bytes:
     return prefixed(bytes(size))[:-LARGEST_FRAME]
 
 
-async def half_a_head(target: Target, course: Course) -> None:
+async def partial_header_block(target: Target, course: Course) -> None:
     """Holds a head that does not end, as large as it may be; a PING answered in its midst would end it."""
     async with hostile(target, course, answers=False) as peer:
         await peer.send(frame(HEADERS, 1, bytes(LARGEST_FRAME)))

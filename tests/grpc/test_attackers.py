@@ -15,7 +15,7 @@ from .besieged import answers_at_once, besieged, over, target_of
 
 # --- handshakes
 
-HANDSHAKES = ["silent TCP", "half a handshake", "slow handshake"]
+HANDSHAKES = ["silent TCP", "partial handshake", "slow handshake"]
 
 
 @pytest.mark.parametrize("kind", HANDSHAKES)
@@ -45,7 +45,7 @@ async def test_a_handshake_that_takes_too_long_is_ended(autojump_clock: MockCloc
 # --- connections
 
 
-@pytest.mark.parametrize("kind", ["idle", "deaf", "no preface", "half a head"])
+@pytest.mark.parametrize("kind", ["idle", "never reads", "no preface", "partial header block"])
 async def test_a_connection_too_many_takes_the_place_of_the_one_idle_longest(
     autojump_clock: MockClock, kind: str
 ) -> None:
@@ -126,7 +126,7 @@ async def test_idle_connections_get_goaway(autojump_clock: MockClock) -> None:
         assert {course.goaway for course in courses} == {ErrorCodes.NO_ERROR}
 
 
-@pytest.mark.parametrize("kind", ["deaf", "half a head"])
+@pytest.mark.parametrize("kind", ["never reads", "partial header block"])
 async def test_silent_connections_are_closed(autojump_clock: MockClock, kind: str) -> None:
     async with besieged(kind, Limits(keepalive_time=60, keepalive_timeout=20), number=3) as (server, courses):
         await trio.sleep(79)

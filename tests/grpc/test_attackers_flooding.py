@@ -18,7 +18,7 @@ from .besieged import answers_at_once, besieged, message, target_of
     "kind",
     [
         "rapid reset",
-        "made resets",
+        "resets by the server",
         "PING flood",
         "SETTINGS flood",
         "empty DATA flood",
@@ -39,7 +39,7 @@ async def test_a_window_that_is_opened_byte_by_byte_loses_its_connection(autojum
     """Slowly, so that the server sends a byte for each: what it sends must not pay for so many."""
     large, slowly = message("x" * 3000), Pace(100)
     limits = Limits(control_frames=200)
-    async with besieged("trickling window", limits, message=large, frames=slowly) as (server, (course,)):
+    async with besieged("small window updates", limits, message=large, frames=slowly) as (server, (course,)):
         with trio.fail_after(20):
             await course.over.wait()
         assert course.goaway is ErrorCodes.ENHANCE_YOUR_CALM

@@ -23,7 +23,7 @@ from .besieged import MOMENT, answers_at_once, besieged, message, over, target_o
 # --- calls
 
 
-@pytest.mark.parametrize("kind", ["heads only", "slow writer", "unread bytes"])
+@pytest.mark.parametrize("kind", ["headers without a body", "slow writer", "unread bytes"])
 async def test_calls_without_a_message_keep_no_other_call_waiting(autojump_clock: MockClock, kind: str) -> None:
     """They cost their sender nothing, so that a handler must not be taken up by waiting for them."""
     async with serving(Limits(calls=2)) as server, attacking(KINDS[kind], target_of(server), number=2):
@@ -32,7 +32,7 @@ async def test_calls_without_a_message_keep_no_other_call_waiting(autojump_clock
 
 
 async def test_answers_that_are_not_taken_keep_no_other_call_waiting(autojump_clock: MockClock) -> None:
-    async with serving(Limits(calls=2)) as server, attacking(KINDS["shut window"], target_of(server)):
+    async with serving(Limits(calls=2)) as server, attacking(KINDS["zero window"], target_of(server)):
         await wait_all_tasks_blocked()
         await answers_at_once(server)
 
@@ -40,7 +40,7 @@ async def test_answers_that_are_not_taken_keep_no_other_call_waiting(autojump_cl
 async def test_calls_wait_while_many_are_running(autojump_clock: MockClock) -> None:
     async with serving(Limits(calls=20, waiting_timeout=5)) as server:
         hanging = target_of(server, path="/toys.Toys/Hang", calls=Pace(1000))
-        async with attacking(KINDS["shut window"], hanging), peering(server.port) as peer:
+        async with attacking(KINDS["zero window"], hanging), peering(server.port) as peer:
             await trio.sleep(MOMENT)
             begin = trio.current_time()
             await peer.call(1)
@@ -56,7 +56,7 @@ async def test_too_many_waiting_calls_are_rejected(autojump_clock: MockClock) ->
     limits = Limits(calls=20, calls_waiting=30, waiting_timeout=100)
     async with serving(limits) as server:
         hanging = target_of(server, path="/toys.Toys/Hang", calls=Pace(100))
-        async with attacking(KINDS["shut window"], hanging) as (course,), peering(server.port) as peer:
+        async with attacking(KINDS["zero window"], hanging) as (course,), peering(server.port) as peer:
             await trio.sleep(0.995)
             assert set(course.statuses.values()) == {Status.RESOURCE_EXHAUSTED.value}
             assert len(course.statuses) == 50
@@ -80,7 +80,7 @@ async def test_endless_replies_exclude_no_other_caller(autojump_clock: MockClock
         await early.call(1, "Watch", "early")
         await early.wait_for(DataReceived, 1)
         target = target_of(server, source=source, calls=Pace(1000))
-        async with attacking(KINDS["endless replies"], target, number=5) as courses:
+        async with attacking(KINDS["endless responses"], target, number=5) as courses:
             await trio.sleep(1)
             with trio.fail_after(MOMENT):
                 await late.call(1, "Watch", "late")
@@ -93,7 +93,7 @@ async def test_endless_replies_exclude_no_other_caller(autojump_clock: MockClock
         assert early.having(StreamEnded, 1) == late.having(StreamEnded, 1) == []
 
 
-@pytest.mark.parametrize("kind", ["heads only", "slow writer", "unread bytes"])
+@pytest.mark.parametrize("kind", ["headers without a body", "slow writer", "unread bytes"])
 async def test_a_message_that_takes_too_long_to_come_ends_its_call(autojump_clock: MockClock, kind: str) -> None:
     async with besieged(kind, Limits(receive_timeout=10), pause=0.5) as (server, (course,)):
         await trio.sleep(9)
@@ -109,7 +109,7 @@ async def test_a_message_that_takes_too_long_to_come_ends_its_call(autojump_cloc
 
 
 async def test_a_window_that_stays_shut_loses_its_streams(autojump_clock: MockClock) -> None:
-    async with besieged("shut window", Limits(send_timeout=20)) as (server, (course,)):
+    async with besieged("zero window", Limits(send_timeout=20)) as (server, (course,)):
         await trio.sleep(19)
         assert course.ended == set()
         await answers_at_once(server)
@@ -150,7 +150,7 @@ async def test_unread_bytes_are_bounded_for_all_connections_together(autojump_cl
 
 
 @pytest.mark.uncovered
-@pytest.mark.parametrize("kind", ["heads only", "slow writer", "shut window", "stops reading"])
+@pytest.mark.parametrize("kind", ["headers without a body", "slow writer", "zero window", "stops reading"])
 async def test_clients_at_their_limits_block_no_other_call(autojump_clock: MockClock, kind: str) -> None:
     async with besieged(kind, SMALL, number=2, calls=Pace(100), frames=Pace(1000)) as (server, _):
         for _ in range(3):
@@ -179,7 +179,10 @@ async def test_a_peer_that_stops_reading_loses_its_memory_to_others(autojump_clo
 
 async def test_no_more_is_given_up_than_need_be(autojump_clock: MockClock) -> None:
     """The oldest first, until there is room: a request that is coming in beside is not among them."""
-    async with besieged("heads only", SMALL, frames=Pace(1000)) as (server, (course,)), peering(server.port) as peer:
+    async with (
+        besieged("headers without a body", SMALL, frames=Pace(1000)) as (server, (course,)),
+        peering(server.port) as peer,
+    ):
         await trio.sleep(0.1)
         peer.compose(1, request_head(), text("hello")[:-1], end=False)
         await peer.flush()
@@ -195,7 +198,7 @@ async def test_incomplete_heads_are_counted(autojump_clock: MockClock) -> None:
     limits = Limits(message_bytes=1000, unread_bytes=2000, unread_bytes_in_all=80 * KIB)
     async with serving(limits) as server, peering(server.port) as peer:
         await peer.send_frames(b"\0\0\5\1\5\0\0\0\1\x82")
-        async with attacking(KINDS["half a head"], target_of(server), number=3):
+        async with attacking(KINDS["partial header block"], target_of(server), number=3):
             await wait_all_tasks_blocked()
             assert server.witness.evicted == ["memory"]
             assert server.witness.open == 3

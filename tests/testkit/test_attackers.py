@@ -58,7 +58,7 @@ async def test_they_come_back_when_they_are_cut(tmp_path: Path) -> None:
             while len(server.witness.handshakes_failed) < 10:
                 await wait_all_tasks_blocked()
 
-        report, _ = await _attack(server, tmp_path, "half a handshake", until=cut_twice, pause=0)
+        report, _ = await _attack(server, tmp_path, "partial handshake", until=cut_twice, pause=0)
     assert report.begun >= report.cut >= 5
     assert report.begun > 5
 
@@ -66,6 +66,6 @@ async def test_they_come_back_when_they_are_cut(tmp_path: Path) -> None:
 async def test_they_connect_to_the_given_target_and_report_refused_attackers(tmp_path: Path) -> None:
     async with serving(Limits(connections_per_peer=2)) as server:
         # The fifth is refused, or takes the place of one whose call does not run yet.
-        report, present = await _attack(server, tmp_path, "shut window", sources="127.0.0.2,127.0.0.3")
+        report, present = await _attack(server, tmp_path, "zero window", sources="127.0.0.2,127.0.0.3")
     assert present == report.begun - report.cut == 4
     assert report.refused + report.cut >= 1
