@@ -12,12 +12,12 @@ from typing import Final
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import write_certificates
-from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
-from sentry_trio.ca.parts import Parts, bundle_of, bundle_parts, merged
+from sentry_trio.ca.parts import Parts, bundle_of, merged
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy
+from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Step
@@ -88,7 +88,7 @@ def rehearse(key_type: KeyType, now: datetime) -> Iterator[PhaseResult]:
         grace=timedelta(),
     )
     clock = _Clock()
-    stored = bundle_parts(_generated(policy, now))
+    stored = new_parts(policy, now, None)
     former = bundle_of(stored)
     leaves = [_leaf("former issuer", former, now)]
     sets = {"former root": former.anchors}
@@ -172,17 +172,6 @@ def tls_context(side: int, leaf: Leaf, anchors: bytes) -> ssl.SSLContext:
         file.flush()
         context.load_cert_chain(file.name)
     return context
-
-
-def _generated(policy: RenewalPolicy, now: datetime) -> StoredBundle:
-    return generate(
-        policy.trust_domain,
-        policy.namespace,
-        policy.key_type,
-        now=now,
-        allowed_clock_skew=policy.allowed_clock_skew,
-        lifetime=policy.lifetime,
-    )
 
 
 def _leaf(name: str, bundle: StoredBundle, now: datetime) -> Leaf:
