@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import aiohttp
 import msgspec
 import trio
 
@@ -19,7 +20,7 @@ from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreach
 from sentry_trio.kube.api_errors import event_error
 from sentry_trio.kube.client_config import SERVICE_ACCOUNT, load_credentials
 from sentry_trio.kube.reachability import Reachability
-from sentry_trio.kube.transport import ApiRequest, Query, ResponseStream, Transport
+from sentry_trio.kube.transport import ApiRequest, Query, Transport, read_some
 from sentry_trio.kube.watch_stream import Event, EventLines
 
 with warnings.catch_warnings():
@@ -102,18 +103,18 @@ class Session:
         """
         request = ApiRequest("GET", path, {**(query or {}), "watch": "true"})
         with self._observed(), _deadline(TIMEOUT, request):
-            stream = await _run(self._loop, self._transport.open(request))
+            response = await _run(self._loop, self._transport.open(request))
         try:
-            async with aclosing(self._events(stream, request)) as events:
+            async with aclosing(self._events(response, request)) as events:
                 yield events
         finally:
-            stream.close()
+            response.close()
 
-    async def _events(self, stream: ResponseStream, request: ApiRequest) -> AsyncGenerator[Event]:
+    async def _events(self, response: aiohttp.ClientResponse, request: ApiRequest) -> AsyncGenerator[Event]:
         lines = EventLines()
         while True:
             with _deadline(SILENCE, request):
-                chunk = await _run(self._loop, stream.read())
+                chunk = await _run(self._loop, read_some(response, request))
             if not chunk:
                 return
             for event in lines.feed(chunk):

@@ -44,27 +44,6 @@ class ApiRequest:
         return f"{self.method} {self.path}"
 
 
-class ResponseStream:
-    """Response body that continues until either side ends it."""
-
-    def __init__(self, response: aiohttp.ClientResponse, request: ApiRequest) -> None:
-        self._response = response
-        self._request = request
-
-    async def read(self) -> bytes:
-        """Returns the next bytes; empty at the end.
-
-        Raises:
-            ApiUnavailableError: the connection was cut.
-        """
-        with _translated(self._request):
-            return await self._response.content.readany()
-
-    def close(self) -> None:
-        """Closes the connection at once. Callable from Trio and asyncio."""
-        self._response.close()
-
-
 class Transport:
     """An HTTP client with the credentials for one API server; made by `opened`.
 
@@ -121,23 +100,17 @@ class Transport:
 
         Cancellation: at once; the connection is closed.
         """
-        response = await self._begin(request)
-        with _translated(request):
-            async with response:
-                return await _read(response, request)
+        return await _read_all(await self.open(request), request)
 
-    async def open(self, request: ApiRequest) -> ResponseStream:
-        """Sends a request and returns its streamed response, which the caller closes. Raises as `exchange` does."""
-        return ResponseStream(await self._begin(request), request)
+    async def open(self, request: ApiRequest) -> aiohttp.ClientResponse:
+        """Sends a request and returns its successful response, whose body the caller reads.
 
-    async def _begin(self, request: ApiRequest) -> aiohttp.ClientResponse:
-        """Returns a successful response whose body has not been read."""
+        The caller closes it, from Trio or asyncio. Raises as `exchange` does.
+        """
         response = await self._send(request)
         if response.status in _SUCCESS:
             return response
-        with _translated(request):
-            async with response:
-                problem = await _read(response, request)
+        problem = await _read_all(response, request)
         raise response_error(repr(request), response.status, problem, response.headers)
 
     async def _send(self, request: ApiRequest) -> aiohttp.ClientResponse:
@@ -180,13 +153,25 @@ def _offset_of(date: str | None) -> timedelta | None:
     return None if written.tzinfo is None else written - datetime.now(UTC)
 
 
-async def _read(response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
+async def read_some(response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
+    """Returns the next bytes of a response body; empty at the end.
+
+    Raises:
+        ApiUnavailableError: the connection was cut.
+    """
+    with _translated(request):
+        return await response.content.readany()
+
+
+async def _read_all(response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
     content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > LONGEST_ANSWER:
-            response.close()
-            raise ApiUnavailableError(f"{request!r}: the response is longer than {LONGEST_ANSWER} bytes")
+    with _translated(request):
+        async with response:
+            async for chunk in response.content.iter_any():
+                content += chunk
+                if len(content) > LONGEST_ANSWER:
+                    response.close()
+                    raise ApiUnavailableError(f"{request!r}: the response is longer than {LONGEST_ANSWER} bytes")
     return bytes(content)
 
 

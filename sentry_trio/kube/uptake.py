@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache, partial
 from typing import Final
 
 from sentry_trio.kube.pods import Pod
@@ -52,14 +53,14 @@ def measure(
         now: the wall clock, aware.
     """
     newest = next(iter(roots), None)
-    sets = _Sets(roots, newest)
+    holding_of = cache(partial(_holding, roots, newest))  # most sidecars hold one of a few sets
     counts: Counter[str] = Counter(dict.fromkeys(AnchorsHeld, 0))
     pinned: list[tuple[datetime, str]] = []
     latest = dict.fromkeys(AnchorsHeld, 0)
     for pod in pods:
         if pod.sidecar is None:
             continue
-        kind, end = sets.look_up(pod.sidecar.anchors)
+        kind, end = holding_of(pod.sidecar.anchors)
         counts[kind] += 1
         latest[kind] = max(latest[kind], pod.sidecar.created)
         if end is not None:
@@ -92,25 +93,13 @@ def anchor_texts(pods: Iterable[Pod]) -> tuple[str, ...]:
     return tuple(anchors.text for anchors, _ in counts.most_common() if anchors.text)
 
 
-class _Sets:
-    """Anchor sets, each looked at once."""
-
-    def __init__(self, roots: Mapping[str, datetime], newest: str | None) -> None:
-        self._roots = roots
-        self._newest = newest
-        self._known: dict[SidecarAnchors, tuple[AnchorsHeld, datetime | None]] = {}
-
-    def look_up(self, anchors: SidecarAnchors) -> tuple[AnchorsHeld, datetime | None]:
-        """Returns the kind of a set, and for former roots when sidecars that hold it are cut off."""
-        found = self._known.get(anchors)
-        if found is None:
-            found = self._known[anchors] = self._find(anchors)
-        return found
-
-    def _find(self, anchors: SidecarAnchors) -> tuple[AnchorsHeld, datetime | None]:
-        if anchors.follows_file:
-            return AnchorsHeld.FILE, None
-        if self._newest in anchors.fingerprints:
-            return AnchorsHeld.CURRENT, None
-        ends = [end for root, end in self._roots.items() if root in anchors.fingerprints]
-        return (AnchorsHeld.FORMER, max(ends)) if ends else (AnchorsHeld.NONE, None)
+def _holding(
+    roots: Mapping[str, datetime], newest: str | None, anchors: SidecarAnchors
+) -> tuple[AnchorsHeld, datetime | None]:
+    """Returns the kind of a set, and for former roots when sidecars that hold it are cut off."""
+    if anchors.follows_file:
+        return AnchorsHeld.FILE, None
+    if newest in anchors.fingerprints:
+        return AnchorsHeld.CURRENT, None
+    ends = [end for root, end in roots.items() if root in anchors.fingerprints]
+    return (AnchorsHeld.FORMER, max(ends)) if ends else (AnchorsHeld.NONE, None)
