@@ -18,8 +18,7 @@ from sentry_trio.cli.kubernetes_flags import (
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, UsageError, checked, declare, flags_of, parse_arguments
-from sentry_trio.status.collect import ReplicaPlace
-from sentry_trio.status.http import fetch
+from sentry_trio.status.collect import ReplicaPlace, fetch
 
 _REPLICA: Final = re.compile(
     r"(?P<host>\[[^\[\]]+\]|[^\s:/?#@\[\]]+):(?P<health>[0-9]{1,5})(?::(?P<metrics>[0-9]{1,5}))?"

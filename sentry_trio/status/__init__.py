@@ -2,7 +2,6 @@
 
 collect      reads replicas, store and Kubernetes concurrently
 cluster      pods, Secret and ConfigMap, as far as the permissions at hand go
-http         one GET, with limits
 report       the collected state; pure
 parsers      parsers for answers of replicas; pure
 assess       items that need attention, and what agrees; pure

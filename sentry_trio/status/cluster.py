@@ -15,9 +15,8 @@ import trio
 
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, StoreError
 from sentry_trio.kube.access_review import Permission
-from sentry_trio.status.collect import Absent, ReplicaPlace
-from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
-from sentry_trio.status.report import HiddenError
+from sentry_trio.status.collect import MOST_BYTES, ReplicaPlace, fetch
+from sentry_trio.status.report import NotShownError, Replica, absent
 from sentry_trio.stores.part_store import PublicParts
 from sentry_trio.stores.secret_content import public_parts
 from sentry_trio.stores.secret_object import NAME
@@ -95,7 +94,7 @@ class Cluster:
         namespace: the authority's.
         own_pod: the pod of this process, which is read by loopback; None outside the cluster, where pods are read
             through the API server.
-        timeout: seconds for an answer of a pod.
+        timeout: seconds for each answer.
         anchors_name: key of the trust anchors in the Secret and the ConfigMap.
         chain_name: key of the issuer chain in the Secret.
     """
@@ -107,34 +106,34 @@ class Cluster:
     anchors_name: str = "ca.crt"
     chain_name: str = "issuer.crt"
 
-    async def replicas(self) -> list[ReplicaPlace | Absent]:
+    async def replicas(self) -> list[ReplicaPlace | Replica]:
         """Lists the pods that run or will run, by name; pods that end are left out.
 
         Raises:
-            HiddenError: they cannot be listed, or there are none.
+            NotShownError: they cannot be listed, or there are none.
         """
         permission = Permission("list", "", "pods", self.namespace)
         answer = await self._get(permission, "pods", {"labelSelector": LABEL, "limit": str(MAX_PODS)})
         try:
             pods = msgspec.convert(answer, _Pods)
         except msgspec.ValidationError as error:
-            raise HiddenError(f"cannot parse the API server's list of pods: {error}") from error
+            raise NotShownError(f"cannot parse the API server's list of pods: {error}") from error
         places = [
             self._place(pod)
             for pod in pods.items
             if pod.status.phase not in {"Succeeded", "Failed"} and pod.metadata.deleted_at is None
         ]
         if not places:
-            raise HiddenError(f"there are no pods {LABEL} in {self.namespace}")
+            raise NotShownError(f"there are no pods {LABEL} in {self.namespace}")
         places.sort(key=lambda place: place.name)
         if pods.metadata.more:
-            places.append(Absent("further pods", f"at most {MAX_PODS} pods are read"))
+            places.append(absent("further pods", f"at most {MAX_PODS} pods are read"))
         return places
 
-    def _place(self, pod: _Pod) -> ReplicaPlace | Absent:
+    def _place(self, pod: _Pod) -> ReplicaPlace | Replica:
         name, address = pod.metadata.name, pod.status.address
         if not address:
-            return Absent(name, f"no address yet (phase {pod.status.phase})")
+            return absent(name, f"no address yet (phase {pod.status.phase})")
         ports = _ports(pod)
         if self.own_pod is None:
             get = partial(self._get_through_api_server, name)
@@ -151,18 +150,15 @@ class Cluster:
             with trio.fail_after(self.timeout):
                 body = await self.api.get_raw(asked, {query: ""} if query else None)
         except trio.TooSlowError:
-            raise NotAnsweredError(f"port {port} of pod {pod} did not answer within {self.timeout:g} s") from None
-        except ApiRejectedError as error:
-            if error.status == _FORBIDDEN:
+            raise NotShownError(f"port {port} of pod {pod} did not answer within {self.timeout:g} s") from None
+        except (ApiRejectedError, ApiUnavailableError) as error:
+            reason = f"port {port} of pod {pod}: {error}"
+            if isinstance(error, ApiRejectedError) and error.status == _FORBIDDEN:
                 permission = Permission("get", "", "pods/proxy", self.namespace)
-                raise NotAnsweredError(
-                    f"missing permission to {permission}, which reading a pod from outside the cluster needs"
-                ) from error
-            raise NotAnsweredError(f"port {port} of pod {pod}: {error}") from error
-        except ApiUnavailableError as error:
-            raise NotAnsweredError(f"port {port} of pod {pod}: {error}") from error
+                reason = f"missing permission to {permission}, which reading a pod from outside the cluster needs"
+            raise NotShownError(reason) from error
         if len(body) > MOST_BYTES:
-            raise NotAnsweredError(f"port {port} of pod {pod} answered more than {MOST_BYTES} bytes")
+            raise NotShownError(f"port {port} of pod {pod} answered more than {MOST_BYTES} bytes")
         return body
 
     @property
@@ -179,19 +175,19 @@ class Cluster:
         """Reads the public parts of the Secret; the key, which the API server sends with them, is dropped immediately.
 
         Raises:
-            HiddenError: a permission is missing, there is no Secret, or its content is not usable.
+            NotShownError: a permission is missing, there is no Secret, or its content is not usable.
         """
         secret = await self._get(Permission("get", "", "secrets", self.namespace, NAME), f"secrets/{NAME}")
         try:
             return public_parts(secret, self.anchors_name, self.chain_name, place=f"{self.namespace}/{NAME}")
         except StoreError as error:
-            raise HiddenError(str(error)) from error
+            raise NotShownError(str(error)) from error
 
     async def published(self) -> str | None:
         """Reads the trust anchors in the ConfigMap, PEM; None if it has none.
 
         Raises:
-            HiddenError: a permission is missing, or there is no ConfigMap.
+            NotShownError: a permission is missing, or there is no ConfigMap.
         """
         config_map = await self._get(Permission("get", "", "configmaps", self.namespace, NAME), f"configmaps/{NAME}")
         anchors = (config_map.get("data") or {}).get(self.anchors_name)
@@ -199,16 +195,21 @@ class Cluster:
 
     async def _get(self, permission: Permission, what: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         try:
-            return await self.api.get(_collection(self.namespace, what), query)
+            with trio.fail_after(self.timeout):
+                return await self.api.get(_collection(self.namespace, what), query)
+        except trio.TooSlowError:
+            reason = f"the Kubernetes API server did not answer within {self.timeout:g} s"
+            raise NotShownError(reason) from None
         except ApiRejectedError as error:
             reasons = {
                 _FORBIDDEN: f"missing permission to {permission}",
                 _NOT_FOUND: f"there is no {permission.name} among the {permission.resource} of {self.namespace}",
             }
             reason = reasons.get(error.status, str(error))
-            raise HiddenError(reason, forbidden=error.status == _FORBIDDEN) from error
+            # A missing permission is not a fault of the authority, and does not need attention.
+            raise NotShownError(reason, asked=error.status != _FORBIDDEN) from error
         except ApiUnavailableError as error:
-            raise HiddenError(str(error)) from error
+            raise NotShownError(str(error)) from error
 
 
 def _collection(namespace: str, what: str) -> str:

@@ -3,18 +3,22 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, TypeVar
 
+import httpcore
 import trio
+from trio_util import wait_all
 
-from sentry_trio.errors import StoreError
-from sentry_trio.status.http import NotAnsweredError
-from sentry_trio.status.parsers import NotOursError, read_figures, read_health, read_published, read_stored
+from sentry_trio.errors import StoreError, reason_of
+from sentry_trio.http_client import FAILURES, TooLongError, get
+from sentry_trio.listener import Address
+from sentry_trio.status.parsers import read_figures, read_health, read_published, read_stored
 from sentry_trio.status.report import (
     Figures,
-    HiddenError,
     NotShown,
+    NotShownError,
     Published,
     Replica,
     ReplicaHealth,
@@ -26,11 +30,15 @@ from sentry_trio.stores.directory import read_public_files
 if TYPE_CHECKING:
     from sentry_trio.status.cluster import Cluster
 
+MOST_BYTES: Final = 4 << 20
+"""Bytes of the longest accepted answer; a scrape of a busy authority has some 50,000."""
+
 T = TypeVar("T")
 Get: TypeAlias = Callable[[int, str], Awaitable[bytes]]
-"""Gets a path from a port; raises NotAnsweredError."""
+"""Gets a path from a port; raises NotShownError."""
 
-_METRICS_TARGET = "metrics-exporter"
+_OK: Final = 200
+_METRICS_TARGET: Final = "metrics-exporter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +58,6 @@ class ReplicaPlace:
     health_port: int = 8080
     metrics_port: int | None = None
     metrics_asked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """Replica that cannot be reached.
-
-    Attributes:
-        name: for people.
-        reason: why.
-    """
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +137,12 @@ async def collect(sources: StatusSources, now: Callable[[], datetime]) -> Report
         report.replicas, report.not_found = await _replicas(sources)
 
     async def stored() -> None:
-        report.stored = await _stored(sources, now)
+        report.stored = await _shown(partial(_stored, sources, now))
 
     async def published() -> None:
-        report.published = await _published(sources)
+        report.published = await _shown(partial(_published, sources))
 
-    async with trio.open_nursery() as nursery:
-        for part in (replicas, stored, published):
-            nursery.start_soon(part)
+    await wait_all(replicas, stored, published)
     report.at = now()
     if sources.files is not None and not sources.files.asked and _is_in_kubernetes(report):
         # These files belong to another authority.
@@ -161,6 +154,13 @@ def _is_in_kubernetes(report: Report) -> bool:
     return any(health.mode == "kubernetes" for _, health in report.reached)
 
 
+async def _shown(read: Callable[[], Awaitable[T]]) -> T | NotShown:
+    try:
+        return await read()
+    except NotShownError as error:
+        return error.not_shown
+
+
 # --- replicas
 
 
@@ -168,118 +168,122 @@ async def _replicas(sources: StatusSources) -> tuple[tuple[Replica, ...], NotSho
     places, not_found = await _places(sources)
     replicas: dict[int, Replica] = {}
 
-    async def ask(index: int, place: ReplicaPlace | Absent) -> None:
-        replicas[index] = await ask_replica(place)
+    async def ask(index: int, place: ReplicaPlace | Replica) -> None:
+        replicas[index] = place if isinstance(place, Replica) else await ask_replica(place)
 
-    async with trio.open_nursery() as nursery:
-        for index, place in enumerate(places):
-            nursery.start_soon(ask, index, place)
+    await wait_all(*(partial(ask, index, place) for index, place in enumerate(places)))
     return tuple(replicas[index] for index in range(len(places))), not_found
 
 
-async def _places(sources: StatusSources) -> tuple[list[ReplicaPlace | Absent], NotShown | None]:
+async def _places(sources: StatusSources) -> tuple[list[ReplicaPlace | Replica], NotShown | None]:
     if sources.replicas:
         return list(sources.replicas), sources.cluster_missing
     if sources.cluster is None:
         return [sources.here], sources.cluster_missing
     try:
-        return await _in_time(sources, sources.cluster.replicas), None
-    except HiddenError as hidden:
+        return await sources.cluster.replicas(), None
+    except NotShownError as error:
         # Outside the cluster this machine has a replica only behind a forwarded port, for users who may not list pods.
-        is_here = sources.cluster.own_pod is not None or not hidden.not_shown.asked
-        return [sources.here] if is_here else [], hidden.not_shown
+        is_here = sources.cluster.own_pod is not None or not error.not_shown.asked
+        return [sources.here] if is_here else [], error.not_shown
 
 
-async def ask_replica(place: ReplicaPlace | Absent) -> Replica:
+async def ask_replica(place: ReplicaPlace) -> Replica:
     """Reads health and metrics of a replica concurrently; never raises for its answers.
 
     Cancellation: at once.
     """
-    if isinstance(place, Absent):
-        return Replica(place.name, NotShown(place.reason), NotShown(place.reason, asked=False))
     replica = Replica(place.name, NotShown(""), NotShown(""))
 
     async def health() -> None:
-        replica.health = await _health(place)
+        replica.health = await _shown(partial(_health, place))
 
     async def figures() -> None:
-        replica.figures = await _figures(place)
+        replica.figures = await _shown(partial(_figures, place))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(health)
-        nursery.start_soon(figures)
+    await wait_all(health, figures)
     if isinstance(replica.figures, NotShown):
-        replica.figures = _explained(replica.figures, replica.health)
+        replica.figures = _explained(replica.figures, replica.health, place)
     return replica
 
 
-def _explained(figures: NotShown, health: ReplicaHealth | NotShown) -> NotShown:
+def _explained(figures: NotShown, health: ReplicaHealth | NotShown, place: ReplicaPlace) -> NotShown:
     """Explains missing figures: metrics may be disabled, and a missing replica is reported once."""
     if isinstance(health, NotShown):
         return replace(figures, asked=False)
     if _METRICS_TARGET not in health.targets:
         return NotShown("metrics are disabled in this process", asked=False)
-    return figures
+    return replace(figures, asked=figures.asked and place.metrics_asked)
 
 
-async def _health(place: ReplicaPlace) -> ReplicaHealth | NotShown:
-    try:
-        # Of the three paths the one that answers 200 even if a target is not ready: the body has that, too.
-        return read_health(await place.get(place.health_port, "/livez?verbose"))
-    except NotAnsweredError as error:
-        return NotShown(str(error))
-    except NotOursError as error:
-        return NotShown(f"{place.name}: {error}")
+async def _health(place: ReplicaPlace) -> ReplicaHealth:
+    # Of the three paths the one that answers 200 even if a target is not ready: the body has that, too.
+    return read_health(await place.get(place.health_port, "/livez?verbose"), place.name)
 
 
-async def _figures(place: ReplicaPlace) -> Figures | NotShown:
+async def _figures(place: ReplicaPlace) -> Figures:
     if place.metrics_port is None:
-        return NotShown("no metrics port was given", asked=False)
-    try:
-        return read_figures(await place.get(place.metrics_port, "/metrics"))
-    except NotAnsweredError as error:
-        return NotShown(str(error), place.metrics_asked)
-    except NotOursError as error:
-        return NotShown(f"port {place.metrics_port}: {error}", place.metrics_asked)
+        raise NotShownError("no metrics port was given", asked=False)
+    return read_figures(await place.get(place.metrics_port, "/metrics"), f"port {place.metrics_port}")
 
 
 # --- store and ConfigMap
 
 
-async def _stored(sources: StatusSources, now: Callable[[], datetime]) -> Stored | NotShown | None:
+async def _stored(sources: StatusSources, now: Callable[[], datetime]) -> Stored | None:
     cluster, files = sources.cluster, sources.files
     if cluster is not None:
-        try:
-            parts = await _in_time(sources, cluster.stored)
-        except HiddenError as hidden:
-            return hidden.not_shown
-        return read_stored(parts, cluster.secret_place, now())
+        return read_stored(await cluster.stored(), cluster.secret_place, now())
     if files is None:
         return None
     try:
         with trio.fail_after(sources.timeout):
             parts = await read_public_files(files.anchors, files.chain)
     except trio.TooSlowError:
-        return NotShown(f"{files.place} cannot be read within {sources.timeout:g} s", files.asked)
+        reason = f"{files.place} cannot be read within {sources.timeout:g} s"
+        raise NotShownError(reason, asked=files.asked) from None
     except StoreError as error:
-        return NotShown(str(error), files.asked)
+        raise NotShownError(str(error), asked=files.asked) from error
     return read_stored(parts, files.place, now())
 
 
-async def _published(sources: StatusSources) -> Published | NotShown | None:
+async def _published(sources: StatusSources) -> Published | None:
     cluster = sources.cluster
-    if cluster is None:
-        return None
-    try:
-        return read_published(await _in_time(sources, cluster.published), cluster.config_map_place)
-    except HiddenError as hidden:
-        return hidden.not_shown
+    return None if cluster is None else read_published(await cluster.published(), cluster.config_map_place)
 
 
-async def _in_time(sources: StatusSources, ask: Callable[[], Awaitable[T]]) -> T:
-    """Asks the API server, for as long as a replica would be waited for."""
+# --- one document
+
+
+async def fetch(host: str, port: int, path: str, *, timeout: float) -> bytes:  # noqa: ASYNC109  # of the whole
+    """Returns the body of an answer with status 200.
+
+    Args:
+        host: name or address; IPv6 without brackets.
+        port: of HTTP.
+        path: with its query.
+        timeout: seconds, from the lookup of the name to the last byte.
+
+    Raises:
+        NotShownError: there is no answer in time, none of HTTP, none with 200, or one longer than `MOST_BYTES`.
+
+    Cancellation: at once.
+    """
+    where = Address(host, port)
     try:
-        with trio.fail_after(sources.timeout):
-            return await ask()
+        with trio.fail_after(timeout):
+            answer = await get(
+                f"http://{where}{path}", most_bytes=MOST_BYTES, headers=[("Accept-Encoding", "identity")]
+            )
     except trio.TooSlowError:
-        raise HiddenError(f"the Kubernetes API server did not answer within {sources.timeout:g} s") from None
+        raise NotShownError(f"{where} did not answer within {timeout:g} s") from None
+    except TooLongError as error:
+        raise NotShownError(f"{where} answered {error} to {path}") from error
+    except httpcore.ProtocolError as error:
+        raise NotShownError(f"{where} does not speak HTTP: {error}") from error
+    except FAILURES as error:
+        raise NotShownError(f"cannot reach {where}: {reason_of(error)}") from error
+    if answer.status != _OK:
+        text = f"{where} answered {answer.status} to {path}: not a port of sentry-trio, or of an old release"
+        raise NotShownError(text)
+    return answer.body

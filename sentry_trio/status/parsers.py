@@ -13,36 +13,35 @@ from sentry_trio.ca.certificates import fingerprint, is_self_signed, read_certif
 from sentry_trio.ca.lineage import Link, lineage
 from sentry_trio.errors import InvalidBundleError
 from sentry_trio.renewal_status import RenewalStatus
-from sentry_trio.status.report import Figures, Published, ReplicaHealth, Stored
+from sentry_trio.status.report import Figures, NotShownError, Published, ReplicaHealth, Stored
 from sentry_trio.stores.part_store import PublicParts
+
+T = TypeVar("T", ReplicaHealth, Link, RenewalStatus)
 
 _RECEIVED: Final = "dapr_sentry_cert_sign_request_received_total"
 # What the parser raises for lines that it was not made for.
 _UNREADABLE: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError)
-
-
-class NotOursError(ValueError):
-    """An answer that does not come from sentry-trio; the text has the reason."""
-
-
-T = TypeVar("T", ReplicaHealth, Link, RenewalStatus)
 _decoder: Final = msgspec.json.Decoder(ReplicaHealth)
 
 
-def read_health(body: bytes) -> ReplicaHealth:
+def read_health(body: bytes, where: str) -> ReplicaHealth:
     """Reads a health report; unknown members are ignored.
 
+    Args:
+        body: of the answer.
+        where: names the replica in errors.
+
     Raises:
-        NotOursError: the body is not a health report.
+        NotShownError: the body is not a health report.
     """
     try:
         health = _decoder.decode(body)
         renewal = None if health.renewal is None else _in_utc(health.renewal)
         return replace(_in_utc(health), certificates=tuple(map(_in_utc, health.certificates)), renewal=renewal)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise NotOursError(f"not a health report of sentry-trio: {error}") from error
+        raise NotShownError(f"{where}: not a health report of sentry-trio: {error}") from error
     except OverflowError as error:
-        raise NotOursError("not a health report of sentry-trio: a time is out of range") from error
+        raise NotShownError(f"{where}: not a health report of sentry-trio: a time is out of range") from error
 
 
 def _in_utc(record: T) -> T:
@@ -50,31 +49,33 @@ def _in_utc(record: T) -> T:
     values = {each.name: getattr(record, each.name) for each in fields(record)}
     times: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, datetime)}
     if any(time.tzinfo is None for time in times.values()):
-        raise NotOursError("a time has no time zone")
+        raise ValueError("a time has no time zone")
     return replace(record, **{name: time.astimezone(UTC) for name, time in times.items()})
 
 
-def read_figures(body: bytes) -> Figures:
+def read_figures(body: bytes, where: str) -> Figures:
     """Reads the figures in a Prometheus text exposition.
 
+    Args:
+        body: of the answer.
+        where: names the port in errors.
+
     Raises:
-        NotOursError: the text is not Prometheus' format, or not from a Sentry.
+        NotShownError: the text is not Prometheus' format, or not from a Sentry.
     """
     try:
-        return _figures(body.decode())
-    except NotOursError:
-        raise
+        return _figures(body.decode(), where)
     except _UNREADABLE as error:
-        raise NotOursError("not metrics in the Prometheus text format") from error
+        raise NotShownError(f"{where}: not metrics in the Prometheus text format") from error
 
 
-def _figures(text: str) -> Figures:
+def _figures(text: str, where: str) -> Figures:
     samples: dict[str, list[tuple[Mapping[str, str], float]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             samples.setdefault(sample.name, []).append((sample.labels, sample.value))
     if _RECEIVED not in samples:
-        raise NotOursError(f"not the metrics of a Sentry: {_RECEIVED} is missing")
+        raise NotShownError(f"{where}: not the metrics of a Sentry: {_RECEIVED} is missing")
 
     def total(name: str) -> int:
         return int(sum(value for _, value in samples.get(name, ())))

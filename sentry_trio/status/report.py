@@ -28,16 +28,16 @@ class NotShown:
     asked: bool = True
 
 
-class HiddenError(SentryError):
+class NotShownError(SentryError):
     """Information is not available.
 
     Attributes:
-        not_shown: the reason. A missing permission is not a fault of the authority, and does not need attention.
+        not_shown: the reason.
     """
 
-    def __init__(self, reason: str, *, forbidden: bool = False) -> None:
+    def __init__(self, reason: str, *, asked: bool = True) -> None:
         super().__init__(reason)
-        self.not_shown = NotShown(reason, asked=not forbidden)
+        self.not_shown = NotShown(reason, asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +129,11 @@ class Replica:
     name: str
     health: ReplicaHealth | NotShown
     figures: Figures | NotShown
+
+
+def absent(name: str, reason: str) -> Replica:
+    """Returns a replica that cannot be reached."""
+    return Replica(name, NotShown(reason), NotShown(reason, asked=False))
 
 
 @dataclass(frozen=True, slots=True)

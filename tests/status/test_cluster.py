@@ -5,9 +5,8 @@ import trio
 
 from sentry_trio.errors import SentryError
 from sentry_trio.status.cluster import Cluster
-from sentry_trio.status.collect import Absent, ReplicaPlace
-from sentry_trio.status.http import MOST_BYTES, NotAnsweredError
-from sentry_trio.status.report import HiddenError
+from sentry_trio.status.collect import MOST_BYTES, ReplicaPlace
+from sentry_trio.status.report import NotShownError, absent
 from testkit.kube.pods_api import AWAY, BUNDLE, FORBIDDEN, NOT_FOUND, SECRET_KEY, PodsApi
 
 
@@ -29,14 +28,14 @@ async def test_pods_and_their_ports() -> None:
         ("a", 8080, 9092),
         ("b", 8081, 9091),
     ]
-    assert places[2:] == [Absent("c", "no address yet (phase Pending)")]
+    assert places[2:] == [absent("c", "no address yet (phase Pending)")]
 
 
 async def test_pods_beyond_the_limit_are_reported() -> None:
     api = PodsApi()
     api.pod("a", "10.0.0.1")
     api.more = {"continue": "from here", "remainingItemCount": 7}
-    assert (await cluster(api).replicas())[1:] == [Absent("further pods", "at most 50 pods are read")]
+    assert (await cluster(api).replicas())[1:] == [absent("further pods", "at most 50 pods are read")]
 
 
 async def test_from_within_a_pod_the_others_are_asked_by_their_addresses() -> None:
@@ -47,7 +46,7 @@ async def test_from_within_a_pod_the_others_are_asked_by_their_addresses() -> No
     asked = []
     for place in await cluster(api, own_pod="me").replicas():
         assert isinstance(place, ReplicaPlace)
-        with pytest.raises(NotAnsweredError, match=r"cannot reach 127\.0\.0\.[12]:1: ") as caught:
+        with pytest.raises(NotShownError, match=r"cannot reach 127\.0\.0\.[12]:1: ") as caught:
             await place.get(1, "/livez?verbose")
         asked.append(str(caught.value).split(":")[0].removeprefix("cannot reach "))
     assert asked == ["127.0.0.1", "127.0.0.2"]
@@ -78,7 +77,7 @@ async def test_pods_that_cannot_be_asked(answer: bytes | SentryError, says: str)
     api.answers = {"8080/proxy/livez": answer}
     (place,) = await cluster(api).replicas()
     assert isinstance(place, ReplicaPlace)
-    with pytest.raises(NotAnsweredError) as caught:
+    with pytest.raises(NotShownError) as caught:
         await place.get(8080, "/livez?verbose")
     assert str(caught.value) == says
 
@@ -89,7 +88,7 @@ async def test_a_pod_that_is_silent_behind_the_api_server(autojump_clock: trio.a
     (place,) = await cluster(api).replicas()
     assert isinstance(place, ReplicaPlace)
     api.silent = True
-    with pytest.raises(NotAnsweredError, match="port 8080 of pod a did not answer within 5 s"):
+    with pytest.raises(NotShownError, match="port 8080 of pod a did not answer within 5 s"):
         await place.get(8080, "/livez?verbose")
 
 
@@ -104,7 +103,7 @@ async def test_a_pod_that_is_silent_behind_the_api_server(autojump_clock: trio.a
 async def test_pods_that_are_not_listed(refused: SentryError | None, says: str) -> None:
     api = PodsApi()
     api.refuse = refused
-    with pytest.raises(HiddenError) as caught:
+    with pytest.raises(NotShownError) as caught:
         await cluster(api).replicas()
     assert str(caught.value) == says
     assert caught.value.not_shown.asked == (refused is not FORBIDDEN)
@@ -113,7 +112,7 @@ async def test_pods_that_are_not_listed(refused: SentryError | None, says: str) 
 async def test_a_list_that_is_none() -> None:
     api = PodsApi()
     api.pods = [{"metadata": {}}]
-    with pytest.raises(HiddenError, match="cannot parse the API server's list of pods"):
+    with pytest.raises(NotShownError, match="cannot parse the API server's list of pods"):
         await cluster(api).replicas()
 
 
@@ -134,7 +133,7 @@ async def test_the_secret_without_its_key() -> None:
 async def test_a_secret_that_is_not_shown(refused: SentryError, says: str) -> None:
     api = PodsApi()
     api.refuse = refused
-    with pytest.raises(HiddenError) as caught:
+    with pytest.raises(NotShownError) as caught:
         await cluster(api).stored()
     assert str(caught.value) == says
 
@@ -142,7 +141,7 @@ async def test_a_secret_that_is_not_shown(refused: SentryError, says: str) -> No
 async def test_an_empty_secret() -> None:
     api = PodsApi()
     api.secret = {"metadata": {}}
-    with pytest.raises(HiddenError, match=r"Secret here/dapr-trust-bundle has no ca\.crt and no issuer\.crt"):
+    with pytest.raises(NotShownError, match=r"Secret here/dapr-trust-bundle has no ca\.crt and no issuer\.crt"):
         await cluster(api).stored()
 
 

@@ -10,9 +10,17 @@ import trio.lowlevel
 
 from sentry_trio.status.assess import Verdict, assess
 from sentry_trio.status.cluster import Cluster
-from sentry_trio.status.collect import Absent, Files, ReplicaPlace, StatusSources, ask_replica, collect, watch
-from sentry_trio.status.http import NotAnsweredError
-from sentry_trio.status.report import Figures, NotShown, Published, ReplicaHealth, Report, Stored
+from sentry_trio.status.collect import Files, ReplicaPlace, StatusSources, ask_replica, collect, watch
+from sentry_trio.status.report import (
+    Figures,
+    NotShown,
+    NotShownError,
+    Published,
+    ReplicaHealth,
+    Report,
+    Stored,
+    absent,
+)
 from sentry_trio.stores.atomic_files import FileOperations
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.ca.making import NOW
@@ -32,7 +40,7 @@ def answering(**by_port: bytes | None) -> ReplicaPlace:
         assert path == {1: "/livez?verbose", 2: "/metrics"}[port]
         answer = by_port[f"port{port}"]
         if answer is None:
-            raise NotAnsweredError(f"{port} did not answer")
+            raise NotShownError(f"{port} did not answer")
         return answer
 
     return ReplicaPlace("me", get, health_port=1, metrics_port=2, metrics_asked=True)
@@ -71,8 +79,8 @@ async def test_metrics_whose_port_is_not_known() -> None:
     assert (await ask_replica(place)).figures == NotShown("no metrics port was given", asked=False)
 
 
-async def test_one_that_is_not_there_yet() -> None:
-    found = await ask_replica(Absent("me", "no address yet"))
+def test_one_that_is_not_there_yet() -> None:
+    found = absent("me", "no address yet")
     assert found.health == NotShown("no address yet")
     assert found.figures == NotShown("no address yet", asked=False)
 

@@ -14,8 +14,8 @@ from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import fingerprint, write_certificates
 from sentry_trio.ca.lineage import Link
 from sentry_trio.renewal_status import RenewalStatus
-from sentry_trio.status.parsers import NotOursError, read_figures, read_health, read_published, read_stored
-from sentry_trio.status.report import Figures
+from sentry_trio.status.parsers import read_figures, read_health, read_published, read_stored
+from sentry_trio.status.report import Figures, NotShownError
 from sentry_trio.stores.part_store import PublicParts
 from sentry_trio.telemetry.metrics import Metrics, RestartFailure, SignFailure
 from testkit.ca.making import DAY, NOW, certificate, new_key, stored
@@ -47,7 +47,7 @@ SAID: dict[str, Any] = {
 
 
 def read(**changes: object) -> Any:
-    return read_health(json.dumps({**SAID, **changes}).encode())
+    return read_health(json.dumps({**SAID, **changes}).encode(), "me")
 
 
 def test_the_state_of_renewal() -> None:
@@ -64,7 +64,7 @@ def test_the_state_of_renewal() -> None:
         phase="signing", generation=2, bridge_end=datetime(2027, 1, 1, tzinfo=UTC), sidecars={"current": 1}
     )
     for each in ({"phase": "signing"}, {"phase": "a", "generation": 1, "bridge_end": "2027-01-01T02:00:00"}):
-        with pytest.raises(NotOursError):
+        with pytest.raises(NotShownError):
             read(renewal=each)
 
 
@@ -88,7 +88,7 @@ def test_a_health_report() -> None:
 
 def test_a_report_of_an_older_release() -> None:
     least = {name: SAID[name] for name in ("run", "bundle", "degraded", "ready", "targets")}
-    health = read_health(json.dumps(least).encode())
+    health = read_health(json.dumps(least).encode(), "me")
     assert (health.version, health.started_at, health.certificates, health.anchors) == (None, None, (), ())
 
 
@@ -111,8 +111,8 @@ def test_a_report_of_an_older_release() -> None:
     ids=lambda body: repr(body[:20]),
 )
 def test_invalid_health_reports(body: bytes) -> None:
-    with pytest.raises(NotOursError, match="not a health report of sentry-trio: "):
-        read_health(body)
+    with pytest.raises(NotShownError, match="not a health report of sentry-trio: "):
+        read_health(body, "me")
 
 
 ANYTHING: st.SearchStrategy[object] = (
@@ -124,13 +124,13 @@ BROKEN = st.dictionaries(st.sampled_from(sorted(SAID)), ANYTHING)
 @settings(deadline=None)
 @given(st.binary() | BROKEN.map(lambda changes: json.dumps({**SAID, **changes}).encode()))
 def test_any_bytes_are_a_report_or_are_refused(body: bytes) -> None:
-    with suppress(NotOursError):
-        read_health(body)
+    with suppress(NotShownError):
+        read_health(body, "me")
 
 
 def test_no_figures_yet() -> None:
     body, _ = Metrics().exposition()
-    assert read_figures(body) == Figures(signing_requests=0, certificates=0)
+    assert read_figures(body, "port 1") == Figures(signing_requests=0, certificates=0)
 
 
 def test_all_figures() -> None:
@@ -148,7 +148,7 @@ def test_all_figures() -> None:
         notify()
     metrics.grpc_call_queued()
     metrics.grpc_call_shed("in_vain")
-    assert read_figures(metrics.exposition()[0]) == Figures(
+    assert read_figures(metrics.exposition()[0], "port 1") == Figures(
         signing_requests=3,
         certificates=1,
         rejected={("invalid_csr", "PermissionDenied"): 1, ("not_permitted", "PermissionDenied"): 1},
@@ -165,7 +165,7 @@ def test_all_figures() -> None:
 
 def test_daprs_own_are_metrics_of_a_sentry_too() -> None:
     body = b"dapr_sentry_cert_sign_request_received_total 7\ndapr_sentry_cert_sign_success_total 6\n"
-    assert read_figures(body) == Figures(signing_requests=7, certificates=6)
+    assert read_figures(body, "port 1") == Figures(signing_requests=7, certificates=6)
 
 
 @pytest.mark.parametrize(
@@ -180,15 +180,15 @@ def test_daprs_own_are_metrics_of_a_sentry_too() -> None:
     ],
 )
 def test_invalid_metrics(body: bytes, says: str) -> None:
-    with pytest.raises(NotOursError, match=says):
-        read_figures(body)
+    with pytest.raises(NotShownError, match=says):
+        read_figures(body, "port 1")
 
 
 @settings(deadline=None)
 @given(st.binary() | st.text(alphabet='a_total{}=",# \n\\1e+-TYPEHL').map(str.encode))
 def test_any_bytes_are_figures_or_are_refused(body: bytes) -> None:
-    with suppress(NotOursError):
-        read_figures(body)
+    with suppress(NotShownError):
+        read_figures(body, "port 1")
 
 
 ROOT_KEY, KEY, OTHER_KEY = new_key(), new_key(), new_key()

@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 import trio
 
-from sentry_trio.status.http import MOST_BYTES, NotAnsweredError, fetch
+from sentry_trio.status.collect import MOST_BYTES, fetch
+from sentry_trio.status.report import NotShownError
 from sentry_trio.web.health import Health
 from sentry_trio.web.server import serve_http
 
@@ -40,7 +41,7 @@ def saying(answer: bytes, *, then: Callable[[], Awaitable[None]] | None = None) 
 
 
 async def refusal(port: int, *, seconds: float = 5) -> str:
-    with pytest.raises(NotAnsweredError) as caught:
+    with pytest.raises(NotShownError) as caught:
         await fetch("127.0.0.1", port, "/livez", timeout=seconds)
     return str(caught.value).replace(f":{port}", ":port")
 
@@ -51,7 +52,7 @@ async def test_our_own_server() -> None:
         bound = await nursery.start(partial(serve_http, health.answer, host="127.0.0.1", port=0))
         assert b'"ready": true' in await fetch("127.0.0.1", bound.port, "/livez?verbose", timeout=5)
         health.target("x")
-        with pytest.raises(NotAnsweredError, match="answered 503 to /readyz"):
+        with pytest.raises(NotShownError, match="answered 503 to /readyz"):
             await fetch("127.0.0.1", bound.port, "/readyz", timeout=5)
         nursery.cancel_scope.cancel()
 
@@ -63,7 +64,7 @@ async def test_an_unreachable_peer() -> None:
 
 
 async def test_a_name_that_is_none() -> None:
-    with pytest.raises(NotAnsweredError, match=r"cannot reach nowhere\.invalid:80: "):
+    with pytest.raises(NotShownError, match=r"cannot reach nowhere\.invalid:80: "):
         await fetch("nowhere.invalid", 80, "/", timeout=30)
 
 
