@@ -38,6 +38,8 @@ from sentry_trio.renewal_status import Phase, Step
 __all__ = ["Plan", "RenewalPolicy", "RenewalRequest", "Situation", "plan", "promote"]
 
 _HOLD: Final = timedelta(minutes=10)
+_REPAIRS: Final = frozenset({RenewalRequest.ROLLBACK, RenewalRequest.DISTRUST, RenewalRequest.REPLACE_EXPIRED})
+"""Commands for an issuer that is not valid yet: it was made while the clock was ahead, or the clock lags now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +103,8 @@ def _state(stored: Parts, policy: RenewalPolicy, situation: Situation, request: 
     try:
         return read_state(stored, policy, now, is_published=is_published)
     except InvalidBundleError:
-        if request is not RenewalRequest.ROLLBACK:
+        if request not in _REPAIRS:
             raise
-    # An issuer that was made while the clock was ahead is not valid yet, which is a reason to go back.
     begin = max(now, *(each.not_before for each in read_certificates(stored[Part.CHAIN])))
     return replace(read_state(stored, policy, begin, is_published=is_published), now=now)
 

@@ -64,7 +64,8 @@ class CommandDraft(Draft):
     def distrust(self) -> None:
         """Replaces the certificate authority; no root that the present issuer has a path to stays published."""
         bundle = self._state.bundle
-        paths = find_paths(bundle.issuer, bundle.chain[1:], bundle.anchors, min(self._now, bundle.not_after))
+        moment = max(bundle.not_before, min(self._now, bundle.not_after))
+        paths = find_paths(bundle.issuer, bundle.chain[1:], bundle.anchors, moment)
         roots = {fingerprint(path.certificates[-1]) for path in paths}
         self._leave_out(roots | set(self._record.own_roots))
         self.replace()

@@ -141,6 +141,13 @@ class RenewalCommands:
         return Due(self._now, Step.CUT, take)
 
     def _replace_expired(self) -> Due:
+        begin = self._state.bundle.not_before
+        if self._now < begin:
+            raise RenewalRejectedError(
+                f"the issuer has not expired, it is not valid before {shown_moment(begin)}: set the clock if it is "
+                "behind; if it was ahead when the issuer was made, use 'ca rotate --rollback', or '--distrust' if that "
+                "is rejected"
+            )
         if not self._state.is_expired or self._state.next is not None:
             raise RenewalRejectedError("the issuer has not expired, or there is a next one: start a renewal instead")
         self._check_root_keys()

@@ -621,6 +621,24 @@ def test_distrust(phase: Phase) -> None:
     assert plan(cut, POLICY, Situation(now=since)).phase is Phase.STEADY
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_distrust_of_an_issuer_that_is_not_valid_yet(phase: Phase) -> None:
+    """It was made while the clock was ahead."""
+    stored, now = MOMENTS[phase][0], NOW - DAY if phase is Phase.STEADY else NOW + DAY
+    cut = after(stored, plan(stored, POLICY, Situation(now=now), RenewalRequest.DISTRUST))
+    bundle = bundle_of(cut, now)
+    assert len(bundle.anchors) == 1
+    assert accepted_cut(cut) == bundle.fingerprint
+    assert cut.keys() == {*STEADY, Part.RECORD}
+    assert plan(cut, POLICY, Situation(now=now)).phase is Phase.STEADY
+
+
+def test_an_issuer_that_is_not_valid_yet_is_not_replaced_as_expired() -> None:
+    """The text names the commands that help."""
+    with pytest.raises(RenewalRejectedError, match=r"not valid before 2027-05-2.*rollback', or '--distrust'"):
+        plan(SIGNING, POLICY, Situation(now=NOW + DAY), RenewalRequest.REPLACE_EXPIRED)
+
+
 def test_a_rollback_needs_all_of_what_was_before() -> None:
     torn = without(SIGNING, Part.PREVIOUS_CHAIN)
     with pytest.raises(RenewalRejectedError, match="the store has no previous issuer chain"):
