@@ -15,6 +15,7 @@ class EventReason(enum.StrEnum):
     RENEWAL_BEGUN = "RenewalBegun"
     ISSUER_SWITCHED = "IssuerSwitched"
     OLD_KEY_ERASED = "OldKeyErased"
+    ROOT_KEY_ERASED = "RootKeyErased"
     BRIDGE_ENDED = "BridgeEnded"
     RENEWAL_HELD = "RenewalHeld"
     TRUST_CUT_REFUSED = "TrustCutRefused"
@@ -32,6 +33,7 @@ _WARNINGS: Final = frozenset(
     {
         EventReason.RELOAD_FAILED,
         EventReason.EXPIRY_NEAR,
+        EventReason.ROOT_KEY_ERASED,
         EventReason.RENEWAL_HELD,
         EventReason.TRUST_CUT_REFUSED,
         EventReason.TRUST_CUT,

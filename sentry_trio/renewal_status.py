@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 JwtKeyState = Literal["noted", "published", "signing", "gone"]
 """State of a JWT signing key: it is rotated from now on, published, in use, or no longer published."""
@@ -44,6 +44,22 @@ class Step(enum.StrEnum):
     """Removes parts that nothing needs any more."""
     ROLLBACK = "rollback"
     """Makes the previous issuer the present one again."""
+
+
+STEP_TEXTS: Final[Mapping[str, str]] = {
+    Step.PUBLISH: "publish the next root",
+    Step.SWITCH: "let the next issuer sign",
+    Step.PUBLISH_AND_SWITCH: "publish the next root and let its issuer sign",
+    Step.ADOPT: "add the bridge to the next issuer of another program",
+    Step.RENEW_ISSUER: "make another issuer below the same root",
+    Step.NOTE: "record the times of the renewal",
+    Step.ERASE: "erase the previous issuer's key",
+    Step.CUT: "remove the expired bridge from the chain",
+    Step.REJECT: "set a next issuer aside that cannot be used",
+    Step.DISCARD: "erase what is no longer needed",
+    Step.ROLLBACK: "let the previous issuer sign again",
+}
+"""Steps for people."""
 
 
 class HoldReason(enum.StrEnum):

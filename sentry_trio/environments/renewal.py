@@ -10,7 +10,7 @@ import trio
 from sentry_trio.backoff import CHANCE, Backoff
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Parts, merged
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, ROOT_KEYS, Changes, Parts, merged
 from sentry_trio.ca.renewal import Plan, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.environments.clocks import ClockGuard, seconds_until
@@ -285,14 +285,25 @@ class Renewer:
             self._metrics.ca_step_failed(step)
             raise
         if is_done:
-            log = _log.debug if step is Step.NOTE else _log.info
-            log(f"CA renewal: {planned.text}", step=step)
-            self._metrics.ca_step_stored(step)
-            if Part.CHAIN in planned.changes:
-                self._metrics.issuer_changed()
-            for reason in _REASONS.get(step, ()):
-                self._environment.notify(reason, planned.text)
+            self._report_step(step, planned)
         return is_done
+
+    def _report_step(self, step: Step, planned: Plan) -> None:
+        is_root_key_erased = step is Step.DISCARD and _erases_root_key(planned.changes)
+        reasons = (EventReason.ROOT_KEY_ERASED,) if is_root_key_erased else _REASONS.get(step, ())
+        log = _log.debug if step is Step.NOTE else _log.warning if is_root_key_erased else _log.info
+        log(f"CA renewal: {planned.text}", step=step)
+        self._metrics.ca_step_stored(step)
+        if Part.CHAIN in planned.changes:
+            self._metrics.issuer_changed()
+        for reason in reasons:
+            self._environment.notify(reason, planned.text)
+
+
+def _erases_root_key(changes: Changes) -> bool:
+    """Returns whether a root key is removed and none takes its place."""
+    removed = (part for part, content in changes.items() if content is None)
+    return not set(ROOT_KEYS).isdisjoint(removed) and changes.get(Part.ROOT_KEY) is None
 
 
 async def _planned(found: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:

@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from sentry_trio.renewal_status import RenewalStatus
+from sentry_trio.renewal_status import STEP_TEXTS, RenewalStatus
 from sentry_trio.status.assess import Agreement, Assessment, Verdict, short
 from sentry_trio.status.certificate_tree import certificate_trees
 from sentry_trio.status.report import Figures, NotShown, Replica, ReplicaHealth, Report, Stored
@@ -146,7 +146,8 @@ def _renewals(report: Report) -> Iterator[RenderableType]:
 def _renewal(renewal: RenewalStatus, now: datetime) -> Iterator[str]:
     line = f"{plain(renewal.phase)}, generation {renewal.generation}"
     if renewal.next_step is not None and renewal.next_step_at is not None:
-        line += f"; next step: {plain(renewal.next_step)}, due {_when(renewal.next_step_at, now)}"
+        step = STEP_TEXTS.get(renewal.next_step, plain(renewal.next_step))
+        line += f"; next step: {step}, due {_when(renewal.next_step_at, now)}"
     yield line
     if renewal.has_root_key:
         yield "root key: kept, issuers are renewed below the same root"

@@ -178,6 +178,12 @@ def test_a_rehearsal_shows_each_phase(ca: Command) -> None:
     assert all(line.startswith("ok ") for line in lines)
 
 
+def test_a_rehearsal_as_json(ca: Command) -> None:
+    phases = json.loads(ca("rehearse", "--json"))["phases"]
+    assert [phase["name"] for phase in phases][-1] == "without the bridge"
+    assert all(phase["handshakes"] > 0 and phase["failures"] == [] and phase["milliseconds"] > 0 for phase in phases)
+
+
 @pytest.mark.soak  # half a minute of real time
 def test_a_real_rehearsal_shows_each_phase(ca: Command) -> None:
     lines = ca("rehearse", "--real", "--ttl=20s").splitlines()

@@ -167,6 +167,7 @@ async def test_discard_erases_a_key_at_the_next_start(
     assert [line["event"] for line in lines if line.get("step") == "discard"] == [
         "CA renewal: the root key is erased, because --ca-root-key is discard"
     ]
+    assert replica.reasons == ["RootKeyErased"]
     assert len(replica.runs) == 1
 
 

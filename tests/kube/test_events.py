@@ -83,6 +83,7 @@ async def test_an_event_as_operators_see_it(autojump_clock: MockClock) -> None:
         (EventReason.RENEWAL_BEGUN, "Normal"),
         (EventReason.ISSUER_SWITCHED, "Normal"),
         (EventReason.OLD_KEY_ERASED, "Normal"),
+        (EventReason.ROOT_KEY_ERASED, "Warning"),
         (EventReason.BRIDGE_ENDED, "Normal"),
         (EventReason.RENEWAL_HELD, "Warning"),
         (EventReason.TRUST_CUT_REFUSED, "Warning"),

@@ -3,6 +3,7 @@
 Commands write to the store as the server does, so a running server handles their changes like any other.
 """
 
+import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from sentry_trio import __version__
@@ -176,10 +178,12 @@ def _policy_of_new(options: CaOptions) -> RenewalPolicy:
 
 
 async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
-    failures: list[str] = []
+    phases: list[PhaseResult] = []
 
     def report(phase: PhaseResult) -> None:
-        failures.extend(phase.failures)
+        phases.append(phase)
+        if options.json:
+            return
         verdict = "failed" if phase.failures else "ok"
         print(f"{verdict:<6}  {phase.name}: {phase.handshakes} handshakes, {phase.milliseconds:.0f} ms", flush=True)
         for failure in phase.failures:
@@ -192,7 +196,9 @@ async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
     else:
         for phase in rehearse(options.ca_key_type, _now()):
             report(phase)
-    return _FAILED if failures else _DONE
+    if options.json:
+        print(json.dumps({"phases": msgspec.to_builtins(phases)}, indent=2))
+    return _FAILED if any(phase.failures for phase in phases) else _DONE
 
 
 async def _backup(options: CaOptions, environ: Mapping[str, str]) -> int:

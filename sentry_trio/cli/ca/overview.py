@@ -23,7 +23,7 @@ from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.places import HeldAnchors, Place
 from sentry_trio.errors import Part
 from sentry_trio.kube.uptake import Uptake
-from sentry_trio.renewal_status import AnchorsHeld, Phase
+from sentry_trio.renewal_status import STEP_TEXTS, AnchorsHeld, Phase
 from sentry_trio.stores.passphrase import read_passphrase
 from sentry_trio.telemetry.logs import shown_time
 
@@ -42,8 +42,7 @@ _PHASES: Final[Mapping[Phase, str]] = {
     Phase.STEADY: "one generation is in use",
     Phase.DISTRIBUTING: "the next root is published; its issuer does not sign yet",
     Phase.SIGNING: "the next issuer signs; 'ca rotate --rollback' restores the previous one",
-    Phase.RETIRING: "the previous issuer's key is erased; its certificates are the bridge for sidecars with former "
-    "roots",
+    Phase.RETIRING: "the previous issuer's key is erased",
 }
 
 
@@ -143,14 +142,17 @@ def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
     yield "trust bundle", overview.place
     since = "an unknown time" if overview.since is None else shown_time(overview.since)
     yield "generation", f"{planned.generation}, since {since}"
-    yield "phase", f"{planned.phase}: {_PHASES[planned.phase]}"
+    has_bridge = planned.phase is Phase.RETIRING and planned.bridge_end is not None
+    bridge = "; its certificates are the bridge for sidecars with former roots" if has_bridge else ""
+    yield "phase", f"{planned.phase}: {_PHASES[planned.phase]}{bridge}"
     yield "issuer", f"{shown(bundle.issuer)}, {_end(bundle.not_after, is_over=overview.is_expired)}"
     for number, anchor in enumerate(bundle.anchors):
         yield "trust anchors" if number == 0 else "", f"{shown(anchor)}, expires {shown_time(anchor.not_after)}"
     if planned.has_root_key:
         yield "root key", "kept: issuers are renewed below the same root"
     if planned.next_step is not None and planned.next_step_at is not None:
-        yield "next step", f"{planned.next_step}, due {shown_time(planned.next_step_at)}"
+        due = shown_time(planned.next_step_at)
+        yield "next step", f"{planned.next_step}, due {due}: {STEP_TEXTS[planned.next_step]}"
     else:
         yield "next step", planned.text
     if planned.held is not None:
