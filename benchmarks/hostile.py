@@ -217,6 +217,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cpu-turns", action="store_true", help="measure turns in CPU time, which a busy machine does not lengthen"
     )
+    parser.add_argument("--flags", nargs="+", default=[], help="of the server, as in --flags=--jwt-enabled")
     parser.add_argument("--output", type=Path, help="file for the findings (default standard output)")
     return parser.parse_args()
 
@@ -227,7 +228,7 @@ def _besiege(given: argparse.Namespace) -> Iterator[Finding]:
         credentials = Path(directory, "credentials")
         credentials.mkdir(mode=0o700)
         module = "testkit.cpu_turns" if given.cpu_turns else "sentry_trio"
-        with subject(credentials, module=module) as target:
+        with subject(credentials, *given.flags, module=module) as target:
             pin(target.process.popen.pid)
             siege = Siege(client, target, credentials, given)
             for kind in given.kinds:

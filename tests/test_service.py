@@ -343,6 +343,7 @@ class BrokenJwts:
     """Signs for no audience but those given."""
 
     published = PublishedKeys(b"", "ES256")
+    is_slow = False
 
     def __init__(self, *audiences: str) -> None:
         self.audiences = set(audiences)
@@ -410,11 +411,14 @@ class InMemory:
 
     peer = ("192.0.2.1", 4711)
 
-    def __init__(self) -> None:
+    def __init__(self, audiences: Sequence[str] = ()) -> None:
+        self.audiences = audiences
         self.answer: SignCertificateResponse | None = None
 
     async def recv_message(self) -> SignCertificateRequest:
-        return SignCertificateRequest(id="myapp", namespace="shop", certificate_signing_request=CSR)
+        return SignCertificateRequest(
+            id="myapp", namespace="shop", certificate_signing_request=CSR, jwt_audiences=self.audiences
+        )
 
     async def send_message(self, message: SignCertificateResponse) -> None:
         self.answer = message
@@ -438,3 +442,35 @@ async def test_while_slow_issuers_sign_others_get_their_turn(monkeypatch: pytest
         nursery.start_soon(count_turns)
     at_once = max(after - before for before, after in pairwise(answered_by_turn))
     assert at_once == (1 if slow else len(streams))
+
+
+class CountedJwts(BrokenJwts, trio.abc.Instrument):
+    """Counts the signatures of each turn of the event loop."""
+
+    def __init__(self, *, is_slow: bool) -> None:
+        super().__init__()
+        self.is_slow = is_slow
+        self.by_turn = [0]
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.by_turn.append(0)
+
+    def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
+        self.by_turn[-1] += 1
+        return "a token"
+
+
+@pytest.mark.parametrize(("slow", "most"), [(True, 1), (False, 8)])
+async def test_calls_for_many_audiences_sign_few_jwts_in_a_turn(slow: bool, most: int) -> None:
+    jwts = CountedJwts(is_slow=slow)
+    service = made_service(Issuer(made_bundle()), jwts=jwts)
+    streams = [InMemory([f"audience-{number}" for number in range(16)]) for _ in range(20)]
+    trio.lowlevel.add_instrument(jwts)
+
+    async with trio.open_nursery() as nursery:
+        for stream in streams:
+            nursery.start_soon(service.SignCertificate, stream)
+
+    trio.lowlevel.remove_instrument(jwts)
+    assert max(jwts.by_turn) == most
+    assert sum(jwts.by_turn) == len(streams) * 18

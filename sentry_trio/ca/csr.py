@@ -1,6 +1,9 @@
 """Certificate signing requests (PKCS#10), accepted and rejected as Dapr Sentry does."""
 
+from typing import Final
+
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag
 from sentry_trio.ca.keys import read_public_key
@@ -11,14 +14,16 @@ from sentry_trio.errors import InvalidCSRError
 
 # Old clients send their request as CERTIFICATE; Dapr Sentry 1.18 still accepts it.
 _LABELS = frozenset({"CERTIFICATE REQUEST", "CERTIFICATE"})
+# Go's TLS accepts no certificate with a longer one, and verifying a signature takes up to 3 ms with one of 16,384.
+_LONGEST_RSA_BITS: Final = 8192
 
 
 def read_csr(pem: bytes) -> bytes:
     """Reads the first PEM block as a request and verifies its signature with its own key (RFC 2986, 4).
 
     Only the public key is used, so subject and attributes are not checked: some requests that Dapr Sentry 1.18 rejects
-    are accepted. Keys may be RSA from 1024 bits, ECDSA on P-224 to P-521, and Ed25519. SHA-1 is accepted, as by Dapr
-    Sentry 1.18: the signed certificate does not depend on it.
+    are accepted. Keys may be RSA of 1024 to 8192 bits, ECDSA on P-224 to P-521, and Ed25519. SHA-1 is accepted, as by
+    Dapr Sentry 1.18: the signed certificate does not depend on it.
 
     Returns:
         The SubjectPublicKeyInfo of the request, in the one encoding that DER has for it.
@@ -35,6 +40,8 @@ def read_csr(pem: bytes) -> bytes:
         key, canonical = read_public_key(info)
         if key is None:
             raise InvalidCSRError("invalid signature")
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size > _LONGEST_RSA_BITS:
+            raise MalformedError(f"its RSA key has {key.key_size} bits; at most {_LONGEST_RSA_BITS} are possible")
         try:
             verify_signature(signed, algorithm, signature, key, allow_sha1=True)
         except InvalidSignature as error:

@@ -4,8 +4,6 @@ import dataclasses
 import datetime as dt
 import json
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from sentry_trio.ca.asn1 import Tag, encode
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.check import Expected, check, prove
@@ -21,10 +19,9 @@ from sentry_trio.ca.compose import (
 )
 from sentry_trio.ca.extensions import CLIENT_AUTH, DIGITAL_SIGNATURE, SERVER_AUTH
 from sentry_trio.ca.pem import write_block
+from sentry_trio.ca.signatures import signs_slowly
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import IssuerNotValidError, SigningError
-
-_FAST_RSA_BITS = 2048
 
 IMAGES_OID = "1.3.6.1.4.1.57683.100.1"
 """The extension with which Dapr's development branch names a workload's images; no release of Dapr up to 1.18.3 issues
@@ -131,13 +128,8 @@ class Issuer:
 
     @property
     def is_slow(self) -> bool:
-        """True if a signature takes long enough to delay other calls.
-
-        RSA with more than 2048 bits takes one to some milliseconds, everything else a fraction of one. A thread does
-        not help: OpenSSL is called with Python's global lock held.
-        """
-        key = self._bundle.key
-        return isinstance(key, rsa.RSAPrivateKey) and key.key_size > _FAST_RSA_BITS
+        """True if a signature takes long enough to delay other calls."""
+        return signs_slowly(self._bundle.key)
 
     def issue(
         self,

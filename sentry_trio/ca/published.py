@@ -37,9 +37,11 @@ class Jwts(Protocol):
 
     Attributes:
         published: what they are verified by.
+        is_slow: true if a signature takes long enough to delay other calls.
     """
 
     published: PublishedKeys
+    is_slow: bool
 
     def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
         """A compact JWS that speaks for a subject to these audiences.

@@ -40,6 +40,7 @@ _PSS_HASHES: dict[str, Hash] = {
     "2.16.840.1.101.3.4.2.3": _SHA512,
 }
 _NULL = encode(Tag.NULL)
+_FAST_RSA_BITS = 2048
 _FIELD = "the signature algorithm"
 _LONGEST_REMEMBERED = 128  # octets of an algorithm identifier; with PSS it has about 70
 
@@ -91,6 +92,15 @@ def signer_of(key: PrivateKey) -> Callable[[bytes], bytes]:
     if isinstance(key, rsa.RSAPrivateKey):
         return partial(key.sign, padding=padding.PKCS1v15(), algorithm=_SHA256)
     return partial(key.sign, signature_algorithm=_ECDSA[_ecdsa_algorithm(key)])
+
+
+def signs_slowly(key: PrivateKey) -> bool:
+    """Returns whether a signature takes long enough to delay other calls.
+
+    RSA with more than 2048 bits takes one to some milliseconds, everything else a fraction of one. A thread does not
+    help: OpenSSL is called with Python's global lock held.
+    """
+    return isinstance(key, rsa.RSAPrivateKey) and key.key_size > _FAST_RSA_BITS
 
 
 def algorithm_of(key: PrivateKey) -> bytes:

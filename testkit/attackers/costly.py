@@ -3,11 +3,16 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 import trio
+from cryptography.hazmat.primitives.asymmetric import ec
 from h2.errors import ErrorCodes
 from hpack import Encoder
+
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
+from testkit.ca.making import csr_pem
 
 from .http2 import (
     DATA,
@@ -32,6 +37,7 @@ _REFERENCES: Final = bytes([0x80 | 3]) * 480
 # Dynamic table size updates to 0 (RFC 7541, 6.3); each is one byte.
 _SIZE_UPDATES: Final = bytes([0x20]) * 2000
 _CALLS: Final = 100
+_AUDIENCES: Final = 16
 _PAUSE: Final = 9.0  # seconds: less than a request may take to arrive
 
 
@@ -95,6 +101,19 @@ async def call_bursts(target: Target, course: Course) -> None:
             course.established.set()
             while batch[-1] not in course.ended:
                 await peer.stream_ended()
+
+
+async def costly_requests(target: Target, course: Course) -> None:
+    """Sends such bursts of requests that cost much: a CSR with an expensive signature, and a JWT for each audience."""
+    # The later field counts (Protocol Buffers: last one wins, repeated ones add up).
+    await call_bursts(replace(target, message=target.message + _costly_fields()), course)
+
+
+@cache
+def _costly_fields() -> bytes:
+    csr = csr_pem(ec.generate_private_key(ec.SECP384R1()))
+    audiences = [f"audience-{number}" for number in range(_AUDIENCES)]
+    return SignCertificateRequest(certificate_signing_request=csr, jwt_audiences=audiences).SerializeToString()
 
 
 async def tiny_messages(target: Target, course: Course) -> None:

@@ -42,6 +42,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "repeated pseudo-headers": costly.pseudo_heads,
     "table size updates": costly.table_sizes,
     "bursts of calls": costly.call_bursts,
+    "costly requests": costly.costly_requests,
     "tiny messages": costly.tiny_messages,
     "sparse requests": costly.sparse_requests,
 }

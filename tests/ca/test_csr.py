@@ -82,6 +82,17 @@ def test_keys_and_signatures(tmp_path: Path, key: str, options: tuple[str, ...],
     assert str(refused.value) == outcome
 
 
+LONG_KEYS = Path(__file__).parent / "data" / "csrs"
+
+
+def test_the_longest_rsa_keys_are_those_that_go_accepts() -> None:
+    longest = (LONG_KEYS / "rsa-8192.csr").read_bytes()
+    assert read_csr(longest) == info_of(x509.load_pem_x509_csr(longest))
+    with pytest.raises(InvalidCSRError) as refused:
+        read_csr((LONG_KEYS / "rsa-8208.csr").read_bytes())
+    assert str(refused.value) == f"{PARSE}its RSA key has 8208 bits; at most 8192 are possible"
+
+
 def wrapped(der: bytes, label: str = "CERTIFICATE REQUEST") -> bytes:
     return f"-----BEGIN {label}-----\n{base64.b64encode(der).decode()}\n-----END {label}-----\n".encode()
 

@@ -22,6 +22,7 @@ from .servers import Setting, pair
 
 Clients = tuple[Client, Client]
 CASES = Path(__file__).parent / "cases" / "csrs"
+LONG_KEYS = Path(__file__).parents[1] / "ca" / "data" / "csrs"
 PSS = ("-sigopt", "rsa_padding_mode:pss")
 RSA, EC = "RSA,rsa_keygen_bits:", "EC,ec_paramgen_curve:"
 
@@ -59,6 +60,7 @@ KEYS = {
     "RSA-768": made(f"{RSA}768", "-sha256"),
     "RSA-1024": made(f"{RSA}1024", "-sha256"),
     "RSA-2048": made(f"{RSA}2048", "-sha256"),
+    **{path.stem: fixed(path.read_bytes()) for path in sorted(LONG_KEYS.glob("*.csr"))},
     "RSA, SHA-1": made(f"{RSA}1024", "-sha1"),
     "RSA, SHA-224": made(f"{RSA}1024", "-sha224"),
     "RSA, SHA-384": made(f"{RSA}1024", "-sha384"),
@@ -137,6 +139,7 @@ ALL = KEYS | CONTENTS | FORMS
 
 
 SEEN: Seen = {
+    "longest-rsa-key": ("rsa-8208",),
     "csr-parse-texts": (
         "P-256, parameters written out",
         "cut",
