@@ -121,8 +121,8 @@ docs: $(VENV)/.docs ## Generate pages from the code and build docs/ as a site in
 	$(BIN)/python docs/generate_pages.py
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html -d build/doctrees docs build/docs
 
-picture: $(VENV)/.dev ## Draw docs/images/status.png, by running what it shows
-	$(BIN)/python docs/draw_status.py
+picture: $(VENV)/.dev ## Draw the terminals in docs/images/, by running what they show (2 minutes); ARGS="status" for one
+	$(BIN)/python docs/draw_terminal.py $(ARGS)
 
 docs-links: $(VENV)/.docs ## Check the links of docs/ that lead elsewhere (needs the network)
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b linkcheck -d build/doctrees docs build/links

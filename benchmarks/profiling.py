@@ -27,11 +27,17 @@ _GROUPS: Final = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
         ("TLS handshake", r"/ssl\.py:SSLObject\.do_handshake|/ssl\.py:.*(wrap_bio|_create)|/grpc/tls\.py:.*handshake"),
-        ("TLS records", r"/ssl\.py:SSLObject\.(read|write|unwrap)|/grpc/tls\.py:.*\.(write|half_close)"),
-        ("socket calls", r"/grpc/tls\.py:.*(send|send_at_once|_receive_raw|\.close)$|/grpc/server\.py:.*\.accept$"),
+        (
+            "TLS records",
+            r"/ssl\.py:SSLObject\.(read|write|unwrap)|/grpc/tls\.py:.*\.(write|half_close|arrived|_feed|feed)$",
+        ),
+        (
+            "socket calls",
+            r"/grpc/tls\.py:.*(send|send_at_once|_send_some|_receive_raw|\.close)$|/grpc/server\.py:.*\.accept$",
+        ),
         ("signing core", r"/sentry_trio/ca/|/cryptography/"),
-        ("metrics", r"/telemetry/(metrics|collectors)\.py|/prometheus_client/"),
-        ("logging, observer", r"/telemetry/(logs|render)\.py|/sentry_trio/grpc_metrics\.py"),
+        ("metrics", r"/telemetry/(\w*metrics|registry)\.py|/prometheus_client/"),
+        ("logging, observer", r"/telemetry/(logs|log_format|log_writer)\.py|/sentry_trio/grpc_metrics\.py"),
         ("h2, hpack, hyperframe", r"/(h2|hpack|hyperframe)/"),
         ("our grpc/", r"/sentry_trio/grpc/|/grpclib/"),
         ("service, protobuf", r"/sentry_trio/(service|proto|validators)|/google/protobuf/|/benchmarks/contenders/"),

@@ -1,11 +1,13 @@
-"""Draws docs/images/status.png: `sentry-trio status` in a terminal, looking at two real authorities.
+"""Draws commands in a terminal, by running them, into docs/images/.
 
-python docs/draw_status.py            (`make picture`)
+python docs/draw_terminal.py [status] [demo]            (`make picture`; without a name both)
 
-Both use one trust bundle, whose intermediate certificate nears its end; they have signed and rejected requests, one was
-restarted, and a bad edit has reached both.
+status.png shows `sentry-trio status`, looking at two real authorities. Both use one trust bundle, whose intermediate
+certificate nears its end; they have signed and rejected requests, one was restarted, and a bad edit has reached both.
+demo.png shows the summary of `make demo`: run it on a machine without other load, which its latency depends on.
 """
 
+import argparse
 import os
 import pty
 import signal
@@ -35,12 +37,13 @@ from testkit.authorities import LOOPBACK
 from testkit.ca.making import DAY, certificate, new_key
 from testkit.processes import Process
 
-PICTURE: Final = Path(__file__).parent / "images" / "status.png"
-COLUMNS: Final = 100
+IMAGES: Final = Path(__file__).parent / "images"
+ROOT: Final = Path(__file__).parents[1]
 _DOTS: Final = 120  # per inch
 _POINTS: Final = 10.0
 _ADVANCE: Final = 0.602  # of DejaVu Sans Mono, which comes with matplotlib, by its size
 _SHADES: Final = {"█": 1.0, "░": 0.25}
+_ERASED_LINE: Final = "\x1b[2K"  # the live display is erased line by line, before the summary
 _LINE: Final = 1.164  # ascent and descent: box drawings then touch those of the next line
 
 
@@ -97,10 +100,10 @@ def ask(directory: Path, port: int, *, good: int, bad: int) -> None:
             continue
 
 
-def in_terminal(command: list[str], cwd: Path) -> str:
+def in_terminal(command: list[str], cwd: Path, columns: int) -> str:
     """Returns what a command writes to a terminal of that many columns."""
     terminal, theirs = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "PYTHONIOENCODING": "utf-8"}
+    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"}
     with subprocess.Popen(command, stdout=theirs, cwd=cwd, env=environ):
         os.close(theirs)
         return b"".join(_parts(terminal)).decode().replace("\r\n", "\n")
@@ -116,12 +119,12 @@ def _parts(terminal: int) -> Iterator[bytes]:
         os.close(terminal)
 
 
-def draw(written: str, path: Path) -> None:
+def draw(written: str, path: Path, columns: int) -> None:
     """Draws a terminal: its text and colours, cell by cell."""
-    console = Console(width=COLUMNS, force_terminal=True, color_system="truecolor", _environ={})
+    console = Console(width=columns, force_terminal=True, color_system="truecolor", _environ={})
     lines = console.render_lines(Text.from_ansi(written), pad=False)
     margin = 1.5
-    width, height = COLUMNS + 2 * margin, len(lines) + 2 * margin / 2
+    width, height = columns + 2 * margin, len(lines) + 2 * margin / 2
     inches = _POINTS / 72
     figure = Figure(figsize=(width * _ADVANCE * inches, height * _LINE * inches), dpi=_DOTS)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -158,9 +161,8 @@ def _colour(style: Style) -> str:
     return "#8a919b" if style.dim else "#e6e8eb"
 
 
-def main() -> None:
-    """Starts the authorities, gives them something to report, and draws."""
-    mpl.use("Agg")
+def draw_status() -> None:
+    """Starts the authorities, gives them something to report, and draws their status."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / ".sentry"
         directory.mkdir(mode=0o700)
@@ -176,8 +178,28 @@ def main() -> None:
             for process in (one, two):
                 process.log_until("reload failed")
             command = ["status", "--replica", first, "--replica", second]
-            written = in_terminal([sys.executable, "-m", "sentry_trio", *command], directory.parent)
-    draw(f"$ sentry-trio {' '.join(command)}\n{written}", PICTURE)
+            written = in_terminal([sys.executable, "-m", "sentry_trio", *command], directory.parent, 100)
+    draw(f"$ sentry-trio {' '.join(command)}\n{written}", IMAGES / "status.png", 100)
+
+
+def draw_demo() -> None:
+    """Runs the demonstration and draws what is left on the screen."""
+    written = in_terminal([sys.executable, "-m", "benchmarks.demo"], ROOT, 80)
+    _live, _, summary = written.rpartition(_ERASED_LINE)
+    draw(f"$ make demo\n{summary}", IMAGES / "demo.png", 80)
+
+
+PICTURES: Final = {"status": draw_status, "demo": draw_demo}
+
+
+def main() -> None:
+    """Draws the named pictures, or all."""
+    parser = argparse.ArgumentParser(description="Draw commands in a terminal, by running them.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)}; all if none is given")
+    names = parser.parse_args().names or list(PICTURES)
+    mpl.use("Agg")
+    for name in names:
+        PICTURES[name]()
 
 
 if __name__ == "__main__":
