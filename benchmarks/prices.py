@@ -5,17 +5,21 @@ time of a price of 1. That should be near 20 us or below: a dearer price only sl
 """
 
 import gzip
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from hpack import Encoder
 
 from sentry_trio.grpc import frames
-from sentry_trio.grpc.cpu_budget import SLICE, CPUBudget
+from sentry_trio.grpc.cpu_budget import HANDSHAKE, HANDSHAKE_READ, SLICE, CPUBudget
 from sentry_trio.grpc.framing import MessageReader
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import ServerConnection
+from testkit.grpc.raw import client_context
+from testkit.grpc.toys import CONTEXT
 
 _NUMBER: Final = 200
 _ROUNDS: Final = 7
@@ -88,6 +92,34 @@ def _messages(data: bytes) -> tuple[float, float]:
     return seconds, payer.used
 
 
+def _handshake(piece_bytes: int) -> tuple[float, float]:
+    """CPU time and price of the server's part of a handshake, whose first message comes in pieces."""
+    arrived, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context().wrap_bio(arrived, leaving, server_hostname="localhost")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    seconds = price = 0.0
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = leaving.read()
+    pieces = [hello[at : at + piece_bytes] for at in range(0, len(hello), piece_bytes)]
+    begin = time.process_time()
+    server = CONTEXT.wrap_bio(incoming, outgoing, server_side=True)
+    for piece in pieces:
+        incoming.write(piece)
+        with suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+        price += HANDSHAKE_READ
+    seconds += time.process_time() - begin
+    arrived.write(outgoing.read())
+    client.do_handshake()
+    finished = leaving.read()
+    begin = time.process_time()
+    incoming.write(finished)
+    server.do_handshake()
+    seconds += time.process_time() - begin
+    return seconds, price + HANDSHAKE + HANDSHAKE_READ
+
+
 def _heads(block: bytes) -> bytes:
     flags = frames.END_HEADERS | frames.END_STREAM
     return b"".join(frames.frame(frames.HEADERS, flags, stream_id, block) for stream_id in range(1, 2 * _NUMBER, 2))
@@ -109,6 +141,8 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     yield "300 new fields", lambda: _frames(_heads(literal)), _NUMBER
     yield "7 KiB of Huffman codes", lambda: _frames(_heads(huffman)), _NUMBER
     yield "1,000 messages", lambda: _messages(bytes(5) * 1000), 1
+    yield "TLS handshake", lambda: _handshake(4096), 1
+    yield "TLS handshake, by 1 byte", lambda: _handshake(1), 1
     yield "4 MiB decompressed", lambda: _messages(b"\1" + len(zeros).to_bytes(4, "big") + zeros), 1
 
 

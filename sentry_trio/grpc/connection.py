@@ -11,7 +11,7 @@ from .admission import Network
 from .call import Call
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .connection_timers import ConnectionTimers, TimerAction
-from .cpu_budget import CALL, SLICE, SLOW_DOWN_SECONDS, CPUBudget
+from .cpu_budget import CALL, SLICE, SLOW_DOWN_SECONDS, CPUBudget, HandshakeWork
 from .frames import HIGHEST_STREAM, ErrorCode
 from .framing import RefusedError, read_request
 from .headers import Header
@@ -38,6 +38,7 @@ class Connection:
         peer: the other end's address as the socket names it.
         network: of the peer.
         state: shared with the other connections of the server.
+        handshake: what this connection's has cost.
 
     Attributes:
         unread: bytes that have arrived in requests and that no handler has read yet.
@@ -49,7 +50,14 @@ class Connection:
     """
 
     def __init__(
-        self, nursery: trio.Nursery, transport: TLSTransport, *, peer: object, network: Network, state: ServerState
+        self,
+        nursery: trio.Nursery,
+        transport: TLSTransport,
+        *,
+        peer: object,
+        network: Network,
+        state: ServerState,
+        handshake: HandshakeWork,
     ) -> None:
         limits = state.limits
         self.peer = peer
@@ -62,6 +70,7 @@ class Connection:
         self._nursery = nursery
         self._transport = transport
         self._state = state
+        self._handshake = handshake
         self._limits = limits
         self._memory = state.memory
         self._calls: dict[int, Call] = {}
@@ -300,7 +309,9 @@ class Connection:
         finally:
             # Only now: a call is finished when its answer has left, not when it is composed.
             self._finish(stream_id, call, status)
-        self.completed_call |= not call.aborted
+        if not (call.aborted or self.completed_call):
+            self.completed_call = True
+            self._handshake.give_back()
         if status is not Status.CANCELLED:
             self.cpu.earn(FRAMES_EARNED_BY_CALL)
         if len(self._calls) == len(self._incomplete) and not self._leaving:

@@ -14,6 +14,7 @@ import trio
 
 from .admission import Network
 from .frames import ErrorCode, ViolationError
+from .limits import CONTROL_FRAMES_REFILL
 from .token_bucket import TokenBucket
 
 SLICE: Final = 100
@@ -25,6 +26,10 @@ A slice then brings no more calls than may start in one turn (`CALLS_STARTED_AT_
 """
 HANDSHAKE: Final = 50
 """Price of a TLS handshake."""
+HANDSHAKE_READ: Final = 2
+"""Price of each read in a handshake, or before it."""
+HANDSHAKES_REFILL: Final = 10.0
+"""Seconds in which a network's budget for handshakes is refilled: with 500 handshakes, 5 % of a core."""
 USUAL_BLOCK_BYTES: Final = 512
 """Bytes of a header block whose work is part of its frame's; more has a price."""
 USUAL_HEADERS: Final = 32
@@ -66,16 +71,18 @@ def head_price(size: int, headers: int) -> int:
 
 
 class NetworkBudgets:
-    """Budgets of peers for work without calls: they outlive connections, so that a peer gains nothing by a new one.
+    """Budgets of networks: they outlive connections, so that a peer gains nothing by a new one.
 
     Args:
-        tokens: of a connection's budget; a peer has as many as `NETWORK_CONNECTIONS` of them.
+        tokens: of a network.
+        refill: seconds in which an empty budget fills up.
     """
 
-    __slots__ = ("_budgets", "_tokens")
+    __slots__ = ("_budgets", "_refill", "_tokens")
 
-    def __init__(self, tokens: int) -> None:
-        self._tokens = NETWORK_CONNECTIONS * tokens
+    def __init__(self, tokens: int, *, refill: float = CONTROL_FRAMES_REFILL) -> None:
+        self._tokens = tokens
+        self._refill = refill
         self._budgets: dict[Network, TokenBucket] = {}
 
     def __getitem__(self, network: Network) -> TokenBucket:
@@ -83,7 +90,7 @@ class NetworkBudgets:
         if budget is None:
             if len(self._budgets) >= _NETWORKS:
                 self._forget()
-            budget = self._budgets[network] = TokenBucket(self._tokens)
+            budget = self._budgets[network] = TokenBucket(self._tokens, refill=self._refill)
         return budget
 
     def _forget(self) -> None:
@@ -243,3 +250,42 @@ class TurnScheduler(trio.abc.Instrument):
                 turn.set()
         self._free_at.clear()
         self._now = 0.0
+
+
+class HandshakeWork:
+    """CPU that one connection causes until its handshake is done, charged to the budget of its network.
+
+    A network whose budget is exhausted waits until enough has been refilled. The first call that a connection
+    completes gives back what its handshake has cost. So sidecars behind one address that all restart at once wait for
+    nothing, and a peer that only reconnects is slowed down.
+
+    Args:
+        turns: of the event loop.
+        network: of the peer.
+        budget: of that network, for handshakes.
+    """
+
+    __slots__ = ("_budget", "_network", "_spent", "_turns")
+
+    def __init__(self, turns: TurnScheduler, network: Network, budget: TokenBucket) -> None:
+        self._turns = turns
+        self._network = network
+        self._budget = budget
+        self._spent = 0.0
+
+    async def wait(self, price: float = HANDSHAKE_READ) -> None:
+        """Charges work, and waits until the budget and the turn have room for it; no checkpoint if they have."""
+        self._spent += price
+        if pause := self._budget.borrow(price):
+            try:
+                await trio.sleep(pause)
+            except trio.Cancelled:
+                self._spent -= price
+                self._budget.earn(price)
+                raise
+        await self._turns.wait_if_full(self._network, price)
+
+    def give_back(self) -> None:
+        """Returns to the network what was charged."""
+        self._budget.earn(self._spent)
+        self._spent = 0.0

@@ -4,14 +4,13 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
 from typing import Final, NoReturn
 
 import trio
 
 from .admission import Network, PendingHandshakes, network_of
 from .connection import Connection
-from .cpu_budget import HANDSHAKE
+from .cpu_budget import HANDSHAKE, HandshakeWork
 from .interfaces import Service
 from .limits import TEND_INTERVAL, Limits
 from .observer import Observer
@@ -151,8 +150,9 @@ class _Server:
         self._observer.connection_opened()
         try:
             with closing(TLSTransport(connected, self._tls())) as transport:
-                if await self._shaken_hands(transport, peer, network):
-                    await self._serve_calls(transport, peer, network)
+                work = HandshakeWork(self._state.turns, network, self._state.handshakes[network])
+                if await self._shaken_hands(transport, peer, network, work):
+                    await self._serve_calls(transport, peer, network, work)
         except Exception as error:  # noqa: BLE001  # no peer may find a way to end what serves the others
             self._observer.connection_failed(peer, error)
         finally:
@@ -161,10 +161,14 @@ class _Server:
             self._observer.connection_closed()
             self._state.heap.connection_closed()
 
-    async def _serve_calls(self, transport: TLSTransport, peer: object, network: Network) -> None:
+    async def _serve_calls(
+        self, transport: TLSTransport, peer: object, network: Network, handshake: HandshakeWork
+    ) -> None:
         with ExitStack() as ended:
             async with trio.open_nursery() as nursery:
-                connection = Connection(nursery, transport, peer=peer, network=network, state=self._state)
+                connection = Connection(
+                    nursery, transport, peer=peer, network=network, state=self._state, handshake=handshake
+                )
                 ended.callback(connection.dispose)
                 self._connections.add(connection)
                 try:
@@ -174,11 +178,11 @@ class _Server:
                 finally:
                     self._connections.discard(connection)
 
-    async def _shaken_hands(self, transport: TLSTransport, peer: object, network: Network) -> bool:
+    async def _shaken_hands(self, transport: TLSTransport, peer: object, network: Network, work: HandshakeWork) -> bool:
         pushed_out = False
         with trio.move_on_after(self._limits.handshake_timeout) as scope:
             try:
-                transport.before_read = partial(self._state.turns.wait_if_full, network, HANDSHAKE)
+                transport.before_read = work.wait
                 self._silent.add(network, scope)
                 try:
                     await transport.hear()
@@ -186,7 +190,7 @@ class _Server:
                     pushed_out = not self._silent.remove(network, scope)
                 self._shaking.add(network, scope)
                 try:
-                    await transport.before_read()
+                    await work.wait(HANDSHAKE)
                     await transport.handshake()
                     if transport.protocol != "h2":
                         raise HandshakeFailedError("the peer did not choose h2 by ALPN")

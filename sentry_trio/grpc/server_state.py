@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from .admission import Admission
 from .concurrency import ConcurrencyLimiter, FairLimiter
-from .cpu_budget import NetworkBudgets, TurnScheduler
+from .cpu_budget import HANDSHAKE, HANDSHAKES_REFILL, NETWORK_CONNECTIONS, NetworkBudgets, TurnScheduler
 from .heap import HeapTrimmer, glibc_trim, map_large_buffers
 from .interfaces import Service
 from .limits import Limits
@@ -26,7 +26,8 @@ class ServerState:
         limiter: of calls with one reply.
         streaming: limiter of calls whose replies are streamed.
         memory: that calls hold.
-        networks: budgets of CPU of the peers' networks.
+        networks: budgets of CPU of the peers' networks, for work without calls.
+        handshakes: the same for handshakes.
         turns: of the event loop.
         heap: trimmed while there are connections.
     """
@@ -48,6 +49,9 @@ class ServerState:
             observer=observer,
         )
         self.streaming = FairLimiter(limits.streaming_calls, observer)
-        self.networks = NetworkBudgets(limits.control_frames)
+        self.networks = NetworkBudgets(NETWORK_CONNECTIONS * limits.control_frames)
+        # As many as may be under way or open: if each completes a call, none has to wait.
+        handshakes = max(limits.handshakes, limits.connections_per_peer)
+        self.handshakes = NetworkBudgets(HANDSHAKE * handshakes, refill=HANDSHAKES_REFILL)
         self.heap = HeapTrimmer(glibc_trim())
         map_large_buffers()

@@ -176,7 +176,7 @@ class TLSTransport:
             HandshakeFailedError: the peer closed, or is gone.
         """
         try:
-            data = await self._received_early()
+            data = await self._receive_early()
         except OSError as error:
             raise HandshakeFailedError(f"no TLS handshake: {error}") from error
         if not data:
@@ -199,7 +199,8 @@ class TLSTransport:
                     if self._feed():
                         continue
                     await self.send()
-                    self._received = await self._received_early()
+                    # Never without a checkpoint: a peer may send its handshake byte by byte, as fast as it is read.
+                    self._received = await self._receive_raw()
                     if not self._feed():
                         raise HandshakeFailedError("the peer closed during the TLS handshake") from None
             await self.send()
@@ -320,8 +321,8 @@ class TLSTransport:
         self.sent += taken
         return taken
 
-    async def _received_early(self) -> bytes:
-        """Returns the peer's next bytes of the handshake, empty if it has closed; no checkpoint if they are buffered.
+    async def _receive_early(self) -> bytes:
+        """Returns the peer's first bytes, empty if it has closed; no checkpoint if they are buffered.
 
         Raises:
             OSError: the connection is broken.

@@ -36,11 +36,17 @@ class TokenBucket:
         self.left = max(0.0, self.left - tokens)
         return True
 
+    def borrow(self, tokens: float) -> float:
+        """Takes tokens, even those that are still to come; returns the seconds until they will have come."""
+        self.spend(0)
+        self.left -= tokens
+        return max(0.0, -self.left) * self._refill / self.size
+
     @property
     def ready_at(self) -> float:
         """Time of the next token, on Trio's clock; in the past if there is one."""
         return self._spent_at + max(0.0, 1 - self.left) * self._refill / self.size
 
-    def earn(self, tokens: int) -> None:
+    def earn(self, tokens: float) -> None:
         """Puts tokens back; the bucket never holds more than its size."""
         self.left = min(self.left + tokens, self.size)

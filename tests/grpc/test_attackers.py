@@ -11,7 +11,7 @@ from testkit.attackers import KINDS, attacking
 from testkit.grpc.raw import peering
 from testkit.grpc.toys import serving
 
-from .besieged import answers_at_once, besieged, over, target_of
+from .besieged import MOMENT, answers_at_once, besieged, over, target_of
 
 # --- handshakes
 
@@ -40,6 +40,23 @@ async def test_a_handshake_that_takes_too_long_is_ended(autojump_clock: MockCloc
         await trio.sleep(2)
         assert all(over(courses))
         assert server.witness.handshakes_failed == ["no TLS handshake within 5 s"] * 20
+
+
+async def test_handshakes_without_calls_are_slowed_down(autojump_clock: MockClock) -> None:
+    """Those of one network; another is not."""
+    begin = trio.current_time()
+    async with besieged("reconnect storm", Limits(handshakes=5, connections_per_peer=5), number=15) as (server, _):
+        assert 18 < trio.current_time() - begin < 25, "5 at once, and then one in 2 s"
+        await answers_at_once(server)
+
+
+async def test_handshakes_with_calls_are_not_slowed_down(autojump_clock: MockClock) -> None:
+    """Sidecars behind one address restart at once, ten times as many as may shake hands without a call."""
+    async with serving(Limits(handshakes=5, connections_per_peer=5)) as server:
+        begin = trio.current_time()
+        for _ in range(50):
+            await answers_at_once(server)
+        assert trio.current_time() - begin < MOMENT
 
 
 # --- connections

@@ -7,7 +7,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.grpc.cpu_budget import OWN_TOKENS, SLICE, TURN_SECONDS, CPUBudget, NetworkBudgets, TurnScheduler
+from sentry_trio.grpc.cpu_budget import (
+    OWN_TOKENS,
+    SLICE,
+    TURN_SECONDS,
+    CPUBudget,
+    HandshakeWork,
+    NetworkBudgets,
+    TurnScheduler,
+)
 from sentry_trio.grpc.frames import ErrorCode, ViolationError
 from sentry_trio.grpc.token_bucket import TokenBucket
 
@@ -123,7 +131,7 @@ async def test_a_budget_of_a_network_is_forgotten_when_it_is_full_again(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sentry_trio.grpc.cpu_budget._NETWORKS", 8)
-    networks = NetworkBudgets(10)
+    networks = NetworkBudgets(100)
     for number in range(8):
         networks[str(number)].spend(10 * number)
     assert [networks[str(number)].left for number in range(8)] == [100 - 10 * number for number in range(8)]
@@ -155,3 +163,32 @@ async def test_without_budget_a_network_has_its_connections_own_tokens() -> None
         cpu.charge(4)
         cpu.earn(4)
     await trio.lowlevel.checkpoint()
+
+
+async def test_handshakes_wait_for_the_budget_of_their_network(autojump_clock: MockClock) -> None:
+    async with scheduling() as (turns, _):
+        budget = TokenBucket(100, refill=10)
+        done: list[float] = []
+
+        async def shake_hands() -> None:
+            await HandshakeWork(turns, "one", budget).wait(50)
+            done.append(trio.current_time())
+
+        begin = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(shake_hands)
+        assert [round(at - begin) for at in done] == [0, 0, 5, 10]
+
+
+async def test_a_cancelled_handshake_costs_what_it_has_done(autojump_clock: MockClock) -> None:
+    async with scheduling() as (turns, _):
+        budget = TokenBucket(100, refill=1000)
+        work = HandshakeWork(turns, "one", budget)
+        await work.wait(90)
+        with trio.move_on_after(1):
+            await work.wait(50)
+        assert round(budget.left) == 10
+        work.give_back()
+        work.give_back()
+        assert budget.left == 100
