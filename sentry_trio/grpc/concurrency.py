@@ -24,8 +24,8 @@ _WEIGHT: Final = 0.05
 class ConcurrencyLimiter:
     """Limits the handlers that run at once, and those that start in one turn of the event loop.
 
-    More calls wait. Connections take turns, so that one with many calls does not delay the others; the calls of one
-    connection start in their order.
+    More calls wait. Peers take turns, and the connections of each peer: one with many calls, or a peer with many
+    connections, does not delay the others. The calls of one connection start in their order.
 
     A call whose deadline would pass while it waits is rejected immediately, with Unavailable, so that its caller can
     try another replica while there is time. The expected wait follows from the rate at which calls have finished while
@@ -78,8 +78,9 @@ class ConcurrencyLimiter:
         self._turn = 0  # the latest in which a handler starts: this one, or the next
         self._startable = CALLS_STARTED_AT_ONCE  # handlers that may still start in it
         self._paced = False  # a task lets calls start in the next one
-        self._waiting: dict[Connection, trio.lowlevel.ParkingLot] = {}  # the connection that is next first
-        self._reserved: dict[Connection, int] = {}  # the backlog by connection
+        # By peer and connection, those first that are next.
+        self._waiting: dict[Network, dict[Connection, trio.lowlevel.ParkingLot]] = {}
+        self._reserved: dict[Network, dict[Connection, int]] = {}  # the backlog
         self._pace = 0.0  # seconds from one leaving to the next
         self._last_left = 0.0
         self._crowded = False
@@ -90,14 +91,14 @@ class ConcurrencyLimiter:
         Raises:
             GRPCError: ResourceExhausted or Unavailable: there is no place, or it would wait too long.
         """
-        own = self._reserved.get(call.connection, 0)
+        source = call.connection
+        reserved = self._reserved.get(source.network, {})
+        own = reserved.get(source, 0)
         if self._waiting or self.backlog >= self._free:
             if own and self.backlog >= self._places:
                 self._observer.call_shed("queue_full", call.peer)
                 raise GRPCError(Status.RESOURCE_EXHAUSTED, f"{_OVERLOADED}: {self.backlog} calls are waiting")
-            # Of each other connection, at most as many calls have their turn before as this one has calls by then.
-            others = len(self._reserved) - bool(own)
-            wait = min(self.backlog, own + (own + 1) * others) * self._pace
+            wait = self._calls_before(reserved, own) * self._pace
             left = self._patience
             if call.due_at is not None:
                 left = min(left, call.due_at - trio.current_time())
@@ -105,18 +106,31 @@ class ConcurrencyLimiter:
                 self._observer.call_shed("in_vain", call.peer)
                 raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: the wait would be {wait:.3f} s")
         self.backlog += 1
-        self._reserved[call.connection] = own + 1
+        reserved[source] = own + 1
+        self._reserved[source.network] = reserved
+
+    def _calls_before(self, reserved: dict["Connection", int], own: int) -> int:
+        """Returns how many calls may have their turn before the next one of a connection that has reserved `own`.
+
+        Of each other connection of its peer at most as many as of this one by then; of each other peer as many as of
+        its own.
+        """
+        here = min(sum(reserved.values()), own + (own + 1) * (len(reserved) - bool(own)))
+        others = len(self._reserved) - bool(reserved)
+        return min(self.backlog, here + (here + 1) * others)
 
     def cancel(self, call: "Call") -> None:
         """Releases the place that `reserve` took, instead of `acquire`."""
         self.backlog -= 1
         if not self.backlog:
             self._crowded = False  # the time until the next call ends is not spent on waiting ones
-        left = self._reserved[call.connection] - 1
-        if left:
-            self._reserved[call.connection] = left
-        else:
-            del self._reserved[call.connection]
+        source = call.connection
+        reserved = self._reserved[source.network]
+        reserved[source] -= 1
+        if not reserved[source]:
+            del reserved[source]
+        if not reserved:
+            del self._reserved[source.network]
 
     async def acquire(self, call: "Call") -> None:
         """Waits for a turn; `release` must follow. Cancellation releases the place.
@@ -129,19 +143,27 @@ class ConcurrencyLimiter:
             self._take_place()
             return
         self._observer.call_queued()
-        lot = self._waiting.setdefault(call.connection, trio.lowlevel.ParkingLot())
+        source = call.connection
+        lot = self._waiting.setdefault(source.network, {}).setdefault(source, trio.lowlevel.ParkingLot())
         self._ensure_paced()
         try:
             with trio.move_on_after(self._patience) as scope:
                 await lot.park()
         finally:
-            if not self._waiting.get(call.connection, True):
-                del self._waiting[call.connection]  # cancelled: its connection may be gone, and must not stay in memory
+            self._forget_unless_waiting(source)
             self.cancel(call)
             self._observer.call_dequeued()
         if scope.cancelled_caught:
             self._observer.call_shed("no_turn", call.peer)
             raise GRPCError(Status.UNAVAILABLE, f"{_OVERLOADED}: no turn within {self._patience:g} s")
+
+    def _forget_unless_waiting(self, source: "Connection") -> None:
+        """Forgets a connection whose last waiting call was cancelled: it may be gone, and must not stay in memory."""
+        connections = self._waiting.get(source.network, {})
+        if not connections.get(source, True):
+            del connections[source]
+            if not connections:
+                del self._waiting[source.network]
 
     def release(self, _call: "Call") -> None:
         """Ends a turn; the call that has waited longest is next."""
@@ -180,12 +202,17 @@ class ConcurrencyLimiter:
 
     def _start_waiting(self) -> None:
         while self._waiting and self._has_room(self._turns.number + 1):  # a task that is woken runs in the next turn
-            connection = next(iter(self._waiting))
-            lot = self._waiting.pop(connection)
+            network = next(iter(self._waiting))
+            connections = self._waiting.pop(network)
+            connection = next(iter(connections))
+            lot = connections.pop(connection)
             if lot.unpark():
                 self._take_place()
+            # Behind the others.
             if lot:
-                self._waiting[connection] = lot  # behind the others
+                connections[connection] = lot
+            if connections:
+                self._waiting[network] = connections
         self._ensure_paced()
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import trio
@@ -16,11 +16,19 @@ from sentry_trio.grpc.limits import CALLS_STARTED_AT_ONCE
 from sentry_trio.grpc.observer import Observer, Shed
 
 
+class Source(NamedTuple):
+    name: str = "one"
+    network: str = "192.0.2.1"
+
+
+USUAL = Source()
+
+
 @dataclass
 class Caller:
     due_at: float | None = None
     peer: object = ("192.0.2.1", 4000)
-    connection: object = "one"
+    connection: Source = USUAL
 
 
 SOMEBODY = Caller()
@@ -206,7 +214,7 @@ async def test_connections_take_turns(autojump_clock: MockClock) -> None:
     begun: list[str] = []
 
     async def call(connection: str) -> None:
-        caller = Caller(connection=connection)
+        caller = Caller(connection=Source(connection))
         limiter.reserve(caller)
         await limiter.acquire(caller)
         begun.append(connection)
@@ -218,6 +226,34 @@ async def test_connections_take_turns(autojump_clock: MockClock) -> None:
             nursery.start_soon(call, connection)
             await wait_all_tasks_blocked()
     assert begun == ["many", "many", "few", "other", "many", "few", "many", "many", "many"]
+
+
+async def test_peers_take_turns(autojump_clock: MockClock) -> None:
+    """One peer with many connections does not delay the calls of others; nor is it believed to."""
+    limiter = _limiter(running=1, waiting=200, patience=1000)
+    begun: list[str] = []
+
+    async def call(connection: Source, deadline: float | None = None) -> None:
+        caller = Caller(deadline, connection=connection)
+        limiter.reserve(caller)
+        await limiter.acquire(caller)
+        begun.append(connection.network)
+        await trio.sleep(1)
+        limiter.release(caller)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(150):
+            nursery.start_soon(call, Source(str(number), "many"))
+        await trio.sleep(99.5)
+        begun.clear()
+        soon = trio.current_time() + 5
+        for number in range(2):
+            nursery.start_soon(call, Source(str(number), "few"), soon)
+        with pytest.raises(GRPCError, match="the wait would be"):
+            limiter.reserve(Caller(soon, connection=Source("late", "many")))
+    # The one that was next before they came, and from then on by turns.
+    assert begun[:5] == ["many", "few", "many", "few", "many"]
+    assert len(begun) == 52
 
 
 async def test_so_many_start_in_one_turn_and_others_run_between(autojump_clock: MockClock) -> None:
@@ -250,7 +286,7 @@ async def test_callers_that_have_left_hold_up_no_others(autojump_clock: MockCloc
         nursery.start_soon(callers.call, 0)
         await wait_all_tasks_blocked()
         with trio.move_on_after(1):
-            gone = Caller(connection="gone")
+            gone = Caller(connection=Source("gone"))
             callers.limiter.reserve(gone)
             await callers.limiter.acquire(gone)
         callers.admit()
@@ -266,7 +302,7 @@ async def test_a_connection_with_many_calls_excludes_none_with_one(autojump_cloc
     begun: list[float] = []
 
     async def other() -> None:
-        caller = Caller(connection="other", due_at=trio.current_time() + 3)
+        caller = Caller(connection=Source("other"), due_at=trio.current_time() + 3)
         limiter.reserve(caller)
         await limiter.acquire(caller)
         begun.append(trio.current_time())
