@@ -1,7 +1,12 @@
-"""Finds leftovers of a piece of code, wherever it is cancelled."""
+"""Finds leftovers of a piece of code, wherever it is cancelled, and processes that a test has left."""
 
+import ctypes
+import os
+import select
+import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +64,52 @@ async def nothing_left() -> AsyncIterator[None]:
             return
         await trio.sleep(0.005)  # between two looks
     assert not left, left
+
+
+_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_PATIENCE = 10.0  # seconds for a process whose parent was killed
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of processes whose parent ends, so that they are found. Does so on Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _children() -> frozenset[int]:
+    """Process IDs of the children of all threads."""
+    found: list[str] = []
+    for each in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found += each.read_text().split()
+    return frozenset(map(int, found))
+
+
+@contextmanager
+def no_processes_left() -> Iterator[None]:
+    """Kills processes that the block started and left running, as they might fail other tests, and reports them."""
+    before = _children()
+    yield
+    late = [command for pid in _children() - before if (command := _end(pid)) is not None]
+    assert not late, f"left running: {late}"
+
+
+def _end(pid: int) -> str | None:
+    """Waits for the end of a child. If that is late, kills it and returns its command."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:  # reaped meanwhile
+        return None
+    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    ending = select.poll()
+    ending.register(descriptor, select.POLLIN)
+    is_late = not ending.poll(_PATIENCE * 1000)
+    os.close(descriptor)
+    if is_late:
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):  # reaped meanwhile
+        os.waitpid(pid, 0)
+    return command if is_late else None
 
 
 class Cut(trio.abc.Instrument):

@@ -9,11 +9,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import AnyStr
 
 from testkit.authorities import LOOPBACK
 
 FAILED = "reload failed, still running the previous configuration: "
 _PATIENCE = 60.0  # seconds without a line of log where one is waited for
+
+
+@contextmanager
+def killed_at_end(popen: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
+    """Kills a process at the end of the block if it still runs, as when an assertion fails."""
+    with popen:
+        try:
+            yield popen
+        finally:
+            popen.kill()
 
 
 class Process:

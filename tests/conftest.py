@@ -18,6 +18,7 @@ from testkit.cluster import binaries
 from testkit.cluster.cluster import Cluster, running
 from testkit.go_modules import UnavailableError
 from testkit.go_x509 import GoX509, go_x509
+from testkit.leftovers import adopt_orphans, no_processes_left
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -31,6 +32,8 @@ gc.disable()
 
 # Go's programs live shortly here: collecting garbage less often takes a third less of a processor.
 os.environ.update(GOGC="400", GOMEMLIMIT="768MiB")
+
+adopt_orphans()
 
 _SHARED = {"tests/cluster": "cluster", "tests/image": "image"}
 """Directories of tests that share what takes long to start or make, with the name of their group."""
@@ -107,6 +110,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         coverage.start()
+
+
+@pytest.fixture(autouse=True)
+def processes_ended() -> Iterator[None]:
+    """Ends what a test started; programs of wider fixtures began before."""
+    with no_processes_left():
+        yield
 
 
 @pytest.fixture(autouse=True)

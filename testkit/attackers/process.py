@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import msgspec
 
+from testkit.processes import killed_at_end
+
 from .band import Report
 
 _MORE_THAN_A_MOMENT = 60  # seconds; a thousand of them may have much to put down
@@ -36,8 +38,6 @@ def attackers(kind: str, flags: Mapping[str, object]) -> Iterator[Attackers]:
     """Starts attackers of a kind; `flags` as they name them."""
     command = [sys.executable, "-m", "testkit.attackers", kind, *(f"--{name}={value}" for name, value in flags.items())]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as popen:
-        try:
-            yield Attackers(popen)
-        finally:
-            popen.kill()
+    popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    with killed_at_end(popen):
+        yield Attackers(popen)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from testkit.go_modules import GoModule
+from testkit.processes import killed_at_end
 
 _MORE_THAN_A_CALL = 30  # seconds; calls under way may take 10
 
@@ -116,11 +117,9 @@ def load(binary: Path, port: int, anchors: Path, spiffe_id: str, **flags: int | 
     where = (f"-address=127.0.0.1:{port}", f"-anchors={anchors}", f"-spiffe-id={spiffe_id}")
     more = [f"-{name.replace('_', '-')}={value}" for name, value in flags.items()]
     pipe = subprocess.PIPE
-    with subprocess.Popen([binary, *where, *more], stdin=pipe, stdout=pipe, stderr=pipe, text=True) as popen:
-        try:
-            yield Load(popen)
-        finally:
-            popen.kill()
+    popen = subprocess.Popen([binary, *where, *more], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    with killed_at_end(popen):
+        yield Load(popen)
 
 
 def cold_start(binary: Path, address: str, anchors: Path, spiffe_id: str, pods: Path) -> Cold:

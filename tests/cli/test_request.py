@@ -16,7 +16,7 @@ import trustme
 
 from testkit.authorities import made_bundle
 from testkit.command_line import run_command
-from testkit.processes import sentry_process
+from testkit.processes import killed_at_end, sentry_process
 
 _PEM = b"-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n"
 
@@ -245,8 +245,7 @@ def test_an_interrupt_is_no_traceback(tmp_path: Path) -> None:
             # A shell ignores this signal in what it runs in the background, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  # one call
         )
-        connection, _ = listener.accept()
-        with connection:
+        with killed_at_end(popen), listener.accept()[0]:
             popen.send_signal(signal.SIGINT)
             assert popen.communicate(timeout=60) == (b"", b"")
     assert popen.returncode == 130

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from testkit.authorities import LOOPBACK, wall_clock
+from testkit.processes import killed_at_end
 from tests.cli.conftest import Start
 
 PATIENCE = 30.0  # seconds for an exit that takes a few
@@ -27,11 +28,8 @@ PATIENCE = 30.0  # seconds for an exit that takes a few
 class Unread:
     """A process whose log is read up to "Running", and then no more: its pipe is full."""
 
-    def __init__(self, credentials: Path, reading: int, writing: int, *flags: str) -> None:
-        standalone = ("--mode", "standalone", "--issuer-credentials", str(credentials), "--log-as-json")
-        command = [sys.executable, "-m", "sentry_trio", *standalone, *LOOPBACK, *flags]
-        self.popen = subprocess.Popen(command, stdout=writing, stderr=subprocess.STDOUT)
-        self.reading = reading
+    def __init__(self, popen: subprocess.Popen[bytes], reading: int, writing: int) -> None:
+        self.popen = popen
         started = b""
         while b"Running gRPC server on port" not in started:
             started += os.read(reading, 65536)
@@ -57,14 +55,15 @@ class Unread:
 
 @contextmanager
 def unread(credentials: Path, *flags: str) -> Iterator[Unread]:
+    standalone = ("--mode", "standalone", "--issuer-credentials", str(credentials), "--log-as-json")
+    command = [sys.executable, "-m", "sentry_trio", *standalone, *LOOPBACK, *flags]
     reading, writing = os.pipe()
     with ExitStack() as outer:
         outer.callback(os.close, writing)
         outer.callback(os.close, reading)
-        process = Unread(credentials, reading, writing, *flags)
-        outer.callback(process.popen.wait)
-        outer.callback(process.popen.kill)
-        yield process
+        popen = subprocess.Popen(command, stdout=writing, stderr=subprocess.STDOUT)
+        outer.enter_context(killed_at_end(popen))
+        yield Unread(popen, reading, writing)
 
 
 @pytest.mark.covered_processes
@@ -117,14 +116,10 @@ def test_it_starts_with_closed_standard_streams(tmp_path: Path, redirection: str
     log = tmp_path / "sentry.log"
     flags = [f"--issuer-credentials={tmp_path}", "--mode=standalone", *LOOPBACK, f"--log-file={log}", "--log-as-json"]
     command = ["bash", "-c", f'exec "$0" -m sentry_trio "$@" {redirection}', sys.executable, *flags]
-    process = subprocess.Popen(command)
-    try:
+    with killed_at_end(subprocess.Popen(command)) as process:
         _until(log, "Running gRPC server on port")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.covered_processes

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jsonschema
 import pytest
@@ -29,7 +29,7 @@ from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.watchers.content import ContentTracker
 from testkit.authorities import Served, serving, wall_clock
 from testkit.log_capture import Line, hear_logs
-from testkit.processes import Process, sentry_process
+from testkit.processes import Process, killed_at_end, sentry_process
 from tests.cli.conftest import Start
 
 ROOT = Path(__file__).parents[2]
@@ -267,8 +267,7 @@ async def test_something_silent_on_the_port(command_here: Here) -> None:
 def test_interrupted_while_it_waits() -> None:
     with silent_port() as (listener, where):
         popen = subprocess.Popen(command("--replica", where), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        connection, _ = listener.accept()
-        with connection:
+        with killed_at_end(popen), listener.accept()[0]:
             popen.send_signal(signal.SIGINT)
             assert popen.communicate(timeout=60) == ("", "")
     assert popen.returncode == 130
@@ -308,7 +307,8 @@ def test_a_reader_that_has_left(here: tuple[str, str]) -> None:
         popen = subprocess.Popen(command(*here, *flags), stdout=write, stderr=subprocess.PIPE, text=True)
         os.close(write)
         os.close(read)
-        assert popen.communicate(timeout=60)[1] == ""
+        with killed_at_end(popen):
+            assert popen.communicate(timeout=60)[1] == ""
         assert popen.returncode == 1
 
 
@@ -327,12 +327,13 @@ def test_watching_without_a_terminal(here: tuple[str, str]) -> None:
     )
     assert popen.stdout is not None
     read = ""
-    while read.count("sentry-trio all is well") < 2:
-        line = popen.stdout.readline()
-        assert line
-        read += line
-    popen.send_signal(signal.SIGINT)
-    rest, errors = popen.communicate(timeout=60)
+    with killed_at_end(popen):
+        while read.count("sentry-trio all is well") < 2:
+            line = popen.stdout.readline()
+            assert line
+            read += line
+        popen.send_signal(signal.SIGINT)
+        rest, errors = popen.communicate(timeout=60)
     assert (popen.returncode, errors) == (0, "")
     assert "\x1b" not in read + rest
 
@@ -346,15 +347,14 @@ def test_watching_in_a_terminal(start: Start, tmp_path: Path, number: signal.Sig
     environ = {**QUIET, "TERM": "xterm", "COLUMNS": "80", "LINES": "10"}
     popen = subprocess.Popen(command(*here, "--watch", "0.1"), stdout=theirs, stderr=subprocess.PIPE, env=environ)
     os.close(theirs)
-    screen = _Screen(terminal)
-    screen.until("all is well")
-    (tmp_path / "issuer.key").write_text("no key")
-    screen.until("needs attention")
-    popen.send_signal(number)
-    assert popen.communicate(timeout=60)[1] == b""
-    assert popen.returncode == 0
-    screen.rest()
-    os.close(terminal)
+    with killed_at_end(popen), _Screen(terminal) as screen:
+        screen.until("all is well")
+        (tmp_path / "issuer.key").write_text("no key")
+        screen.until("needs attention")
+        popen.send_signal(number)
+        assert popen.communicate(timeout=60)[1] == b""
+        assert popen.returncode == 0
+        screen.rest()
     during, _, after = screen.text.partition("\x1b[?1049l")  # back from the other screen
     assert "\x1b[?1049h" in during
     assert "more lines: enlarge the terminal" in during
@@ -371,10 +371,9 @@ def test_no_colours_where_none_are_wanted(here: tuple[str, str]) -> None:
         environ = {**QUIET, "TERM": "xterm", "COLUMNS": "80", **wanted}
         popen = subprocess.Popen(command(*here), stdout=theirs, env=environ)
         os.close(theirs)
-        screen = _Screen(terminal)
-        screen.rest()
-        assert popen.wait(timeout=60) == 0
-        os.close(terminal)
+        with killed_at_end(popen), _Screen(terminal) as screen:
+            screen.rest()
+            assert popen.wait(timeout=60) == 0
         shown[bool(wanted)] = bool(re.search(r"\x1b\[(?:[0-9;]*;)?3[0-7]m", screen.text))
     assert shown == {False: True, True: False}
 
@@ -385,6 +384,12 @@ class _Screen:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.text = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
 
     def until(self, words: str) -> None:
         while words not in self.text:

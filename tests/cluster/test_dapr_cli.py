@@ -26,6 +26,7 @@ from testkit.dapr_cli import binary
 from testkit.go_modules import UnavailableError
 from testkit.helm.chart import HelmError
 from testkit.helm.dapr_chart import VERSION, find_chart, served_chart
+from testkit.processes import killed_at_end
 
 from .test_chart import Release, release
 
@@ -63,8 +64,7 @@ class Cli:
 
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Runs a command to its end; its exit code and what it printed."""
-        process = self.start(*arguments)
-        with trio.fail_after(60):
+        with killed_at_end(self.start(*arguments)) as process, trio.fail_after(60):
             output, _ = await trio.to_thread.run_sync(process.communicate)
         return process.returncode, output
 

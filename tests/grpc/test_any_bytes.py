@@ -101,7 +101,7 @@ async def test_any_header_values(served: Served) -> None:
         await peer.send_frames(
             HeadersFrame(1, block, flags=["END_HEADERS"]), DataFrame(1, text(""), flags=["END_STREAM"])
         )
-        await peer.receive()
+        await peer.stream.receive_some()  # to h2, the stream that is answered was never opened
 
     values = st.binary(max_size=30) | st.text(max_size=10).map(str.encode) | st.sampled_from([b"1S", b"CONNECT", b"5"])
     await _hold(served, st.dictionaries(st.sampled_from(names), values, max_size=4), send)
