@@ -197,7 +197,8 @@ async def _ask(
             async with asyncio.timeout(_ATTEMPT_TIMEOUT):
                 return await _ask_and_follow(authority, context, request)
         except GRPCError as error:
-            failure = RequestFailedError(f"{where} answered {_spelling(error.status)}: {error.message}")
+            status = error.status.name.title().replace("_", "")
+            failure = RequestFailedError(f"{where} answered {status}: {error.message}")
             if error.status not in _AGAIN:
                 raise failure from error
         except ssl.SSLCertVerificationError as error:
@@ -290,12 +291,3 @@ def _checked(response: SignCertificateResponse, key: PrivateKey) -> Obtained:
         jwt=response.jwt.value if response.HasField("jwt") else None,
         audience_jwts={audience: token.value for audience, token in response.per_audience_jwts.items()},
     )
-
-
-def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of a certificate, in hexadecimal digits."""
-    return certificate.fingerprint(hashes.SHA256()).hex()
-
-
-def _spelling(status: Status) -> str:
-    return status.name.title().replace("_", "")

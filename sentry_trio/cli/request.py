@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +19,7 @@ from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.spiffe import parse_trust_domain, sentry_id
 from sentry_trio.cli.files import FileContent, replace_files
 from sentry_trio.cli.jwts import ObtainedJwt, brief, jwts_of
-from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, fingerprint, obtain
+from sentry_trio.client import Authority, Obtained, RequestFailedError, Workload, obtain
 from sentry_trio.errors import InvalidBundleError, InvalidIdentityError, InvalidOptionsError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings import checks
@@ -209,7 +210,7 @@ def _show(obtained: Obtained, directory: Path, jwts: Sequence[ObtainedJwt], *, p
     table.add_row("Valid", f"from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC")
     table.add_row("", f"until {obtained.valid_until:%Y-%m-%d %H:%M:%S} UTC, {hours} h {minutes} min from now")
     table.add_row("Serial", f"{certificate.serial_number:x}")
-    table.add_row("SHA-256", fingerprint(certificate))
+    table.add_row("SHA-256", certificate.fingerprint(hashes.SHA256()).hex())
     for label, name in (("Private key", "tls.key"), ("Certificate", "tls.crt"), ("Trust anchors", "ca.crt")):
         table.add_row(label, str(directory / name))
     for each in jwts:

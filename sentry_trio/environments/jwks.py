@@ -13,7 +13,7 @@ from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators.jwks.keyset import KeySet, SourceError
-from sentry_trio.validators.jwks.sources import FileSource, InlineSource, UrlSource
+from sentry_trio.validators.jwks.sources import file_source, inline_source, url_source
 from sentry_trio.watchers.config import watch_config
 from sentry_trio.watchers.content import ContentTracker
 
@@ -33,7 +33,7 @@ def open_key_set(
     if not source:
         raise InvalidValidatorError("failed to init cache: property 'location' must not be empty")
     if source.startswith(("https://", "http://")):
-        url = UrlSource(
+        url = url_source(
             source,
             ca_certificate=options.ca_certificate,
             timeout=options.request_timeout.total_seconds(),
@@ -43,9 +43,9 @@ def open_key_set(
         return keys, keys.keep
     if _is_path(source):
         path = Path(source)
-        keys = KeySet(FileSource(path, _read), interval=math.inf, metrics=metrics)
+        keys = KeySet(file_source(path, _read), interval=math.inf, metrics=metrics)
         return keys, lambda: _keep_file(keys, path)
-    keys = KeySet(InlineSource(source), interval=math.inf, metrics=metrics)
+    keys = KeySet(inline_source(source), interval=math.inf, metrics=metrics)
     return keys, keys.keep
 
 

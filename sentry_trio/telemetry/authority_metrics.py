@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from sentry_trio.telemetry.registry import Registry
-
-_OUTCOMES = ("success", "failure")
+from sentry_trio.telemetry.registry import OUTCOMES, Registry
 
 
 class ServerCertificateFailure(enum.StrEnum):
@@ -71,8 +68,8 @@ class AuthorityMetrics:
 
     def __init__(self, registry: Registry, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._expiry = ExpiryCollector(now)
-        registry.register(self._expiry)
+        self._watched: tuple[CertificateExpiry, ...] = ()
+        registry.computed(self._expiries)
         self._server_certificate_failed = registry.counter(
             "dapr_sentry_servercert_issue_failed_total",
             "The number of server TLS certificate issuance failures.",
@@ -87,7 +84,7 @@ class AuthorityMetrics:
             "sentry_restarts_total",
             "Restarts of the certificate authority within the process, by outcome.",
             "outcome",
-            values=_OUTCOMES,
+            values=OUTCOMES,
         )
         self._restart_failures = registry.counter(
             "sentry_restart_failures_total",
@@ -116,7 +113,8 @@ class AuthorityMetrics:
 
         Also sets `dapr_sentry_issuercert_expiry_timestamp`, from the one whose role is issuer.
         """
-        self._expiry.watch(certificates)
+        # One that is listed twice is reported once: a series is unique.
+        self._watched = tuple(dict.fromkeys(certificates))
 
     def issuer_changed(self) -> None:
         """Counts a trust bundle that was generated, or whose files changed."""
@@ -154,59 +152,33 @@ class AuthorityMetrics:
         self._restarts.labels("failure").inc()
         self._restart_failures.labels(cause).inc()
 
+    def _expiries(self) -> Iterable[Metric]:
+        """Gauges of the watched certificates; none while no certificate is watched.
 
-class ExpiryCollector(Collector):
-    """Gauges of the watched certificates, computed at a scrape; none while no certificate is watched.
-
-    A gauge that starts at 0 would read "expired in 1970" and fire every alert, so these appear only with a certificate.
-
-    Args:
-        now: the clock; aware.
-    """
-
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self._watched: tuple[CertificateExpiry, ...] = ()
-
-    def watch(self, certificates: Iterable[CertificateExpiry]) -> None:
-        """Reports these and no others from now on. One that is listed twice is reported once: a series is unique."""
-        self._watched = tuple(dict.fromkeys(certificates))
-
-    def describe(self) -> Iterable[Metric]:
-        """The families without samples, so that the registry knows the names."""
-        return self._families()
-
-    def collect(self) -> Iterable[Metric]:
-        """The families with their values now."""
+        A gauge that starts at 0 would read "expired in 1970" and fire every alert.
+        """
         watched, now = self._watched, self._now()
-        issuer_end, left, soonest = families = self._families()
-        for certificate in watched:
-            labels = (certificate.role.value, certificate.subject, certificate.fingerprint)
-            left.add_metric(labels, (certificate.not_after - now).total_seconds())
-        needed = [certificate for certificate in watched if certificate.role not in _LEFT_OVER]
-        if needed:
-            soonest.add_metric((), (min(certificate.not_after for certificate in needed) - now).total_seconds())
-        issuers = [certificate for certificate in watched if certificate.role is CertificateRole.ISSUER]
+        issuers = [certificate.not_after for certificate in watched if certificate.role is CertificateRole.ISSUER]
         if issuers:
-            issuer_end.add_metric((), min(certificate.not_after for certificate in issuers).timestamp())
-        return [family for family in families if family.samples]
-
-    @staticmethod
-    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
-        return (
-            GaugeMetricFamily(
+            yield GaugeMetricFamily(
                 "dapr_sentry_issuercert_expiry_timestamp",
                 "The unix timestamp, in seconds, when issuer/root cert will expire.",
-                labels=(),
-            ),
-            GaugeMetricFamily(
+                value=min(issuers).timestamp(),
+            )
+        if watched:
+            left = GaugeMetricFamily(
                 "sentry_certificate_expiry_seconds",
                 "Seconds until a certificate of the trust bundle expires; negative once it has.",
                 labels=("role", "subject", "fingerprint"),
-            ),
-            GaugeMetricFamily(
+            )
+            for certificate in watched:
+                labels = (certificate.role.value, certificate.subject, certificate.fingerprint)
+                left.add_metric(labels, (certificate.not_after - now).total_seconds())
+            yield left
+        needed = [certificate.not_after for certificate in watched if certificate.role not in _LEFT_OVER]
+        if needed:
+            yield GaugeMetricFamily(
                 "sentry_soonest_expiry_seconds",
                 "Seconds until the first certificate of the trust bundle that is needed expires; negative once it has.",
-                labels=(),
-            ),
-        )
+                value=(min(needed) - now).total_seconds(),
+            )

@@ -18,7 +18,6 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 from sentry_trio import __version__
 from sentry_trio.renewal_status import JwtKeyState
@@ -32,7 +31,7 @@ from sentry_trio.telemetry.authority_metrics import (
 from sentry_trio.telemetry.call_metrics import CallMetrics, Shed, SignFailure, Stage
 from sentry_trio.telemetry.logs import dropped_lines
 from sentry_trio.telemetry.pauses import EventLoopMonitor, GCPauses
-from sentry_trio.telemetry.registry import Registry
+from sentry_trio.telemetry.registry import OUTCOMES, Registry
 from sentry_trio.telemetry.renewal_metrics import RenewalMetrics
 
 __all__ = [
@@ -50,8 +49,6 @@ __all__ = [
 
 HttpServer = Literal["health", "metrics", "oidc"]
 """HTTP server of this process."""
-
-_OUTCOMES = ("success", "failure")
 
 
 class OidcPath(enum.StrEnum):
@@ -101,13 +98,13 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
             "sentry_oidc_tls_reloads_total",
             "Changes of the OIDC server's certificate and key, by outcome.",
             "outcome",
-            values=_OUTCOMES,
+            values=OUTCOMES,
         )
         self._jwks_refreshes = registry.counter(
             "sentry_jwks_refreshes_total",
             "Refreshes of the key set of the jwks validator, by outcome.",
             "outcome",
-            values=_OUTCOMES,
+            values=OUTCOMES,
         )
         self._jwks_keys = registry.gauge(
             "sentry_jwks_keys", "Usable keys in the current key set of the jwks validator."
@@ -126,7 +123,7 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
             "sentry_audit_decisions_lost_total",
             "Decisions on signing requests that could not be written to the audit log.",
         )
-        registry.register(_DroppedLines())
+        registry.computed(_dropped_lines)
         self._event_loop = EventLoopMonitor(elapsed)
         registry.register(self._event_loop)
         self._gc_pauses = GCPauses(elapsed)
@@ -187,12 +184,10 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
         self._audit_lost.inc(decisions)
 
 
-class _DroppedLines(Collector):
+def _dropped_lines() -> Iterable[Metric]:
     """Reads the count at a scrape: a log call must not depend on metrics."""
-
-    def collect(self) -> Iterable[Metric]:
-        yield CounterMetricFamily(
-            "sentry_log_lines_dropped",
-            "Log lines that were dropped because the log could not be written, or was read too slowly.",
-            value=dropped_lines(),
-        )
+    yield CounterMetricFamily(
+        "sentry_log_lines_dropped",
+        "Log lines that were dropped because the log could not be written, or was read too slowly.",
+        value=dropped_lines(),
+    )

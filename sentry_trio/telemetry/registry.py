@@ -1,10 +1,15 @@
 """Metric families in Dapr Sentry's form, and the label of a gRPC status."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from grpclib.const import Status
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+OUTCOMES: Final = ("success", "failure")
+"""Values of the label `outcome`."""
 
 
 class Registry(CollectorRegistry):
@@ -38,6 +43,18 @@ class Registry(CollectorRegistry):
     def histogram(self, name: str, text: str, *labels: str, buckets: Iterable[float]) -> Histogram:
         """Registers a histogram."""
         return Histogram(name, text, labels, registry=self, buckets=tuple(buckets))
+
+    def computed(self, families: Callable[[], Iterable[Metric]]) -> None:
+        """Registers families that are computed at each scrape."""
+        self.register(_Computed(families))
+
+
+class _Computed(Collector):
+    def __init__(self, families: Callable[[], Iterable[Metric]]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families()
 
 
 def status_label(code: Status) -> str:

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from sentry_trio.errors import Fault
 from sentry_trio.renewal_status import AnchorsHeld, HoldReason, Phase, RenewalStatus, Step
-from sentry_trio.telemetry.registry import Registry
+from sentry_trio.telemetry.registry import OUTCOMES, Registry
 
-_OUTCOMES: Final = ("success", "failure")
 REFUSALS: Final = ("cut-leaves", "cut-consumers", "regression", "anchor-lost", "weak-key", *Fault)
 """Findings of the preflight for which a trust bundle is rejected."""
 _STEPS: Final = tuple(step for step in Step if step is not Step.ROLLBACK)  # which only a command takes
@@ -26,8 +24,8 @@ class RenewalMetrics:
     """
 
     def __init__(self, registry: Registry) -> None:
-        self._collector = _StatusCollector()
-        registry.register(self._collector)
+        self._renewal: RenewalStatus | None = None
+        registry.computed(self._renewal_gauges)
         self._begun = registry.counter(
             "dapr_sentry_ca_renewal_total", "Renewals of the certificate authority that this replica has begun."
         )
@@ -41,7 +39,7 @@ class RenewalMetrics:
             "outcome",
         )
         for step in _STEPS:
-            for outcome in _OUTCOMES:
+            for outcome in OUTCOMES:
                 self._steps.labels(step, outcome)
         self._refusals = registry.counter(
             "sentry_ca_preflight_refusals_total",
@@ -52,7 +50,7 @@ class RenewalMetrics:
 
     def ca_renewal(self, status: RenewalStatus) -> None:
         """Reports this state from now on."""
-        self._collector.status = status
+        self._renewal = status
 
     def ca_step_stored(self, step: Step) -> None:
         """Counts a step that this replica has stored."""
@@ -70,15 +68,9 @@ class RenewalMetrics:
         """Counts a finding of the preflight for which a trust bundle was rejected; one of `REFUSALS`."""
         self._refusals.labels(code).inc()
 
-
-class _StatusCollector(Collector):
-    """Gauges of the state; none before it is known, as a time of 0 would read "overdue since 1970"."""
-
-    def __init__(self) -> None:
-        self.status: RenewalStatus | None = None
-
-    def collect(self) -> Iterable[Metric]:
-        status = self.status
+    def _renewal_gauges(self) -> Iterable[Metric]:
+        """Gauges of the state; none before it is known, as a time of 0 would read "overdue since 1970"."""
+        status = self._renewal
         if status is None:
             return
         yield _by(

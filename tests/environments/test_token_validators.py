@@ -15,7 +15,7 @@ from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import AuthenticatedCaller
-from sentry_trio.validators.jwks.keyset import KeySet
+from sentry_trio.validators.jwks.keyset import KeySet, Source
 from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_keyset import Remote
 from tests.validators.jwks.test_validator import NOW, request, token
@@ -41,7 +41,7 @@ class World:
         remote = self.remotes.get(options.source)
         if remote is None:
             raise InvalidConfigurationError("failed to init cache: no such source")
-        keys = KeySet(remote, interval=INTERVAL, metrics=metrics, chance=lambda: 0)
+        keys = KeySet(Source(remote.name, remote.load), interval=INTERVAL, metrics=metrics, chance=lambda: 0)
         return keys, keys.keep
 
     def readings(self, options: JwksOptions) -> int:

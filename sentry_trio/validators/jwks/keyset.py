@@ -1,8 +1,8 @@
 """Key sets of the jwks validator."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -42,15 +42,17 @@ class Loaded:
     dropped: tuple[DroppedKey, ...] = ()
 
 
-class Source(Protocol):
-    """Source of a key set."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Source of a key set.
 
-    @property
-    def name(self) -> str:
-        """Name in logs."""
+    Attributes:
+        name: in logs.
+        load: reads it within its own timeout; raises SourceError.
+    """
 
-    async def load(self) -> Loaded:
-        """Reads it within its own timeout. Raises SourceError."""
+    name: str
+    load: Callable[[], Awaitable[Loaded]]
 
 
 class KeySet(KeyCache[VerificationKey]):

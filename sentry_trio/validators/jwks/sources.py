@@ -14,7 +14,7 @@ import trio
 from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, read_keys
-from sentry_trio.validators.jwks.keyset import Loaded, SourceError
+from sentry_trio.validators.jwks.keyset import Loaded, Source, SourceError
 
 MOST_KEYS: Final = 256
 """Limit of keys in a set; a larger set is rejected."""
@@ -29,8 +29,8 @@ _ALL: Final = _PUBLIC | HMAC
 _log: Final = get_logger("dapr.sentry.identity.jwks")
 
 
-class InlineSource:
-    """A key set in the configuration itself.
+def inline_source(text: str) -> Source:
+    """Returns a key set in the configuration itself.
 
     Args:
         text: JSON, or standard base64 of it, with padding or without.
@@ -38,48 +38,41 @@ class InlineSource:
     Raises:
         InvalidValidatorError: it is neither.
     """
+    try:
+        loaded = _read(_decoded(text), _ALL)
+    except SourceError as error:
+        raise InvalidValidatorError(
+            "failed to init cache: failed to parse property 'location': not a URL, path to local file, or JSON "
+            "value (optionally base64-encoded)"
+        ) from error
 
-    name = "the configuration"
-
-    def __init__(self, text: str) -> None:
-        try:
-            self._loaded = _read(_decoded(text), _ALL)
-        except SourceError as error:
-            raise InvalidValidatorError(
-                "failed to init cache: failed to parse property 'location': not a URL, path to local file, or JSON "
-                "value (optionally base64-encoded)"
-            ) from error
-
-    async def load(self) -> Loaded:
-        """The set."""
+    async def load() -> Loaded:
         await trio.lowlevel.checkpoint()
-        return self._loaded
+        return loaded
+
+    return Source("the configuration", load)
 
 
-class FileSource:
-    """A set in a file.
+def file_source(path: Path, read: Callable[[Path], Awaitable[bytes]]) -> Source:
+    """Returns a key set in a file, whose present content is read each time.
 
     Args:
         path: of the file.
         read: reads it; raises SourceError.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], Awaitable[bytes]]) -> None:
-        self.name = str(path)
-        self._path = path
-        self._read = read
-
-    async def load(self) -> Loaded:
-        """Reads the file's present content."""
-        document = await self._read(self._path)
+    async def load() -> Loaded:
+        document = await read(path)
         try:
             return _read(document, _ALL)
         except SourceError as error:
             raise SourceError(f"failed to parse JWKS file: {error}") from error
 
+    return Source(str(path), load)
 
-class UrlSource:
-    """A set that is fetched.
+
+def url_source(url: str, *, ca_certificate: str, timeout: float, now: Callable[[], datetime]) -> Source:
+    """Returns a key set that is fetched each time.
 
     Args:
         url: https, or http without protection against forgery; with or without user name and password.
@@ -90,39 +83,30 @@ class UrlSource:
     Raises:
         InvalidValidatorError: the CA certificate cannot be used.
     """
+    # With a URL only: what HTTP takes is not imported elsewhere.
+    from sentry_trio.validators.jwks import fetching
 
-    def __init__(self, url: str, *, ca_certificate: str, timeout: float, now: Callable[[], datetime]) -> None:
-        # With a URL only: what HTTP takes is not imported elsewhere.
-        from sentry_trio.validators.jwks import fetching
+    if url.startswith("http://"):
+        _log.warning("Loading JWKS from an HTTP endpoint without TLS: this is not recommended on production")
+    try:
+        fetching.make_context(ca_certificate)
+    except InvalidValidatorError as error:
+        raise InvalidValidatorError(f"failed to init cache: {error}") from error
 
-        self.name = fetching.without_credentials(url)
-        self._url = url
-        self._ca_certificate = ca_certificate
-        self._timeout = timeout
-        self._now = now
-        self._fetching = fetching
-        if url.startswith("http://"):
-            _log.warning("Loading JWKS from an HTTP endpoint without TLS: this is not recommended on production")
-        try:
-            fetching.make_context(ca_certificate)
-        except InvalidValidatorError as error:
-            raise InvalidValidatorError(f"failed to init cache: {error}") from error
-
-    async def load(self) -> Loaded:
-        """Fetches the present answer."""
+    async def load() -> Loaded:
         try:
             # In a thread: the system's roots take some 20 ms.
-            context = await trio.to_thread.run_sync(
-                self._fetching.make_context, self._ca_certificate, abandon_on_cancel=True
-            )
+            context = await trio.to_thread.run_sync(fetching.make_context, ca_certificate, abandon_on_cancel=True)
         except InvalidValidatorError as error:
             raise SourceError(str(error)) from error
-        answer = await self._fetching.fetch(self._url, context, timeout=self._timeout)
+        answer = await fetching.fetch(url, context, timeout=timeout)
         try:
             loaded = _read(answer.body, _PUBLIC)
         except SourceError as error:
             raise SourceError(f"failed to fetch JWKS: {error}") from error
-        return replace(loaded, fresh_for=self._fetching.fresh_for(answer.headers, self._now()))
+        return replace(loaded, fresh_for=fetching.fresh_for(answer.headers, now()))
+
+    return Source(fetching.without_credentials(url), load)
 
 
 def _decoded(text: str) -> bytes:

@@ -13,7 +13,7 @@ from sentry_trio.errors import ValidatorNotReadyError
 from sentry_trio.key_cache import PATIENCE, PAUSE
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.tokens.keys import ECDSA, read_keys
-from sentry_trio.validators.jwks.keyset import LONGEST, KeySet, Loaded, SourceError
+from sentry_trio.validators.jwks.keyset import LONGEST, KeySet, Loaded, Source, SourceError
 from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_validator import jwk
 
@@ -38,7 +38,7 @@ class Remote:
 
 
 def key_set(remote: Remote, *, interval: float = 600, chance: Callable[[], float] = lambda: 0) -> KeySet:
-    return KeySet(remote, interval=interval, metrics=Metrics(), chance=chance)
+    return KeySet(Source(remote.name, remote.load), interval=interval, metrics=Metrics(), chance=chance)
 
 
 async def kept(remote: Remote, seconds: float, *, interval: float = 600) -> list[float]:
@@ -192,7 +192,7 @@ async def test_an_empty_set_is_a_set(autojump_clock: MockClock) -> None:
 
 async def test_readings_are_counted(autojump_clock: MockClock) -> None:
     metrics, remote = Metrics(), Remote(kids=["one", "two"])
-    keys = KeySet(remote, interval=600, metrics=metrics)
+    keys = KeySet(Source(remote.name, remote.load), interval=600, metrics=metrics)
     for remote.away in (False, True, False, True, True):
         await keys.refresh()
     reported = metrics.exposition()[0].decode().splitlines()
@@ -207,7 +207,7 @@ async def test_readings_are_counted(autojump_clock: MockClock) -> None:
 async def test_keys_that_are_not_used_are_logged_once_for_each_content(autojump_clock: MockClock) -> None:
     members = [jwk("ES256", kid="a"), jwk("ES256", kid="b", use="enc"), jwk("ES256", kid=None)]
     source = Dropping(members)
-    keys = KeySet(source, interval=60, metrics=Metrics(), chance=lambda: 0.0)
+    keys = KeySet(Source(source.name, source.load), interval=60, metrics=Metrics(), chance=lambda: 0.0)
     with capture_logs() as lines:
         for _ in range(3):
             await keys.refresh()

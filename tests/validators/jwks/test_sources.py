@@ -14,8 +14,8 @@ import trustme
 from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.tokens.keys import EDDSA, HMAC, PKCS1, PSS
 from sentry_trio.validators.jwks.fetching import MOST_BYTES
-from sentry_trio.validators.jwks.keyset import Loaded, SourceError
-from sentry_trio.validators.jwks.sources import MOST_KEYS, FileSource, InlineSource, UrlSource
+from sentry_trio.validators.jwks.keyset import Loaded, Source, SourceError
+from sentry_trio.validators.jwks.sources import MOST_KEYS, file_source, inline_source, url_source
 from testkit.jwks_server import answer, served
 from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_validator import jwk
@@ -46,20 +46,20 @@ def base64(text: str, *, padded: bool) -> str:
     return encoded if padded else encoded.rstrip("=")
 
 
-def url_source(url: str, *, ca: str = "", timeout: float = 20) -> UrlSource:
-    return UrlSource(url, ca_certificate=ca, timeout=timeout, now=lambda: NOW)
+def remote(url: str, *, ca: str = "", timeout: float = 20) -> Source:
+    return url_source(url, ca_certificate=ca, timeout=timeout, now=lambda: NOW)
 
 
 @pytest.mark.parametrize("blanks", ["", " ", "  "])
 @pytest.mark.parametrize("padded", [True, False])
 async def test_a_literal_in_base64(blanks: str, padded: bool) -> None:
     """Of every length, so that there are two, one and no signs of padding."""
-    loaded = await InlineSource(base64(SET + blanks, padded=padded)).load()
+    loaded = await inline_source(base64(SET + blanks, padded=padded)).load()
     assert loaded.keys.keys() == {"one", "two", "secret"}
 
 
 async def test_a_literal_as_it_is() -> None:
-    loaded = await InlineSource(f"\n {SET}\n").load()
+    loaded = await inline_source(f"\n {SET}\n").load()
     assert {kid: key.algorithms for kid, key in loaded.keys.items()} == {
         "one": EDDSA,
         "two": PKCS1 | PSS,
@@ -69,16 +69,16 @@ async def test_a_literal_as_it_is() -> None:
 
 
 async def test_a_single_key_is_a_set() -> None:
-    assert (await InlineSource(json.dumps(ONE)).load()).keys.keys() == {"one"}
+    assert (await inline_source(json.dumps(ONE)).load()).keys.keys() == {"one"}
 
 
 async def test_a_set_without_keys_is_a_set() -> None:
-    assert not (await InlineSource('{"keys": []}').load()).keys
+    assert not (await inline_source('{"keys": []}').load()).keys
 
 
 async def test_as_many_keys_as_there_may_be() -> None:
     many = json.dumps({"keys": [ONE | {"kid": str(number)} for number in range(MOST_KEYS)]})
-    assert len((await InlineSource(many).load()).keys) == MOST_KEYS
+    assert len((await inline_source(many).load()).keys) == MOST_KEYS
 
 
 @pytest.mark.parametrize(
@@ -95,32 +95,32 @@ async def test_as_many_keys_as_there_may_be() -> None:
 )
 def test_invalid_literals(text: str) -> None:
     with pytest.raises(InvalidConfigurationError) as caught:
-        InlineSource(text)
+        inline_source(text)
     assert str(caught.value) == NO_LITERAL
 
 
-def file_source(content: str) -> FileSource:
+def file_of(content: str) -> Source:
     async def read(path: Path) -> bytes:
         await trio.lowlevel.checkpoint()
         return content.encode()
 
-    return FileSource(Path("/keys.json"), read)
+    return file_source(Path("/keys.json"), read)
 
 
 async def test_a_file() -> None:
-    assert (await file_source(SET).load()).keys.keys() == {"one", "two", "secret"}
+    assert (await file_of(SET).load()).keys.keys() == {"one", "two", "secret"}
 
 
 @pytest.mark.parametrize(("content", "error"), NO_SETS, ids=range(len(NO_SETS)))
 async def test_a_file_that_is_no_set(content: str, error: str) -> None:
     with pytest.raises(SourceError) as caught:
-        await file_source(content).load()
+        await file_of(content).load()
     assert str(caught.value) == f"failed to parse JWKS file: {error}"
 
 
 async def fetched(body: str, **headers: str) -> Loaded:
     with served(answer(200, body.encode(), **headers)) as url:
-        return await url_source(url).load()
+        return await remote(url).load()
 
 
 async def test_secrets_from_a_url_are_not_used() -> None:
@@ -139,18 +139,18 @@ async def test_a_url_without_a_key_set(body: str, error: str) -> None:
 
 async def test_a_status_that_is_not_200() -> None:
     with served(answer(503)) as url, pytest.raises(SourceError) as caught:
-        await url_source(url).load()
+        await remote(url).load()
     assert str(caught.value) == "failed to fetch JWKS: status 503"
 
 
 def test_credentials_are_not_in_its_name() -> None:
-    assert url_source("https://me:secret@127.0.0.1:1/keys").name == "https://127.0.0.1:1/keys"
+    assert remote("https://me:secret@127.0.0.1:1/keys").name == "https://127.0.0.1:1/keys"
 
 
 @pytest.mark.parametrize(("scheme", "warnings"), [("http", 1), ("https", 0)])
 def test_without_tls_there_is_a_warning(scheme: str, warnings: int) -> None:
     with capture_logs() as lines:
-        url_source(f"{scheme}://127.0.0.1:1")
+        remote(f"{scheme}://127.0.0.1:1")
     assert [line["log_level"] for line in lines] == ["warning"] * warnings
 
 
@@ -163,14 +163,14 @@ def test_without_tls_there_is_a_warning(scheme: str, warnings: int) -> None:
 )
 def test_an_authority_that_is_none(ca: str, error: str) -> None:
     with pytest.raises(InvalidConfigurationError, match=f"^failed to init cache: {error}"):
-        url_source("https://127.0.0.1:1", ca=ca)
+        remote("https://127.0.0.1:1", ca=ca)
 
 
 async def test_an_authority_in_a_file_is_read_for_each_fetch(tmp_path: Path) -> None:
     path, first, second = tmp_path / "ca.pem", trustme.CA(), trustme.CA()
     first.cert_pem.write_to_path(path)
     with served(answer(200, SET.encode()), ca=second) as url:
-        source = url_source(url, ca=str(path))
+        source = remote(url, ca=str(path))
         with pytest.raises(SourceError, match="CERTIFICATE_VERIFY_FAILED"):
             await source.load()
         path.unlink()
@@ -186,9 +186,9 @@ GZIPPED = gzip.compress(SET.encode())
 async def test_an_answer_in_gzip_is_read() -> None:
     for encoding in ("gzip", "GZIP", "x-gzip"):
         with served(answer(200, GZIPPED, Content_Encoding=encoding)) as url:
-            assert (await url_source(url).load()).keys.keys() == {"one", "two"}
+            assert (await remote(url).load()).keys.keys() == {"one", "two"}
     with served(answer(200, SET.encode(), Content_Encoding="identity")) as url:
-        assert (await url_source(url).load()).keys.keys() == {"one", "two"}
+        assert (await remote(url).load()).keys.keys() == {"one", "two"}
 
 
 @pytest.mark.parametrize(
@@ -204,14 +204,14 @@ async def test_an_answer_in_gzip_is_read() -> None:
 )
 async def test_an_answer_in_bad_gzip(body: bytes, encoding: str, error: str) -> None:
     with served(answer(200, body, Content_Encoding=encoding)) as url, pytest.raises(SourceError) as caught:
-        await url_source(url).load()
+        await remote(url).load()
     assert str(caught.value) == f"failed to fetch JWKS: {error}"
 
 
 async def test_a_discovery_document_is_recognized() -> None:
     document = json.dumps({"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/keys"})
     with served(answer(200, document.encode())) as url, pytest.raises(SourceError) as caught:
-        await url_source(url).load()
+        await remote(url).load()
     assert str(caught.value) == (
         "failed to fetch JWKS: not a JWK set but a discovery document; use its jwks_uri as the source: "
         "https://issuer.example/keys"
@@ -219,6 +219,6 @@ async def test_a_discovery_document_is_recognized() -> None:
 
 
 async def test_keys_that_are_not_used_are_listed() -> None:
-    loaded = await InlineSource(json.dumps({"keys": [ONE, ONE | {"kid": "other", "use": "enc"}]})).load()
+    loaded = await inline_source(json.dumps({"keys": [ONE, ONE | {"kid": "other", "use": "enc"}]})).load()
     assert loaded.keys.keys() == {"one"}
     assert [each.kid for each in loaded.dropped] == ["other"]
