@@ -120,6 +120,33 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name: name the Issuer"),
         ({"global": {"rbac": {"namespaced": True}}}, "set rbac.readAllNamespaces=true"),
         ({"global": {"issuerFilenames": {"ca": "issuer.crt"}}}, "must differ, got issuer.crt, issuer.crt, issuer.key"),
+        ({"logLevel": None}, "missing property 'logLevel'"),
+        ({"global": None}, "missing property 'global'"),
+        ({"oidc": {"tls": {"enabled": None}}}, "missing property 'enabled'"),
+        ({"caRenewal": {"anchorsKept": None}}, "missing property 'anchorsKept'"),
+        ({"ports": {"targetPort": "0"}}, "/ports/targetPort"),
+        ({"ports": {"port": "65536"}}, "/ports/port"),
+        ({"replicaCount": 2**31}, "/replicaCount"),
+        ({"livenessProbe": {"periodSeconds": 2**31}}, "/livenessProbe/periodSeconds"),
+        ({"terminationGracePeriodSeconds": 10**18}, "/terminationGracePeriodSeconds"),
+        ({"caRenewal": {"ttl": "0h"}}, "/caRenewal/ttl"),
+        ({"drainTimeout": "9999999h"}, "/drainTimeout"),
+        ({"jwt": {"signingAlgorithm": "none"}}, "/jwt/signingAlgorithm"),
+        ({"global": {"seccompProfile": "Localhost"}}, "/global/seccompProfile"),
+        ({"resources": {"limits": {"memory": "much"}}}, "/resources/limits/memory"),
+        ({"deploymentAnnotations": {"a b": "c"}}, "/deploymentAnnotations"),
+        ({"extraEnvVars": {"A=B": "c"}}, "/extraEnvVars"),
+        ({"component": "a b"}, 'component: "a b" cannot be the value of label app.kubernetes.io/component'),
+        ({"global": {"k8sLabels": {"a": "-"}}}, 'global.k8sLabels: "-" cannot be the value of label a'),
+        ({"global": {"k8sLabels": {"app": "ca"}}}, "global.k8sLabels: the chart itself sets the label app"),
+        ({"global": {"labels": {"a": "b" * 64}}}, "global.labels: "),
+        ({"global": {"nodeSelector": {"a": "b c"}}}, 'global.nodeSelector: "b c" cannot be'),
+        ({"ports": {"targetPort": 8080}}, "ports.targetPort: port 8080 of the pods is that of the health server, too"),
+        (
+            {"global": {"prometheus": {"port": "50001"}}},
+            "global.prometheus.port: port 50001 of the pods is that of ports.targetPort, too",
+        ),
+        ({"ports": {"port": 9090}}, "global.prometheus.port: port 9090 of the Service is that of ports.port, too"),
     ],
 )
 def test_invalid_values_are_rejected_with_a_reason(helm: Helm, given: dict[str, Any], said: str) -> None:
@@ -138,6 +165,9 @@ def test_invalid_values_are_rejected_with_a_reason(helm: Helm, given: dict[str, 
         {"jwt": {"signingAlgorithm": "HS256"}},
         {"extraArgs": ["--log-level", "debug", "--mode", "kubernetes"], "mode": "standalone"},
         {"extraArgs": ["--issuer-credentials=/ca"], "mode": "standalone", "confirmStandalone": True},
+        {"global": {"prometheus": {"enabled": False, "port": 50001}}},
+        {"global": dict.fromkeys(("extraVolumes", "extraVolumeMounts", "extraContainers", "initContainers", "labels"))},
+        {"image": {"name": None}, "auditLog": {"path": None}, "tls": {"certManager": {"enabled": None}}},
     ],
 )
 def test_valid_values_are_accepted(helm: Helm, given: dict[str, Any]) -> None:
@@ -190,6 +220,12 @@ def test_permissions_are_those_that_the_process_checks(helm: Helm) -> None:
     assert granted == wanted - {Permission("get", "dapr.io", "configurations", NAMESPACE, "daprsystem")}
 
 
+def test_a_standalone_process_has_no_permissions(helm: Helm) -> None:
+    kinds = helm.rendered(values.ALL["standalone"]).kinds
+    assert "ServiceAccount" in kinds
+    assert not kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+
+
 def _granted(role: Manifest, *, namespace: str) -> set[Permission]:
     return {
         Permission(verb, group, resource, namespace, name)
@@ -207,6 +243,37 @@ def test_replicas_are_spread_by_anti_affinity(helm: Helm) -> None:
     assert preferred[0]["weight"] == 100
     policy = helm.rendered(values.ALL["ha, apart"]).pod["spec"]["affinity"]["podAntiAffinity"]
     assert list(policy) == ["requiredDuringSchedulingIgnoredDuringExecution"]
+
+
+def test_replicas_that_need_a_place_of_their_own_can_be_replaced(helm: Helm) -> None:
+    """If all places are taken, a new pod is scheduled only after an old one has ended."""
+    strategy = helm.rendered(values.ALL["ha, apart"]).named("Deployment")["spec"]["strategy"]
+    assert strategy == {"rollingUpdate": {"maxUnavailable": 1}}
+    # Else none ends before a new one is ready.
+    apart = values.ALL["ha, apart"]["global"]["ha"]
+    for given in ({}, values.ALL["ha"], {"global": {"ha": {**apart, "replicaCount": 1}}}):
+        assert "strategy" not in helm.rendered(given).named("Deployment")["spec"]
+
+
+def test_numbers_become_texts_as_they_were_written(helm: Helm) -> None:
+    rendered = helm.rendered(
+        {
+            "deploymentAnnotations": {"release": 20250101, "on": True},
+            "service": {"annotations": {"ratio": 0.5}},
+            "extraEnvVars": {"SIZE": 12345678},
+            "extraArgs": ["--max-calls", 10000000],
+            "image": {"tag": 20250101},
+            "global": {"nodeSelector": {"gpu": False}, "k8sLabels": {"build": 20250101}},
+        }
+    )
+    annotations = rendered.pod["metadata"]["annotations"]
+    assert (annotations["release"], annotations["on"]) == ("20250101", "true")
+    assert rendered.named("Service")["metadata"]["annotations"]["ratio"] == "0.5"
+    assert {"name": "SIZE", "value": "12345678"} in rendered.container["env"]
+    assert rendered.arguments[-1] == "10000000"
+    assert rendered.container["image"] == "sentry-trio:20250101"
+    assert rendered.pod["spec"]["nodeSelector"] == {"gpu": "false"}
+    assert rendered.named("Deployment")["metadata"]["labels"]["build"] == "20250101"
 
 
 def test_file_names_are_the_secrets_keys(helm: Helm) -> None:

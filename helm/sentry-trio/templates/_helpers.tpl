@@ -1,7 +1,7 @@
 {{/* The Secret's keys for trust anchors, issuer chain and issuer key. */}}
 {{- define "sentry.filenames" -}}
 {{- $given := .Values.global.issuerFilenames | default dict -}}
-{{- $issued := .Values.tls.certManager.enabled -}}
+{{- $issued := .Values.tls.certManager.enabled | default false -}}
 ca: {{ $given.ca | default "ca.crt" | quote }}
 cert: {{ $given.cert | default (ternary "tls.crt" "issuer.crt" $issued) | quote }}
 key: {{ $given.key | default (ternary "tls.key" "issuer.key" $issued) | quote }}
@@ -12,14 +12,14 @@ key: {{ $given.key | default (ternary "tls.key" "issuer.key" $issued) | quote }}
 name in a registry of Dapr's. These probes and flags do not fit that program.
 */}}
 {{- define "sentry.isDaprImage" -}}
-{{- $name := .Values.image.name -}}
+{{- $name := .Values.image.name | default "" -}}
 {{- $full := ternary $name (printf "%s/%s" .Values.global.registry $name) (contains "/" $name) -}}
 {{- if and $name (or (eq $name "sentry") (regexMatch "^(ghcr\\.io/dapr|((index\\.)?docker\\.io/)?daprio)/" $full)) }}true{{ end -}}
 {{- end -}}
 
 {{- define "sentry.image" -}}
 {{- $image := .Values.image -}}
-{{- $name := ternary "" $image.name (eq (include "sentry.isDaprImage" .) "true") -}}
+{{- $name := ternary "" ($image.name | default "") (eq (include "sentry.isDaprImage" .) "true") -}}
 {{- if contains "/" $name -}}
 {{- $name -}}
 {{- else if $name -}}
@@ -41,7 +41,7 @@ app: dapr-sentry
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.global.k8sLabels }}
 {{- range $key, $value := .Values.global.k8sLabels }}
-{{ $key }}: {{ tpl (toString $value) $ | quote }}
+{{ $key }}: {{ tpl $value $ | quote }}
 {{- end }}
 {{- else }}
 app.kubernetes.io/name: {{ .Release.Name | quote }}

@@ -4,7 +4,62 @@ Every template begins with it; it is idempotent.
 */}}
 {{- define "sentry.values" -}}
 {{- $_ := include "sentry.unknown" . -}}
+{{- include "sentry.normalized" . -}}
 {{- include "sentry.check" . -}}
+{{- end -}}
+
+{{/*
+Numbers and truth values become texts where Kubernetes takes only these: labels, annotations, environment variables,
+flags, and tags of images. Helm reads 20250101 from a file as 2.0250101e+07. Maps that are null become empty.
+*/}}
+{{- define "sentry.normalized" -}}
+{{- $v := .Values -}}
+{{- range $key := list "extraVolumes" "extraVolumeMounts" "extraContainers" "initContainers" -}}
+{{- $_ := set $v.global $key (get $v.global $key | default dict) -}}
+{{- end -}}
+{{- range $texts := list $v.deploymentAnnotations $v.service.annotations $v.serviceAccount.sentry.annotations $v.dashboard.labels $v.dashboard.annotations $v.serviceMonitor.labels $v.prometheusRule.labels $v.global.labels $v.global.k8sLabels $v.global.nodeSelector $v.extraEnvVars -}}
+{{- range $key, $value := $texts -}}
+{{- $_ := set $texts $key (include "sentry.text" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $v.global "tag" (include "sentry.text" $v.global.tag) -}}
+{{- $_ = set $v.image "tag" (include "sentry.text" $v.image.tag) -}}
+{{- $arguments := list -}}
+{{- range $v.extraArgs -}}
+{{- $arguments = append $arguments (include "sentry.text" .) -}}
+{{- end -}}
+{{- $_ = set $v "extraArgs" $arguments -}}
+{{- end -}}
+
+{{- define "sentry.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) -}}
+{{- printf "%.0f" . -}}
+{{- else if not (kindIs "invalid" .) -}}
+{{- toString . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Rejects values of labels that the API server does not take. Takes where they are given, and the labels. */}}
+{{- define "sentry.checkLabels" -}}
+{{- $place := index . 0 -}}
+{{- range $key, $value := index . 1 -}}
+{{- if not (regexMatch "^(([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9])?$" $value) -}}
+{{- fail (printf "%s: %q cannot be the value of label %s; use at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends" $place $value $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Rejects two uses of one port. Takes where the ports are, and the values by their ports. */}}
+{{- define "sentry.checkPorts" -}}
+{{- $place := index . 0 -}}
+{{- $seen := dict -}}
+{{- range index . 1 -}}
+{{- $port := toString (int .port) -}}
+{{- if hasKey $seen $port -}}
+{{- fail (printf "%s: port %s of %s is that of %s, too; use another one" .value $port $place (get $seen $port)) -}}
+{{- end -}}
+{{- $_ := set $seen $port .value -}}
+{{- end -}}
 {{- end -}}
 
 {{/*
@@ -97,7 +152,7 @@ true
 {{- if le (mul (int64 $v.terminationGracePeriodSeconds) 1000000000) (int64 (include "sentry.nanoseconds" $drain)) -}}
 {{- fail (printf "terminationGracePeriodSeconds: after %d seconds the kubelet kills the process, which needs more than its drain timeout of %s to finish open calls; raise it or lower drainTimeout" (int64 $v.terminationGracePeriodSeconds) $drain) -}}
 {{- end -}}
-{{- if and $v.jwt.enabled (hasPrefix "HS" $v.jwt.signingAlgorithm) -}}
+{{- if and $v.jwt.enabled (hasPrefix "HS" ($v.jwt.signingAlgorithm | default "")) -}}
 {{- fail (printf "jwt.signingAlgorithm: %s signs and verifies with the same key, and the key set is public; use RS256, ES256 or another asymmetric algorithm" $v.jwt.signingAlgorithm) -}}
 {{- end -}}
 {{- if and $v.jwt.enabled $v.jwt.keyRotation $v.jwt.keyID -}}
@@ -117,7 +172,7 @@ true
 {{- if and $v.oidc.enabled (not $v.jwt.enabled) -}}
 {{- fail "oidc.enabled: there is nothing to serve without jwt.enabled=true" -}}
 {{- end -}}
-{{- $audit := include "sentry.extraArg" (list . "audit-log") | default $v.auditLog.path -}}
+{{- $audit := include "sentry.extraArg" (list . "audit-log") | default $v.auditLog.path | default "" -}}
 {{- if and $v.auditLog.required (not $audit) -}}
 {{- fail "auditLog.required: set auditLog.path to the place of the log: stdout, or a path on a volume" -}}
 {{- end -}}
@@ -139,6 +194,29 @@ true
 {{- end -}}
 {{- if ne $v.global.daprControlPlaneOs "linux" -}}
 {{- fail (printf "global.daprControlPlaneOs: the image is for Linux nodes, not for %s" $v.global.daprControlPlaneOs) -}}
+{{- end -}}
+{{- $listening := list (dict "value" "the health server" "port" 8080) (dict "value" "ports.targetPort" "port" $v.ports.targetPort) -}}
+{{- $offered := list (dict "value" "ports.port" "port" $v.ports.port) -}}
+{{- if $v.global.prometheus.enabled -}}
+{{- $metrics := dict "value" "global.prometheus.port" "port" $v.global.prometheus.port -}}
+{{- $listening = append $listening $metrics -}}
+{{- $offered = append $offered $metrics -}}
+{{- end -}}
+{{- if $v.oidc.enabled -}}
+{{- $oidc := dict "value" "oidc.server.port" "port" $v.oidc.server.port -}}
+{{- $listening = append $listening $oidc -}}
+{{- $offered = append $offered $oidc -}}
+{{- end -}}
+{{- include "sentry.checkPorts" (list "the pods" $listening) -}}
+{{- include "sentry.checkPorts" (list "the Service" $offered) -}}
+{{- range $key := list "app" "helm.sh/chart" -}}
+{{- if hasKey ($v.global.k8sLabels | default dict) $key -}}
+{{- fail (printf "global.k8sLabels: the chart itself sets the label %s; remove it" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- include "sentry.checkLabels" (list (ternary "global.k8sLabels" "component" (not (empty $v.global.k8sLabels))) (include "sentry.labels" . | fromYaml)) -}}
+{{- range $place, $labels := dict "global.labels" $v.global.labels "global.nodeSelector" $v.global.nodeSelector "dashboard.labels" $v.dashboard.labels "serviceMonitor.labels" $v.serviceMonitor.labels "prometheusRule.labels" $v.prometheusRule.labels -}}
+{{- include "sentry.checkLabels" (list $place $labels) -}}
 {{- end -}}
 {{- $names := include "sentry.filenames" . | fromYaml -}}
 {{- if ne (len (uniq (values $names))) 3 -}}
