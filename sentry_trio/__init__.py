@@ -7,6 +7,7 @@ modules within a package do. `tests/test_layers.py` checks every import against 
     7  app                                                composition root, from the outermost lifetime inwards
     6  authority                                          the sequence of runs
     6  authority_state                                    its state, for health, metrics, log and Events
+    6  component_settings                                 settings of each component, derived from the command line
     5  run                                                one run: a nursery
     4  service environments                               SignCertificate: validate, sign, answer; inputs of a run
     4  oidc                                               discovery and key set over HTTP, beside all runs

@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,16 +13,15 @@ import trio
 from sentry_trio.audit.decision import Recorder
 from sentry_trio.authority import CertificateAuthority
 from sentry_trio.authority_state import AuthorityState, StateObserver
-from sentry_trio.ca.spiffe import parse_trust_domain
+from sentry_trio.component_settings import environment_settings, grpc_limits, make_oidc_server
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.environment import Environment
+from sentry_trio.environments.settings import EnvironmentSettings
 from sentry_trio.environments.standalone import open_standalone
-from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError
 from sentry_trio.lifetimes import outliving
 from sentry_trio.listener import Address, open_listener
-from sentry_trio.open_files import grpc_share, open_file_limit
 from sentry_trio.run import Run, RunContext, prepare_run
-from sentry_trio.settings.options import Mode, Options
+from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Health
@@ -88,8 +87,7 @@ async def serve(
 
     Cancellation: graceful, and bounded by `options.drain_timeout` and a few seconds.
     """
-    options = replace(options, trust_domain=_trust_domain(options))
-    _warn_of_open_files(options)
+    settings, limits = environment_settings(options), grpc_limits(options)
     environ = os.environ if environ is None else environ
     metrics = Metrics(now=now)
     state = AuthorityState(options.mode.value, metrics, now)
@@ -100,12 +98,13 @@ async def serve(
         metrics_port = await outer.enter_async_context(_metrics_server(options, metrics, health))
         oidc = await outer.enter_async_context(_oidc_server(options, metrics, health))
         recorder = await outer.enter_async_context(_audit_log(options, environ, metrics, now))
-        environment = await outer.enter_async_context(_environment(options, environ, metrics, now, state.conditions))
+        environment = await outer.enter_async_context(_environment(settings, environ, metrics, now, state.conditions))
         listener = outer.enter_context(
             await open_listener(options.listen_address, options.port, name=f"port {options.port}")
         )
         context = RunContext(
-            options=options,
+            identity=settings.identity,
+            limits=limits,
             environment=environment,
             listeners=[listener],
             metrics=metrics,
@@ -193,35 +192,19 @@ async def _serve_ungrouped(
     raise failure
 
 
-def _trust_domain(options: Options) -> str:
-    """The name of the trust domain; `--trust-domain` may be any SPIFFE ID within it, as in Dapr Sentry."""
-    try:
-        return parse_trust_domain(options.trust_domain)
-    except InvalidIdentityError as error:
-        raise InvalidOptionsError(f"invalid --trust-domain {options.trust_domain!r}: {error}") from error
-
-
-def _warn_of_open_files(options: Options) -> None:
-    if options.max_connections > grpc_share():
-        _log.warning(
-            f"--max-connections {options.max_connections}: the limit of {open_file_limit()} open files allows only "
-            f"{grpc_share()} gRPC connections; raise the limit of open files"
-        )
-
-
 def _environment(
-    options: Options,
+    settings: EnvironmentSettings,
     environ: Mapping[str, str],
     metrics: Metrics,
     now: Callable[[], datetime],
     conditions: Conditions,
 ) -> AbstractAsyncContextManager[Environment]:
     """Opens the environment; modules for a cluster are imported only in Kubernetes mode."""
-    if options.mode is Mode.KUBERNETES:
+    if settings.cluster is not None:
         from sentry_trio.environments.kubernetes import open_kubernetes
 
-        return open_kubernetes(options, environ, metrics=metrics, now=now, conditions=conditions)
-    return open_standalone(options, environ, metrics=metrics, now=now, conditions=conditions)
+        return open_kubernetes(settings, environ, metrics=metrics, now=now, conditions=conditions)
+    return open_standalone(settings, environ, metrics=metrics, now=now, conditions=conditions)
 
 
 @asynccontextmanager
@@ -271,9 +254,7 @@ async def _oidc_server(options: Options, metrics: Metrics, health: Health) -> As
             _log.warning("--oidc-enabled has no effect without --jwt-enabled: there are no keys to publish")
         yield None
         return
-    from sentry_trio.oidc.server import make_server
-
-    server = make_server(options, metrics=metrics, ready=health.target("oidc-server"))
+    server = make_oidc_server(options, metrics=metrics, ready=health.target("oidc-server"))
     async with outliving(server.serve):
         yield server
 

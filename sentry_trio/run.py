@@ -16,29 +16,19 @@ from sentry_trio.ca.expiry import ExpiryState
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.lineage import Link, lineage, serving_link
 from sentry_trio.ca.published import PublishedKeys
-from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId
+from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.run_inputs import RunInputs
-from sentry_trio.errors import (
-    InvalidIdentityError,
-    InvalidOptionsError,
-    IssuerNotValidError,
-    SigningError,
-    UnservableIssuerError,
-)
+from sentry_trio.errors import IssuerNotValidError, SigningError, UnservableIssuerError
 from sentry_trio.event_reasons import EventReason
-from sentry_trio.go_text import format_duration
 from sentry_trio.grpc import Limits, serve_grpc
 from sentry_trio.grpc.health import HealthService
 from sentry_trio.grpc_metrics import ServerObserver
 from sentry_trio.identity import ServingIdentity
-from sentry_trio.open_files import grpc_share
 from sentry_trio.reload import Changed
 from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.service import CertificateService, Policy
-from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
 from sentry_trio.watchers.expiry import watch_expiry
@@ -56,7 +46,8 @@ class RunContext:
     """Everything that outlives a run and that it needs.
 
     Attributes:
-        options: the command line.
+        identity: of the authority itself.
+        limits: of the gRPC server.
         environment: where a run is made from.
         listeners: listening sockets of the gRPC server.
         metrics: kept across runs.
@@ -66,7 +57,8 @@ class RunContext:
         conditions: problems that last; `serving-certificate` is set while that cannot be renewed.
     """
 
-    options: Options
+    identity: SpiffeId
+    limits: Limits
     environment: Environment
     listeners: Sequence[socket.socket]
     metrics: Metrics
@@ -94,12 +86,12 @@ class Run:
         self._context = context
         self._inputs = inputs
         self._changed = changed
-        options, configuration = context.options, inputs.configuration
+        configuration = inputs.configuration
         issuer = Issuer(inputs.bundle)
         # Signing its own certificate is the trial: an issuer that cannot do that never takes over.
         self._identity = ServingIdentity(
             issuer,
-            _own_identity(options),
+            context.identity,
             lifetime=configuration.workload_cert_ttl,
             allowed_clock_skew=configuration.allowed_clock_skew,
             now=context.now,
@@ -115,7 +107,7 @@ class Run:
             Policy(
                 lifetime=configuration.workload_cert_ttl,
                 allowed_clock_skew=configuration.allowed_clock_skew,
-                namespace=options.namespace,
+                namespace=context.identity.namespace,
                 cluster_domain=inputs.cluster_domain,
             ),
             metrics=context.metrics,
@@ -198,7 +190,7 @@ class Run:
 
     async def _serve_grpc(self, *, task_status: trio.TaskStatus[None]) -> None:
         around = self._context
-        limits = _limits(around.options)
+        limits = around.limits
         around.metrics.grpc_bounds(connections=limits.connections, calls_waiting=limits.calls_waiting)
         await serve_grpc(
             [self._service, self._health],
@@ -224,9 +216,7 @@ async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bo
     Cancellation: at once, but for a write of generated credentials, which is finished.
     """
     context.recorder.follow()
-    _own_identity(context.options)
     inputs = await context.environment.run_inputs(may_generate=may_generate)
-    _warn_of_settings(inputs.configuration, context.options)
     bundle = inputs.bundle
     expiry = shown_time(bundle.issuer.not_after)
     _log.info(f"trust root bundle loaded. issuer cert expiry: {expiry}", fingerprint=bundle.fingerprint)
@@ -236,47 +226,6 @@ async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bo
         run = Run(context, inputs, changed)
     _security_log.info("Security is initialized successfully")
     return run
-
-
-def _limits(options: Options) -> Limits:
-    return Limits(
-        connections=min(options.max_connections, grpc_share()),
-        connections_per_peer=options.max_connections_per_peer,
-        calls=options.max_calls,
-        idle_timeout=options.connection_idle_timeout.total_seconds(),
-        age=options.connection_age.total_seconds(),
-        drain_timeout=options.drain_timeout.total_seconds(),
-    )
-
-
-def _own_identity(options: Options) -> SpiffeId:
-    try:
-        return SpiffeId.make(options.trust_domain, options.namespace, SENTRY_APP_ID)
-    except InvalidIdentityError as error:
-        raise InvalidOptionsError(
-            f"--trust-domain {options.trust_domain!r} and NAMESPACE {options.namespace!r} do not form a SPIFFE ID: "
-            f"{error}"
-        ) from error
-
-
-def _warn_of_settings(configuration: Configuration, options: Options) -> None:
-    """Warns of settings that have no effect, and of lifetimes up to the clock skew."""
-    for warning in configuration.warnings:
-        _log.warning(f"{options.config or 'Configuration'}: {warning}")
-    named = configuration.control_plane_trust_domain
-    if named not in {None, options.trust_domain}:
-        _log.warning(
-            f"{options.config}: spec.mtls.controlPlaneTrustDomain {named!r} has no effect, the trust domain is "
-            f"{options.trust_domain!r}: change --trust-domain and start a new process"
-        )
-    if configuration.renews_without_pause:
-        lifetime, skew = configuration.workload_cert_ttl, configuration.allowed_clock_skew
-        _log.warning(
-            f"{options.config}: spec.mtls.workloadCertTTL {format_duration(lifetime)} is not longer than "
-            f"allowedClockSkew {format_duration(skew)}, so sidecars request certificates without pause: they renew at "
-            "the middle of a certificate's validity, which begins the skew before now; make the lifetime longer or the "
-            "skew shorter"
-        )
 
 
 @contextmanager

@@ -8,12 +8,13 @@ import trio
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
+from sentry_trio.component_settings import environment_settings
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.environment import Environment
-from sentry_trio.environments.renewal import Renewer
 from sentry_trio.environments.run_inputs import Sources, causes_of
-from sentry_trio.environments.token_validators import Made, TokenValidators
+from sentry_trio.environments.token_validators import Made
+from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import Part, SentryError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.kube.uptake import Uptake
@@ -90,7 +91,7 @@ class MemoryStore:
         return self.read_only
 
 
-class MemoryEnvironment(Environment):
+class MemoryEnvironment(Environment, Workloads):
     """One replica.
 
     Attributes:
@@ -131,17 +132,16 @@ class MemoryEnvironment(Environment):
         self.configuration = Configuration()
         self.began = store.elapsed
         self.metrics = Metrics()
-        options = parse_options(["--ca-key-type=ed25519", *flags], {})
-        validators = TokenValidators("spiffe://td/ns/x", "none", metrics=self.metrics, now=self.now)
+        settings = environment_settings(parse_options(["--ca-key-type=ed25519", *flags], {}))
         self.conditions = Conditions()
-        super().__init__(options, validators, metrics=self.metrics, now=self.now, conditions=self.conditions)
-        self._renewer = Renewer(
-            self,
-            self._renewer._policy,
+        clocks = ClockGuard(self.now, elapsed=lambda: store.elapsed, server_offset=lambda: self.server_offset)
+        super().__init__(
+            settings,
+            workloads=self,
+            clocks=clocks,
             metrics=self.metrics,
             now=self.now,
-            clocks=ClockGuard(self.now, elapsed=lambda: store.elapsed, server_offset=lambda: self.server_offset),
-            root_keys=self._root_keys,
+            conditions=self.conditions,
             chance=lambda: chance,
         )
 

@@ -22,10 +22,9 @@ from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_parts
-from sentry_trio.ca.spiffe import sentry_id
+from sentry_trio.component_settings import environment_settings, grpc_limits
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.standalone import Standalone
-from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidBundleError, IssuerNotValidError, Part, StoreError
 from sentry_trio.grpc.framing import frame_message
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
@@ -65,18 +64,11 @@ def surrounded(directory: Path, *flags: str) -> Iterator[RunContext]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         options, metrics = parse_options(arguments, {}), Metrics()
+        settings = environment_settings(options)
         yield RunContext(
-            options=options,
-            environment=Standalone(
-                options,
-                {},
-                TokenValidators(
-                    sentry_id(options.trust_domain, options.namespace), options.config, metrics=metrics, now=wall_clock
-                ),
-                metrics=metrics,
-                now=wall_clock,
-                conditions=Conditions(),
-            ),
+            identity=settings.identity,
+            limits=grpc_limits(options),
+            environment=Standalone(settings, {}, metrics=metrics, now=wall_clock, conditions=Conditions()),
             listeners=[listener],
             metrics=metrics,
             now=wall_clock,

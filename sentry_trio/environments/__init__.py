@@ -6,6 +6,8 @@ kubernetes.py    a Secret, a Configuration object, and pods that authenticate by
 cluster_resources.py             connections and caches of Kubernetes mode
 environment.py                   what both have in common
 run_inputs.py                    inputs of a run, and the sources that they are read from
+settings.py                      settings of both
+workloads.py                     trust anchors that workloads hold
 
 renewal.py, clocks.py            renewal of the certificate authority
 renewal_report.py                its state, for health, metrics, log and Events

@@ -31,7 +31,7 @@ class ClockGuard:
         now: Callable[[], datetime],
         *,
         elapsed: Callable[[], float] = boot_time,
-        server_offset: Callable[[], timedelta | None],
+        server_offset: Callable[[], timedelta | None] = lambda: None,
     ) -> None:
         self._now = now
         self._elapsed = elapsed

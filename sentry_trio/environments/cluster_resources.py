@@ -3,16 +3,18 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import trio
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Conditions
+from sentry_trio.environments.settings import EnvironmentSettings
+from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError
 from sentry_trio.kube.access_review import check_permissions, optional_permissions, required_permissions
 from sentry_trio.kube.api import Api
@@ -25,10 +27,9 @@ from sentry_trio.kube.reachability import wait_reachable
 from sentry_trio.kube.session import Session, open_session
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import TokenChecker, audiences
-from sentry_trio.kube.uptake import anchor_texts
+from sentry_trio.kube.uptake import Uptake, anchor_sets, anchor_texts, measure
 from sentry_trio.kube.verifier import LocalVerifier
 from sentry_trio.lifetimes import outliving
-from sentry_trio.settings.options import Options, TokenVerification
 from sentry_trio.stores.configuration_object import DEFAULT_NAME
 from sentry_trio.stores.secret_object import NAME
 from sentry_trio.telemetry.logs import get_logger, instance_of
@@ -64,14 +65,44 @@ class ClusterResources:
     clock_offset: Callable[[], timedelta | None]
 
 
+class PodWorkloads(Workloads):
+    """Sidecars of the running pods of a cluster.
+
+    Args:
+        index: the pods.
+        conditions: while any lasts, pods may be missing.
+        now: the wall clock, aware.
+    """
+
+    def __init__(self, index: Index, conditions: Conditions, now: Callable[[], datetime]) -> None:
+        self._index = index
+        self._conditions = conditions
+        self._now = now
+
+    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]] | None:
+        """Returns the sets that sidecars hold; None until all pods have been listed."""
+        return anchor_sets(self._index.pods) if self._index.ready else None
+
+    def held_roots(self) -> tuple[Certificate, ...]:
+        """Returns the trust anchors that sidecars hold."""
+        return roots_held(self._index.pods)
+
+    def uptake(self, roots: Mapping[str, datetime], published_at: datetime | None) -> Uptake | None:
+        """Counts the sidecars; None until all pods have been listed."""
+        if not self._index.ready:
+            return None
+        found = measure(self._index.pods, roots, published_at=published_at, now=self._now())
+        return replace(found, held_by_all=None) if self._conditions.active else found
+
+
 @asynccontextmanager
 async def open_cluster_resources(
-    options: Options, environ: Mapping[str, str], *, now: Callable[[], datetime], conditions: Conditions
+    settings: EnvironmentSettings, environ: Mapping[str, str], *, now: Callable[[], datetime], conditions: Conditions
 ) -> AsyncIterator[ClusterResources]:
     """Opens the session with the API server, checks permissions, and begins to follow the cluster.
 
     Args:
-        options: the command line.
+        settings: see `EnvironmentSettings`; those of the cluster among them.
         environ: the environment: where the API server is.
         now: the wall clock, aware.
         conditions: where lasting problems with the cluster are reported.
@@ -83,46 +114,47 @@ async def open_cluster_resources(
     Cancellation: at once.
     """
     refuse_root(environ, os.geteuid())
-    kubeconfig = Path(options.kubeconfig) if options.kubeconfig else None
+    identity, cluster = settings.identity, settings.cluster
+    assert cluster is not None  # noqa: S101  # for the type checker
     async with AsyncExitStack() as outer:
         session = await outer.enter_async_context(
-            open_session(kubeconfig=kubeconfig, environ=environ, condition=conditions.condition("api-server"))
+            open_session(kubeconfig=cluster.kubeconfig, environ=environ, condition=conditions.condition("api-server"))
         )
         _log.info(f"Using the Kubernetes API server {session.server}")
         await wait_reachable(session.server, session.get_raw)
         await check_permissions(
             session,
-            required_permissions(options.namespace, bundle=NAME, configuration=options.config or DEFAULT_NAME),
-            optional_permissions(options.namespace, bundle=NAME),
+            required_permissions(identity.namespace, bundle=NAME, configuration=settings.configuration or DEFAULT_NAME),
+            optional_permissions(identity.namespace, bundle=NAME),
         )
-        events = EventRecorder(session, options.namespace, NAME, instance=instance_of(environ))
+        events = EventRecorder(session, identity.namespace, NAME, instance=instance_of(environ))
         await outer.enter_async_context(outliving(events.keep))
-        index = Index(
-            session, conditions=conditions, containers=options.image_extension, fingerprints=root_fingerprints
-        )
+        index = Index(session, conditions=conditions, containers=cluster.names_images, fingerprints=root_fingerprints)
         await outer.enter_async_context(outliving(partial(_beside, index.keep)))
-        checker = await outer.enter_async_context(_token_checker(options, session, now, conditions))
-        domain = ClusterDomain(options.trust_domain)
+        checker = await outer.enter_async_context(
+            _token_checker(identity, cluster.keys_refresh, session, now, conditions)
+        )
+        domain = ClusterDomain(identity.trust_domain)
         await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
         yield ClusterResources(session, index, checker, events, conditions, domain, lambda: session.clock_offset)
 
 
 @asynccontextmanager
 async def _token_checker(
-    options: Options, session: Session, now: Callable[[], datetime], conditions: Conditions
+    identity: SpiffeId,
+    keys_refresh: float | None,
+    session: Session,
+    now: Callable[[], datetime],
+    conditions: Conditions,
 ) -> AsyncIterator[TokenChecker]:
     """Checks tokens by the API server or by the cluster's keys while the block runs."""
-    wanted = audiences(options.trust_domain, options.namespace)
+    wanted = audiences(identity.trust_domain, identity.namespace)
     reviewer = TokenReviewer(session.create, wanted, now=now, condition=conditions.condition("token-reviews"))
     async with outliving(reviewer.keep):
-        if options.token_verification is TokenVerification.REVIEW:
+        if keys_refresh is None:
             yield reviewer
             return
-        keys = ClusterKeys(
-            session.get,
-            refresh=options.token_keys_refresh.total_seconds(),
-            condition=conditions.condition("cluster-keys"),
-        )
+        keys = ClusterKeys(session.get, refresh=keys_refresh, condition=conditions.condition("cluster-keys"))
         async with outliving(partial(_beside, keys.keep)):
             yield LocalVerifier(keys, reviewer, wanted, now=now)
 

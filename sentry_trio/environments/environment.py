@@ -2,45 +2,44 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from sentry_trio.backoff import CHANCE
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.parts import Parts, bundle_of
-from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.ca.renewal_state import roots_made_here
-from sentry_trio.ca.spiffe import dns_names, sentry_id
+from sentry_trio.ca.spiffe import dns_names
 from sentry_trio.conditions import RESTART, Conditions
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.rejection import RejectionWatch
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer
+from sentry_trio.environments.renewal_report import RenewalReporter
 from sentry_trio.environments.root_keys import RootKeyAccess
-from sentry_trio.environments.run_inputs import RunInputs, Sources
+from sentry_trio.environments.run_inputs import RunInputs, Sources, report_changes, warn_of_settings
+from sentry_trio.environments.settings import EnvironmentSettings
 from sentry_trio.environments.token_validators import Made, TokenValidators
 from sentry_trio.environments.trust_gate import TrustGate
+from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.options import Options
 from sentry_trio.stores.part_store import PartStore, fill
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 
 if TYPE_CHECKING:
-    from sentry_trio.environments.jwt import JwtKeeper, OpenedJwtKeys
-    from sentry_trio.kube.uptake import Uptake
+    from sentry_trio.environments.jwt import JwtKeeper, JwtSettings, OpenedJwtKeys
 
-_log: Final = get_logger("dapr.sentry")
 _ca_log: Final = get_logger("dapr.sentry.ca")
 
 
@@ -48,47 +47,52 @@ class Environment(ABC):
     """Environment of an authority. It outlives the runs.
 
     Args:
-        options: the command line.
-        token_validators: makes the validators that a configuration adds.
+        settings: see `EnvironmentSettings`.
+        workloads: the trust anchors that they hold.
+        clocks: hold renewals while the wall clock cannot be trusted.
         metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
         conditions: where lasting problems are reported.
+        chance: a number from 0 to below 1, by which replicas differ.
 
     Attributes:
         called_by_dns_name: app IDs of control-plane services that are called by DNS names.
+        keep: keeps the key sets of validators up to date until cancelled; has to run before `run_inputs` is called.
     """
 
     called_by_dns_name: Sequence[str] = ()
 
     def __init__(
         self,
-        options: Options,
-        token_validators: TokenValidators,
+        settings: EnvironmentSettings,
         *,
+        workloads: Workloads,
+        clocks: ClockGuard,
         metrics: Metrics,
         now: Callable[[], datetime],
         conditions: Conditions,
+        chance: Callable[[], float] = CHANCE,
     ) -> None:
-        self._options = options
-        self._token_validators = token_validators
+        self._settings = settings
+        self._token_validators = TokenValidators(
+            str(settings.identity), settings.configuration, metrics=metrics, now=now
+        )
+        self.keep = self._token_validators.keep
         self._metrics = metrics
         self._now = now
-        self._root_keys = RootKeyAccess(options.ca_root_key_passphrase_file)
+        self._root_keys = RootKeyAccess(settings.passphrase_file)
         self._renewer = Renewer(
-            self,
-            replace(
-                policy_from(options, options.trust_domain, options.namespace),
-                enabled=options.ca_renewal_enabled,
-                threshold=options.ca_renewal_threshold,
-            ),
-            metrics=metrics,
+            settings.renewal,
+            RenewalReporter(workloads, self.notify, metrics=metrics, now=now),
+            self.is_published,
             now=now,
-            clocks=ClockGuard(now, server_offset=self.clock_offset),
+            clocks=clocks,
             root_keys=self._root_keys,
+            chance=chance,
         )
-        self._gate = TrustGate(self, allowed=options.allow_trust_cut, metrics=metrics, now=now)
+        self._gate = TrustGate(workloads, self.notify, allowed=settings.allowed_cut, metrics=metrics, now=now)
         self._rejections = RejectionWatch(self._gate, conditions.condition(RESTART))
-        self._jwt_keeper = self._make_jwt_keeper() if options.jwt_enabled else None
+        self._jwt_keeper = None if settings.jwt is None else self._make_jwt_keeper(settings.jwt)
         self._had_jwt_keys = False
         self._last_read: tuple[Sources, Parts, Configuration] | None = None
 
@@ -110,35 +114,6 @@ class Environment(ABC):
 
         Raises:
             SentryError: it cannot be found out now.
-        """
-        return None
-
-    def clock_offset(self) -> timedelta | None:
-        """Returns how far another clock is ahead of this machine's; None if there is none to compare."""
-        return None
-
-    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]] | None:
-        """Returns the sets of trust anchors that workloads cannot exchange, by fingerprints, with those who hold them.
-
-        None if nothing is known of the workloads.
-        """
-        return None
-
-    def held_roots(self) -> Sequence[Certificate]:
-        """Returns the trust anchors in these sets, as far as they are known."""
-        return ()
-
-    def uptake(
-        self,
-        roots: Mapping[str, datetime],  # noqa: ARG002  # for environments that know their sidecars
-        published_at: datetime | None,  # noqa: ARG002
-    ) -> "Uptake | None":
-        """Counts sidecars by the roots that they hold; None if nothing is known of them.
-
-        Args:
-            roots: fingerprints of the roots made here, the newest first, and when sidecars that hold one alone are cut
-                off.
-            published_at: when the newest was published; None if it is the only one.
         """
         return None
 
@@ -180,6 +155,7 @@ class Environment(ABC):
             stored = {**stored, **jwt_keys.stored}
             await self._accepted(jwt_keys.stored, generated=False)
         cluster_domain = await self._cluster_domain()
+        warn_of_settings(configuration, self._settings.configuration, self._settings.identity.trust_domain)
         return RunInputs(
             configuration=configuration,
             bundle=bundle,
@@ -204,11 +180,11 @@ class Environment(ABC):
             sources, stored, configuration = self._last_read
             await self._watch(sources, stored, configuration, None, None, changed)
 
-    def _make_jwt_keeper(self) -> "JwtKeeper":
+    def _make_jwt_keeper(self, settings: "JwtSettings") -> "JwtKeeper":
         from sentry_trio.environments.jwt import JwtKeeper
 
         return JwtKeeper(
-            self._options,
+            settings,
             metrics=self._metrics,
             now=self._now,
             is_held=lambda: self._publishes_jwks and self._renewer.is_propagating,
@@ -248,10 +224,9 @@ class Environment(ABC):
 
     def _names_to_sign(self) -> AlternativeNames:
         """Returns the names that certificates of this authority will have, to check its name constraints."""
-        options = self._options
-        namespace = options.namespace
+        identity, namespace = self._settings.identity, self._settings.identity.namespace
         names = tuple(name for each in self.called_by_dns_name for name in dns_names(each, namespace, namespace, ""))
-        return AlternativeNames(names, (sentry_id(options.trust_domain, namespace),))
+        return AlternativeNames(names, (str(identity),))
 
     async def _watch(
         self,
@@ -266,7 +241,7 @@ class Environment(ABC):
             others = [cause for cause in causes if cause.trigger is not Trigger.TRUST_BUNDLE]
             has_stepped = renewal is not None and renewal.has_stepped
             if others or (causes and not has_stepped):
-                self._report_changes(causes)
+                report_changes(causes, self._metrics)
                 await changed(*causes)
             else:
                 # After a step of its own the renewal reloads by itself.
@@ -282,22 +257,6 @@ class Environment(ABC):
                     watching.start_soon(self._rejections.watch, changed)
                     watching.start_soon(self._renewer.renew, renewal, changed)
                 await sources.watch(stored, configuration, reload, in_use=renewal is not None)
-
-    def _report_changes(self, causes: Sequence[ReloadCause]) -> None:
-        """Logs what changed and counts new issuer credentials.
-
-        The two lines about issuer credentials are Dapr Sentry's, which writes them for any file in their directory.
-        """
-        for cause in causes:
-            sources = list(cause.sources)
-            if cause.trigger is Trigger.TRUST_BUNDLE:
-                self._metrics.issuer_changed()
-                _log.debug("Received issuer credentials changed signal", sources=sources)
-                _log.warning("Issuer credentials changed; reloading", sources=sources)
-            elif cause.trigger is Trigger.JWT_KEY:
-                _log.warning("JWT signing key changed; reloading", sources=sources)
-            else:
-                _log.warning("Configuration changed; reloading", sources=sources)
 
     # --- what differs between environments
 

@@ -17,7 +17,6 @@ from sentry_trio.environments.clocks import seconds_until
 from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.options import Options
 from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
@@ -31,6 +30,23 @@ _LONGEST_RETRY: Final = 300.0  # s
 
 _log: Final = get_logger("dapr.sentry.ca.jwt")
 _ca_log: Final = get_logger("dapr.sentry.ca")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtSettings:
+    """Settings of JWTs.
+
+    Attributes:
+        rotation: algorithm and lifetimes.
+        issuer: named in JWTs; None for none.
+        key_id: name of the signing key; derived from the key if None.
+        publishes_jwks: in Kubernetes mode, the ConfigMap publishes the public keys.
+    """
+
+    rotation: Rotation
+    issuer: str | None
+    key_id: str | None
+    publishes_jwks: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +73,7 @@ class JwtKeeper:
     files.
 
     Args:
-        options: algorithm and lifetimes, and what JWTs name.
+        settings: algorithm and lifetimes, and what JWTs name.
         metrics: counts rotations.
         now: the wall clock, aware.
         is_held: returns true while no change may be begun, because it would be published beside new trust anchors.
@@ -65,17 +81,15 @@ class JwtKeeper:
 
     def __init__(
         self,
-        options: Options,
+        settings: JwtSettings,
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
         is_held: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._rotation = Rotation(
-            interval=options.jwt_key_rotation, lifetime=options.jwt_ttl, algorithm=options.jwt_signing_algorithm
-        )
-        self._issuer = options.jwt_issuer
-        self._key_id = options.jwt_key_id
+        self._rotation = settings.rotation
+        self._issuer = settings.issuer
+        self._key_id = settings.key_id
         self._metrics = metrics
         self._now = now
         self._is_held = is_held

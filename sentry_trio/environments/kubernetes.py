@@ -2,29 +2,26 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 
 import trio
 
-from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import Parts
-from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments.cluster_resources import ClusterResources, open_cluster_resources, roots_held
+from sentry_trio.environments.clocks import ClockGuard
+from sentry_trio.environments.cluster_resources import ClusterResources, PodWorkloads, open_cluster_resources
 from sentry_trio.environments.environment import Environment
-from sentry_trio.environments.run_inputs import Sources, causes_of, part_paths
-from sentry_trio.environments.token_validators import Made, TokenValidators
+from sentry_trio.environments.run_inputs import Sources, causes_of
+from sentry_trio.environments.settings import EnvironmentSettings
+from sentry_trio.environments.token_validators import Made
 from sentry_trio.errors import Part, SentryError, StoreError
 from sentry_trio.event_reasons import EventReason
-from sentry_trio.kube.uptake import Uptake, anchor_sets, measure
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.options import Options
 from sentry_trio.stores.configuration_object import DEFAULT_NAME, read_configuration_object, watch_configuration
 from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import names_of_paths
@@ -46,7 +43,7 @@ _jwt_log: Final = get_logger("dapr.sentry.ca.jwt")
 
 @asynccontextmanager
 async def open_kubernetes(
-    options: Options,
+    settings: EnvironmentSettings,
     environ: Mapping[str, str],
     *,
     metrics: Metrics,
@@ -57,25 +54,23 @@ async def open_kubernetes(
 
     Only readiness waits for the first listing of pods; until then, calls are answered Unavailable.
 
-    Arguments and errors are those of `open_cluster_resources`; `metrics` counts changes of the trust bundle.
+    Raises:
+        SentryError: see `open_cluster_resources`.
 
     Cancellation: at once.
     """
-    async with open_cluster_resources(options, environ, now=now, conditions=conditions) as cluster:
-        validators = TokenValidators(
-            sentry_id(options.trust_domain, options.namespace), options.config, metrics=metrics, now=now
-        )
-        async with outliving(validators.keep):
-            yield Kubernetes(options, cluster, validators, metrics=metrics, now=now)
+    async with open_cluster_resources(settings, environ, now=now, conditions=conditions) as cluster:
+        environment = Kubernetes(settings, cluster, metrics=metrics, now=now)
+        async with outliving(environment.keep):
+            yield environment
 
 
 class Kubernetes(Environment):
     """A cluster.
 
     Args:
-        options: the command line.
+        settings: see `EnvironmentSettings`.
         cluster: what is kept up to date.
-        token_validators: makes the validators that a configuration adds.
         metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
     """
@@ -86,28 +81,35 @@ class Kubernetes(Environment):
 
     def __init__(
         self,
-        options: Options,
+        settings: EnvironmentSettings,
         cluster: ClusterResources,
-        token_validators: TokenValidators,
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
-        super().__init__(options, token_validators, metrics=metrics, now=now, conditions=cluster.conditions)
-        self._publishes_jwks = options.publishes_jwks
+        super().__init__(
+            settings,
+            workloads=PodWorkloads(cluster.index, cluster.conditions, now),
+            clocks=ClockGuard(now, server_offset=cluster.clock_offset),
+            metrics=metrics,
+            now=now,
+            conditions=cluster.conditions,
+        )
+        identity = settings.identity
+        self._publishes_jwks = settings.jwt is not None and settings.jwt.publishes_jwks
         self._store = SecretStore(
             cluster.api,
-            options.namespace,
-            names_of_paths(part_paths(options), with_jwt=options.jwt_enabled),
+            identity.namespace,
+            names_of_paths(settings.paths, with_jwt=settings.jwt is not None),
             withdrawn=() if self._publishes_jwks else (Part.JWKS,),
             conditions=cluster.conditions,
         )
         self._validator = KubernetesValidator(
-            cluster.checker, cluster.index, trust_domain=options.trust_domain, namespace=options.namespace
+            cluster.checker, cluster.index, trust_domain=identity.trust_domain, namespace=identity.namespace
         )
         self._targets = {TARGET: lambda: cluster.index.ready}
-        self._configuration_source = f"Configuration {options.namespace}/{options.config or DEFAULT_NAME}"
+        self._configuration_source = f"Configuration {identity.namespace}/{settings.configuration or DEFAULT_NAME}"
 
     def notify(self, reason: EventReason, message: str) -> None:
         """Records a Kubernetes Event; neither waits nor fails."""
@@ -126,37 +128,14 @@ class Kubernetes(Environment):
         """Returns the program or chart that writes the Secret's certificates, as far as it says so."""
         return await self._store.managed_by()
 
-    def clock_offset(self) -> timedelta | None:
-        """Returns how far the API server's clock is ahead of this machine's, as its last answer shows."""
-        return self._cluster.clock_offset()
-
-    def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]] | None:
-        """Returns the sets that sidecars of running pods hold; None until all pods have been listed."""
-        index = self._cluster.index
-        return anchor_sets(index.pods) if index.ready else None
-
-    def held_roots(self) -> tuple[Certificate, ...]:
-        """Returns the trust anchors that sidecars of running pods hold."""
-        return roots_held(self._cluster.index.pods)
-
-    def uptake(self, roots: Mapping[str, datetime], published_at: datetime | None) -> Uptake | None:
-        """Counts the sidecars of running pods; None until all pods have been listed."""
-        index = self._cluster.index
-        if not index.ready:
-            return None
-        found = measure(index.pods, roots, published_at=published_at, now=self._now())
-        # While the process is degraded, pods may be missing.
-        return replace(found, held_by_all=None) if self._cluster.conditions.active else found
-
     async def _open_sources(self) -> Sources:
         self._cluster.domain.refresh()
         return Sources(self._store, self._watch_objects)
 
     async def _read_configuration(self) -> Configuration:
-        options = self._options
-        configuration = await read_configuration_object(self._cluster.api, options.namespace, options.config)
-        audience = sentry_id(options.trust_domain, options.namespace)
-        _log.info(f"Adding validator 'kubernetes' with Sentry ID: {audience}")
+        identity, name = self._settings.identity, self._settings.configuration
+        configuration = await read_configuration_object(self._cluster.api, identity.namespace, name)
+        _log.info(f"Adding validator 'kubernetes' with Sentry ID: {identity}")
         return configuration
 
     async def _accepted(self, stored: Parts, *, generated: bool) -> None:
@@ -218,14 +197,13 @@ class Kubernetes(Environment):
         async def configuration_changed() -> None:
             await changed(ReloadCause(Trigger.CONFIGURATION, (self._configuration_source,)))
 
-        options = self._options
         async with trio.open_nursery() as watching:
             watching.start_soon(partial(self._store.watch, stored, parts_changed, publish=in_use))
             watching.start_soon(
                 watch_configuration,
                 self._cluster.api,
-                options.namespace,
-                options.config,
+                self._settings.identity.namespace,
+                self._settings.configuration,
                 configuration,
                 configuration_changed,
             )

@@ -1,32 +1,29 @@
 """Renewal of the certificate authority: brought up to date when a run is made, and carried out while it serves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
-from sentry_trio.backoff import CHANCE, Backoff
+from sentry_trio.backoff import Backoff
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, ROOT_KEYS, Changes, Parts, merged
+from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Parts, merged
 from sentry_trio.ca.renewal import Plan, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.environments.clocks import ClockGuard, seconds_until
 from sentry_trio.environments.renewal_report import WARNING_PERIOD, RenewalReporter
 from sentry_trio.environments.root_keys import RootKeyAccess
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
-from sentry_trio.event_reasons import EventReason
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.renewal_status import HoldReason, Phase, RenewalStatus, Step
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from sentry_trio.environments.environment import Environment
     from sentry_trio.kube.uptake import Uptake
 
 LOOK: Final = 60.0
@@ -37,15 +34,6 @@ SPREAD: Final = timedelta(seconds=30)
 
 _RETRY: Final = 5.0  # s, grows
 _LONGEST_RETRY: Final = 300.0  # s
-_REASONS: Final[Mapping[Step, tuple[EventReason, ...]]] = {
-    Step.PUBLISH: (EventReason.RENEWAL_BEGUN,),
-    Step.PUBLISH_AND_SWITCH: (EventReason.RENEWAL_BEGUN, EventReason.ISSUER_SWITCHED),
-    Step.SWITCH: (EventReason.ISSUER_SWITCHED,),
-    Step.RENEW_ISSUER: (EventReason.ISSUER_SWITCHED,),
-    Step.ERASE: (EventReason.OLD_KEY_ERASED,),
-    Step.CUT: (EventReason.BRIDGE_ENDED,),
-    Step.REJECT: (EventReason.RENEWAL_HELD,),
-}
 
 _log: Final = get_logger("dapr.sentry.ca")
 
@@ -81,9 +69,9 @@ class Renewer:
     counted, and retried after 5 s, later 300 s at most; the present issuer signs meanwhile.
 
     Args:
-        environment: knows what is published and what sidecars hold.
         policy: how renewals are done; lifetime of certificates and clock skew are those of the configuration.
-        metrics: report state and steps.
+        reporter: reports state and steps, and knows what sidecars hold.
+        is_published: publishes the stored trust anchors unless they are published; returns false if that fails.
         now: the wall clock, aware.
         clocks: hold steps while the wall clock cannot be trusted.
         root_keys: read the passphrase of root keys that are kept.
@@ -92,24 +80,23 @@ class Renewer:
 
     def __init__(
         self,
-        environment: "Environment",
         policy: RenewalPolicy,
+        reporter: RenewalReporter,
+        is_published: Callable[[Parts], Awaitable[bool]],
         *,
-        metrics: Metrics,
         now: Callable[[], datetime],
         clocks: ClockGuard,
         root_keys: RootKeyAccess,
-        chance: Callable[[], float] = CHANCE,
+        chance: Callable[[], float],
     ) -> None:
-        self._environment = environment
         self._policy = policy
-        self._metrics = metrics
+        self._reporter = reporter
+        self._is_published = is_published
         self._now = now
         self._clocks = clocks
         self._root_keys = root_keys
         self._chance = chance
         self._changed = trio.Event()
-        self._reporter = RenewalReporter(environment, metrics=metrics, now=now)
 
     @property
     def status(self) -> RenewalStatus | None:
@@ -235,7 +222,7 @@ class Renewer:
 
     async def _plan(self, run: RenewalOfRun, found: Parts, uptake: "Uptake | None") -> tuple[Plan, HoldReason | None]:
         """Returns the plan and, if its step is held, why."""
-        is_published = Part.NEXT_CHAIN not in found or await self._environment.is_published(found)
+        is_published = Part.NEXT_CHAIN not in found or await self._is_published(found)
         hold = self._clocks.reason_to_hold(run.policy.allowed_clock_skew)
         situation = Situation(
             now=self._now(),
@@ -275,35 +262,15 @@ class Renewer:
 
     async def _store_step(self, store: PartStore, found: Parts, planned: Plan) -> bool:
         """Stores a step, if the store still holds what it was planned on."""
-        assert planned.step is not None  # noqa: S101  # for the type checker
-        step = planned.step
+        expected = {part: found.get(part) for part in BUNDLE_AND_RENEWAL}
         try:
-            is_done = await store.replace(
-                planned.changes, expected={part: found.get(part) for part in BUNDLE_AND_RENEWAL}
-            )
+            is_done = await store.replace(planned.changes, expected=expected)
         except SentryError:
-            self._metrics.ca_step_failed(step)
+            self._reporter.step_failed(planned)
             raise
         if is_done:
-            self._report_step(step, planned)
+            self._reporter.step_stored(planned)
         return is_done
-
-    def _report_step(self, step: Step, planned: Plan) -> None:
-        is_root_key_erased = step is Step.DISCARD and _erases_root_key(planned.changes)
-        reasons = (EventReason.ROOT_KEY_ERASED,) if is_root_key_erased else _REASONS.get(step, ())
-        log = _log.debug if step is Step.NOTE else _log.warning if is_root_key_erased else _log.info
-        log(f"CA renewal: {planned.text}", step=step)
-        self._metrics.ca_step_stored(step)
-        if Part.CHAIN in planned.changes:
-            self._metrics.issuer_changed()
-        for reason in reasons:
-            self._environment.notify(reason, planned.text)
-
-
-def _erases_root_key(changes: Changes) -> bool:
-    """Returns whether a root key is removed and none takes its place."""
-    removed = (part for part, content in changes.items() if content is None)
-    return not set(ROOT_KEYS).isdisjoint(removed) and changes.get(Part.ROOT_KEY) is None
 
 
 async def _planned(found: Parts, policy: RenewalPolicy, situation: Situation) -> Plan:

@@ -1,24 +1,24 @@
 """Reports of CA renewal: its state for health and metrics, log lines and Events for what needs attention."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.lineage import root_ends
-from sentry_trio.ca.parts import Parts
+from sentry_trio.ca.parts import ROOT_KEYS, Changes, Parts
 from sentry_trio.ca.renewal import Plan
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import roots_made_here
+from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import Part
 from sentry_trio.event_reasons import EventReason
-from sentry_trio.renewal_status import HoldReason, RenewalStatus
+from sentry_trio.renewal_status import HoldReason, RenewalStatus, Step
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from sentry_trio.environments.environment import Environment
     from sentry_trio.kube.uptake import Uptake
 
 WARNING_PERIOD: Final = timedelta(days=30)
@@ -26,6 +26,15 @@ WARNING_PERIOD: Final = timedelta(days=30)
 
 _MOST_NAMES: Final = 10
 _REPORTED_EVERY: Final = timedelta(days=1)
+_REASONS: Final[Mapping[Step, tuple[EventReason, ...]]] = {
+    Step.PUBLISH: (EventReason.RENEWAL_BEGUN,),
+    Step.PUBLISH_AND_SWITCH: (EventReason.RENEWAL_BEGUN, EventReason.ISSUER_SWITCHED),
+    Step.SWITCH: (EventReason.ISSUER_SWITCHED,),
+    Step.RENEW_ISSUER: (EventReason.ISSUER_SWITCHED,),
+    Step.ERASE: (EventReason.OLD_KEY_ERASED,),
+    Step.CUT: (EventReason.BRIDGE_ENDED,),
+    Step.REJECT: (EventReason.RENEWAL_HELD,),
+}
 
 _log: Final = get_logger("dapr.sentry.ca")
 
@@ -34,17 +43,26 @@ class RenewalReporter:
     """Keeps the state of CA renewal, and reports what needs attention.
 
     Args:
-        environment: knows what sidecars hold, and notifies operators.
-        metrics: show the state.
+        workloads: the trust anchors that they hold.
+        notify: reports an event to operators.
+        metrics: show the state, and count steps.
         now: the wall clock, aware.
 
     Attributes:
         status: the state; None before the first report.
     """
 
-    def __init__(self, environment: "Environment", *, metrics: Metrics, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        workloads: Workloads,
+        notify: Callable[[EventReason, str], None],
+        *,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
         self.status: RenewalStatus | None = None
-        self._environment = environment
+        self._workloads = workloads
+        self._notify = notify
         self._metrics = metrics
         self._now = now
         self._held: str | None = None
@@ -60,7 +78,7 @@ class RenewalReporter:
         roots = root_ends(bundle.anchors, bundle.chain, roots_made_here(found, bundle), self._now())
         record = read_record(found.get(Part.RECORD))
         is_first = record is None or len(record.published) < 2  # before and after
-        return self._environment.uptake(roots, None if record is None or is_first else record.published[-1].since)
+        return self._workloads.uptake(roots, None if record is None or is_first else record.published[-1].since)
 
     def report(self, planned: Plan, reason: HoldReason | None, uptake: "Uptake | None") -> None:
         """Reports the state after a look at the store.
@@ -103,6 +121,25 @@ class RenewalReporter:
         if self.status is not None:
             self._show(replace(self.status, held=text, held_reason=reason))
 
+    def step_stored(self, planned: Plan) -> None:
+        """Reports that a step was stored."""
+        step = planned.step
+        assert step is not None  # noqa: S101  # for the type checker
+        is_root_key_erased = step is Step.DISCARD and _erases_root_key(planned.changes)
+        reasons = (EventReason.ROOT_KEY_ERASED,) if is_root_key_erased else _REASONS.get(step, ())
+        log = _log.debug if step is Step.NOTE else _log.warning if is_root_key_erased else _log.info
+        log(f"CA renewal: {planned.text}", step=step)
+        self._metrics.ca_step_stored(step)
+        if Part.CHAIN in planned.changes:
+            self._metrics.issuer_changed()
+        for reason in reasons:
+            self._notify(reason, planned.text)
+
+    def step_failed(self, planned: Plan) -> None:
+        """Counts a step that could not be stored."""
+        assert planned.step is not None  # noqa: S101  # for the type checker
+        self._metrics.ca_step_failed(planned.step)
+
     def _report_hold(self, planned: Plan) -> None:
         held = planned.held
         if held is not None and planned.next_step_at is not None and planned.next_step_at > self._now():
@@ -110,7 +147,7 @@ class RenewalReporter:
         if held is not None and held != self._held:
             text = f"CA renewal is held: {held}"
             _log.warning(text)
-            self._environment.notify(EventReason.RENEWAL_HELD, text)
+            self._notify(EventReason.RENEWAL_HELD, text)
         self._held = held
 
     def _report_daily(self, reason: EventReason, text: str) -> None:
@@ -118,7 +155,13 @@ class RenewalReporter:
         if last is None or self._now() - last >= _REPORTED_EVERY:
             self._reported[reason] = self._now()
             _log.warning(text)
-            self._environment.notify(reason, text)
+            self._notify(reason, text)
+
+
+def _erases_root_key(changes: Changes) -> bool:
+    """Returns whether a root key is removed and none takes its place."""
+    removed = (part for part, content in changes.items() if content is None)
+    return not set(ROOT_KEYS).isdisjoint(removed) and changes.get(Part.ROOT_KEY) is None
 
 
 def _pinned_text(pods: Collection[str], end: datetime) -> str:

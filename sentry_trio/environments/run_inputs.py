@@ -1,19 +1,22 @@
 """Inputs of a run, and the sources that they are read from."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts
 from sentry_trio.ca.published import Jwts
 from sentry_trio.errors import Part
+from sentry_trio.go_text import format_duration
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
-from sentry_trio.settings.options import Options
-from sentry_trio.stores.part_store import PartStore, bundle_paths
+from sentry_trio.stores.part_store import PartStore
+from sentry_trio.telemetry.logs import get_logger
+from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
+
+_log: Final = get_logger("dapr.sentry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +87,38 @@ def causes_of(changed: Collection[Part], store: PartStore) -> list[ReloadCause]:
     ]
 
 
-def part_paths(options: Options) -> dict[Part, Path]:
-    """Returns the path of each part; in Kubernetes mode its base name is the part's key in the Secret.
+def report_changes(causes: Iterable[ReloadCause], metrics: Metrics) -> None:
+    """Logs what changed and counts new issuer credentials.
 
-    An absolute name is as it is, any other is below the credentials' directory.
+    The two lines about issuer credentials are Dapr Sentry's, which writes them for any file in their directory.
     """
-    directory = options.issuer_credentials
-    paths = bundle_paths(
-        directory,
-        anchors=options.issuer_ca_filename,
-        chain=options.issuer_certificate_filename,
-        key=options.issuer_key_filename,
-    )
-    # Dapr Sentry replaces a relative name by `jwt.key` or `jwks.json`.
-    return {**paths, Part.JWT_KEY: directory / options.jwt_key_filename, Part.JWKS: directory / options.jwks_filename}
+    for cause in causes:
+        sources = list(cause.sources)
+        if cause.trigger is Trigger.TRUST_BUNDLE:
+            metrics.issuer_changed()
+            _log.debug("Received issuer credentials changed signal", sources=sources)
+            _log.warning("Issuer credentials changed; reloading", sources=sources)
+        elif cause.trigger is Trigger.JWT_KEY:
+            _log.warning("JWT signing key changed; reloading", sources=sources)
+        else:
+            _log.warning("Configuration changed; reloading", sources=sources)
+
+
+def warn_of_settings(configuration: Configuration, name: str, trust_domain: str) -> None:
+    """Warns of settings that have no effect, and of lifetimes up to the clock skew."""
+    for warning in configuration.warnings:
+        _log.warning(f"{name or 'Configuration'}: {warning}")
+    named = configuration.control_plane_trust_domain
+    if named not in {None, trust_domain}:
+        _log.warning(
+            f"{name}: spec.mtls.controlPlaneTrustDomain {named!r} has no effect, the trust domain is "
+            f"{trust_domain!r}: change --trust-domain and start a new process"
+        )
+    if configuration.renews_without_pause:
+        lifetime, skew = configuration.workload_cert_ttl, configuration.allowed_clock_skew
+        _log.warning(
+            f"{name}: spec.mtls.workloadCertTTL {format_duration(lifetime)} is not longer than "
+            f"allowedClockSkew {format_duration(skew)}, so sidecars request certificates without pause: they renew at "
+            "the middle of a certificate's validity, which begins the skew before now; make the lifetime longer or the "
+            "skew shorter"
+        )

@@ -11,18 +11,19 @@ from typing import Final
 import trio
 
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, JWT_KEYS, ROOT_KEYS, Changes, Parts
-from sentry_trio.ca.spiffe import sentry_id
 from sentry_trio.conditions import Conditions
+from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.environment import Environment
-from sentry_trio.environments.run_inputs import Sources, causes_of, part_paths
-from sentry_trio.environments.token_validators import Made, TokenValidators
+from sentry_trio.environments.run_inputs import Sources, causes_of
+from sentry_trio.environments.settings import EnvironmentSettings
+from sentry_trio.environments.token_validators import Made
+from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import InvalidConfigurationError, Part, StoreError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration, parse_configuration
-from sentry_trio.settings.options import Options
 from sentry_trio.stores.atomic_files import FileOperations, os_reason
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.permissions import KeyPermissions
@@ -40,7 +41,7 @@ _log: Final = get_logger("dapr.sentry")
 
 @asynccontextmanager
 async def open_standalone(
-    options: Options,
+    settings: EnvironmentSettings,
     environ: Mapping[str, str],
     *,
     metrics: Metrics,
@@ -51,20 +52,17 @@ async def open_standalone(
 
     Cancellation: at once.
     """
-    token_validators = TokenValidators(
-        sentry_id(options.trust_domain, options.namespace), options.config, metrics=metrics, now=now
-    )
-    async with outliving(token_validators.keep):
-        yield Standalone(options, environ, token_validators, metrics=metrics, now=now, conditions=conditions)
+    environment = Standalone(settings, environ, metrics=metrics, now=now, conditions=conditions)
+    async with outliving(environment.keep):
+        yield environment
 
 
 class Standalone(Environment):
     """Files on this machine.
 
     Args:
-        options: name the files.
+        settings: see `EnvironmentSettings`.
         environ: replaces `$NAME` in the configuration file.
-        token_validators: makes the validators that a configuration adds.
         metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
         conditions: where lasting problems are reported.
@@ -76,34 +74,35 @@ class Standalone(Environment):
 
     def __init__(
         self,
-        options: Options,
+        settings: EnvironmentSettings,
         environ: Mapping[str, str],
-        token_validators: TokenValidators,
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
         conditions: Conditions,
     ) -> None:
-        super().__init__(options, token_validators, metrics=metrics, now=now, conditions=conditions)
+        super().__init__(
+            settings, workloads=Workloads(), clocks=ClockGuard(now), metrics=metrics, now=now, conditions=conditions
+        )
         self._environ = environ
-        self._store = DirectoryStore(part_paths(options))
+        self._store = DirectoryStore(settings.paths)
         self._permissions = KeyPermissions()
-        self._configuration_source = f"configuration {options.config}"
+        self._configuration_source = f"configuration {settings.configuration}"
 
     def notify(self, reason: EventReason, message: str) -> None:
         """Does nothing: there is only the log here."""
 
     async def _open_sources(self) -> Sources:
-        parts = (*BUNDLE_AND_RENEWAL, *(JWT_KEYS if self._options.jwt_enabled else ()))
+        parts = (*BUNDLE_AND_RENEWAL, *(JWT_KEYS if self._settings.jwt is not None else ()))
         paths = [self._store.paths[part] for part in parts]
         _check_directories(paths)
         # Before anything is read: what changes while it is read is then seen by the watcher.
-        tracker = await ContentTracker.start([*paths, Path(self._options.config)])
+        tracker = await ContentTracker.start([*paths, Path(self._settings.configuration)])
         return Sources(_TrackedStore(self._store, tracker), partial(self._watch_files, tracker))
 
     async def _read_configuration(self) -> Configuration:
-        options = self._options
-        return await read_configuration(options.config, self._environ, required=options.config_given)
+        settings = self._settings
+        return await read_configuration(settings.configuration, self._environ, required=settings.needs_configuration)
 
     async def _accepted(self, stored: Parts, *, generated: bool) -> None:
         for part in _PRIVATE:
@@ -122,7 +121,7 @@ class Standalone(Environment):
         return Validators(present={insecure: InsecureValidator()}, default=insecure)
 
     async def _cluster_domain(self) -> Callable[[], str]:
-        return lambda: self._options.trust_domain
+        return lambda: self._settings.identity.trust_domain
 
     async def _watch_files(
         self, tracker: ContentTracker, stored: Parts, configuration: Configuration, changed: Changed, *, in_use: bool
@@ -140,8 +139,8 @@ class Standalone(Environment):
 
     def _causes(self, paths: frozenset[Path]) -> list[ReloadCause]:
         causes = causes_of([part for part, path in self._store.paths.items() if path in paths], self._store)
-        if Path(self._options.config) in paths:
-            causes.append(ReloadCause(Trigger.CONFIGURATION, (self._options.config,)))
+        if Path(self._settings.configuration) in paths:
+            causes.append(ReloadCause(Trigger.CONFIGURATION, (self._settings.configuration,)))
         return causes
 
 

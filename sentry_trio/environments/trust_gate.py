@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -15,14 +15,12 @@ from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, with_present, with_published
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import AnchorSet, IssuerInUse, trust_in_use
+from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from sentry_trio.environments.environment import Environment
 
 _CUT_LEAVES: Final = "cut-leaves"
 _CONSIDERED: Final = frozenset({_CUT_LEAVES, "cut-consumers", "regression", "short-bridge"})
@@ -46,16 +44,24 @@ class TrustGate:
     authority.
 
     Args:
-        environment: knows what clients hold.
+        workloads: the trust anchors that they hold.
+        notify: reports an event to operators.
         allowed: fingerprint of the one trust bundle that may cut; empty for none.
         metrics: count findings.
         now: the wall clock, aware.
     """
 
     def __init__(
-        self, environment: "Environment", *, allowed: str, metrics: Metrics, now: Callable[[], datetime]
+        self,
+        workloads: Workloads,
+        notify: Callable[[EventReason, str], None],
+        *,
+        allowed: str,
+        metrics: Metrics,
+        now: Callable[[], datetime],
     ) -> None:
-        self._environment = environment
+        self._workloads = workloads
+        self._notify = notify
         self._allowed = allowed
         self._metrics = metrics
         self._now = now
@@ -170,7 +176,7 @@ class TrustGate:
         record: RenewalRecord | None,
         policy: RenewalPolicy,
     ) -> list[Finding]:
-        now, held = self._now(), self._environment.anchor_sets()
+        now, held = self._now(), self._workloads.anchor_sets()
         trust = trust_in_use(
             *in_use,
             record,
@@ -178,7 +184,7 @@ class TrustGate:
             leaf_lifetime=max(self._leaf_lifetime, policy.workload_ttl + policy.allowed_clock_skew),
             grace=policy.grace,
             held=held,
-            roots=self._environment.held_roots(),
+            roots=self._workloads.held_roots(),
             remembered=policy.lifetime,
         )
         # Clients verify with the anchors in use: what was cut off before is not cut off now.
@@ -221,13 +227,13 @@ class TrustGate:
         if self._in_use is None:
             text = f"the trust bundle in {store.place} cuts off clients, but there is no other: {reasons}"
             _log.warning(text)
-            self._environment.notify(EventReason.TRUST_CUT, text)
+            self._notify(EventReason.TRUST_CUT, text)
             return
         text = f"the trust bundle in {store.place} would cut off clients: {reasons}"
         if not quietly:
             for each in findings:
                 self._metrics.trust_bundle_refused(each.code)
-            self._environment.notify(EventReason.TRUST_CUT_REFUSED, text)
+            self._notify(EventReason.TRUST_CUT_REFUSED, text)
         raise TrustCutError(
             f"{text}; to use it anyway, start every replica with --allow-trust-cut={bundle.fingerprint}",
             Part.ANCHORS,

@@ -8,14 +8,13 @@ from typing import Final
 import trio
 
 from sentry_trio.ca.published import PublishedKeys
-from sentry_trio.errors import InvalidOptionsError, ServerTLSError
+from sentry_trio.errors import ServerTLSError
 from sentry_trio.go_text import quote
 from sentry_trio.listener import Address
 from sentry_trio.oidc.hosts import Hosts
 from sentry_trio.oidc.pages import OidcPages, OidcRules
 from sentry_trio.oidc.tls_files import TLSFiles
 from sentry_trio.oidc.urls import checked_issuer, checked_jwks_uri, keeps_discovery_rules, path_prefix
-from sentry_trio.settings.options import Options
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.watchers.config import watch_config
@@ -128,14 +127,19 @@ class OidcServer:
             _log.error(f"{trouble}; {consequence}")
 
 
-def make_server(options: Options, *, metrics: Metrics, ready: Target) -> OidcServer:
-    """Makes the server of a command line with `--oidc-enabled`; see `OidcServer`.
+def make_rules(jwt_issuer: str | None, jwks_uri: str | None, prefix: str | None, hosts: Hosts) -> OidcRules:
+    """Checks the values of flags, and makes the configuration of the answers of them.
 
     Raises:
-        InvalidOptionsError: `--jwt-issuer` or `--oidc-jwks-uri` is not a URL, or a TLS file is missing.
+        InvalidOptionsError: issuer or URI is not a URL.
     """
-    address = Address(options.oidc_server_listen_address, options.oidc_server_listen_port)
-    return OidcServer(_rules(options), _tls_files(options), address, metrics=metrics, ready=ready)
+    issuer = checked_issuer(jwt_issuer)
+    if issuer is not None and not keeps_discovery_rules(issuer):
+        _log.warning(
+            f"--jwt-issuer {quote(issuer)} is not an https URL without query and fragment: relying parties that follow "
+            "OpenID Connect Discovery reject it"
+        )
+    return OidcRules(issuer=issuer, jwks_uri=checked_jwks_uri(jwks_uri), prefix=path_prefix(prefix), hosts=hosts)
 
 
 def _log_hosts(allowed: Collection[str]) -> None:
@@ -163,30 +167,6 @@ async def _remind(paths: tuple[Path, ...], waiting: trio.CancelScope) -> None:
         while True:
             _log.warning(f"Waiting for TLS certificate and key files to be available: {_listed(paths)}")
             await trio.sleep(REMINDER)
-
-
-def _rules(options: Options) -> OidcRules:
-    issuer = checked_issuer(options.jwt_issuer)
-    if issuer is not None and not keeps_discovery_rules(issuer):
-        _log.warning(
-            f"--jwt-issuer {quote(issuer)} is not an https URL without query and fragment: relying parties that follow "
-            "OpenID Connect Discovery reject it"
-        )
-    return OidcRules(
-        issuer=issuer,
-        jwks_uri=checked_jwks_uri(options.oidc_jwks_uri),
-        prefix=path_prefix(options.oidc_path_prefix),
-        hosts=Hosts(options.oidc_allowed_hosts, options.oidc_trusted_proxies),
-    )
-
-
-def _tls_files(options: Options) -> TLSFiles | None:
-    if not options.oidc_server_tls_enabled:
-        return None
-    certificate, key = options.oidc_server_tls_cert_file, options.oidc_server_tls_key_file
-    if certificate is None or key is None:  # rejected by the command line, but not for embedding programs
-        raise InvalidOptionsError("the OIDC server needs certificate and key, or --oidc-server-tls-enabled=false")
-    return TLSFiles(certificate, key)
 
 
 def _listed(paths: tuple[Path, ...]) -> str:

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
 from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.component_settings import make_oidc_server
 from sentry_trio.listener import Address
-from sentry_trio.oidc.server import OidcServer, make_server
+from sentry_trio.oidc.server import OidcServer
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Health
@@ -49,7 +50,7 @@ async def serving(directory: Path, *flags: str, jwt_issuer: str | None = None) -
     fixed = ("--oidc-enabled", "--oidc-server-listen-address=127.0.0.1", "--oidc-server-listen-port=0")
     options = replace(parse_options([*fixed, *files, *flags], {}), jwt_issuer=jwt_issuer)
     metrics, health = Metrics(), Health()
-    server = make_server(options, metrics=metrics, ready=health.target("oidc-server"))
+    server = make_oidc_server(options, metrics=metrics, ready=health.target("oidc-server"))
     async with trio.open_nursery() as nursery:
         yield Served(server, await nursery.start(server.serve), health, metrics)
         nursery.cancel_scope.cancel()

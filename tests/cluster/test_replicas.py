@@ -12,6 +12,7 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import public_key_info
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.component_settings import environment_settings
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes
 from sentry_trio.settings.command_line import parse_options
@@ -30,8 +31,9 @@ async def _start(plane: ControlPlane, bundles: list[TrustBundle]) -> None:
     flags = ["--mode=kubernetes", f"--kubeconfig={plane.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}"]
     environ = {"NAMESPACE": plane.namespace, "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true"}
     options = parse_options(flags, environ)
+    settings = environment_settings(options)
     async with open_kubernetes(
-        options, environ, metrics=Metrics(), now=wall_clock, conditions=Conditions()
+        settings, environ, metrics=Metrics(), now=wall_clock, conditions=Conditions()
     ) as environment:
         bundles.append((await environment.run_inputs(may_generate=True)).bundle)
 

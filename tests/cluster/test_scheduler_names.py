@@ -7,6 +7,7 @@ import trio
 from cryptography import x509
 
 from sentry_trio.client import Workload, obtain
+from sentry_trio.component_settings import environment_settings, grpc_limits
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.kubernetes import open_kubernetes
 from sentry_trio.kube import cluster_domain
@@ -41,12 +42,14 @@ async def test_the_names_end_in_the_dns_domain(
     flags = ["--mode=kubernetes", f"--kubeconfig={plane.kubeconfig}", f"--trust-domain={TRUST_DOMAIN}"]
     environ = {"NAMESPACE": plane.namespace, "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true"}
     options, metrics = parse_options(flags, environ), Metrics()
+    settings = environment_settings(options)
     async with open_kubernetes(
-        options, environ, metrics=metrics, now=wall_clock, conditions=Conditions()
+        settings, environ, metrics=metrics, now=wall_clock, conditions=Conditions()
     ) as environment:
         with await open_listener("127.0.0.1", 0) as listener:
             around = RunContext(
-                options=options,
+                identity=settings.identity,
+                limits=grpc_limits(options),
                 environment=environment,
                 listeners=[listener],
                 metrics=metrics,

@@ -13,6 +13,7 @@ from sentry_trio.ca.jwt_key import generate_jwt_key
 from sentry_trio.ca.jwt_rotation import LEAD
 from sentry_trio.ca.parts import Changes, Parts
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.component_settings import environment_settings
 from sentry_trio.environments.jwt import LOOK, JwtKeeper
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.reload import ReloadCause, Trigger
@@ -71,10 +72,11 @@ class Bench:
     def __init__(self, *flags: str) -> None:
         self.metrics = Metrics()
         self.shelf = Shelf()
-        options = parse_options([*FLAGS, *flags], {})
+        settings = environment_settings(parse_options([*FLAGS, *flags], {})).jwt
+        assert settings is not None
         self.began = trio.current_time()
         self.is_held = False
-        self.keeper = JwtKeeper(options, metrics=self.metrics, now=self.now, is_held=lambda: self.is_held)
+        self.keeper = JwtKeeper(settings, metrics=self.metrics, now=self.now, is_held=lambda: self.is_held)
         self.runs = 0
 
     def now(self) -> datetime:

@@ -9,16 +9,17 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.jwt_key import generate_jwt_key
+from sentry_trio.component_settings import environment_settings
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import cluster_resources
 from sentry_trio.environments.cluster_resources import (
     ClusterResources,
+    PodWorkloads,
     refuse_root,
     root_fingerprints,
     roots_held,
 )
 from sentry_trio.environments.kubernetes import Kubernetes
-from sentry_trio.environments.token_validators import TokenValidators
 from sentry_trio.errors import InvalidOptionsError, Part, StoreError
 from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder
@@ -78,9 +79,8 @@ def kubernetes(
         ClusterDomain("td"),
         lambda: None,
     )
-    validators = TokenValidators("spiffe://td/ns/x", "none", metrics=Metrics(), now=now)
     options = parse_options(["--mode=kubernetes", "--trust-domain=td", *flags], {"NAMESPACE": NAMESPACE})
-    return Kubernetes(options, cluster, validators, metrics=Metrics(), now=now)
+    return Kubernetes(environment_settings(options), cluster, metrics=Metrics(), now=now)
 
 
 async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed_and_while_degraded(
@@ -91,17 +91,17 @@ async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed_and_whi
     objects.put(sidecar_pod("cart", root.anchors_pem.decode()), quietly=True)
     index = Index(objects, fingerprints=root_fingerprints)
     conditions = Conditions()
-    environment = kubernetes(index=index, conditions=conditions)
-    assert environment.anchor_sets() is None
+    workloads = PodWorkloads(index, conditions, now)
+    assert workloads.anchor_sets() is None
     await nursery.start(index.keep)
     await index.wait_ready()
-    assert environment.anchor_sets() == {frozenset(map(fingerprint, root.anchors)): ("default/cart",)}
-    assert environment.held_roots() == root.anchors
+    assert workloads.anchor_sets() == {frozenset(map(fingerprint, root.anchors)): ("default/cart",)}
+    assert workloads.held_roots() == root.anchors
     roots = dict.fromkeys(map(fingerprint, root.anchors), now())
     known = []
     for message in (None, "pods cannot be followed", None):
         conditions.update("pods", message)
-        uptake = environment.uptake(roots, None)
+        uptake = workloads.uptake(roots, None)
         known.append(uptake and uptake.held_by_all)
     assert known == [*roots, None, *roots]
 

@@ -18,9 +18,10 @@ from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.environments.clocks import ClockGuard
-from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer
+from sentry_trio.environments.renewal_report import RenewalReporter
 from sentry_trio.environments.root_keys import RootKeyAccess
+from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import Part
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.sidecar_anchors import Sidecar, SidecarAnchors
@@ -88,9 +89,9 @@ class Mesh:
         self.reported: list[tuple[str, str]] = []
         self.metrics = Metrics(now=self.now)
         self.renewer = Renewer(
-            cast("Environment", self),
             policy,
-            metrics=self.metrics,
+            RenewalReporter(cast("Workloads", self), self.notify, metrics=self.metrics, now=self.now),
+            self.is_published,
             now=self.now,
             clocks=ClockGuard(self.now, elapsed=trio.current_time, server_offset=lambda: None),
             root_keys=RootKeyAccess(None),
@@ -109,7 +110,7 @@ class Mesh:
         sidecar = Sidecar(SidecarAnchors(frozenset(roots or self.roots)), int(self.now().timestamp()))
         self.pods.append(Pod("shop", name, name, "cart", {}, (), sidecar))
 
-    # --- Environment
+    # --- environment and workloads
 
     def notify(self, reason: str, message: str) -> None:
         self.reported.append((str(reason), message))

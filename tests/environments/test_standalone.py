@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from sentry_trio.ca.parts import Parts
+from sentry_trio.component_settings import environment_settings
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments.run_inputs import part_paths
 from sentry_trio.environments.standalone import open_standalone
 from sentry_trio.errors import Part
 from sentry_trio.reload import ReloadCause, Trigger
@@ -42,8 +42,8 @@ async def test_an_edit_is_reported_although_the_renewal_reads_it_first(
 
     monkeypatch.setattr(DirectoryStore, "read_bundle", read_first)
     monkeypatch.setattr("sentry_trio.environments.standalone.ContentTracker", LaterTracker)
-    options = parse_options([f"--issuer-credentials={tmp_path}"], {})
-    async with open_standalone(options, {}, metrics=Metrics(), now=wall_clock, conditions=Conditions()) as environment:
+    settings = environment_settings(parse_options([f"--issuer-credentials={tmp_path}"], {}))
+    async with open_standalone(settings, {}, metrics=Metrics(), now=wall_clock, conditions=Conditions()) as environment:
         inputs = await environment.run_inputs(may_generate=True)
         with (tmp_path / "ca.crt").open("ab") as anchors:
             anchors.write(b"\n")
@@ -58,7 +58,7 @@ async def test_an_edit_is_reported_although_the_renewal_reads_it_first(
 
 def test_files_are_in_the_directory_unless_absolute() -> None:
     flags = ["--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=sub/keys.json"]
-    paths = part_paths(parse_options(flags, {}))
+    paths = environment_settings(parse_options(flags, {})).paths
     parts = (Part.ANCHORS, Part.CHAIN, Part.KEY, Part.JWT_KEY, Part.JWKS)
     expected = ["/d/ca.crt", "/d/issuer.crt", "/k/issuer.key", "/d/jwt.key", "/d/sub/keys.json"]
     assert [str(paths[part]) for part in parts] == expected

@@ -13,10 +13,10 @@ from trio.testing import MockClock
 
 from sentry_trio import app
 from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.component_settings import make_oidc_server
 from sentry_trio.errors import InvalidOptionsError, ServerTLSError
 from sentry_trio.listener import Address
 from sentry_trio.oidc import server
-from sentry_trio.oidc.server import make_server
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.health import Target
@@ -190,7 +190,7 @@ def test_options_that_make_no_server() -> None:
         (replace(options, oidc_jwks_uri="%", oidc_server_tls_enabled=False), "invalid JWKS URI"),
     ):
         with pytest.raises(InvalidOptionsError, match=says):
-            make_server(wrong, metrics=Metrics(), ready=Target())
+            make_oidc_server(wrong, metrics=Metrics(), ready=Target())
 
 
 async def test_in_the_application(tmp_path: Path) -> None:
