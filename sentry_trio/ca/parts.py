@@ -27,6 +27,9 @@ REJECTED: Final = (Part.REJECTED_CHAIN, Part.REJECTED_KEY)
 ROOT_KEYS: Final = (Part.ROOT_KEY, Part.NEXT_ROOT_KEY, Part.PREVIOUS_ROOT_KEY)
 """Keys of the present, next and previous root, if they are kept."""
 
+KEYS_BESIDE: Final = (Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY, *ROOT_KEYS)
+"""Private keys beside that of the trust bundle."""
+
 RENEWAL: Final[tuple[Part, ...]] = (*NEXT, *PREVIOUS, *REJECTED, *ROOT_KEYS, Part.RECORD)
 """Parts that a renewal of the trust bundle keeps beside it."""
 

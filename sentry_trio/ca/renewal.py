@@ -25,12 +25,12 @@ from operator import attrgetter
 from typing import Final
 
 from sentry_trio.ca.certificates import read_certificates
-from sentry_trio.ca.parts import PREVIOUS, Parts
+from sentry_trio.ca.parts import KEYS_BESIDE, PREVIOUS, Parts
 from sentry_trio.ca.renewal_command_steps import CommandDraft
 from sentry_trio.ca.renewal_commands import RenewalCommands, RenewalRequest
 from sentry_trio.ca.renewal_policy import RenewalPolicy, Situation
 from sentry_trio.ca.renewal_root import RootKeys
-from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule
+from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule, names_of
 from sentry_trio.ca.renewal_state import State, read_state
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
@@ -58,6 +58,7 @@ class Plan:
         bridge_end: last second in which clients that hold only former roots work; None without a bridge.
         held: why a step that is due is not taken, or why none can be; None if nothing is in the way.
         has_root_key: true if the key of the issuer's root is stored.
+        stray_keys: private keys beside the trust bundle that no renewal is known to have stored; nothing removes them.
     """
 
     phase: Phase
@@ -71,6 +72,7 @@ class Plan:
     bridge_end: datetime | None
     held: str | None
     has_root_key: bool
+    stray_keys: tuple[Part, ...]
 
 
 def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: RenewalRequest | None = None) -> Plan:
@@ -189,7 +191,7 @@ class _Planner:
         why_not = self._schedule.why_not_renewed()
         text = held or (f"not renewed: {why_not}" if why_not else "no step is due")
         if left_alone := self._schedule.left_alone():
-            text = f"{text}; left alone: {left_alone}"
+            text = f"{text}; left alone: {names_of(left_alone)}"
         return self._plan(None, {}, text, due=due, upcoming=upcoming, held=held)
 
     def _plan(
@@ -215,4 +217,5 @@ class _Planner:
             bridge_end=state.bridge_end,
             held=held,
             has_root_key=state.names_root(Part.ROOT_KEY),
+            stray_keys=tuple(part for part in self._schedule.left_alone() if part in KEYS_BESIDE),
         )

@@ -1,6 +1,6 @@
 """Schedule of a renewal: its steps with the times at which they are due, and what is in their way. Pure."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
@@ -168,17 +168,18 @@ class RenewalSchedule:
         unused = (*next_pair, *(PREVIOUS if state.phase is Phase.STEADY and state.has_record else ()))
         return [part for part in unused if part in state.stored]
 
-    def left_alone(self) -> str:
-        """Returns the names of parts that are stored and that no renewal has stored, for people."""
+    def left_alone(self) -> tuple[Part, ...]:
+        """Returns the parts that are stored and that no renewal is known to have stored."""
         state = self._state
         own = () if self._is_in_charge else state.stored
-        left = [part for part in (*NEXT, *PREVIOUS, *REJECTED, *ROOT_KEYS) if part in own or part in state.foreign]
-        return ", ".join(part.value for part in left)
+        beside = (*NEXT, *PREVIOUS, *REJECTED, *ROOT_KEYS)
+        return tuple(part for part in beside if part in own or part in state.foreign)
 
     def _in_the_way(self, parts: Collection[Part]) -> str | None:
         if not self._state.are_foreign(parts):
             return None
-        return f"no renewal has stored these parts, which it needs to write: {self.left_alone()}; move them elsewhere"
+        left_alone = names_of(self.left_alone())
+        return f"no renewal has stored these parts, which it needs to write: {left_alone}; move them elsewhere"
 
     def obstacle(self, step: Step) -> str | None:
         """Returns the reason why a step that is due is not taken, or None."""
@@ -219,6 +220,11 @@ class RenewalSchedule:
         """Returns until when the chain has no room for another bridge, or None."""
         room = self._state.room
         return None if room is None else f"the chain has no room for another one before {shown_moment(room)}"
+
+
+def names_of(parts: Iterable[Part]) -> str:
+    """Returns the names of parts for people."""
+    return ", ".join(part.value for part in parts)
 
 
 def shown_moment(moment: datetime | None) -> str:

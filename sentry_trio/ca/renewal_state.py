@@ -101,7 +101,8 @@ class State:
         if not self.policy.keeps_root_key:
             return tuple(part for part in ROOT_KEYS if part in self.stored)
         is_idle = {
-            Part.ROOT_KEY: self.root is not None and not self.names_root(Part.ROOT_KEY),
+            # The root of an issuer made here may only be missing from the trust anchors.
+            Part.ROOT_KEY: not self.names_root(Part.ROOT_KEY) and not (self.root is None and self.is_own),
             Part.NEXT_ROOT_KEY: self.next is None,
             Part.PREVIOUS_ROOT_KEY: Part.PREVIOUS_KEY not in self.stored,
         }
@@ -282,8 +283,7 @@ def _noted(
 
     distributing = phase is Phase.DISTRIBUTING
     has_previous = phase in {Phase.SIGNING, Phase.RETIRING} or (distributing and Part.PREVIOUS_KEY in stored)
-    # Without a time they may belong to the operator, and are kept.
-    has_rejected = record.rejected_at is not None and any(part in stored for part in REJECTED)
+    has_rejected = any(part in stored for part in REJECTED)
     was_published = record.published_at is not None or is_published
     return msgspec.structs.replace(
         record,

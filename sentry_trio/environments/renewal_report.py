@@ -66,6 +66,7 @@ class RenewalReporter:
         self._metrics = metrics
         self._now = now
         self._held: str | None = None
+        self._stray_keys: tuple[Part, ...] = ()
         self._reported: dict[EventReason, datetime] = {}
 
     def uptake(self, bundle: TrustBundle, found: Parts) -> "Uptake | None":
@@ -106,6 +107,7 @@ class RenewalReporter:
             )
         )
         self._report_hold(planned)
+        self._report_stray_keys(planned.stray_keys)
         if uptake is not None and uptake.injector_stale:
             text = "new pods do not get the newest trust anchor: restart dapr-sidecar-injector"
             self._report_daily(EventReason.INJECTOR_STALE, text)
@@ -149,6 +151,14 @@ class RenewalReporter:
             _log.warning(text)
             self._notify(EventReason.RENEWAL_HELD, text)
         self._held = held
+
+    def _report_stray_keys(self, parts: tuple[Part, ...]) -> None:
+        if parts and parts != self._stray_keys:
+            _log.warning(
+                "private keys are stored beside the trust bundle, and no renewal is known to have stored them: "
+                f"{', '.join(part.value for part in parts)}; erase them, or move them elsewhere"
+            )
+        self._stray_keys = parts
 
     def _report_daily(self, reason: EventReason, text: str) -> None:
         last = self._reported.get(reason)

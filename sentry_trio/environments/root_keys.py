@@ -12,6 +12,7 @@ from sentry_trio.ca.renewal_root import RootKeys
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.stores.passphrase import read_passphrase_file
+from sentry_trio.stores.permissions import check_passphrase_file
 from sentry_trio.telemetry.logs import get_logger
 
 _log: Final = get_logger("dapr.sentry.ca")
@@ -20,7 +21,7 @@ _log: Final = get_logger("dapr.sentry.ca")
 class RootKeyAccess:
     """Passphrase of root keys, and the reason why they cannot be used; outlives the runs.
 
-    Neither the passphrase nor a decrypted key is kept.
+    A passphrase file that every user can read is used, with one warning. Neither the passphrase nor a decrypted key is kept.
 
     Args:
         passphrase_file: its first line encrypts root keys; None if they are not encrypted.
@@ -28,6 +29,7 @@ class RootKeyAccess:
 
     def __init__(self, passphrase_file: Path | None) -> None:
         self._passphrase_file = passphrase_file
+        self._has_checked_file = False
         self._checked: bytes | None = None
         self._problem: str | None = "not checked yet"
 
@@ -44,7 +46,11 @@ class RootKeyAccess:
         """
         if self._passphrase_file is None:
             return None
-        return await trio.to_thread.run_sync(read_passphrase_file, self._passphrase_file, abandon_on_cancel=True)
+        passphrase = await trio.to_thread.run_sync(read_passphrase_file, self._passphrase_file, abandon_on_cancel=True)
+        if not self._has_checked_file:
+            self._has_checked_file = True
+            await trio.to_thread.run_sync(check_passphrase_file, self._passphrase_file, abandon_on_cancel=True)
+        return passphrase
 
     async def opened(self, situation: Situation, policy: RenewalPolicy) -> Situation:
         """Returns the situation with the passphrase, or with the reason why it cannot be read."""

@@ -8,7 +8,7 @@ In standalone mode, files:
     journal                decides what an unfinished transaction means; pure
     atomic_files           single file operations
     passphrase             reads a passphrase
-    permissions            warns of private keys that every user can read
+    permissions            warns of private keys and passphrases that every user can read
 
 In Kubernetes mode, objects:
     secret                 backend: a key of the Secret per part; the ConfigMap publishes some of them

@@ -5,6 +5,7 @@ from typing import Final
 
 from sentry_trio.errors import StoreError
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable, os_reason
+from sentry_trio.stores.permissions import check_passphrase_file
 
 _LEAST: Final = 8
 _LONGEST: Final = 4096
@@ -13,14 +14,18 @@ _LONGEST: Final = 4096
 def read_passphrase(path: Path) -> bytes:
     """Returns the first line of a file or pipe, which must have 8 characters or more. Blocks until it is written.
 
+    A file that every user can read is used with a warning.
+
     Raises:
         StoreError: the file cannot be read, or the line is too short.
     """
     try:
         with path.open("rb") as file:
-            return _checked(file.readline(_LONGEST), path)
+            line = file.readline(_LONGEST)
     except OSError as error:
         raise _unreadable(path, os_reason(error)) from error
+    check_passphrase_file(path)
+    return _checked(line, path)
 
 
 def read_passphrase_file(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Warns of private keys that every user of the machine can read."""
+"""Warns of private keys and passphrases that every user of the machine can read."""
 
 import hashlib
 import stat
@@ -32,11 +32,20 @@ class KeyPermissions:
             return
         self._checked[path] = digest
         mode = await trio.to_thread.run_sync(_open_mode, path, abandon_on_cancel=True)
-        if mode is not None:
-            _log.warning(
-                f"every user of this machine can read or replace the private key {path} (mode {mode:04o}): "
-                "give it mode 0600, or 'defaultMode: 0400' if it is in a volume of Kubernetes"
-            )
+        _warn(path, mode, "private key")
+
+
+def check_passphrase_file(path: Path) -> None:
+    """Warns if every user can read or replace a file with a passphrase; blocks."""
+    _warn(path, _open_mode(path), "passphrase file")
+
+
+def _warn(path: Path, mode: int | None, secret: str) -> None:
+    if mode is not None:
+        _log.warning(
+            f"every user of this machine can read or replace the {secret} {path} (mode {mode:04o}): "
+            "give it mode 0600, or 'defaultMode: 0400' if it is in a volume of Kubernetes"
+        )
 
 
 def _open_mode(path: Path) -> int | None:

@@ -150,6 +150,20 @@ async def test_a_key_that_stays_useless_is_given_up_after_a_week(
     assert Part.NEXT_ROOT_KEY not in replica.store.stored
 
 
+async def test_a_passphrase_file_that_every_user_can_read_is_reported_once(
+    autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path, lines: list[Line]
+) -> None:
+    passphrase.chmod(0o644)
+    for directory in passphrase.parents:  # pytest's own are for their owner alone
+        if not directory.stat().st_mode & 0o001:
+            directory.chmod(directory.stat().st_mode | 0o001)
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    async with serving(replica):
+        await until(replica, BEGIN + 180)
+        assert phase(replica) == "signing"
+    assert len([line for line in lines if "read or replace the passphrase file" in str(line["event"])]) == 1
+
+
 async def test_discard_erases_a_key_at_the_next_start(
     autojump_clock: MockClock,
     keep: tuple[str, str],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sentry_trio.stores.passphrase import read_passphrase
 from sentry_trio.stores.permissions import KeyPermissions
 from testkit.log_capture import capture_logs
 
@@ -35,6 +36,17 @@ async def test_modes(key: Path, mode: int, is_open: bool) -> None:
         "give it mode 0600, or 'defaultMode: 0400' if it is in a volume of Kubernetes"
     )
     assert reported == ([text] if is_open else [])
+
+
+def test_a_passphrase_file(key: Path) -> None:
+    key.write_text("correct horse")
+    key.chmod(0o644)
+    with capture_logs() as lines:
+        read_passphrase(key)
+        key.chmod(0o600)
+        read_passphrase(key)
+    (line,) = lines
+    assert str(line["event"]).startswith(f"every user of this machine can read or replace the passphrase file {key} ")
 
 
 async def test_one_warning_for_each_content(key: Path) -> None:

@@ -157,6 +157,9 @@ def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
         yield "next step", planned.text
     if planned.held is not None:
         yield "held", planned.held
+    if planned.stray_keys:
+        names = ", ".join(part.value for part in planned.stray_keys)
+        yield "left alone", f"{names}: no renewal is known to have stored them; erase them, or move them elsewhere"
     if overview.bridge_end is not None:
         yield "bridge", f"sidecars with only former roots work until {shown_time(overview.bridge_end)}"
     if overview.uptake is not None:
@@ -212,6 +215,7 @@ def _document(overview: Overview) -> dict[str, object]:
             "next_step_at": planned.next_step_at,
             "bridge_end": overview.bridge_end,
             "held": planned.held,
+            "stray_keys": [part.value for part in planned.stray_keys],
             "sidecars": None if uptake is None else dict(uptake.counts),
             "pinned": [] if uptake is None else list(uptake.pinned),
             "injector_stale": None if uptake is None else uptake.injector_stale,
