@@ -10,11 +10,12 @@ from typing import Final
 import pytest
 
 from sentry_trio.ca.certificates import read_certificates, write_certificates
-from sentry_trio.ca.parts import KEYS_BESIDE, RENEWAL, ROOT_KEYS
-from sentry_trio.ca.renewal import Plan, Situation, plan
+from sentry_trio.ca.parts import BUNDLE, KEYS_BESIDE, PREVIOUS, RENEWAL, ROOT_KEYS
+from sentry_trio.ca.renewal import Plan, RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy
+from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_root import new_parts
-from sentry_trio.errors import Part
+from sentry_trio.errors import Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 from testkit.ca import making
 from testkit.ca.making import DAY, HOUR, NOW, certificate, new_key
@@ -144,3 +145,30 @@ def test_a_key_of_others_is_left_alone_and_reported() -> None:
     managed = Situation(now=SETTLED, managed_by="cert-manager")
     assert plan(RETIRING, POLICY, managed).stray_keys == ()
     assert plan(SIGNING, POLICY, managed).stray_keys == (Part.PREVIOUS_KEY,)
+
+
+@pytest.mark.parametrize("policy", [POLICY, KEEP])
+def test_each_of_three_generations_keeps_its_key_until_its_certificates_have_expired(policy: RenewalPolicy) -> None:
+    """The record keeps their public parts."""
+    stored, now = new_parts(policy, NOW, None), NOW
+    replaced: list[Stored] = []
+    while len(replaced) < 3:
+        found = plan(stored, policy, Situation(now=now))
+        before, stored = stored, after(stored, found)
+        if stored[Part.KEY] != before[Part.KEY]:
+            replaced.append(before)
+            settled_at = now + policy.workload_ttl + policy.allowed_clock_skew
+        if Part.PREVIOUS_KEY in stored:
+            assert [stored[part] for part in PREVIOUS] == [replaced[-1][part] for part in BUNDLE]
+            assert stored.get(Part.PREVIOUS_ROOT_KEY, b"") in (b"", replaced[-1].get(Part.ROOT_KEY))
+            assert now < settled_at
+            # A second generation cannot follow before: then it would have two keys.
+            with pytest.raises(RenewalRejectedError, match="cannot start another renewal while the phase is signing"):
+                plan(stored, policy, Situation(now=now), RenewalRequest.START)
+        now = now if found.step is not None else found.due or now
+    stored, _ = settled(stored, now, off(policy))
+    keys = [stored[part] for part in (Part.KEY, *KEYS_BESIDE) if part in stored]
+    assert keys == [stored[Part.KEY], *([stored[Part.ROOT_KEY]] if policy.keeps_root_key else [])]
+    record = read_record(stored[Part.RECORD])
+    assert record is not None
+    assert [each.chain.encode() for each in record.former] == [each[Part.CHAIN] for each in replaced]

@@ -16,12 +16,13 @@ from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal import Plan, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.ca.strictness import Severity
 from sentry_trio.ca.trust import trust_in_use
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Step
 from testkit.ca.making import DAY, HOUR, NOW
-from testkit.ca.renewing import POLICY, YEAR, Clients, Stored, after, bundle_of, generated, remembering
+from testkit.ca.renewing import POLICY, YEAR, Clients, Stored, after, bundle_of, remembering
 
 pytestmark = pytest.mark.uncovered
 
@@ -73,7 +74,7 @@ class Mesh:
     def __init__(self, policy: RenewalPolicy, seed: int) -> None:
         self.policy = policy
         self.random = Random(seed)
-        self.store: Stored = generated(NOW, policy.lifetime)
+        self.store: Stored = new_parts(policy, NOW, None)
         self.clients = Clients()
         self.steps: list[Step] = []
         self.started: dict[tuple[Certificate, ...], datetime] = {}
@@ -94,7 +95,10 @@ class Mesh:
 
     def _observe_issuer(self, now: datetime) -> None:
         bundle = bundle_of(self.store, now)
-        self.clients.line.append((bundle.anchors[0], bundle.issuer.not_after))
+        root = bundle.anchors[0]
+        # With its key, a root lives on while its issuers change, and signs the bridge itself.
+        self.clients.line.append((root, root.not_after if self.policy.keeps_root_key else bundle.issuer.not_after))
+        self.issuer_end = bundle.issuer.not_after
 
     def run(self, end: datetime) -> None:
         now = NOW
@@ -166,9 +170,8 @@ class Mesh:
         """Certificates that the replica signs; without the API server it may lag behind the store."""
         if replica.accepted == self.store[Part.KEY]:
             chain = certificates_in(self.store[Part.CHAIN])
-            _, end = self.clients.line[-1]
-            assert now < end
-            self.clients.served[chain] = min(now + self.policy.workload_ttl, end)
+            assert now < self.issuer_end
+            self.clients.served[chain] = min(now + self.policy.workload_ttl, self.issuer_end)
 
     def _start_pod(self, now: datetime) -> None:
         """Its trust anchors never change; the last one that gets these is the worst off."""
@@ -197,3 +200,22 @@ def test_years(threshold: float, years: int, seed: int) -> None:
     assert min(mesh.served_for()) >= (1 - threshold) * YEAR - LONGEST_OUTAGE - 4 * DAY
     assert len(read_certificates(mesh.store[Part.ANCHORS])) <= 2 + policy.anchors_kept
     assert final.held is None
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 6))])
+def test_years_with_the_key_of_the_root(seed: int) -> None:
+    """Trust anchors change with the root alone, which lives for four years."""
+    policy = replace(POLICY, keeps_root_key=True, root_lifetime=4 * YEAR)
+    policy.check()
+    with remembering():
+        mesh = Mesh(policy, seed)
+        mesh.run(NOW + 10 * YEAR)
+        final = plan(mesh.store, policy, Situation(now=NOW + 10 * YEAR))
+    roots, issuers = mesh.steps.count(Step.PUBLISH), mesh.steps.count(Step.RENEW_ISSUER)
+    assert Step.PUBLISH_AND_SWITCH not in mesh.steps
+    assert roots in range(3, 6)
+    assert roots + issuers in range(16, 21)
+    assert len(mesh.clients.sets) == roots + 1
+    assert min(mesh.served_for()) >= 2 * YEAR - LONGEST_OUTAGE - 4 * DAY
+    assert len(read_certificates(mesh.store[Part.ANCHORS])) <= 2 + policy.anchors_kept
+    assert (final.held, final.has_root_key, final.stray_keys) == (None, True, ())
