@@ -21,7 +21,8 @@ _log: Final = get_logger("dapr.sentry.ca")
 class RootKeyAccess:
     """Passphrase of root keys, and the reason why they cannot be used; outlives the runs.
 
-    A passphrase file that every user can read is used, with one warning. Neither the passphrase nor a decrypted key is kept.
+    A passphrase file that every user can read is used, with one warning. Neither the passphrase nor a decrypted key is
+    kept.
 
     Args:
         passphrase_file: its first line encrypts root keys; None if they are not encrypted.
