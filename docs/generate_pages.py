@@ -98,7 +98,7 @@ def flags_page() -> str:
         _table(
             ("code", "meaning"),
             [
-                "| 0 | shut down gracefully, or help was asked for |",
+                "| 0 | shut down gracefully, or help was requested |",
                 "| 1 | did not start, or failed; the last log line has the reason |",
                 "| 2 | the command line is wrong: an unknown command or flag, or a value that a flag cannot have |",
             ],

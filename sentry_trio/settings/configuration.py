@@ -30,7 +30,7 @@ class Configuration:
     """Settings of a configuration; without arguments, the defaults.
 
     Attributes:
-        workload_cert_ttl: lifetime of workload certificates; positive. Up to the skew, sidecars renew continuously.
+        workload_cert_ttl: lifetime of workload certificates; positive. Within the skew, sidecars renew continuously.
         allowed_clock_skew: tolerated difference between clocks; not negative.
         control_plane_trust_domain: value without effect: `--trust-domain` is used.
         jwks: options of the `jwks` validator; None if it is not configured.
