@@ -53,8 +53,11 @@ class Admission:
         if self._by_peer[network] >= self._limits.connections_per_peer:
             if not self._evict_from(network):
                 return f"{self._limits.connections_per_peer} connections of one peer are open and none is idle"
-        elif self._count >= self._limits.connections and not self._evict_for(network):
-            return f"{self._limits.connections} connections are open and none is idle"
+        elif self._count >= self._limits.connections:
+            if not self._evict_for(network):
+                return f"{self._limits.connections} connections are open and none is idle"
+        elif not self._memory.has_room_for_connection and not self._evict_for(network):
+            return f"{self._count} connections and their calls use all memory and none is idle"
         return None
 
     def arrived(self, network: Network) -> None:

@@ -136,11 +136,13 @@ class Connection:
             await self._next_slice()
         while data:
             self._timers.heard(trio.current_time())
+            size = len(data)
             more = self.h2.receive(data, overhead=self._transport.overhead)
+            del data  # while this waits, it would take up to 16 KiB of each connection
             self._heard.set()
             await self._react(more=more)
             while more:
-                await self._next_slice(len(data))
+                await self._next_slice(size)
                 more = self.h2.resume()
                 await self._react(more=more)
             # Before more is decrypted: what waits, slowed down perhaps, is in memory.
@@ -172,6 +174,8 @@ class Connection:
 
     async def _next_slice(self, unprocessed: int = 0) -> None:
         """Waits for another slice, with so many bytes that were decrypted and not processed."""
+        if self._transport.was_reset():
+            self._nursery.cancel_scope.cancel()  # a flood may have left much, which nobody needs answered
         unprocessed += self._transport.buffered
         self.hold(unprocessed)
         try:
@@ -417,7 +421,7 @@ class Connection:
         self._memory.total -= self.held
         self._memory.closed(self)
         # What it holds until its tasks have ended is counted apart.
-        self._memory = MemoryBudget(sys.maxsize)
+        self._memory = MemoryBudget(sys.maxsize, 0)
         self._memory.opened(self)
         self.evict("memory")
 

@@ -64,8 +64,8 @@ class Limits:
             first frame; what takes longer is closed.
         handshakes: TLS handshakes under way at once, and beside them as many connections that have sent nothing yet;
             one more closes the oldest of the same kind.
-        connections: connections at once; one more takes the place of one without running calls, and is closed if there
-            is none. The peer that has most connections loses one: first those that never completed a call, then the
+        connections: connections at once, fewer if calls take more than a quarter of `unread_bytes_in_all`; one more
+            takes the place of one without running calls, and is closed if there is none. The peer that has most connections loses one: first those that never completed a call, then the
             one that has been idle longest.
         connections_per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits; one more takes the place
             of another of its peer by the same rule.
@@ -95,7 +95,7 @@ class Limits:
         unread_bytes_in_all: what all connections may hold so together, added to it header lists, some 2 KiB for each
             call and 6 for its handler, incomplete frames, what waits for a turn, large tables of headers, parsed
             requests, and answers until they have left. Accepted connections leave less of it, some 36 KiB each, but
-            half of it in any case. Over it, the connection that holds most gives way, first among those that wait for
+            half of it, or a quarter if nearly as many are open as may be. Over it, the connection that holds most gives way, first among those that wait for
             their peers: a request that is not whole is answered ResourceExhausted, a call whose answer the peer's
             window has no room for is reset, a connection whose socket takes nothing is closed. Where none waits so, its
             largest call is answered ResourceExhausted; if it has none, it is closed.

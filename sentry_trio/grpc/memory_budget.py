@@ -23,19 +23,25 @@ class MemoryBudget:
     for, a socket that accepts nothing. A well-behaved client sends its request at once and reads its answer; one that
     wants to fill the memory does neither.
 
+    Accepted connections count, too, each with `CONNECTION_BYTES` until it is closed. They leave calls less of the
+    limit: at least half of it, or a quarter if nearly as many connections are open as may be. All connections and a
+    quarter of the limit are the most that calls and connections take together.
+
     Args:
-        limit: bytes. Each accepted connection takes `CONNECTION_BYTES` of them until it is closed; for calls half of
-            them are left in any case.
+        limit: bytes.
+        connections: that may be open.
 
     Attributes:
         total: bytes held now.
     """
 
-    __slots__ = ("_left", "_limit", "_waiting", "total")
+    __slots__ = ("_connections", "_left", "_limit", "_limit_with_connections", "_waiting", "total")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, connections: int) -> None:
         self.total = 0
         self._limit = limit
+        self._limit_with_connections = max(limit, CONNECTION_BYTES * connections + limit // 4)
+        self._connections = 0  # bytes
         self._left = limit
         # Of each connection, what waits for its peer, the oldest first.
         self._waiting: dict[Connection, dict[int, None]] = {}
@@ -50,7 +56,14 @@ class MemoryBudget:
 
     def set_accepted(self, connections: int) -> None:
         """Sets the number of accepted connections, those that shake hands or are being closed among them."""
-        self._left = max(self._limit // 2, self._limit - CONNECTION_BYTES * connections)
+        self._connections = CONNECTION_BYTES * connections
+        least = min(self._limit // 2, self._limit_with_connections - self._connections)
+        self._left = max(self._limit // 4, least, self._limit - self._connections)
+
+    @property
+    def has_room_for_connection(self) -> bool:
+        """True if one more takes nothing from the calls that are there."""
+        return self._connections + CONNECTION_BYTES + self.total <= self._limit_with_connections
 
     @property
     def exceeded(self) -> bool:

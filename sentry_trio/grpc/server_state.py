@@ -38,7 +38,7 @@ class ServerState:
         }
         self.limits = limits
         self.observer = observer
-        self.memory = MemoryBudget(limits.unread_bytes_in_all)
+        self.memory = MemoryBudget(limits.unread_bytes_in_all, limits.connections)
         self.admission = Admission(limits, self.memory)
         self.turns = TurnScheduler()
         self.limiter = ConcurrencyLimiter(

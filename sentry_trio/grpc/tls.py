@@ -169,6 +169,10 @@ class TLSTransport:
         """True if the socket has not yet accepted all that was written."""
         return bool(self._unsent or self._leaving.pending)
 
+    def was_reset(self) -> bool:
+        """Returns True if the peer has reset the connection since the last call: it reads nothing any more."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
     async def hear(self) -> None:
         """Waits until the peer has sent something, and takes it for the handshake.
 

@@ -43,7 +43,7 @@ async def test_a_handshake_that_takes_too_long_is_ended(autojump_clock: MockCloc
 
 
 async def test_handshakes_without_calls_are_slowed_down(autojump_clock: MockClock) -> None:
-    """Those of one network; another is not."""
+    """Another network is not slowed down."""
     begin = trio.current_time()
     async with besieged("reconnect storm", Limits(handshakes=5, connections_per_peer=5), number=15) as (server, _):
         assert 18 < trio.current_time() - begin < 25, "5 at once, and then one in 2 s"

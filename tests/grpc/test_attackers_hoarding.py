@@ -1,5 +1,7 @@
 """Limits on held resources: each limit by the attacker that it is for, beside a well-behaved call."""
 
+import socket
+import struct
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -12,6 +14,8 @@ from hyperframe.frame import DataFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits
+from sentry_trio.grpc.cpu_budget import SLOW_DOWN_SECONDS
+from sentry_trio.grpc.frames import PRIORITY
 from sentry_trio.grpc.limits import CALL_BYTES, CONNECTION_BYTES, FIELD_BYTES, TASK_BYTES
 from testkit.attackers import KINDS, Pace, attacking
 from testkit.attackers.http2 import PING, frame
@@ -240,6 +244,19 @@ async def test_data_of_a_peer_that_is_slowed_down_is_counted(autojump_clock: Moc
         assert connection._state.memory.total == connection.held
         await trio.sleep(1)
         assert connection.held == 0
+
+
+async def test_what_a_peer_sent_before_it_reset_the_connection_is_dropped(autojump_clock: MockClock) -> None:
+    async with serving() as server, peering(server.port) as peer:
+        await peer.send_frames(frame(PRIORITY, 1, bytes(5)) * 700)
+        await wait_all_tasks_blocked()
+        assert server.witness.open == 1
+        # Closing is then a reset.
+        peer.recorder.inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await peer.recorder.aclose()
+        await trio.sleep(2 * SLOW_DOWN_SECONDS)
+        await wait_all_tasks_blocked()
+        assert server.witness.open == 0
 
 
 async def test_large_tables_of_headers_are_counted_and_one_of_the_largest_goes(autojump_clock: MockClock) -> None:

@@ -30,7 +30,7 @@ class Holder:
 def test_the_largest_connection_that_waits_for_its_peer_goes_first() -> None:
     """Its oldest, and not what is complete."""
     given_up: list[tuple[str, int | None]] = []
-    budget: Any = MemoryBudget(200)
+    budget: Any = MemoryBudget(200, connections=2)
     budget.set_accepted(1)  # so that half is for calls
     first, complete, largest = (Holder(budget, name, given_up) for name in ("first", "complete", "largest"))
     first.hold(1, 40)
@@ -44,7 +44,7 @@ def test_the_largest_connection_that_waits_for_its_peer_goes_first() -> None:
 
 def test_if_no_connection_waits_the_largest_is_reclaimed() -> None:
     given_up: list[tuple[str, int | None]] = []
-    budget: Any = MemoryBudget(200)
+    budget: Any = MemoryBudget(200, connections=2)
     budget.set_accepted(1)  # so that half is for calls
     one, other = (Holder(budget, name, given_up) for name in ("one", "other"))
     one.hold(1, 40, waits=False)
@@ -60,7 +60,7 @@ def test_if_no_connection_waits_the_largest_is_reclaimed() -> None:
 
 def test_within_the_bound_nothing_is_rejected() -> None:
     given_up: list[tuple[str, int | None]] = []
-    budget: Any = MemoryBudget(200)
+    budget: Any = MemoryBudget(200, connections=2)
     budget.set_accepted(1)  # so that half is for calls
     Holder(budget, "one", given_up).hold(1, 100)
     assert budget.reclaim()
@@ -68,7 +68,7 @@ def test_within_the_bound_nothing_is_rejected() -> None:
 
 
 def test_open_connections_leave_less_for_calls_but_half_in_any_case() -> None:
-    budget: Any = MemoryBudget(10 * CONNECTION_BYTES)
+    budget: Any = MemoryBudget(10 * CONNECTION_BYTES, connections=200)
     budget.set_accepted(4)
     budget.total = 6 * CONNECTION_BYTES
     assert not budget.exceeded
@@ -81,3 +81,23 @@ def test_open_connections_leave_less_for_calls_but_half_in_any_case() -> None:
     assert not budget.exceeded
     budget.total += 1
     assert budget.exceeded
+    budget.set_accepted(198)
+    budget.total = int(4.5 * CONNECTION_BYTES)
+    assert not budget.exceeded, "200 connections and a quarter of the limit"
+    budget.total += 1
+    assert budget.exceeded
+    budget.set_accepted(300)
+    budget.total = int(2.5 * CONNECTION_BYTES)
+    assert not budget.exceeded
+
+
+def test_a_connection_finds_room_unless_calls_use_the_memory() -> None:
+    budget: Any = MemoryBudget(10 * CONNECTION_BYTES, connections=200)
+    budget.set_accepted(199)
+    assert budget.has_room_for_connection
+    budget.total = 2 * CONNECTION_BYTES
+    assert budget.has_room_for_connection
+    budget.total += CONNECTION_BYTES
+    assert not budget.has_room_for_connection
+    budget.set_accepted(198)
+    assert budget.has_room_for_connection
