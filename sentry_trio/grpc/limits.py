@@ -65,8 +65,8 @@ class Limits:
         handshakes: TLS handshakes under way at once, and beside them as many connections that have sent nothing yet;
             one more closes the oldest of the same kind.
         connections: connections at once, fewer if calls take more than a quarter of `unread_bytes_in_all`; one more
-            takes the place of one without running calls, and is closed if there is none. The peer that has most connections loses one: first those that never completed a call, then the
-            one that has been idle longest.
+            takes the place of one without running calls, and is closed if there is none. The peer that has most
+            connections loses one: first those that never completed a call, then the one that has been idle longest.
         connections_per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits; one more takes the place
             of another of its peer by the same rule.
         idle_timeout: without a call for so long, a connection gets GOAWAY; up to a tenth less, so that peers do not
@@ -95,10 +95,10 @@ class Limits:
         unread_bytes_in_all: what all connections may hold so together, added to it header lists, some 2 KiB for each
             call and 6 for its handler, incomplete frames, what waits for a turn, large tables of headers, parsed
             requests, and answers until they have left. Accepted connections leave less of it, some 36 KiB each, but
-            half of it, or a quarter if nearly as many are open as may be. Over it, the connection that holds most gives way, first among those that wait for
-            their peers: a request that is not whole is answered ResourceExhausted, a call whose answer the peer's
-            window has no room for is reset, a connection whose socket takes nothing is closed. Where none waits so, its
-            largest call is answered ResourceExhausted; if it has none, it is closed.
+            half of it, or a quarter if nearly as many are open as may be. Over it, the connection that holds most gives
+            way, first among those that wait for their peers: a request that is not whole is answered ResourceExhausted,
+            a call whose answer the peer's window has no room for is reset, a connection whose socket takes nothing is
+            closed. Where none waits so, its largest call is answered ResourceExhausted; if it has none, it is closed.
         header_bytes: the largest header list (RFC 9113, 10.5.1), and the largest block that one may come in; a larger
             one loses the connection.
         refused_bytes: bytes of a request that is not gRPC, after which it is answered before its end.
