@@ -63,7 +63,7 @@ class AuthorityState:
         self.run: Run | None = None
         self.number = 0
         self.serves = False
-        self.conditions = Conditions(metrics.degraded)
+        self.conditions = Conditions(metrics.degraded.set)
         self.last_restart: tuple[str, datetime] | None = None
         self._mode = mode
         self._started_at = now()

@@ -55,15 +55,16 @@ class ServerObserver(Observer):
 
     def connection_opened(self) -> None:
         """Counts it."""
-        self._metrics.grpc_connection_opened()
+        self._metrics.grpc_connections.inc()
+        self._metrics.grpc_connections_opened.inc()
 
     def connection_closed(self) -> None:
         """Counts it."""
-        self._metrics.grpc_connection_closed()
+        self._metrics.grpc_connections.dec()
 
     def connection_refused(self, peer: object, reason: str) -> None:
         """Counts it, and logs it, throttled."""
-        self._metrics.grpc_connection_refused()
+        self._metrics.grpc_connections_refused.inc()
         self._refused.warning(f"gRPC connection refused: {reason}", peer=_host(peer))
 
     def connection_evicted(self, peer: object, reason: Eviction) -> None:
@@ -73,7 +74,7 @@ class ServerObserver(Observer):
 
     def handshake_failed(self, peer: object, reason: str) -> None:
         """Counts it; peers fail at this all the time, so why is for those who search for a fault."""
-        self._metrics.grpc_handshake_failed()
+        self._metrics.grpc_handshakes_failed.inc()
         _log.debug(f"TLS handshake failed: {reason}", peer=_address(peer))
 
     def connection_failed(self, peer: object, error: Exception) -> None:
@@ -86,11 +87,11 @@ class ServerObserver(Observer):
 
     def call_queued(self) -> None:
         """Counts it."""
-        self._metrics.grpc_call_queued()
+        self._metrics.grpc_calls_waiting.inc()
 
     def call_dequeued(self) -> None:
         """Counts it."""
-        self._metrics.grpc_call_dequeued()
+        self._metrics.grpc_calls_waiting.dec()
 
     def call_shed(self, reason: Shed, peer: object) -> None:
         """Counts it, for the audit log, too, and logs it, throttled."""

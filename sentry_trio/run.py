@@ -191,7 +191,8 @@ class Run:
     async def _serve_grpc(self, *, task_status: trio.TaskStatus[None]) -> None:
         around = self._context
         limits = around.limits
-        around.metrics.grpc_bounds(connections=limits.connections, calls_waiting=limits.calls_waiting)
+        around.metrics.grpc_connections_max.set(limits.connections)
+        around.metrics.grpc_calls_waiting_max.set(limits.calls_waiting)
         await serve_grpc(
             [self._service, self._health],
             around.listeners,

@@ -160,14 +160,14 @@ class CertificateService:
         Raises:
             GRPCError: the request is rejected.
         """
-        self._metrics.csr_received()
+        self._metrics.csrs_received.inc()
         self._request_arrived()
         decision = Decision(stream.peer)
         with self._deciding(decision):
             response = await self._decide(stream, decision)
             await self._recorder.commit(decision)
         await stream.send_message(response)
-        self._metrics.sign_succeeded()
+        self._metrics.certificates_issued.inc()
         holder = decision.spiffe_id
         if decision.issued is not None and holder is not None:
             _log.debug(

@@ -53,6 +53,25 @@ def test_a_defect_is_a_failure_of_signing_only_where_it_was_signing() -> None:
     assert value(metrics, FAILURES, reason="internal", code="Unknown") == 1
 
 
+def test_connections_go_up_and_down() -> None:
+    metrics = Metrics()
+    observer = ServerObserver(metrics)
+    observer.connection_opened()
+    observer.connection_opened()
+    observer.connection_closed()
+    assert value(metrics, "sentry_grpc_connections") == 1
+    assert value(metrics, "sentry_grpc_connections_opened_total") == 2
+
+
+def test_calls_that_wait_go_up_and_down() -> None:
+    metrics = Metrics()
+    observer = ServerObserver(metrics)
+    observer.call_queued()
+    observer.call_queued()
+    observer.call_dequeued()
+    assert value(metrics, "sentry_grpc_calls_waiting") == 1
+
+
 def _logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, object]]]:
     return [(record.message, record.__dict__["fields"]) for record in caplog.records]
 

@@ -120,7 +120,7 @@ class Writer:
     def lose(self, entry: Entry) -> None:
         """Counts a decision that will not be written."""
         self._lost["issued" if entry.is_issued else "not_issued"] += 1
-        self._metrics.audit_lost(1)
+        self._metrics.audit_lost.inc()
 
     async def write(self, entries: Sequence[Entry] = (), *events: bytes, sync: bool = False) -> bool:
         """Writes events and decisions, and notifies the calls that wait for a decision.

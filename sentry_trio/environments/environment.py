@@ -207,7 +207,7 @@ class Environment(ABC):
         _ca_log.info("Generating self-signed CA certs and persisting to store")
         stored, generated = await fill(store, own)
         if generated:
-            self._metrics.issuer_changed()
+            self._metrics.issuer_changes.inc()
             _ca_log.info("Self-signed certs and JWT root key generated and persisted successfully")
         else:
             _ca_log.info(f"Another replica was first to fill {store.place}: using its trust bundle")

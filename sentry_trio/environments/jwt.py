@@ -184,7 +184,7 @@ class JwtKeeper:
                 else:
                     _log.debug("another writer changed the JWT signing key")
             except SentryError as error:
-                self._metrics.jwt_rotation_failed()
+                self._metrics.jwt_rotation_failures.inc()
                 _log.error(f"failed to rotate the JWT signing key, still using the current one: {error}")
                 pause = backoff.next()
             else:

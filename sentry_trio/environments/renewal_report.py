@@ -133,7 +133,7 @@ class RenewalReporter:
         log(f"CA renewal: {planned.text}", step=step)
         self._metrics.ca_step_stored(step)
         if Part.CHAIN in planned.changes:
-            self._metrics.issuer_changed()
+            self._metrics.issuer_changes.inc()
         for reason in reasons:
             self._notify(reason, planned.text)
 

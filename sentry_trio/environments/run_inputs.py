@@ -95,7 +95,7 @@ def report_changes(causes: Iterable[ReloadCause], metrics: Metrics) -> None:
     for cause in causes:
         sources = list(cause.sources)
         if cause.trigger is Trigger.TRUST_BUNDLE:
-            metrics.issuer_changed()
+            metrics.issuer_changes.inc()
             _log.debug("Received issuer credentials changed signal", sources=sources)
             _log.warning("Issuer credentials changed; reloading", sources=sources)
         elif cause.trigger is Trigger.JWT_KEY:

@@ -76,7 +76,7 @@ class AuthorityMetrics:
             "reason",
             values=ServerCertificateFailure,
         )
-        self._issuer_changed = registry.counter(
+        self.issuer_changes = registry.counter(
             "dapr_sentry_issuercert_changed_total",
             "The number of issuer cert updates, when issuer cert or key is changed",
         )
@@ -98,7 +98,7 @@ class AuthorityMetrics:
             "outcome",
         )
         self._run_number = registry.gauge("sentry_run_number", "Number of the current run; 0 before the first.")
-        self._degraded = registry.gauge(
+        self.degraded = registry.gauge(
             "sentry_degraded",
             "1 while the authority serves with a problem that `/readyz?verbose` names under `degraded`, else 0.",
         )
@@ -116,10 +116,6 @@ class AuthorityMetrics:
         # One that is listed twice is reported once: a series is unique.
         self._watched = tuple(dict.fromkeys(certificates))
 
-    def issuer_changed(self) -> None:
-        """Counts a trust bundle that was generated, or whose files changed."""
-        self._issuer_changed.inc()
-
     def server_certificate_failed(self, reason: ServerCertificateFailure) -> None:
         """Counts a failure to issue the server's own certificate."""
         self._server_certificate_failed.labels(reason).inc()
@@ -128,10 +124,6 @@ class AuthorityMetrics:
         """Records that run `number` serves from now on."""
         self._run_number.set(number)
         self._last_restart.labels("success").set(self._now().timestamp())
-
-    def degraded(self, degraded: bool) -> None:  # noqa: FBT001  # the value that is set
-        """Records whether the authority serves with a problem."""
-        self._degraded.set(degraded)
 
     def bundle_in_use(self, digest: str) -> None:
         """Records that this trust bundle signs from now on, and removes the previous one.

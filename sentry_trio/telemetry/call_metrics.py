@@ -53,10 +53,10 @@ class CallMetrics:
 
     def __init__(self, registry: Registry, elapsed: Callable[[], float]) -> None:
         self._elapsed = elapsed
-        self._received = registry.counter(
+        self.csrs_received = registry.counter(
             "dapr_sentry_cert_sign_request_received_total", "The number of CSRs received."
         )
-        self._signed = registry.counter(
+        self.certificates_issued = registry.counter(
             "dapr_sentry_cert_sign_success_total", "The number of certificates issuances that have succeeded."
         )
         self._failed = registry.counter(
@@ -83,12 +83,12 @@ class CallMetrics:
             "outcome",
             buckets=_BUCKETS,
         )
-        self._connections = registry.gauge("sentry_grpc_connections", "Open gRPC connections.")
-        self._connections_max = registry.gauge("sentry_grpc_connections_max", "Limit of open gRPC connections.")
-        self._connections_opened = registry.counter(
+        self.grpc_connections = registry.gauge("sentry_grpc_connections", "Open gRPC connections.")
+        self.grpc_connections_max = registry.gauge("sentry_grpc_connections_max", "Limit of open gRPC connections.")
+        self.grpc_connections_opened = registry.counter(
             "sentry_grpc_connections_opened_total", "Accepted gRPC connections, before their TLS handshake."
         )
-        self._connections_refused = registry.counter(
+        self.grpc_connections_refused = registry.counter(
             "sentry_grpc_connections_refused_total",
             "gRPC connections that were closed immediately because a limit was reached.",
         )
@@ -98,11 +98,13 @@ class CallMetrics:
             "reason",
             values=get_args(Eviction),
         )
-        self._handshakes_failed = registry.counter(
+        self.grpc_handshakes_failed = registry.counter(
             "sentry_grpc_handshakes_failed_total", "TLS handshakes that peers did not complete."
         )
-        self._waiting = registry.gauge("sentry_grpc_calls_waiting", "gRPC calls in the queue.")
-        self._waiting_max = registry.gauge("sentry_grpc_calls_waiting_max", "Limit of the queue of gRPC calls.")
+        self.grpc_calls_waiting = registry.gauge("sentry_grpc_calls_waiting", "gRPC calls in the queue.")
+        self.grpc_calls_waiting_max = registry.gauge(
+            "sentry_grpc_calls_waiting_max", "Limit of the queue of gRPC calls."
+        )
         self._shed = registry.counter(
             "sentry_grpc_calls_shed_total",
             "gRPC calls that were rejected because the server was overloaded, by reason.",
@@ -114,14 +116,6 @@ class CallMetrics:
         self._stage = {stage: stages.labels(stage) for stage in get_args(Stage)}
         self._answered, self._not_answered = durations.labels("success"), durations.labels("failure")
         self._call = {code: calls.labels(status_label(code)) for code in Status}
-
-    def csr_received(self) -> None:
-        """Counts a signing request that arrived, even if it is rejected later."""
-        self._received.inc()
-
-    def sign_succeeded(self) -> None:
-        """Counts a certificate that was issued."""
-        self._signed.inc()
 
     def sign_failed(self, reason: SignFailure, code: Status) -> None:
         """Counts a signing request that was rejected or failed, and was answered with `code`.
@@ -139,39 +133,9 @@ class CallMetrics:
         """Records the duration of a signing call; also of one that was rejected before it was received."""
         (self._answered if code is Status.OK else self._not_answered).observe(seconds)
 
-    def grpc_bounds(self, *, connections: int, calls_waiting: int) -> None:
-        """Records the limits of connections and of waiting calls."""
-        self._connections_max.set(connections)
-        self._waiting_max.set(calls_waiting)
-
-    def grpc_connection_opened(self) -> None:
-        """Counts a connection that was accepted."""
-        self._connections.inc()
-        self._connections_opened.inc()
-
-    def grpc_connection_closed(self) -> None:
-        """Records that a connection counted as opened is closed."""
-        self._connections.dec()
-
-    def grpc_connection_refused(self) -> None:
-        """Counts a connection that was closed at once, at the limit."""
-        self._connections_refused.inc()
-
     def grpc_connection_evicted(self, reason: Eviction) -> None:
         """Counts a connection that was closed for a newer one, or because it took too much."""
         self._connections_evicted.labels(reason).inc()
-
-    def grpc_handshake_failed(self) -> None:
-        """Counts a TLS handshake that a peer did not complete."""
-        self._handshakes_failed.inc()
-
-    def grpc_call_queued(self) -> None:
-        """Records that a call waits."""
-        self._waiting.inc()
-
-    def grpc_call_dequeued(self) -> None:
-        """Records that a call counted as waiting does no longer."""
-        self._waiting.dec()
 
     def grpc_call_shed(self, reason: Shed) -> None:
         """Counts a call that was rejected because of overload."""

@@ -136,17 +136,17 @@ def test_no_figures_yet() -> None:
 def test_all_figures() -> None:
     metrics = Metrics()
     for _ in range(3):
-        metrics.csr_received()
-    metrics.sign_succeeded()
+        metrics.csrs_received.inc()
+    metrics.certificates_issued.inc()
     metrics.sign_failed(SignFailure.NOT_PERMITTED, Status.PERMISSION_DENIED)
     metrics.sign_failed(SignFailure.INVALID_CSR, Status.PERMISSION_DENIED)
     metrics.grpc_call_finished(Status.OK)
     metrics.grpc_call_finished(Status.UNAVAILABLE)
     metrics.restart_succeeded()
     metrics.restart_failed(RestartFailure.BUNDLE)
-    for notify in (metrics.grpc_connection_opened, metrics.grpc_connection_refused, metrics.grpc_handshake_failed):
-        notify()
-    metrics.grpc_call_queued()
+    for series in (metrics.grpc_connections, metrics.grpc_connections_refused, metrics.grpc_handshakes_failed):
+        series.inc()
+    metrics.grpc_calls_waiting.inc()
     metrics.grpc_call_shed("in_vain")
     assert read_figures(metrics.exposition()[0], "port 1") == Figures(
         signing_requests=3,

@@ -81,7 +81,7 @@ def test_a_process_exports_its_own_series_and_none_of_go() -> None:
 
 def test_two_processes_worth_of_metrics_do_not_meet() -> None:
     one, other = Metrics(), Metrics()
-    one.csr_received()
+    one.csrs_received.inc()
     assert value(one, "dapr_sentry_cert_sign_request_received_total") == 1
     assert value(other, "dapr_sentry_cert_sign_request_received_total") == 0
 
@@ -89,9 +89,9 @@ def test_two_processes_worth_of_metrics_do_not_meet() -> None:
 @pytest.mark.parametrize(
     ("say", "name", "labels"),
     [
-        (Metrics.csr_received, "dapr_sentry_cert_sign_request_received_total", {}),
-        (Metrics.sign_succeeded, "dapr_sentry_cert_sign_success_total", {}),
-        (Metrics.issuer_changed, "dapr_sentry_issuercert_changed_total", {}),
+        (lambda metrics: metrics.csrs_received.inc(), "dapr_sentry_cert_sign_request_received_total", {}),
+        (lambda metrics: metrics.certificates_issued.inc(), "dapr_sentry_cert_sign_success_total", {}),
+        (lambda metrics: metrics.issuer_changes.inc(), "dapr_sentry_issuercert_changed_total", {}),
         (
             lambda metrics: metrics.server_certificate_failed(ServerCertificateFailure.SIGNING),
             "dapr_sentry_servercert_issue_failed_total",
@@ -113,9 +113,9 @@ def test_two_processes_worth_of_metrics_do_not_meet() -> None:
             "dapr_sentry_cert_sign_failure_total",
             {"reason": "not_permitted"},
         ),
-        (Metrics.grpc_handshake_failed, "sentry_grpc_handshakes_failed_total", {}),
+        (lambda metrics: metrics.grpc_handshakes_failed.inc(), "sentry_grpc_handshakes_failed_total", {}),
         (lambda metrics: metrics.grpc_call_shed("in_vain"), "sentry_grpc_calls_shed_total", {"reason": "in_vain"}),
-        (Metrics.grpc_call_queued, "sentry_grpc_calls_waiting", {}),
+        (lambda metrics: metrics.grpc_calls_waiting.inc(), "sentry_grpc_calls_waiting", {}),
         (lambda metrics: metrics.grpc_call_finished(Status.OK), "sentry_grpc_calls_total", {"code": "OK"}),
         (
             lambda metrics: metrics.grpc_call_finished(Status.INVALID_ARGUMENT),
@@ -123,7 +123,7 @@ def test_two_processes_worth_of_metrics_do_not_meet() -> None:
             {"code": "InvalidArgument"},
         ),
         (Metrics.oidc_tls_reloaded, "sentry_oidc_tls_reloads_total", {"outcome": "success"}),
-        (lambda metrics: metrics.audit_lost(1), "sentry_audit_decisions_lost_total", {}),
+        (lambda metrics: metrics.audit_lost.inc(), "sentry_audit_decisions_lost_total", {}),
         (Metrics.oidc_tls_failed, "sentry_oidc_tls_reloads_total", {"outcome": "failure"}),
     ],
 )
@@ -142,28 +142,12 @@ def test_a_failure_is_counted_by_cause_and_code() -> None:
     assert value(metrics, "sentry_sign_failures_total", reason="invalid_csr", code="InvalidArgument") == 1
 
 
-def test_connections_go_up_and_down() -> None:
-    metrics = Metrics()
-    metrics.grpc_connection_opened()
-    metrics.grpc_connection_opened()
-    metrics.grpc_connection_closed()
-    assert value(metrics, "sentry_grpc_connections") == 1
-
-
-def test_calls_that_wait_go_up_and_down() -> None:
-    metrics = Metrics()
-    metrics.grpc_call_queued()
-    metrics.grpc_call_queued()
-    metrics.grpc_call_dequeued()
-    assert value(metrics, "sentry_grpc_calls_waiting") == 1
-
-
 def test_degraded_is_one_or_zero() -> None:
     metrics = Metrics()
     assert value(metrics, "sentry_degraded") == 0
-    metrics.degraded(degraded=True)
+    metrics.degraded.set(True)  # as `Conditions` does
     assert value(metrics, "sentry_degraded") == 1
-    metrics.degraded(degraded=False)
+    metrics.degraded.set(False)  # as `Conditions` does
     assert value(metrics, "sentry_degraded") == 0
 
 
@@ -186,7 +170,8 @@ def test_the_version_is_exported_from_the_first_moment() -> None:
 
 def test_the_bounds_of_connections_and_waiting_calls() -> None:
     metrics = Metrics()
-    metrics.grpc_bounds(connections=20, calls_waiting=30)
+    metrics.grpc_connections_max.set(20)
+    metrics.grpc_calls_waiting_max.set(30)
     assert value(metrics, "sentry_grpc_connections_max") == 20
     assert value(metrics, "sentry_grpc_calls_waiting_max") == 30
 

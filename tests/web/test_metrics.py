@@ -34,7 +34,7 @@ def received(body: bytes) -> float:
 @pytest.mark.parametrize(("method", "path"), [("GET", "/metrics"), ("GET", "/"), ("POST", "/any/path?name[]=x")])
 async def test_every_path_answers(method: str, path: str) -> None:
     metrics = Metrics()
-    metrics.csr_received()
+    metrics.csrs_received.inc()
     async with serving(metrics) as address:
         answer = await ask(address, path, method)
         assert answer.status == 200
@@ -46,7 +46,7 @@ async def test_each_scrape_has_the_present_values() -> None:
     metrics = Metrics()
     async with serving(metrics) as address:
         assert received((await ask(address, "/metrics")).body) == 0
-        metrics.csr_received()
+        metrics.csrs_received.inc()
         assert received((await ask(address, "/metrics")).body) == 1
 
 
