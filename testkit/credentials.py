@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.ca.generate import generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.keys import KeyType
 from testkit.authorities import SKEW, wall_clock
@@ -51,12 +52,9 @@ def successor(bundle: StoredBundle) -> StoredBundle:
     """Another root and issuer, with the bridge: who replaces a bundle by it cuts no client off."""
     return next_bundle(
         bundle,
-        trust_domain="localhost",
-        namespace="default",
-        key_type=KeyType.P256,
+        generate("localhost", "default", KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW, lifetime=365 * DAY),
         now=wall_clock(),
         allowed_clock_skew=SKEW,
-        lifetime=365 * DAY,
         former_roots=(),
         anchors_kept=2,
     )

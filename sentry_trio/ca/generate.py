@@ -33,31 +33,18 @@ EARLIEST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class NewAuthority:
-    """A root and an issuer with their keys.
+class NewBundle(StoredBundle):
+    """A new trust bundle; its root is the first of the trust anchors.
 
     Attributes:
         root: self-signed.
-        root_key: its key; not shown by `repr`.
+        root_key: its key, which is discarded unless it is to be kept; not shown by `repr`.
         issuer: signed by the root.
-        issuer_key: its key; not shown by `repr`.
     """
 
     root: Certificate
     root_key: PrivateKey = dataclasses.field(repr=False)
     issuer: Certificate
-    issuer_key: PrivateKey = dataclasses.field(repr=False)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NewBundle(StoredBundle):
-    """A new trust bundle; its root is the first of the trust anchors.
-
-    Attributes:
-        root_key: the root's key, which is discarded unless it is to be kept; not shown by `repr`.
-    """
-
-    root_key: PrivateKey = dataclasses.field(repr=False)
 
 
 def generate(
@@ -70,40 +57,7 @@ def generate(
     lifetime: dt.timedelta = dt.timedelta(days=365),
     root_lifetime: dt.timedelta | None = None,
 ) -> NewBundle:
-    """Makes a trust bundle as `make_authority` does.
-
-    Raises:
-        ClockError: as `make_authority`.
-        InvalidIdentityError: as `make_authority`.
-    """
-    made = make_authority(
-        trust_domain,
-        namespace,
-        key_type,
-        now=now,
-        allowed_clock_skew=allowed_clock_skew,
-        lifetime=lifetime,
-        root_lifetime=root_lifetime,
-    )
-    return NewBundle(
-        anchors=write_certificates([made.root]),
-        chain=write_certificates([made.issuer]),
-        key=write_private_key(made.issuer_key),
-        root_key=made.root_key,
-    )
-
-
-def make_authority(
-    trust_domain: str,
-    namespace: str,
-    key_type: KeyType,
-    *,
-    now: dt.datetime,
-    allowed_clock_skew: dt.timedelta,
-    lifetime: dt.timedelta,
-    root_lifetime: dt.timedelta | None = None,
-) -> NewAuthority:
-    """Makes a root and an issuer.
+    """Makes a trust bundle: a root and an issuer.
 
     The profile is that of Dapr Sentry 1.18, which always uses Ed25519 and one year, with two differences. Both
     certificates have an authority key identifier, which Dapr's lack and strict verifiers require (RFC 5280, 4.2.1.1).
@@ -136,7 +90,14 @@ def make_authority(
     signer = Signer(root_name, root_key, key_identifier(root_info))
     root = certify(root_name, root_info, signer, (since, root_end), crl_sign=False)
     issuer, issuer_key = make_issuer(trust_domain, namespace, key_type, signer, (since, end))
-    return NewAuthority(root=root, root_key=root_key, issuer=issuer, issuer_key=issuer_key)
+    return NewBundle(
+        anchors=write_certificates([root]),
+        chain=write_certificates([issuer]),
+        key=write_private_key(issuer_key),
+        root=root,
+        root_key=root_key,
+        issuer=issuer,
+    )
 
 
 def make_issuer(
@@ -149,14 +110,14 @@ def make_issuer(
     """Makes an issuer and its key.
 
     Args:
-        trust_domain: as for `make_authority`.
-        namespace: as for `make_authority`.
+        trust_domain: as for `generate`.
+        namespace: as for `generate`.
         key_type: the kind of its key.
         signer: the root.
         validity: first and last second, aware.
 
     Raises:
-        InvalidIdentityError: as `make_authority`.
+        InvalidIdentityError: as `generate`.
     """
     identity = SpiffeId.make(parse_trust_domain(trust_domain), namespace, SENTRY_APP_ID)
     key = generate_key(key_type)

@@ -7,6 +7,7 @@ I2, R2. R2 and not I2 is cross-signed because Dapr Sentry requires a chain in wh
 before it.
 """
 
+import dataclasses
 import datetime as dt
 from collections.abc import Collection, Sequence
 from itertools import takewhile
@@ -23,8 +24,8 @@ from sentry_trio.ca.extensions import (
     SUBJECT_KEY_IDENTIFIER,
 )
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.ca.generate import NewBundle, Signer, authority_name, certify, make_authority
-from sentry_trio.ca.keys import KeyType, PrivateKey, write_private_key
+from sentry_trio.ca.generate import NewBundle, Signer, authority_name, certify
+from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import tidy, without_blocks
 from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, parse_trust_domain
@@ -42,65 +43,40 @@ _FORMER_NAMES: Final = AlternativeNames(dns_names=("cluster.local",), is_empty=F
 
 def next_bundle(
     stored: StoredBundle,
+    new: NewBundle,
     *,
-    trust_domain: str,
-    namespace: str,
-    key_type: KeyType,
     now: dt.datetime,
     allowed_clock_skew: dt.timedelta,
-    lifetime: dt.timedelta,
     former_roots: Collection[str],
     anchors_kept: int,
-    root_lifetime: dt.timedelta | None = None,
     root_key: PrivateKey | None = None,
 ) -> NewBundle:
-    """Makes the bundle of the next generation: its anchors, the chain of its issuer, and the issuer's key.
+    """Returns the bundle of the next generation: its anchors, the chain of its issuer, and the issuer's key.
 
     The new root comes first among the anchors, because `dapr mtls expiry` looks at the first only. The text behind it
     is unchanged but for former roots that are left out.
 
     Args:
         stored: the present bundle.
-        trust_domain: as for `generate`.
-        namespace: as for `generate`.
-        key_type: the kind of the new keys.
+        new: root and issuer, which `generate` has made.
         now: an aware datetime.
-        allowed_clock_skew: how far the certificates' validity begins before `now`.
-        lifetime: how long after `now` root and issuer expire; the cross-certificate ends with the present issuer's
-            path that lasts longest.
+        allowed_clock_skew: how far the cross-certificate's validity begins before `now`; it ends with the present
+            issuer's path that lasts longest.
         former_roots: fingerprints of former roots of this authority below which no certificate is valid any more.
         anchors_kept: number of them that stay, the newest first.
-        root_lifetime: as for `make_authority`.
         root_key: key of the present root, which then signs the cross-certificate: that ends with the present root, and
             the chain is shorter. None if the present issuer signs it.
 
     Raises:
         InvalidBundleError: the present bundle does not verify, or its issuer cannot sign another CA.
-        ClockError: as `make_authority`.
-        InvalidIdentityError: as `make_authority`.
     """
     present = verify(stored, now)
-    if root_key is None:
-        bridge_end(present, now)  # before keys are made
-    made = make_authority(
-        trust_domain,
-        namespace,
-        key_type,
-        now=now,
-        allowed_clock_skew=allowed_clock_skew,
-        lifetime=lifetime,
-        root_lifetime=root_lifetime,
-    )
     chain = bridged_chain(
-        made.issuer, made.root, present, now=now, allowed_clock_skew=allowed_clock_skew, root_key=root_key
+        new.issuer, new.root, present, now=now, allowed_clock_skew=allowed_clock_skew, root_key=root_key
     )
     dropped = _dropped(present, former_roots, anchors_kept)
-    return NewBundle(
-        anchors=write_certificates([made.root]) + without_blocks(tidy(stored.anchors), dropped),
-        chain=write_certificates(chain),
-        key=write_private_key(made.issuer_key),
-        root_key=made.root_key,
-    )
+    anchors = new.anchors + without_blocks(tidy(stored.anchors), dropped)
+    return dataclasses.replace(new, anchors=anchors, chain=write_certificates(chain))
 
 
 def bridged_chain(
@@ -243,7 +219,7 @@ def is_own(bundle: TrustBundle, own_roots: Collection[str], trust_domain: str, n
 
 
 def _has_profile(certificate: Certificate, organization_text: str, kind: str) -> bool:
-    """Returns whether subject and extensions are those of `make_authority` or Dapr Sentry 1.12 to 1.18."""
+    """Returns whether subject and extensions are those of `generate` or Dapr Sentry 1.12 to 1.18."""
     key, extensions = certificate.public_key, certificate.extensions
     constraints = extensions.basic_constraints
     optional = {AUTHORITY_KEY_IDENTIFIER}

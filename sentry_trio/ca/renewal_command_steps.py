@@ -6,12 +6,12 @@ from typing import Final
 
 from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import fingerprint, shown, write_certificates
-from sentry_trio.ca.generate import generate
 from sentry_trio.ca.generation import roots_needed
 from sentry_trio.ca.parts import NEXT, PREVIOUS, ROOT_KEYS, bundle_of
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import tidy, without_blocks
 from sentry_trio.ca.renewal_record import with_published
+from sentry_trio.ca.renewal_root import new_bundle
 from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import Part
 
@@ -73,16 +73,7 @@ class CommandDraft(Draft):
     def replace(self) -> None:
         """Puts a new certificate authority in the place of one that cannot have a bridge."""
         self._is_cut_accepted = True
-        policy = self._state.policy
-        new = generate(
-            policy.trust_domain,
-            policy.namespace,
-            policy.key_type,
-            now=self._now,
-            allowed_clock_skew=policy.allowed_clock_skew,
-            lifetime=policy.lifetime,
-            root_lifetime=self._root_lifetime,
-        )
+        new = new_bundle(self._state.policy, self._now, keeps_root_key=self._root_keys.are_kept)
         anchors = new.anchors + tidy(self._parts[Part.ANCHORS])
         self._parts |= {Part.ANCHORS: anchors, Part.CHAIN: new.chain, Part.KEY: new.key}
         self.discard([*NEXT, *PREVIOUS, *ROOT_KEYS])

@@ -7,7 +7,7 @@ import msgspec
 
 from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.certificates import Certificate, fingerprint
-from sentry_trio.ca.generate import generate
+from sentry_trio.ca.generate import NewBundle, generate
 from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.ca.renewal_policy import RenewalPolicy, Situation
@@ -68,6 +68,29 @@ class RootKeys:
             return None, str(error)
 
 
+def new_bundle(policy: RenewalPolicy, now: datetime, *, keeps_root_key: bool) -> NewBundle:
+    """Returns a new certificate authority.
+
+    Args:
+        policy: parameters.
+        now: the present time, aware.
+        keeps_root_key: true if the key of its root is kept, so that the root outlives its issuers.
+
+    Raises:
+        ClockError: as `generate`.
+        InvalidIdentityError: as `generate`.
+    """
+    return generate(
+        policy.trust_domain,
+        policy.namespace,
+        policy.key_type,
+        now=now,
+        allowed_clock_skew=policy.allowed_clock_skew,
+        lifetime=policy.lifetime,
+        root_lifetime=policy.root_lifetime if keeps_root_key else None,
+    )
+
+
 def new_parts(policy: RenewalPolicy, now: datetime, passphrase: bytes | None) -> dict[Part, bytes]:
     """Returns a new certificate authority as it is stored.
 
@@ -80,18 +103,10 @@ def new_parts(policy: RenewalPolicy, now: datetime, passphrase: bytes | None) ->
         passphrase: encrypts the root's key; None to leave it unencrypted.
 
     Raises:
-        ClockError: as `make_authority`.
-        InvalidIdentityError: as `make_authority`.
+        ClockError: as `generate`.
+        InvalidIdentityError: as `generate`.
     """
-    new = generate(
-        policy.trust_domain,
-        policy.namespace,
-        policy.key_type,
-        now=now,
-        allowed_clock_skew=policy.allowed_clock_skew,
-        lifetime=policy.lifetime,
-        root_lifetime=policy.root_lifetime if policy.keeps_root_key else None,
-    )
+    new = new_bundle(policy, now, keeps_root_key=policy.keeps_root_key)
     parts = bundle_parts(new)
     if not policy.keeps_root_key:
         return parts

@@ -22,7 +22,7 @@ from sentry_trio.ca.renewal_record import (
     with_published,
     write_record,
 )
-from sentry_trio.ca.renewal_root import RootKeys
+from sentry_trio.ca.renewal_root import RootKeys, new_bundle
 from sentry_trio.ca.renewal_state import State
 from sentry_trio.errors import InvalidBundleError, Part
 
@@ -66,15 +66,11 @@ class Draft:
         state, policy = self._state, self._state.policy
         new = next_bundle(
             bundle_of(self._parts),
-            trust_domain=policy.trust_domain,
-            namespace=policy.namespace,
-            key_type=policy.key_type,
+            new_bundle(policy, self._now, keeps_root_key=self._root_keys.are_kept),
             now=self._now,
             allowed_clock_skew=policy.allowed_clock_skew,
-            lifetime=policy.lifetime,
             former_roots=self._former_roots(),
             anchors_kept=policy.anchors_kept,
-            root_lifetime=self._root_lifetime,
             root_key=self._root_keys.key(),
         )
         self._parts |= {Part.ANCHORS: new.anchors, Part.NEXT_CHAIN: new.chain, Part.NEXT_KEY: new.key}
@@ -85,14 +81,9 @@ class Draft:
         if problem := self._root_keys.problem():
             self.text += f", although a root key is to be kept: {problem}"
 
-    @property
-    def _root_lifetime(self) -> timedelta:
-        policy = self._state.policy
-        return policy.root_lifetime if self._root_keys.are_kept else policy.lifetime
-
     def _keep_root_key(self, part: Part, new: NewBundle) -> None:
         self._parts.pop(part, None)
-        content = self._root_keys.written(new.root_key, read_certificates(new.anchors)[0])
+        content = self._root_keys.written(new.root_key, new.root)
         if content is not None:
             self._parts[part] = content
 

@@ -69,12 +69,9 @@ def mesh(chain: Sequence[Certificate], roots: Sequence[Certificate], key: Privat
 def renewed(bundle: StoredBundle, key_type: KeyType, now: dt.datetime) -> StoredBundle:
     return next_bundle(
         bundle,
-        trust_domain="cluster.local",
-        namespace="dapr-system",
-        key_type=key_type,
+        generate("cluster.local", "dapr-system", key_type, now=now, allowed_clock_skew=SKEW, lifetime=YEAR),
         now=now,
         allowed_clock_skew=SKEW,
-        lifetime=YEAR,
         former_roots=(),
         anchors_kept=2,
     )
@@ -104,13 +101,17 @@ def signed_by_the_root(key_type: KeyType) -> Mesh:
     )
     new = next_bundle(
         old,
-        trust_domain="cluster.local",
-        namespace="dapr-system",
-        key_type=key_type,
+        generate(
+            "cluster.local",
+            "dapr-system",
+            key_type,
+            now=LATER,
+            allowed_clock_skew=SKEW,
+            lifetime=YEAR,
+            root_lifetime=2 * YEAR,
+        ),
         now=LATER,
         allowed_clock_skew=SKEW,
-        lifetime=YEAR,
-        root_lifetime=2 * YEAR,
         root_key=old.root_key,
         former_roots=(),
         anchors_kept=2,

@@ -37,17 +37,12 @@ def first(key_type: KeyType = KeyType.P256, now: dt.datetime = NOW) -> StoredBun
 
 
 def following(present: StoredBundle, now: dt.datetime, **differences: Any) -> StoredBundle:
-    arguments = {
-        "key_type": KeyType.P256,
-        "now": now,
-        "allowed_clock_skew": SKEW,
-        "lifetime": YEAR,
-        "former_roots": (),
-        "anchors_kept": 2,
-        **IDENTITY,
-        **differences,
-    }
-    return next_bundle(present, **arguments)
+    made: dict[str, Any] = {"key_type": KeyType.P256, "lifetime": YEAR, "root_lifetime": None, **IDENTITY}
+    made |= {name: differences.pop(name) for name in made.keys() & differences.keys()}
+    new = generate(now=now, allowed_clock_skew=SKEW, **made)
+    return next_bundle(
+        present, new, **{"now": now, "allowed_clock_skew": SKEW, "former_roots": (), "anchors_kept": 2, **differences}
+    )
 
 
 def identifier(key: PublicKey) -> bytes:

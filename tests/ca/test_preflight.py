@@ -53,12 +53,9 @@ FAULTS_OF_PATHS = {"no-path", "expired", "not-yet-valid", "path-length", "eku", 
 def renewed(present: StoredBundle, now: dt.datetime = NOW) -> StoredBundle:
     return next_bundle(
         present,
-        trust_domain="cluster.local",
-        namespace="dapr-system",
-        key_type=KeyType.P256,
+        generate("cluster.local", "dapr-system", KeyType.P256, now=now, allowed_clock_skew=SKEW, lifetime=YEAR),
         now=now,
         allowed_clock_skew=SKEW,
-        lifetime=YEAR,
         former_roots=(),
         anchors_kept=2,
     )

@@ -8,8 +8,8 @@ import pytest
 
 from sentry_trio.ca.asn1 import Tag, encode, encode_integer, encode_object_identifier
 from sentry_trio.ca.certificates import fingerprint
-from sentry_trio.ca.generate import NewAuthority, make_authority
-from sentry_trio.ca.keys import KeyType, public_key_info
+from sentry_trio.ca.generate import NewBundle, generate
+from sentry_trio.ca.keys import KeyType, public_key_info, read_private_key
 from sentry_trio.ca.pem import write_block
 from sentry_trio.ca.root_key import named_root, read_root_key, write_root_key
 from sentry_trio.errors import RootKeyError
@@ -18,8 +18,8 @@ from testkit.ca.making import DAY, NOW, SKEW
 PASSPHRASE = b"correct horse"
 
 
-def authority(key_type: KeyType = KeyType.P256) -> NewAuthority:
-    return make_authority("td", "ns", key_type, now=NOW, allowed_clock_skew=SKEW, lifetime=DAY, root_lifetime=9 * DAY)
+def authority(key_type: KeyType = KeyType.P256) -> NewBundle:
+    return generate("td", "ns", key_type, now=NOW, allowed_clock_skew=SKEW, lifetime=DAY, root_lifetime=9 * DAY)
 
 
 MADE = authority()
@@ -29,7 +29,7 @@ SEALED = write_root_key(MADE.root_key, MADE.root, PASSPHRASE)
 def test_the_root_outlives_the_issuer() -> None:
     assert MADE.root.not_after - MADE.issuer.not_after == 8 * DAY
     assert MADE.root.not_before == MADE.issuer.not_before
-    same = make_authority("td", "ns", KeyType.P256, now=NOW, allowed_clock_skew=timedelta(), lifetime=DAY)
+    same = generate("td", "ns", KeyType.P256, now=NOW, allowed_clock_skew=timedelta(), lifetime=DAY)
     assert same.root.not_after == same.issuer.not_after
 
 
@@ -75,7 +75,11 @@ def test_the_name_of_the_root() -> None:
         (SEALED[:-100], PASSPHRASE, "the passphrase is wrong, or the key is damaged"),
         (b"", PASSPHRASE, "key is not PEM encoded"),
         (b"\xff\x00", None, "key is not PEM encoded"),
-        (write_root_key(MADE.issuer_key, MADE.root, None), None, "the root key is not that of the root with SHA-256"),
+        (
+            write_root_key(read_private_key(MADE.key), MADE.root, None),
+            None,
+            "the root key is not that of the root with SHA-256",
+        ),
     ],
 )
 def test_keys_that_cannot_be_used(content: bytes, passphrase: bytes | None, reason: str) -> None:

@@ -70,10 +70,10 @@ def test_sidecars_of_all_generations_call_each_other_through_two_renewals(daprd:
 def test_a_sidecar_with_the_former_root_needs_the_bridge_to_start(daprd: Path, tmp_path: Path, bridged: bool) -> None:
     credentials, old = tmp_path / "credentials", Address("old")
     credentials.mkdir()
-    authority = partial(next_bundle, trust_domain="localhost", namespace="default", key_type=KeyType.P256)
+    authority = partial(generate, "localhost", "default", KeyType.P256, allowed_clock_skew=SKEW)
     now = wall_clock()
-    former = generate("localhost", "default", KeyType.P256, now=now - DAY, allowed_clock_skew=SKEW)
-    renewed = authority(former, now=now, allowed_clock_skew=SKEW, lifetime=365 * DAY, former_roots=(), anchors_kept=2)
+    former = authority(now=now - DAY)
+    renewed = next_bundle(former, authority(now=now), now=now, allowed_clock_skew=SKEW, former_roots=(), anchors_kept=2)
     chain = read_certificates(renewed.chain) if bridged else read_certificates(renewed.chain)[:1]
     for name, content in contents(replace(renewed, chain=write_certificates(chain))).items():
         (credentials / name).write_bytes(content)

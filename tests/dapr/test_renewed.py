@@ -38,12 +38,16 @@ def renewed(key_type: KeyType, renewals: int) -> list[StoredBundle]:
     for number in range(1, renewals + 1):
         following = next_bundle(
             bundles[-1],
-            trust_domain=TRUST_DOMAIN,
-            namespace=NAMESPACE,
-            key_type=key_type,
+            generate(
+                TRUST_DOMAIN,
+                NAMESPACE,
+                key_type,
+                now=begin + number * (LIFE / 2 - DAY),
+                allowed_clock_skew=SKEW,
+                lifetime=LIFE,
+            ),
             now=begin + number * (LIFE / 2 - DAY),
             allowed_clock_skew=SKEW,
-            lifetime=LIFE,
             former_roots=(),
             anchors_kept=2,
         )

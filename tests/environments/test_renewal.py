@@ -11,10 +11,11 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import verify
-from sentry_trio.ca.generate import generate, make_authority
+from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_of
 from sentry_trio.ca.renewal import Situation, plan
+from sentry_trio.ca.renewal_root import new_bundle
 from sentry_trio.errors import ApiUnavailableError, InvalidBundleError, InvalidOptionsError, Part, StoreError
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.reload import Trigger
@@ -287,8 +288,8 @@ async def test_nothing_is_begun_in_a_read_only_store_and_that_is_reported_in_tim
     autojump_clock: MockClock, lines: list[Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replica = MemoryEnvironment(MemoryStore())
-    make = Mock(wraps=make_authority)
-    monkeypatch.setattr("sentry_trio.ca.generation.make_authority", make)
+    make = Mock(wraps=new_bundle)
+    monkeypatch.setattr("sentry_trio.ca.renewal_steps.new_bundle", make)
     async with serving(replica):
         await until(replica, 1)
         replica.store.read_only = "the shelf is glued"

@@ -365,12 +365,16 @@ def bridged(replica: MemoryEnvironment) -> Mapping[Part, bytes]:
     return bundle_parts(
         next_bundle(
             bundle_of(replica.store.stored),
-            trust_domain="td",
-            namespace="ns",
-            key_type=KeyType.ED25519,
+            generate(
+                "td",
+                "ns",
+                KeyType.ED25519,
+                now=replica.now(),
+                allowed_clock_skew=timedelta(minutes=15),
+                lifetime=timedelta(days=365),
+            ),
             now=replica.now(),
             allowed_clock_skew=timedelta(minutes=15),
-            lifetime=timedelta(days=365),
             former_roots=(),
             anchors_kept=2,
         )
