@@ -26,11 +26,9 @@ from typing import Final
 
 from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.parts import KEYS_BESIDE, PREVIOUS, Parts
-from sentry_trio.ca.renewal_command_steps import CommandDraft
 from sentry_trio.ca.renewal_commands import RenewalCommands, RenewalRequest
 from sentry_trio.ca.renewal_policy import RenewalPolicy, Situation
-from sentry_trio.ca.renewal_root import RootKeys
-from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule, names_of
+from sentry_trio.ca.renewal_schedule import Due, names_of
 from sentry_trio.ca.renewal_state import State, read_state
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
@@ -145,11 +143,8 @@ class _Planner:
 
     def __init__(self, state: State, situation: Situation) -> None:
         self._state = state
-        self._situation = situation
         self._now = situation.now
-        self._root_keys = RootKeys(state, situation)
-        self._draft = CommandDraft(state, self._root_keys)
-        self._schedule = RenewalSchedule(state, situation, self._root_keys, self._draft)
+        self._schedule = RenewalCommands(state, situation)
 
     def plan(self) -> Plan:
         """Returns the step that time brings."""
@@ -178,14 +173,15 @@ class _Planner:
 
     def follow(self, request: RenewalRequest) -> Plan:
         """Returns the step that a command asks for."""
-        due = RenewalCommands(self._state, self._situation, self._root_keys, self._schedule, self._draft).due(request)
+        due = self._schedule.asked(request)
         if due.step is Step.SWITCH:  # only time brings it
             return self._idle(due, due=due.at, held=self._schedule.worry())
         return self._take(due)
 
     def _take(self, due: Due) -> Plan:
         due.take()
-        return self._plan(due.step, self._draft.changes(), self._draft.text, due=due.at, upcoming=due, held=None)
+        draft = self._schedule.draft
+        return self._plan(due.step, draft.changes(), draft.text, due=due.at, upcoming=due, held=None)
 
     def _idle(self, upcoming: Due | None, *, due: datetime | None, held: str | None) -> Plan:
         why_not = self._schedule.why_not_renewed()

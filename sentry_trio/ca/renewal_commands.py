@@ -5,11 +5,7 @@ from functools import partial
 from typing import assert_never
 
 from sentry_trio.ca.parts import PREVIOUS
-from sentry_trio.ca.renewal_command_steps import CommandDraft
-from sentry_trio.ca.renewal_policy import Situation
-from sentry_trio.ca.renewal_root import RootKeys
 from sentry_trio.ca.renewal_schedule import Due, RenewalSchedule, shown_moment
-from sentry_trio.ca.renewal_state import State
 from sentry_trio.errors import RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 
@@ -26,28 +22,10 @@ class RenewalRequest(enum.Enum):
     RENEW_ISSUER = "root-key"
 
 
-class RenewalCommands:
-    """Steps that commands ask for.
+class RenewalCommands(RenewalSchedule):
+    """Steps of a renewal, those that commands ask for included; see `RenewalSchedule`."""
 
-    Args:
-        state: what is stored.
-        situation: circumstances.
-        root_keys: those that are kept.
-        schedule: the steps that time brings.
-        draft: takes the steps.
-    """
-
-    def __init__(
-        self, state: State, situation: Situation, root_keys: RootKeys, schedule: RenewalSchedule, draft: CommandDraft
-    ) -> None:
-        self._state = state
-        self._situation = situation
-        self._root_keys = root_keys
-        self._schedule = schedule
-        self._draft = draft
-        self._now = situation.now
-
-    def due(self, request: RenewalRequest) -> Due:
+    def asked(self, request: RenewalRequest) -> Due:
         """Returns the step that a command asks for; a switch if a renewal has begun already.
 
         Raises:
@@ -72,30 +50,30 @@ class RenewalCommands:
                 return self._replace_expired()
             case RenewalRequest.DISTRUST:
                 self._check_root_keys()
-                return Due(self._now, Step.PUBLISH_AND_SWITCH, self._draft.distrust)
+                return Due(self._now, Step.PUBLISH_AND_SWITCH, self.draft.distrust)
             case RenewalRequest.RENEW_ISSUER:
-                return self._renew_issuer()
+                return self._renew_by_root_key()
             case _:
                 assert_never(request)
 
     def _start(self) -> Due:
         if self._state.phase is Phase.DISTRIBUTING:
-            return self._schedule.switch()
+            return self.switch()
         if not self._state.is_expired:
             self._check_phase("start another renewal", Phase.STEADY, Phase.RETIRING)
         elif not self._state.has_root_key:
             raise RenewalRejectedError("the issuer has expired: replace it with 'ca rotate --replace-expired'")
-        if why_not := self._schedule.why_not_renewed():
+        if why_not := self.why_not_renewed():
             raise RenewalRejectedError(f"the certificate authority cannot be renewed: {why_not}")
         self._check_root_keys()
         if self._state.is_expired:
-            return self._schedule.renew_issuer(self._now)
+            return self.renew_issuer(self._now)
         has_room = self._state.has_root_key or self._now >= self._state.limit
-        if not has_room and (crowded := self._schedule.crowded()):
+        if not has_room and (crowded := self.crowded()):
             raise RenewalRejectedError(f"the certificate authority cannot be renewed yet: {crowded}")
-        return self._schedule.beginning(self._now)
+        return self.beginning(self._now)
 
-    def _renew_issuer(self) -> Due:
+    def _renew_by_root_key(self) -> Due:
         self._check_phase("renew the issuer", Phase.STEADY, Phase.RETIRING)
         root = self._state.root
         if root is None:
@@ -105,7 +83,7 @@ class RenewalCommands:
         if root.not_after <= self._state.bundle.not_after:
             raise RenewalRejectedError(f"the root expires at {shown_moment(root.not_after)}, and so does the issuer")
         self._check_root_keys()
-        return self._schedule.renew_issuer(self._now)
+        return self.renew_issuer(self._now)
 
     def _check_root_keys(self) -> None:
         if problem := self._root_keys.problem():
@@ -117,7 +95,7 @@ class RenewalCommands:
         self._check_phase("cancel a renewal", Phase.DISTRIBUTING)
         if self._state.is_expired:
             raise RenewalRejectedError("the present issuer has expired: the next one is needed")
-        return Due(self._now, Step.DISCARD, self._draft.cancel)
+        return Due(self._now, Step.DISCARD, self.draft.cancel)
 
     def _roll_back(self) -> Due:
         if self._state.phase is Phase.DISTRIBUTING:
@@ -127,7 +105,7 @@ class RenewalCommands:
         self._check_phase("roll back a renewal", Phase.SIGNING)
         if missing := [part.value for part in PREVIOUS if part not in self._state.stored]:
             raise RenewalRejectedError(f"the store has no {', '.join(missing)}: there is no way back")
-        return Due(self._now, Step.ROLLBACK, self._draft.roll_back)
+        return Due(self._now, Step.ROLLBACK, self.draft.roll_back)
 
     def _flatten(self) -> Due:
         state = self._state
@@ -137,7 +115,7 @@ class RenewalCommands:
             )
         if state.is_expired or state.root is None:
             raise RenewalRejectedError("the issuer alone has no path to the trust anchors")
-        take = partial(self._draft.flatten, is_cut_accepted=self._situation.is_cut_accepted)
+        take = partial(self.draft.flatten, is_cut_accepted=self._situation.is_cut_accepted)
         return Due(self._now, Step.CUT, take)
 
     def _replace_expired(self) -> Due:
@@ -151,7 +129,7 @@ class RenewalCommands:
         if not self._state.is_expired or self._state.next is not None:
             raise RenewalRejectedError("the issuer has not expired, or there is a next one: start a renewal instead")
         self._check_root_keys()
-        return Due(self._now, Step.PUBLISH_AND_SWITCH, self._draft.replace)
+        return Due(self._now, Step.PUBLISH_AND_SWITCH, self.draft.replace)
 
     def _check_phase(self, what: str, *phases: Phase) -> None:
         state = self._state

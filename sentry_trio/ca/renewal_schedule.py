@@ -9,11 +9,11 @@ from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.generation import bridge_impossible
 from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED, ROOT_KEYS
 from sentry_trio.ca.pem import is_encrypted
+from sentry_trio.ca.renewal_command_steps import CommandDraft
 from sentry_trio.ca.renewal_next import Next
 from sentry_trio.ca.renewal_policy import LEAST_GRACE, Situation
 from sentry_trio.ca.renewal_root import RootKeys
 from sentry_trio.ca.renewal_state import State
-from sentry_trio.ca.renewal_steps import Draft
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase, Step
 
@@ -35,21 +35,22 @@ class RenewalSchedule:
     Args:
         state: what is stored.
         situation: circumstances.
-        root_keys: those that are kept.
-        draft: takes the steps.
+
+    Attributes:
+        draft: what the steps that were taken have changed.
     """
 
-    def __init__(self, state: State, situation: Situation, root_keys: RootKeys, draft: Draft) -> None:
+    def __init__(self, state: State, situation: Situation) -> None:
         self._state = state
         self._situation = situation
-        self._root_keys = root_keys
-        self._draft = draft
+        self._root_keys = RootKeys(state, situation)
+        self.draft = CommandDraft(state, self._root_keys)
         self._now = situation.now
         self._bridge_refusal = None if state.is_expired else bridge_impossible(state.bundle, state.now)
 
     def steps(self) -> Iterator[Due]:
         """Yields steps; the more urgent first."""
-        state, draft = self._state, self._draft
+        state, draft = self._state, self.draft
         if not self._is_in_charge:
             return
         if state.next is not None:
@@ -74,7 +75,7 @@ class RenewalSchedule:
 
     def _discards(self) -> Iterator[Due]:
         """Yields the steps that remove what is no longer needed."""
-        state, draft = self._state, self._draft
+        state, draft = self._state, self.draft
         if state.phase is Phase.RETIRING and len(state.bundle.chain) > 1:
             yield Due(state.cut, Step.CUT, draft.cut)
         elif state.phase is Phase.RETIRING:
@@ -97,7 +98,7 @@ class RenewalSchedule:
     def switch(self) -> Due:
         """Returns the switch to the next issuer."""
         at = min((self._state.switch, *self._early_switch()))
-        return Due(at, Step.SWITCH, self._draft.switch)
+        return Due(at, Step.SWITCH, self.draft.switch)
 
     def _early_switch(self) -> Iterator[datetime]:
         """Yields the time of the switch if the grace ends early."""
@@ -118,12 +119,12 @@ class RenewalSchedule:
         if self._state.has_root_key and not is_root_due and not self._is_given_up(at):
             return self.renew_issuer(at)
         if self._now < self._state.limit:
-            return Due(at, Step.PUBLISH, self._draft.publish)
-        return Due(at, Step.PUBLISH_AND_SWITCH, self._draft.publish_and_switch)
+            return Due(at, Step.PUBLISH, self.draft.publish)
+        return Due(at, Step.PUBLISH_AND_SWITCH, self.draft.publish_and_switch)
 
     def renew_issuer(self, at: datetime) -> Due:
         """Returns the step that makes another issuer below the same root."""
-        return Due(at, Step.RENEW_ISSUER, self._draft.renew_issuer)
+        return Due(at, Step.RENEW_ISSUER, self.draft.renew_issuer)
 
     def _is_given_up(self, at: datetime) -> bool:
         # Only a step that can be taken is worth the time that it takes to decrypt the key.
