@@ -311,7 +311,7 @@ def _takes(flag: Flag) -> str:
     return (
         "switch"
         if flag.kind is Kind.BOOL
-        else {Kind.STRING: "text", Kind.STRINGS: "list"}.get(flag.kind, flag.kind.value)
+        else {Kind.STRING: "text", Kind.STRINGS: "list"}.get(flag.kind, flag.kind.word)
     )
 
 

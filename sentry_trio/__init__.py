@@ -21,7 +21,8 @@ modules within a package do. `tests/test_layers.py` checks every import against 
     1  debouncer                                          merges signals that come in quick succession
     1  tokens                                             JWTs and their keys, read in bounds; pure
     1  open_files                                         shares of the limit on open files
-    0  errors reload event_reasons renewal_status         errors; causes, reasons and states that several layers name
+    1  reload                                             requests to replace a run, and their causes
+    0  errors event_reasons renewal_status                errors; reasons and states that several layers name
     0  go_text                                            text as Go writes it
 
 asyncio is used by two packages: `kube`, whose client library is written for it, and `client`, which requests a

@@ -6,13 +6,13 @@ Start, `restart` its Restart and `stop` its Stop. See docs/sentry-go.md.
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 import trio
 
 from sentry_trio.errors import NotYetValidError, SentryError
-from sentry_trio.reload import Changed, Reload, ReloadCause, Trigger
+from sentry_trio.reload import Changed, Reload, ReloadCause, ReloadRequest, Trigger
 from sentry_trio.telemetry.logs import get_logger
 
 _LONGEST_SLEEP: Final = 60.0  # seconds
@@ -79,37 +79,6 @@ class RunObserver(Protocol[AnyRun_contra]):
         """Records that the last run closes its listeners and drains."""
 
 
-class _Request:
-    """A restart that one or several callers have requested."""
-
-    def __init__(self) -> None:
-        self.asked = trio.Event()
-        self._causes: dict[ReloadCause, None] = {}  # in order, each once
-        self._began = 0.0
-        self._answered = trio.Event()
-        self._error: SentryError | None = None
-
-    def ask(self, *causes: ReloadCause) -> None:
-        self._causes.update(dict.fromkeys(causes))
-        self.asked.set()
-
-    def begin(self) -> None:
-        self._began = trio.current_time()
-
-    @property
-    def reload(self) -> Reload:
-        return Reload(tuple(self._causes), trio.current_time() - self._began)
-
-    def answer(self, error: SentryError | None = None) -> None:
-        self._error = error
-        self._answered.set()
-
-    async def answered(self) -> None:
-        await self._answered.wait()
-        if self._error is not None:
-            raise self._error
-
-
 class CertificateAuthority(Generic[AnyRun]):
     """Holds runs, one after the other, and replaces the present one when asked.
 
@@ -140,7 +109,7 @@ class CertificateAuthority(Generic[AnyRun]):
         observer: RunObserver[AnyRun],
         *,
         watch_rejected: Callable[[Changed], Awaitable[None]],
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime],
     ) -> None:
         self._prepare = prepare
         self._observer = observer
@@ -149,7 +118,7 @@ class CertificateAuthority(Generic[AnyRun]):
         self._retry_at: datetime | None = None
         self._retry_trigger = Trigger.ISSUER_VALID
         self._scope = trio.CancelScope()
-        self._next = _Request()
+        self._next = ReloadRequest()
         self._number = 0
         self._is_running = False
         self._has_stopped = False
@@ -175,13 +144,13 @@ class CertificateAuthority(Generic[AnyRun]):
         with self._scope, self._closing():
             first = await self._prepare_first()
             async with trio.open_nursery() as runs:
-                present = await (self._wait(runs) if first is None else self._begin(runs, first))
+                present = await (_start(runs, self._wait) if first is None else self._begin(runs, first))
                 try:
                     task_status.started(self)
                     while True:
                         await self._wait_for_request()
                         # A request from here on needs one more run: this one may have read the old content.
-                        request, self._next = self._next, _Request()
+                        request, self._next = self._next, ReloadRequest()
                         request.begin()
                         _log.info("sentry certificate authority is restarting", cause=request.reload.cause)
                         with self._answering(request):
@@ -245,16 +214,12 @@ class CertificateAuthority(Generic[AnyRun]):
         """Cancels `serve`."""
         self._scope.cancel()
 
-    async def _wait(self, runs: trio.Nursery) -> trio.CancelScope:
-        """Watches in place of a first run."""
+    async def _wait(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Watches in place of a first run, until cancelled."""
+        task_status.started()
+        await self._watch_rejected(self._changed)
 
-        async def watch(*, task_status: trio.TaskStatus[None]) -> None:
-            task_status.started()
-            await self._watch_rejected(self._changed)
-
-        return await _start(runs, watch)
-
-    async def _begin(self, runs: trio.Nursery, run: AnyRun, request: _Request | None = None) -> trio.CancelScope:
+    async def _begin(self, runs: trio.Nursery, run: AnyRun, request: ReloadRequest | None = None) -> trio.CancelScope:
         scope = await _start(runs, run.serve)
         self._number += 1
         _log.info("sentry certificate authority is running, protecting y'all", run=self._number)
@@ -262,7 +227,7 @@ class CertificateAuthority(Generic[AnyRun]):
         return scope
 
     @contextmanager
-    def _answering(self, request: _Request) -> Iterator[None]:
+    def _answering(self, request: ReloadRequest) -> Iterator[None]:
         try:
             yield
         except SentryError as error:

@@ -1,8 +1,12 @@
-"""Reloads of the authority: their causes and their duration."""
+"""Reloads of the authority: their requests, causes and duration."""
 
 import enum
 from dataclasses import dataclass
 from typing import Protocol
+
+import trio
+
+from sentry_trio.errors import SentryError
 
 
 class Trigger(enum.Enum):
@@ -60,3 +64,47 @@ class Reload:
     def cause(self) -> str:
         """All causes as one text for the log."""
         return "; ".join(map(str, self.causes))
+
+
+class ReloadRequest:
+    """A reload that one or several callers have requested.
+
+    Attributes:
+        asked: set by the first of them.
+    """
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+        self._causes: dict[ReloadCause, None] = {}  # in order, each once
+        self._began = 0.0
+        self._answered = trio.Event()
+        self._error: SentryError | None = None
+
+    def ask(self, *causes: ReloadCause) -> None:
+        """Adds a caller's reasons."""
+        self._causes.update(dict.fromkeys(causes))
+        self.asked.set()
+
+    def begin(self) -> None:
+        """Records that the reload begins now."""
+        self._began = trio.current_time()
+
+    @property
+    def reload(self) -> Reload:
+        """The attempt, up to now."""
+        return Reload(tuple(self._causes), trio.current_time() - self._began)
+
+    def answer(self, error: SentryError | None = None) -> None:
+        """Wakes all callers; the reload has succeeded, or failed by this error."""
+        self._error = error
+        self._answered.set()
+
+    async def answered(self) -> None:
+        """Waits for the answer.
+
+        Raises:
+            SentryError: the reload has failed, or the authority has stopped.
+        """
+        await self._answered.wait()
+        if self._error is not None:
+            raise self._error

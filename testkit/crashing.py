@@ -18,6 +18,7 @@ from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.parts import BUNDLE, bundle_of, bundle_parts
 from sentry_trio.errors import Part
 from sentry_trio.stores.atomic_files import FileOperations
+from sentry_trio.stores.directory import PATIENCE
 from sentry_trio.stores.file_transaction import FileTransaction
 from testkit.stores import by_part
 
@@ -36,7 +37,7 @@ def paths(directory: Path) -> tuple[Path, Path, Path]:
 
 def transaction(files: Sequence[Path], operations: FileOperations | None = None) -> FileTransaction:
     """The files of the trust bundle, to be replaced as one."""
-    return FileTransaction(by_part(files), Part.KEY, operations=operations)
+    return FileTransaction(by_part(files), Part.KEY, operations or FileOperations(), PATIENCE)
 
 
 def read(files: FileTransaction) -> StoredBundle | None:

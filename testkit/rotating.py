@@ -28,6 +28,7 @@ from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase, Step
 from sentry_trio.stores.atomic_files import FileOperations
+from sentry_trio.stores.directory import PATIENCE
 from sentry_trio.stores.file_transaction import FileTransaction
 from sentry_trio.stores.part_store import RENEWAL_NAMES
 from testkit.crashing import kill_at
@@ -56,9 +57,8 @@ _KEYS: Final = {Part.KEY, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY, *
 
 def transaction(directory: Path, operations: FileOperations | None = None) -> FileTransaction:
     names = {**NAMES, **RENEWAL_NAMES}
-    return FileTransaction(
-        {part: directory / names[part] for part in BUNDLE_AND_RENEWAL}, Part.KEY, operations=operations
-    )
+    paths = {part: directory / names[part] for part in BUNDLE_AND_RENEWAL}
+    return FileTransaction(paths, Part.KEY, operations or FileOperations(), PATIENCE)
 
 
 def attempt(directory: Path, planned: Plan, stored: Mapping[Part, bytes], point: int) -> bool:

@@ -40,28 +40,22 @@ class HelpRequested(SentryError):  # noqa: N818 - a request for help is not an e
 
 
 class Kind(enum.Enum):
-    """Syntax of a flag's value; the value of the member is the word in the help text."""
+    """Syntax of a flag's value: its word in the help text, its parser, and the text of a default."""
 
-    STRING = "string"
-    BOOL = ""
-    INT = "int"
-    FLOAT = "float"
-    DURATION = "duration"
-    STRINGS = "strings"
+    STRING = "string", str, quote
+    BOOL = "", parse_bool, lambda _: "true"
+    INT = "int", parse_int, str
+    FLOAT = "float", parse_float, str
+    DURATION = "duration", parse_duration, format_duration
+    STRINGS = "strings", parse_list, ",".join
     """Comma-separated; values of several occurrences add up."""
-    REPEATED = "text"
+    REPEATED = "text", lambda text: (text,), ",".join
     """One text each; values of several occurrences add up."""
 
-
-_PARSERS: Final[Mapping[Kind, Callable[[str], Any]]] = {
-    Kind.STRING: str,
-    Kind.BOOL: parse_bool,
-    Kind.INT: parse_int,
-    Kind.FLOAT: parse_float,
-    Kind.DURATION: parse_duration,
-    Kind.STRINGS: parse_list,
-    Kind.REPEATED: lambda text: (text,),
-}
+    def __init__(self, word: str, parse: Callable[[str], Any], show: Callable[[Any], str]) -> None:
+        self.word = word
+        self.parse = parse
+        self.show = show
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +101,7 @@ class Flag:
     @property
     def head(self) -> str:
         """The flag and its value, as in the help text: `--port int`."""
-        metavar = self.metavar or "|".join((self.kind.value, *self.words))
+        metavar = self.metavar or "|".join((self.kind.word, *self.words))
         if self.is_positional:
             return metavar
         return f"--{self.name} {metavar if self.implied is None else f'[{metavar}]'}".rstrip()
@@ -120,18 +114,8 @@ class Flag:
 
     @property
     def _shown_default(self) -> str:
-        if not self.default or self.default is REQUIRED:
-            return ""
-        shown = self.default
-        if self.default is True:
-            shown = "true"
-        elif self.kind is Kind.DURATION:
-            shown = format_duration(self.default)
-        elif self.kind is Kind.STRING:
-            shown = quote(self.default)
-        elif isinstance(self.default, tuple):
-            shown = ",".join(self.default)
-        return f" (default {shown})"
+        is_shown = self.default and self.default is not REQUIRED
+        return f" (default {self.kind.show(self.default)})" if is_shown else ""
 
 
 def declare(kind: Kind, default: object, help: str, **rest: Any) -> Any:  # noqa: A002 - typed by the field
@@ -241,7 +225,7 @@ def _parse_value(flag: Flag, text: str) -> Any:
     if text in flag.words:
         return text
     try:
-        return _PARSERS[flag.kind](text)
+        return flag.kind.parse(text)
     except InvalidValueError as error:
         others = f"; also accepted: {', '.join(flag.words)}" if flag.words else ""
         raise UsageError(f"invalid --{flag.name}: {error}{others}") from error

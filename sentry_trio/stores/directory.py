@@ -4,14 +4,18 @@ import os
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, RENEWAL, Changes, Parts
 from sentry_trio.errors import IncompleteBundleError, Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable, read_settled
-from sentry_trio.stores.file_transaction import PATIENCE, FileTransaction, write_error
+from sentry_trio.stores.file_transaction import FileTransaction, write_error
 from sentry_trio.stores.part_store import PublicParts
+
+PATIENCE: Final = 5.0
+"""Seconds that a replacement waits for another process that is writing the same files."""
 
 
 class DirectoryStore:
@@ -48,7 +52,7 @@ class DirectoryStore:
         self.paths = paths
         self._sets = [
             FileTransaction(
-                {part: paths[part] for part in parts if part in paths}, key, operations=operations, patience=patience
+                {part: paths[part] for part in parts if part in paths}, key, operations or FileOperations(), patience
             )
             for parts, key in ((BUNDLE_AND_RENEWAL, Part.KEY), (JWT_KEYS, Part.JWT_KEY))
             if key in paths

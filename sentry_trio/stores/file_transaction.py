@@ -25,21 +25,10 @@ from typing import Final
 
 from sentry_trio.ca.parts import BUNDLE, PUBLIC, RENEWAL, Changes
 from sentry_trio.errors import Part, StoreError
+from sentry_trio.stores import journal as journals
 from sentry_trio.stores.atomic_files import Content, FileOperations, Lock, Unreadable, os_reason, read_settled
-from sentry_trio.stores.journal import (
-    FileChange,
-    InvalidJournalError,
-    Journal,
-    MixedSetError,
-    decide,
-    decode,
-    digest,
-    encode,
-)
+from sentry_trio.stores.journal import FileChange, Journal
 from sentry_trio.telemetry.logs import get_logger
-
-PATIENCE: Final = 5.0
-"""Seconds that a writer waits for another process that is writing the same files."""
 
 # Beginnings of error texts; three are Dapr Sentry's.
 _READ_PREFIXES: Final = {
@@ -76,18 +65,11 @@ class FileTransaction:
     Args:
         paths: path of each part's file.
         key: the part beside whose file the journal is, and whose directory is locked.
-        operations: the file operations; for tests.
+        operations: the file operations.
         patience: seconds that a writer waits for another process that is writing.
     """
 
-    def __init__(
-        self,
-        paths: Mapping[Part, Path],
-        key: Part,
-        *,
-        operations: FileOperations | None = None,
-        patience: float = PATIENCE,
-    ) -> None:
+    def __init__(self, paths: Mapping[Part, Path], key: Part, operations: FileOperations, patience: float) -> None:
         self._paths = paths
         self._what = "trust bundle" if key is Part.KEY else "JWT signing key"
         self._temporaries = {part: _beside(path, "new") for part, path in paths.items()}
@@ -96,7 +78,8 @@ class FileTransaction:
         self._journal_tmp = _beside(paths[key], "commit-new")
         self._patience = patience
         self._warned: frozenset[str] = frozenset()
-        self._operations = operations or FileOperations()
+        self._litter = (*self._temporaries.values(), self._journal_tmp)
+        self._operations = operations
 
     def __contains__(self, part: object) -> bool:
         return part in self._paths
@@ -114,13 +97,15 @@ class FileTransaction:
             StoreError: a file cannot be read, files keep changing, or a crash and later edits have left a mixed set.
         """
         snapshot = self._settled(parts)
-        contents = self._contents(snapshot)
+        # A committed transaction has yet to move these into place.
+        pending = self._pending(snapshot) or ()
+        contents = {part: (snapshot.temporaries if part in pending else snapshot.files)[part] for part in parts}
         if snapshot.journal is not None or snapshot.has_litter:
             self._tidy()
         if all(isinstance(contents[part], bytes) for part in parts if part not in optional):
             self._warn_unreadable({part: contents[part] for part in optional})
         else:
-            self._check_readable({part: contents[part] for part in parts})
+            self._check_readable(contents)
         return {part: content for part in parts if isinstance(content := contents[part], bytes)}
 
     def _settled(self, parts: Collection[Part]) -> _Snapshot:
@@ -138,9 +123,7 @@ class FileTransaction:
         # The journal first: if one vanishes after this was read it was completed, and the next reading differs.
         journal = self._read_journal(parts)
         changing = journal or {}
-        has_litter = journal is None and any(
-            self._operations.exists(path) for path in (*self._temporaries.values(), self._journal_tmp)
-        )
+        has_litter = journal is None and any(map(self._operations.exists, self._litter))
         return _Snapshot(
             journal,
             {part: self._operations.read(self._paths[part]) for part in Part if part in {*parts, *changing}},
@@ -157,25 +140,20 @@ class FileTransaction:
             self._check_readable({part: self._operations.read(self._paths[part]) for part in parts})
             raise StoreError(f"failed to read commit record: {self._journal}: {content.reason}")
         try:
-            return decode(content)
-        except InvalidJournalError as error:
+            return journals.decode(content)
+        except journals.InvalidJournalError as error:
             raise StoreError(
                 f"failed to read commit record: {self._journal}: {error}; "
                 f"check that the {self._what} beside it is complete, then remove this file"
             ) from error
-
-    def _contents(self, snapshot: _Snapshot) -> Mapping[Part, Content]:
-        """Returns the files that count: those in place, or those that a committed transaction has yet to move there."""
-        pending = self._pending(snapshot) or ()
-        return {part: (snapshot.temporaries if part in pending else snapshot.files)[part] for part in snapshot.files}
 
     def _pending(self, snapshot: _Snapshot) -> frozenset[Part] | None:
         if snapshot.journal is None:
             return None
         self._check_readable({part: snapshot.files[part] for part in snapshot.journal})
         try:
-            return decide(snapshot.journal, snapshot.files, snapshot.temporaries)
-        except MixedSetError as error:
+            return journals.decide(snapshot.journal, snapshot.files, snapshot.temporaries)
+        except journals.MixedSetError as error:
             raise StoreError(
                 f"the {self._what} is a mixed set: a crash interrupted its last change, and files were edited or "
                 f"removed since; restore {self._listed(snapshot.journal)} from one set, then remove {self._journal}"
@@ -202,10 +180,7 @@ class FileTransaction:
     # --- after a crash
 
     def _tidy(self) -> None:
-        """Finishes on the medium what `read` has already taken into account.
-
-        A failing write (OSError) does not fail a reader: the next writer repeats it.
-        """
+        """Finishes on the medium what `read` has taken into account; a failing write is left to the next writer."""
         with contextlib.suppress(OSError), self._operations.lock(self._journal.parent, patience=0) as lock:
             if lock is Lock.HELD:
                 self._finish()
@@ -226,9 +201,7 @@ class FileTransaction:
 
     def _move_into_place(self, journal: Journal, pending: Collection[Part]) -> None:
         # In the order of `Part`: a key set knows a key before that signs, also to readers that know no journal.
-        for part in Part:
-            if part not in pending:
-                continue
+        for part in (each for each in Part if each in pending):
             if journal[part].new is None:
                 self._operations.unlink(self._paths[part])
             else:
@@ -242,7 +215,7 @@ class FileTransaction:
         self._operations.sync_directory(self._journal.parent)
 
     def _discard(self) -> None:
-        for path in (*self._temporaries.values(), self._journal_tmp):
+        for path in self._litter:
             self._operations.unlink(path)
 
     def _sync_directories(self, parts: Collection[Part]) -> None:
@@ -259,69 +232,56 @@ class FileTransaction:
                 process, completes the transaction.
         """
         key = next(self._paths[part] for part in (Part.KEY, *changes) if part in changes)
+        directory = self._journal.parent
         try:
-            with self._locked(key):
+            with self._operations.lock(directory, patience=self._patience) as lock:
+                if lock is Lock.TAKEN:
+                    raise write_error(changes, key, f"another process is writing to {directory}")
                 self._finish()
                 return self._compare_and_replace(changes, expected)
-        except _UnwritableError as error:
-            path, reason = error.path, error.reason
         except OSError as error:
             path = Path(error.filename) if isinstance(error.filename, str) else key
-            reason = os_reason(error)
-        raise write_error(changes, path, reason)
-
-    @contextlib.contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
-        with self._operations.lock(self._journal.parent, patience=self._patience) as lock:
-            if lock is Lock.TAKEN:
-                raise _UnwritableError(path, f"another process is writing to {self._journal.parent}")
-            yield
-
-    def _check_replaceable(self, changes: Collection[Part]) -> None:
-        for path in (self._paths[part] for part in Part if part in changes):
-            if not path.parent.is_dir():
-                raise _UnwritableError(path, f"directory {path.parent} does not exist; directories are not created")
-            if self._operations.is_link(path):
-                raise _UnwritableError(path, "it is a symbolic link, whose target another program manages")
+            raise write_error(changes, path, os_reason(error)) from error
 
     def _compare_and_replace(self, changes: Changes, expected: Changes) -> bool:
         files = self._settled({*changes, *expected}).files
-        self._check_replaceable([part for part in changes if files[part] != changes[part]])
-        present: dict[Part, bytes | None] = {}
-        for part, content in files.items():
-            if isinstance(content, Unreadable):
-                raise _UnwritableError(self._paths[part], content.reason)
-            present[part] = content
-        different = {part: changes[part] for part in Part if part in changes and changes[part] != present[part]}
+        different = {part: changes[part] for part in Part if part in changes and changes[part] != files[part]}
+        for path, reason in self._obstacles(different, files):
+            raise write_error(changes, path, reason)
         if not different:
             return True
-        if any(present[part] != content for part, content in expected.items()):
+        if any(files[part] != content for part, content in expected.items()):
             return False
-        self._commit(different, present)
+        self._commit(different, files)
         return True
 
-    def _commit(self, changes: Changes, present: Changes) -> None:
-        journal = {
-            part: FileChange(_digest_or_none(present[part]), _digest_or_none(new)) for part, new in changes.items()
-        }
-        with self._discarding_on_failure():
+    def _obstacles(self, changes: Changes, files: Mapping[Part, Content]) -> Iterator[tuple[Path, str]]:
+        """Yields the files that make a replacement impossible, and why."""
+        for path in (self._paths[part] for part in changes):
+            if not path.parent.is_dir():
+                yield path, f"directory {path.parent} does not exist; directories are not created"
+            if self._operations.is_link(path):
+                yield path, "it is a symbolic link, whose target another program manages"
+        for part, content in files.items():
+            if isinstance(content, Unreadable):
+                yield self._paths[part], content.reason
+
+    def _commit(self, changes: Changes, files: Mapping[Part, Content]) -> None:
+        digest = journals.digest
+        journal = {part: FileChange(digest(files[part]), digest(new)) for part, new in changes.items()}
+        try:
             for part, content in changes.items():
                 if content is not None:
                     self._write_file(self._temporaries[part], self._paths[part], content, is_public=part in PUBLIC)
             self._sync_directories(changes)
-            self._write_file(self._journal_tmp, self._journal, encode(journal))
+            self._write_file(self._journal_tmp, self._journal, journals.encode(journal))
             self._operations.rename(self._journal_tmp, self._journal)
-        self._operations.sync_directory(self._journal.parent)
-        self._move_into_place(journal, changes.keys())
-
-    @contextlib.contextmanager
-    def _discarding_on_failure(self) -> Iterator[None]:
-        try:
-            yield
         except OSError:
             with contextlib.suppress(OSError):  # litter is harmless, and the first error is the one to report
                 self._discard()
             raise
+        self._operations.sync_directory(self._journal.parent)
+        self._move_into_place(journal, changes.keys())
 
     def _write_file(self, path: Path, replaced: Path, content: bytes, *, is_public: bool = False) -> None:
         descriptor = self._operations.create(path)
@@ -333,18 +293,6 @@ class FileTransaction:
             raise OSError(error.errno, error.strerror, str(path)) from error
         finally:
             self._operations.close(descriptor)
-
-
-class _UnwritableError(Exception):
-    """A file that must not be written, and why."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-
-
-def _digest_or_none(content: bytes | None) -> str | None:
-    return None if content is None else digest(content)
 
 
 def _beside(path: Path, purpose: str) -> Path:

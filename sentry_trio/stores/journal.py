@@ -40,9 +40,9 @@ move nothing but the store's own files, and one survives its volume being mounte
 """
 
 
-def digest(content: bytes) -> str:
-    """Returns the SHA-256 in hex."""
-    return hashlib.sha256(content).hexdigest()
+def digest(content: Content) -> str | None:
+    """Returns the SHA-256 in hex; None for what is not the content of a file."""
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else None
 
 
 def encode(journal: Journal) -> bytes:
@@ -105,12 +105,11 @@ def decide(
 
 
 def _state(change: FileChange, file: Content, temporary: Content) -> _State:
-    present = digest(file) if isinstance(file, bytes) else None
+    present = digest(file)
     if present == change.new:
         return _State.DONE
     if present != change.old:
         return _State.FOREIGN
     if change.new is None:
         return _State.PENDING
-    at_hand = isinstance(temporary, bytes) and digest(temporary) == change.new
-    return _State.PENDING if at_hand else _State.STUCK
+    return _State.PENDING if digest(temporary) == change.new else _State.STUCK

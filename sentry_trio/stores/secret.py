@@ -1,20 +1,19 @@
 """Store of Kubernetes mode: a key of the Secret per part, and a ConfigMap that publishes some of them."""
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn
 
 import trio
 
-from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, RENEWAL, Changes, Parts
-from sentry_trio.ca.pem import tidy
+from sentry_trio.ca.parts import BUNDLE, RENEWAL, Changes, Parts
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import watch_objects
 from sentry_trio.kube.retry import PATIENCE, retry
 from sentry_trio.stores.secret_content import (
+    PUBLISHED,
     Names,
     check_nothing_foreign,
     data_of,
@@ -32,28 +31,6 @@ from sentry_trio.telemetry.logs import get_logger
 _PUT_TIMEOUT: Final = 25.0  # s for two writes, each of which has a shorter deadline of its own
 
 _log: Final = get_logger("dapr.sentry.ca")
-
-
-@dataclass(frozen=True, slots=True)
-class _Publication:
-    """A part that the ConfigMap publishes.
-
-    Attributes:
-        what: names it in logs and errors.
-        condition: set while it cannot be repaired.
-        with_parts: the parts of the Secret that it belongs to: it is published only if the Secret holds these.
-    """
-
-    what: str
-    condition: str
-    with_parts: Collection[Part]
-
-
-PUBLISHED: Final = {
-    Part.ANCHORS: _Publication("the trust anchors", "config-map", BUNDLE),
-    Part.JWKS: _Publication("the public keys", "config-map-jwks", JWT_KEYS),
-}
-"""The parts that the ConfigMap publishes."""
 
 
 class SecretStore:
@@ -77,6 +54,10 @@ class SecretStore:
         withdrawn: parts that the ConfigMap does not publish, although it could.
         patience: seconds during which an operation is tried again.
         conditions: `config-map`, `config-map-jwks` and `secret` are set while `watch` cannot repair or read them.
+
+    Attributes:
+        place: the Secret, e.g. `Secret dapr-system/dapr-trust-bundle`.
+        config_map: the ConfigMap, likewise.
     """
 
     def __init__(
@@ -95,17 +76,9 @@ class SecretStore:
         self._conditions = conditions or Conditions()
         self._secret = SecretObject(api, namespace, "Secret")
         self._config_map = SecretObject(api, namespace, "ConfigMap")
+        self.place = f"Secret {self._secret.place}"
+        self.config_map = f"ConfigMap {self._config_map.place}"
         self._patience = patience
-
-    @property
-    def place(self) -> str:
-        """The Secret, e.g. `Secret dapr-system/dapr-trust-bundle`."""
-        return f"Secret {self._secret.place}"
-
-    @property
-    def config_map(self) -> str:
-        """The ConfigMap, likewise."""
-        return f"ConfigMap {self._config_map.place}"
 
     def locate(self, *parts: Part) -> str:
         """See `PartStore.locate`."""
@@ -195,8 +168,7 @@ class SecretStore:
         return True
 
     async def _with_anchors(self, anchors: bytes) -> dict[str, Any]:
-        text = published_text(tidy(anchors), PUBLISHED[Part.ANCHORS].what)
-        name = self._names[Part.ANCHORS]
+        text, name = published_text(Part.ANCHORS, anchors), self._names[Part.ANCHORS]
         config_map = await self._config_map.get()
         # Before the Secret is written: a process that cannot publish its anchors does not start.
         if config_map.get("immutable") and data_of(config_map).get(name) != text:
@@ -273,10 +245,7 @@ class SecretStore:
         return True
 
     def _text_of(self, part: Part, stored: Parts) -> str | None:
-        if part in self._withdrawn:
-            return None
-        content = tidy(stored[part]) if part is Part.ANCHORS else stored[part]
-        return published_text(content, PUBLISHED[part].what)
+        return None if part in self._withdrawn else published_text(part, stored[part])
 
     # --- watching
 

@@ -13,11 +13,13 @@ keys are left alone, and no certificate authority is generated beside other cert
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, Changes
+from sentry_trio.ca.pem import tidy
 from sentry_trio.errors import IncompleteBundleError, InvalidOptionsError, Part, StoreError
 from sentry_trio.stores.atomic_files import LIMIT
 from sentry_trio.stores.part_store import RENEWAL_NAMES, PublicParts
@@ -27,6 +29,28 @@ Names: TypeAlias = Mapping[Part, str]
 
 _CERT_MANAGER: Final = ("tls.crt", "tls.key")  # its names of certificate chain and private key
 _PEM: Final = b"-----BEGIN "
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A part that the ConfigMap publishes.
+
+    Attributes:
+        what: names it in logs and errors.
+        condition: set while it cannot be repaired.
+        with_parts: the parts of the Secret that it belongs to: it is published only if the Secret holds these.
+    """
+
+    what: str
+    condition: str
+    with_parts: Collection[Part]
+
+
+PUBLISHED: Final = {
+    Part.ANCHORS: Publication("the trust anchors", "config-map", BUNDLE),
+    Part.JWKS: Publication("the public keys", "config-map-jwks", JWT_KEYS),
+}
+"""The parts that the ConfigMap publishes."""
 
 
 class IncompleteSecretError(IncompleteBundleError):
@@ -170,8 +194,8 @@ def encoded(content: bytes) -> str:
     return b64encode(content).decode()
 
 
-def published_text(content: bytes, what: str) -> str:
-    """Returns the value of a ConfigMap's key that holds this, byte by byte; `what` names it in errors.
+def published_text(part: Part, content: bytes) -> str:
+    """Returns the value of the ConfigMap's key that publishes a part: byte by byte, but trust anchors as `tidy` does.
 
     Dapr Sentry 1.18 replaces the whole certificate authority if the trust anchors there differ by as much as a space.
 
@@ -179,10 +203,10 @@ def published_text(content: bytes, what: str) -> str:
         StoreError: no ConfigMap can hold it.
     """
     try:
-        return content.decode()
+        return (tidy(content) if part is Part.ANCHORS else content).decode()
     except UnicodeDecodeError as error:
         raise StoreError(
-            f"failed to update trust bundle configmap: {what} are not UTF-8, which a ConfigMap cannot "
+            f"failed to update trust bundle configmap: {PUBLISHED[part].what} are not UTF-8, which a ConfigMap cannot "
             "carry: remove the comments from the PEM text"
         ) from error
 

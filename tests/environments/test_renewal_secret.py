@@ -19,7 +19,8 @@ from sentry_trio.renewal_status import HoldReason
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.part_store import RENEWAL_NAMES
-from sentry_trio.stores.secret import PUBLISHED, SecretStore
+from sentry_trio.stores.secret import SecretStore
+from sentry_trio.stores.secret_content import PUBLISHED
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused
 from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore
 from testkit.stores import NAMES

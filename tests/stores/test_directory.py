@@ -15,8 +15,7 @@ from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.errors import IncompleteBundleError, StoreError
 from sentry_trio.stores import atomic_files
 from sentry_trio.stores.atomic_files import Content, FileOperations, Unreadable
-from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.stores.file_transaction import PATIENCE
+from sentry_trio.stores.directory import PATIENCE, DirectoryStore
 from testkit.crashing import NEW, NEXT, OLD, ObservedFiles, read, transaction, write
 from testkit.stores import by_part, load, save
 

@@ -7,8 +7,7 @@ import pytest
 from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts, bundle_parts, merged
 from sentry_trio.errors import Part, StoreError
 from sentry_trio.stores.atomic_files import FileOperations
-from sentry_trio.stores.directory import DirectoryStore
-from sentry_trio.stores.file_transaction import PATIENCE
+from sentry_trio.stores.directory import PATIENCE, DirectoryStore
 from testkit.crashing import NEW, OLD, ObservedFiles
 from testkit.stores import NAMES, load, save
 
