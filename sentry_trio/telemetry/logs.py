@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, TextIO, TypeAlias
 
 from sentry_trio.telemetry.log_format import Record, Renderer, coloured, json_text, text
 from sentry_trio.telemetry.log_writer import LogFileError, LogWriter, open_append
@@ -32,26 +32,9 @@ _TAKEN: Final = frozenset({"time", "level", "msg", "instance", "type", "ver"})
 # The first word of every scope: the logger that is configured.
 _ROOT: Final = "dapr"
 _FIELDS: Final = "fields"
-
-
 _MAX_WARNINGS: Final = 100  # different texts of warnings that are logged
 
-
-class LineStream(Protocol):
-    """Takes lines: a text stream, or a `LogWriter`."""
-
-    @property
-    def encoding(self) -> str:
-        """Of the text."""
-
-    def write(self, line: str, /) -> int:
-        """Takes a line with its line break."""
-
-    def flush(self) -> None:
-        """Called after each line."""
-
-    def isatty(self) -> bool:
-        """Returns True if a terminal shows the lines."""
+LineStream: TypeAlias = TextIO | LogWriter
 
 
 class Logger:

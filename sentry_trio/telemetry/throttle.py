@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -36,26 +37,19 @@ class ThrottledLog:
             peer: address of the peer that caused it. The line names those that caused most since the last one.
             fields: further fields.
         """
-        due = self._due(peer, fields)
-        if due is not None:
-            self._log.warning(text, **due)
-        return due is not None
+        return self._write(self._log.warning, text, peer, fields)
 
     def error(self, text: str, *, peer: str | None = None, **fields: object) -> bool:
         """Logs a failure in the same way; `exc_info` adds its traceback."""
-        due = self._due(peer, fields)
-        if due is not None:
-            self._log.error(text, **due)
-        return due is not None
+        return self._write(self._log.error, text, peer, fields)
 
-    def _due(self, peer: str | None, fields: dict[str, object]) -> dict[str, object] | None:
-        """Returns the fields of the line; None if it is not due, and counted."""
+    def _write(self, write: Callable[..., None], text: str, peer: str | None, fields: dict[str, object]) -> bool:
         if peer is not None and (peer in self._peers or len(self._peers) < _COUNTED_PEERS):
             self._peers[peer] += 1
         now = trio.current_time()
         if now < self._logged_at + INTERVAL:
             self._suppressed += 1
-            return None
+            return False
         if peer is not None:
             fields["peer"] = peer
         if self._suppressed:
@@ -65,4 +59,5 @@ class ThrottledLog:
                 fields["top_peers"] = ", ".join(f"{address} ({times})" for address, times in top)
         self._logged_at, self._suppressed = now, 0
         self._peers.clear()
-        return fields
+        write(text, **fields)
+        return True
