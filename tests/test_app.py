@@ -181,7 +181,7 @@ async def issuer_changes(served: Served) -> float:
     return float(line.split()[1])
 
 
-async def test_a_reload_is_logged_with_its_cause_and_what_is_in_force(tmp_path: Path) -> None:
+async def test_a_reload_is_logged_with_its_cause_and_the_settings_in_force(tmp_path: Path) -> None:
     credentials, configuration = tmp_path / "credentials", tmp_path / "config.yaml"
     credentials.mkdir()
     replace_bundle(credentials)

@@ -32,7 +32,7 @@ def test_quoting(text: str, expected: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.text())
-def test_go_reads_back_what_is_quoted(text: str) -> None:
+def test_go_reads_quoted_text_back(text: str) -> None:
     line = quote(text)
     assert len(line.splitlines()) == 1
     assert line.isprintable()

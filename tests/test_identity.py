@@ -140,7 +140,7 @@ async def test_near_its_issuer_s_end_it_is_not_renewed_all_the_time(autojump_clo
         nursery.cancel_scope.cancel()
 
 
-async def test_after_its_issuer_s_end_it_keeps_what_it_has(autojump_clock: trio.testing.MockClock) -> None:
+async def test_after_the_issuers_end_the_certificate_stays(autojump_clock: trio.testing.MockClock) -> None:
     clock, metrics, conditions = Clock(), Metrics(), Conditions()
     condition = conditions.condition("serving-certificate")
     serving = identity(Issuer(made_bundle(now=clock(), lifetime=timedelta(minutes=1))), clock)

@@ -46,8 +46,8 @@ WORDS = re.compile(
 # "is no key" instead of "is not a key". "There is no key" is good English.
 NEGATION = re.compile(r"(?<!here )\b(is|are) no (?!(longer|more|other|later|less|effect)\b)")
 TEST_NAME = re.compile(
-    r"test_(what|who|whom|whose|whoever|whether|how|where|which|why|when)(_|$)|"
-    r"_(told|tells?|mends?|mended|whoever|thereby|nobody|somebody|everybody|stands?|rights|whom|what_is_no|what_are_no|"
+    r"test_(what|who|whom|whose|whoever|whether|how|where|which|why|when)(_|$)|_(what|who|whether|how|which)(_|$)|"
+    r"_(told|tells?|mends?|mended|whoever|thereby|nobody|somebody|everybody|stands?|rights|whom|"
     r"said|says?|whatever|all_the_same|goes?_on|gives?_way)(_|$)"
 )
 QUOTED: dict[str, str] = {

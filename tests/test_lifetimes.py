@@ -21,7 +21,7 @@ class Witness:
             self.running = False
 
 
-async def test_it_yields_what_the_task_reports() -> None:
+async def test_it_yields_the_value_that_the_task_reports() -> None:
     witness = Witness()
     async with outliving(witness.serve) as value:
         assert (value, witness.running) == ("here", True)

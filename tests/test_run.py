@@ -80,7 +80,7 @@ async def unchanged(*causes: ReloadCause) -> None:
     pytest.fail("no file has changed")
 
 
-def test_changed_files_are_grouped_by_what_they_hold(tmp_path: Path) -> None:
+def test_changed_files_are_grouped_by_their_content(tmp_path: Path) -> None:
     jwt = ("--jwt-enabled", "--config", str(tmp_path / "config"))
     with surrounded(tmp_path, *jwt) as around:
         standalone = around.environment

@@ -117,7 +117,7 @@ def of_pods(error: Exception | None = None) -> Validators:
     return Validators(present={kind: PodValidator(error)}, default=kind)
 
 
-async def test_the_pod_is_recorded_whether_it_is_authenticated_or_not() -> None:
+async def test_the_pod_is_recorded_if_authenticated_and_if_not() -> None:
     decision = await decided(request_with(), validators=of_pods())
     assert (decision.cause is None, decision.pod_uid, decision.validator) == (
         True,

@@ -169,7 +169,7 @@ def _is_elsewhere(module: str) -> bool:
     return any(fnmatchcase(module, pattern) for pattern in ELSEWHERE)
 
 
-def test_of_the_package_what_serving_takes(imported: frozenset[str]) -> None:
+def test_serving_imports_only_listed_modules_of_the_package(imported: frozenset[str]) -> None:
     served = {module for module in _own_modules() if f"sentry_trio.{module}" in imported}
     too_many = {module for module in served if _is_elsewhere(module)}
     assert too_many == set(), "import it where it is used, or take it out of ELSEWHERE"
@@ -177,7 +177,7 @@ def test_of_the_package_what_serving_takes(imported: frozenset[str]) -> None:
     assert not_used == set(), "not imported to serve in standalone mode: put it into ELSEWHERE"
 
 
-def test_of_others_what_serving_takes(imported: frozenset[str]) -> None:
+def test_serving_imports_only_listed_packages(imported: frozenset[str]) -> None:
     packages = {module.partition(".")[0] for module in imported} - sys.stdlib_module_names - {"sentry_trio"}
     # What compiled modules keep for themselves, and what some virtual environments load.
     assert {package for package in packages if not re.match(r"__|_?cython|_distutils_hack", package)} == FOREIGN

@@ -317,7 +317,7 @@ def cannot_open() -> Sink:
     raise AuditLogError("/audit.log: Permission denied")
 
 
-async def test_a_cancelled_start_closes_what_it_has_opened(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_start_closes_its_files(autojump_clock: MockClock) -> None:
     """Not half way, though: the first line is written, and the last."""
     paper, worker = Paper(), Worker()
     worker.hang()
@@ -488,7 +488,7 @@ async def test_without_a_new_file_writing_continues_in_the_moved_one(
         assert new.data == b""
 
 
-async def test_it_serves_as_what_outlives_a_block(autojump_clock: MockClock) -> None:
+async def test_a_log_outlives_a_block(autojump_clock: MockClock) -> None:
     paper = Paper()
     options = AuditLogOptions(name="audit.log", required=False, instance="here", version="1")
     log = await AuditLog.open(paper.opened, options, metrics=Metrics(), now=lambda: NOON, in_thread=Worker())

@@ -122,7 +122,7 @@ def test_a_lock_that_fails_is_an_error(path: Path, monkeypatch: pytest.MonkeyPat
     assert refusal(path) == "Input/output error"
 
 
-def test_it_is_known_whether_it_has_another_name_by_now(path: Path) -> None:
+def test_a_renamed_file_is_recognized(path: Path) -> None:
     with closing(open_file(path)) as sink:
         assert not sink.moved()
         path.rename(path.with_name("audit.log.1"))

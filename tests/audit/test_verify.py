@@ -116,7 +116,7 @@ def test_a_hash_kept_earlier_shows_that_the_chain_is_still_the_same() -> None:
     assert faults(anew, expected=frozenset({LAST}))[0].startswith(f"no line has the expected hash {LAST}")
 
 
-def test_after_a_fault_what_follows_is_verified() -> None:
+def test_lines_after_a_fault_are_verified() -> None:
     altered = [*LINES[:2], LINES[2].replace(b"decision", b"derision"), *LINES[3:5], *LINES[6:]]
     assert faults(altered) == [
         "line 3 was altered: its hash does not match its content",

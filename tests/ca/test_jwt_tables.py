@@ -72,7 +72,7 @@ MATCHING = {
 
 @pytest.mark.parametrize("algorithm", MATCHING)
 @pytest.mark.parametrize("bare", [True, False], ids=["a single key", "a set"])
-def test_the_public_values_are_what_is_compared(algorithm: str, bare: bool) -> None:
+def test_the_public_values_are_compared(algorithm: str, bare: bool) -> None:
     """Of every kind of key; the same kind with another value does not match, however it is named."""
     own = KEYS[MATCHING[algorithm]]
     stranger: PrivateKey

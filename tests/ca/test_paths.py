@@ -96,7 +96,7 @@ def test_an_expired_path_does_not_spoil_a_good_one() -> None:
         (9, 0, False),
     ],
 )
-def test_path_lengths_leave_room_for_what_the_issuer_signs(
+def test_path_lengths_leave_room_for_certificates_of_the_issuer(
     root_length: int | None, middle_length: int | None, *, fits: bool
 ) -> None:
     root = certificate("a", A_KEY, path_length=root_length)

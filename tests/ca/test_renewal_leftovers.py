@@ -639,7 +639,7 @@ def test_an_issuer_that_is_not_valid_yet_is_not_replaced_as_expired() -> None:
         plan(SIGNING, POLICY, Situation(now=NOW + DAY), RenewalRequest.REPLACE_EXPIRED)
 
 
-def test_a_rollback_needs_all_of_what_was_before() -> None:
+def test_a_rollback_needs_the_whole_previous_generation() -> None:
     torn = without(SIGNING, Part.PREVIOUS_CHAIN)
     with pytest.raises(RenewalRejectedError, match="the store has no previous issuer chain"):
         plan(torn, POLICY, Situation(now=SWITCH), RenewalRequest.ROLLBACK)

@@ -209,11 +209,11 @@ class Renewal(RuleBasedStateMachine):
             self.present()
         except InvalidBundleError:
             return
-        self.take_what_is_there()
+        self.accept_stored_bundle()
         replica.accepted = bundle_parts(self.store)
         self.publish()
 
-    def take_what_is_there(self) -> None:
+    def accept_stored_bundle(self) -> None:
         """An operator has restored a former generation, and a process uses it: one that starts, or Dapr Sentry, or
         one that lags so far behind that it has never seen another. All others refuse it.
 
@@ -244,7 +244,7 @@ class Renewal(RuleBasedStateMachine):
         """Compares and swaps; true if it was done."""
         if self.store != expected:
             return False
-        self.take_what_is_there()
+        self.accept_stored_bundle()
         stored = after(self.store, planned)
         assert stored != self.store
         if planned.step not in {Step.PUBLISH, Step.PUBLISH_AND_SWITCH}:
@@ -391,7 +391,7 @@ class Renewal(RuleBasedStateMachine):
             planned = promote(self.store, self.policy, Situation(now=self.now + wrong))
         except InvalidBundleError:
             return
-        self.take_what_is_there()
+        self.accept_stored_bundle()
         if planned.step is not None:
             self.write(self.store, planned)
         self.load(replica)
@@ -450,7 +450,7 @@ class Renewal(RuleBasedStateMachine):
         if self.config_map == self.store[Part.ANCHORS]:
             replica = Replica(accepted=bundle_parts(self.store))
             self.replicas.append(replica)
-            self.take_what_is_there()
+            self.accept_stored_bundle()
             self.sign(len(self.replicas) - 1)
             self.replicas.pop()
 
@@ -460,7 +460,7 @@ class Renewal(RuleBasedStateMachine):
         if planned.bridge_end is None or planned.phase is not Phase.DISTRIBUTING:
             return
         stored = {**self.store, Part.CHAIN: self.store[Part.NEXT_CHAIN], Part.KEY: self.store[Part.NEXT_KEY]}
-        self.take_what_is_there()
+        self.accept_stored_bundle()
         self.edit(without(stored, *NEXT) if number % 2 else stored)
         self.observe_issuer(self.present())
 

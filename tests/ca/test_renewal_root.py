@@ -368,7 +368,7 @@ def test_a_root_key_of_others_is_left_alone() -> None:
     assert Part.NEXT_KEY in published
 
 
-def test_without_a_record_the_key_shows_who_made_the_root() -> None:
+def test_without_a_record_the_key_shows_the_origin_of_the_root() -> None:
     bare = without(FIRST, Part.RECORD)
     assert planned(bare, NOW).next_step is Step.RENEW_ISSUER
     assert planned(without(FIRST, Part.ROOT_KEY), NOW).next_step is Step.PUBLISH

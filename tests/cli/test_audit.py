@@ -44,7 +44,7 @@ def test_intact(verify: Verify) -> None:
     assert verify.stderr == ""
 
 
-def test_one_clear_line_for_what_is_wrong(verify: Verify) -> None:
+def test_each_problem_is_one_clear_line(verify: Verify) -> None:
     altered = b"".join(LINES).replace(b'"number":1', b'"number":7')
     reported = verify(altered, code=1).splitlines()
     assert reported[0] == "broken: line 3 was altered: its hash does not match its content"
@@ -88,7 +88,7 @@ def test_other_files_are_not_an_audit_log(verify: Verify, data: bytes) -> None:
     assert verify.stderr.startswith("sentry-trio audit: ")
 
 
-def test_a_log_of_which_nothing_is_whole_is_broken(verify: Verify) -> None:
+def test_a_log_without_a_whole_line_is_broken(verify: Verify) -> None:
     assert verify(b'{"audit":1,"time":"2026"}\n', code=1).startswith("broken: line 1 is incomplete")
 
 

@@ -332,7 +332,7 @@ def test_a_backup_of_the_trust_bundle_in_use_is_restored_over_a_rejected_one(ca:
     assert ca.contents() == contents
 
 
-def test_a_backup_that_is_restored_anyway_names_what_it_replaces(ca: Command, tmp_path: Path) -> None:
+def test_a_backup_that_is_restored_anyway_names_the_replaced_bundle(ca: Command, tmp_path: Path) -> None:
     passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
     passphrase.write_text("correct horse battery\n")
     ca("backup", str(path), "--passphrase-file", str(passphrase))
@@ -471,7 +471,7 @@ def retire(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [None, b"garbage"])
-def test_a_backup_replaces_what_cannot_be_read_if_confirmed(ca: Command, tmp_path: Path, damage: bytes | None) -> None:
+def test_a_backup_replaces_an_unreadable_bundle_if_confirmed(ca: Command, tmp_path: Path, damage: bytes | None) -> None:
     contents, passphrase, path = ca.contents(), tmp_path / "passphrase", tmp_path / "backup"
     passphrase.write_text("correct horse battery\n")
     ca("backup", str(path), "--passphrase-file", str(passphrase))

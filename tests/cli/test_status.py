@@ -312,7 +312,7 @@ def test_a_reader_that_has_left(here: tuple[str, str]) -> None:
         assert popen.returncode == 1
 
 
-def test_an_encoding_that_lacks_what_is_shown(here: tuple[str, str]) -> None:
+def test_an_encoding_that_lacks_characters(here: tuple[str, str]) -> None:
     done = status(*here, PYTHONIOENCODING="ascii", COLUMNS="50")
     assert done.returncode == 0
     assert done.stdout.isascii()

@@ -41,7 +41,7 @@ async def test_the_chart_grants_all(cluster: Cluster, namespace: str, tmp_path: 
     assert await missing(cluster, namespace, tmp_path, ROLE, CLUSTER_ROLE) == []
 
 
-async def test_daprs_own_chart_grants_what_is_needed(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+async def test_daprs_own_chart_grants_needed_permissions(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     assert await missing(cluster, namespace, tmp_path, DAPR_ROLE, CLUSTER_ROLE) == [
         f"watch secrets {NAME} in {namespace}",
         f"create events in {namespace}",

@@ -52,7 +52,7 @@ async def test_permissions_are_requested(cluster: Cluster, namespace: str) -> No
         mine.request("GET", "/api/v1/pods")
 
 
-async def test_configurations_keep_what_is_in_them(cluster: Cluster, namespace: str) -> None:
+async def test_configurations_keep_their_content(cluster: Cluster, namespace: str) -> None:
     await cluster.define_configurations()
     await cluster.define_configurations()
     spec = {"accessControl": {"trustDomain": "public"}, "unknown": {"kept": 1}}

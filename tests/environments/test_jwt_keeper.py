@@ -242,7 +242,7 @@ async def test_the_key_of_a_replica_that_was_first_is_used(lines: list[Line]) ->
     assert any("Another replica was first" in line["event"] for line in lines)
 
 
-async def test_cache_control_limits_how_long_caches_keep_a_response() -> None:
+async def test_cache_control_limits_the_time_in_caches() -> None:
     for flags, seconds in (((), 3600), (("--jwt-key-rotation=4h",), 3600), (("--jwt-key-rotation=2h",), 1800)):
         bench = Bench(*flags)
         opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)

@@ -350,7 +350,7 @@ async def test_the_one_that_is_allowed_replaces_it(autojump_clock: MockClock) ->
         assert await edited(replica, other) == ""
 
 
-async def test_a_new_process_uses_what_replaced_it(autojump_clock: MockClock) -> None:
+async def test_a_new_process_uses_the_bundle_that_replaced_it(autojump_clock: MockClock) -> None:
     async with in_use() as replica:
         other = foreign(replica)
         assert await edited(replica, other)
@@ -424,7 +424,7 @@ async def test_a_root_may_be_added_but_its_issuer_not_sign_at_once(autojump_cloc
         assert await edited(replica, beside(replica, other)) == ""
 
 
-async def test_clients_that_cannot_be_seen_hold_what_was_published(autojump_clock: MockClock) -> None:
+async def test_clients_that_cannot_be_seen_hold_published_anchors(autojump_clock: MockClock) -> None:
     """They get their trust anchors when they start, and may have started before the root was added."""
     async with in_use("--ca-ttl=240h", "--ca-renewal-enabled=false") as replica:
         other = foreign(replica)

@@ -246,7 +246,7 @@ async def test_data_of_a_peer_that_is_slowed_down_is_counted(autojump_clock: Moc
         assert connection.held == 0
 
 
-async def test_what_a_peer_sent_before_it_reset_the_connection_is_dropped(autojump_clock: MockClock) -> None:
+async def test_data_before_a_reset_of_the_connection_is_dropped(autojump_clock: MockClock) -> None:
     async with serving() as server, peering(server.port) as peer:
         await peer.send_frames(frame(PRIORITY, 1, bytes(5)) * 700)
         await wait_all_tasks_blocked()

@@ -175,7 +175,7 @@ async def test_a_deadline_cancels_the_handler(autojump_clock: MockClock, served:
     assert served.witness.finished == [("Hang", Status.DEADLINE_EXCEEDED)]
 
 
-async def test_a_deadline_outweighs_what_the_handler_has_promised(autojump_clock: MockClock, served: Served) -> None:
+async def test_a_deadline_outweighs_the_status_of_the_handler(autojump_clock: MockClock, served: Served) -> None:
     async with peering(served.port) as peer:
         await peer.call(1, "FineThenHang", grpc_timeout="1S")
         assert await peer.status(1) == (4, "deadline exceeded")

@@ -181,7 +181,7 @@ async def test_handshakes_wait_for_the_budget_of_their_network(autojump_clock: M
         assert [round(at - begin) for at in done] == [0, 0, 5, 10]
 
 
-async def test_a_cancelled_handshake_costs_what_it_has_done(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_handshake_costs_its_finished_work(autojump_clock: MockClock) -> None:
     async with scheduling() as (turns, _):
         budget = TokenBucket(100, refill=1000)
         work = HandshakeWork(turns, "one", budget)

@@ -136,7 +136,7 @@ async def test_a_call_whose_answer_waits_for_the_window_is_rejected_too(autojump
         assert await peer.status(1) == (14, "the server is shutting down")
 
 
-async def test_an_answer_is_not_destroyed_by_what_its_caller_still_sends(autojump_clock: MockClock) -> None:
+async def test_an_answer_survives_data_that_its_caller_still_sends(autojump_clock: MockClock) -> None:
     """Closing a socket with bytes unread sends a reset, and a reset overtakes what the peer has not read yet."""
     async with serving(LIMITS) as server, peering(server.port) as peer:
         await peer.call(1, "Hang", "x" * 10_000)
@@ -269,7 +269,7 @@ async def test_a_server_without_connections_stops_at_once(autojump_clock: MockCl
         assert await _time_to_stop(server) < 0.5
 
 
-async def test_a_silent_peer_is_reported_as_what_it_is(autojump_clock: MockClock) -> None:
+async def test_a_silent_peer_is_reported_as_silent(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery, serving(LIMITS) as server:
         nursery.start_soon(_silent, server.port)
         await wait_all_tasks_blocked()

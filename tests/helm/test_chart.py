@@ -495,7 +495,7 @@ def test_versions_are_the_packages() -> None:
     assert chart["version"] == chart["appVersion"] == version
 
 
-def test_helm_shows_what_the_chart_is(helm: Helm) -> None:
+def test_helm_shows_the_charts_metadata(helm: Helm) -> None:
     assert helm.run("show", "readme", str(CHART)).strip() == (CHART / "README.md").read_text().strip()
     chart = yaml.safe_load(helm.run("show", "chart", str(CHART)))
     assert all(address.startswith("https://") for address in (chart["home"], *chart["sources"]))

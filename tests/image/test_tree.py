@@ -132,7 +132,7 @@ def test_instructions_are_read() -> None:
     assert instructions(text) == [("FROM", "a AS b"), ("RUN", '["x", "y"]'), ("USER", "1")]
 
 
-def test_the_charts_default_is_what_make_image_builds() -> None:
+def test_the_charts_default_is_the_image_of_make_image() -> None:
     """The name, the tag, the user's number, and the command."""
     chart = PROJECT / "helm" / "sentry-trio"
     values, described = (yaml.safe_load((chart / name).read_text()) for name in ("values.yaml", "Chart.yaml"))

@@ -27,7 +27,7 @@ RSA = {"RS256", "RS384", "RS512"}
         (Signer(RSA_KEY, "RS256").jwk(alg=None), RSA),
     ],
 )
-def test_keys_and_what_they_verify(jwk: dict[str, Any], algorithms: set[str]) -> None:
+def test_keys_and_the_tokens_that_they_verify(jwk: dict[str, Any], algorithms: set[str]) -> None:
     found = read_keys({"keys": [jwk]})
     assert {kid: key.algorithms for kid, key in found.items()} == {"first": algorithms}
 

@@ -25,7 +25,7 @@ async def follow_for(api: FakeApi, seconds: float) -> list[tuple[str, str]]:
     return [(str(line["log_level"]), str(line["event"])) for line in lines if line["log_level"] != "debug"]
 
 
-async def test_a_watch_begins_at_what_the_server_has(autojump_clock: MockClock) -> None:
+async def test_a_watch_begins_at_version_0(autojump_clock: MockClock) -> None:
     api = installed()
     await follow_for(api, 1)
     assert api.versions == ["0"]

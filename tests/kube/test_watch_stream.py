@@ -19,7 +19,7 @@ from testkit.log_capture import capture_logs
 
 
 @given(st.lists(st.text()), st.lists(st.integers(0, 200)))
-def test_it_does_not_matter_how_events_arrive(texts: list[str], cuts: list[int]) -> None:
+def test_events_may_arrive_in_any_pieces(texts: list[str], cuts: list[int]) -> None:
     stream = b"".join(json.dumps({"type": "ADDED", "object": {"text": text}}).encode() + b"\n" for text in texts)
     places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
     lines = EventLines()

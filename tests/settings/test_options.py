@@ -335,7 +335,7 @@ def test_every_algorithm_that_keys_are_made_for_can_be_chosen_and_no_other() -> 
 
 
 @pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag.choices], ids=lambda flag: flag.name)
-def test_choices_are_what_is_accepted(flag: Flag) -> None:
+def test_only_the_choices_are_accepted(flag: Flag) -> None:
     for choice in flag.choices:
         parse("--jwt-enabled", f"--{flag.name}={choice}")
     with pytest.raises(InvalidOptionsError, match=f": expected one of {', '.join(flag.choices)}$"):

@@ -77,7 +77,7 @@ async def test_parts_that_are_not_asked_for_are_not_looked_at(tmp_path: Path) ->
     assert await store.read(JWT_KEYS) == {}
 
 
-async def test_only_what_was_expected_is_replaced(tmp_path: Path) -> None:
+async def test_only_expected_content_is_replaced(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     assert await store.replace(STORED, expected=NOTHING)
     assert await store.replace(NEXT, expected=STORED)
@@ -179,7 +179,7 @@ async def test_the_issuer_key_is_never_taken_for_the_jwt_signing_key(tmp_path: P
     assert (tmp_path / "issuer.key").read_bytes() == OLD.key
 
 
-async def test_only_what_differs_is_written(tmp_path: Path) -> None:
+async def test_only_different_content_is_written(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     assert await store.replace(STORED, expected=NOTHING)
     key = tmp_path / "jwt.key"

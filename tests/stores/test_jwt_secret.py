@@ -101,7 +101,7 @@ async def test_a_write_whose_answer_was_lost_counts(autojump_clock: MockClock) -
     assert jwt_held(api) == SECOND
 
 
-async def test_only_what_was_expected_is_replaced() -> None:
+async def test_only_expected_content_is_replaced() -> None:
     api = with_jwt()
     store = store_of(api)
     assert await store.replace(SECOND, expected=FIRST)

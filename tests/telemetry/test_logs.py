@@ -124,7 +124,7 @@ def test_colours_on_a_terminal_but_never_in_json() -> None:
     assert json.loads(terminal.getvalue())["msg"] == "ready"
 
 
-def test_fields_cannot_take_the_place_of_what_a_record_has_itself() -> None:
+def test_fields_cannot_replace_members_of_a_record() -> None:
     stream = io.StringIO()
     configure(stream, as_json=True)
     taken = {"time": "t", "level": "l", "msg": "m", "instance": "i", "type": "y", "ver": "v"}

@@ -172,7 +172,7 @@ def test_findings_of_the_preflight_are_those_of_the_code() -> None:
     assert TOLD["sentry_ca_preflight_refusals_total"].labels["code"] == frozenset(REFUSALS)
 
 
-def test_causes_name_who_is_responsible() -> None:
+def test_causes_name_the_responsible_party() -> None:
     rows = _tables(_section("causes-of-a-signing-request-that-failed"))[1:]
     assert {row[1] for row in rows} == {"caller", "operator", "either"}
 

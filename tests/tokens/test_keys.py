@@ -69,7 +69,7 @@ SIGNED = [(kind, algorithm) for kind, algorithms in KINDS for algorithm in sorte
 
 
 @pytest.mark.parametrize(("kind", "algorithms"), KINDS, ids=[kind for kind, _ in KINDS])
-def test_a_key_verifies_what_its_kind_can(kind: str, algorithms: frozenset[str]) -> None:
+def test_a_key_verifies_algorithms_of_its_kind(kind: str, algorithms: frozenset[str]) -> None:
     assert read(jwk(kind))["one"].algorithms == algorithms
 
 
@@ -106,7 +106,7 @@ def test_a_key_s_own_algorithm_is_the_only_one() -> None:
     assert not key.verifies(jwt.encode({}, private("RSA"), algorithm="RS256").encode(), "RS256")
 
 
-def test_only_what_is_accepted() -> None:
+def test_only_accepted_algorithms_remain() -> None:
     assert read(jwk("RSA"), accepted=ECDSA | {"RS512"})["one"].algorithms == {"RS512"}
     assert not read(jwk("RSA"), accepted=ECDSA)
     assert not read(jwk("oct"), accepted=PKCS1 | PSS | ECDSA | EDDSA)

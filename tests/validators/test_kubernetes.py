@@ -121,7 +121,7 @@ async def test_a_refusal_names_the_pod_that_was_found_out() -> None:
     assert caught.value.pod_uid is None
 
 
-async def test_the_token_is_what_is_checked() -> None:
+async def test_the_token_of_the_request_is_checked() -> None:
     checker = Checker(CALLER)
     await KubernetesValidator(checker, Known(), trust_domain="a", namespace="b").validate(request(token="mine"))
     assert checker.checked == ["mine"]

@@ -178,7 +178,7 @@ async def test_events_without_new_content_are_not_reported(tmp_path: Path, act: 
         assert watched.quiet()
 
 
-async def test_the_poll_catches_what_events_hide(tmp_path: Path) -> None:
+async def test_the_poll_finds_changes_that_events_hide(tmp_path: Path) -> None:
     async def deaf(
         paths: frozenset[Path],
         notify: Callable[[], None],

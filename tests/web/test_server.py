@@ -539,7 +539,7 @@ async def test_one_connection_that_fails_does_not_end_the_server(
     assert "a defect" in log.getvalue()
 
 
-async def test_nothing_is_logged_of_what_goes_well(log: io.StringIO, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_successful_requests_are_not_logged(log: io.StringIO, capfd: pytest.CaptureFixture[str]) -> None:
     async with serving(hello) as (address, _, _):
         await ask(address, "/")
     assert log.getvalue() == ""

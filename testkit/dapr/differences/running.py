@@ -46,7 +46,7 @@ ENTRIES: Final = (
         dapr="one idle TCP connection delays a stop by 120 s",
         ours="handshakes end after 5 s, silent sockets after 1 s, calls after `--drain-timeout`",
         reason="restarts and shutdowns end in time",
-        shown="tests/grpc/test_drain.py::test_a_silent_peer_is_reported_as_what_it_is",
+        shown="tests/grpc/test_drain.py::test_a_silent_peer_is_reported_as_silent",
     ),
     Difference(
         id="bounded-peers",
