@@ -219,6 +219,11 @@ def has_signed(signer: Certificate, certificate: Certificate) -> bool:
     return True
 
 
+def is_same_entity(one: Certificate, other: Certificate) -> bool:
+    """Returns whether two certificates have one name and one key: a root and its cross-certificates, for example."""
+    return one.subject == other.subject and one.public_key_info == other.public_key_info
+
+
 def is_self_signed(certificate: Certificate) -> bool:
     """Returns whether a certificate may sign and has signed itself."""
     try:

@@ -162,11 +162,6 @@ def direct_root(bundle: TrustBundle) -> Certificate | None:
     return next((each for each in bundle.anchors if has_signed(each, bundle.issuer)), None)
 
 
-def is_cross_certificate(certificate: Certificate, root: Certificate) -> bool:
-    """Returns whether a certificate has name and key of a root."""
-    return certificate.subject == root.subject and certificate.public_key_info == root.public_key_info
-
-
 def roots_needed(
     chain: Sequence[Certificate], anchors: Sequence[Certificate], until: dt.datetime
 ) -> tuple[Certificate, ...]:

@@ -5,12 +5,12 @@ Imported only where JWTs are issued, as its library is.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, assert_never
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sentry_trio.ca.jwk import Jwk, is_key, make_jwk, published_form, read_jwks, schedule_of, thumbprint, write_jwks
-from sentry_trio.ca.keys import PrivateKey, PublicKey, read_private_key, read_private_keys, write_private_key
+from sentry_trio.ca.keys import PrivateKey, read_private_key, read_private_keys, write_private_key
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidBundleError
 
@@ -106,7 +106,7 @@ def compose_jwks(pem: bytes, algorithm: str, key_id: str | None) -> bytes:
     Raises:
         InvalidBundleError: it is not a key, or not a key for the algorithm.
     """
-    public = _public(_signing_key(pem, algorithm))
+    public = _signing_key(pem, algorithm).public_key()
     return write_jwks([make_jwk(public, algorithm, key_id or thumbprint(public))])
 
 
@@ -151,7 +151,7 @@ def signing_keys(stored: StoredJwtKey, keys: list[Jwk]) -> list[tuple[PrivateKey
     """
     found = []
     for number, key in enumerate(read_private_keys(stored.key)):
-        member = next((each for each in keys if is_key(each, _public(key))), None)
+        member = next((each for each in keys if is_key(each, key.public_key())), None)
         if number == 0 and member is None:
             raise InvalidBundleError("JWKS doesn't contain a matching public key for the JWT signing key")
         if member is not None and (number == 0 or ((times := schedule_of(member)) and times.since)):
@@ -160,7 +160,7 @@ def signing_keys(stored: StoredJwtKey, keys: list[Jwk]) -> list[tuple[PrivateKey
 
 
 def _first(key: PrivateKey, keys: list[Jwk], key_id: str | None) -> SigningKey:
-    public = _public(key)
+    public = key.public_key()
     same = [each for each in keys if is_key(each, public)]
     if key_id is None:
         if not same:
@@ -180,20 +180,18 @@ def _first(key: PrivateKey, keys: list[Jwk], key_id: str | None) -> SigningKey:
 def _named(key: PrivateKey, member: Jwk) -> SigningKey:
     """With the name that a verifier looks for: what the set calls it."""
     times = schedule_of(member)
-    return SigningKey(key, member.get("kid") or thumbprint(_public(key)), None if times is None else times.since)
+    return SigningKey(key, member.get("kid") or thumbprint(key.public_key()), None if times is None else times.since)
 
 
 def _all_named(keys: list[Jwk], signing: list[SigningKey]) -> list[Jwk]:
     """Returns the set with a name for each signing key: verifiers look only for a token's `kid`."""
     named = []
     for member in keys:
-        found = next((each for each in signing if not member.get("kid") and is_key(member, _public(each.key))), None)
+        found = next(
+            (each for each in signing if not member.get("kid") and is_key(member, each.key.public_key())), None
+        )
         named.append(member if found is None else {**member, "kid": found.key_id})
     return named
-
-
-def _public(key: PrivateKey) -> PublicKey:
-    return key.public_key()
 
 
 def _signing_key(pem: bytes, algorithm: str) -> PrivateKey:
@@ -240,12 +238,6 @@ def _misfit(key: PrivateKey, algorithm: str) -> str | None:
 
 
 def _go_type(key: PrivateKey) -> str:
-    match key:
-        case rsa.RSAPrivateKey():
-            return "*rsa.PrivateKey"
-        case ec.EllipticCurvePrivateKey():
-            return "*ecdsa.PrivateKey"
-        case ed25519.Ed25519PrivateKey():
-            return "ed25519.PrivateKey"
-        case _:
-            assert_never(key)
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return "ed25519.PrivateKey"
+    return "*rsa.PrivateKey" if isinstance(key, rsa.RSAPrivateKey) else "*ecdsa.PrivateKey"

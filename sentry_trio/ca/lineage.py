@@ -4,10 +4,9 @@ import dataclasses
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
 
-from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed
+from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, is_same_entity
 from sentry_trio.ca.distinguished_names import shown_name
-from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS, find_paths
-from sentry_trio.errors import InvalidBundleError
+from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS, path_end
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +45,8 @@ def roles_of(
         chain: the signing certificate first.
         own_roots: fingerprints of the roots made here.
     """
-    bridge = next((index for index, each in enumerate(chain) if index and _is_cross(each, anchors)), len(chain))
+    crosses = [any(is_same_entity(each, anchor) for anchor in anchors) for each in chain[1:]]
+    bridge = crosses.index(True) + 1 if True in crosses else len(chain)
     top = chain[bridge - 1]
     candidates = [each for each in anchors if each.subject == top.issuer][:MAX_SIGNATURE_CHECKS]
     roots = [each for each in candidates if has_signed(each, top)]
@@ -64,12 +64,6 @@ def roles_of(
     return of_anchors, ("issuer", *("bridge" if index >= bridge else "intermediate" for index in range(1, len(chain))))
 
 
-def _is_cross(certificate: Certificate, anchors: Sequence[Certificate]) -> bool:
-    return any(
-        certificate.subject == each.subject and certificate.public_key_info == each.public_key_info for each in anchors
-    )
-
-
 def root_ends(
     anchors: Sequence[Certificate], chain: Sequence[Certificate], own_roots: Iterable[str], now: dt.datetime
 ) -> dict[str, dt.datetime]:
@@ -81,17 +75,8 @@ def root_ends(
         own_roots: fingerprints of the roots made here.
         now: the present time, aware; also the result for roots with which nothing verifies any more.
     """
-    known = {fingerprint(each): each for each in anchors}
-    return {root: _end(known.get(root), chain, now) for root in own_roots}
-
-
-def _end(root: Certificate | None, chain: Sequence[Certificate], now: dt.datetime) -> dt.datetime:
-    if root is None:
-        return now
-    try:
-        return max(path.not_after for path in find_paths(chain[0], tuple(chain[1:]), (root,), now))
-    except InvalidBundleError:
-        return now
+    known = {fingerprint(each): (each,) for each in anchors}
+    return {root: path_end(chain, known.get(root, ()), now) or now for root in own_roots}
 
 
 def lineage(

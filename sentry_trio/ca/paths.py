@@ -10,10 +10,11 @@ rejected when it is loaded. Certificate policies are not evaluated.
 
 import dataclasses
 import datetime as dt
+from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidSignature
 
-from sentry_trio.ca.certificates import Certificate, check_signed_by, shown
+from sentry_trio.ca.certificates import Certificate, check_signed_by, is_same_entity, shown
 from sentry_trio.ca.extensions import ANY_EXTENDED_KEY_USAGE, SERVER_AUTH
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.errors import Fault, InvalidBundleError, NotYetValidError, Part
@@ -80,6 +81,20 @@ def find_paths(
     return _permitting(usable, names)
 
 
+def path_end(chain: Sequence[Certificate], anchors: Sequence[Certificate], now: dt.datetime) -> dt.datetime | None:
+    """Returns the end of the path that lasts longest, or None if none is valid now.
+
+    Args:
+        chain: the signing certificate first.
+        anchors: the trust anchors.
+        now: an aware datetime.
+    """
+    try:
+        return max(path.not_after for path in find_paths(chain[0], tuple(chain[1:]), tuple(anchors), now))
+    except InvalidBundleError:
+        return None
+
+
 def _permitting(paths: list[Path], names: AlternativeNames | None) -> list[Path]:
     """Returns the paths whose name constraints permit all names below them.
 
@@ -138,7 +153,7 @@ class _Search:
                 limit = "x509: signature check attempts limit reached while verifying the chain"
                 self.refusal = self.refusal or InvalidBundleError(limit, fault=Fault.NO_PATH)
                 return
-            if any(_same_entity(candidate, each) for each in path):
+            if any(is_same_entity(candidate, each) for each in path):
                 continue
             if not self._fits(path, candidate, is_anchor=is_anchor):
                 continue
@@ -197,8 +212,3 @@ def _serves_tls(certificate: Certificate) -> bool:
     """Returns whether extended key usage, which Go nests from the anchor down, leaves room for serverAuth."""
     usages = certificate.extensions.extended_key_usage
     return usages is None or SERVER_AUTH in usages or ANY_EXTENDED_KEY_USAGE in usages
-
-
-def _same_entity(one: Certificate, other: Certificate) -> bool:
-    """Returns whether two certificates are of the same name and key: a path that passed both would run in a circle."""
-    return one.subject == other.subject and one.public_key_info == other.public_key_info

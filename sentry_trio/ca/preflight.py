@@ -10,7 +10,7 @@ from typing import Final
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, shown
-from sentry_trio.ca.paths import find_paths
+from sentry_trio.ca.paths import path_end
 from sentry_trio.ca.strictness import Finding, Severity, warnings_about
 from sentry_trio.ca.trust import AnchorSet, IssuerInUse, Trust
 from sentry_trio.errors import Fault, InvalidBundleError
@@ -61,15 +61,8 @@ class _Reach:
 
     def _until(self, anchor: Certificate) -> dt.datetime | None:
         if anchor not in self._known:
-            self._known[anchor] = self._searched(anchor)
+            self._known[anchor] = path_end(self._chain, (anchor,), self._now)
         return self._known[anchor]
-
-    def _searched(self, anchor: Certificate) -> dt.datetime | None:
-        try:
-            paths = find_paths(self._chain[0], tuple(self._chain[1:]), (anchor,), self._now)
-        except InvalidBundleError:
-            return None
-        return max(path.not_after for path in paths)
 
 
 def _cut_leaves(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[Finding]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
-from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, read_certificates
-from sentry_trio.ca.generation import direct_root, is_cross_certificate
+from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, is_same_entity, read_certificates
+from sentry_trio.ca.generation import direct_root
 from sentry_trio.ca.parts import NEXT, Parts
 from sentry_trio.ca.renewal_record import RenewalRecord
 from sentry_trio.errors import InvalidBundleError, Part
@@ -61,7 +61,7 @@ def _is_bridged(following: TrustBundle, root: Certificate, present: TrustBundle)
         return True
     present_root = direct_root(present)
     return present_root is not None and any(
-        is_cross_certificate(each, root) and has_signed(present_root, each) for each in above[:1]
+        is_same_entity(each, root) and has_signed(present_root, each) for each in above[:1]
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.certificates import fingerprint
+from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.parts import PREVIOUS, REJECTED, Parts, bundle_of
 from sentry_trio.errors import InvalidBundleError, Part
 
@@ -120,6 +120,14 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
     def is_complete(self, now: datetime) -> bool:
         """Returns false if there may have been more generations with valid certificates than are recorded."""
         return len(self.in_use(now)) < _MOST_FORMER
+
+
+def recorded_certificates(pem: str) -> tuple[Certificate, ...]:
+    """Returns the certificates of a recorded text; none if it cannot be read: the record may have been edited."""
+    try:
+        return tuple(read_certificates(pem.encode()))
+    except InvalidBundleError:
+        return ()
 
 
 def read_record(content: bytes | None) -> RenewalRecord | None:

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
-from sentry_trio.ca.generation import direct_root, is_cross_certificate, is_own, unexpired
+from sentry_trio.ca.certificates import Certificate, fingerprint, is_same_entity, read_certificates
+from sentry_trio.ca.generation import direct_root, is_own, unexpired
 from sentry_trio.ca.parts import REJECTED, ROOT_KEYS, Parts, bundle_of
 from sentry_trio.ca.renewal_next import Next, previous_issuer, read_next
 from sentry_trio.ca.renewal_policy import LEAST_THRESHOLD, RenewalPolicy
@@ -263,7 +263,7 @@ def _phase(stored: Parts, bundle: TrustBundle, following: Next | None, *, is_own
 def has_bridge(bundle: TrustBundle) -> bool:
     """Returns whether a cross-certificate of the issuer's own root follows it in the chain."""
     root = direct_root(bundle)
-    return root is not None and any(is_cross_certificate(each, root) for each in bundle.chain[1:2])
+    return root is not None and any(is_same_entity(each, root) for each in bundle.chain[1:2])
 
 
 def _bridge_end(bundle: TrustBundle) -> datetime:

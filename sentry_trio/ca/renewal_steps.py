@@ -1,13 +1,12 @@
 """Steps of a renewal: the changes of the stored parts that each makes. Pure."""
 
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, shown, write_certificates
+from sentry_trio.ca.certificates import Certificate, fingerprint, shown, write_certificates
 from sentry_trio.ca.generate import NewBundle, make_issuer
 from sentry_trio.ca.generation import as_signer, bridged_chain, next_bundle, roots_needed, unexpired
 from sentry_trio.ca.keys import write_private_key
@@ -17,6 +16,7 @@ from sentry_trio.ca.renewal_next import Next
 from sentry_trio.ca.renewal_record import (
     copies_in,
     digest_of,
+    recorded_certificates,
     with_own_root,
     with_present,
     with_published,
@@ -24,7 +24,7 @@ from sentry_trio.ca.renewal_record import (
 )
 from sentry_trio.ca.renewal_root import RootKeys, new_bundle
 from sentry_trio.ca.renewal_state import State
-from sentry_trio.errors import InvalidBundleError, Part
+from sentry_trio.errors import Part
 
 
 class Draft:
@@ -236,8 +236,7 @@ class Draft:
         anchors, latest = state.bundle.anchors, state.now + 2 * record.leaf_lifetime
         needed = [*roots_needed(state.bundle.chain, anchors, state.bundle.not_after)]
         for each in record.in_use(state.now):
-            with suppress(InvalidBundleError):  # the record may have been edited
-                needed += roots_needed(read_certificates(each.chain.encode()), anchors, latest)
+            needed += roots_needed(recorded_certificates(each.chain), anchors, latest)
         return set(record.own_roots) - set(map(fingerprint, needed))
 
     def _now_present(self) -> TrustBundle:

@@ -7,10 +7,9 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.ca.certificates import Certificate, fingerprint
 from sentry_trio.ca.general_names import AlternativeNames
-from sentry_trio.ca.renewal_record import RenewalRecord
-from sentry_trio.errors import InvalidBundleError
+from sentry_trio.ca.renewal_record import RenewalRecord, recorded_certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +119,17 @@ def trust_in_use(
 
 def _recorded_issuers(record: RenewalRecord, in_use: IssuerInUse) -> Iterator[IssuerInUse]:
     for each in record.former:
-        if each.leaves_until is not None and (chain := _certificates(each.chain)):
+        if each.leaves_until is not None and (chain := recorded_certificates(each.chain)):
             yield IssuerInUse(chain, in_use.anchors, each.leaves_until)
     # Another replica may sign with an issuer that this process has not loaded yet.
-    if record.present.issuer != fingerprint(in_use.chain[0]) and (chain := _certificates(record.present.chain)):
-        yield IssuerInUse(chain, _certificates(record.present.anchors), in_use.until)
+    if record.present.issuer != fingerprint(in_use.chain[0]) and (chain := recorded_certificates(record.present.chain)):
+        yield IssuerInUse(chain, recorded_certificates(record.present.anchors), in_use.until)
 
 
 def _recorded_anchors(record: RenewalRecord | None) -> Iterator[Certificate]:
     if record is not None:
         for pem in (*(each.anchors for each in record.published), *(each.anchors for each in record.former)):
-            yield from _certificates(pem)
+            yield from recorded_certificates(pem)
 
 
 def _measured(held: Mapping[frozenset[str], tuple[str, ...]], known: Sequence[Certificate]) -> list[AnchorSet]:
@@ -144,15 +143,9 @@ def _measured(held: Mapping[frozenset[str], tuple[str, ...]], known: Sequence[Ce
 def _published(record: RenewalRecord, earliest: dt.datetime) -> list[AnchorSet]:
     ends = [each.since for each in record.published[1:]]
     return [
-        AnchorSet(_certificates(each.anchors), (f"clients that started from {each.since:%Y-%m-%d} to {end:%Y-%m-%d}",))
+        AnchorSet(
+            recorded_certificates(each.anchors), (f"clients that started from {each.since:%Y-%m-%d} to {end:%Y-%m-%d}",)
+        )
         for each, end in zip(record.published, ends, strict=False)
         if end >= earliest
     ]
-
-
-def _certificates(pem: str) -> tuple[Certificate, ...]:
-    """Returns the certificates of a recorded text; none if it cannot be read: the record may have been edited."""
-    try:
-        return tuple(read_certificates(pem.encode()))
-    except InvalidBundleError:
-        return ()

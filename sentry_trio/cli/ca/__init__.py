@@ -18,14 +18,14 @@ from sentry_trio import __version__
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.parts import Parts, bundle_of, merged
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
-from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import digest_of, read_record, restored
 from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_limited, seal, unseal, write_new
 from sentry_trio.cli.ca.checks import findings_against, findings_alone, has_errors, show_findings
 from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
-from sentry_trio.cli.ca.overview import DEFAULT_DOMAIN, policy_of, root_passphrase, show, survey
+from sentry_trio.cli.ca.overview import policy_of, root_passphrase, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import PhaseResult, rehearse
 from sentry_trio.errors import (
@@ -132,7 +132,8 @@ async def _check_stored(place: Place, stored: Parts, options: CaOptions, now: da
 
 
 async def _init(options: CaOptions, _environ: Mapping[str, str]) -> int:
-    directory, policy = _path(options), _policy_of_new(options)
+    directory, policy = _given(options.path), policy_of(options, {})
+    policy = replace(policy, keeps_root_key=policy.keeps_root_key or options.root_key is not None)
     _check_root_key(policy, options, in_secret=False)
     if options.root_key is not None and directory.resolve() in options.root_key.resolve().parents:
         raise InvalidOptionsError(f"--root-key {options.root_key} must not be in {directory}: keep it elsewhere")
@@ -167,16 +168,6 @@ def _check_root_key(policy: RenewalPolicy, options: CaOptions, *, in_secret: boo
             checks.root_key_in_secret(options.ca_root_key_passphrase_file)
 
 
-def _policy_of_new(options: CaOptions) -> RenewalPolicy:
-    policy = policy_from(options, options.trust_domain or DEFAULT_DOMAIN, options.namespace)
-    return replace(
-        policy,
-        allowed_clock_skew=options.allowed_clock_skew,
-        workload_ttl=options.workload_cert_ttl,
-        keeps_root_key=policy.keeps_root_key or options.root_key is not None,
-    )
-
-
 async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
     phases: list[PhaseResult] = []
 
@@ -202,10 +193,10 @@ async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
 
 
 async def _backup(options: CaOptions, environ: Mapping[str, str]) -> int:
-    passphrase = read_passphrase(_passphrase_file(options))
+    passphrase = read_passphrase(_given(options.passphrase_file))
     async with open_place(options, environ) as place:
         stored = await place.read()
-        write_new(_path(options), seal(stored, passphrase))
+        write_new(_given(options.path), seal(stored, passphrase))
         print(f"wrote {len(stored)} parts of {place.name} to {options.path}, encrypted; JWT keys are not included")
     return _DONE
 
@@ -219,13 +210,13 @@ async def _validate(options: CaOptions, environ: Mapping[str, str]) -> int:
 
 async def _preflight(options: CaOptions, environ: Mapping[str, str]) -> int:
     async with open_place(options, environ) as place:
-        new = await open_directory(_path(options), options).read()
+        new = await open_directory(_given(options.path), options).read()
         findings = await findings_against(place, await place.read(), bundle_of(new), options, _now())
     return _conclude(findings, options)
 
 
 async def _restore(options: CaOptions, environ: Mapping[str, str]) -> int:
-    parts = unseal(read_limited(_path(options)), read_passphrase(_passphrase_file(options)))
+    parts = unseal(read_limited(_given(options.path)), read_passphrase(_given(options.passphrase_file)))
     async with open_place(options, environ) as place:
         stored = await place.read_any()
         if stored and not options.yes:
@@ -266,14 +257,9 @@ def _conclude(findings: Sequence[Finding], options: CaOptions) -> int:
     return _ATTENTION if findings else _DONE
 
 
-def _path(options: CaOptions) -> Path:
-    assert options.path is not None  # noqa: S101  # checked by `parse`
-    return options.path
-
-
-def _passphrase_file(options: CaOptions) -> Path:
-    assert options.passphrase_file is not None  # noqa: S101  # checked by `parse`
-    return options.passphrase_file
+def _given(path: Path | None) -> Path:
+    assert path is not None  # noqa: S101  # checked by `parse`
+    return path
 
 
 _ACTIONS: Final[Mapping[str, Callable[[CaOptions, Mapping[str, str]], Awaitable[int]]]] = {

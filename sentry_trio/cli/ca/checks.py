@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from sentry_trio.ca.bundle import StoredBundle, verify
-from sentry_trio.ca.certificates import Certificate, read_certificates
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.preflight import preflight
-from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record
+from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, recorded_certificates
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import Trust, trust_in_use
@@ -80,11 +79,8 @@ async def findings_against(
 
 def _recorded(record: RenewalRecord) -> _InUse | None:
     """Returns what the record says is in use; None if that cannot be read."""
-    texts = record.present.anchors, record.present.chain
-    with suppress(InvalidBundleError):
-        anchors, chain = (tuple(read_certificates(text.encode())) for text in texts)
-        return _InUse(anchors, chain, record)
-    return None
+    anchors, chain = map(recorded_certificates, (record.present.anchors, record.present.chain))
+    return _InUse(anchors, chain, record) if anchors and chain else None
 
 
 def _stored(stored: Parts, options: CaOptions, now: datetime) -> _InUse:

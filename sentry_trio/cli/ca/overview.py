@@ -27,9 +27,7 @@ from sentry_trio.renewal_status import STEP_TEXTS, AnchorsHeld, Phase
 from sentry_trio.stores.passphrase import read_passphrase
 from sentry_trio.telemetry.logs import shown_time
 
-DEFAULT_DOMAIN: Final = "cluster.local"
-"""Trust domain if nothing else is known."""
-
+_DEFAULT_DOMAIN: Final = "cluster.local"
 _SPIFFE: Final = "spiffe://"
 _MOST_PODS: Final = 20
 _SIDECARS: Final = {
@@ -234,10 +232,10 @@ def root_passphrase(options: CaOptions) -> bytes | None:
 
 
 def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
-    """Returns the parameters of a renewal: the trust domain and namespace are those of the stored issuer."""
+    """Returns the parameters of a renewal; a stored issuer decides about trust domain and namespace."""
     trust_domain, namespace = _identity_of(stored)
     policy = policy_from(
-        options, options.trust_domain or trust_domain or DEFAULT_DOMAIN, namespace or options.namespace
+        options, options.trust_domain or trust_domain or _DEFAULT_DOMAIN, namespace or options.namespace
     )
     return replace(
         policy,
@@ -250,6 +248,8 @@ def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
 
 def _identity_of(stored: Parts) -> tuple[str | None, str | None]:
     """Returns trust domain and namespace in the subject of an issuer that this program or Dapr Sentry has made."""
+    if Part.CHAIN not in stored:
+        return None, None
     issuer = read_certificates(stored[Part.CHAIN])[0]
     identity = first_value(issuer.subject_name, ORGANIZATION) or ""
     if not identity.startswith(_SPIFFE):
