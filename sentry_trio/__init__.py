@@ -24,6 +24,7 @@ modules within a package do. `tests/test_layers.py` checks every import against 
     1  reload                                             requests to replace a run, and their causes
     0  errors event_reasons renewal_status                errors; reasons and states that several layers name
     0  go_text                                            text as Go writes it
+    0  reasons                                            reasons in words of the errors of other libraries
 
 asyncio is used by two packages: `kube`, whose client library is written for it, and `client`, which requests a
 certificate through grpclib's channel, in the process of a command. Everything else is Trio.

@@ -21,9 +21,10 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
 from sentry_trio.ca.parsing import parsing
-from sentry_trio.errors import SentryError, openssl_reason, reason_of
+from sentry_trio.errors import SentryError
 from sentry_trio.proto.sentry_grpc import CAStub
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
+from sentry_trio.reasons import openssl_reason, reason_of
 
 # As in daprd: number of attempts, seconds for each, and additional seconds between two.
 _ATTEMPTS: Final = 5

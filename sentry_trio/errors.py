@@ -5,41 +5,10 @@ translate it: `service.py` into status codes, `cli` into exit codes. The text is
 """
 
 import enum
-import errno
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    import ssl
-
-
-def reason_of(error: BaseException) -> str:
-    """Returns the innermost reason of an error that other libraries wrapped, e.g. `Connection refused`."""
-    inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
-    inner = inner or next((each for each in error.args if isinstance(each, BaseException)), None)
-    if inner is not None:
-        return reason_of(inner)
-    # Texts of Trio and of Python's socket module repeat the address. Numbers of resolvers and of TLS mean other things.
-    if isinstance(error, OSError) and error.errno and type(error).__module__ == "builtins":
-        return os.strerror(error.errno)
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def openssl_reason(error: "ssl.SSLError") -> str | None:
-    """Returns OpenSSL's reason in words, e.g. `wrong version number`; None if it has none."""
-    return error.reason.replace("_", " ").lower() if error.reason else None
-
-
-def leaves_of(error: BaseException) -> Iterator[BaseException]:
-    """Yields the errors in a group and in the groups in it; of an error without a group itself."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves_of(inner)
-    else:
-        yield error
+from typing import TypeVar
 
 
 class SentryError(Exception):
@@ -74,14 +43,6 @@ class ListenError(SentryError):
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"could not listen on {address}: {reason}")
-
-    @classmethod
-    def from_os_error(cls, address: str, error: OSError) -> "ListenError":
-        """Returns the error with the system's reason and, for a taken port, the remedy."""
-        reason = reason_of(error)
-        if error.errno == errno.EADDRINUSE:
-            reason += "; stop the process that listens there, or choose another port"
-        return cls(address, reason)
 
 
 class ServerTLSError(SentryError):

@@ -11,7 +11,7 @@ import trio
 _OK: Final = 200
 
 FAILURES: Final = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, ValueError)
-"""Errors of `get` if there is no answer, or no readable one; see `errors.reason_of`."""
+"""Errors of `get` if there is no answer, or no readable one; see `reasons.reason_of`."""
 
 
 class TooLongError(ValueError):

@@ -11,8 +11,9 @@ from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import generate_key, public_key_info, serving_key_type, write_private_key
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.conditions import Condition
-from sentry_trio.errors import IssuerNotValidError, SigningError, UnservableIssuerError, openssl_reason
+from sentry_trio.errors import IssuerNotValidError, SigningError, UnservableIssuerError
 from sentry_trio.grpc import server_context
+from sentry_trio.reasons import openssl_reason
 from sentry_trio.telemetry.logs import get_logger, shown_time
 from sentry_trio.telemetry.metrics import Metrics, ServerCertificateFailure
 

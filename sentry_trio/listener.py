@@ -8,6 +8,7 @@ from typing import Final, Self
 import trio
 
 from sentry_trio.errors import ListenError
+from sentry_trio.reasons import reason_of
 
 # The kernel caps it (net.core.somaxconn). During a restart, and in a burst of probes, connections wait here.
 _BACKLOG: Final = 4096
@@ -61,7 +62,10 @@ async def open_listener(host: str, port: int, *, name: str | None = None) -> soc
     try:
         listener = await _listening(bare, port) if bare else _listening_everywhere(port)
     except OSError as error:
-        raise ListenError.from_os_error(shown, error) from error
+        reason = reason_of(error)
+        if error.errno == errno.EADDRINUSE:
+            reason += "; stop the process that listens there, or choose another port"
+        raise ListenError(shown, reason) from error
     except ValueError as error:
         # The resolver is not even called: a zero byte, or a label that IDNA cannot encode.
         raise ListenError(shown, f"not a host name: {error}") from error

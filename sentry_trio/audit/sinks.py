@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.audit.chain import BEGINNING, ChainEnd, ChainPosition, InvalidLineError, LaterVersionError, read_line
-from sentry_trio.errors import AuditLogError, reason_of
+from sentry_trio.errors import AuditLogError
+from sentry_trio.reasons import reason_of
 
 MAX_TAIL: Final = 1024 * 1024
 """Bytes at the end of a file among which there has to be a whole line for the chain to continue."""

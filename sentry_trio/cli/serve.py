@@ -13,7 +13,8 @@ from trio_util import AsyncValue
 
 from sentry_trio import __version__, app
 from sentry_trio.cli.garbage import collect_garbage
-from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenError, SentryError, StoreError, leaves_of
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, ListenError, SentryError, StoreError
+from sentry_trio.reasons import leaves_of
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.settings.flags import UsageError

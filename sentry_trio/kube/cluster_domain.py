@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from sentry_trio.errors import reason_of
+from sentry_trio.reasons import reason_of
 from sentry_trio.telemetry.logs import get_logger
 
 API_SERVER: Final = "kubernetes.default.svc"

@@ -15,9 +15,10 @@ from urllib.parse import urlencode
 import aiohttp
 from yarl import URL
 
-from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError, reason_of
+from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
 from sentry_trio.kube.api_errors import response_error
 from sentry_trio.kube.client_config import Credentials
+from sentry_trio.reasons import reason_of
 
 Query = Mapping[str, str]
 

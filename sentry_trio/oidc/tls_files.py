@@ -5,8 +5,9 @@ from pathlib import Path
 
 import trio
 
-from sentry_trio.errors import ServerTLSError, openssl_reason
+from sentry_trio.errors import ServerTLSError
 from sentry_trio.grpc import server_context
+from sentry_trio.reasons import openssl_reason
 from sentry_trio.stores.atomic_files import FileOperations, Unreadable
 from sentry_trio.stores.permissions import KeyPermissions
 

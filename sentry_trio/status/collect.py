@@ -11,9 +11,10 @@ import httpcore
 import trio
 from trio_util import wait_all
 
-from sentry_trio.errors import StoreError, reason_of
+from sentry_trio.errors import StoreError
 from sentry_trio.http_client import FAILURES, TooLongError, get
 from sentry_trio.listener import Address
+from sentry_trio.reasons import reason_of
 from sentry_trio.status.parsers import read_figures, read_health, read_published, read_stored
 from sentry_trio.status.report import (
     Figures,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
-from sentry_trio.errors import reason_of
+from sentry_trio.reasons import reason_of
 
 LIMIT: Final = 1024 * 1024
 """The most bytes of a file that are read: 1 MiB, about a thousand certificates."""
@@ -51,7 +51,7 @@ class Lock(enum.Enum):
 
 
 def os_reason(error: OSError) -> str:
-    """Returns `errors.reason_of` as Go writes it, e.g. `permission denied`."""
+    """Returns `reasons.reason_of` as Go writes it, e.g. `permission denied`."""
     text = reason_of(error)
     return text[:1].lower() + text[1:]
 

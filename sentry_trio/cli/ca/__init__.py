@@ -28,14 +28,8 @@ from sentry_trio.cli.ca.flags import EXAMPLES, FORCED, OPTIONS, CaOptions, parse
 from sentry_trio.cli.ca.overview import policy_of, root_passphrase, show, survey
 from sentry_trio.cli.ca.places import Place, open_directory, open_place
 from sentry_trio.cli.ca.rehearsal import PhaseResult, rehearse
-from sentry_trio.errors import (
-    IncompleteBundleError,
-    InvalidBundleError,
-    InvalidOptionsError,
-    Part,
-    SentryError,
-    leaves_of,
-)
+from sentry_trio.errors import IncompleteBundleError, InvalidBundleError, InvalidOptionsError, Part, SentryError
+from sentry_trio.reasons import leaves_of
 from sentry_trio.settings import checks
 from sentry_trio.stores.passphrase import read_passphrase
 from sentry_trio.telemetry.logs import capture_warnings, configure_logging

@@ -15,8 +15,9 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 import trio
 
 from sentry_trio.ca.pem import blocks
-from sentry_trio.errors import InvalidValidatorError, reason_of
+from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.http_client import FAILURES, Answer, get
+from sentry_trio.reasons import reason_of
 from sentry_trio.validators.jwks.keyset import SourceError
 
 MOST_BYTES: Final = 1 << 20
