@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run image image-tree test unit test-soak lint types drift format lock protos test-matrix bench bench-cluster soak hostile hostile-random demo fuzz dashboard h2spec test-cluster test-dapr docs docs-links picture clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Install, then start the certificate authority on loopback; the trust bundle is kept in .sentry/
 	@mkdir -p -m 700 .sentry
@@ -53,7 +53,7 @@ lint: $(VENV)/.dev ## Check style and formatting
 types: $(VENV)/.dev ## Check types of package and tests
 	$(BIN)/mypy
 
-drift: $(VENV)/.dev ## Check that generated code is what protos/ generates, and generated pages what the code does
+drift: $(VENV)/.dev ## Check that generated code and generated pages are up to date
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python docs/generate_pages.py --check
 
@@ -81,7 +81,7 @@ test-matrix: ## Run `make test` on every Python from 3.11 to 3.13 that is instal
 	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version || exit 1; \
 	done; echo "== passed on:$$ran"
 
-bench: $(VENV)/.dev ## Measure CPU per call against Dapr Sentry and other servers, in turns (about 9 minutes; needs Go); ARGS="--only ours,sentry --profile"
+bench: $(VENV)/.dev ## Measure CPU per call beside Dapr Sentry and other servers, in alternation (about 9 minutes; needs Go); ARGS="--only ours,sentry --profile"
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 	@$(BIN)/python -m benchmarks.cluster --rounds 0
 
@@ -91,40 +91,40 @@ bench-cluster: $(VENV)/.dev ## Start a mesh of 500 pods at once on a real kube-a
 soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes; needs Go); ARGS="--restarts 100" for fewer
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-hostile: $(VENV)/.run ## Set a thousand hostile connections of each kind on a process (about 8 minutes; needs Go); ARGS="--kinds idle" for one
+hostile: $(VENV)/.run ## Attack a process with a thousand hostile connections of each kind (about 8 minutes; needs Go); ARGS="--kinds idle" for one
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
 
 MINUTES ?= 60
 
-hostile-random: $(VENV)/.dev ## Set random attackers on a process for MINUTES=60 (needs Go); ARGS="--seed 7 --only 12" for one composition again
+hostile-random: $(VENV)/.dev ## Attack a process with random attackers for MINUTES=60 (needs Go); ARGS="--seed 7 --only 12" for one composition again
 	@$(BIN)/python -m benchmarks.hostile_random --minutes $(MINUTES) $(ARGS)
 
 demo: $(VENV)/.run ## Edit, replace, break and renew a CA while callers request certificates, live on the screen (a minute and a half)
 	@$(BIN)/python -m benchmarks.demo $(ARGS)
 
-fuzz: $(VENV)/.fuzz ## Fuzz every parser of foreign bytes, a minute each; ARGS="--seconds 600 --only certificate"
+fuzz: $(VENV)/.fuzz ## Fuzz every parser of untrusted bytes for a minute each; ARGS="--seconds 600 --only certificate"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 dashboard: $(VENV)/.dev ## Draw the chart's dashboard from a real run of three minutes, into docs/images/ (needs Go); ARGS="--seconds 60" for less
 	@$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
-h2spec: $(VENV)/.dev ## Hold the gRPC server to h2spec, HTTP/2's conformance tests (needs Go)
+h2spec: $(VENV)/.dev ## Run h2spec, HTTP/2's conformance tests, against the gRPC server (needs Go)
 	@$(BIN)/python -m tests.h2spec
 
-test-cluster: $(VENV)/.dev ## Run the tests against a real kube-apiserver and etcd, which the first run builds for minutes (needs Go)
+test-cluster: $(VENV)/.dev ## Run the tests against a real kube-apiserver and etcd; the first run builds them, which takes minutes (needs Go)
 	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
-test-dapr: $(VENV)/.dev ## Compare with Dapr's own programs, which the first run builds for minutes (needs Go)
+test-dapr: $(VENV)/.dev ## Compare with Dapr's own programs; the first run builds them, which takes minutes (needs Go)
 	$(BIN)/python -m pytest tests/dapr $(ARGS)
 
 docs: $(VENV)/.docs ## Generate pages from the code and build docs/ as a site in build/docs/; warnings are errors
 	$(BIN)/python docs/generate_pages.py
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html -d build/doctrees docs build/docs
 
-picture: $(VENV)/.dev ## Draw the terminals in docs/images/, by running what they show (2 minutes); ARGS="status" for one
+picture: $(VENV)/.dev ## Draw the terminals in docs/images/, by running the commands that they show (2 minutes); ARGS="status" for one
 	$(BIN)/python docs/draw_terminal.py $(ARGS)
 
-docs-links: $(VENV)/.docs ## Check the links of docs/ that lead elsewhere (needs the network)
+docs-links: $(VENV)/.docs ## Check the external links of docs/ (needs the network)
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b linkcheck -d build/doctrees docs build/links
 
 clean: ## Remove environments, caches and coverage data; .sentry/ stays, it holds a CA

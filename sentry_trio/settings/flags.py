@@ -66,7 +66,7 @@ class Flag:
         kind: syntax of its value.
         default: parsed value if it is not given; None if "not given" differs from any value.
         help: one line of plain text.
-        choices: accepted values; empty if any is.
+        choices: accepted values; empty if any is. An empty text among them is accepted and not listed.
         words: texts that are accepted beside values of its kind, unchanged and unchecked.
         check: called with name and parsed value unless that is None; returns the value of the field, or raises
             `InvalidOptionsError`. It replaces the check of `choices`.
@@ -109,7 +109,7 @@ class Flag:
     @property
     def summary(self) -> str:
         """Its help, choices and default unless that is zero."""
-        choices = f": {', '.join(self.choices)}" if len(self.choices) > 1 else ""
+        choices = f": {', '.join(filter(None, self.choices))}" if len(self.choices) > 1 else ""
         return f"{self.help}{choices}{self._shown_default}"
 
     @property
@@ -268,7 +268,7 @@ def check(flag: Flag, value: Any) -> Any:
 
 def expected(choices: Iterable[str]) -> str:
     """Returns the part of an error text that lists the accepted values."""
-    return f"expected one of {', '.join(choices)}"
+    return f"expected one of {', '.join(filter(None, choices))}"
 
 
 def parse_arguments(flags: Sequence[Flag], arguments: Sequence[str]) -> CommandLine:

@@ -36,6 +36,16 @@ def contents() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path("ca").iterdir()}
 
 
+def test_an_empty_choice_is_accepted_and_not_listed(run: Run) -> None:
+    """It is the default: the use of the current root's key."""
+    assert "root: discard or keep it (default: as for the current root): discard, keep" in " ".join(
+        run("--help").split()
+    )
+    assert "expected one of discard, keep" in run("init", "ca", "--ca-root-key=hide", code=2)
+    run("init", "ca", "--ca-root-key=")
+    assert "root.key" not in contents()
+
+
 def test_a_key_beside_the_authority(run: Run) -> None:
     run("init", "ca", "--ca-root-key=keep", PASSPHRASE, "--ca-root-ttl=17520h")
     before = contents()

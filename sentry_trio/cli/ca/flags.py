@@ -184,7 +184,7 @@ class CaOptions:
     ca_root_key: str = _new(
         Kind.STRING,
         "",
-        "private key of a new root: discard or keep it (default: as that of the present root)",
+        "private key of a new root: discard or keep it (default: as for the current root)",
         choices=("", *ROOT_KEYS),
         metavar="USE",
     )
