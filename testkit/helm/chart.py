@@ -48,9 +48,9 @@ class Helm:
     binary: Path
     home: Path
     kubeconfig: Path | None = None
-    _texts: dict[tuple[str, str], str] = field(
+    _texts: dict[tuple[str, ...], str] = field(
         default_factory=dict
-    )  # by values and version, as many tests render alike
+    )  # by values, version and namespace, as many tests render alike
 
     def run(self, *arguments: str, values: Values | None = None) -> str:
         """Runs a command, and returns what it wrote to standard output.
@@ -61,7 +61,7 @@ class Helm:
         command = [str(self.binary), *arguments]
         if values is not None:
             file = self.home / "values.yaml"
-            file.write_text(yaml.safe_dump(values))
+            file.write_text(json.dumps(values))  # PyYAML writes the text 1e3 as a number
             command += ["--values", str(file)]
         environ = {name: value for name, value in os.environ.items() if name in {"PATH", "GOGC"}}
         environ["HOME"] = str(self.home)
@@ -84,10 +84,12 @@ class Helm:
         notes: str = yaml.safe_load(text)["notes"]
         return notes
 
-    def rendered(self, values: Values | None = None, *, kubernetes: str = KUBERNETES) -> "Rendered":
+    def rendered(
+        self, values: Values | None = None, *, kubernetes: str = KUBERNETES, namespace: str = NAMESPACE
+    ) -> "Rendered":
         """Renders the chart with values, for a cluster of that version."""
-        where = ("--namespace", NAMESPACE, "--kube-version", kubernetes)
-        key = (kubernetes, json.dumps(values or {}))
+        where = ("--namespace", namespace, "--kube-version", kubernetes)
+        key = (kubernetes, namespace, json.dumps(values or {}))
         if key not in self._texts:
             self._texts[key] = self.run("template", "sentry", str(CHART), *where, values=values or {})
         return Rendered(tuple(each for each in yaml.load_all(self._texts[key], Loader=_Strict) if each))

@@ -22,6 +22,8 @@ def audit_volume(**mount: bool) -> dict[str, Any]:
 
 
 AUDITED: Final = audit_volume()
+NUMERIC: Final = "1e3"  # a number in YAML, unless it is between quotation marks
+NUMERIC_MAP: Final = {"commit": NUMERIC}
 
 # The shape of Dapr's own chart: the defaults of its section for Sentry and of the globals that this reads, other
 # sections and globals beside them; only the image is another one, and the registry has a name that does not exist.
@@ -241,4 +243,21 @@ ALL: Final[dict[str, dict[str, Any]]] = {
     "standalone": {"mode": "standalone", "confirmStandalone": True, "tls": OWN_CA},
     "standalone, waiting": {"mode": "standalone", "confirmStandalone": True, "tls": {"existingSecret": True}},
     "no mtls": {"global": {"mtls": {"enabled": False}}},
+    "numeric texts": {
+        "tls": {"certManager": {"enabled": True, "issuerRef": {"name": NUMERIC}}},
+        "deploymentAnnotations": NUMERIC_MAP,
+        "service": {"annotations": NUMERIC_MAP},
+        "serviceAccount": {"sentry": {"annotations": NUMERIC_MAP}},
+        "serviceMonitor": {"enabled": True, "labels": NUMERIC_MAP},
+        "prometheusRule": {"enabled": True, "labels": NUMERIC_MAP},
+        "dashboard": {"enabled": True, "labels": NUMERIC_MAP, "annotations": NUMERIC_MAP},
+        "networkPolicy": {"enabled": True},
+        "extraEnvVars": NUMERIC_MAP,
+        "global": {
+            "labels": NUMERIC_MAP,
+            "k8sLabels": NUMERIC_MAP,
+            "nodeSelector": NUMERIC_MAP,
+            "ha": {"enabled": True},
+        },
+    },
 }

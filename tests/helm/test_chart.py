@@ -12,7 +12,7 @@ from sentry_trio.kube.access_review import Permission, optional_permissions, req
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.settings.options import Mode
 from testkit.helm import schemas, values
-from testkit.helm.chart import CHART, NAMESPACE, Helm, HelmError, Manifest, Rendered
+from testkit.helm.chart import CHART, KUBERNETES, NAMESPACE, Helm, HelmError, Manifest, Rendered
 
 
 def test_lint(helm: Helm) -> None:
@@ -141,6 +141,11 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ({"global": {"k8sLabels": {"app": "ca"}}}, "global.k8sLabels: the chart itself sets the label app"),
         ({"global": {"labels": {"a": "b" * 64}}}, "global.labels: "),
         ({"global": {"nodeSelector": {"a": "b c"}}}, 'global.nodeSelector: "b c" cannot be'),
+        ({"global": {"priorityClassName": "a b"}}, "/global/priorityClassName"),
+        ({"global": {"daprControlPlaneArch": "a\nb: c"}}, "/global/daprControlPlaneArch"),
+        ({"global": {"ha": {"topologyKey": "*a"}}}, "/global/ha/topologyKey"),
+        ({"global": {"ha": {"disruption": {"minimumAvailable": "1000%"}}}}, "/global/ha/disruption/minimumAvailable"),
+        ({"autoscaling": {"maxReplicas": 2**31}}, "/autoscaling/maxReplicas"),
         ({"ports": {"targetPort": 8080}}, "ports.targetPort: port 8080 of the pods is that of the health server, too"),
         (
             {"global": {"prometheus": {"port": "50001"}}},
@@ -167,6 +172,7 @@ def test_invalid_values_are_rejected_with_a_reason(helm: Helm, given: dict[str, 
         {"extraArgs": ["--issuer-credentials=/ca"], "mode": "standalone", "confirmStandalone": True},
         {"global": {"prometheus": {"enabled": False, "port": 50001}}},
         {"global": dict.fromkeys(("extraVolumes", "extraVolumeMounts", "extraContainers", "initContainers", "labels"))},
+        {"component": None, "prometheusRule": {"enabled": True, "groups": None}},
         {"image": {"name": None}, "auditLog": {"path": None}, "tls": {"certManager": {"enabled": None}}},
     ],
 )
@@ -274,6 +280,14 @@ def test_numbers_become_texts_as_they_were_written(helm: Helm) -> None:
     assert rendered.container["image"] == "sentry-trio:20250101"
     assert rendered.pod["spec"]["nodeSelector"] == {"gpu": "false"}
     assert rendered.named("Deployment")["metadata"]["labels"]["build"] == "20250101"
+
+
+def test_texts_that_look_like_numbers_stay_texts(helm: Helm) -> None:
+    """An abbreviated hash of a commit, for example, and a namespace may look so."""
+    objects = helm.rendered(values.ALL["numeric texts"], namespace=values.NUMERIC).objects
+    assert {each["metadata"].get("namespace", values.NUMERIC) for each in objects} == {values.NUMERIC}
+    for each in objects:
+        schemas.check(each, kubernetes=KUBERNETES)
 
 
 def test_file_names_are_the_secrets_keys(helm: Helm) -> None:

@@ -6,18 +6,18 @@ nodeAffinity:
       - matchExpressions:
           - key: kubernetes.io/os
             operator: In
-            values: [{{ .Values.global.daprControlPlaneOs }}]
+            values: [{{ .Values.global.daprControlPlaneOs | quote }}]
           {{- with .Values.global.daprControlPlaneArch }}
           - key: kubernetes.io/arch
             operator: In
-            values: [{{ . }}]
+            values: [{{ . | quote }}]
           {{- end }}
 {{- with .Values.global.ha }}
 {{- if .enabled }}
 podAntiAffinity:
   {{- if eq .podAntiAffinityPolicy "requiredDuringSchedulingIgnoredDuringExecution" }}
   requiredDuringSchedulingIgnoredDuringExecution:
-    - topologyKey: {{ .topologyKey }}
+    - topologyKey: {{ .topologyKey | quote }}
       labelSelector:
         matchLabels:
           app: dapr-sentry
@@ -25,7 +25,7 @@ podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
     - weight: 100
       podAffinityTerm:
-        topologyKey: {{ .topologyKey }}
+        topologyKey: {{ .topologyKey | quote }}
         labelSelector:
           matchLabels:
             app: dapr-sentry

@@ -48,7 +48,14 @@ app.kubernetes.io/name: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: dapr
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
-app.kubernetes.io/component: {{ .Values.component | quote }}
+app.kubernetes.io/component: {{ .Values.component | default "" | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* A map of texts. Not toYaml: that writes 1e3 without quotation marks, and helm reads it as a number. */}}
+{{- define "sentry.pairs" -}}
+{{- range $key, $value := . }}
+{{ $key | quote }}: {{ $value | quote }}
 {{- end }}
 {{- end -}}
 
