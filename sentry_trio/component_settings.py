@@ -104,11 +104,14 @@ def _jwt_settings(options: Options) -> "JwtSettings":
     rotation = Rotation(
         interval=options.jwt_key_rotation, lifetime=options.jwt_ttl, algorithm=options.jwt_signing_algorithm
     )
+    # Rotated keys that the OIDC server serves are not published in the ConfigMap: a control plane of Dapr 1.16 to 1.18
+    # notices one change of it only, which has to be that of the trust anchors.
+    is_served = bool(options.jwt_key_rotation) and options.oidc_enabled
     return JwtSettings(
         rotation=rotation,
         issuer=options.jwt_issuer,
         key_id=options.jwt_key_id,
-        publishes_jwks=options.publishes_jwks,
+        publishes_jwks=options.jwks_in_config_map or not is_served,
     )
 
 

@@ -75,3 +75,8 @@ def timestamp(moment: datetime) -> str:
     seconds, zone = text[:19], text[19:]
     fraction = f".{moment.microsecond:06}".rstrip("0") if moment.microsecond else ""
     return f"{seconds}{fraction}{'Z' if zone == '+00:00' else zone}"
+
+
+def join_host_port(host: str, port: int) -> str:
+    """Returns `host:port`, an IPv6 address in brackets, as Go's `net.JoinHostPort`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

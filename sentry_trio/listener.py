@@ -8,6 +8,7 @@ from typing import Final, Self
 import trio
 
 from sentry_trio.errors import ListenError
+from sentry_trio.go_text import join_host_port
 from sentry_trio.reasons import reason_of
 
 # The kernel caps it (net.core.somaxconn). During a restart, and in a burst of probes, connections wait here.
@@ -36,7 +37,7 @@ class Address:
         return cls(host, port)
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
 
 async def open_listener(host: str, port: int, *, name: str | None = None) -> socket.socket:

@@ -1,4 +1,4 @@
-"""State of the renewal of CA and JWT keys, for people and metrics: phases, steps, and what holds them."""
+"""State of certificates, and of the renewal of CA and JWT keys, for people and metrics."""
 
 import enum
 from collections.abc import Mapping
@@ -90,6 +90,37 @@ class AnchorsHeld(enum.StrEnum):
     """No root made here."""
     FILE = "file"
     """It reads them from a mounted file, and so follows each change."""
+
+
+class CertificateRole(enum.StrEnum):
+    """Role of a certificate in the trust bundle."""
+
+    ANCHOR = "anchor"
+    INTERMEDIATE = "intermediate"
+    ISSUER = "issuer"
+    BRIDGE = "bridge"
+    FORMER = "former"
+
+
+LEFT_OVER: Final = frozenset({CertificateRole.BRIDGE, CertificateRole.FORMER})
+"""Roles of certificates that a renewal has left over: they expire without a loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateExpiry:
+    """End of one certificate of the trust bundle.
+
+    Attributes:
+        role: a value of `CertificateRole`.
+        subject: its subject (RFC 4514).
+        fingerprint: SHA-256 over its DER, in hexadecimal digits.
+        not_after: the last second in which it is valid; aware.
+    """
+
+    role: str
+    subject: str
+    fingerprint: str
+    not_after: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from sentry_trio.reload import Changed
 from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.telemetry.logs import get_logger, shown_time
-from sentry_trio.telemetry.metrics import CertificateExpiry, CertificateRole, Metrics
+from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.watchers.expiry import watch_expiry
 
 _log: Final = get_logger("dapr.sentry")
@@ -183,10 +183,7 @@ class Run:
                 end = f"{state.not_after:%Y-%m-%dT%H:%M:%SZ}"
                 message = f"{state.role} certificate {state.subject} is {state.state.value}: it ends at {end}"
                 self._context.environment.notify(EventReason.EXPIRY_NEAR, message)
-        self._context.metrics.watch_certificates(
-            CertificateExpiry(CertificateRole(state.role), state.subject, state.fingerprint, state.not_after)
-            for state in states
-        )
+        self._context.metrics.watch_certificates(states)
 
     async def _serve_grpc(self, *, task_status: trio.TaskStatus[None]) -> None:
         around = self._context

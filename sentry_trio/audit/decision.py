@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sentry_trio.ca.issue import IssuedCertificate
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.go_text import join_host_port
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.telemetry.metrics import Shed, SignFailure
 
@@ -96,8 +97,7 @@ def format_address(peer: object) -> str:
     """`host:port` of a socket's address; an IPv4 address mapped into IPv6 is written as IPv4."""
     if not isinstance(peer, tuple) or len(peer) < 2:
         return bounded(str(peer))
-    host, port = str(peer[0]).removeprefix("::ffff:"), peer[1]
-    return bounded(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return bounded(join_host_port(str(peer[0]).removeprefix("::ffff:"), peer[1]))
 
 
 def _validator_name(kind: SignCertificateRequest.TokenValidator) -> str:

@@ -11,12 +11,10 @@ from sentry_trio.ca.certificates import Certificate, fingerprint
 from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.lineage import roles_of
 from sentry_trio.go_text import format_duration
+from sentry_trio.renewal_status import LEFT_OVER, CertificateExpiry
 
 WARNING_PERIOD = dt.timedelta(days=30)
 """Time before its end from which a certificate is reported as expiring."""
-
-LEFT_OVER: Final = frozenset({"bridge", "former"})
-"""Roles of certificates that a renewal has left over: they expire without a loss."""
 
 _SHOWN_ROLES: Final = {"anchor": "root", "former": "former root"}
 _HOUR = dt.timedelta(hours=1)
@@ -31,21 +29,13 @@ class ValidityState(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ExpiryState:
-    """Expiry of one certificate.
+class ExpiryState(CertificateExpiry):
+    """Expiry of one certificate at a moment.
 
     Attributes:
-        role: see `roles_of`.
-        subject: its subject (RFC 4514).
-        fingerprint: SHA-256 over its DER, in hexadecimal digits.
-        not_after: the last second in which it is valid.
-        remaining: from now until then; negative once it has expired.
+        remaining: from then until its end; negative once it has expired.
     """
 
-    role: str
-    subject: str
-    fingerprint: str
-    not_after: dt.datetime
     remaining: dt.timedelta
 
     @property

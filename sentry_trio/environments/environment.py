@@ -252,8 +252,7 @@ class Environment(ABC):
                 if jwt_keys is not None:
                     watching.start_soon(jwt_keys.rotate, changed)
                 if renewal is not None:
-                    self._gate.use(renewal.stored, renewal.bundle, renewal.policy)
-                    self._rejections.used()
+                    self._rejections.use(renewal)
                     watching.start_soon(self._rejections.watch, changed)
                     watching.start_soon(self._renewer.renew, renewal, changed)
                 await sources.watch(stored, configuration, reload, in_use=renewal is not None)

@@ -97,7 +97,7 @@ class Kubernetes(Environment):
             conditions=cluster.conditions,
         )
         identity = settings.identity
-        self._publishes_jwks = settings.jwt is not None and settings.jwt.publishes_jwks
+        self._publishes_jwks = settings.jwt is None or settings.jwt.publishes_jwks
         self._store = SecretStore(
             cluster.api,
             identity.namespace,

@@ -37,13 +37,14 @@ class RejectionWatch:
             TrustCutError: it does, while another is in use.
         """
         try:
-            self._gate.check(candidate.store, candidate.stored, candidate.bundle, candidate.policy)
+            self._gate.check(candidate)
         except TrustCutError as error:
             self._rejected = candidate, error
             raise
 
-    def used(self) -> None:
+    def use(self, renewal: RenewalOfRun) -> None:
         """Records that a run signs with the bundle that was checked last."""
+        self._gate.use(renewal)
         self._rejected = None
 
     async def watch(self, changed: Changed) -> NoReturn:
@@ -67,7 +68,7 @@ class RejectionWatch:
 
     def _error_now(self, candidate: RenewalOfRun) -> TrustCutError | None:
         try:
-            self._gate.check(candidate.store, candidate.stored, candidate.bundle, candidate.policy, quietly=True)
+            self._gate.check(candidate, quietly=True)
         except TrustCutError as error:
             return error
         return None

@@ -15,10 +15,10 @@ from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, with_present, with_published
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import AnchorSet, IssuerInUse, trust_in_use
+from sentry_trio.environments.renewal import RenewalOfRun
 from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
 from sentry_trio.event_reasons import EventReason
-from sentry_trio.stores.part_store import PartStore
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
 
@@ -86,8 +86,9 @@ class TrustGate:
         """Records a signing request."""
         self._unused = None
 
-    def use(self, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy) -> None:
+    def use(self, renewal: RenewalOfRun) -> None:
         """Records that a run signs with this bundle from now on."""
+        stored, bundle, policy = renewal.stored, renewal.bundle, renewal.policy
         lifetime = policy.workload_ttl + policy.allowed_clock_skew
         if self._in_use is None:
             self._remember_start(stored, bundle, lifetime)
@@ -129,22 +130,17 @@ class TrustGate:
     def _is_unused(self) -> bool:
         return self._in_use is not None and self._in_use.fingerprint == self._unused
 
-    def check(
-        self, store: PartStore, stored: Parts, bundle: TrustBundle, policy: RenewalPolicy, *, quietly: bool = False
-    ) -> None:
+    def check(self, candidate: RenewalOfRun, *, quietly: bool = False) -> None:
         """Checks that a verified trust bundle cuts off no client.
 
         Args:
-            store: holds it, for texts.
-            stored: all parts.
-            bundle: the trust bundle in them.
-            policy: how renewals are done.
+            candidate: has the trust bundle.
             quietly: true to neither report nor count a rejection.
 
         Raises:
             TrustCutError: it does, while another is in use.
         """
-        content = stored.get(Part.RECORD)
+        bundle, content = candidate.bundle, candidate.stored.get(Part.RECORD)
         record = read_record(content)
         if record is not None and not self._is_known_to(record):
             record = None  # a backup's, or that of a replica that uses another authority
@@ -156,10 +152,10 @@ class TrustGate:
             return
         if bundle.anchors == in_use[0] and bundle.chain == in_use[1]:
             return
-        findings = self._findings(stored, bundle, in_use, record, policy)
+        findings = self._findings(candidate, in_use, record)
         cuts = [each for each in findings if each.severity is Severity.ERROR]
         if cuts:
-            self._report(store, bundle, cuts, is_accepted=is_accepted, quietly=quietly)
+            self._report(candidate.store.place, bundle, cuts, is_accepted=is_accepted, quietly=quietly)
         elif findings and not quietly:
             _log.warning(f"the new trust bundle cuts off clients later: {_reasons(findings)}")
 
@@ -170,12 +166,11 @@ class TrustGate:
 
     def _findings(
         self,
-        stored: Parts,
-        bundle: TrustBundle,
+        candidate: RenewalOfRun,
         in_use: tuple[tuple[Certificate, ...], tuple[Certificate, ...]],
         record: RenewalRecord | None,
-        policy: RenewalPolicy,
     ) -> list[Finding]:
+        policy = candidate.policy
         now, held = self._now(), self._workloads.anchor_sets()
         trust = trust_in_use(
             *in_use,
@@ -192,10 +187,10 @@ class TrustGate:
         is_unknown = held is None and record is None
         published = self._published(now - policy.lifetime) if is_unknown else ()
         trust = replace(trust, issuers=(*trust.issuers, *issuers), anchor_sets=(*trust.anchor_sets, *published))
-        findings = [each for each in preflight(bundle_of(stored), trust, now) if each.code in _CONSIDERED]
+        findings = [each for each in preflight(bundle_of(candidate.stored), trust, now) if each.code in _CONSIDERED]
         if any(each.code == _CUT_LEAVES for each in findings):
             return findings
-        return [*findings, *self._lost_since_start(bundle, now)]
+        return [*findings, *self._lost_since_start(candidate.bundle, now)]
 
     def _published(self, earliest: datetime) -> Iterator[AnchorSet]:
         for anchors, replaced in self._anchor_sets.items():
@@ -217,7 +212,7 @@ class TrustGate:
                 )
 
     def _report(
-        self, store: PartStore, bundle: TrustBundle, findings: Sequence[Finding], *, is_accepted: bool, quietly: bool
+        self, place: str, bundle: TrustBundle, findings: Sequence[Finding], *, is_accepted: bool, quietly: bool
     ) -> None:
         reasons = _reasons(findings)
         if is_accepted or bundle.fingerprint == self._allowed:
@@ -225,11 +220,11 @@ class TrustGate:
             _log.warning(f"the trust bundle cuts off clients, as {permit} permits: {reasons}")
             return
         if self._in_use is None:
-            text = f"the trust bundle in {store.place} cuts off clients, but there is no other: {reasons}"
+            text = f"the trust bundle in {place} cuts off clients, but there is no other: {reasons}"
             _log.warning(text)
             self._notify(EventReason.TRUST_CUT, text)
             return
-        text = f"the trust bundle in {store.place} would cut off clients: {reasons}"
+        text = f"the trust bundle in {place} would cut off clients: {reasons}"
         if not quietly:
             for each in findings:
                 self._metrics.trust_bundle_refused(each.code)

@@ -265,15 +265,5 @@ class Options:
     namespace: str
     warnings: tuple[str, ...]
 
-    @property
-    def publishes_jwks(self) -> bool:
-        """True if the key set is published in the ConfigMap.
-
-        Rotated keys are not if the OIDC server serves them: a control plane of Dapr 1.16 to 1.18 notices one change of
-        the ConfigMap only, which has to be that of the trust anchors.
-        """
-        is_served = bool(self.jwt_key_rotation) and self.oidc_enabled
-        return self.jwks_in_config_map or not is_served
-
 
 FLAGS: Final = flags_of(Options)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sentry_trio.ca.expiry import LEFT_OVER, WARNING_PERIOD
+from sentry_trio.ca.expiry import WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
-from sentry_trio.renewal_status import AnchorsHeld, RenewalStatus
+from sentry_trio.renewal_status import LEFT_OVER, AnchorsHeld, RenewalStatus
 from sentry_trio.status.report import NotShown, Published, Replica, Report, Stored
 
 _RENEWED_BY: Final = 4

@@ -8,8 +8,9 @@ from rich.console import RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from sentry_trio.ca.expiry import LEFT_OVER, WARNING_PERIOD
+from sentry_trio.ca.expiry import WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
+from sentry_trio.renewal_status import LEFT_OVER
 from sentry_trio.status.assess import short
 from sentry_trio.status.report import Replica, ReplicaHealth, Report, Stored
 from sentry_trio.status.text import duration, plain

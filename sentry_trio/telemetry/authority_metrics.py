@@ -2,11 +2,11 @@
 
 import enum
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from sentry_trio.renewal_status import LEFT_OVER, CertificateExpiry, CertificateRole
 from sentry_trio.telemetry.registry import OUTCOMES, Registry
 
 
@@ -26,36 +26,6 @@ class RestartFailure(enum.StrEnum):
     VALIDATOR = "validator"
     SERVER_CERTIFICATE = "server_certificate"
     INTERNAL = "internal"
-
-
-class CertificateRole(enum.StrEnum):
-    """Role of a certificate in the trust bundle."""
-
-    ANCHOR = "anchor"
-    INTERMEDIATE = "intermediate"
-    ISSUER = "issuer"
-    BRIDGE = "bridge"
-    FORMER = "former"
-
-
-_LEFT_OVER = frozenset({CertificateRole.BRIDGE, CertificateRole.FORMER})
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateExpiry:
-    """End of one certificate of the trust bundle.
-
-    Attributes:
-        role: in the trust bundle.
-        subject: its distinguished name, for people.
-        fingerprint: hex SHA-256 of its DER.
-        not_after: the end of its validity; aware.
-    """
-
-    role: CertificateRole
-    subject: str
-    fingerprint: str
-    not_after: datetime
 
 
 class AuthorityMetrics:
@@ -150,7 +120,7 @@ class AuthorityMetrics:
         A gauge that starts at 0 would read "expired in 1970" and fire every alert.
         """
         watched, now = self._watched, self._now()
-        issuers = [certificate.not_after for certificate in watched if certificate.role is CertificateRole.ISSUER]
+        issuers = [certificate.not_after for certificate in watched if certificate.role == CertificateRole.ISSUER]
         if issuers:
             yield GaugeMetricFamily(
                 "dapr_sentry_issuercert_expiry_timestamp",
@@ -164,10 +134,10 @@ class AuthorityMetrics:
                 labels=("role", "subject", "fingerprint"),
             )
             for certificate in watched:
-                labels = (certificate.role.value, certificate.subject, certificate.fingerprint)
+                labels = (certificate.role, certificate.subject, certificate.fingerprint)
                 left.add_metric(labels, (certificate.not_after - now).total_seconds())
             yield left
-        needed = [certificate.not_after for certificate in watched if certificate.role not in _LEFT_OVER]
+        needed = [certificate.not_after for certificate in watched if certificate.role not in LEFT_OVER]
         if needed:
             yield GaugeMetricFamily(
                 "sentry_soonest_expiry_seconds",

@@ -23,8 +23,6 @@ from sentry_trio import __version__
 from sentry_trio.renewal_status import JwtKeyState
 from sentry_trio.telemetry.authority_metrics import (
     AuthorityMetrics,
-    CertificateExpiry,
-    CertificateRole,
     RestartFailure,
     ServerCertificateFailure,
 )
@@ -35,8 +33,6 @@ from sentry_trio.telemetry.registry import OUTCOMES, Registry
 from sentry_trio.telemetry.renewal_metrics import RenewalMetrics
 
 __all__ = [
-    "CertificateExpiry",
-    "CertificateRole",
     "HttpServer",
     "Metrics",
     "OidcPath",

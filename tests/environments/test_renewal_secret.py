@@ -16,7 +16,6 @@ from sentry_trio.environments.run_inputs import causes_of
 from sentry_trio.errors import IncompleteBundleError, Part
 from sentry_trio.reload import Changed
 from sentry_trio.renewal_status import HoldReason
-from sentry_trio.settings.command_line import parse_options
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.part_store import RENEWAL_NAMES
 from sentry_trio.stores.secret import SecretStore
@@ -53,7 +52,7 @@ class SecretEnvironment(MemoryEnvironment):
         super().__init__(shelf, *flags, chance=chance, skip=skip)
         self.api = api
         self.secret = shelf.secret
-        self._publishes_jwks = parse_options(flags, {}).publishes_jwks
+        self._publishes_jwks = self._settings.jwt is None or self._settings.jwt.publishes_jwks
 
     async def is_published(self, stored: Parts) -> bool:
         await self.secret.publish(Part.ANCHORS, stored)

@@ -9,7 +9,6 @@ from sentry_trio.ca.parts import Parts
 from sentry_trio.component_settings import environment_settings
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.standalone import open_standalone
-from sentry_trio.errors import Part
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.stores.directory import DirectoryStore
@@ -54,11 +53,3 @@ async def test_an_edit_is_reported_although_the_renewal_reads_it_first(
                 await is_reported.wait()
             nursery.cancel_scope.cancel()
     assert [cause.trigger for cause in reported] == [Trigger.TRUST_BUNDLE]
-
-
-def test_files_are_in_the_directory_unless_absolute() -> None:
-    flags = ["--issuer-credentials=/d", "--issuer-key-filename=/k/issuer.key", "--jwks-filename=sub/keys.json"]
-    paths = environment_settings(parse_options(flags, {})).paths
-    parts = (Part.ANCHORS, Part.CHAIN, Part.KEY, Part.JWT_KEY, Part.JWKS)
-    expected = ["/d/ca.crt", "/d/issuer.crt", "/k/issuer.key", "/d/jwt.key", "/d/sub/keys.json"]
-    assert [str(paths[part]) for part in parts] == expected

@@ -19,6 +19,7 @@ from sentry_trio.ca.parts import Changes, bundle_of, bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_record import digest_of, read_record, restored, write_record
 from sentry_trio.conditions import RESTART
+from sentry_trio.environments.renewal import RenewalOfRun
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
@@ -621,7 +622,9 @@ async def test_remembered_and_reported_anchor_sets_are_bounded(autojump_clock: M
         others = [foreign(replica) for _ in range(100)]
         bundles = [verify(bundle_of({**own, **beside(replica, other)}), replica.now()) for other in others]
         for bundle in (*bundles, *bundles[-2:] * 50):
-            replica._gate.use({}, bundle, policy)
+            replica._gate.use(
+                RenewalOfRun(store=replica.store, stored={}, bundle=bundle, policy=policy, managed_by=None)
+            )
         assert len(replica._gate._anchor_sets) == 64
         refused = await edited(replica, foreign(replica))
         assert refused.count("clients that started before ") == 8

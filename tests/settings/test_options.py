@@ -280,21 +280,6 @@ def test_keys_may_be_rotated() -> None:
     assert parse("--jwt-key-rotation=10s", "--jwt-ttl=3m").jwt_key_rotation == timedelta(seconds=10)
 
 
-@pytest.mark.parametrize(
-    ("flags", "published"),
-    [
-        ("", True),
-        ("--jwt-key-rotation=720h", True),
-        ("--oidc-enabled", True),
-        ("--jwt-key-rotation=720h --oidc-enabled", False),
-        ("--jwt-key-rotation=720h --oidc-enabled --jwks-in-config-map", True),
-    ],
-)
-def test_rotated_keys_that_the_oidc_server_serves_are_not_in_the_config_map(flags: str, published: bool) -> None:
-    options = parse("--jwt-enabled", "--oidc-server-tls-enabled=false", *flags.split())
-    assert options.publishes_jwks is published
-
-
 def test_flags_of_features_that_are_off_are_accepted_with_a_warning() -> None:
     options = parse(
         *("--jwt-ttl=1h", "--jwt-signing-algorithm=x", "--jwt-key-rotation=720h", "--oidc-path-prefix=x"),

@@ -8,9 +8,8 @@ import pytest
 from grpclib.const import Status
 
 from sentry_trio import __version__
+from sentry_trio.renewal_status import CertificateExpiry, CertificateRole
 from sentry_trio.telemetry.metrics import (
-    CertificateExpiry,
-    CertificateRole,
     Metrics,
     RestartFailure,
     ServerCertificateFailure,

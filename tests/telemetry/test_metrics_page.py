@@ -13,10 +13,8 @@ import pytest
 from grpclib.const import Status
 
 import sentry_trio
-from sentry_trio.renewal_status import AnchorsHeld, HoldReason, RenewalStatus, Step
+from sentry_trio.renewal_status import AnchorsHeld, CertificateExpiry, CertificateRole, HoldReason, RenewalStatus, Step
 from sentry_trio.telemetry.metrics import (
-    CertificateExpiry,
-    CertificateRole,
     Metrics,
     OidcPath,
     RestartFailure,
