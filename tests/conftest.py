@@ -14,8 +14,6 @@ from hypothesis import HealthCheck, settings
 
 import sentry_trio
 from testkit.clients import grpc_go
-from testkit.cluster import binaries
-from testkit.cluster.cluster import Cluster, running
 from testkit.go_modules import UnavailableError
 from testkit.go_x509 import GoX509, go_x509
 from testkit.leftovers import adopt_orphans, no_processes_left
@@ -133,17 +131,6 @@ def load_client() -> Path:
         return grpc_go.build()
     except UnavailableError as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A control plane; each test keeps to namespaces of its own. Without Go, tests that ask for it are skipped."""
-    try:
-        built = binaries.build()
-    except UnavailableError as error:
-        pytest.skip(str(error))
-    with running(built) as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

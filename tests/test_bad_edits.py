@@ -111,9 +111,10 @@ async def _signs(served: Served, bundle: StoredBundle) -> Obtained:
 async def _counted(served: Served, name: str) -> dict[str, float]:
     """Values of a counter other than zero, by its only label."""
     _, exposed = await served.get("/metrics", port=served.application.metrics_port)
+    lines = "".join(line for line in exposed.splitlines(keepends=True) if line.startswith(name))
     return {
         next(iter(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(exposed)
+        for family in text_string_to_metric_families(lines)
         for sample in family.samples
         if sample.name == name and sample.value
     }

@@ -19,6 +19,7 @@ from testkit.authorities import made_csr
 
 
 # Programs that take minutes to build are tested in tests/dapr, next to their comparison.
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "contender", [each for each in SERVERS if each.build is None], ids=lambda contender: contender.name
 )

@@ -36,6 +36,8 @@ from testkit.ca.renewing import (
     run,
 )
 
+pytestmark = pytest.mark.usefixtures("certificates_remembered")
+
 
 def test_the_life_of_a_renewal() -> None:
     first = run(generated(), NOW)

@@ -44,6 +44,8 @@ from testkit.ca.renewing import (
     without,
 )
 
+pytestmark = pytest.mark.usefixtures("certificates_remembered")
+
 NEXT, REJECTED = {Part.NEXT_CHAIN, Part.NEXT_KEY}, {Part.REJECTED_CHAIN, Part.REJECTED_KEY}
 PRESENT = (Part.ANCHORS, Part.CHAIN, Part.KEY)
 

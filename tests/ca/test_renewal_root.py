@@ -18,6 +18,8 @@ from sentry_trio.renewal_status import Phase, Step
 from testkit.ca.making import DAY, NOW, SKEW
 from testkit.ca.renewing import POLICY, SECOND, YEAR, Stored, after, bundle_of, without
 
+pytestmark = pytest.mark.usefixtures("certificates_remembered")
+
 KEEP = replace(POLICY, keeps_root_key=True, root_lifetime=4 * YEAR)
 PASSPHRASE = b"correct horse"
 FIRST = new_parts(KEEP, NOW, PASSPHRASE)

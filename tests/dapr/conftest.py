@@ -11,8 +11,11 @@ from testkit.cluster.cluster import CRDS, Cluster
 from testkit.dapr import binaries
 from testkit.dapr.binaries import Program
 from testkit.go_modules import UnavailableError
+from tests.cluster.conftest import cluster
 
 from .ca_process import OURS
+
+__all__ = ["cluster"]
 
 
 def built(program: Program) -> Path:
@@ -59,7 +62,7 @@ def ca_command(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return OURS if request.param == "ours" else (str(built("sentry")),)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dapr_cluster(cluster: Cluster) -> Cluster:
     """A control plane of Kubernetes that knows all of Dapr's objects, as Dapr's chart defines them."""
     for path in sorted(binaries.source().glob("charts/dapr/crds/*.yaml")):
