@@ -128,6 +128,8 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ({"ports": {"port": "65536"}}, "/ports/port"),
         ({"replicaCount": 2**31}, "/replicaCount"),
         ({"livenessProbe": {"periodSeconds": 2**31}}, "/livenessProbe/periodSeconds"),
+        ({"livenessProbe": {"successThreshold": 2}}, "/livenessProbe/successThreshold"),
+        ({"startupProbe": {"successThreshold": "2"}}, "/startupProbe/successThreshold"),
         ({"terminationGracePeriodSeconds": 10**18}, "/terminationGracePeriodSeconds"),
         ({"caRenewal": {"ttl": "0h"}}, "/caRenewal/ttl"),
         ({"drainTimeout": "9999999h"}, "/drainTimeout"),
