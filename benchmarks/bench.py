@@ -1,4 +1,4 @@
-"""Measures what a certificate costs the server, ours and others, in turns on this machine.
+"""Measures the server's cost of a certificate, ours and others, in alternation on this machine.
 
 `make bench`, or `make bench ARGS="--rounds 3 --only ours,sentry"`. Each contender is a process that is started once. A
 round is a pass of each contender, one after the other, first with kept connections and then with new ones; so the

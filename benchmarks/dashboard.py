@@ -59,7 +59,7 @@ class Mesh:
             self.replicas.append(stack.enter_context(subject(place, *_OIDC)))
 
     def refused(self) -> None:
-        """Callers that ask for what they do not get."""
+        """Callers whose requests are rejected."""
         for workload in (
             Workload(app_id="cart", namespace="shop", validator=SignCertificateRequest.KUBERNETES),
             Workload(app_id="cart", namespace="no such namespace"),

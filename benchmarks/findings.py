@@ -125,7 +125,7 @@ class Start(msgspec.Struct, kw_only=True):
 
 
 class Starts(msgspec.Struct, kw_only=True):
-    """Several starts, and what is imported in each.
+    """Several starts, and the modules imported in each.
 
     Attributes:
         starts: as they were.

@@ -1,4 +1,4 @@
-"""Lets a thousand hostile connections at a real process, and reports what well-behaved callers notice.
+"""Attacks a real process with a thousand hostile connections, and reports the effect on well-behaved callers.
 
 `make hostile`, or `make hostile ARGS="--kinds 'silent TCP' idle --seconds 10"`. One certificate authority serves
 throughout. Before each kind of attacker the callers are measured in calm, then from the moment the attackers come, then

@@ -126,7 +126,7 @@ class Arenas:
 
     @staticmethod
     def _stop(target: Subject) -> None:
-        """Ends a server, and reports what it logged as defects."""
+        """Ends a server, and reports the defects that it logged."""
         target.process.send(signal.SIGTERM)
         target.process.exit_code()
         for record in target.process.records:

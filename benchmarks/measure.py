@@ -1,4 +1,4 @@
-"""One pass of load, and what the system says of a process. Linux only: it reads `/proc`."""
+"""One pass of load, and the system's figures of a process. Linux only: it reads `/proc`."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ _SETTLING: Final = 0.3  # seconds of load before counting begins
 
 
 class CallsFailedError(Exception):
-    """Calls failed, so that what was measured means nothing."""
+    """Calls failed, so the measurement is invalid."""
 
 
 @dataclass(frozen=True, slots=True)

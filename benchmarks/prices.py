@@ -1,4 +1,4 @@
-"""Measures what peers can make the gRPC server do, beside the prices that it is charged for.
+"""Measures the work that peers can cause in the gRPC server, beside the prices charged for it.
 
 `python -m benchmarks.prices`. Each line is one unit of work: its CPU time without TLS and sockets, its price, and the
 time of a price of 1. That should be near 20 us or below: a dearer price only slows a flood down.

@@ -55,7 +55,7 @@ class _Sampler:
 
 
 def main() -> None:
-    """Runs what the command line names."""
+    """Runs the module that the command line names."""
     output, module = Path(sys.argv[1]), sys.argv[2]
     sampler = _Sampler(output)
     signal.signal(signal.SIGPROF, sampler.sample)

@@ -50,7 +50,7 @@ class Finding(msgspec.Struct):
 
 
 class Soak:
-    """The load, and what is observed under it.
+    """The load, and the observations under it.
 
     Args:
         client: the load client's binary.

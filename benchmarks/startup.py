@@ -1,4 +1,4 @@
-"""From exec to healthy: what a start of the real process costs."""
+"""Costs of a start of the real process, from exec to healthy."""
 
 import re
 import tempfile

@@ -101,7 +101,7 @@ def ask(directory: Path, port: int, *, good: int, bad: int) -> None:
 
 
 def in_terminal(command: list[str], cwd: Path, columns: int) -> str:
-    """Returns what a command writes to a terminal of that many columns."""
+    """Returns the output of a command in a terminal of that many columns."""
     terminal, theirs = pty.openpty()
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"}
     with subprocess.Popen(command, stdout=theirs, cwd=cwd, env=environ):
@@ -183,7 +183,7 @@ def draw_status() -> None:
 
 
 def draw_demo() -> None:
-    """Runs the demonstration and draws what is left on the screen."""
+    """Runs the demonstration and draws the screen that remains."""
     written = in_terminal([sys.executable, "-m", "benchmarks.demo"], ROOT, 80)
     _live, _, summary = written.rpartition(_ERASED_LINE)
     draw(f"$ make demo\n{summary}", IMAGES / "demo.png", 80)

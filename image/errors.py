@@ -9,7 +9,7 @@ class ImageError(Exception):
 
 
 def run(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> str:
-    """Runs a command; returns what it wrote to standard output.
+    """Runs a command; returns its standard output.
 
     Raises:
         ImageError: it is not there, or failed; its own last words are in the text.

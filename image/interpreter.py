@@ -1,4 +1,4 @@
-"""The interpreter that runs this, and its standard library without what no certificate authority takes."""
+"""The interpreter that runs this, and its standard library without modules that a certificate authority never needs."""
 
 import re
 import shutil

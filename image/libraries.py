@@ -12,7 +12,7 @@ _MISSING: Final = re.compile(r"^\t(\S+) => not found$", re.MULTILINE)
 
 
 def copy(tree: Path) -> Path:
-    """Copies what the executables and libraries of a tree need and do not bring along.
+    """Copies the libraries that the executables and libraries of a tree need and do not contain.
 
     All go beside libc, where every dynamic linker looks unasked: a tree has no cache that lists other places. The
     linker itself goes where executables name it.

@@ -1,4 +1,4 @@
-"""The packages: installed by pip as the lock file has them, and copied without what an image has no use for."""
+"""The packages: installed by pip as the lock file has them, and copied without files that an image never needs."""
 
 import os
 import re
@@ -29,7 +29,7 @@ _UNUSED_FILES: Final = re.compile(
 
 
 def install(directory: Path) -> None:
-    """Installs what requirements.txt names, for this interpreter; wheels only, as images have no compiler.
+    """Installs the packages of requirements.txt for this interpreter; wheels only, as images have no compiler.
 
     Raises:
         ImageError: pip cannot; its words are in the text.
@@ -38,7 +38,7 @@ def install(directory: Path) -> None:
 
 
 def copy(packages: Path, to: Path) -> None:
-    """Copies installed packages, and this project itself, without what is of no use.
+    """Copies installed packages, and this project itself, without unneeded files.
 
     Args:
         packages: what `install` has made; not changed.

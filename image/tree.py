@@ -1,4 +1,4 @@
-"""The whole tree, and what makes it the same each time."""
+"""The whole tree, built reproducibly."""
 
 import os
 import shutil

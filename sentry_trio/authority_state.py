@@ -74,7 +74,7 @@ class AuthorityState:
         return dict.fromkeys(_TARGETS, self.serves) | {name: is_ready() for name, is_ready in of_run.items()}
 
     def detail(self) -> Mapping[str, object]:
-        """Returns what `?verbose` adds; it contains no secret, because every client can read it."""
+        """Returns the members that `?verbose` adds; they contain no secret, because every client can read them."""
         run = self.run
         outcome, at = self.last_restart or (None, None)
         return {

@@ -1,4 +1,4 @@
-"""The authority's own certificate: what its gRPC server shows to those who connect."""
+"""The authority's own certificate, which its gRPC server presents to clients."""
 
 import ssl
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class ServingIdentity:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """For the next connection; those that are open keep what they were served with."""
+        """For the next connection; open ones keep their certificate."""
         return self._context
 
     @property

@@ -26,5 +26,5 @@ def http_share() -> int:
 
 
 def grpc_share() -> int:
-    """Returns the most connections of the gRPC server: what the HTTP servers leave."""
+    """Returns the most connections of the gRPC server: the rest after the share of the HTTP servers."""
     return max(_FEWEST, open_file_limit() - _OWN - _HTTP_SERVERS * http_share())

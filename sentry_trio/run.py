@@ -1,4 +1,4 @@
-"""One run: prepared from what is configured now, then served in a nursery until it is replaced."""
+"""One run: prepared from the current configuration, then served in a nursery until it is replaced."""
 
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,7 +161,7 @@ class Run:
         return lineage(self.bundle.anchors, self.bundle.chain, self._inputs.own_roots)
 
     async def _report_health(self) -> None:
-        """By gRPC's own health protocol: serving while the run does; who watches then is sent on to the next run.
+        """Health in gRPC's own protocol: SERVING while the run serves; watchers then reconnect to the next run.
 
         While the run drains, health reports the authority and not the run: a restart makes nothing unhealthy.
         """
@@ -228,7 +228,7 @@ async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bo
 
 @contextmanager
 def _trying(inputs: RunInputs) -> Iterator[None]:
-    """Names what a serving certificate that could not be made was made from.
+    """Names the sources of a serving certificate that could not be issued.
 
     The configuration is named only if its lifetimes can be the reason.
     """

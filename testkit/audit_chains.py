@@ -86,7 +86,7 @@ class Paper(Sink):
 
 
 class Worker:
-    """Calls what blocks at once, in place of a thread: virtual time would not wait for one.
+    """Runs a blocking function directly, in place of a thread: virtual time would not wait for one.
 
     Attributes:
         free: a call waits for it.

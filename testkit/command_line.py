@@ -9,7 +9,7 @@ from sentry_trio.cli import main
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command that ends by itself; returns its exit code and what it wrote."""
+    """Runs a command that ends by itself; returns its exit code and output."""
     hangup = signal.getsignal(signal.SIGHUP)  # which `serve` ignores at first
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
         try:

@@ -30,7 +30,7 @@ OPERATIONS = frozenset({"create", "write", "sync", "close", "rename", "unlink", 
 
 
 def paths(directory: Path) -> tuple[Path, Path, Path]:
-    """The key in a directory of its own: what has to be flushed is then two directories."""
+    """The key in a directory of its own: two directories then have to be flushed."""
     (directory / "private").mkdir(exist_ok=True)
     return directory / "ca.crt", directory / "issuer.crt", directory / "private" / "issuer.key"
 
@@ -47,7 +47,7 @@ def read(files: FileTransaction) -> StoredBundle | None:
 
 
 def write(files: FileTransaction, bundle: StoredBundle) -> None:
-    """Replaces the trust bundle, whatever is there."""
+    """Replaces any trust bundle."""
     assert files.replace(bundle_parts(bundle), expected={})
 
 

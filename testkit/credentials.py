@@ -49,7 +49,7 @@ def two_issuers() -> tuple[StoredBundle, StoredBundle]:
 
 
 def successor(bundle: StoredBundle) -> StoredBundle:
-    """Another root and issuer, with the bridge: who replaces a bundle by it cuts no client off."""
+    """Another root and issuer, with the bridge: a bundle that is replaced by it cuts no client off."""
     return next_bundle(
         bundle,
         generate("localhost", "default", KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW, lifetime=365 * DAY),

@@ -63,7 +63,7 @@ class FetchedModule:
         return Path(self.run("run", "-buildvcs=false", "-exec=echo", package).stdout.strip())
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs `go` in the module's directory; what it complains of goes where this process's complaints go."""
+        """Runs `go` in the module's directory; its errors go to this process's standard error."""
         # Go uses all cores, and two builds at once would compile the same packages twice.
         with exclusively("go"):
             done = subprocess.run(

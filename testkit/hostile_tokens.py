@@ -34,7 +34,7 @@ def encoded(part: object) -> str:
 
 
 def sealed(header: object, payload: object, key: Any, algorithm: str) -> str:
-    """A token with a signature of exactly these bytes, whatever the header says of it; `none` for an empty one."""
+    """A token with a signature of exactly these bytes under any header; `none` for an empty one."""
     signed = f"{encoded(header)}.{encoded(payload)}"
     maker = jwt.get_algorithm_by_name(algorithm)
     # Not by `prepare_key`, which has no public key taken for a secret; that is what is tried here.
@@ -56,7 +56,7 @@ class Forger:
         self._good = {name: self.made(name) for name in keys}
 
     def made(self, name: str, header: object = None, payload: object = None) -> str:
-        """A token by one of the keys; good, but for what is given."""
+        """A token by one of the keys; valid except for the given members."""
         own = {"alg": name, "kid": name}
         return sealed(own if header is None else header, payload or self._claims, self._keys[name], name)
 

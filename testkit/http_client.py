@@ -1,4 +1,4 @@
-"""A raw HTTP/1.1 client on h11: what is sent and when the peer closes is under the test's hand."""
+"""A raw HTTP/1.1 client on h11: the test controls all bytes and the close."""
 
 from dataclasses import dataclass, field
 

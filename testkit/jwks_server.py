@@ -1,4 +1,4 @@
-"""A key set's source over HTTP, real TLS and all, that does what a test says."""
+"""A key set's source over HTTP with real TLS, controlled by a test."""
 
 import ssl
 import threading

@@ -32,7 +32,7 @@ class Held:
         )
 
     def beyond(self, before: "Held") -> list[str]:
-        """Returns what is held now and was not before; things of earlier tests may have ended meanwhile."""
+        """Returns resources that are held now and were not before; those of earlier tests may have ended."""
         more = [f"descriptor {number} of {target}" for number, target in self.descriptors - before.descriptors]
         counts = [(name, getattr(self, name), getattr(before, name)) for name in ("tasks", "threads", "watchers")]
         return more + [f"{now} {name} instead of {then}" for name, now, then in counts if now > then]
@@ -56,7 +56,7 @@ def _thread_names() -> Iterator[str]:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Whatever the block began has ended after it; an abandoned reading thread may take a moment more."""
+    """Everything that the block began has ended after it; an abandoned reading thread may take a moment more."""
     before = Held.now()
     yield
     for _ in range(1000):

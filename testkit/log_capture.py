@@ -1,4 +1,4 @@
-"""Captures what a piece of code logs, and restores logging."""
+"""Captures the log lines of a piece of code, and restores logging."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ class _Listener(logging.Handler):
 
 @contextmanager
 def logging_as_before() -> Iterator[None]:
-    """Whatever the block does to logging ends with it."""
+    """Changes of the block to logging end with it."""
     handlers, level, propagate = list(_DAPR.handlers), _DAPR.level, _DAPR.propagate
     try:
         yield
@@ -45,7 +45,7 @@ def hear_logs(hear: Callable[[Line], None]) -> Iterator[None]:
 
 @contextmanager
 def capture_logs() -> Iterator[list[Line]]:
-    """Keeps what is logged in the block, of any level."""
+    """Keeps the lines that are logged in the block, of any level."""
     lines: list[Line] = []
     with hear_logs(lines.append):
         yield lines

@@ -73,7 +73,7 @@ class Process:
         self.popen.send_signal(number)
 
     def exit_code(self) -> int:
-        """Waits for the end and reads what is left of the log."""
+        """Waits for the end and reads the rest of the log."""
         code = self.popen.wait(timeout=_PATIENCE)
         while self._next_record():
             pass

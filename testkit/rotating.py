@@ -83,7 +83,7 @@ def private_parts(phase: Phase, policy: RenewalPolicy, *, is_first_root: bool) -
 
 
 def check(first: TrustBundle, stored: Mapping[Part, bytes], now: datetime, policy: RenewalPolicy) -> Plan:
-    """Clients of all generations verify what is signed, and no private key is outside of its phase."""
+    """Clients of all generations verify issued certificates, and no private key exists outside its phase."""
     bundle = verify(bundle_of(stored), now)
     for anchors in (first.anchors, bundle.anchors):
         for each in (first, bundle) if now <= first.not_after else (bundle,):

@@ -32,7 +32,7 @@ async def load(store: PartStore) -> StoredBundle | None:
 
 
 async def save(store: PartStore, bundle: StoredBundle) -> None:
-    """Replaces the trust bundle, whatever is there."""
+    """Replaces any trust bundle."""
     assert await store.replace(bundle_parts(bundle), expected={})
 
 

@@ -22,7 +22,7 @@ _NOTHING: Final = nullcontext()
 
 
 class _Unmoved(Counter):
-    """Ignores what it should count."""
+    """Ignores all counts."""
 
     def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
         pass

@@ -1,4 +1,4 @@
-"""grpclib's own server, on trio-asyncio's loop: what one would take who wants grpclib and Trio and writes nothing."""
+"""grpclib's own server on trio-asyncio's loop: grpclib and Trio without a server of our own."""
 
 import trio
 import trio_asyncio  # type: ignore[import-untyped]  # it has none

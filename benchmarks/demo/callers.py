@@ -19,7 +19,7 @@ _RECENT: Final = 500  # calls whose durations are kept
 
 
 class Callers:
-    """Threads that call, and what they count.
+    """Threads that call, and their counts.
 
     Attributes:
         answered: calls that returned a certificate for the caller's key.

@@ -79,7 +79,7 @@ class Renewal:
         return write_certificates(read_certificates(self._server.read("ca.crt"))[:1])
 
     def control(self, command: Sequence[str]) -> str:
-        """Serves the next issuer without the bridge, in another process; returns what callers find, for people.
+        """Serves the next issuer without the bridge, in another process; returns the callers' results, for people.
 
         Raises:
             RequestFailedError: that process does not answer callers that know the new root either.

@@ -165,7 +165,7 @@ class Verifier:
         self._check_place(line, gap)
 
     def _check_place(self, line: Line, gap: int) -> None:
-        """Checks a line against the one before it. Whatever is found, the next is checked against this one.
+        """Checks a line against the one before it. The next is checked against this one in any case.
 
         Args:
             line: the line.

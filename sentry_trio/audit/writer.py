@@ -248,7 +248,7 @@ class Writer:
         return self._event("opened", begins=begins, instance=options.instance[:200], version=options.version)
 
     def _reports(self, *, with_shed: bool) -> list[tuple[bytes, Callable[[], None]]]:
-        """Lines that come before all others, each with what to call once it is written."""
+        """Lines that come before all others, each with a function to call once it is written."""
         reports: list[tuple[bytes, Callable[[], None]]] = []
         if self._opening is not None:
             reports.append((self._opening, self._clear_opening))

@@ -44,7 +44,7 @@ class StoredJwtKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SigningKey:
-    """A private key, with what the key set says of it.
+    """A private key, with its entry in the key set.
 
     Attributes:
         key: signs.
@@ -178,7 +178,7 @@ def _first(key: PrivateKey, keys: list[Jwk], key_id: str | None) -> SigningKey:
 
 
 def _named(key: PrivateKey, member: Jwk) -> SigningKey:
-    """With the name that a verifier looks for: what the set calls it."""
+    """With the name by which the set lists the key, for verifiers."""
     times = schedule_of(member)
     return SigningKey(key, member.get("kid") or thumbprint(key.public_key()), None if times is None else times.since)
 

@@ -100,7 +100,7 @@ class Change:
 
 
 def plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> RotationPlan:
-    """Compares what is stored with what should be; see `Rotation.is_slow`.
+    """Compares the stored keys with the intended ones; see `Rotation.is_slow`.
 
     Args:
         stored: verified.
@@ -151,7 +151,7 @@ class _Entry:
 
 
 class _Draft:
-    """Stored keys while they are changed to what they should be."""
+    """Stored keys while they are changed to the intended ones."""
 
     def __init__(self, stored: StoredJwtKey, rotation: Rotation, now: datetime) -> None:
         self._stored = stored

@@ -67,7 +67,7 @@ def roles_of(
 def root_ends(
     anchors: Sequence[Certificate], chain: Sequence[Certificate], own_roots: Iterable[str], now: dt.datetime
 ) -> dict[str, dt.datetime]:
-    """Returns when clients that hold one root made here, and no other, cease to verify what the chain's issuer signs.
+    """Returns when clients that hold one root made here, and no other, reject certificates of the chain's issuer.
 
     Args:
         anchors: the trust anchors.

@@ -43,7 +43,7 @@ PUBLIC: Final = (Part.ANCHORS, Part.CHAIN, Part.JWKS)
 
 
 def merged(parts: Parts, changes: Changes) -> dict[Part, bytes]:
-    """Returns what is stored after these changes."""
+    """Returns the stored parts after these changes."""
     return {part: content for part, content in {**parts, **changes}.items() if content is not None}
 
 

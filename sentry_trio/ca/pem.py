@@ -40,7 +40,7 @@ def first_block(data: bytes) -> Block | None:
 
 
 def blocks(data: bytes) -> Iterator[Block]:
-    """Yields all well-formed blocks in their order. Takes time in proportion to the data, whatever is in it."""
+    """Yields all well-formed blocks in their order. Takes time in proportion to the size of any data."""
     position = 0
     while (found := _next_block(data, position)) is not None:
         block, _, position = found

@@ -171,12 +171,12 @@ def digest_of(stored: Mapping[Part, bytes]) -> str:
 
 
 def copies_in(stored: Mapping[Part, bytes]) -> dict[Part, str]:
-    """Returns the SHA-256, in hex, of each stored part that holds what was replaced or rejected."""
+    """Returns the SHA-256, in hex, of each stored part that a renewal has replaced or rejected."""
     return {part: hashlib.sha256(stored[part]).hexdigest() for part in (*PREVIOUS, *REJECTED) if part in stored}
 
 
 def record_of(stored: Mapping[Part, bytes], bundle: TrustBundle, now: datetime) -> RenewalRecord:
-    """Returns the stored record if it speaks of what is stored, or else one without times that keeps its history.
+    """Returns the stored record if it describes the stored parts, else one without times that keeps its history.
 
     Args:
         stored: all parts.

@@ -43,7 +43,7 @@ class RootKeys:
         return self._state.policy.keeps_root_key and self._why_not_kept() is None
 
     def written(self, key: PrivateKey, root: Certificate) -> bytes | None:
-        """Returns what to store of a root's key; None if it is discarded."""
+        """Returns the stored form of a root's key; None if it is discarded."""
         return write_root_key(key, root, self._situation.passphrase) if self.are_kept else None
 
     def _why_not_kept(self) -> str | None:

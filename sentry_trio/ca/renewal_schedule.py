@@ -1,4 +1,4 @@
-"""Schedule of a renewal: its steps with the times at which they are due, and what is in their way. Pure."""
+"""Schedule of a renewal: its steps with the times at which they are due, and reasons to hold them. Pure."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ _PATIENCE: Final = timedelta(days=7)  # less if lifetimes are short
 
 
 class Due(NamedTuple):
-    """A step, when it is due, and what takes it; it may still be held."""
+    """A step, when it is due, and the function that takes it; it may still be held."""
 
     at: datetime
     step: Step
@@ -74,7 +74,7 @@ class RenewalSchedule:
             yield Due(self._now, Step.NOTE, draft.note)
 
     def _discards(self) -> Iterator[Due]:
-        """Yields the steps that remove what is no longer needed."""
+        """Yields the steps that remove parts that are no longer needed."""
         state, draft = self._state, self.draft
         if state.phase is Phase.RETIRING and len(state.bundle.chain) > 1:
             yield Due(state.cut, Step.CUT, draft.cut)
@@ -199,7 +199,7 @@ class RenewalSchedule:
         return None
 
     def worry(self) -> str | None:
-        """Returns what is in the way of the renewal, although its next step may not be due yet; or None."""
+        """Returns the obstacle to the renewal, although its next step may not be due yet; or None."""
         state = self._state
         if state.next is None:
             if state.is_expired:

@@ -67,7 +67,7 @@ class State:
 
     @property
     def limit(self) -> datetime:
-        """Latest time to switch: what the present issuer signs from then on would not last as long as it should."""
+        """Latest time to switch: later certificates of the current issuer would not live as long as configured."""
         return self.bundle.not_after - self.policy.workload_ttl - self.policy.allowed_clock_skew
 
     @property
@@ -160,7 +160,7 @@ class State:
 
     @property
     def bridge_end(self) -> datetime | None:
-        """Last second in which clients that hold only former roots verify what is signed; None without a bridge."""
+        """Last second in which clients that hold only former roots verify new certificates; None without a bridge."""
         if self.next is not None and self.next.is_bridged:
             return _bridge_end(self.next.bundle)
         is_renewed = self.phase in {Phase.SIGNING, Phase.RETIRING} and len(self.bundle.chain) > 1

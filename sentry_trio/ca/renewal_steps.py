@@ -49,7 +49,7 @@ class Draft:
         self._is_cut_accepted = state.record.accepted_cut == state.bundle.fingerprint
 
     def changes(self) -> Mapping[Part, bytes | None]:
-        """Returns what the steps change, the record included."""
+        """Returns the changes of the steps, the record included."""
         copies = tuple(copies_in(self._parts).values())
         accepted_cut = verify(bundle_of(self._parts), self._now).fingerprint if self._is_cut_accepted else None
         record = msgspec.structs.replace(
@@ -193,7 +193,7 @@ class Draft:
         self.text = "the bridge from former roots has expired and is removed from the chain"
 
     def note(self) -> None:
-        """See `Step.NOTE`: `changes` has the record, whatever the steps."""
+        """See `Step.NOTE`: `changes` has the record after any steps."""
 
     # --- what others leave behind
 

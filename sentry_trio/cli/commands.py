@@ -41,7 +41,7 @@ class Command:
     summary: str
 
     def load(self) -> CommandModule:
-        """Imports its module, and with it only what this command needs."""
+        """Imports its module, and with it only modules that this command needs."""
         return cast("CommandModule", importlib.import_module(f"sentry_trio.cli.{self.name}"))
 
 

@@ -74,7 +74,7 @@ def _run(options: Options, environ: Mapping[str, str], log: LogWriter) -> int:
 
 
 def _raise_descriptor_limit() -> None:
-    """Takes what the system grants, as Go's runtime does: a shell's usual 1,024 descriptors are few connections."""
+    """Raises the limit of open files as far as the system allows, as Go's runtime does: 1,024 are few connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Some systems name an infinite limit and grant less.
     with suppress(ValueError, OSError):

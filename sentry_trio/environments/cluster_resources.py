@@ -166,7 +166,7 @@ async def _beside(keep: Callable[..., Awaitable[None]], *, task_status: trio.Tas
 
 
 def refuse_root(environ: Mapping[str, str], uid: int) -> None:
-    """Root is not needed here, and who breaks in has it then.
+    """Root is not needed here, and an intruder would have it.
 
     Raises:
         InvalidOptionsError: `uid` is root's; with Dapr Sentry 1.18's text.

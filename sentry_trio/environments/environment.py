@@ -1,4 +1,4 @@
-"""Environment of an authority, apart from what differs between the modes."""
+"""Environment of an authority: the parts that both modes share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -171,7 +171,7 @@ class Environment(ABC):
         )
 
     async def watch_rejected(self, changed: Changed) -> None:
-        """Watches what `run_inputs` has read last, if it then rejected the trust bundle; runs until cancelled.
+        """Watches the content that `run_inputs` read last, if it rejected the trust bundle; runs until cancelled.
 
         Args:
             changed: called when any of it has changed.
@@ -269,7 +269,7 @@ class Environment(ABC):
 
     @abstractmethod
     async def _open_sources(self) -> Sources:
-        """Opens what the next run is read from; changes from here on are reported by its watch."""
+        """Opens the sources of the next run; their watch reports changes from here on."""
 
     @abstractmethod
     async def _read_configuration(self) -> Configuration:

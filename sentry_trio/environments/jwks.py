@@ -1,4 +1,4 @@
-"""A key set from what the options of the jwks validator name, and what keeps it up to date."""
+"""A key set from the source that the options of the jwks validator name, and its refreshes."""
 
 import math
 import stat
@@ -21,7 +21,7 @@ from sentry_trio.watchers.content import ContentTracker
 def open_key_set(
     options: JwksOptions, *, metrics: Metrics, now: Callable[[], datetime]
 ) -> tuple[KeySet, Callable[[], Awaitable[None]]]:
-    """The set, and what has to be run to read it and keep it up to date, until cancelled.
+    """The set, and the task that reads it and keeps it up to date until cancelled.
 
     A URL, else a file that exists or an absolute path, else the set itself, as in Dapr Sentry 1.18; there a path
     without a file is invalid, while here it is waited for.

@@ -26,7 +26,7 @@ class RejectionWatch:
         self._rejected: tuple[RenewalOfRun, TrustCutError] | None = None
 
     def read(self, stored: Parts) -> None:
-        """Records what the store holds now: a rejection of other content is over."""
+        """Records the store's content: a rejection of other content is over."""
         if self._rejected is not None and self._rejected[0].stored != stored:
             self._rejected = None
 

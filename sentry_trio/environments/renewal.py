@@ -261,7 +261,7 @@ class Renewer:
         return replace(look, held=held, due=None), HoldReason.READ_ONLY
 
     async def _store_step(self, store: PartStore, found: Parts, planned: Plan) -> bool:
-        """Stores a step, if the store still holds what it was planned on."""
+        """Stores a step, if the store still holds the parts on which it was planned."""
         expected = {part: found.get(part) for part in BUNDLE_AND_RENEWAL}
         try:
             is_done = await store.replace(planned.changes, expected=expected)

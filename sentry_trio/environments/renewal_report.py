@@ -1,4 +1,4 @@
-"""Reports of CA renewal: its state for health and metrics, log lines and Events for what needs attention."""
+"""Reports of CA renewal: its state for health and metrics, log lines and Events for problems."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -40,7 +40,7 @@ _log: Final = get_logger("dapr.sentry.ca")
 
 
 class RenewalReporter:
-    """Keeps the state of CA renewal, and reports what needs attention.
+    """Keeps the state of CA renewal, and reports problems.
 
     Args:
         workloads: the trust anchors that they hold.

@@ -88,7 +88,7 @@ def causes_of(changed: Collection[Part], store: PartStore) -> list[ReloadCause]:
 
 
 def report_changes(causes: Iterable[ReloadCause], metrics: Metrics) -> None:
-    """Logs what changed and counts new issuer credentials.
+    """Logs changes and counts new issuer credentials.
 
     The two lines about issuer credentials are Dapr Sentry's, which writes them for any file in their directory.
     """

@@ -51,7 +51,7 @@ class Deadline:
 
 
 class Call:
-    """A call on a connection: offers to its handler what `grpclib.server.Stream` offers.
+    """A call on a connection, with the interface of `grpclib.server.Stream` for its handler.
 
     Services written for grpclib run here without a change, and the other way round. The CA itself needs only `peer`,
     `recv_message` and `send_message`. `peer` is an address here, and there are no status details.
@@ -287,7 +287,7 @@ class Call:
         self._scope.cancel()
 
     def abort(self, status: Status, message: str) -> None:
-        """Cancels the handler, drops what it has not taken, and answers with the status given.
+        """Cancels the handler, drops messages that it has not read, and responds with the given status.
 
         A handler that has returned is cancelled too, as long as its answer waits for the caller's window.
         """

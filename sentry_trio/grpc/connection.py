@@ -158,7 +158,7 @@ class Connection:
         del self.h2, self.out, self._http_requests
 
     def _must_wait(self) -> bool:
-        """Returns whether what has arrived needs another turn; a slice begins with a turn."""
+        """Returns whether the data that has arrived needs another turn; a slice begins with a turn."""
         turns = self._state.turns
         if self._turn == turns.number:
             return self.cpu.used >= SLICE
@@ -434,14 +434,14 @@ class Connection:
         return True
 
     def release(self, held: Call | HTTPRequest) -> None:
-        """Takes what a call or request holds, beside unread bytes, off the budget."""
+        """Takes the memory of a call or request, beside unread bytes, off the budget."""
         self.hold(-held.cost)
         held.cost = 0
 
     # --- timers
 
     def tend(self, now: float) -> None:
-        """Ends what has taken too long: requests, answers, silence, and the connection itself when it is old."""
+        """Applies timeouts: of requests, responses, silence, and of the connection's age."""
         if self._leaving:
             return
         idle = not (self._calls or self._http_requests)

@@ -58,7 +58,7 @@ class ConnectionTimers:
         self._pinged_at = None
 
     def action(self, now: float, *, idle: bool, sent: int, unsent: bool) -> TimerAction:
-        """Returns what is due.
+        """Returns the action that is due.
 
         Args:
             now: the present time.

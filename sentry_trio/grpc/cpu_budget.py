@@ -286,6 +286,6 @@ class HandshakeWork:
         await self._turns.wait_if_full(self._network, price)
 
     def give_back(self) -> None:
-        """Returns to the network what was charged."""
+        """Returns the charge to the network."""
         self._budget.earn(self._spent)
         self._spent = 0.0

@@ -79,7 +79,7 @@ Frame = tuple[int, int, int, bytes]
 
 
 class Splitter:
-    """Cuts what a client sends into frames.
+    """Cuts the bytes of a client into frames.
 
     Attributes:
         rest: bytes of a frame that is not complete.

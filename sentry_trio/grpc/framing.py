@@ -38,7 +38,7 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 class CallRequest(NamedTuple):
-    """The head of a call: which handler it is for, and on what terms.
+    """The head of a call: its handler, deadline, encoding and metadata.
 
     Attributes:
         path: `/<service>/<method>`.
@@ -209,7 +209,7 @@ class MessageReader:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Takes what arrived, returns the messages that are now whole; drops what comes after a failure."""
+        """Takes bytes that arrived, returns the messages that are now whole; drops all bytes after a failure."""
         messages: list[bytes] = []
         self.inflated = 0
         if self.failure is None:
@@ -246,7 +246,7 @@ class MessageReader:
             self.fail(Status.INTERNAL, "grpc: the request ends within a message")
 
     def fail(self, status: Status, message: str | None) -> None:
-        """Drops what is buffered and all that is still to come."""
+        """Drops buffered bytes and all later ones."""
         self.failure = (status, message)
         self._buffer.clear()
 

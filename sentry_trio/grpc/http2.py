@@ -102,7 +102,7 @@ class ServerConnection(Sender):
             raise self._broken_off(violation) from violation
 
     def resume(self) -> bool:
-        """Continues what `receive` has begun, in the same way."""
+        """Continues after `receive`, in the same way."""
         try:
             return self._process()
         except ViolationError as violation:

@@ -1,4 +1,4 @@
-"""Limits on what a peer may use, in one frozen place."""
+"""Limits for peers, in one frozen place."""
 
 from dataclasses import dataclass, fields
 from typing import Final

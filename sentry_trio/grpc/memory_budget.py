@@ -51,7 +51,7 @@ class MemoryBudget:
         self._waiting[connection] = {}
 
     def closed(self, connection: "Connection") -> None:
-        """Removes it; what it still holds is about to be released."""
+        """Removes it; the memory that it still holds is about to be released."""
         del self._waiting[connection]
 
     def set_accepted(self, connections: int) -> None:
@@ -76,12 +76,12 @@ class MemoryBudget:
             self._waiting[connection][stream_id] = None
 
     def discard(self, connection: "Connection", stream_id: int) -> None:
-        """Removes what `add` registered, if it is still there."""
+        """Removes the entry of `add`, if it still exists."""
         if connection in self._waiting:
             self._waiting[connection].pop(stream_id, None)
 
     def reclaim(self) -> bool:
-        """Drops what the largest holders hold until the bound is kept; returns whether it is."""
+        """Frees memory of the largest holders until the bound is kept; returns whether it is."""
         while self.exceeded:
             waiting = [connection for connection, streams in self._waiting.items() if streams]
             largest = max(waiting or self._waiting, key=lambda connection: connection.held, default=None)

@@ -90,7 +90,7 @@ class Outgoing:
         self._window_opened.unpark_all()
 
     async def flush(self) -> None:
-        """Sends what is composed and returns when it has left; a broken transport ends the connection."""
+        """Sends the composed bytes and returns when they have left; a broken transport ends the connection."""
         try:
             if data := self._h2.data_to_send():
                 self._transport.write(data)

@@ -96,7 +96,7 @@ class Sender:
         self._out.append(frames.settings_frame(self._settings))
 
     def data_to_send(self) -> bytes:
-        """Returns what has been composed since the last call."""
+        """Returns the bytes composed since the last call."""
         if not self._out:
             return b""
         data = b"".join(self._out)
@@ -138,7 +138,7 @@ class Sender:
             self._end_local(stream_id)
 
     def reset(self, stream_id: int, code: ErrorCode = ErrorCode.CANCEL) -> None:
-        """Composes RST_STREAM, unless the stream is closed; what the peer still sends on it is ignored."""
+        """Composes RST_STREAM, unless the stream is closed; later frames of the peer on it are ignored."""
         if stream_id in self._streams and not self.broken:
             self._out.append(frames.reset_frame(stream_id, code))
             self._close(stream_id, by_us=True)

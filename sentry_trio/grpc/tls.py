@@ -54,7 +54,7 @@ def server_context(chain_pem: bytes, key_pem: bytes, *, protocols: Sequence[str]
 
 @contextmanager
 def _private_file(content: bytes) -> Iterator[str]:
-    """A path under which `ssl` can read what only this process may see, while the block lasts."""
+    """A path of a private file, which only this process can read, for `ssl`; it exists during the block."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("key", os.MFD_CLOEXEC)
         try:
@@ -70,7 +70,7 @@ def _private_file(content: bytes) -> Iterator[str]:
 
 
 class _RecordCounter:
-    """Follows the heads of TLS records in what OpenSSL has read without returning data (RFC 8446, 5.1).
+    """Follows the heads of TLS records that OpenSSL has read without returning data (RFC 8446, 5.1).
 
     Attributes:
         size: bytes of the present record, as far as it has come.
@@ -84,7 +84,7 @@ class _RecordCounter:
         self.size = 0
 
     def feed(self, data: bytes) -> int:
-        """Takes what OpenSSL has read; returns the bytes of the records that are now whole."""
+        """Takes bytes that OpenSSL has read; returns the size of the records that are now whole."""
         whole = at = 0
         while at < len(data):
             if self._left:
@@ -259,7 +259,7 @@ class TLSTransport:
         return len(self._received) + self._arrived.pending
 
     def _feed(self) -> bool:
-        """Passes a piece of what was received to OpenSSL; returns False if there is none."""
+        """Passes a piece of the received bytes to OpenSSL; returns False if there is none."""
         if not self._received:
             return False
         self._fed = self._received[:_PIECE_BYTES]
@@ -300,7 +300,7 @@ class TLSTransport:
             await trio.lowlevel.wait_writable(self._socket)
 
     def send_at_once(self) -> bool:
-        """Sends what the socket takes without waiting; returns whether that was all.
+        """Sends as much as the socket takes without waiting; returns whether that was all.
 
         Raises:
             OSError: the connection is broken.

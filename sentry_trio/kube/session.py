@@ -78,7 +78,7 @@ class Session:
         return await self._request(ApiRequest("GET", path, query or {}))
 
     async def get_raw(self, path: str, query: Query | None = None) -> bytes:
-        """Reads an object or a list, as it comes: JSON for those who want little of it."""
+        """Reads an object or a list as JSON, undecoded, for callers that need little of it."""
         return await self._exchange(ApiRequest("GET", path, query or {}))
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ LEEWAY: Final = timedelta(minutes=1)
 
 
 class LocalVerifier:
-    """Verifies the cluster's own tokens: at a tenth of what a review costs here, and at no cost to the API server.
+    """Verifies the cluster's own tokens: at a tenth of the CPU of a review here, and at no cost to the API server.
 
     Tokens that the cluster's keys cannot decide are reviewed: those that are not a JWT or have an unusual
     header, other issuers' tokens, keys that are not known even after one refresh, algorithms that are not expected,

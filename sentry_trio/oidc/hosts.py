@@ -38,7 +38,7 @@ class Hosts:
 
     @property
     def is_open(self) -> bool:
-        """True if every host is served, so that clients choose what the host is called."""
+        """True if every host is served, so that clients choose the host's name."""
         return not self.allowed or ANY in self.allowed
 
     @property

@@ -1,4 +1,4 @@
-"""The OIDC server: it listens from before the first run until after the last, and serves what runs publish."""
+"""The OIDC server: it listens from before the first run until after the last, and serves the runs' documents."""
 
 from collections.abc import Callable, Collection
 from functools import partial

@@ -1,4 +1,4 @@
-"""A certificate and a key in files: what new connections are served with, as long as the files can be used."""
+"""A certificate and a key in files, for new connections, as long as the files can be used."""
 
 import ssl
 from pathlib import Path

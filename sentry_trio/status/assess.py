@@ -1,4 +1,4 @@
-"""Items of a report that need attention, and what agrees; pure."""
+"""Items of a report that need attention, and agreement between replicas and stores; pure."""
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +45,7 @@ class Cause(enum.StrEnum):
 
 
 class Agreement(enum.Enum):
-    """Result of comparing what several report."""
+    """Result of comparing several reports."""
 
     AGREE = "agree"
     DIFFER = "differ"

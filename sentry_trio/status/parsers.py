@@ -1,4 +1,4 @@
-"""Parsers for what replicas and stores contain; pure."""
+"""Parsers for the content of replicas and stores; pure."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace

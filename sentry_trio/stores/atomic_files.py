@@ -100,7 +100,7 @@ class FileOperations:
         return os.path.lexists(path)
 
     def create(self, path: Path) -> int:
-        """Makes a new file of mode 0600, whatever the umask, and opens it for writing; never follows or reuses."""
+        """Creates a file of mode 0600 under any umask, and opens it for writing; never follows links or reuses one."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.fchmod(descriptor, 0o600)
         return descriptor
@@ -132,7 +132,7 @@ class FileOperations:
             view = view[os.write(descriptor, view) :]
 
     def sync(self, descriptor: int) -> None:
-        """Waits until what was written is on the medium."""
+        """Waits until written data is on the medium."""
         os.fsync(descriptor)
 
     def close(self, descriptor: int) -> None:

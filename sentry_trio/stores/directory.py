@@ -64,7 +64,7 @@ class DirectoryStore:
         return str(self.paths[Part.KEY].parent)
 
     async def read(self, parts: Collection[Part]) -> Parts:
-        """Reads parts; see `PartStore.read`. Completes first what a crash during a replacement has left.
+        """Reads parts; see `PartStore.read`. First completes a replacement that a crash has interrupted.
 
         Raises:
             StoreError: a file cannot be read, is not a regular file, is too large or a dangling link (texts begin as
@@ -86,7 +86,7 @@ class DirectoryStore:
         return files.read([*BUNDLE, *renewal], optional=renewal)
 
     async def read_bundle(self) -> Parts:
-        """Reads the trust bundle and what its renewal keeps beside it; see `PartStore.read_bundle`.
+        """Reads the trust bundle and the parts of its renewal; see `PartStore.read_bundle`.
 
         Beside a whole trust bundle, what its renewal keeps is left out, with a warning, if it cannot be read:
         certificates can be issued without it. `replace` fails until it is readable, so nothing is lost.

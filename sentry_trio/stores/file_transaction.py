@@ -87,7 +87,7 @@ class FileTransaction:
     # --- reading
 
     def read(self, parts: Collection[Part], *, optional: Collection[Part] = ()) -> dict[Part, bytes]:
-        """Reads those of the parts that exist, after completing or discarding what a crash has left.
+        """Reads those of the parts that exist, after completing or discarding an interrupted transaction.
 
         Args:
             parts: what to read.
@@ -180,7 +180,7 @@ class FileTransaction:
     # --- after a crash
 
     def _tidy(self) -> None:
-        """Finishes on the medium what `read` has taken into account; a failing write is left to the next writer."""
+        """Finishes the transaction that `read` has taken into account; a failed write is left to the next writer."""
         with contextlib.suppress(OSError), self._operations.lock(self._journal.parent, patience=0) as lock:
             if lock is Lock.HELD:
                 self._finish()

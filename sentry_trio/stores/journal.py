@@ -1,4 +1,4 @@
-"""Journal of a file transaction, and what to do about a transaction that it shows to be unfinished.
+"""Journal of a file transaction, and the recovery of an unfinished one.
 
 Pure: bytes in, a decision out.
 """
@@ -41,7 +41,7 @@ move nothing but the store's own files, and one survives its volume being mounte
 
 
 def digest(content: Content) -> str | None:
-    """Returns the SHA-256 in hex; None for what is not the content of a file."""
+    """Returns the SHA-256 in hex; None if there is no content of a file."""
     return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else None
 
 
@@ -75,7 +75,7 @@ class _State(enum.Enum):
 def decide(
     journal: Journal, files: Mapping[Part, Content], temporaries: Mapping[Part, Content]
 ) -> frozenset[Part] | None:
-    """Decides what to do about a journal that was found.
+    """Decides on the recovery for a journal that was found.
 
     The digests distinguish the files. If each is either the new one already, or the old one with the new one at hand,
     the transaction is completed. If one is neither, it was edited after the crash, and an edit by hand is

@@ -53,7 +53,7 @@ class PartStore(Protocol):
         """
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
-        """Replaces parts as one, if the store holds what is expected; other parts stay as they are.
+        """Replaces parts as one, if the store holds the expected ones; other parts stay as they are.
 
         Args:
             changes: what to store.

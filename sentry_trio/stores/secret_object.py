@@ -13,7 +13,7 @@ NAME: Final = "dapr-trust-bundle"
 
 
 class ForbiddenError(StoreError):
-    """Permission is missing, or the API server has just started and does not know yet what it grants."""
+    """Permission is missing, or the API server has just started and does not know the permissions yet."""
 
 
 class SecretObject:

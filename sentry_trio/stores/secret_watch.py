@@ -109,7 +109,7 @@ class SecretWatch:
         self._reported = self.present
 
     async def look(self) -> dict[str, str]:
-        """Repairs the ConfigMap, and returns what is present.
+        """Repairs the ConfigMap, and returns its content.
 
         Raises:
             ApiUnavailableError: the API server could not be asked.

@@ -103,7 +103,7 @@ class LogWriter:
             self._queue.put(self._reopen)
 
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
-        """Writes what waits, for `timeout` seconds at most, and ends. A thread that is stuck ends with the process."""
+        """Writes the waiting lines, for `timeout` seconds at most, and ends. A stuck thread ends with the process."""
         self._queue.put(lambda: True)
         self._thread.join(timeout)
         if self._path is not None and not self._thread.is_alive():

@@ -252,7 +252,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _encodable(line: str, encoding: str | None) -> str:
-    """`line`, with what the stream's encoding lacks (a terminal in the C locale, say) written as escapes."""
+    """`line`, with escapes for characters that the stream's encoding lacks (a terminal in the C locale, say)."""
     if encoding is None or encoding.lower() == "utf-8":
         return line
     return line.encode(encoding, "backslashreplace").decode(encoding)

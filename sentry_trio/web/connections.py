@@ -67,7 +67,7 @@ class HTTPConnection:
 
     @property
     def has_sent(self) -> bool:
-        """True if the peer has sent what was not read yet."""
+        """True if the peer has sent bytes that were not read yet."""
         return bool(peek(self.sock))
 
 

@@ -130,7 +130,7 @@ class TLSStream:
 
 
 class Exchanges:
-    """HTTP/1.1 and 1.0 on one connection, whatever protocol the peer proposes to change to (RFC 9110, 7.8).
+    """HTTP/1.1 and 1.0 on one connection; proposals of other protocols are ignored (RFC 9110, 7.8).
 
     Args:
         server: state that all connections share.

@@ -1,4 +1,4 @@
-"""Many attackers that come back, and what has come of them."""
+"""Many attackers that reconnect, and their results."""
 
 import sys
 import time

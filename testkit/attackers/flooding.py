@@ -119,13 +119,13 @@ async def unknown_frames(target: Target, course: Course) -> None:
 
 
 async def unknown_methods(target: Target, course: Course) -> None:
-    """Calls what is not there."""
+    """Calls unknown methods."""
     head = head_block("/no.Such/Method")
     await _pour(target, course, (frame(HEADERS, number, head, END_HEADERS | END_STREAM) for number in _STREAM_IDS))
 
 
 async def large_header_blocks(target: Target, course: Course) -> None:
-    """Calls what is not there, with heads that are much work to read."""
+    """Calls unknown methods, with headers that are expensive to decode."""
     head = head_block("/no.Such/Method", x=_LONG_VALUE)
     heads = (frame(HEADERS, number, head, END_HEADERS | END_STREAM) for number in _STREAM_IDS)
     await _pour(target, course, heads, weight=_LONG_WEIGHT)

@@ -68,7 +68,7 @@ async def no_preface(target: Target, course: Course) -> None:
 
 
 async def garbage(target: Target, course: Course) -> None:
-    """Shakes hands and sends what means nothing, without end."""
+    """Completes the handshake and sends garbage without end."""
     async with shaken(target) as stream:
         course.established.set()
         while True:
@@ -78,7 +78,7 @@ async def garbage(target: Target, course: Course) -> None:
 
 
 async def handshake_and_gone(target: Target, course: Course) -> None:
-    """Shakes hands, which costs the server most of what a call does, and is gone; again and again, it is a storm."""
+    """Completes the handshake, which costs the server most of a call, and disconnects, again and again."""
     async with shaken(target):
         course.established.set()
 

@@ -1,4 +1,4 @@
-"""Kinds that hold what they have got: streams, memory, answers."""
+"""Kinds that hold resources: streams, memory, responses."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace

@@ -26,7 +26,7 @@ Bytes = trio.SSLStream[trio.SocketStream]
 
 
 def frame(kind: int, stream_id: int = 0, payload: bytes = b"", flags: int = 0) -> bytes:
-    """One frame (RFC 9113, 4.1), whatever it says."""
+    """One frame with any content (RFC 9113, 4.1)."""
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream_id.to_bytes(4, "big") + payload
 
 
@@ -129,7 +129,7 @@ class Hostile:
             await self._stream.send_all(data)
 
     async def send_body(self, stream_id: int, body: bytes) -> None:
-        """Sends DATA as the server's windows allow: who breaks flow control is cut too soon to hoard."""
+        """Sends DATA as the server's windows allow: a violation of flow control would close the connection too soon."""
         rest = memoryview(body)
         while rest and stream_id not in self.course.ended:
             window = min(self._windows.setdefault(number, _USUAL_WINDOW) for number in (0, stream_id))

@@ -1,4 +1,4 @@
-"""A process full of attackers, started and stopped; see `__main__.py` for what it does."""
+"""A process full of attackers, started and stopped; `__main__.py` is its program."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ class Attackers:
         assert line == "ready\n", f"the attackers said {line!r}"
 
     def stop(self) -> Report:
-        """Has them all go, and reads what has come of them."""
+        """Stops all attackers, and reads their results."""
         output, complaints = self._popen.communicate(timeout=_MORE_THAN_A_MOMENT)
         assert self._popen.returncode == 0, complaints
         return msgspec.json.decode(output, type=Report)

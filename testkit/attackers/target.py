@@ -10,7 +10,7 @@ from h2.errors import ErrorCodes
 
 
 class Pace:
-    """So many units a second for all attacks that share it, evenly; who takes more waits longer."""
+    """So many units a second for all attacks that share it, evenly; more units wait longer."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second

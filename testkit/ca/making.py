@@ -141,7 +141,7 @@ def small_rsa() -> rsa.RSAPrivateKey:
 
 
 def openssl(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
-    """Run the openssl tool and return what it writes."""
+    """Runs the openssl tool and returns its output."""
     command = ["openssl", *map(str, arguments)]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()

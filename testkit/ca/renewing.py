@@ -95,7 +95,7 @@ MOMENTS = {
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Remembers certificates that were read and signatures that were verified: most of what planning takes."""
+    """Caches read certificates and verified signatures, which take most of the time of planning."""
     read = certificates.read_certificate
     verdicts: dict[tuple[bytes, bytes, bytes], str | None] = {}
 
@@ -146,7 +146,7 @@ class Clients:
         return max((path.not_after for path in paths), default=NEVER)
 
     def cut_off(self, now: datetime) -> list[tuple[Chain, Anchors]]:
-        """Returns the chains with certificates that are valid now, and holders of anchors who reject them too soon."""
+        """Returns the chains with certificates that are valid now, and holders of anchors that reject them too soon."""
         served = [(chain, end) for chain, end in self.served.items() if end >= now]
         held = [(anchors, end) for anchors in self.sets if (end := self.serves_until(anchors)) >= now]
         return [

@@ -100,7 +100,7 @@ class Load:
         self._wait("counting")
 
     def stop(self) -> Report:
-        """Lets it finish the calls under way, and reads what it found."""
+        """Lets it finish the calls under way, and reads its results."""
         output, complaints = self._popen.communicate(timeout=_MORE_THAN_A_CALL)
         assert self._popen.returncode == 0, complaints
         return msgspec.json.decode(output, type=Report)

@@ -11,7 +11,7 @@ Manifest = dict[str, Any]
 
 
 class RefusedError(AssertionError):
-    """The API server did not do what the administrator asked for."""
+    """The API server did not do a request of the administrator."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text}")

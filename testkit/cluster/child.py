@@ -41,7 +41,7 @@ class Child:
         return self._popen.pid
 
     def wait_until(self, ready: Callable[[str], bool]) -> None:
-        """Returns once `ready` finds, in the log or elsewhere, what it looks for. Blocks."""
+        """Returns once `ready` succeeds, on the log or elsewhere. Blocks."""
         end = time.monotonic() + _PATIENCE
         while not ready(log := self._log.read_text(errors="replace")):
             assert self._popen.poll() is None, f"{self._name} has ended: {log[-2000:]}"

@@ -1,4 +1,4 @@
-"""A control plane on loopback: etcd, kube-apiserver with RBAC, and what an administrator does with them.
+"""A control plane on loopback: etcd, kube-apiserver with RBAC, and an administrator's actions.
 
 There is no kubelet and no controller: pods are objects that never run, namespaces never end, no service account makes
 itself. Tokens come from the TokenRequest API and are what a kubelet would mount.
@@ -150,7 +150,7 @@ class Cluster:
         self._etcd.kill()
 
     async def compact_etcd(self) -> None:
-        """Has etcd forget all history: what is older than now can no longer be listed or watched."""
+        """Has etcd forget all history: versions older than now can no longer be listed or watched."""
         await trio.to_thread.run_sync(self._compact_etcd)
 
     def _compact_etcd(self) -> None:
@@ -193,7 +193,7 @@ class Cluster:
         )
 
     async def create_pod(self, namespace: str, manifest: Manifest, *, status: Manifest | None = None) -> Manifest:
-        """A pod that never runs; the status is what a kubelet would report."""
+        """A pod that never runs; a kubelet would report this status."""
         pods = f"/api/v1/namespaces/{namespace}/pods"
         pod = await self.ask("POST", pods, manifest)
         if status is None:

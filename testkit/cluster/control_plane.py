@@ -27,7 +27,7 @@ TRUST_DOMAIN = "cluster.local"
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """A namespace with what the chart installs there.
+    """A namespace with the chart's objects.
 
     Attributes:
         installation: the Secret and the ConfigMap in it.
@@ -83,7 +83,7 @@ class ControlPlane:
         return self.cluster.write_kubeconfig(path, {"token": token}, url=url)
 
     async def token(self, namespace: str, pod: Manifest, *, audience: str = "dapr.io/sentry") -> str:
-        """Returns what a kubelet would mount into a pod."""
+        """Returns the files that a kubelet would mount into a pod."""
         account = str(pod["spec"]["serviceAccountName"])
         return await self.cluster.create_token(namespace, account, audiences=[audience], pod=pod)
 
@@ -114,7 +114,7 @@ async def install(
     leave_out: str = "",
     configuration: Manifest | None = None,
 ) -> ControlPlane:
-    """Installs what the chart does: objects that are empty, a service account and its roles.
+    """Installs the chart's objects: empty ones, a service account and its roles.
 
     Args:
         cluster: where.

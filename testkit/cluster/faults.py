@@ -45,7 +45,7 @@ SILENCE: Final = Fault(delay=float("inf"))
 
 
 def answering(status: int, *, retry_after: int | None = None, message: str = "set by a test") -> Fault:
-    """Answers as the API server does when it cannot do what is asked for."""
+    """Answers as the API server does when it cannot do a request."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     body = json.dumps({"kind": "Status", "status": "Failure", "message": message, "code": status}).encode()
     return Fault(status=status, headers=headers, body=body)

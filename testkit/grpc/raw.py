@@ -57,7 +57,7 @@ def key_update(client: "trio.SSLStream[Any]") -> bytes:
 
 
 class Recorder(trio.abc.HalfCloseableStream):
-    """Remembers what came in from the network, still encrypted."""
+    """Keeps the bytes from the network, still encrypted."""
 
     def __init__(self, inner: trio.SocketStream) -> None:
         self.inner = inner
@@ -97,7 +97,7 @@ class _StateMachine(H2ConnectionStateMachine):
 
 
 class Peer:
-    """One connection to a server; what it is sent is kept in `events`."""
+    """One connection to a server; received events are kept in `events`."""
 
     def __init__(self, stream: "trio.SSLStream[Recorder]", h2: H2Connection) -> None:
         self.stream = stream
@@ -112,7 +112,7 @@ class Peer:
             await self.stream.send_all(data)
 
     async def send_frames(self, *frames: Frame | bytes) -> None:
-        """Sends frames, or what is none, beside the client's own state machine and in one write."""
+        """Sends frames, or other bytes, beside the client's own state machine and in one write."""
         data = [frame if isinstance(frame, bytes) else frame.serialize() for frame in frames]
         await self.stream.send_all(self.h2.data_to_send() + b"".join(data))
 

@@ -1,4 +1,4 @@
-"""A toy service under real TLS on port 0, and what tests need to look at it from outside."""
+"""A toy service under real TLS on port 0, and helpers to observe it from outside."""
 
 import socket
 import ssl
@@ -88,7 +88,7 @@ class Toys:
         await call.send_trailing_metadata(metadata=pairs)
 
     async def misuse(self, call: Call) -> None:
-        """Does what a handler must not, as the message says."""
+        """Misbehaves as a handler in the way that the message names."""
         wrong = (await call.recv_message()).value
         if wrong == "type":
             await call.send_message(BytesValue(value=b""))
@@ -251,7 +251,7 @@ async def serving(
     listener: socket.socket | None = None,
     tls: Callable[[], ssl.SSLContext] = lambda: CONTEXT,
 ) -> AsyncIterator[Served]:
-    """Serves the toys until the block is left, or until `scope` is cancelled in it; looks for what was left behind."""
+    """Serves the toys until the block is left, or until `scope` is cancelled in it; looks for leftovers."""
     toys, witness, stopped = Toys(), Witness(), trio.Event()
     with ExitStack() as owned:
         if listener is None:

@@ -22,7 +22,7 @@ Manifest = dict[str, Any]
 
 
 class HelmError(AssertionError):
-    """helm rejected; the text is what it said."""
+    """helm failed; the text is its error."""
 
 
 @cache
@@ -53,7 +53,7 @@ class Helm:
     )  # by values, version and namespace, as many tests render alike
 
     def run(self, *arguments: str, values: Values | None = None) -> str:
-        """Runs a command, and returns what it wrote to standard output.
+        """Runs a command, and returns its standard output.
 
         Raises:
             HelmError: it failed.

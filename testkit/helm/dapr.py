@@ -1,4 +1,4 @@
-"""The command line that Dapr's own chart (1.18) gives to Sentry, written by what is known of it: nothing is copied."""
+"""The command line that Dapr's own chart (1.18) gives to Sentry, written from its documented behaviour."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Validates objects as an API server would: Kubernetes' own schemas, and what is used of the kinds of operators."""
+"""Validates objects as an API server would: Kubernetes' own schemas, and the used parts of operators' kinds."""
 
 import json
 from functools import cache

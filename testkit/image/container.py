@@ -31,7 +31,7 @@ class Mount:
 
 
 class Contained(Process):
-    """A container's process: signals go to it, and not to who has started it."""
+    """A container's process: signals go to it, and not to the process that started it."""
 
     @property
     def pid(self) -> int:
@@ -48,14 +48,14 @@ class Contained(Process):
         os.kill(self.pid, number)
 
     def close(self) -> None:
-        """Kills it, and with it all that it has started: who started it does not, once it has changed its user."""
+        """Kills it and all that it has started: its parent cannot, once it has changed its user."""
         with suppress(ValueError, OSError):  # there is none any more
             self.send(signal.SIGKILL)
         super().close()
 
 
 def missing() -> str | None:
-    """Returns what this machine lacks to run containers; None if nothing."""
+    """Returns the feature that this machine lacks to run containers; None if none."""
     if os.geteuid() != 0:
         return "only root may change its root directory and its user"
     if shutil.which("unshare") is None:

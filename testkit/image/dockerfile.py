@@ -62,14 +62,14 @@ class Stage:
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Pairs of an instruction and what it is given."""
+    """Pairs of an instruction and its arguments."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
     return [(name.upper(), rest.strip()) for name, _, rest in (line.partition(" ") for line in joined.splitlines())]
 
 
 def build(directory: Path, **arguments: str) -> Stage:
-    """Builds what the Dockerfile describes, below a directory; `arguments` are build arguments.
+    """Builds the stages of the Dockerfile below a directory; `arguments` are build arguments.
 
     Raises:
         UnavailableError: the packages of the lock file cannot be downloaded.

@@ -1,4 +1,4 @@
-"""Layers of earlier sessions, as container engines keep them: what a step made of the same input is not made again.
+"""Layers of earlier builds, as container engines keep them: a step with the same input is not run again.
 
 They are in `build/layers`, which `make clean` removes; those that the last session had no use for are removed by it.
 """
@@ -33,7 +33,7 @@ class Chain:
                 self.add(str(each.relative_to(path.parent)), hashlib.sha256(each.read_bytes()).hexdigest())
 
     def after(self, root: Path, run: Callable[[], None]) -> None:
-        """Runs a step, or takes what it made before; `root` is a stage's file system, and layers must be linkable."""
+        """Runs a step, or uses its earlier result; `root` is a stage's file system, and layers must be linkable."""
         name = self._digest.hexdigest()
         layer = LAYERS / name
         self._used.add(name)

@@ -82,7 +82,7 @@ class FakeApi(Api):
     # --- what an administrator does
 
     def put(self, path: str, body: Mapping[str, Any]) -> Object:
-        """Makes or replaces an object, whatever its version."""
+        """Creates or replaces an object of any version."""
         kind = "ADDED" if path not in self.objects else "MODIFIED"
         name = path.rpartition("/")[2]
         made: Object = json.loads(json.dumps(body))

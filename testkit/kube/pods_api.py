@@ -1,4 +1,4 @@
-"""An API server in memory: pods, Secret, ConfigMap, and what pods answer through its proxy."""
+"""An API server in memory: pods, Secret, ConfigMap, and responses of pods through its proxy."""
 
 from base64 import b64encode
 from collections.abc import Mapping

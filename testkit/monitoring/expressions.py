@@ -67,12 +67,12 @@ def _all_expressions(window: str, chosen: Mapping[str, str]) -> Iterator[tuple[s
 
 
 class NotUnderstoodError(ValueError):
-    """An expression holds what is not known to these tests: a typo, or a function to be added above."""
+    """An expression holds an unknown name: a typo, or a function to be added above."""
 
 
 @dataclass(frozen=True)
 class Selector:
-    """A series with what its labels must be: label, operator (`=`, `!=` or `=~`), value."""
+    """A series with its label matchers: label, operator (`=`, `!=` or `=~`), value."""
 
     name: str
     matchers: tuple[tuple[str, str, str], ...]
@@ -91,7 +91,7 @@ class Named:
 
 
 def names_in(expression: str) -> Named:
-    """Reads the names in an expression; no parser of the language, and strict in what it takes for a name.
+    """Reads the names in an expression; not a parser of the language, and strict about names.
 
     Raises:
         NotUnderstoodError: an unknown function or an invalid token.

@@ -16,7 +16,7 @@ _PATIENCE: Final = 60.0  # seconds for the server to listen
 
 
 class QueryError(AssertionError):
-    """Prometheus did not understand, or could not do, what it was asked."""
+    """Prometheus rejected a request, or could not do it."""
 
 
 @dataclass(frozen=True)

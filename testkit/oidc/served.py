@@ -1,4 +1,4 @@
-"""An OIDC server over TLS, from real files, and tokens to be verified by what it serves."""
+"""An OIDC server over TLS, from real files, and tokens that its key set verifies."""
 
 import json
 import time

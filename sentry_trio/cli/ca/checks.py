@@ -78,7 +78,7 @@ async def findings_against(
 
 
 def _recorded(record: RenewalRecord) -> _InUse | None:
-    """Returns what the record says is in use; None if that cannot be read."""
+    """Returns the trust bundle in use by the record; None if that cannot be read."""
     anchors, chain = map(recorded_certificates, (record.present.anchors, record.present.chain))
     return _InUse(anchors, chain, record) if anchors and chain else None
 

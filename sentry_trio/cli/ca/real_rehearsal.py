@@ -153,7 +153,7 @@ class _Rehearsal:
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
-        """Counts what clients do in the block, and reports it."""
+        """Counts the clients' handshakes in the block, and reports them."""
         began, counts = time.perf_counter(), HandshakeCounts()
         self._clients.counts = counts
         yield
