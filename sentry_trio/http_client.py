@@ -3,12 +3,11 @@
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import httpcore
 import trio
-
-_OK: Final = 200
 
 FAILURES: Final = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, ValueError)
 """Errors of `get` if there is no answer, or no readable one; see `reasons.reason_of`."""
@@ -64,7 +63,7 @@ async def get(
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             received[key] = f"{received[key]}, {text}" if key in received else text
         body = bytearray()
-        if response.status == _OK:
+        if response.status == HTTPStatus.OK:
             # Cancelled, and not left: generators of httpcore that are left half-way end some time later.
             with trio.CancelScope() as reading:
                 async for part in response.aiter_stream():

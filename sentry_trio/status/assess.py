@@ -201,7 +201,7 @@ def _of_store(report: Report) -> Iterator[StatusFinding]:
         case Stored(place=place, fingerprint=fingerprint) if _store_agrees(report) is Agreement.DIFFER:
             yield StatusFinding(
                 Cause.STORE_DIFFERS,
-                f"the trust bundle in use is not the one in {place}: {_in_use(report)} in use, "
+                f"the trust bundle in use is not the one in {place}: {in_use(report)} in use, "
                 f"{short(fingerprint)} in the store",
             )
 
@@ -219,7 +219,8 @@ def _of_config_map(report: Report) -> Iterator[StatusFinding]:
             )
 
 
-def _in_use(report: Report) -> str:
+def in_use(report: Report) -> str:
+    """Returns the trust bundles of the replicas that were reached, for people."""
     return ", ".join(dict.fromkeys(short(health.bundle) for _, health in report.reached))
 
 
@@ -236,10 +237,10 @@ def _store_agrees(report: Report) -> Agreement:
 
 
 def _config_map_agrees(report: Report) -> Agreement:
-    in_use = [health.anchors for _, health in report.reached if health.anchors]
-    if not isinstance(report.published, Published) or report.published.problem is not None or not in_use:
+    anchors = [health.anchors for _, health in report.reached if health.anchors]
+    if not isinstance(report.published, Published) or report.published.problem is not None or not anchors:
         return Agreement.UNKNOWN
-    return _agreement((report.published.anchors, *in_use))
+    return _agreement((report.published.anchors, *anchors))
 
 
 def _agreement(values: Iterable[object]) -> Agreement:

@@ -8,6 +8,7 @@ through the API server, with the user's permissions.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -30,8 +31,6 @@ MAX_PODS: Final = 50
 _CONTAINER: Final = "dapr-sentry"
 _PORTS: Final = {"healthz": 8080, "metrics": 9090}
 _LOOPBACK: Final = "127.0.0.1"
-_FORBIDDEN: Final = 403
-_NOT_FOUND: Final = 404
 
 
 class _Port(msgspec.Struct):
@@ -153,7 +152,7 @@ class Cluster:
             raise NotShownError(f"port {port} of pod {pod} did not answer within {self.timeout:g} s") from None
         except (ApiRejectedError, ApiUnavailableError) as error:
             reason = f"port {port} of pod {pod}: {error}"
-            if isinstance(error, ApiRejectedError) and error.status == _FORBIDDEN:
+            if isinstance(error, ApiRejectedError) and error.status == HTTPStatus.FORBIDDEN:
                 permission = Permission("get", "", "pods/proxy", self.namespace)
                 reason = f"missing permission to {permission}, which reading a pod from outside the cluster needs"
             raise NotShownError(reason) from error
@@ -201,13 +200,14 @@ class Cluster:
             reason = f"the Kubernetes API server did not answer within {self.timeout:g} s"
             raise NotShownError(reason) from None
         except ApiRejectedError as error:
-            reasons = {
-                _FORBIDDEN: f"missing permission to {permission}",
-                _NOT_FOUND: f"there is no {permission.name} among the {permission.resource} of {self.namespace}",
-            }
-            reason = reasons.get(error.status, str(error))
+            is_forbidden = error.status == HTTPStatus.FORBIDDEN
+            reason = str(error)
+            if is_forbidden:
+                reason = f"missing permission to {permission}"
+            elif error.status == HTTPStatus.NOT_FOUND:
+                reason = f"there is no {permission.name} among the {permission.resource} of {self.namespace}"
             # A missing permission is not a fault of the authority, and does not need attention.
-            raise NotShownError(reason, asked=error.status != _FORBIDDEN) from error
+            raise NotShownError(reason, asked=not is_forbidden) from error
         except ApiUnavailableError as error:
             raise NotShownError(str(error)) from error
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, TypeVar
 
@@ -38,7 +39,6 @@ T = TypeVar("T")
 Get: TypeAlias = Callable[[int, str], Awaitable[bytes]]
 """Gets a path from a port; raises NotShownError."""
 
-_OK: Final = 200
 _METRICS_TARGET: Final = "metrics-exporter"
 
 
@@ -284,7 +284,7 @@ async def fetch(host: str, port: int, path: str, *, timeout: float) -> bytes:  #
         raise NotShownError(f"{where} does not speak HTTP: {error}") from error
     except FAILURES as error:
         raise NotShownError(f"cannot reach {where}: {reason_of(error)}") from error
-    if answer.status != _OK:
+    if answer.status != HTTPStatus.OK:
         text = f"{where} answered {answer.status} to {path}: not a port of sentry-trio, or of an old release"
         raise NotShownError(text)
     return answer.body

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sentry_trio.renewal_status import STEP_TEXTS, RenewalStatus
-from sentry_trio.status.assess import Agreement, Assessment, Verdict, short
+from sentry_trio.status.assess import Agreement, Assessment, Verdict, in_use, short
 from sentry_trio.status.certificate_tree import certificate_trees
 from sentry_trio.status.report import Figures, NotShown, Replica, ReplicaHealth, Report, Stored
 from sentry_trio.status.text import duration, plain
@@ -89,8 +89,9 @@ class Rendering:
             case NotShown() as hidden:
                 yield _not_shown("store", hidden)
             case Stored(place=place, fingerprint=fingerprint):
-                in_use = ", ".join(dict.fromkeys(short(health.bundle) for _, health in report.reached))
-                where = f"{short(fingerprint)} in {plain(place)}" + (f", {in_use} in use" if in_use else "")
+                where = f"{short(fingerprint)} in {plain(place)}" + (
+                    f", {in_use(report)} in use" if report.reached else ""
+                )
                 yield _agreement("store", assessment.store, where)
         match report.published:
             case None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
@@ -26,7 +27,6 @@ MOST_BYTES: Final = 1 << 20
 REDIRECTS: Final = 10
 """Most redirects that are followed, as by Go's client."""
 
-_OK: Final = 200
 _MOST_CERTIFICATES: Final = 1 << 20
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_AGE: Final = re.compile(r'max-age="?([0-9]{1,12})"?')
@@ -104,7 +104,7 @@ async def fetch(url: str, tls: ssl.SSLContext, *, timeout: float) -> Answer:  # 
         raise SourceError(f"failed to fetch JWKS: no answer within {timeout:g} s") from None
     except FAILURES as error:
         raise SourceError(f"failed to fetch JWKS: {reason_of(error)}") from error
-    if answer.status != _OK:
+    if answer.status != HTTPStatus.OK:
         raise SourceError(f"failed to fetch JWKS: status {answer.status}")
     return replace(answer, body=_decompressed(answer.body, answer.headers.get("content-encoding", "identity")))
 
