@@ -210,9 +210,9 @@ def _environment(
 @asynccontextmanager
 async def _health_server(options: Options, metrics: Metrics, health: Health) -> AsyncIterator[int]:
     """Serves health beside the block; yields the port."""
-    address = (options.healthz_listen_address, options.healthz_port)
+    address = Address(options.healthz_listen_address, options.healthz_port)
     evicted = partial(metrics.http_connection_evicted, "health")
-    async with _http(health, "healthz-server", health.answer, *address, evicted) as bound:
+    async with _http(health, "healthz-server", health.answer, address, evicted) as bound:
         _log.info(f"Healthz server is listening on {bound}")
         try:
             yield bound.port
@@ -226,9 +226,9 @@ async def _metrics_server(options: Options, metrics: Metrics, health: Health) ->
     if not options.enable_metrics:
         yield None
         return
-    address = (options.metrics_listen_address, options.metrics_port)
+    address = Address(options.metrics_listen_address, options.metrics_port)
     evicted = partial(metrics.http_connection_evicted, "metrics")
-    async with _http(health, "metrics-exporter", metrics_handler(metrics), *address, evicted) as bound:
+    async with _http(health, "metrics-exporter", metrics_handler(metrics), address, evicted) as bound:
         # Dapr Sentry binds every interface and logs no host.
         shown = Address("", bound.port) if bound.host in _EVERY_INTERFACE else bound
         _log.info(f"metrics server started on {shown}/")
@@ -237,10 +237,11 @@ async def _metrics_server(options: Options, metrics: Metrics, health: Health) ->
 
 @asynccontextmanager
 async def _http(
-    health: Health, target: str, handler: Handler, host: str, port: int, count_evicted: Callable[[], None]
+    health: Health, target: str, handler: Handler, address: Address, count_evicted: Callable[[], None]
 ) -> AsyncIterator[Address]:
     """Serves HTTP beside the block; yields the bound address."""
-    async with outliving(partial(serve_http, handler, host=host, port=port, count_evicted=count_evicted)) as bound:
+    serve = partial(serve_http, handler, host=address.host, port=address.port, count_evicted=count_evicted)
+    async with outliving(serve) as bound:
         with health.ready(target):
             yield bound
 

@@ -1,7 +1,7 @@
 """SignCertificate: choose a validator, authenticate the caller, read the CSR, sign, answer."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -136,7 +136,8 @@ class CertificateService:
         self._jwts = jwts
         self._recorder = recorder or Recorder()
         self._request_arrived = request_arrived
-        self._one_by_one = trio.Lock() if issuer.is_slow else None
+        self._is_slow = issuer.is_slow
+        self._one_by_one = trio.Lock() if self._is_slow else nullcontext()
         self._jwt_turns = trio.CapacityLimiter(1 if jwts is not None and jwts.is_slow else _JWTS_IN_A_TURN)
 
     def __mapping__(self) -> Mapping[str, Handler]:
@@ -186,26 +187,20 @@ class CertificateService:
             decision.validator, validator = self._validators.choose(request.token_validator)
             caller = await validator.validate(request)
         decision.pod_uid = caller.pod_uid
-        issued, identity = await self._sign(request, caller)
+        async with self._one_by_one:
+            if self._is_slow:
+                # Other tasks run before the next signature.
+                await trio.lowlevel.checkpoint()
+            with self._metrics.stage("sign"):
+                issued, identity = self._issue(request, caller)
         decision.issued, decision.spiffe_id = issued, identity.spiffe_id
         with self._metrics.stage("encode"):
             response = self._response(issued)
         if self._jwts is not None:
-            await self._add_jwts(self._jwts, response, request, caller, issued, identity)
+            issue = partial(self._jwts.issue, identity.spiffe_id, now=self._now(), not_after=issued.not_after)
+            await self._add_jwts(response, issue, [caller.trust_domain, *request.jwt_audiences])
             decision.jwts = 1 + len(response.per_audience_jwts)
         return response
-
-    async def _sign(
-        self, request: SignCertificateRequest, caller: AuthenticatedCaller
-    ) -> tuple[IssuedCertificate, WorkloadIdentity]:
-        if self._one_by_one is None:
-            with self._metrics.stage("sign"):
-                return self._issue(request, caller)
-        async with self._one_by_one:
-            # Other tasks run before the next signature.
-            await trio.lowlevel.checkpoint()
-            with self._metrics.stage("sign"):
-                return self._issue(request, caller)
 
     def _issue(
         self, request: SignCertificateRequest, caller: AuthenticatedCaller
@@ -233,20 +228,12 @@ class CertificateService:
         return response
 
     async def _add_jwts(
-        self,
-        jwts: Jwts,
-        response: SignCertificateResponse,
-        request: SignCertificateRequest,
-        caller: AuthenticatedCaller,
-        issued: IssuedCertificate,
-        identity: WorkloadIdentity,
+        self, response: SignCertificateResponse, issue: Callable[[Sequence[str]], str], audiences: Sequence[str]
     ) -> None:
         """Adds one JWT for the trust domain and all requested audiences, and one for each of these alone.
 
         daprd looks up the trust domain's own token by its name, as in Dapr Sentry's map.
         """
-        audiences = [caller.trust_domain, *request.jwt_audiences]
-        issue = partial(jwts.issue, identity.spiffe_id, now=self._now(), not_after=issued.not_after)
         async with self._jwt_turn("JWT"):
             response.jwt.value = issue(audiences)
         for audience in dict.fromkeys(audiences):

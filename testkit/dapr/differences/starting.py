@@ -45,7 +45,7 @@ ENTRIES: Final = (
         dapr="relative `--jwt-key-filename` and `--jwks-filename` are ignored",
         ours="resolved below `--issuer-credentials`, like the other files",
         reason="the flag has its documented effect",
-        shown="tests/environments/test_standalone.py::test_files_are_in_the_directory_unless_absolute",
+        shown="tests/test_component_settings.py::test_files_are_in_the_directory_unless_absolute",
     ),
     Difference(
         id="metrics-listen-address",
