@@ -89,9 +89,8 @@ class Rendering:
             case NotShown() as hidden:
                 yield _not_shown("store", hidden)
             case Stored(place=place, fingerprint=fingerprint):
-                where = f"{short(fingerprint)} in {plain(place)}" + (
-                    f", {in_use(report)} in use" if report.reached else ""
-                )
+                used = f", {in_use(report)} in use" if report.reached else ""
+                where = f"{short(fingerprint)} in {plain(place)}{used}"
                 yield _agreement("store", assessment.store, where)
         match report.published:
             case None:
