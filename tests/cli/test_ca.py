@@ -117,6 +117,25 @@ def test_distrust_replaces_root_and_issuer_if_confirmed(ca: Command) -> None:
     assert f"2, since {datetime.fromisoformat(since):%Y-%m-%d}" in ca("show")
 
 
+def test_an_issuer_that_is_not_valid_yet_is_distrusted(ca: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made while the clock was ahead."""
+    monkeypatch.setattr("sentry_trio.cli.ca._now", lambda: wall_clock() - timedelta(hours=2))
+    before = ca.contents()
+    assert "it is not valid before 20" in ca("rotate", "--replace-expired", "--yes", code=1)
+    assert ca.contents() == before
+    assert "is in use: all sidecars must be restarted" in ca("rotate", "--distrust", "--yes")
+    monkeypatch.undo()
+    assert ca.phase() == "steady"
+
+
+def test_show_names_private_keys_that_no_renewal_has_stored(ca: Command) -> None:
+    assert json.loads(ca("show", "--json"))["stray_keys"] == []
+    (ca.directory / "previous-issuer.key").write_text("mine")
+    shown = dict(line.split("  ", 1) for line in ca("show").splitlines())
+    assert shown["left alone"].strip().startswith("previous issuer key: no renewal is known to have stored them")
+    assert json.loads(ca("show", "--json"))["stray_keys"] == ["previous issuer key"]
+
+
 def test_the_trust_domain_of_the_issuer_is_kept(ca: Command) -> None:
     ca("rotate", "--distrust", "--yes")
     (issuer,) = read_certificates(ca.contents()["issuer.crt"])

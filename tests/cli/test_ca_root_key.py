@@ -13,6 +13,8 @@ from sentry_trio.cli import main
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.places import Place, open_directory
 
+from .test_ca import retire
+
 Run = Callable[..., str]
 
 
@@ -149,3 +151,12 @@ def test_a_key_of_others_is_left_alone(run: Run) -> None:
     (Path("ca") / "root.key").write_text("mine")
     assert "has begun" in run("rotate", "--start")
     assert contents()["root.key"] == b"mine"
+
+
+def test_show_names_no_bridge_below_one_root(run: Run) -> None:
+    run("init", "ca", "--ca-root-key=keep", PASSPHRASE)
+    run("rotate", "--start", PASSPHRASE)
+    retire(Path("ca"))
+    shown = run("show")
+    assert "retiring: the previous issuer's key is erased\n" in shown
+    assert "bridge" not in shown
