@@ -483,7 +483,7 @@ def retire(directory: Path) -> None:
             planned = plan(stored, policy, Situation(now=now))
             if planned.phase is Phase.RETIRING:
                 return
-            assert await place.write(planned.changes, stored)
+            assert not planned.changes or await place.write(planned.changes, stored)
             now += timedelta(days=2)
 
     trio.run(take_steps)
