@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.certificates import Certificate, fingerprint
+from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.lineage import roles_of
 from sentry_trio.go_text import format_duration
@@ -85,15 +85,7 @@ def report(bundle: TrustBundle, now: dt.datetime, own_roots: Collection[str] = (
     """
     of_anchors, of_chain = roles_of(bundle.anchors, bundle.chain, own_roots)
     certificates = (*bundle.anchors, *bundle.chain)
-    return tuple(_look_at(each, role, now) for role, each in zip((*of_anchors, *of_chain), certificates, strict=True))
-
-
-def _look_at(certificate: Certificate, role: str, now: dt.datetime) -> ExpiryState:
-    not_after = certificate.not_after
-    return ExpiryState(
-        role=role,
-        subject=shown_name(certificate.subject_name),
-        fingerprint=fingerprint(certificate),
-        not_after=not_after,
-        remaining=not_after - now,
+    return tuple(
+        ExpiryState(role, shown_name(each.subject_name), fingerprint(each), each.not_after, each.not_after - now)
+        for role, each in zip((*of_anchors, *of_chain), certificates, strict=True)
     )

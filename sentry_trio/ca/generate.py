@@ -133,11 +133,7 @@ def authority_name(organization: str, kind: str, key: PublicKey) -> bytes:
         kind: `root` or `issuer`.
         key: the holder's key; its identifier makes the name different from those of other generations.
     """
-    return organization_and_common_name(organization, f"{kind} {_identifier(key).hex()[:8]}")
-
-
-def _identifier(key: PublicKey) -> bytes:
-    return key_identifier(public_key_info(key))
+    return organization_and_common_name(organization, f"{kind} {key_identifier(public_key_info(key)).hex()[:8]}")
 
 
 def _wrong_clock(now: dt.datetime, why: str) -> ClockError:
