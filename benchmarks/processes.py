@@ -24,7 +24,7 @@ class StartError(Exception):
 class Program:
     """A server program that accepts connections.
 
-    What it writes is read all the time, so that it never waits for its reader.
+    Its output is read all the time, so it never waits for its reader.
 
     Attributes:
         pid: its process.

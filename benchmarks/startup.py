@@ -22,7 +22,7 @@ _DEAREST: Final = 15
 
 
 def measure_starts(credentials: Path, times: int) -> Starts:
-    """Starts it so many times with credentials that are there already, and once more to see what it imports."""
+    """Starts it so many times with existing credentials, and once more to list its imports."""
     starts = [_start(credentials) for _ in range(times)]
     with tempfile.TemporaryFile() as errors:
         with started(OURS, credentials, before=("-X", "importtime"), errors=errors) as program:

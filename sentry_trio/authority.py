@@ -89,12 +89,11 @@ class CertificateAuthority(Generic[AnyRun]):
     The order of a restart: the successor is prepared; if that fails, the present run continues. The successor
     accepts connections on its own handle of the same listening sockets; only then is the present run cancelled. It
     closes its listeners first, sends GOAWAY on its connections, finishes its calls, and at the drain timeout
-    answers what is left with Unavailable. Whatever arrives in between waits in the kernel or is served by either.
+    answers the remaining ones with Unavailable. Connections in between wait in the kernel or are served by either run.
 
     The order of shutdown is the order of nesting, innermost first: the accept loop, the calls, their connections, the
-    watchers and the serving identity, the run, then the authority. `serve` returns when all of it has ended. What is
-    outside, the listening sockets and health, is the caller's and ends after that. Stopping and being cancelled are the
-    same thing.
+    watchers and the serving identity, the run, then the authority. `serve` returns when all of it has ended. The
+    listening sockets and health are the caller's and end after that. Stopping and being cancelled are the same thing.
 
     Args:
         prepare: makes the next run.

@@ -23,7 +23,7 @@ def entry_for(table: Mapping[type[SentryError], _Entry], error: SentryError) -> 
     return next(table[kind] for kind in type(error).__mro__ if kind in table)
 
 
-# --- at start: what an operator wrote
+# --- at start: an operator's input
 
 
 class InvalidOptionsError(SentryError):

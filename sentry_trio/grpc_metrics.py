@@ -73,7 +73,7 @@ class ServerObserver(Observer):
         self._evicted[reason].warning(f"gRPC connection closed: {_EVICTIONS[reason]}", peer=_host(peer))
 
     def handshake_failed(self, peer: object, reason: str) -> None:
-        """Counts it; peers fail at this all the time, so why is for those who search for a fault."""
+        """Counts it; peers fail at this all the time, so the reason is logged at debug only."""
         self._metrics.grpc_handshakes_failed.inc()
         _log.debug(f"TLS handshake failed: {reason}", peer=_address(peer))
 

@@ -19,7 +19,7 @@ from testkit.authorities import made_request
 
 
 def _client_context() -> ssl.SSLContext:
-    # What the client makes of the certificate is its own affair, and its time is not counted.
+    # The client may use or ignore the certificate; its time is not counted.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -81,7 +81,7 @@ class Sink:
     def close(self) -> None:
         """Closes the file, which releases its lock."""
         if self._path is not None:
-            # What could not be written was reported when it was synced; some file systems report it again here.
+            # A failed write was reported by the sync; some file systems report it again here.
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
 

@@ -32,7 +32,7 @@ MOST_KEYS: Final = 100
 SCHEDULE: Final = "sentry-trio/rotation"
 """The member with a key's times."""
 
-# What takes part in a thumbprint: RFC 7638, 3.2, and RFC 8037, 2.
+# Members of a thumbprint: RFC 7638, 3.2, and RFC 8037, 2.
 _REQUIRED: Final = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 # Members that only private and secret keys have: RFC 7518, 6.2.2, 6.3.2 and 6.4.1.
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})

@@ -44,7 +44,7 @@ class Rotation:
     """Parameters of key rotation.
 
     Attributes:
-        interval: how long each signs; zero for no limit. What was begun is brought to its end all the same.
+        interval: how long each signs; zero for no limit. A rotation that has begun is completed.
         lifetime: of the longest-lived token.
         algorithm: for which new keys are made.
     """

@@ -65,8 +65,8 @@ def generate_key(key_type: KeyType) -> PrivateKey:
 def serving_key_type(issuer_key: PrivateKey) -> KeyType:
     """Returns the kind of key for this authority's own serving certificate.
 
-    Ed25519 under an Ed25519 issuer: who verifies the chain knows the algorithm. P-256 otherwise, which all TLS stacks
-    take; BoringSSL, for example, rejects Ed25519 serving certificates.
+    Ed25519 under an Ed25519 issuer, because verifiers of the chain know the algorithm. P-256 otherwise, which all TLS
+    stacks accept; BoringSSL, for example, rejects Ed25519 serving certificates.
     """
     return KeyType.ED25519 if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else KeyType.P256
 

@@ -194,7 +194,7 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
             record = with_own_root(record, fingerprint(each))
     is_renewed = has_bridge(bundle) or previous_issuer(stored, bundle) is not None
     if own and is_renewed and not (known is not None and known.knows(bundle)):
-        # The record is lost, or another program has switched. What is beside a bridge is taken for a renewal's.
+        # The record is lost, or another program has switched. Parts beside a bridge are taken for a renewal's.
         record = msgspec.structs.replace(record, copies=tuple(copies_in(stored).values()))
     foreign = (
         *(part for part, digest in copies_in(stored).items() if digest not in record.copies),

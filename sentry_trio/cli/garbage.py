@@ -14,11 +14,11 @@ _FEW: Final = 1.3  # of the objects after the start
 
 
 async def collect_garbage() -> NoReturn:
-    """Keeps pauses of the garbage collector short; to be called when all that lives as long as the process is there.
+    """Keeps pauses of the garbage collector short; to be called once all long-lived objects exist.
 
-    What survives a full collection is frozen, so the next one has only the objects that were made since: with 1,000
-    connections it took 40 ms otherwise. Frozen objects are freed as they lose their last reference, as all are that
-    connections and calls leave. Cycles among them, which a library may leave, are found every ten minutes, once there
+    Objects that survive a full collection are frozen, so the next one examines newer objects only: with 1,000
+    connections it took 40 ms otherwise. Frozen objects are freed when they lose their last reference, as all objects of
+    connections and calls do. Cycles among them, which a library may leave, are found every ten minutes, once there
     are few objects beside the 50,000 of the start (26 ms), and at the latest after an hour.
 
     Cancellation: at once; the collector is then configured as before.

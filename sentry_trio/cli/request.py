@@ -186,7 +186,7 @@ def _write(directory: Path, obtained: Obtained, jwts: Sequence[ObtainedJwt]) -> 
         "tls.key": FileContent(obtained.key, 0o600),
         "tls.crt": FileContent(obtained.chain, 0o644),
         "ca.crt": FileContent(obtained.anchors, 0o644),
-        # No line break at the end: what reads a token often sends all of the file.
+        # No line break at the end: readers of a token often send the whole file.
         **{each.name: FileContent(each.token.encode(), 0o600) for each in jwts},
     }
     try:

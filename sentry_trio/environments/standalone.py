@@ -96,7 +96,7 @@ class Standalone(Environment):
         parts = (*BUNDLE_AND_RENEWAL, *(JWT_KEYS if self._settings.jwt is not None else ()))
         paths = [self._store.paths[part] for part in parts]
         _check_directories(paths)
-        # Before anything is read: what changes while it is read is then seen by the watcher.
+        # Before anything is read: the watcher then sees changes during the read.
         tracker = await ContentTracker.start([*paths, Path(self._settings.configuration)])
         return Sources(_TrackedStore(self._store, tracker), partial(self._watch_files, tracker))
 
@@ -127,7 +127,7 @@ class Standalone(Environment):
         self, tracker: ContentTracker, stored: Parts, configuration: Configuration, changed: Changed, *, in_use: bool
     ) -> None:
         del configuration, in_use
-        # What others write from now on is reported, although the renewal of the run may read it first.
+        # Later writes of others are reported, although the renewal of the run may read it first.
         tracker.accept({self._store.paths[part]: content for part, content in stored.items()})
 
         async def files_changed(paths: frozenset[Path]) -> None:

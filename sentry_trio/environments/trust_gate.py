@@ -182,7 +182,7 @@ class TrustGate:
             roots=self._workloads.held_roots(),
             remembered=policy.lifetime,
         )
-        # Clients verify with the anchors in use: what was cut off before is not cut off now.
+        # Clients verify with the anchors in use: those cut off before are not cut off now.
         issuers = (IssuerInUse(chain, in_use[0], until) for chain, until in self._issuers.items() if until >= now)
         is_unknown = held is None and record is None
         published = self._published(now - policy.lifetime) if is_unknown else ()

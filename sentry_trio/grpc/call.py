@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 
-# gRPC status codes: "an unknown error"; what went wrong is for the server's log, not for the caller.
+# gRPC status codes: "an unknown error"; the cause is for the server's log, not for the caller.
 _FAILED: Final[Outcome] = (Status.UNKNOWN, "Internal Server Error")
 _DEADLINE_EXCEEDED: Final[Outcome] = (Status.DEADLINE_EXCEEDED, "deadline exceeded")
 
@@ -119,7 +119,7 @@ class Call:
         self._handler = request.handler
         self.streams_replies = request.handler.cardinality.server_streaming
         self._scope = trio.CancelScope(deadline=math.inf if self.due_at is None else self.due_at)
-        # What the caller sends.
+        # Messages from the caller.
         self._reader = MessageReader(limit=limits.message_bytes, gzip=request.gzip)
         self._messages: deque[bytes] | None = None  # empty, it would take 760 bytes of each incomplete call
         self._queued = 0
@@ -129,7 +129,7 @@ class Call:
         self._received = 0
         self._ended = False
         self._arrival: trio.Event | None = None
-        # What the handler answers.
+        # The handler's response.
         self._replies = 0
         self._unary_reply = b""
         self._initial_metadata: Iterable[Header] = ()
@@ -180,7 +180,7 @@ class Call:
         self._received += 1
         self._queued -= len(message) + MESSAGE_BYTES
         self._weigh()
-        # What it took before, the handler is done with.
+        # The handler no longer needs the message that it took before.
         parsed = PARSED_SIZE * len(message)
         self._hold(parsed - self._parsed)
         self._parsed = parsed
@@ -387,7 +387,7 @@ class Call:
             trailers = response_headers((*self._initial_metadata, *trailers))
         self._h2.send_headers(self._stream_id, trailers, end_stream=True)
         if not self._ended:
-            # RFC 9113, 8.1: the answer is whole before the request is; what is still to come is not wanted.
+            # RFC 9113, 8.1: the response is complete before the request is; the rest of the request is not needed.
             self._h2.reset(self._stream_id, ErrorCode.NO_ERROR)
 
 

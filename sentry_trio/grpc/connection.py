@@ -145,7 +145,7 @@ class Connection:
                 await self._next_slice(size)
                 more = self.h2.resume()
                 await self._react(more=more)
-            # Before more is decrypted: what waits, slowed down perhaps, is in memory.
+            # Before more is decrypted: bytes that wait, perhaps slowed down, are in memory.
             await self._take_turn()
             data = await self._transport.receive()
 
@@ -420,7 +420,7 @@ class Connection:
     def _evict_for_memory(self) -> None:
         self._memory.total -= self.held
         self._memory.closed(self)
-        # What it holds until its tasks have ended is counted apart.
+        # Memory that it holds until its tasks have ended is counted apart.
         self._memory = MemoryBudget(sys.maxsize, 0)
         self._memory.opened(self)
         self.evict("memory")

@@ -54,7 +54,7 @@ _MESSAGES: Final = 16
 _INFLATED_BYTES: Final = 8 * 1024
 _UNWANTED_BYTES: Final = 1024
 _OVERHEAD_BYTES: Final = 64  # of TLS: about two key updates
-# What may be a service's normal use is free: small messages and large records.
+# A service's normal use is free: small messages and large records.
 _USUAL_INFLATED_BYTES: Final = 64 * 1024
 _USUAL_RECORD_BYTES: Final = 512
 

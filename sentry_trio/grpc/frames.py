@@ -7,7 +7,7 @@ from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD_BYTES: Final = 9
-# RFC 9113, 6.5.2: what a frame may hold before settings say otherwise; ours never do.
+# RFC 9113, 6.5.2: the default of SETTINGS_MAX_FRAME_SIZE, which our settings never change.
 FRAME_BYTES: Final = 2**14
 LARGEST_FRAME_BYTES: Final = 2**24 - 1
 WINDOW_BYTES: Final = 2**16 - 1

@@ -155,8 +155,8 @@ def status_trailers(status: Status, message: str | None, metadata: Iterable[Head
 def metadata_of(headers: Iterable[Header]) -> Metadata:
     """The custom metadata among request headers; values of `-bin` keys are decoded, several in one header are parted.
 
-    What is valid in HTTP but no metadata of gRPC is left out, as the specification allows: so a handler may answer with
-    all that it was sent. So is a `-bin` value that is not base64: it says nothing, and no handler may stumble over it.
+    Headers that are valid in HTTP but not metadata of gRPC are left out, as the specification allows, so a handler may
+    send all metadata back. So are `-bin` values that are not base64, which no handler could use.
     """
     metadata: Metadata = MultiDict()
     for name, value in headers:

@@ -21,7 +21,7 @@ _STATIC: Final[tuple[Header, ...]] = HeaderTable.STATIC_TABLE
 _DYNAMIC_AT: Final = len(_STATIC) + 1  # index of the newest entry of the dynamic table
 # RFC 9113, 6.5.2 and RFC 7541, 4.1: an entry's and a field's size, beyond that of name and value.
 _ENTRY_BYTES: Final = 32
-# RFC 7541, 6: what the first octet of a representation begins with, and in which of its bits an integer begins.
+# RFC 7541, 6: prefix of the first octet of a representation, and the bits of it in which an integer begins.
 _INDEXED: Final = 0x80
 _INCREMENTAL: Final = 0x40
 _SIZE_UPDATE: Final = 0x20

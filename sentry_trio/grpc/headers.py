@@ -12,7 +12,7 @@ Header = tuple[bytes, bytes]
 
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":path", b":authority"})
 _REQUIRED: Final = frozenset({b":method", b":scheme", b":path"})
-# RFC 9113, 8.2.2: what was said between two hops of HTTP/1.1.
+# RFC 9113, 8.2.2: headers between two hops of HTTP/1.1.
 _OF_CONNECTIONS: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )

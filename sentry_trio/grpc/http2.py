@@ -51,7 +51,7 @@ class Events(Protocol):
 
 
 class ServerConnection(Sender):
-    """The server's side of one HTTP/2 connection: what comes in, and, by `Sender`, what is composed.
+    """The server's side of one HTTP/2 connection: frames that arrive, and, by `Sender`, composed ones.
 
     Args:
         events: notified of what the peer does, while `receive` runs.
@@ -199,7 +199,7 @@ class ServerConnection(Sender):
     def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not self._blocks.stream_id:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        # Whatever becomes of the stream, its block is read, or those that follow would be read wrong (RFC 7541, 2.2).
+        # The block is read also for a rejected stream, or later ones would be decoded wrongly (RFC 7541, 2.2).
         headers = self._blocks.add(payload, last=bool(flags & frames.END_HEADERS))
         if headers is None:
             return

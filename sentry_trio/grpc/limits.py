@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Final
 
-# What a length prefix of four bytes can say.
+# The greatest length in a prefix of four bytes.
 _LARGEST_MESSAGE: Final = 2**32 - 1
 
 PREFIX_BYTES: Final = 5

@@ -291,7 +291,7 @@ class TLSTransport:
             self._tls.write(data[at : at + _RECORD_BYTES])
 
     async def send(self) -> None:
-        """Sends all that was written. If cancelled, what is left goes out with the next call.
+        """Sends all that was written. If cancelled, the next call sends the rest.
 
         Raises:
             OSError: the connection is broken.

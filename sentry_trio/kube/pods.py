@@ -113,7 +113,7 @@ class Interner:
 
     Two generations of values are remembered, and those of the older one that were not asked for while the younger one
     filled are forgotten: a value that is used often stays, and what is remembered stays bounded without looking
-    through what uses it. What was forgotten is merely kept twice from then on.
+    through what uses it. Forgotten entries are merely kept twice from then on.
 
     Args:
         generation: values in one of the two.

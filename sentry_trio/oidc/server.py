@@ -99,7 +99,7 @@ class OidcServer:
 
     async def _follow(self, files: TLSFiles, *, task_status: trio.TaskStatus[None]) -> None:
         """Keeps the files in use that are there, until cancelled; started when they have been looked at once."""
-        # Before they are read: what changes while they are read is then seen by the watcher.
+        # Before they are read: the watcher then sees changes during the read.
         tracker = await ContentTracker.start(files.paths)
         missing = await files.load()
         async with trio.open_nursery() as nursery:

@@ -1,6 +1,7 @@
 """A report as one JSON document; pure. docs/status.md and docs/status.schema.json describe its format.
 
-Times are RFC 3339 in UTC, durations are seconds. What could not be found out is `null`, with the reason beside it.
+Times are RFC 3339 in UTC, durations are seconds. A value that could not be determined is `null`, with the reason
+beside it.
 """
 
 from collections.abc import Callable, Iterable

@@ -19,7 +19,7 @@ from sentry_trio.stores.part_store import PublicParts
 T = TypeVar("T", ReplicaHealth, Link, RenewalStatus)
 
 _RECEIVED: Final = "dapr_sentry_cert_sign_request_received_total"
-# What the parser raises for lines that it was not made for.
+# Errors of the parser for unknown lines.
 _UNREADABLE: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError)
 _decoder: Final = msgspec.json.Decoder(ReplicaHealth)
 

@@ -23,7 +23,7 @@ class DirectoryStore:
 
     Dapr Sentry 1.18 regenerates the whole certificate authority if any one file is missing, and writes by truncating,
     unsynced and keeping wide modes. Here only an empty store counts as absent, and a set survives a crash at any moment
-    as the old or the new one. What is written has mode 0600, but certificates and JWKS stay readable for those who
+    as the old or the new one. Written files have mode 0600, but certificates and JWKS stay readable for those who
     could read the replaced file. Owner and group are kept as far as the process may.
 
     The files are read until two readings agree, so a swap by another writer is seen as a whole. A file may be up to

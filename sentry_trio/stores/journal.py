@@ -80,7 +80,7 @@ def decide(
     The digests distinguish the files. If each is either the new one already, or the old one with the new one at hand,
     the transaction is completed. If one is neither, it was edited after the crash, and an edit by hand is
     never overwritten: the journal is void and the files count as they are. The same holds if all are old and the new
-    ones are gone. What is left are sets that the crash itself has mixed and that cannot be completed any more;
+    ones are gone. The other sets are mixed by the crash and cannot be completed any more;
     guessing there could lose a key for good.
 
     Args:

@@ -19,7 +19,7 @@ _MAX_DEPTH: Final = 4
 
 _BARE: Final = re.compile(r"[A-Za-z0-9\-._/@^+]*")
 
-# What Go's encoding/json escapes beyond what JSON demands; DEL and C1 controls too, since terminals obey them.
+# Characters that Go's encoding/json escapes in addition to JSON's; and DEL and C1 controls, which terminals obey.
 _JSON_ESCAPES: Final = (
     {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
     | {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}

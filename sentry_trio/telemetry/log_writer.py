@@ -142,7 +142,7 @@ class LogWriter:
             return None
 
     def _write(self, data: bytes) -> None:
-        # What is left of a line that was cut short must not run into the next.
+        # The rest of a line that was cut short must not run into the next.
         text = b"\n" + data if self._is_torn else data
         written = self._put(text)
         if written < len(text):

@@ -11,7 +11,7 @@ from typing import Final, Self, TypeAlias
 import trio
 
 LIMIT: Final = 4 * 1024 * 1024
-"""The most bytes of a file that are hashed: 4 MiB, above what any watched file may have."""
+"""The most bytes of a file that are hashed: 4 MiB, above the limit of every watched file."""
 
 _CHUNK: Final = 128 * 1024
 _ABSENT: Final = "absent"

@@ -167,7 +167,7 @@ class Connections:
     def drain(self) -> list[HTTPConnection]:
         """Ends the connections that have no request under way; no other is admitted.
 
-        A close with unread bytes in the kernel would be a reset. Who has sent something is answered.
+        A close with unread bytes in the kernel would be a reset. A peer that has sent something gets a response.
 
         Returns:
             Silent connections that have sent something, and are now started.

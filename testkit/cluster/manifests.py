@@ -58,7 +58,7 @@ def binding(name: str, kind: str, namespace: str, service_account: str) -> Manif
     }
 
 
-# What the API server needs to know to keep Dapr's Configurations; it leaves their contents alone.
+# The API server needs this to keep Dapr's Configurations; it ignores their contents.
 CONFIGURATION_CRD: Manifest = {
     "metadata": {"name": "configurations.dapr.io"},
     "spec": {

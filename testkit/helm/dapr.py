@@ -15,7 +15,7 @@ _JWT: Final = {
     "keyID": "jwt-key-id",
 }
 
-# What people say in a values file for Dapr.
+# Values of a file for Dapr.
 ROWS: Final[dict[str, Values]] = {
     "defaults": {},
     "json": {"global": {"logAsJson": True}, "dapr_sentry": {"logLevel": "debug"}},

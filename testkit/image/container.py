@@ -60,7 +60,7 @@ def missing() -> str | None:
         return "only root may change its root directory and its user"
     if shutil.which("unshare") is None:
         return "there is no unshare on this machine"
-    # What is rejected first where root is not all-powerful: within another container, for one.
+    # The first step that fails if root is restricted, for example within another container.
     mount = ("mount", "-t", "proc", "proc", "/proc")
     tried = subprocess.run([*_UNSHARE, *mount], capture_output=True, text=True, check=False)
     return None if tried.returncode == 0 else f"no namespaces to be had: {tried.stderr.strip()}"

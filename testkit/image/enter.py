@@ -1,7 +1,7 @@
 """Becomes a container's process 1: run by `unshare` in namespaces of its own, described by a JSON document.
 
-What a runtime does for a pod with a read-only root, without privileges and without capabilities; the network is this
-machine's. It imports nothing of the tests.
+A container runtime's steps for a pod with a read-only root, without privileges and without capabilities; the network
+is this machine's. It imports nothing of the tests.
 """
 
 import ctypes

@@ -18,9 +18,9 @@ ANNOTATIONS: Final[list[dict[str, Any]]] = DASHBOARD["annotations"]["list"]
 
 # The variables of the dashboard, in their order.
 VARIABLES: Final = ("cluster", "namespace", "job", "pod")
-_ALL: Final = ".*"  # what Grafana puts in the place of a variable when all is chosen
+_ALL: Final = ".*"  # Grafana's replacement of a variable if all is chosen
 
-# What Prometheus adds to the series of a target.
+# Labels that Prometheus adds to the series of a target.
 TARGET_LABELS: Final = frozenset({"cluster", "namespace", "pod", "job", "instance"})
 # Series that Prometheus makes itself, of each target.
 OWN_SERIES: Final = frozenset({"up"})

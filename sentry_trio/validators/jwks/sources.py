@@ -83,7 +83,7 @@ def url_source(url: str, *, ca_certificate: str, timeout: float, now: Callable[[
     Raises:
         InvalidValidatorError: the CA certificate cannot be used.
     """
-    # With a URL only: what HTTP takes is not imported elsewhere.
+    # With a URL only: the modules for HTTP are not imported elsewhere.
     from sentry_trio.validators.jwks import fetching
 
     if url.startswith("http://"):
