@@ -77,7 +77,7 @@ class Connection:
         self._incomplete: dict[int, Call] = {}  # of these, those whose requests are incomplete
         self._touched: dict[int, None] = {}  # and of these, those that the current read has brought something for
         self._http_requests = HTTPRequests(self, nursery, limits)
-        # Parts of `held`: bytes of an incomplete frame or header block, and of the peer's table of headers.
+        # Parts of `held`: bytes of an incomplete record, frame or header block, and of the peer's table of headers.
         self._partial = 0
         self._table = 0
         self._all_done: trio.Event | None = None
@@ -91,7 +91,7 @@ class Connection:
         self._timers = ConnectionTimers(limits, trio.current_time())
         # Many connections that become readable at once, if only by closing, must not make one long turn.
         transport.before_read = self._take_turn
-        transport.on_dataless = self.h2.charge_records
+        transport.on_no_data = self._no_data_received
         state.admission.idle(self)
         state.memory.opened(self)
 
@@ -154,7 +154,7 @@ class Connection:
 
         They would keep OpenSSL's buffers in memory until a full garbage collection.
         """
-        self._transport.before_read = self._transport.on_dataless = None
+        self._transport.before_read = self._transport.on_no_data = None
         del self.h2, self.out, self._http_requests
 
     def _must_wait(self) -> bool:
@@ -199,10 +199,20 @@ class Connection:
         if self.h2.table_bytes != self._table:
             self._hold_table(self.h2.table_bytes)
             self._memory.reclaim()
-        if self.h2.incomplete != self._partial:
-            self._hold_partial(self.h2.incomplete)
-            self._memory.reclaim()
+        self._count_partial()
         await self.out.flush()
+
+    def _no_data_received(self, dataless: int) -> None:
+        """Charges bytes of TLS records without data, and counts a record that is not complete."""
+        if dataless:
+            self.h2.charge_records(dataless)
+        self._count_partial()
+
+    def _count_partial(self) -> None:
+        size = self.h2.incomplete + self._transport.incomplete
+        if size != self._partial:
+            self._hold_partial(size)
+            self._memory.reclaim()
 
     async def _break_off(self) -> None:
         for call in self._calls.values():

@@ -31,7 +31,7 @@ TASK_BYTES: Final = 6 * 1024
 FIELD_BYTES: Final = 128
 """Approximate bytes that a header field takes in addition to its name and value."""
 CONNECTION_BYTES: Final = 36 * 1024
-"""Approximate bytes of a connection without calls: 24 KiB of OpenSSL, 12 KiB of Python; a third less until it has
+"""Approximate bytes of a connection without calls: 24 KiB of OpenSSL, 12 KiB of Python; a seventh less until it has
 received a large TLS record."""
 USUAL_ENTRIES: Final = 32
 """Entries of a peer's table of headers that are part of them; a request has about 10."""

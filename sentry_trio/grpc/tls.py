@@ -15,6 +15,7 @@ from typing import Final
 import trio
 
 _RECORD_BYTES: Final = 16 * 1024  # of data, at most (RFC 8446, 5.1)
+_RECORD_BUFFER: Final = 17 * 1024  # which OpenSSL has only while it waits for the rest of a record, of any length
 # Passed to OpenSSL at a time. Its buffers in memory keep the largest size that they ever had: with 64 KiB they took
 # 80 KiB of each connection, with 4 KiB they take 5.
 _PIECE_BYTES: Final = 4 * 1024
@@ -122,8 +123,9 @@ class TLSTransport:
         sent: how many bytes the socket has taken.
         overhead: bytes of TLS beside the data, in the records that `arrived` has read last.
         before_read: awaited after each wait for the peer, before what has arrived is read and decrypted.
-        on_dataless: called with the bytes of whole records without data, key updates for example, that have come since
-            the last data, before `receive` waits for more; what it raises, `receive` does.
+        on_no_data: called before `receive` waits for more if what has come is not data: part of a record, or whole
+            records without data, key updates for example, whose bytes since the last data it is passed. What it raises,
+            `receive` does.
     """
 
     __slots__ = (
@@ -138,7 +140,7 @@ class TLSTransport:
         "_tls",
         "_unsent",
         "before_read",
-        "on_dataless",
+        "on_no_data",
         "overhead",
         "sent",
     )
@@ -157,7 +159,7 @@ class TLSTransport:
         self.sent = 0
         self.overhead = 0
         self.before_read: Callable[[], Awaitable[None]] | None = None
-        self.on_dataless: Callable[[int], None] | None = None
+        self.on_no_data: Callable[[int], None] | None = None
 
     @property
     def protocol(self) -> str | None:
@@ -220,9 +222,9 @@ class TLSTransport:
         while True:
             if (here := self.arrived()) is not None:
                 return here
-            if self._dataless and self.on_dataless is not None:
+            if (self._dataless or self._record.size) and self.on_no_data is not None:
                 dataless, self._dataless = self._dataless, 0
-                self.on_dataless(dataless)
+                self.on_no_data(dataless)
             try:
                 self._received = await self._receive_raw()
             except OSError:
@@ -257,6 +259,11 @@ class TLSTransport:
     def buffered(self) -> int:
         """Bytes received that are not decrypted yet."""
         return len(self._received) + self._arrived.pending
+
+    @property
+    def incomplete(self) -> int:
+        """Bytes of memory taken by a record that is not complete."""
+        return _RECORD_BUFFER if self._record.size else 0
 
     def _feed(self) -> bool:
         """Passes a piece of the received bytes to OpenSSL; returns False if there is none."""

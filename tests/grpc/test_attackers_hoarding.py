@@ -4,6 +4,7 @@ import socket
 import struct
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -231,6 +232,23 @@ async def test_incomplete_frames_count_until_they_are_complete(autojump_clock: M
             assert memory.total == 4
         await wait_all_tasks_blocked()
         assert memory.total == 0
+
+
+async def test_incomplete_records_count_until_they_are_complete(autojump_clock: MockClock) -> None:
+    """OpenSSL has a buffer for each, of the same size for any."""
+    async with serving() as server, peering(server.port) as peer:
+        await peer.call(1)
+        await peer.answer(1)
+        [connection] = {call.connection for call in server.toys.seen}
+        inner: Any = peer.stream
+        inner._ssl_object.write(frame(PING, payload=b"12345678"))
+        record = inner._outgoing.read()
+        await peer.recorder.send_all(record[:10])
+        await wait_all_tasks_blocked()
+        assert connection._state.memory.total == connection.held > 16 * KIB
+        await peer.recorder.send_all(record[10:])
+        await wait_all_tasks_blocked()
+        assert connection._state.memory.total == connection.held == 0
 
 
 async def test_data_of_a_peer_that_is_slowed_down_is_counted(autojump_clock: MockClock) -> None:

@@ -245,7 +245,7 @@ async def test_a_record_in_pieces_has_the_overhead_of_one() -> None:
 async def test_records_without_data_are_reported_before_data_comes() -> None:
     async with _shaken() as (transport, client), trio.open_nursery() as nursery:
         reported: list[int] = []
-        transport.on_dataless = reported.append
+        transport.on_no_data = lambda size: reported.extend([size] if size else [])
         nursery.start_soon(transport.receive)
         updates = [key_update(client) for _ in range(7)]
         size = len(updates[0])
