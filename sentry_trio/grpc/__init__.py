@@ -5,6 +5,7 @@ The package knows nothing about the service. From the outside in:
     server.py             serve_grpc: accept, handshake, serve, drain
     admission.py          limits on connections, peers and handshakes
     tls.py                TLS on a socket
+    tls_context.py        TLS context with a certificate chain and key
     server_state.py       state that all connections share
     connection.py         one HTTP/2 connection
     http_requests.py      requests on it that are not gRPC
@@ -38,7 +39,7 @@ from .interfaces import ServerStream, Service
 from .limits import Limits
 from .observer import Observer
 from .server import serve_grpc
-from .tls import server_context
+from .tls_context import server_context
 
 __all__ = [
     "Call",

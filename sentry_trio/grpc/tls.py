@@ -4,12 +4,10 @@
 not need; on a new connection it costs about a third more.
 """
 
-import os
 import socket
 import ssl
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -20,54 +18,10 @@ _RECORD_BUFFER: Final = 17 * 1024  # which OpenSSL has only while it waits for t
 # 80 KiB of each connection, with 4 KiB they take 5.
 _PIECE_BYTES: Final = 4 * 1024
 _HEAD_BYTES: Final = 5  # of a record
-# For TLS 1.2: forward secrecy and authenticated encryption only; TLS 1.3 has nothing else.
-_TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class HandshakeFailedError(Exception):
     """The peer did not complete a TLS handshake, or not for this protocol."""
-
-
-def server_context(chain_pem: bytes, key_pem: bytes, *, protocols: Sequence[str] = ("h2",)) -> ssl.SSLContext:
-    """A context that serves with the chain and key given, by TLS 1.2 or later; clients need no certificate.
-
-    Args:
-        chain_pem: certificates, the server's own first.
-        key_pem: its private key, not encrypted. It is written to no disk where the system has anonymous files.
-        protocols: those that ALPN may choose; with none it is not answered.
-
-    Raises:
-        ssl.SSLError: chain or key cannot be read or do not belong together.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_TLS12_CIPHERS)
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # Clients ask for one certificate and go: a session ticket costs a write and is never used.
-    context.num_tickets = 0
-    if protocols:
-        context.set_alpn_protocols(protocols)
-    with _private_file(key_pem + b"\n" + chain_pem) as path:
-        # Without a password OpenSSL would ask the terminal for that of an encrypted key, and wait.
-        context.load_cert_chain(path, password="")
-    return context
-
-
-@contextmanager
-def _private_file(content: bytes) -> Iterator[str]:
-    """A path of a private file, which only this process can read, for `ssl`; it exists during the block."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("key", os.MFD_CLOEXEC)
-        try:
-            os.write(descriptor, content)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-    else:  # pragma: no cover  # systems without anonymous files: readable by this user alone, and gone at once
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(content)
-            file.flush()
-            yield file.name
 
 
 class _RecordCounter:
