@@ -19,7 +19,7 @@ from testkit.processes import FAILED, Process, sentry_process
 from tests.validators.jwks.test_validator import jwk, token
 
 SET = json.dumps({"keys": [jwk("ES256")]})
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def configured(directory: Path, **options: str) -> tuple[str, str]:

@@ -225,7 +225,7 @@ class Served:
 
         def in_thread() -> str:
             with self.channel() as channel:
-                return str(unary(channel, method)(StringValue(value=value), timeout=10, **keywords).value)
+                return str(unary(channel, method)(StringValue(value=value), timeout=60, **keywords).value)
 
         return await trio.to_thread.run_sync(in_thread)
 

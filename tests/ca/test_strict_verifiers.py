@@ -137,7 +137,7 @@ def test_boringssl(kind: str) -> None:
         credentials = grpc.ssl_channel_credentials(anchors, write_private_key(KEY), issued.pem)
         options = [("grpc.ssl_target_name_override", name)]
         with grpc.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
-            answer: bytes = channel.unary_unary("/s/m")(b"", timeout=30)
+            answer: bytes = channel.unary_unary("/s/m")(b"", timeout=60)
         return answer.decode().split("\n")
 
     with grpc_server(bundle.anchors_pem, issued.pem) as port:

@@ -22,7 +22,7 @@ from testkit.authorities import LOOPBACK, wall_clock
 from testkit.processes import killed_at_end
 from tests.cli.conftest import Start
 
-PATIENCE = 30.0  # seconds for an exit that takes a few
+PATIENCE = 60.0  # seconds for an exit that takes a few
 
 
 class Unread:

@@ -57,7 +57,7 @@ def _check(service: str) -> Callable[[grpc.Channel], Any]:
             "/grpc.health.v1.Health/Check", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
         )
         try:
-            return method(HealthCheckRequest(service=service), timeout=10).status
+            return method(HealthCheckRequest(service=service), timeout=60).status
         except grpc.RpcError as error:
             return error.code(), error.details()
 
@@ -167,7 +167,7 @@ async def test_core_watches_until_it_cancels() -> None:
         method = channel.unary_stream(
             "/grpc.health.v1.Health/Watch", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
         )
-        watch = method(HealthCheckRequest(), timeout=10)
+        watch = method(HealthCheckRequest(), timeout=60)
         reported = [next(watch).status]
         trio.from_thread.run_sync(health.set_serving, "", True, trio_token=token)
         reported.append(next(watch).status)

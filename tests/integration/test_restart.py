@@ -94,20 +94,21 @@ def test_files_renamed_one_by_one(load_client: Path, tmp_path: Path, swaps: int)
     assert [text.startswith(FAILED) for text in target.complaints()] == [True] * int(failed)
 
 
-@every_number
-def test_swaps_beside_hundreds_of_idle_connections(load_client: Path, tmp_path: Path, swaps: int) -> None:
+# All reconnect at once after a swap: on a busy machine handshakes of 200 could take longer than a handshake may.
+@pytest.mark.parametrize(("swaps", "idle_h2"), [(4, 50), pytest.param(100, 200, marks=pytest.mark.soak)])
+def test_swaps_beside_hundreds_of_idle_connections(load_client: Path, tmp_path: Path, swaps: int, idle_h2: int) -> None:
     bundles = two_issuers()
     volume = KubeletVolume(tmp_path, bundles[0])
     with subject(tmp_path) as target:
-        with calling(load_client, target, tmp_path / ANCHORS, idle_tcp=200, idle_h2=200) as load:
+        with calling(load_client, target, tmp_path / ANCHORS, kept=8, new=8, idle_tcp=200, idle_h2=idle_h2) as load:
             swap(target, volume, bundles, swaps)
             report = load.stop()
         target.stop()
     assert_no_loss(report, at_least=16 * swaps // 4, issuers=bundles)
     assert target.complaints() == []
     assert report.idle_tcp.refused == 0  # a busy machine may let handshakes come too late
-    for idle in (report.idle_tcp, report.idle_h2):
-        assert idle.opened > 200  # closed by the old runs, and reconnected
+    assert report.idle_tcp.opened > 200  # closed by the old runs, and reconnected
+    assert report.idle_h2.opened > idle_h2
 
 
 @every_number

@@ -30,7 +30,7 @@ def put(directory: Path, stored: StoredBundle) -> None:
 
 
 def get(port: int, path: str) -> tuple[int, str]:
-    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read().decode()

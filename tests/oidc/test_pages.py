@@ -91,7 +91,7 @@ async def test_discovery() -> None:
 
 async def test_a_foreign_client_uses_one_connection_for_all() -> None:
     def fetch(port: int) -> list[int]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.connect()
         sock, statuses = connection.sock, []
         for method, path, body in (

@@ -14,7 +14,7 @@ from sentry_trio.telemetry.logs import configure_logging, dropped_lines, get_log
 from sentry_trio.telemetry.metrics import Metrics
 from testkit.log_capture import logging_as_before
 
-PATIENCE = 20.0  # seconds; far more than any wait needs
+PATIENCE = 60.0  # seconds; far more than any wait needs
 
 
 class Watched:

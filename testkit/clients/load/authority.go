@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 )
 
 // authority is where certificates are asked for, and how it is recognised: as daprd does, by its chain and by one SPIFFE
@@ -81,8 +84,16 @@ func hasIdentity(leaf *x509.Certificate, spiffeID string) error {
 func sign(ctx context.Context, channel *grpc.ClientConn, request []byte) (response, error) {
 	var answer []byte
 	const method = "/dapr.proto.sentry.v1.CA/SignCertificate"
-	if err := channel.Invoke(ctx, method, &request, &answer, grpc.ForceCodec(bytesCodec{})); err != nil {
+	err := errDraining
+	for errors.Is(err, errDraining) {
+		err = channel.Invoke(ctx, method, &request, &answer, grpc.ForceCodec(bytesCodec{}))
+	}
+	if err != nil {
 		return response{}, err
 	}
 	return readResponse(answer)
 }
+
+// grpc-go sends a call on another connection if a server drains the one that it was for, but only once: on a busy
+// machine the next server, too, drains before the client has sent the call. No server has received it then.
+var errDraining = status.Error(codes.Unavailable, "the connection is draining")

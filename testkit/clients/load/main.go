@@ -3,8 +3,8 @@
 // It runs until its standard input is closed, or for -duration, lets the calls under way finish, and prints one JSON
 // object. Once every caller has had an answer and every idle connection stands, it writes "ready" to standard error.
 // A line on standard input has it forget the calls so far and count anew; it then writes "counting" to standard error.
-// Nothing is asked twice: what fails once is told as failed. Only streams that the server has refused are sent again,
-// by grpc-go itself.
+// Nothing is asked twice: what fails once is reported as failed. Only calls that no server has accepted are sent again,
+// by grpc-go itself or, if two servers in turn drain, by this client.
 package main
 
 import (
