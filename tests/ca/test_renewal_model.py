@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.generation import direct_root
-from sentry_trio.ca.parts import NEXT, PREVIOUS, REJECTED, ROOT_KEYS
+from sentry_trio.ca.parts import KEYS_BESIDE, NEXT, PREVIOUS, REJECTED, ROOT_KEYS
 from sentry_trio.ca.renewal import Plan, RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import read_record
@@ -293,6 +293,12 @@ class Renewal(RuleBasedStateMachine):
         root_keys = {part for part in ROOT_KEYS if part in stored and stored[part] not in self.strangers}
         assert Part.NEXT_ROOT_KEY not in root_keys or planned.phase is Phase.DISTRIBUTING
         assert Part.PREVIOUS_ROOT_KEY not in root_keys or Part.PREVIOUS_KEY in stored
+        # Keys that no phase needs are the operator's, who hears of them.
+        needed = {Part.ROOT_KEY, Part.REJECTED_KEY}
+        needed |= {Part.NEXT_KEY, Part.NEXT_ROOT_KEY} if planned.phase is Phase.DISTRIBUTING else set()
+        if planned.phase in {Phase.SIGNING, Phase.DISTRIBUTING}:
+            needed |= {Part.PREVIOUS_KEY, Part.PREVIOUS_ROOT_KEY}
+        assert (set(KEYS_BESIDE) & stored.keys()) - needed <= set(planned.stray_keys)
 
     def is_unknown(self, planned: Plan) -> bool:
         """Returns True if nothing stored shows that the authority was made here: an operator took its root out of the
