@@ -17,7 +17,7 @@ from sentry_trio.component_settings import environment_settings, grpc_limits, ma
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.environment import Environment
 from sentry_trio.environments.settings import EnvironmentSettings
-from sentry_trio.environments.standalone import open_standalone
+from sentry_trio.environments.standalone import Standalone
 from sentry_trio.lifetimes import outliving
 from sentry_trio.listener import Address, open_listener
 from sentry_trio.run import Run, RunContext, prepare_run
@@ -204,7 +204,7 @@ def _environment(
         from sentry_trio.environments.kubernetes import open_kubernetes
 
         return open_kubernetes(settings, environ, metrics=metrics, now=now, conditions=conditions)
-    return open_standalone(settings, environ, metrics=metrics, now=now, conditions=conditions)
+    return Standalone(settings, environ, metrics=metrics, now=now, conditions=conditions).open()
 
 
 @asynccontextmanager

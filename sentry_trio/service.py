@@ -136,8 +136,7 @@ class CertificateService:
         self._jwts = jwts
         self._recorder = recorder or Recorder()
         self._request_arrived = request_arrived
-        self._is_slow = issuer.is_slow
-        self._one_by_one = trio.Lock() if self._is_slow else nullcontext()
+        self._one_by_one = trio.Lock() if issuer.is_slow else nullcontext()
         self._jwt_turns = trio.CapacityLimiter(1 if jwts is not None and jwts.is_slow else _JWTS_IN_A_TURN)
 
     def __mapping__(self) -> Mapping[str, Handler]:
@@ -188,7 +187,7 @@ class CertificateService:
             caller = await validator.validate(request)
         decision.pod_uid = caller.pod_uid
         async with self._one_by_one:
-            if self._is_slow:
+            if self._issuer.is_slow:
                 # Other tasks run before the next signature.
                 await trio.lowlevel.checkpoint()
             with self._metrics.stage("sign"):

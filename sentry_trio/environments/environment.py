@@ -1,10 +1,11 @@
 """Environment of an authority: the parts that both modes share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
@@ -29,6 +30,7 @@ from sentry_trio.environments.trust_gate import TrustGate
 from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.event_reasons import EventReason
+from sentry_trio.lifetimes import outliving
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.renewal_status import RenewalStatus
 from sentry_trio.settings.configuration import Configuration
@@ -57,7 +59,6 @@ class Environment(ABC):
 
     Attributes:
         called_by_dns_name: app IDs of control-plane services that are called by DNS names.
-        keep: keeps the key sets of validators up to date until cancelled; has to run before `run_inputs` is called.
     """
 
     called_by_dns_name: Sequence[str] = ()
@@ -77,7 +78,6 @@ class Environment(ABC):
         self._token_validators = TokenValidators(
             str(settings.identity), settings.configuration, metrics=metrics, now=now
         )
-        self.keep = self._token_validators.keep
         self._metrics = metrics
         self._now = now
         self._root_keys = RootKeyAccess(settings.passphrase_file)
@@ -95,6 +95,12 @@ class Environment(ABC):
         self._jwt_keeper = None if settings.jwt is None else self._make_jwt_keeper(settings.jwt)
         self._had_jwt_keys = False
         self._last_read: tuple[Sources, Parts, Configuration] | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        """Keeps the key sets of validators up to date beside the block; runs are made and serve within it."""
+        async with outliving(self._token_validators.keep):
+            yield self
 
     @abstractmethod
     def notify(self, reason: EventReason, message: str) -> None:

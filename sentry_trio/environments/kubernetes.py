@@ -18,7 +18,6 @@ from sentry_trio.environments.settings import EnvironmentSettings
 from sentry_trio.environments.token_validators import Made
 from sentry_trio.errors import Part, SentryError, StoreError
 from sentry_trio.event_reasons import EventReason
-from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
@@ -59,10 +58,11 @@ async def open_kubernetes(
 
     Cancellation: at once.
     """
-    async with open_cluster_resources(settings, environ, now=now, conditions=conditions) as cluster:
-        environment = Kubernetes(settings, cluster, metrics=metrics, now=now)
-        async with outliving(environment.keep):
-            yield environment
+    async with (
+        open_cluster_resources(settings, environ, now=now, conditions=conditions) as cluster,
+        Kubernetes(settings, cluster, metrics=metrics, now=now).open() as environment,
+    ):
+        yield environment
 
 
 class Kubernetes(Environment):

@@ -1,8 +1,7 @@
 """Standalone mode: trust bundle and configuration in files; all callers are accepted if no validator is configured."""
 
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,6 @@ from sentry_trio.environments.token_validators import Made
 from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import InvalidConfigurationError, Part, StoreError
 from sentry_trio.event_reasons import EventReason
-from sentry_trio.lifetimes import outliving
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration, parse_configuration
@@ -37,24 +35,6 @@ from sentry_trio.watchers.content import ContentTracker
 _PRIVATE: Final = (Part.KEY, *ROOT_KEYS, Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY, Part.JWT_KEY)
 
 _log: Final = get_logger("dapr.sentry")
-
-
-@asynccontextmanager
-async def open_standalone(
-    settings: EnvironmentSettings,
-    environ: Mapping[str, str],
-    *,
-    metrics: Metrics,
-    now: Callable[[], datetime],
-    conditions: Conditions,
-) -> AsyncIterator["Standalone"]:
-    """Opens the environment of this machine's files, which outlives the runs that are made of them.
-
-    Cancellation: at once.
-    """
-    environment = Standalone(settings, environ, metrics=metrics, now=now, conditions=conditions)
-    async with outliving(environment.keep):
-        yield environment
 
 
 class Standalone(Environment):

@@ -8,7 +8,7 @@ import trio
 from sentry_trio.ca.parts import Parts
 from sentry_trio.component_settings import environment_settings
 from sentry_trio.conditions import Conditions
-from sentry_trio.environments.standalone import open_standalone
+from sentry_trio.environments.standalone import Standalone
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.stores.directory import DirectoryStore
@@ -42,7 +42,8 @@ async def test_an_edit_is_reported_although_the_renewal_reads_it_first(
     monkeypatch.setattr(DirectoryStore, "read_bundle", read_first)
     monkeypatch.setattr("sentry_trio.environments.standalone.ContentTracker", LaterTracker)
     settings = environment_settings(parse_options([f"--issuer-credentials={tmp_path}"], {}))
-    async with open_standalone(settings, {}, metrics=Metrics(), now=wall_clock, conditions=Conditions()) as environment:
+    standalone = Standalone(settings, {}, metrics=Metrics(), now=wall_clock, conditions=Conditions())
+    async with standalone.open() as environment:
         inputs = await environment.run_inputs(may_generate=True)
         with (tmp_path / "ca.crt").open("ab") as anchors:
             anchors.write(b"\n")
