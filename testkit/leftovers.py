@@ -69,6 +69,9 @@ async def nothing_left() -> AsyncIterator[None]:
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
 _PATIENCE = 10.0  # seconds for a process whose parent was killed
 
+LASTING: set[int] = set()
+"""Process IDs that `no_processes_left` ignores: a test may restart a program of a wider fixture."""
+
 
 def adopt_orphans() -> None:
     """Makes this process the parent of processes whose parent ends, so that they are found. Does so on Linux only."""
@@ -90,7 +93,7 @@ def no_processes_left() -> Iterator[None]:
     """Kills processes that the block started and left running, as they might fail other tests, and reports them."""
     before = _children()
     yield
-    late = [command for pid in _children() - before if (command := _end(pid)) is not None]
+    late = [command for pid in _children() - before - LASTING if (command := _end(pid)) is not None]
     assert not late, f"left running: {late}"
 
 

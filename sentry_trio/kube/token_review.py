@@ -26,6 +26,9 @@ ACCEPTED_SECONDS: Final = 30.0
 REFUSED_SECONDS: Final = 5.0
 """Seconds to cache a rejected token: an immediate retry needs no other review."""
 
+CONCURRENCY: Final = 64
+"""Most reviews at the same time; others wait."""
+
 PROBE: Final = 300.0
 """Seconds without a review after which an invalid token is reviewed, to notice that reviews fail."""
 
@@ -93,7 +96,6 @@ class TokenReviewer:
         audiences: a token must be for one of them.
         now: the wall clock; aware.
         condition: set while reviews fail.
-        concurrency: how many reviews may be under way; more of them wait.
         kept: how many good answers are kept, and as many bad ones apart from them, which so push no good one out.
     """
 
@@ -104,13 +106,12 @@ class TokenReviewer:
         *,
         now: Callable[[], datetime],
         condition: Condition | None = None,
-        concurrency: int = 64,
         kept: int = 10_000,
     ) -> None:
         self._create = create
         self._audiences = tuple(audiences)
         self._now = now
-        self._room = trio.CapacityLimiter(concurrency)
+        self._room = trio.CapacityLimiter(CONCURRENCY)
         self._single_flight = SingleFlight[Caller | str]()
         self._accepted = TtlCache[Caller](seconds=ACCEPTED_SECONDS, limit=kept)
         self._refused = TtlCache[str](seconds=REFUSED_SECONDS, limit=kept)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from testkit.leftovers import LASTING
+
 _PATIENCE: Final = 60.0  # seconds to get ready in, on a machine that does much else
 _INTERVAL: Final = 0.02  # seconds between two looks
 
@@ -34,6 +36,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environ or {})},
             )
+        LASTING.add(self.pid)
 
     @property
     def pid(self) -> int:

@@ -331,7 +331,7 @@ async def test_an_outage_is_raised_to_all_waiting_callers(autojump_clock: MockCl
 
 async def test_reviews_are_bounded_in_number_and_not_in_rate(autojump_clock: MockClock) -> None:
     api = FakeApi(delay=1)
-    checker = reviewer(api, concurrency=64)
+    checker = reviewer(api)
     async with trio.open_nursery() as nursery:
         for number in range(320):
             nursery.start_soon(checker.check, SIGNER.token(jti=str(number)))
