@@ -56,7 +56,7 @@ class Plan:
         bridge_end: last second in which clients that hold only former roots work; None without a bridge.
         held: why a step that is due is not taken, or why none can be; None if nothing is in the way.
         has_root_key: true if the key of the issuer's root is stored.
-        stray_keys: private keys beside the trust bundle that no renewal is known to have stored; nothing removes them.
+        stray_keys: private keys beside the trust bundle that no renewal needs or removes.
     """
 
     phase: Phase

@@ -155,7 +155,7 @@ class RenewalReporter:
     def _report_stray_keys(self, parts: tuple[Part, ...]) -> None:
         if parts and parts != self._stray_keys:
             _log.warning(
-                "private keys are stored beside the trust bundle, and no renewal is known to have stored them: "
+                "no renewal needs or removes these private keys beside the trust bundle: "
                 f"{', '.join(part.value for part in parts)}; erase them, or move them elsewhere"
             )
         self._stray_keys = parts

@@ -132,7 +132,7 @@ def test_show_names_private_keys_that_no_renewal_has_stored(ca: Command) -> None
     assert json.loads(ca("show", "--json"))["stray_keys"] == []
     (ca.directory / "previous-issuer.key").write_text("mine")
     shown = dict(line.split("  ", 1) for line in ca("show").splitlines())
-    assert shown["left alone"].strip().startswith("previous issuer key: no renewal is known to have stored them")
+    assert shown["left alone"].strip().startswith("previous issuer key: no renewal needs or removes them")
     assert json.loads(ca("show", "--json"))["stray_keys"] == ["previous issuer key"]
 
 

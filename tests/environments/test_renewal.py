@@ -281,7 +281,20 @@ async def test_a_clock_that_differs_from_the_server_s_holds_until_it_does_not(
         assert phase(replica) == "distributing"
 
 
-# --- stores that cannot be written
+# --- stores with more in them, and stores that cannot be written
+
+
+async def test_private_keys_that_no_renewal_needs_are_reported_once(
+    autojump_clock: MockClock, lines: list[Line]
+) -> None:
+    replica = MemoryEnvironment(MemoryStore())
+    async with serving(replica):
+        await until(replica, 1)
+        replica.store.stored = {**replica.store.stored, Part.PREVIOUS_KEY: b"mine"}
+        await until(replica, 300)
+    (event,) = (str(line["event"]) for line in lines if "no renewal needs" in str(line["event"]))
+    assert event.endswith("beside the trust bundle: previous issuer key; erase them, or move them elsewhere")
+    assert replica.store.stored[Part.PREVIOUS_KEY] == b"mine"
 
 
 async def test_nothing_is_begun_in_a_read_only_store_and_that_is_reported_in_time(
