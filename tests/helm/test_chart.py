@@ -130,6 +130,7 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ({"livenessProbe": {"periodSeconds": 2**31}}, "/livenessProbe/periodSeconds"),
         ({"livenessProbe": {"successThreshold": 2}}, "/livenessProbe/successThreshold"),
         ({"startupProbe": {"successThreshold": "2"}}, "/startupProbe/successThreshold"),
+        ({"networkPolicy": {"clients": ["10.0.0.0/8"]}}, "/networkPolicy/clients/0"),
         ({"terminationGracePeriodSeconds": 10**18}, "/terminationGracePeriodSeconds"),
         ({"caRenewal": {"ttl": "0h"}}, "/caRenewal/ttl"),
         ({"drainTimeout": "9999999h"}, "/drainTimeout"),
