@@ -100,10 +100,10 @@ def no_processes_left() -> Iterator[None]:
 def _end(pid: int) -> str | None:
     """Waits for the end of a child. If that is late, kills it and returns its command."""
     try:
+        command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
         descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:  # reaped meanwhile
+    except (FileNotFoundError, ProcessLookupError):  # reaped meanwhile
         return None
-    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     ending = select.poll()
     ending.register(descriptor, select.POLLIN)
     is_late = not ending.poll(_PATIENCE * 1000)
