@@ -248,11 +248,11 @@ def chart_page() -> str:
         "registry that the cluster can reach.",
         f"```sh\n{_CHART_COMMANDS}```",
         "[In Kubernetes](../../docs/kubernetes.md) describes upgrades, moving from Dapr's chart and back, and "
-        "cert-manager; [alerts](../../docs/alerts.md) the alert rules and the dashboard.",
+        "cert-manager. [Alerts](../../docs/alerts.md) describes the alert rules and the dashboard.",
         "## Values",
         "A values file for Dapr's chart can be used as it is: keys below `dapr_sentry` replace the same keys here, and "
-        "`global` is the same. Values marked with * are this chart's own. An unknown "
-        "key is an error, but is ignored below `dapr_sentry` and `global`.",
+        "`global` is the same. Values marked with * are this chart's own. An unknown key is an error; below "
+        "`dapr_sentry` and `global` it is ignored.",
         _table(("value", "default", "meaning"), rows),
     )
 
@@ -277,7 +277,7 @@ class _Value:
 def _values() -> Iterator[_Value]:
     """Reads the values of the chart with their comments: the lines above a key, and the end of its line."""
     above: list[str] = []
-    sections: list[_Value] = []  # that the present line is in
+    sections: list[_Value] = []  # that contain the current line
     for line in (CHART / "values.yaml").read_text().splitlines():
         comment = re.fullmatch(r" *# (.*)", line)
         if comment:

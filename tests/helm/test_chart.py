@@ -116,7 +116,7 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ({"mode": "standalone", "confirmStandalone": True}, "from the mounted Secret and cannot write one there"),
         ({"oidc": {"enabled": True, "tls": {"enabled": False}}}, "nothing to serve without jwt.enabled=true"),
         ({"tls": {"root": {"certPEM": values.PEM}}}, "give all three or none"),
-        ({"tls": {**values.OWN_CA, "existingSecret": True}}, "go with neither existingSecret nor certManager"),
+        ({"tls": {**values.OWN_CA, "existingSecret": True}}, "cannot be combined with existingSecret or certManager"),
         ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name: name the Issuer"),
         ({"global": {"rbac": {"namespaced": True}}}, "set rbac.readAllNamespaces=true"),
         ({"global": {"issuerFilenames": {"ca": "issuer.crt"}}}, "must differ, got issuer.crt, issuer.crt, issuer.key"),

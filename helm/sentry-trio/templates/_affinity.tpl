@@ -1,4 +1,4 @@
-{{/* Where pods may and should run, as Dapr's chart has it. */}}
+{{/* Affinity of the pods, as in Dapr's chart. */}}
 {{- define "sentry.affinity" -}}
 nodeAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:

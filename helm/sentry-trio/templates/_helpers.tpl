@@ -30,7 +30,7 @@ name in a registry of Dapr's. These probes and flags do not fit that program.
 {{- end -}}
 {{- end -}}
 
-{{/* The trust domain alone; Dapr Sentry accepts it as a SPIFFE ID, too. */}}
+{{/* The trust domain without spiffe://, which Dapr Sentry accepts, too. */}}
 {{- define "sentry.trustDomain" -}}
 {{- trimPrefix "spiffe://" .Values.global.mtls.controlPlaneTrustDomain -}}
 {{- end -}}
@@ -68,7 +68,7 @@ prometheus.io/path: /
 {{- end }}
 {{- end -}}
 
-{{/* How many there are at least. */}}
+{{/* Least number of replicas. */}}
 {{- define "sentry.replicas" -}}
 {{- if .Values.autoscaling.enabled -}}
 {{- .Values.autoscaling.minReplicas -}}
@@ -91,7 +91,7 @@ prometheus.io/path: /
 {{- end -}}
 {{- end -}}
 
-{{/* Changes when other PEM values are given. */}}
+{{/* Checksum of the PEM values; empty without them. */}}
 {{- define "sentry.pemChecksum" -}}
 {{- with .Values.tls.issuer.certPEM -}}
 {{- list $.Values.tls.root.certPEM $.Values.tls.issuer.certPEM $.Values.tls.issuer.keyPEM | join "\n" | sha256sum -}}

@@ -39,7 +39,7 @@ flags, and tags of images. Helm reads 20250101 from a file as 2.0250101e+07. Map
 {{- end -}}
 {{- end -}}
 
-{{/* Rejects values of labels that the API server does not take. Takes where they are given, and the labels. */}}
+{{/* Rejects values of labels that the API server does not take. Takes the name of their value, and the labels. */}}
 {{- define "sentry.checkLabels" -}}
 {{- $place := index . 0 -}}
 {{- range $key, $value := index . 1 -}}
@@ -49,7 +49,7 @@ flags, and tags of images. Helm reads 20250101 from a file as 2.0250101e+07. Map
 {{- end -}}
 {{- end -}}
 
-{{/* Rejects two uses of one port. Takes where the ports are, and the values by their ports. */}}
+{{/* Rejects two uses of one port. Takes the owner of the ports, and the values with their ports. */}}
 {{- define "sentry.checkPorts" -}}
 {{- $place := index . 0 -}}
 {{- $seen := dict -}}
@@ -184,7 +184,7 @@ true
 {{- fail "tls: root.certPEM, issuer.certPEM and issuer.keyPEM belong together: give all three or none" -}}
 {{- end -}}
 {{- if and $pems (or $v.tls.existingSecret $v.tls.certManager.enabled) -}}
-{{- fail "tls: PEM values go with neither existingSecret nor certManager, which keep the Secret's content elsewhere" -}}
+{{- fail "tls: PEM values cannot be combined with existingSecret or certManager, which keep the content of the Secret elsewhere" -}}
 {{- end -}}
 {{- if and $v.tls.certManager.enabled (not $v.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.certManager.issuerRef.name: name the Issuer or ClusterIssuer that signs the issuer certificate" -}}
