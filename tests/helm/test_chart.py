@@ -332,6 +332,16 @@ def test_only_the_process_can_read_the_files_of_standalone_mode(helm: Helm) -> N
     assert "USER 65532:65532" in dockerfile
 
 
+def test_the_process_can_read_a_passphrase_of_mode_0400(helm: Helm) -> None:
+    """As docs/ca-renewal.md mounts it. Every user could read it with the mode that a volume has otherwise."""
+    volumes = {"sentry": [{"name": "passphrase", "secret": {"secretName": "passphrase", "defaultMode": 0o400}}]}
+    mounts = {"sentry": [{"name": "passphrase", "mountPath": "/passphrase", "readOnly": True}]}
+    renewal = {"rootKey": "keep", "rootKeyPassphraseFile": "/passphrase/root"}
+    given = {"caRenewal": renewal, "global": {"extraVolumes": volumes, "extraVolumeMounts": mounts}}
+    assert helm.rendered(given).pod["spec"]["securityContext"] == {"fsGroup": 65532}
+    assert "securityContext" not in helm.rendered().pod["spec"]
+
+
 def test_only_pods_of_the_cluster_are_admitted(helm: Helm) -> None:
     """A rule without `from` admits every source. Probes have none, as they come from nodes, and the public key set."""
     given = values.ALL["oidc, tls"] | {"networkPolicy": {"enabled": True}}
