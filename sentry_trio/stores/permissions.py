@@ -52,8 +52,10 @@ def _open_mode(path: Path) -> int | None:
     """The mode of a file that every user can reach and then read or write, else None."""
     try:
         real = path.resolve()
-        mode = stat.S_IMODE(real.stat().st_mode)
-        if not mode & (stat.S_IROTH | stat.S_IWOTH):
+        found = real.stat().st_mode
+        mode = stat.S_IMODE(found)
+        # A terminal, as which every user opens another one, stores nothing.
+        if stat.S_ISCHR(found) or not mode & (stat.S_IROTH | stat.S_IWOTH):
             return None
         return mode if all(parent.stat().st_mode & stat.S_IXOTH for parent in real.parents) else None
     except OSError:

@@ -1,5 +1,6 @@
 """Private keys that every user can read."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def test_a_passphrase_file(key: Path) -> None:
         read_passphrase(key)
     (line,) = lines
     assert str(line["event"]).startswith(f"every user of this machine can read or replace the passphrase file {key} ")
+
+
+def test_a_passphrase_from_a_terminal() -> None:
+    """/dev/tty has mode 0666, and is another terminal for each process."""
+    control, terminal = os.openpty()
+    os.fchmod(terminal, 0o666)
+    os.write(control, b"correct horse\n")
+    with capture_logs() as lines:
+        assert read_passphrase(Path(os.ttyname(terminal))) == b"correct horse"
+    os.close(control)
+    os.close(terminal)
+    assert lines == []
 
 
 async def test_one_warning_for_each_content(key: Path) -> None:
