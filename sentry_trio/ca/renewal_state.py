@@ -101,7 +101,7 @@ class State:
         if not self.policy.keeps_root_key:
             return tuple(part for part in ROOT_KEYS if part in self.stored)
         is_idle = {
-            # The root of an issuer made here may only be missing from the trust anchors.
+            # The root of an issuer made here may be put back among the trust anchors.
             Part.ROOT_KEY: not self.names_root(Part.ROOT_KEY) and not (self.root is None and self.is_own),
             Part.NEXT_ROOT_KEY: self.next is None,
             Part.PREVIOUS_ROOT_KEY: Part.PREVIOUS_KEY not in self.stored,

@@ -204,7 +204,8 @@ class Renewer:
             return LOOK  # another writer has changed it, which the watch reports
         uptake = self._reporter.uptake(run.bundle, found)
         planned, reason = await self._plan(run, found, uptake)
-        self._reporter.report(planned, reason, uptake)
+        stray_keys = run.store.locate(*planned.stray_keys) if planned.stray_keys else ""
+        self._reporter.report(planned, reason, uptake, stray_keys)
         if planned.step is None:
             return seconds_until(planned.due, self._now(), most=LOOK)
         if planned.step is not run.awaited:

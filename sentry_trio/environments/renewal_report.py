@@ -66,7 +66,7 @@ class RenewalReporter:
         self._metrics = metrics
         self._now = now
         self._held: str | None = None
-        self._stray_keys: tuple[Part, ...] = ()
+        self._stray_keys = ""
         self._reported: dict[EventReason, datetime] = {}
 
     def uptake(self, bundle: TrustBundle, found: Parts) -> "Uptake | None":
@@ -81,13 +81,14 @@ class RenewalReporter:
         is_first = record is None or len(record.published) < 2  # before and after
         return self._workloads.uptake(roots, None if record is None or is_first else record.published[-1].since)
 
-    def report(self, planned: Plan, reason: HoldReason | None, uptake: "Uptake | None") -> None:
+    def report(self, planned: Plan, reason: HoldReason | None, uptake: "Uptake | None", stray_keys: str) -> None:
         """Reports the state after a look at the store.
 
         Args:
             planned: what is done about it.
             reason: why a due step is not taken; None if none is held.
             uptake: what sidecars hold.
+            stray_keys: names and places of the plan's stray keys; empty if there are none.
         """
         end = planned.bridge_end
         if uptake is not None and uptake.first_end is not None:
@@ -107,7 +108,7 @@ class RenewalReporter:
             )
         )
         self._report_hold(planned)
-        self._report_stray_keys(planned.stray_keys)
+        self._report_stray_keys(stray_keys)
         if uptake is not None and uptake.injector_stale:
             text = "new pods do not get the newest trust anchor: restart dapr-sidecar-injector"
             self._report_daily(EventReason.INJECTOR_STALE, text)
@@ -152,13 +153,13 @@ class RenewalReporter:
             self._notify(EventReason.RENEWAL_HELD, text)
         self._held = held
 
-    def _report_stray_keys(self, parts: tuple[Part, ...]) -> None:
-        if parts and parts != self._stray_keys:
+    def _report_stray_keys(self, stray_keys: str) -> None:
+        if stray_keys and stray_keys != self._stray_keys:
             _log.warning(
-                "no renewal needs or removes these private keys beside the trust bundle: "
-                f"{', '.join(part.value for part in parts)}; erase them, or move them elsewhere"
+                f"no renewal needs or removes these private keys beside the trust bundle: {stray_keys}; "
+                "move them elsewhere, or erase them if nothing else needs them"
             )
-        self._stray_keys = parts
+        self._stray_keys = stray_keys
 
     def _report_daily(self, reason: EventReason, text: str) -> None:
         last = self._reported.get(reason)

@@ -293,7 +293,10 @@ async def test_private_keys_that_no_renewal_needs_are_reported_once(
         replica.store.stored = {**replica.store.stored, Part.PREVIOUS_KEY: b"mine"}
         await until(replica, 300)
     (event,) = (str(line["event"]) for line in lines if "no renewal needs" in str(line["event"]))
-    assert event.endswith("beside the trust bundle: previous issuer key; erase them, or move them elsewhere")
+    assert event.endswith(
+        "beside the trust bundle: previous issuer key on the shelf; "
+        "move them elsewhere, or erase them if nothing else needs them"
+    )
     assert replica.store.stored[Part.PREVIOUS_KEY] == b"mine"
 
 

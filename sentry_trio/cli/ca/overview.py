@@ -157,7 +157,8 @@ def _rows(overview: Overview) -> Iterator[tuple[str, str]]:
         yield "held", planned.held
     if planned.stray_keys:
         names = ", ".join(part.value for part in planned.stray_keys)
-        yield "left alone", f"{names}: no renewal needs or removes them; erase them, or move them elsewhere"
+        advice = "move them elsewhere, or erase them if nothing else needs them"
+        yield "left alone", f"{names}: no renewal needs or removes them; {advice}"
     if overview.bridge_end is not None:
         yield "bridge", f"sidecars with only former roots work until {shown_time(overview.bridge_end)}"
     if overview.uptake is not None:
