@@ -30,12 +30,12 @@ def network_of(peer: object) -> Network:
 class Admission:
     """Counts connections by peer, and closes one without running calls if a newcomer would exceed a limit.
 
-    It is one of the peer that has most connections, so that no peer can exclude others. Of that peer's, those that
-    never completed a call go first; requests that do not become complete protect no connection.
+    The peer with the most connections loses one, so that no peer can exclude others: first those that never completed a
+    call, then the one that has been idle longest. An incomplete request protects no connection.
 
     Args:
         limits: on connections.
-        memory: that they take part of.
+        memory: budget that connections share with calls.
     """
 
     __slots__ = ("_by_peer", "_count", "_evictable", "_limits", "_memory")
@@ -49,7 +49,7 @@ class Admission:
         self._evictable: dict[Network, dict[Connection, None]] = {}
 
     def refusal(self, network: Network) -> str | None:
-        """Returns why a newcomer is refused; None if it is admitted, for which another may have been cut."""
+        """Returns why a newcomer is refused; None if it is admitted, possibly in place of another."""
         if self._by_peer[network] >= self._limits.connections_per_peer:
             if not self._evict_from(network):
                 return f"{self._limits.connections_per_peer} connections of one peer are open and none is idle"
@@ -87,7 +87,7 @@ class Admission:
                 del self._evictable[connection.network]
 
     def _evict_for(self, network: Network) -> bool:
-        """Evicts a connection of the peer that has most; of the newcomer's own if it only would reverse the roles."""
+        """Evicts a connection of the peer with the most; of the newcomer's own if that would only reverse the roles."""
         most = max(self._evictable, key=self._by_peer.__getitem__, default=network)
         return self._evict_from(most if self._by_peer[most] > self._by_peer[network] else network)
 
@@ -103,7 +103,7 @@ class Admission:
 
 
 class PendingHandshakes:
-    """Cancel scopes of handshakes; beyond the limit, the peer that has most of them loses its oldest.
+    """Cancel scopes of handshakes; beyond the limit, the peer with the most loses its oldest.
 
     Args:
         limit: handshakes at once.

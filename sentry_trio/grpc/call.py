@@ -61,15 +61,15 @@ class Call:
 
     Attributes:
         path: `/<service>/<method>`.
-        peer: the caller's address as the socket names it.
-        connection: the connection that carries it.
-        started_at: when the head of the call arrived, on Trio's clock.
-        held: bytes of messages that have arrived for the call and that its handler has not taken yet.
-        cost: bytes that it takes beside, its header list for one.
-        due_at: the caller's deadline, on Trio's clock; None if it has set no deadline. A handler still running
+        peer: the caller's address, from the socket.
+        connection: its connection.
+        started_at: time at which its headers arrived, on Trio's clock.
+        held: bytes of its messages that have arrived and that its handler has not read yet.
+        cost: bytes of the memory budget that it takes beside these, e.g. for its header list.
+        due_at: the caller's deadline, on Trio's clock; None if there is none. A handler still running
             then is cancelled and answered DeadlineExceeded.
         streams_replies: its method may send many messages.
-        aborted: the handler need not start: `run` answers with the status of `abort`.
+        aborted: true if the handler need not start: `run` answers with the status of `abort`.
     """
 
     # More attributes than instances can share the names of: a dictionary would take 1.5 KiB of each.
@@ -139,19 +139,19 @@ class Call:
         # How the call ends if its scope is cancelled.
         self._verdict = _DEADLINE_EXCEEDED
         self.aborted = False
-        # Nobody is there to be answered: the stream was reset by either side.
+        # There is no one to answer: either side has reset the stream.
         self._reset = False
 
     # --- what the handler calls
 
     @property
     def deadline(self) -> Deadline | None:
-        """The caller's deadline; None if it has set none."""
+        """The caller's deadline; None if there is none."""
         return None if self.due_at is None else Deadline(self.due_at)
 
     @property
     def metadata(self) -> Metadata:
-        """The custom metadata that came with the call."""
+        """The custom metadata of the call."""
         return metadata_of(self._request.headers)
 
     @property
@@ -165,7 +165,7 @@ class Call:
 
         Raises:
             GRPCError: ResourceExhausted for a message over the limit, Internal for one that cannot be read,
-                Unimplemented where a method that takes one message was sent none.
+                Unimplemented if a method with one request got none.
         """
         while not self._messages:
             if self._reader.failure is not None:
@@ -180,7 +180,7 @@ class Call:
         self._received += 1
         self._queued -= len(message) + MESSAGE_BYTES
         self._weigh()
-        # The handler no longer needs the message that it took before.
+        # The handler no longer needs its last message.
         parsed = PARSED_SIZE * len(message)
         self._hold(parsed - self._parsed)
         self._parsed = parsed
@@ -190,7 +190,7 @@ class Call:
             raise GRPCError(Status.INTERNAL, f"grpc: error unmarshalling request: {error}") from error
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        """Iterates over the messages that the caller sends."""
+        """Iterates over the caller's messages."""
         return self._iterate()
 
     async def _iterate(self) -> AsyncIterator[Any]:
@@ -198,7 +198,7 @@ class Call:
             yield message
 
     async def send_initial_metadata(self, *, metadata: MetadataLike | None = None) -> None:
-        """Sets the metadata that goes out ahead of the first message; a streaming method sends it now.
+        """Sets the metadata before the first message; a streaming method sends it now.
 
         Raises:
             ProtocolError: the headers have been sent.
@@ -211,10 +211,10 @@ class Call:
             await self._out.flush()
 
     async def send_message(self, message: Message) -> None:
-        """Sends a message; waits, in a streaming method, while the caller's flow-control window is full.
+        """Sends a message; in a streaming method, waits while the caller's flow-control window is full.
 
         Raises:
-            ProtocolError: a second message from a method that answers with one.
+            ProtocolError: a second message from a method with one reply.
             TypeError: a message of another type than the method's.
         """
         if not isinstance(message, self._handler.reply_type):
@@ -239,7 +239,7 @@ class Call:
         status_message: str | None = None,
         metadata: MetadataLike | None = None,
     ) -> None:
-        """Sets how the call ends; it is sent when the handler returns.
+        """Sets the status and the trailers, which are sent when the handler returns.
 
         Raises:
             ProtocolError: it was set before.
@@ -258,7 +258,7 @@ class Call:
     # --- what the connection calls
 
     def feed(self, data: bytes) -> None:
-        """Takes data that arrived for this call."""
+        """Processes data that has arrived for this call."""
         if (self._messages or self._received) and not self._handler.cardinality.client_streaming:
             self.connection.cpu.charge_unwanted(len(data))
             return
@@ -274,7 +274,7 @@ class Call:
         self._wake()
 
     def end(self) -> None:
-        """The caller has sent its last."""
+        """Processes the end of the request."""
         self._ended = True
         if self._reader.rest:
             self._reader.end()
@@ -282,14 +282,14 @@ class Call:
         self._wake()
 
     def abandon(self) -> None:
-        """The caller has reset the stream: the handler is cancelled and nothing is answered."""
+        """Cancels the handler without an answer: the stream was reset."""
         self._reset = True
         self._scope.cancel()
 
     def abort(self, status: Status, message: str) -> None:
         """Cancels the handler, drops messages that it has not read, and responds with the given status.
 
-        A handler that has returned is cancelled too, as long as its answer waits for the caller's window.
+        A handler that has returned is cancelled too, while its answer waits for the caller's window.
         """
         self._verdict = (status, message)
         self.aborted = True
@@ -316,7 +316,7 @@ class Call:
 
     @property
     def ready(self) -> bool:
-        """True if the handler can begin: its one message is there, or never will be. Many need not be waited for."""
+        """True if the handler can begin: its one message has arrived or never will. Streams need not be waited for."""
         return (
             bool(self._messages)
             or self._ended
@@ -328,7 +328,7 @@ class Call:
         """Runs the handler and composes its answer; the connection flushes it. Returns how the call ended.
 
         Args:
-            limiter: a place is reserved there for the handler; None if it must not run.
+            limiter: has reserved a place for the handler; None if it must not run.
         """
         outcome = self._verdict
         if limiter is None:
@@ -353,14 +353,14 @@ class Call:
                 return await self._replied()
         except GRPCError as error:
             return error.status, error.message
-        except Exception as error:  # noqa: BLE001  # whatever a handler raises ends its own call and nothing else
+        except Exception as error:  # noqa: BLE001  # an error of a handler ends its own call and nothing else
             self.connection.observer.handler_failed(self.path, error)
             if not self._scope.cancelled_caught:
                 return _FAILED
         return self._verdict
 
     async def _replied(self) -> Outcome:
-        """Returns the answer of a handler that has returned; composes the reply of a method that has one."""
+        """Returns the answer of a handler that has returned; composes the reply of a method with one."""
         outcome = self._outcome or (Status.OK, None)
         if outcome[0] is not Status.OK or self.streams_replies:
             return outcome
@@ -375,7 +375,7 @@ class Call:
         self._h2.send_headers(self._stream_id, response_headers(self._initial_metadata))
 
     async def _send_payload(self, payload: bytes) -> None:
-        """Composes headers, if they are still to come, and DATA; waits while the caller's window is full."""
+        """Composes headers, if they were not sent yet, and DATA; waits while the caller's window is full."""
         if not self._headers_sent:
             self._send_headers()
         self._hold(len(payload))

@@ -1,4 +1,4 @@
-"""Limits on the handlers that run at once: those with one reply, in a queue, and those that stream, shared by peers."""
+"""Limits on running handlers: a queue for those with one reply, and places that peers share for those that stream."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FULL: Final = "the server is overloaded: the limit of streaming calls is reached"
 _OVERLOADED: Final = "the server is overloaded"
-# Of each new measurement that goes into the average: some tens of calls are remembered.
+# Weight of a new measurement in the average: some tens of calls are remembered.
 _WEIGHT: Final = 0.05
 
 
@@ -89,7 +89,7 @@ class ConcurrencyLimiter:
         """Takes a place in the queue for a call; `acquire` or `cancel` must follow.
 
         Raises:
-            GRPCError: ResourceExhausted or Unavailable: there is no place, or it would wait too long.
+            GRPCError: ResourceExhausted if there is no place, Unavailable if it would wait too long.
         """
         source = call.connection
         reserved = self._reserved.get(source.network, {})
@@ -110,10 +110,10 @@ class ConcurrencyLimiter:
         self._reserved[source.network] = reserved
 
     def _calls_before(self, reserved: dict["Connection", int], own: int) -> int:
-        """Returns how many calls may have their turn before the next one of a connection that has reserved `own`.
+        """Returns the number of calls that may start before the next one of a connection with `own` reserved places.
 
-        Of each other connection of its peer at most as many as of this one by then; of each other peer as many as of
-        its own.
+        Each other connection of its peer starts at most as many as this one by then; each other peer as many as its
+        own.
         """
         here = min(sum(reserved.values()), own + (own + 1) * (len(reserved) - bool(own)))
         others = len(self._reserved) - bool(reserved)
@@ -166,7 +166,7 @@ class ConcurrencyLimiter:
                 del self._waiting[source.network]
 
     def release(self, _call: "Call") -> None:
-        """Ends a turn; the call that has waited longest is next."""
+        """Ends a turn; the next call may start."""
         now = trio.current_time()
         if self._crowded:
             self._pace += _WEIGHT * (now - self._last_left - self._pace)

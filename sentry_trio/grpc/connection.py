@@ -34,19 +34,19 @@ class Connection:
 
     Args:
         nursery: of the tasks of this connection; cancelled when the connection is over.
-        transport: the connection, its handshake done.
-        peer: the other end's address as the socket names it.
-        network: of the peer.
+        transport: TLS, after the handshake.
+        peer: address of the other end, from the socket.
+        network: network of the peer.
         state: shared with the other connections of the server.
-        handshake: what this connection's has cost.
+        handshake: cost of this connection's handshake.
 
     Attributes:
-        unread: bytes that have arrived in requests and that no handler has read yet.
-        cpu: pays for what the peer causes.
-        held: bytes of the memory budget that its calls take, these among them.
-        completed_call: a request was complete, and its call was not aborted.
+        unread: bytes of requests that no handler has read yet.
+        cpu: budget that pays for the peer's work.
+        held: bytes of the memory budget that its calls take, unread ones included.
+        completed_call: true if a request was complete, and its call was not aborted.
         h2: parses and composes frames.
-        out: sends what is composed.
+        out: sends composed frames.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Connection:
         self._memory = state.memory
         self._calls: dict[int, Call] = {}
         self._incomplete: dict[int, Call] = {}  # of these, those whose requests are incomplete
-        self._touched: dict[int, None] = {}  # and of these, those that the current read has brought something for
+        self._touched: dict[int, None] = {}  # and of these, those that have got data by the current read
         self._http_requests = HTTPRequests(self, nursery, limits)
         # Parts of `held`: bytes of an incomplete record, frame or header block, and of the peer's table of headers.
         self._partial = 0
@@ -118,7 +118,7 @@ class Connection:
             self._hold_table(0)
             self._memory.closed(self)
         if broken_off:
-            # Outside of the `except` block, whose exception holds what this read has brought.
+            # Outside of the `except` block, because the exception keeps the data of this read in memory.
             await self._break_off()
         elif self._calls:
             # Their tasks all end in one turn, and other connections may have been closed at the same time.
@@ -175,7 +175,7 @@ class Connection:
     async def _next_slice(self, unprocessed: int = 0) -> None:
         """Waits for another slice, with so many bytes that were decrypted and not processed."""
         if self._transport.was_reset():
-            self._nursery.cancel_scope.cancel()  # a flood may have left much, which nobody needs answered
+            self._nursery.cancel_scope.cancel()  # a flood may have left much that needs no answer
         unprocessed += self._transport.buffered
         self.hold(unprocessed)
         try:
@@ -227,7 +227,7 @@ class Connection:
     # --- HTTP/2 events
 
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
-        """Creates a call, or answers a request that is none."""
+        """Creates a call, or answers a request that is not gRPC."""
         if stream_id > self._last_stream:
             self.cpu.charge(1 + self.h2.head_price)
             self.h2.reset(stream_id, ErrorCode.REFUSED_STREAM)
@@ -269,7 +269,7 @@ class Connection:
             self._abandon(stream_id)
 
     def window_opened(self) -> None:
-        """Wakes the tasks that wait for it."""
+        """Wakes the tasks that wait for the window."""
         self.out.window_opened()
 
     def ping_answered(self, payload: bytes) -> None:
@@ -280,7 +280,7 @@ class Connection:
     # --- calls
 
     def _start_complete(self, *, more: bool) -> None:
-        """Starts the calls that the current slice has made ready. Not before its end: it may reset them, too.
+        """Starts the calls that the current slice has made ready; at its end, because the slice may reset them, too.
 
         Others wait for the peer, unless `more` of the current read is to be processed.
         """
@@ -321,7 +321,7 @@ class Connection:
             status = await call.run(limiter)
             await self.out.flush()
         finally:
-            # Only now: a call is finished when its answer has left, not when it is composed.
+            # Not earlier: a call is finished when its answer was sent, not when it was composed.
             self._finish(stream_id, call, status)
         if not (call.aborted or self.completed_call):
             self.completed_call = True
@@ -370,13 +370,13 @@ class Connection:
     # --- memory
 
     def weigh(self, more: int) -> None:
-        """Counts unread bytes that are held, or not any more."""
+        """Counts unread bytes that were added, or released if negative."""
         self.unread += more
         self.held += more
         self._memory.total += more
 
     def hold(self, more: int) -> None:
-        """Counts other bytes that are held, or not any more."""
+        """Counts other bytes that were added, or released if negative."""
         self.held += more
         self._memory.total += more
 
@@ -407,7 +407,7 @@ class Connection:
     def reclaim(self, stream_id: int | None) -> bool:
         """Ends a call that waits for the peer, or the connection, or for None the largest call.
 
-        Their memory is off the budget on return. Returns False if there was nothing to end.
+        Its memory is off the budget on return. Returns False if there was nothing to end.
         """
         if stream_id is None and self._abort_largest():
             return True
@@ -430,7 +430,7 @@ class Connection:
     def _evict_for_memory(self) -> None:
         self._memory.total -= self.held
         self._memory.closed(self)
-        # Memory that it holds until its tasks have ended is counted apart.
+        # Memory that it holds until its tasks have ended is counted separately.
         self._memory = MemoryBudget(sys.maxsize, 0)
         self._memory.opened(self)
         self.evict("memory")
@@ -489,8 +489,8 @@ class Connection:
     def leave(self) -> None:
         """Starts the graceful end, if it has not begun; `serve` returns when it is over.
 
-        A GOAWAY announces it. What the peer sends until it has answered a PING is still served. When all calls are
-        answered, or at the drain timeout, the connection is closed.
+        A GOAWAY announces it. Calls that arrive before the peer has answered a PING are still served. The connection is
+        closed when all calls are answered, or at the drain timeout.
         """
         if not self._leaving:
             self._leaving = True
@@ -501,7 +501,7 @@ class Connection:
         """RFC 9113, 6.8: a first GOAWAY, the round trip of a PING, the final GOAWAY, the last answers, the end."""
         deadline = trio.current_time() + self._limits.drain_timeout
         with trio.move_on_after(self._limits.close_timeout):
-            # A peer whose handshake has just ended is heard first: its call is coming.
+            # Not before the first bytes of a peer that has just ended its handshake: its call is coming.
             await self._heard.wait()
             await self._state.turns.wait_if_full(self.network, 0)  # all connections leave at once
             if self.h2.broken:
@@ -524,7 +524,7 @@ class Connection:
         with trio.move_on_after(self._limits.close_timeout):
             await self._all_answered()
         self._transport.half_close()
-        # Closing with bytes unread would send a reset, and a reset destroys an answer not yet read; the peer's own
+        # Closing with bytes unread would send a reset, and a reset destroys an answer not yet read. The peer's own
         # close ends the wait early.
         await trio.sleep(self._limits.close_timeout)
         self._nursery.cancel_scope.cancel()

@@ -22,11 +22,11 @@ class ConnectionTimers:
     """Timers of one connection.
 
     Args:
-        limits: the durations.
-        now: when it was opened, on the clock that all times here are on.
+        limits: durations.
+        now: time at which it was opened, on the clock of all times here.
 
     Attributes:
-        idle_since: when the last call ended, or the connection began.
+        idle_since: time at which the last call ended, or the connection began.
     """
 
     __slots__ = (
@@ -61,10 +61,10 @@ class ConnectionTimers:
         """Returns the action that is due.
 
         Args:
-            now: the present time.
-            idle: no call is open.
-            sent: bytes that the peer's socket has accepted so far.
-            unsent: more are waiting.
+            now: current time.
+            idle: true if no call is open.
+            sent: number of bytes that the peer's socket has accepted so far.
+            unsent: true if more are waiting.
         """
         if not unsent or sent != self._sent:
             self._sent, self._progress_at = sent, now

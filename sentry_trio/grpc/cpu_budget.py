@@ -1,6 +1,6 @@
 """CPU time that peers cause: prices, the budget of a connection, and turns of the event loop shared by all.
 
-A price of 1 is about 20 us; `benchmarks/prices.py` measures what each costs.
+A price of 1 is about 20 us; `benchmarks/prices.py` measures the prices.
 """
 
 import time
@@ -20,9 +20,9 @@ from .token_bucket import TokenBucket
 SLICE: Final = 100
 """Most work of a connection in one turn of the event loop, in prices: about 2 ms."""
 CALL: Final = 11
-"""Price of beginning a call and of its usual answer, beyond that of its frames.
+"""Price of starting a call and of its usual answer, beyond that of its frames.
 
-A slice then brings no more calls than may start in one turn (`CALLS_STARTED_AT_ONCE`), so that none has to wait.
+So a slice brings no more calls than may start in one turn (`CALLS_STARTED_AT_ONCE`), and none has to wait.
 """
 HANDSHAKE: Final = 50
 """Price of a TLS handshake."""
@@ -31,23 +31,23 @@ HANDSHAKE_READ: Final = 2
 HANDSHAKES_REFILL: Final = 10.0
 """Seconds in which a network's budget for handshakes is refilled: with 500 handshakes, 5 % of a core."""
 USUAL_BLOCK_BYTES: Final = 512
-"""Bytes of a header block whose work is part of its frame's; more has a price."""
+"""Bytes of a header block that the price of its frame includes; more bytes have a price."""
 USUAL_HEADERS: Final = 32
-"""The same for its header fields."""
+"""Header fields of a block that the price of its frame includes."""
 TURN_SECONDS: Final = 0.004
-"""Time from the begin of a turn after which peers wait for another one: a turn ends soon after it."""
+"""Duration of a turn after which peers wait for the next one: the turn ends soon after it."""
 SLOW_DOWN_SECONDS: Final = 0.05
 """Pause of a connection that has spent half of its budget and continues to spend."""
 OWN_TOKENS: Final = 32
-"""Of a connection's budget, those that its network does not pay for: ten times what grpc-go needs, whose calls earn
-nearly all that they cost, and less than the price of the handshake of another connection."""
+"""Tokens of a connection's budget that its network does not pay for: ten times as many as grpc-go needs, whose calls
+earn nearly all that they cost, and less than the price of another connection's handshake."""
 NETWORK_CONNECTIONS: Final = 10
-"""Budgets of connections that a network has: 0.2 s of CPU at once, 3 ms in each second."""
+"""Budget of a network, in budgets of connections: 0.2 s of CPU at once, 3 ms in each second."""
 RECORD_OVERHEAD: Final = 32
-"""Bytes of TLS that a record may have beside its data."""
-_NETWORKS: Final = 4096  # whose budgets are remembered, 1 MiB
-_LEAST: Final = 25  # of work that is expected of a peer whose last slice had less
-_SETTING_BYTES: Final = 48  # each as many as cost 1; so in the following
+"""Bytes of TLS in a record beside its data that cost nothing."""
+_NETWORKS: Final = 4096  # budgets that are kept in memory, 1 MiB
+_LEAST: Final = 25  # expected work of a peer if its last slice had less
+_SETTING_BYTES: Final = 48  # bytes that cost 1; the following likewise
 _BLOCK_BYTES: Final = 64  # Huffman codes
 _HEADERS: Final = 4
 _MESSAGES: Final = 16
@@ -60,7 +60,7 @@ _USUAL_RECORD_BYTES: Final = 512
 
 
 def settings_price(size: int) -> int:
-    """Returns the price of a SETTINGS frame of so many bytes."""
+    """Returns the price of a SETTINGS frame of `size` bytes."""
     return 1 + size // _SETTING_BYTES
 
 
@@ -74,7 +74,7 @@ class NetworkBudgets:
     """Budgets of networks: they outlive connections, so that a peer gains nothing by a new one.
 
     Args:
-        tokens: of a network.
+        tokens: budget of a network.
         refill: seconds in which an empty budget fills up.
     """
 
@@ -94,7 +94,7 @@ class NetworkBudgets:
         return budget
 
     def _forget(self) -> None:
-        """Keeps those that have spent most and are not full again, at most half of all."""
+        """Keeps the budgets that have spent most and are not full again, at most half of all."""
         for budget in self._budgets.values():
             budget.spend(0)
         spent = sorted(self._budgets.items(), key=lambda item: item[1].left)[: _NETWORKS // 2]
@@ -102,19 +102,19 @@ class NetworkBudgets:
 
 
 class CPUBudget(TokenBucket):
-    """CPU that one connection may cause: in one turn of the event loop, and without calls in a longer time.
+    """Budget of CPU for one connection: in one turn of the event loop, and without calls in a longer time.
 
-    Work that belongs to calls is bounded in each turn only, as it is what the server is for. A connection that has
-    spent half of its budget for other work is slowed down. One that has spent all is cut; as is one that has spent more
-    than `OWN_TOKENS` if its network has spent all of its budget.
+    Work of calls is bounded in each turn only, because the server exists for it. A connection that has spent half of
+    its budget for other work is slowed down. A connection that has spent all of it is cut, and so is one that has spent
+    more than `OWN_TOKENS` if its network has spent all of its budget.
 
     Args:
-        tokens: of the budget for work without calls, in control frames, each of which has a price of 1.
+        tokens: budget for work without calls, in control frames with a price of 1.
         network: budget of the peer's network.
 
     Attributes:
         used: work in this turn.
-        charged: some of it was without a call.
+        charged: true if some of it was without a call.
     """
 
     __slots__ = ("_network", "charged", "used")
@@ -137,7 +137,7 @@ class CPUBudget(TokenBucket):
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
 
     def spend_on_messages(self, messages: int, inflated: int) -> None:
-        """Spends on messages of a call, and on bytes that were decompressed for them."""
+        """Spends on messages of a call, and on their decompressed bytes."""
         self.used += messages / _MESSAGES + inflated / _INFLATED_BYTES
         if inflated > _USUAL_INFLATED_BYTES:
             self.charge(inflated // _USUAL_INFLATED_BYTES)
@@ -147,7 +147,7 @@ class CPUBudget(TokenBucket):
         self.charge(1 + size // _UNWANTED_BYTES)
 
     def charge_record(self, overhead: int, size: int) -> None:
-        """Charges a record of TLS that completes no frame or comes with key updates.
+        """Charges a TLS record that completes no frame or comes with key updates.
 
         Args:
             overhead: bytes of TLS beside the data.
@@ -173,21 +173,21 @@ class CPUBudget(TokenBucket):
 class TurnScheduler(trio.abc.Instrument):
     """Shares the turns of the event loop among peers, by start-time fair queueing.
 
-    In a turn that has lasted too long, and after a used slice, peers wait. Those that have caused least go first,
-    wherever their connections come from: all connections of a peer count together. So calls of a well-behaved peer do
-    not wait for those that a flood has brought, and between the turns all other tasks run, health checks among them.
+    In a turn that has lasted too long, and after a used slice, peers wait. Peers that have caused the least work
+    continue first; all connections of a peer count together. So calls of a well-behaved peer do not wait for those of a
+    flood, and between the turns all other tasks run, health checks among them.
 
     Args:
-        elapsed: the clock, in seconds from any point; monotonic. Not Trio's, which may be virtual.
+        elapsed: monotonic clock in seconds. Not Trio's, which may be virtual.
 
     Attributes:
-        number: of the present turn.
+        number: number of the current turn.
     """
 
     def __init__(self, elapsed: Callable[[], float] = time.perf_counter) -> None:
         self._elapsed = elapsed
         self.number = 0
-        self._left: float = SLICE  # work that may be let into the next turn, beside what arrives there
+        self._left: float = SLICE  # work that may be let into the next turn, beside new arrivals
         self._full_at = elapsed() + TURN_SECONDS
         self._waiting: list[tuple[float, int, float, trio.Event]] = []  # a heap, by virtual time
         self._arrivals = count()
@@ -223,8 +223,8 @@ class TurnScheduler(trio.abc.Instrument):
         """Waits for a turn that has room.
 
         Args:
-            network: of the peer.
-            work: that it is likely to cause then, as a price.
+            network: network of the peer.
+            work: price of the work that the peer is likely to cause then.
         """
         work = max(work, _LEAST)
         if not self._waiting:
@@ -241,7 +241,7 @@ class TurnScheduler(trio.abc.Instrument):
         await turn.wait()
 
     async def _dispatch(self) -> None:
-        """Lets as many continue in each turn as make up a slice."""
+        """Lets one slice of waiting work continue in each turn."""
         while self._waiting:
             await trio.lowlevel.checkpoint()
             while self._waiting and self._left > 0:
@@ -253,16 +253,16 @@ class TurnScheduler(trio.abc.Instrument):
 
 
 class HandshakeWork:
-    """CPU that one connection causes until its handshake is done, charged to the budget of its network.
+    """CPU of one connection until its handshake is done, charged to the budget of its network.
 
-    A network whose budget is exhausted waits until enough has been refilled. The first call that a connection
-    completes gives back what its handshake has cost. So sidecars behind one address that all restart at once wait for
-    nothing, and a peer that only reconnects is slowed down.
+    A network with an exhausted budget waits until enough has been refilled. The first completed call of a connection
+    gives back the cost of its handshake. So sidecars behind one address that all restart at once do not wait, and a
+    peer that only reconnects is slowed down.
 
     Args:
-        turns: of the event loop.
-        network: of the peer.
-        budget: of that network, for handshakes.
+        turns: turns of the event loop.
+        network: network of the peer.
+        budget: budget of that network for handshakes.
     """
 
     __slots__ = ("_budget", "_network", "_spent", "_turns")

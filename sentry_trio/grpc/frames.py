@@ -44,7 +44,7 @@ _SETTING: Final = struct.Struct(">HL")
 
 
 class ErrorCode(enum.IntEnum):
-    """RFC 9113, 7."""
+    """Error codes (RFC 9113, 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -82,7 +82,7 @@ class Splitter:
     """Cuts the bytes of a client into frames.
 
     Attributes:
-        rest: bytes of a frame that is not complete.
+        rest: bytes of an incomplete frame.
     """
 
     __slots__ = ("_expects_preface", "rest")
@@ -92,10 +92,10 @@ class Splitter:
         self.rest = b""
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Takes bytes; yields the frames that are now whole.
+        """Adds bytes; yields the frames that are now complete.
 
         Raises:
-            ViolationError: the preface is none; or a frame is longer than allowed, as soon as its head has arrived.
+            ViolationError: the preface is wrong, or a frame is longer than allowed; as soon as its head has arrived.
         """
         if self.rest:
             data = self.rest + data
@@ -122,33 +122,33 @@ class Splitter:
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """A frame; its payload has 2^24 - 1 bytes at most."""
+    """Composes a frame; its payload has 2^24 - 1 bytes at most."""
     size = len(payload)
     return HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
 
 
 def reset_frame(stream_id: int, code: ErrorCode) -> bytes:
-    """RST_STREAM."""
+    """Composes RST_STREAM."""
     return frame(RST_STREAM, 0, stream_id, code.to_bytes(4, "big"))
 
 
 def go_away_frame(last_stream: int, code: ErrorCode) -> bytes:
-    """GOAWAY, without debug data."""
+    """Composes GOAWAY without debug data."""
     return frame(GOAWAY, 0, 0, last_stream.to_bytes(4, "big") + code.to_bytes(4, "big"))
 
 
 def window_frame(stream_id: int, increment: int) -> bytes:
-    """WINDOW_UPDATE; stream 0 means the connection."""
+    """Composes WINDOW_UPDATE; stream 0 means the connection."""
     return frame(WINDOW_UPDATE, 0, stream_id, increment.to_bytes(4, "big"))
 
 
 def settings_frame(settings: Iterable[tuple[int, int]]) -> bytes:
-    """SETTINGS, pairs of identifier and value."""
+    """Composes SETTINGS with pairs of identifier and value."""
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(name, value) for name, value in settings))
 
 
 def read_settings(payload: bytes) -> Iterable[tuple[int, int]]:
-    """The pairs in a SETTINGS payload of whole pairs, in their order."""
+    """Returns the pairs in a SETTINGS payload of complete pairs, in their order."""
     return _SETTING.iter_unpack(payload)
 
 

@@ -1,7 +1,7 @@
 """gRPC over HTTP/2 as bytes: request headers, length-prefixed messages, status trailers. Pure: no IO, no clock.
 
-The rules are those of the gRPC over HTTP/2 specification; where it leaves a choice, the answer is grpc-go's, which is
-what Dapr's clients have always talked to.
+The rules are those of the gRPC over HTTP/2 specification. If it leaves a choice, the answer is that of grpc-go, the
+server that Dapr's clients have always used.
 """
 
 import re
@@ -38,13 +38,13 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 class CallRequest(NamedTuple):
-    """The head of a call: its handler, deadline, encoding and metadata.
+    """Headers of a call: its handler, deadline, encoding and metadata.
 
     Attributes:
         path: `/<service>/<method>`.
         handler: the entry of the service's mapping.
-        timeout: seconds from the head's arrival, or None if the caller set no deadline.
-        gzip: messages whose compressed flag is set are gzip.
+        timeout: seconds from the arrival of the headers; None if there is no deadline.
+        gzip: true if messages with the compressed flag are gzip.
         headers: as received, for `metadata_of`.
     """
 
@@ -56,11 +56,11 @@ class CallRequest(NamedTuple):
 
 
 class RefusedError(Exception):
-    """A head that does not begin a call.
+    """Headers that do not begin a call.
 
     Attributes:
-        headers: of the answer.
-        body: of the answer to a request that is not gRPC; None for a response of headers only (Trailers-Only).
+        headers: headers of the answer.
+        body: body of the answer to a request that is not gRPC; None for a response of headers only (Trailers-Only).
     """
 
     def __init__(self, headers: tuple[Header, ...], body: bytes | None = None) -> None:
@@ -70,11 +70,11 @@ class RefusedError(Exception):
 
 
 def read_request(headers: Iterable[Header], handlers: Mapping[bytes, Handler]) -> CallRequest:
-    """Reads the head of a call.
+    """Reads the headers of a call.
 
     Args:
-        headers: names in lower case, as HTTP/2 has them.
-        handlers: path to handler.
+        headers: as received, with names in lower case.
+        handlers: handlers by path.
 
     Raises:
         RefusedError: with the answer: 405 for another method than POST, 415 for another content type, else
@@ -138,12 +138,12 @@ def _refused(status: Status, message: str, extra: tuple[Header, ...] = ()) -> Re
 
 
 def response_headers(metadata: Iterable[Header] = ()) -> tuple[Header, ...]:
-    """The head of an answer, or of a Trailers-Only one."""
+    """Returns the headers of an answer, or of a Trailers-Only one."""
     return (*_RESPONSE, *metadata)
 
 
 def status_trailers(status: Status, message: str | None, metadata: Iterable[Header] = ()) -> tuple[Header, ...]:
-    """The trailers that end a call; the message is percent-encoded."""
+    """Returns the trailers that end a call; the message is percent-encoded."""
     if status is Status.OK and not message:
         return (*_OK, *metadata)
     trailers = [(b"grpc-status", str(status.value).encode())]
@@ -153,10 +153,10 @@ def status_trailers(status: Status, message: str | None, metadata: Iterable[Head
 
 
 def metadata_of(headers: Iterable[Header]) -> Metadata:
-    """The custom metadata among request headers; values of `-bin` keys are decoded, several in one header are parted.
+    """Returns the custom metadata among request headers; values of `-bin` keys are split at commas and decoded.
 
-    Headers that are valid in HTTP but not metadata of gRPC are left out, as the specification allows, so a handler may
-    send all metadata back. So are `-bin` values that are not base64, which no handler could use.
+    Headers that are valid in HTTP but not metadata of gRPC are omitted, as the specification allows, so a handler can
+    send all metadata back. `-bin` values that are not base64 are omitted, too: no handler could use them.
     """
     metadata: Metadata = MultiDict()
     for name, value in headers:
@@ -176,7 +176,7 @@ def metadata_of(headers: Iterable[Header]) -> Metadata:
 
 
 def frame_message(payload: bytes) -> bytes:
-    """A message with its prefix: flag 0 (not compressed) and four bytes of length."""
+    """Returns a message with its prefix: flag 0 (not compressed) and four bytes of length."""
     return b"\0" + len(payload).to_bytes(4, "big") + payload
 
 
@@ -184,14 +184,14 @@ class MessageReader:
     """Cuts the data of one stream into messages.
 
     Args:
-        limit: the largest message, in bytes, before and after decompression.
-        gzip: messages with the compressed flag are gzip; otherwise the flag is an error.
+        limit: largest message in bytes, before and after decompression.
+        gzip: true if messages with the compressed flag are gzip; else the flag is an error.
 
     Attributes:
         inflated: bytes that the last `feed` has decompressed.
-        failure: why nothing more can be read: ResourceExhausted for a message over the limit, as soon as its length is
-            known; Internal for one that cannot be read. The messages before it are complete. Not an exception, because
-                a stored exception keeps its traceback, and with it the call's data.
+        failure: status if nothing more can be read: ResourceExhausted for a message over the limit, as soon as its
+            length is known; Internal for one that cannot be read. The messages before it are complete. Not an
+            exception, because a stored exception keeps its traceback, and with it the call's data.
     """
 
     __slots__ = ("_buffer", "_gzip", "_limit", "failure", "inflated")
@@ -205,11 +205,11 @@ class MessageReader:
 
     @property
     def rest(self) -> int:
-        """Bytes of a message that is not whole yet."""
+        """Bytes of an incomplete message."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Takes bytes that arrived, returns the messages that are now whole; drops all bytes after a failure."""
+        """Adds bytes and returns the messages that are now complete; drops all bytes after a failure."""
         messages: list[bytes] = []
         self.inflated = 0
         if self.failure is None:
@@ -220,7 +220,7 @@ class MessageReader:
         return messages
 
     def _cut(self, data: bytes, messages: list[bytes]) -> None:
-        """Appends the messages that are whole, and keeps the rest."""
+        """Appends the complete messages, and keeps the rest."""
         source: bytes | bytearray = data
         if self._buffer:
             self._buffer += data
@@ -241,7 +241,7 @@ class MessageReader:
             self._buffer += data[at:]
 
     def end(self) -> None:
-        """Nothing more will come; half a message is a failure."""
+        """Processes the end of the data; an incomplete message is a failure."""
         if self._buffer:
             self.fail(Status.INTERNAL, "grpc: the request ends within a message")
 

@@ -40,14 +40,14 @@ class HeaderBlocks:
     """Reads the header blocks of one connection, one at a time.
 
     Args:
-        limit: bytes of a block, and of the header list in it as HTTP/2 counts it.
+        limit: bytes of a block, and of its header list as HTTP/2 counts it.
 
     Attributes:
-        stream_id: of the block that is coming in; 0 if none is.
+        stream_id: stream of the incomplete block; 0 if there is none.
         ends_stream: flag of its HEADERS.
-        size: bytes of the block that is coming in.
-        price: of the last complete block, in control frames that cause as much work; 0 for a usual one.
-        table_bytes: approximate bytes of memory that the dynamic table takes beyond a usual one.
+        size: bytes of the incomplete block.
+        price: price of the last complete block, in control frames that cause as much work; 0 for a usual one.
+        table_bytes: approximate bytes of memory for the dynamic table beyond a usual one.
     """
 
     __slots__ = ("_decoder", "_limit", "_parts", "ends_stream", "price", "size", "stream_id", "table_bytes")
@@ -63,12 +63,12 @@ class HeaderBlocks:
         self.size = 0
 
     def begin(self, stream_id: int, *, ends_stream: bool) -> None:
-        """A HEADERS frame has come."""
+        """Begins a block with a HEADERS frame."""
         self.stream_id = stream_id
         self.ends_stream = ends_stream
 
     def add(self, part: bytes, *, last: bool) -> list[Header] | None:
-        """Takes a part of the block that has begun; returns the header list with the last.
+        """Adds a part of the block; returns the header list with the last part.
 
         Raises:
             ViolationError: the block is too large or in too many parts, or cannot be read.
@@ -98,7 +98,7 @@ class HeaderDecoder:
         limit: bytes of a header list as HTTP/2 counts it.
 
     Attributes:
-        entries: of the dynamic table, the newest first.
+        entries: entries of the dynamic table, the newest first.
     """
 
     __slots__ = ("_entries_bytes", "_limit", "_table_bytes", "entries")
@@ -160,7 +160,7 @@ class HeaderDecoder:
         raise ViolationError(ErrorCode.COMPRESSION_ERROR)
 
     def _add(self, header: Header) -> None:
-        """RFC 7541, 4.4: an entry larger than the table empties it."""
+        """Adds an entry; one that is larger than the table empties it (RFC 7541, 4.4)."""
         self.entries.appendleft(header)
         self._entries_bytes += len(header[0]) + len(header[1]) + _ENTRY_BYTES
         if self._entries_bytes > self._table_bytes:
@@ -172,7 +172,7 @@ class HeaderDecoder:
             self._entries_bytes -= len(name) + len(value) + _ENTRY_BYTES
 
     def _update_size(self, block: bytes) -> int:
-        """Reads the size updates that may begin a block; returns where the fields begin."""
+        """Reads the size updates that may begin a block; returns the begin of the fields."""
         at = updates = 0
         while at < len(block) and block[at] & 0xE0 == _SIZE_UPDATE:
             size, at = _integer(block, at, _UPDATE_MASK)
@@ -185,7 +185,7 @@ class HeaderDecoder:
 
 
 def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
-    """RFC 7541, 5.1: an integer, and where it ends."""
+    """Returns an integer and its end (RFC 7541, 5.1)."""
     number = block[at] & mask
     at += 1
     if number < mask:
@@ -200,7 +200,7 @@ def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
 
 
 def _text(block: bytes, at: int) -> tuple[bytes, int]:
-    """RFC 7541, 5.2: a string, and where it ends."""
+    """Returns a string and its end (RFC 7541, 5.2)."""
     huffman = block[at] & _HUFFMAN
     size, at = _integer(block, at, _LENGTH_MASK)
     end = at + size
@@ -212,5 +212,5 @@ def _text(block: bytes, at: int) -> tuple[bytes, int]:
     return text, end
 
 
-# Clients are alike: most of what begins a new connection has begun others.
+# Clients are alike: most strings at the begin of a connection were in others.
 _decoded_short = lru_cache(maxsize=256)(decode_huffman)

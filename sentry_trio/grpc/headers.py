@@ -25,15 +25,15 @@ _BAD_VALUE: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]\Z").search
 
 
 class MalformedHeadersError(Exception):
-    """A header list that HTTP/2 forbids."""
+    """Header list that HTTP/2 forbids."""
 
 
 def check_request(headers: Iterable[Header], *, ended: bool) -> int | None:
-    """Checks the header list that opens a stream; returns its content-length, if it has one.
+    """Checks the header list that opens a stream; returns its content-length, if there is one.
 
     Args:
         headers: as received.
-        ended: nothing follows it.
+        ended: true if nothing follows it.
 
     Raises:
         MalformedHeadersError: it breaks a rule of RFC 9113, 8.1.1, 8.2 or 8.3.1.
@@ -68,7 +68,7 @@ def check_trailers(headers: Iterable[Header], *, ended: bool) -> None:
 
     Args:
         headers: as received.
-        ended: nothing follows it, and nothing that was announced is missing.
+        ended: true if nothing follows it, and nothing that was announced is missing.
 
     Raises:
         MalformedHeadersError: it breaks a rule of RFC 9113, 8.1 or 8.2.
@@ -102,10 +102,10 @@ def _check_pseudo(pseudo: dict[bytes, bytes], host: bytes | None) -> None:
 
 @lru_cache(maxsize=64)
 def compose(headers: tuple[Header, ...]) -> bytes:
-    """A header block, the same on every connection: nothing in it refers to the dynamic table or enters it.
+    """Composes a header block, the same on every connection: it neither uses nor changes the dynamic table.
 
-    That costs some bytes of an answer, and spares the work and the memory of a table per connection. Most header lists
-    of a server are always the same, so blocks are kept.
+    That costs some bytes of an answer, and saves the work and the memory of a table per connection. Most header lists
+    of a server are always the same, so blocks are cached.
     """
     return b"".join(map(_field, headers))
 
@@ -119,7 +119,7 @@ def _field(header: Header) -> bytes:
 
 
 def _length(text: bytes) -> bytes:
-    """RFC 7541, 5.1: an integer with a prefix of seven bits."""
+    """Encodes an integer with a prefix of seven bits (RFC 7541, 5.1)."""
     size = len(text)
     if size < 127:
         return bytes((size,))

@@ -22,10 +22,10 @@ _SERVICE_UNKNOWN: Final = HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class HealthService:
-    """Reports which services are served, as the gRPC health checking protocol has it.
+    """Health service of the gRPC health checking protocol.
 
-    The empty name means the server as a whole; it does not serve until `set_serving` is called. Others are unknown
-    until then.
+    The empty name means the server as a whole, which does not serve until `set_serving` is called. Other names are
+    unknown until then.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class HealthService:
         self._wake()
 
     def close(self) -> None:
-        """Ends every watch, now and from now on, with Unavailable: a server that leaves need not wait for them.
+        """Ends all watches, also later ones, with Unavailable: a server that stops need not wait for them.
 
         Checks are still answered. Closing again changes nothing.
         """
@@ -54,7 +54,7 @@ class HealthService:
         """Answers with the status of a service.
 
         Raises:
-            GRPCError: NotFound where the service is not known.
+            GRPCError: NotFound if the service is unknown.
         """
         service = await _service(stream)
         if service not in self._statuses:
@@ -62,9 +62,9 @@ class HealthService:
         await stream.send_message(HealthCheckResponse(status=self._statuses[service]))
 
     async def watch(self, stream: Stream) -> None:
-        """Sends the status of a service, SERVICE_UNKNOWN too, and sends it again whenever it has changed.
+        """Sends the status of a service, SERVICE_UNKNOWN included, and sends it again after each change.
 
-        Of changes that come faster than the caller takes them, only the last is sent. Goes on until the caller leaves.
+        If changes are faster than the caller reads them, only the last is sent. Ends when the caller leaves.
 
         Raises:
             GRPCError: Unavailable after `close`.
@@ -82,7 +82,7 @@ class HealthService:
         raise GRPCError(Status.UNAVAILABLE, "the server is shutting down")
 
     def __mapping__(self) -> Mapping[str, Handler]:
-        """Path to handler."""
+        """Returns the handlers by path."""
         check, watch = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
         return {
             "/grpc.health.v1.Health/Check": Handler(self.check, check, HealthCheckRequest, HealthCheckResponse),
@@ -92,5 +92,5 @@ class HealthService:
 
 async def _service(stream: Stream) -> str:
     request = await stream.recv_message()
-    assert request is not None  # noqa: S101  # for the type checker: a call raises where no message was sent
+    assert request is not None  # noqa: S101  # for the type checker: a call without a message raises
     return request.service

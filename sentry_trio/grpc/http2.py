@@ -1,8 +1,8 @@
 """The server's side of one HTTP/2 connection (RFC 9113): frames in, events out; frames composed. No IO, no clock.
 
-It is what a gRPC server needs of HTTP/2 and no more: no push, no priorities, one table of headers (the peer's). The
-general state machine that grpclib uses for the same, h2, takes three to four times as long per call, which was the
-largest cost after the TLS handshake and signing.
+It has the parts of HTTP/2 that a gRPC server needs: no push, no priorities, one table of headers (the peer's). h2, the
+general state machine that grpclib uses, takes three to four times as long per call, which was the largest cost after
+the TLS handshake and signing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +20,10 @@ _GIVEN_BACK: Final = frames.WINDOW_BYTES // 2
 
 
 class BrokenOffError(Exception):
-    """The peer has broken the protocol or a limit; the GOAWAY that says why is composed, and nothing can follow it.
+    """The peer has broken the protocol or a limit; a GOAWAY with the reason is composed, and nothing can follow it.
 
     Attributes:
-        code: in the GOAWAY.
+        code: error code of the GOAWAY.
     """
 
     def __init__(self, code: ErrorCode) -> None:
@@ -35,29 +35,29 @@ class Events(Protocol):
     """Events of a connection. Those of a stream come between `request_received` and its end or loss."""
 
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
-        """The peer has opened a stream; `ended` where it sends nothing more on it."""
+        """The peer has opened a stream; `ended` if it sends nothing more on it."""
 
     def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
-        """The peer has sent data, or its last, or both."""
+        """The peer has sent data, or the end of the stream, or both."""
 
     def stream_lost(self, stream_id: int) -> None:
-        """The peer has reset the stream, or had it reset by breaking a rule on it."""
+        """The stream was reset: by the peer, or because it broke a rule."""
 
     def window_opened(self) -> None:
         """More may be sent than before, on the connection or on some of its streams."""
 
     def ping_answered(self, payload: bytes) -> None:
-        """The answer to a ping has come."""
+        """The peer has answered a PING."""
 
 
 class ServerConnection(Sender):
-    """The server's side of one HTTP/2 connection: frames that arrive, and, by `Sender`, composed ones.
+    """Server's side of one HTTP/2 connection: received frames, and by `Sender` composed ones.
 
     Args:
-        events: notified of what the peer does, while `receive` runs.
-        cpu: pays for it.
+        events: notified of events while `receive` runs.
+        cpu: budget that pays for the peer's work.
         streams: calls that the peer may have open at once; more are refused.
-        header_bytes: the largest header list that it may send, and the largest header block.
+        header_bytes: largest header list that the peer may send, and largest header block.
     """
 
     def __init__(self, events: Events, cpu: CPUBudget, *, streams: int, header_bytes: int) -> None:
@@ -74,12 +74,12 @@ class ServerConnection(Sender):
     def receive(self, data: bytes, *, overhead: int = 0) -> bool:
         """Processes bytes from the peer: notifies `Events`, and composes the answers of HTTP/2 itself.
 
-        Returns True if the slice of this turn of the event loop is used before all is processed: `resume` continues,
-        before more is received.
+        Returns True if the slice of this turn of the event loop is used up before all is processed. Then `resume`
+        continues, before more is received.
 
         Args:
             data: bytes from the peer.
-            overhead: bytes of TLS that it came with.
+            overhead: bytes of TLS beside the data.
 
         Raises:
             BrokenOffError: the peer has broken the protocol, or `Events` have raised ViolationError.
@@ -95,7 +95,7 @@ class ServerConnection(Sender):
         return more
 
     def charge_records(self, size: int) -> None:
-        """Charges TLS records without data, of so many bytes; raises as `receive` does."""
+        """Charges TLS records without data, of `size` bytes; raises as `receive` does."""
         try:
             self._cpu.charge_record(size, 0)
         except ViolationError as violation:
@@ -166,14 +166,14 @@ class ServerConnection(Sender):
         if ended:
             self._end_remote(stream_id)
         elif stream.received >= _GIVEN_BACK:
-            # At once: what calls may hold is bounded by its own limits, not by the window, so that two large messages
+            # At once: the memory of calls is bounded by its own limits, not by the window, so that two large messages
             # on one connection cannot wait for each other.
             self._out.append(frames.window_frame(stream_id, stream.received))
             stream.received = 0
         self._events.data_received(stream_id, data, ended=ended)
 
     def _ignore_data(self, stream_id: int, *, ended: bool) -> None:
-        """DATA on a stream that is not open."""
+        """Processes DATA on a stream that is not open."""
         if stream_id > self.highest_stream:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         if not self._closed.was_reset(stream_id):
@@ -274,7 +274,7 @@ class ServerConnection(Sender):
         self._out.append(frames.SETTINGS_ACK)
 
     def _set(self, name: int, value: int) -> None:
-        """RFC 9113, 6.5.2."""
+        """Applies a setting (RFC 9113, 6.5.2)."""
         if name == frames.HEADER_TABLE_SIZE:
             if value < frames.HEADER_TABLE_BYTES:
                 self._empty_table()
@@ -337,27 +337,27 @@ class ServerConnection(Sender):
 
     @property
     def incomplete(self) -> int:
-        """Bytes of a frame and of a header block that are not complete."""
+        """Bytes of an incomplete frame and of an incomplete header block."""
         return len(self._splitter.rest) + self._blocks.size
 
     @property
     def table_bytes(self) -> int:
-        """Approximate bytes of memory that the peer's table of headers takes beyond a usual one."""
+        """Approximate bytes of memory for the peer's table of headers beyond a usual one."""
         return self._blocks.table_bytes
 
     @property
     def head_price(self) -> int:
-        """Price of the header block that has come last, beyond that of its frame."""
+        """Price of the last header block, beyond that of its frame."""
         return self._blocks.price
 
     def _fail(self, stream_id: int, code: ErrorCode) -> None:
-        """RFC 9113, 5.4.2: an error of one stream."""
+        """Resets a stream after an error of its own (RFC 9113, 5.4.2)."""
         self.reset(stream_id, code)
         self._events.stream_lost(stream_id)
         self._cpu.charge()
 
-    # By the type of a frame: whether it must be of a stream (True), of the connection (False) or may be of either; how
-    # many bytes its payload must have; what is done.
+    # By type of frame: True if it must belong to a stream, False to the connection, None to either; the size of its
+    # payload, None for any; the method.
     _REACTIONS: ClassVar[
         Sequence[tuple[bool | None, int | None, Callable[["ServerConnection", int, int, bytes], None]]]
     ] = (

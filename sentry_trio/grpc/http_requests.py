@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 class HTTPRequest:
     """HTTP request that is not gRPC: dropped until it ends or reaches a limit, then answered with an HTTP error.
 
-    Until then its stream is open, and what arrives on it must keep to the protocol (RFC 9113, 5.1 and 8.1.1).
+    Until then its stream is open, and its frames must obey the protocol (RFC 9113, 5.1 and 8.1.1).
 
     Args:
-        headers: of the answer.
-        body: of the answer.
-        bytes_left: that may arrive before the answer is sent.
+        headers: headers of the answer.
+        body: body of the answer.
+        bytes_left: bytes that may arrive before the answer is sent.
 
     Attributes:
         cost: bytes of the memory budget.
-        scope: of the task that answers; None until it is started.
+        scope: scope of the task that answers; None until it is started.
     """
 
     __slots__ = ("body", "bytes_left", "cost", "headers", "scope", "started_at")
@@ -43,9 +43,9 @@ class HTTPRequests:
     """Open HTTP requests of one connection.
 
     Args:
-        connection: that they came on.
-        nursery: of the tasks that answer.
-        limits: on what a request may send, and how long that and its answer may take.
+        connection: their connection.
+        nursery: nursery of the tasks that answer.
+        limits: limits on size and time of a request, and on the time of its answer.
     """
 
     __slots__ = ("_connection", "_limits", "_nursery", "_open")
@@ -64,7 +64,7 @@ class HTTPRequests:
         h2 = self._connection.h2
         self._connection.cpu.charge(1 + h2.head_price)
         if refusal.body is None:
-            # A gRPC caller is answered immediately: it may be waiting for just that.
+            # A gRPC client is answered immediately: it may be waiting for the answer.
             h2.send_headers(stream_id, refusal.headers, end_stream=True)
             h2.reset(stream_id, ErrorCode.NO_ERROR)
             return
@@ -83,12 +83,12 @@ class HTTPRequests:
                 self._answer(stream_id)
 
     def answer_all(self) -> None:
-        """Answers those that have not ended, too."""
+        """Answers all requests, also incomplete ones."""
         for stream_id in self._open:
             self._answer(stream_id)
 
     def answer_overdue(self, now: float) -> None:
-        """Answers those that have not ended in time."""
+        """Answers the requests that have not ended in time."""
         for stream_id, request in self._open.items():
             if now - request.started_at >= self._limits.refused_timeout:
                 self._answer(stream_id)
@@ -104,7 +104,7 @@ class HTTPRequests:
             request.scope.cancel()
 
     def abandon_all(self) -> None:
-        """Ends all of them without an answer."""
+        """Ends all requests without an answer."""
         for stream_id in list(self._open):
             self.abandon(stream_id)
 
@@ -127,7 +127,7 @@ class HTTPRequests:
                 h2.send_headers(stream_id, request.headers, end_stream=not request.body)
                 await out.send_data(stream_id, request.body, end_stream=True)
                 answered = True
-            # RFC 9113, 8.1: the answer is complete before the request; the rest of the request is not wanted.
+            # RFC 9113, 8.1: the answer is complete before the request; the rest of the request is not needed.
             h2.reset(stream_id, ErrorCode.NO_ERROR if answered else ErrorCode.CANCEL)
             await out.flush()
         finally:

@@ -10,18 +10,18 @@ Sent_contra = TypeVar("Sent_contra", contravariant=True)
 
 
 class Service(Protocol):
-    """A service as grpclib's protoc plugin generates it."""
+    """Service as grpclib's protoc plugin generates it."""
 
     def __mapping__(self) -> Mapping[str, Handler]:
-        """Path to handler."""
+        """Returns the handlers by path."""
 
 
 class ServerStream(Protocol[Received_co, Sent_contra]):
-    """A call as its handler sees it, here and under `grpclib.server.Server`."""
+    """Call as its handler sees it, here and under `grpclib.server.Server`."""
 
     @property
     def peer(self) -> object:
-        """The caller's address: here as its socket names it, in grpclib an object with methods for it."""
+        """The caller's address: here from its socket, in grpclib an object with methods for it."""
 
     async def recv_message(self) -> Received_co | None:
         """Waits for the next message; returns None if the caller has sent its last."""

@@ -1,4 +1,4 @@
-"""Bound on the memory that all connections of a server hold for calls that are not finished."""
+"""Bound on the memory of all connections of a server for unfinished calls."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -7,32 +7,32 @@ from .limits import CONNECTION_BYTES
 if TYPE_CHECKING:
     from .connection import Connection
 
-# In place of a stream's number: HTTP/2 gives them to none (RFC 9113, 5.1.1).
+# In place of a stream's number: no stream has these (RFC 9113, 5.1.1).
 WHOLE_CONNECTION: Final = 0
 INCOMPLETE: Final = -1
-"""A frame or header block."""
+"""Incomplete frame, header block or TLS record."""
 SLOWED_DOWN: Final = -2
-"""Received, and not processed yet, as the peer has spent half of its budget of CPU."""
+"""Data that waits, because the peer has spent half of its budget of CPU."""
 
 
 class MemoryBudget:
     """Bounds the bytes in memory, on all connections together.
 
-    Beyond the bound, the connection that holds most loses something, not the caller that came last. Connections that
-    wait for their peers go first: with an incomplete request, an answer that the peer's flow-control window has no room
-    for, a socket that accepts nothing. A well-behaved client sends its request at once and reads its answer; one that
-    wants to fill the memory does neither.
+    Beyond the bound, the connection that holds most loses a call or is closed, not the latest caller. Connections that
+    wait for their peers are chosen first: with an incomplete request, an answer that does not fit the peer's
+    flow-control window, or a socket that accepts nothing. A well-behaved client sends its request at once and reads its
+    answer; an attacker that fills the memory does neither.
 
-    Accepted connections count, too, each with `CONNECTION_BYTES` until it is closed. They leave calls less of the
-    limit: at least half of it, or a quarter if nearly as many connections are open as may be. All connections and a
-    quarter of the limit are the most that calls and connections take together.
+    Accepted connections count, too, each with `CONNECTION_BYTES` until it is closed. They reduce the limit for calls:
+    to half of it at least, or a quarter if nearly all connections are open. Together, calls and connections take at
+    most a quarter of the limit and the memory of all connections.
 
     Args:
-        limit: bytes.
-        connections: that may be open.
+        limit: bytes for calls.
+        connections: largest number of open connections.
 
     Attributes:
-        total: bytes held now.
+        total: bytes that calls hold now.
     """
 
     __slots__ = ("_connections", "_left", "_limit", "_limit_with_connections", "_waiting", "total")
@@ -43,7 +43,7 @@ class MemoryBudget:
         self._limit_with_connections = max(limit, CONNECTION_BYTES * connections + limit // 4)
         self._connections = 0  # bytes
         self._left = limit
-        # Of each connection, what waits for its peer, the oldest first.
+        # Streams that wait for their peer, by connection; the oldest first.
         self._waiting: dict[Connection, dict[int, None]] = {}
 
     def opened(self, connection: "Connection") -> None:
@@ -55,23 +55,23 @@ class MemoryBudget:
         del self._waiting[connection]
 
     def set_accepted(self, connections: int) -> None:
-        """Sets the number of accepted connections, those that shake hands or are being closed among them."""
+        """Sets the number of accepted connections, including those in a handshake or being closed."""
         self._connections = CONNECTION_BYTES * connections
         least = min(self._limit // 2, self._limit_with_connections - self._connections)
         self._left = max(self._limit // 4, least, self._limit - self._connections)
 
     @property
     def has_room_for_connection(self) -> bool:
-        """True if one more takes nothing from the calls that are there."""
+        """True if the memory of open calls leaves room for another connection."""
         return self._connections + CONNECTION_BYTES + self.total <= self._limit_with_connections
 
     @property
     def exceeded(self) -> bool:
-        """True if more is held than the bound."""
+        """True if calls hold more than the bound."""
         return self.total > self._left
 
     def add(self, connection: "Connection", stream_id: int) -> None:
-        """Registers a call that waits for its peer, or under another number a connection."""
+        """Registers a stream that waits for its peer, or a connection by one of the numbers above."""
         if connection in self._waiting:
             self._waiting[connection][stream_id] = None
 
@@ -81,7 +81,7 @@ class MemoryBudget:
             self._waiting[connection].pop(stream_id, None)
 
     def reclaim(self) -> bool:
-        """Frees memory of the largest holders until the bound is kept; returns whether it is."""
+        """Frees memory of the largest holders until the bound is kept; returns False if it is not."""
         while self.exceeded:
             waiting = [connection for connection, streams in self._waiting.items() if streams]
             largest = max(waiting or self._waiting, key=lambda connection: connection.held, default=None)

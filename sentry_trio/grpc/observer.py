@@ -5,13 +5,13 @@ from typing import Literal, TypeAlias
 from grpclib.const import Status
 
 Shed: TypeAlias = Literal["queue_full", "in_vain", "no_turn"]
-"""Reason for rejecting a call at a limit: no room left to wait in, none in time, none within the longest wait."""
+"""Reason for rejecting a call at a limit: the queue is full, the expected wait is too long, or the wait was."""
 Eviction: TypeAlias = Literal["too_many", "work", "memory"]
-"""Reason for closing a connection: it made room for a newer one, caused too much work, or held too much memory."""
+"""Reason for closing a connection: to make room for a newer one, too much work, or too much memory."""
 
 
 class Observer:
-    """Receives events as they happen; every method may be overridden and none may raise or wait."""
+    """Receives events of a server. A subclass overrides methods, which must not raise or wait."""
 
     def connection_opened(self) -> None:
         """A connection was accepted."""
@@ -23,28 +23,28 @@ class Observer:
         """A connection was closed as soon as it was accepted: a limit on their number is reached."""
 
     def connection_evicted(self, peer: object, reason: Eviction) -> None:
-        """A connection was closed because it took too much, or for a newer one; `connection_closed` follows."""
+        """A connection was closed at a limit, or for a newer one; `connection_closed` follows."""
 
     def handshake_failed(self, peer: object, reason: str) -> None:
         """A peer did not complete its TLS handshake."""
 
     def connection_failed(self, peer: object, error: Exception) -> None:
-        """A connection ended by an error that nothing on it should have been able to cause."""
+        """A connection ended by a defect: no peer should be able to cause this error."""
 
     def accept_failed(self, error: OSError) -> None:
-        """The system could not accept a connection, e.g. for lack of descriptors; accepting continues in a moment."""
+        """The system could not accept a connection, e.g. for lack of descriptors; accepting is retried."""
 
     def call_queued(self) -> None:
-        """A call waits for its turn, since as many as may run do."""
+        """A call waits in the queue, because all places are taken."""
 
     def call_dequeued(self) -> None:
         """A call that waited, counted by `call_queued`, no longer waits: it runs, or was rejected or cancelled."""
 
     def call_shed(self, reason: Shed, peer: object) -> None:
-        """A call is refused because there is too much to do; `call_finished` follows."""
+        """A call was rejected because of overload; `call_finished` follows."""
 
     def call_finished(self, path: str, status: Status, seconds: float, peer: object) -> None:
-        """A call is over after so many seconds: answered, or `Status.CANCELLED` because its caller left or was lost."""
+        """A call has ended after some seconds: answered, or `Status.CANCELLED` because its caller left or was lost."""
 
     def handler_failed(self, path: str, error: Exception) -> None:
-        """A handler raised another error than `GRPCError`; its caller got Unknown."""
+        """A handler raised an error other than `GRPCError`; its caller got Unknown."""

@@ -19,15 +19,15 @@ class Outgoing:
     """Sends composed frames, and composes DATA within the peer's windows.
 
     Args:
-        connection: key of what is registered with `memory`.
-        h2: composes.
-        transport: sends.
-        memory: knows what waits for the peer.
-        cpu: earns by data that is sent.
-        scope: of the connection's nursery; cancelled if the transport is broken.
+        connection: key in the memory budget.
+        h2: composes frames.
+        transport: sends bytes.
+        memory: registers streams that wait for the peer.
+        cpu: budget that earns by sent data.
+        scope: scope of the connection's nursery; cancelled if the transport is broken.
 
     Attributes:
-        stalled: streams whose answers wait for the peer's window, and since when on Trio's clock.
+        stalled: times since which answers wait for the peer's window, on Trio's clock, by stream.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Outgoing:
         self._window_opened = trio.lowlevel.ParkingLot()
 
     async def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
-        """Composes DATA frames until the stream is closed; waits, having flushed, while the peer's window is full."""
+        """Composes DATA frames until the stream is closed; while the peer's window is full, flushes and waits."""
         at, end = 0, len(data)
         while at < end and self._h2.can_send(stream_id):
             size = min(end - at, self._h2.window(stream_id))
@@ -90,7 +90,7 @@ class Outgoing:
         self._window_opened.unpark_all()
 
     async def flush(self) -> None:
-        """Sends the composed bytes and returns when they have left; a broken transport ends the connection."""
+        """Sends the composed bytes and returns when all are sent; a broken transport ends the connection."""
         try:
             if data := self._h2.data_to_send():
                 self._transport.write(data)
@@ -103,7 +103,7 @@ class Outgoing:
             self._scope.cancel()
 
     async def _send_in_turn(self) -> None:
-        # Before the lock, which takes a turn: calls whose answers are composed have nothing else that can be reclaimed.
+        # Before the lock, which takes a turn: of calls with composed answers nothing else can be reclaimed.
         self._memory.add(self._connection, WHOLE_CONNECTION)
         async with self._sending:
             await self._transport.send()

@@ -13,15 +13,15 @@ _TABLE_EMPTIED: Final = b"\x20"  # RFC 7541, 6.3: the dynamic table has size 0 f
 
 
 class Stream:
-    """A stream that is open on one side at least.
+    """Stream that is open on one side at least.
 
     Attributes:
         window: bytes that we may still send on it; may be negative (RFC 9113, 6.9.2).
         received: bytes received since its window was last given back.
-        expected: bytes still to come by its content-length, if it has one.
-        price: of its head, beyond that of a control frame.
-        local_open: we may send on it.
-        remote_open: the peer may.
+        expected: bytes that its content-length still announces; None without one.
+        price: price of its headers, beyond that of a control frame.
+        local_open: true if we may send on it.
+        remote_open: true if the peer may send on it.
     """
 
     __slots__ = ("expected", "local_open", "price", "received", "remote_open", "window")
@@ -55,7 +55,7 @@ class ClosedStreams:
             del streams[: REMEMBERED_STREAMS // 2]
 
     def was_reset(self, stream_id: int) -> bool:
-        """Returns whether we have reset a stream, so that more may be on its way."""
+        """Returns whether we have reset a stream, so that frames on it may still arrive."""
         return stream_id in self._reset
 
     def was_closed(self, stream_id: int) -> bool:
@@ -63,7 +63,7 @@ class ClosedStreams:
         return stream_id in self._closed
 
     def reset_ended(self, stream_id: int) -> None:
-        """The peer has ended a stream that we had reset: nothing can follow."""
+        """Notes that the peer has ended a stream that we had reset: nothing can follow."""
         self._reset.remove(stream_id)
         self.add(stream_id, by_us=False)
 
@@ -75,8 +75,8 @@ class Sender:
         settings: announced to the peer, pairs of identifier and value.
 
     Attributes:
-        broken: the connection has failed; nothing can follow what is composed.
-        highest_stream: the last stream that the peer has opened.
+        broken: true if the connection has failed: nothing can follow the composed frames.
+        highest_stream: last stream that the peer has opened.
     """
 
     def __init__(self, settings: Sequence[tuple[int, int]]) -> None:
@@ -104,7 +104,7 @@ class Sender:
         return data
 
     def can_send(self, stream_id: int) -> bool:
-        """Returns whether anything may still be sent on a stream."""
+        """Returns whether a stream is still open for sending."""
         stream = self._streams.get(stream_id)
         return stream is not None and stream.local_open and not self.broken
 
@@ -130,7 +130,7 @@ class Sender:
             self._end_local(stream_id)
 
     def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
-        """Composes a DATA frame, on a stream that can be sent on, of no more than its `window`."""
+        """Composes a DATA frame within the `window` of a stream that is open for sending."""
         self._window -= len(data)
         self._streams[stream_id].window -= len(data)
         self._out.append(frames.frame(frames.DATA, frames.END_STREAM if end_stream else 0, stream_id, data))
@@ -170,7 +170,7 @@ class Sender:
         self._closed.add(stream_id, by_us=by_us)
 
     def _set_initial_window(self, value: int) -> None:
-        """RFC 9113, 6.9.2: open streams gain or lose the difference."""
+        """Sets the window of new streams; open ones gain or lose the difference (RFC 9113, 6.9.2)."""
         for stream in self._streams.values():
             stream.window += value - self._initial_window
             if stream.window > frames.LARGEST_WINDOW:
@@ -178,5 +178,5 @@ class Sender:
         self._initial_window = value
 
     def _empty_table(self) -> None:
-        """The peer keeps a smaller table of our headers: the next block says that ours is empty (RFC 7541, 4.2)."""
+        """Announces an empty table of headers in the next block, as the peer keeps a smaller one (RFC 7541, 4.2)."""
         self._table_change = _TABLE_EMPTIED

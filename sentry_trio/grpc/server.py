@@ -30,20 +30,19 @@ async def serve_grpc(
     observer: Observer | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Serves until cancelled; then drains, and only then is gone.
+    """Serves until cancelled, then drains.
 
-    When cancelled it stops accepting at once. Connections get GOAWAY and their calls under way are
-    finished, in a shield that ends by itself: calls still running after `limits.drain_timeout` are answered
-    Unavailable, and a moment later whatever is left is cut. Calls end before their connections, connections before this
-    function.
+    When cancelled, it stops accepting immediately. Connections get GOAWAY, and their calls are finished within a
+    shield that has a deadline: calls that run after `limits.drain_timeout` are answered Unavailable, and a moment later
+    the remaining connections are cut. Calls end before their connections, and connections before this function.
 
     Args:
-        services: what is served.
+        services: services to serve.
         listeners: listening sockets; they stay the caller's and stay open, so that another server can take over.
-        tls: asked for the context of each new connection, so that a renewed identity is seen by the next one.
-        limits: what peers may take.
+        tls: returns the TLS context of a new connection, so that the next one uses a renewed identity.
+        limits: limits on peers.
         observer: notified of events.
-        task_status: started when connections are accepted.
+        task_status: started as soon as connections are accepted.
 
     Raises:
         ValueError: there are no listeners.
@@ -77,30 +76,30 @@ class _Server:
         self._observer = observer
         self._held: trio.Nursery | None = None
         self._holding = trio.Event()
-        # Apart, so that peers that say nothing take no place of one that is shaking hands.
+        # Counted separately, so that silent peers take no place of a handshake.
         self._silent = PendingHandshakes(limits.handshakes)
         self._shaking = PendingHandshakes(limits.handshakes)
         self._connections: set[Connection] = set()
 
     async def holding(self) -> trio.Nursery:
-        """The nursery of connections, as soon as `hold_connections` holds it."""
+        """Returns the nursery of connections, as soon as `hold_connections` holds it."""
         await self._holding.wait()
         assert self._held is not None  # noqa: S101  # for the type checker: set before the event
         return self._held
 
     async def hold_connections(self) -> None:
         """Holds the nursery of connections, out of reach of the cancellation that stops the accept loop."""
-        # Not by way of `Nursery.start`: if that is cancelled before `started`, it waits for the task to end, and
-        # this one would not.
+        # Without `Nursery.start`: if that is cancelled before `started`, it waits for the end of the task, which would
+        # never come.
         with trio.CancelScope(shield=True) as shield, self._state.turns.measured():
             async with trio.open_nursery() as self._held:
                 self._holding.set()
                 await self.leaving.wait()
-                # Connections see themselves off within these bounds; the deadline is for those that do not.
+                # Connections end by themselves within these bounds; the deadline is for those that do not.
                 shield.deadline = trio.current_time() + self._limits.drain_timeout + 4 * self._limits.close_timeout
                 for connection in self._connections:
                     connection.leave()
-                # A peer that has said nothing yet has no claim on a server that is leaving.
+                # A silent peer must not delay the end of the server.
                 for scope in self._silent:
                     scope.deadline = min(scope.deadline, trio.current_time() + self._limits.close_timeout)
 
@@ -110,11 +109,11 @@ class _Server:
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
-                    # Where one has arrived others often have; so many and no more, since those inside have a turn too.
+                    # Connections often arrive together. The number is bounded, so that open ones get their turn, too.
                     for _ in range(_ACCEPTED_AT_ONCE):
                         self._let_in(*listener.accept(), connections)
                 except BlockingIOError:
-                    continue  # all are in, or another server on the same socket was faster
+                    continue  # none is left, or another server on the same socket was faster
                 except ConnectionAbortedError:
                     continue  # the peer was gone before it was accepted
                 except OSError as error:
@@ -136,7 +135,7 @@ class _Server:
         connections.start_soon(self._serve, connected, peer, network)
 
     async def tend(self) -> NoReturn:
-        """Looks at every connection, again and again; a timer for each would cost each call more than a look does."""
+        """Applies the timeouts of all connections, again and again: a timer for each would cost more."""
         while True:
             await trio.sleep(TEND_INTERVAL)
             now = trio.current_time()
@@ -153,10 +152,10 @@ class _Server:
                 work = HandshakeWork(self._state.turns, network, self._state.handshakes[network])
                 if await self._shaken_hands(transport, peer, network, work):
                     await self._serve_calls(transport, peer, network, work)
-        except Exception as error:  # noqa: BLE001  # no peer may find a way to end what serves the others
+        except Exception as error:  # noqa: BLE001  # no peer may end the service of others
             self._observer.connection_failed(peer, error)
         finally:
-            connected.close()  # also if there was no identity to serve it with
+            connected.close()  # also if there is no identity to serve with
             self._admission.left(network)
             self._observer.connection_closed()
             self._state.heap.connection_closed()

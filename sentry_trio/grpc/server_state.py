@@ -16,20 +16,20 @@ class ServerState:
     """State that all connections of one server share.
 
     Args:
-        services: served.
-        limits: on peers.
+        services: services to serve.
+        limits: limits on peers.
         observer: notified of events.
 
     Attributes:
-        handlers: path to handler.
-        admission: of connections.
-        limiter: of calls with one reply.
-        streaming: limiter of calls whose replies are streamed.
-        memory: that calls hold.
-        networks: budgets of CPU of the peers' networks, for work without calls.
-        handshakes: the same for handshakes.
-        turns: of the event loop.
-        heap: trimmed while there are connections.
+        handlers: handlers by path.
+        admission: admits connections.
+        limiter: limits calls with one reply.
+        streaming: limits calls with streamed replies.
+        memory: budget of memory for calls.
+        networks: budgets of CPU for work without calls, by network.
+        handshakes: budgets of CPU for handshakes, by network.
+        turns: shares the turns of the event loop.
+        heap: trims the heap while there are connections.
     """
 
     def __init__(self, services: Iterable[Service], limits: Limits, observer: Observer) -> None:
@@ -50,7 +50,7 @@ class ServerState:
         )
         self.streaming = FairLimiter(limits.streaming_calls, observer)
         self.networks = NetworkBudgets(NETWORK_CONNECTIONS * limits.control_frames)
-        # As many as may be under way or open: if each completes a call, none has to wait.
+        # As many as may be under way or open: if each completes a call, none waits.
         handshakes = max(limits.handshakes, limits.connections_per_peer)
         self.handshakes = NetworkBudgets(HANDSHAKE * handshakes, refill=HANDSHAKES_REFILL)
         self.heap = HeapTrimmer(glibc_trim())

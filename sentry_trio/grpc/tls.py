@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 _RECORD_BYTES: Final = 16 * 1024  # of data, at most (RFC 8446, 5.1)
-_RECORD_BUFFER: Final = 17 * 1024  # which OpenSSL has only while it waits for the rest of a record, of any length
+_RECORD_BUFFER: Final = 17 * 1024  # OpenSSL allocates it only while it waits for the rest of a record of any length
 # Passed to OpenSSL at a time. Its buffers in memory keep the largest size that they ever had: with 64 KiB they took
 # 80 KiB of each connection, with 4 KiB they take 5.
 _PIECE_BYTES: Final = 4 * 1024
@@ -28,18 +28,18 @@ class _RecordCounter:
     """Follows the heads of TLS records that OpenSSL has read without returning data (RFC 8446, 5.1).
 
     Attributes:
-        size: bytes of the present record, as far as it has come.
+        size: bytes of the current record that have arrived.
     """
 
     __slots__ = ("_head", "_left", "size")
 
     def __init__(self) -> None:
         self._head = b""
-        self._left = 0  # bytes of the present record that are to come
+        self._left = 0  # bytes of the current record that are missing
         self.size = 0
 
     def feed(self, data: bytes) -> int:
-        """Takes bytes that OpenSSL has read; returns the size of the records that are now whole."""
+        """Adds bytes that OpenSSL has read; returns the size of the records that are now complete."""
         whole = at = 0
         while at < len(data):
             if self._left:
@@ -59,27 +59,27 @@ class _RecordCounter:
         return whole
 
     def begin_next(self) -> int:
-        """Begins another record where data was returned; returns the bytes of the present one that had come before."""
+        """Begins another record after returned data; returns the bytes of the current one that had arrived."""
         size, self.size, self._left, self._head = self.size, 0, 0, b""
         return size
 
 
 class TLSTransport:
-    """The server's end of one TLS connection.
+    """Server's end of one TLS connection.
 
     One task may receive while another sends; two may not do the same at once.
 
     Args:
-        connected: an accepted socket in non-blocking mode; owned and closed by this object.
-        context: the identity that this connection is served with.
+        connected: accepted socket in non-blocking mode; this object owns and closes it.
+        context: TLS context with the server's identity.
 
     Attributes:
-        sent: how many bytes the socket has taken.
+        sent: number of bytes that the socket has accepted.
         overhead: bytes of TLS beside the data, in the records that `arrived` has read last.
-        before_read: awaited after each wait for the peer, before what has arrived is read and decrypted.
-        on_no_data: called before `receive` waits for more if what has come is not data: part of a record, or whole
-            records without data, key updates for example, whose bytes since the last data it is passed. What it raises,
-            `receive` does.
+        before_read: awaited after each wait for the peer, before reading and decrypting.
+        on_no_data: called before `receive` waits for more if no data has arrived: only part of a record, or complete
+            records without data, e.g. key updates. Its argument is their bytes since the last data. `receive` raises
+            its errors.
     """
 
     __slots__ = (
@@ -104,7 +104,7 @@ class TLSTransport:
         self._arrived = ssl.MemoryBIO()
         self._leaving = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=True)
-        self._received = b""  # and not yet passed to OpenSSL
+        self._received = b""  # not yet passed to OpenSSL
         self._fed = b""  # the last piece that was passed to it
         self._record = _RecordCounter()
         self._dataless = 0  # bytes of whole records since the last data
@@ -130,7 +130,7 @@ class TLSTransport:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     async def hear(self) -> None:
-        """Waits until the peer has sent something, and takes it for the handshake.
+        """Waits until the peer has sent something, and receives it for the handshake.
 
         Raises:
             HandshakeFailedError: the peer closed, or is gone.
@@ -148,7 +148,7 @@ class TLSTransport:
         """Shakes hands; has no time limit of its own.
 
         Raises:
-            HandshakeFailedError: the peer closed, or speaks no TLS that we do.
+            HandshakeFailedError: the peer closed, or its handshake is invalid or not supported.
         """
         try:
             while True:
@@ -165,7 +165,7 @@ class TLSTransport:
                         raise HandshakeFailedError("the peer closed during the TLS handshake") from None
             await self.send()
         except (ssl.SSLError, OSError) as error:
-            self.half_close()  # an alert may be waiting that gives the peer the reason
+            self.half_close()  # an alert with the reason may be waiting for the peer
             raise HandshakeFailedError(str(error)) from error
 
     async def receive(self) -> bytes:
@@ -211,12 +211,12 @@ class TLSTransport:
 
     @property
     def buffered(self) -> int:
-        """Bytes received that are not decrypted yet."""
+        """Received bytes that are not decrypted yet."""
         return len(self._received) + self._arrived.pending
 
     @property
     def incomplete(self) -> int:
-        """Bytes of memory taken by a record that is not complete."""
+        """Bytes of memory for an incomplete record."""
         return _RECORD_BUFFER if self._record.size else 0
 
     def _feed(self) -> bool:
@@ -229,7 +229,7 @@ class TLSTransport:
         return True
 
     async def discard(self) -> None:
-        """Receives until the peer closes or is gone, and decrypts nothing more; to be called after `half_close`."""
+        """Receives until the peer closes or is gone, and decrypts nothing; to be called after `half_close`."""
         self._received = b""
         self._arrived = ssl.MemoryBIO()
         del self._tls  # with the buffers of OpenSSL
@@ -245,7 +245,7 @@ class TLSTransport:
         """
         if self._half_closed:
             return
-        # OpenSSL takes all of it, a buffer in memory is never full; nothing at all it would take for the end.
+        # OpenSSL accepts all of it, as a buffer in memory is never full; it would take empty data for the end.
         for at in range(0, len(data), _RECORD_BYTES):
             if self._leaving.pending:
                 self._unsent += self._leaving.read()
@@ -261,7 +261,7 @@ class TLSTransport:
             await trio.lowlevel.wait_writable(self._socket)
 
     def send_at_once(self) -> bool:
-        """Sends as much as the socket takes without waiting; returns whether that was all.
+        """Sends as much as the socket accepts without waiting; returns whether that was all.
 
         Raises:
             OSError: the connection is broken.
@@ -272,7 +272,7 @@ class TLSTransport:
             taken = self._send_some(self._unsent)
             del self._unsent[:taken]
         elif data:
-            # Nearly always the socket takes all of it, and nothing is copied.
+            # Nearly always the socket accepts all of it, and nothing is copied.
             taken = self._send_some(data)
             if taken < len(data):
                 self._unsent += data[taken:]
@@ -309,7 +309,7 @@ class TLSTransport:
                 continue
 
     def half_close(self) -> None:
-        """Sends close_notify, as far as the socket accepts it: nothing more will be sent; the peer may still send."""
+        """Sends close_notify, as far as the socket accepts it; the peer may still send."""
         self._half_closed = True
         # The usual answer of unwrap: the peer's own close has not come yet.
         with suppress(ssl.SSLError):

@@ -12,12 +12,12 @@ _TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def server_context(chain_pem: bytes, key_pem: bytes, *, protocols: Sequence[str] = ("h2",)) -> ssl.SSLContext:
-    """A context that serves with the chain and key given, by TLS 1.2 or later; clients need no certificate.
+    """Returns a context that serves with a chain and key, by TLS 1.2 or later; clients need no certificate.
 
     Args:
         chain_pem: certificates, the server's own first.
-        key_pem: its private key, not encrypted. It is written to no disk where the system has anonymous files.
-        protocols: those that ALPN may choose; with none it is not answered.
+        key_pem: its private key, not encrypted. It is written to no disk if the system has anonymous files.
+        protocols: protocols for ALPN; if there is none, ALPN is not answered.
 
     Raises:
         ssl.SSLError: chain or key cannot be read or do not belong together.
@@ -26,19 +26,19 @@ def server_context(chain_pem: bytes, key_pem: bytes, *, protocols: Sequence[str]
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_TLS12_CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # Clients ask for one certificate and go: a session ticket costs a write and is never used.
+    # Clients request one certificate and leave: a session ticket costs a write and is never used.
     context.num_tickets = 0
     if protocols:
         context.set_alpn_protocols(protocols)
     with _private_file(key_pem + b"\n" + chain_pem) as path:
-        # Without a password OpenSSL would ask the terminal for that of an encrypted key, and wait.
+        # Without a password OpenSSL would prompt for that of an encrypted key on the terminal.
         context.load_cert_chain(path, password="")
     return context
 
 
 @contextmanager
 def _private_file(content: bytes) -> Iterator[str]:
-    """A path of a private file, which only this process can read, for `ssl`; it exists during the block."""
+    """Path of a file that only this process can read, for `ssl`; it exists during the block."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("key", os.MFD_CLOEXEC)
         try:

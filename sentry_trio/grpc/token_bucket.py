@@ -6,10 +6,10 @@ from .limits import CONTROL_FRAMES_REFILL
 
 
 class TokenBucket:
-    """Limits a rate and allows bursts.
+    """Token bucket: limits a rate and allows bursts.
 
     Args:
-        size: tokens of a full bucket, as which it begins: the largest burst.
+        size: tokens of a full bucket, and at first: the largest burst.
         refill: seconds in which an empty bucket fills up.
 
     Attributes:
@@ -37,7 +37,7 @@ class TokenBucket:
         return True
 
     def borrow(self, tokens: float) -> float:
-        """Takes tokens, even those that are still to come; returns the seconds until they will have come."""
+        """Takes tokens, even future ones; returns the seconds until they are refilled."""
         self.spend(0)
         self.left -= tokens
         return max(0.0, -self.left) * self._refill / self.size

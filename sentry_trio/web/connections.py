@@ -1,4 +1,4 @@
-"""Open connections of an HTTP server: bounded, those of one peer too, and evicted for newer ones."""
+"""Open connections of an HTTP server: bounded, in total and for each peer, and evicted for newer ones."""
 
 import selectors
 import socket
@@ -14,9 +14,9 @@ from sentry_trio.telemetry.throttle import ThrottledLog
 
 log = get_logger("dapr.sentry")
 
-# Seconds that a connection may last; probes and scrapers open another.
+# Longest life of a connection in seconds; probes and scrapers open another.
 MAX_CONNECTION_AGE: Final = 120.0
-# Connections that sent something and get a task, in one turn of the event loop.
+# Connections that have sent something and get a task in one turn of the event loop.
 _STARTED_AT_ONCE: Final = 8
 
 
@@ -25,9 +25,9 @@ class ConnectionLimits:
     """Bounds on the open connections of one server.
 
     Attributes:
-        total: one more takes the place of another; see `Connections`.
-        per_peer: of these, from one IPv4 address or one IPv6 network of 64 bits.
-        newcomers: places of these that newcomers have for their first request.
+        total: connections at once; one more replaces another, see `Connections`.
+        per_peer: connections at once from one IPv4 address or one IPv6 network of 64 bits.
+        newcomers: connections of one peer that may wait for their first request before they are replaced first.
     """
 
     total: int = 256
@@ -36,25 +36,26 @@ class ConnectionLimits:
 
     @classmethod
     def within(cls, total: int) -> "ConnectionLimits":
-        """Returns the usual limits, or lower ones in proportion if there are descriptors for so many connections."""
+        """Returns the usual limits, or proportionally lower ones if there are fewer descriptors."""
         total = min(total, cls().total)
         return cls(total, max(1, total // 2), max(1, total // 4))
 
 
 @dataclass(eq=False, slots=True)
 class HTTPConnection:
-    """An open connection.
+    """Open connection.
 
-    It gets a task when the peer has sent something: until then it costs little, however many there are.
+    It gets a task when the peer has sent something: until then it costs little.
 
     Attributes:
         sock: its socket.
-        peer: IP address.
-        network: of that.
-        scope: of its task; the deadline is that of a silent connection, too.
-        is_silent: True while it waits without a task.
-        is_busy: True from the end of a request's head to the end of the answer, and until the peer has read the last.
-        has_served: True once it completed a request.
+        peer: IP address of the peer.
+        network: network of the peer.
+        scope: scope of its task; its deadline applies to a silent connection, too.
+        is_silent: true while it waits without a task.
+        is_busy: true from the end of a request's headers to the end of the answer; after the last, until the peer has
+            read it.
+        has_served: true once it has completed a request.
     """
 
     sock: socket.socket
@@ -67,12 +68,12 @@ class HTTPConnection:
 
     @property
     def has_sent(self) -> bool:
-        """True if the peer has sent bytes that were not read yet."""
+        """True if the peer has sent bytes that are not read yet."""
         return bool(peek(self.sock))
 
 
 def peek(sock: socket.socket) -> bytes | None:
-    """Returns the first byte that has arrived and was not read; None if there is none, empty if the peer has closed."""
+    """Returns the first unread byte; None if there is none, empty if the peer has closed."""
     try:
         return sock.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
@@ -84,12 +85,12 @@ def peek(sock: socket.socket) -> bytes | None:
 class Connections:
     """The open connections of a server, oldest first.
 
-    If there are too many, the peer that has most of them loses one: the oldest of those that never completed a request
-    if these are more than the places for newcomers, else the oldest of the others. So no peer keeps others out by
-    staying, and no probe is evicted before it is answered.
+    If there are too many, the peer with the most loses one: the oldest that has completed no request, if these are more
+    than `newcomers`, else the oldest of the others. So no peer can exclude others by staying, and no probe is evicted
+    before it is answered.
 
     Args:
-        limits: on their number.
+        limits: limits on their number.
         count_evicted: called for each connection that is closed for a newer one.
     """
 
@@ -102,7 +103,7 @@ class Connections:
         self._too_many = ThrottledLog(log)
 
     def admit(self, connection: HTTPConnection, *, has_sent: bool) -> bool:
-        """Adds a connection and cancels another if there are too many; returns True if it needs a task already."""
+        """Adds a connection, and cancels another if there are too many; returns True if it needs a task immediately."""
         if len(self._by_network.get(connection.network, ())) >= self._limits.per_peer:
             self._evict(connection.network, self._limits.per_peer)
         elif len(self._open) >= self._limits.total:
@@ -110,7 +111,7 @@ class Connections:
             self._evict(most, self._limits.total)
         self._open[connection] = None
         self._by_network.setdefault(connection.network, {})[connection] = None
-        if has_sent:  # in a flood it has waited for long enough
+        if has_sent:  # in a flood it has waited long enough
             connection.scope.deadline = trio.current_time() + MAX_CONNECTION_AGE
             return True
         connection.is_silent = True
@@ -118,7 +119,7 @@ class Connections:
         return False
 
     async def next_started(self) -> list[HTTPConnection]:
-        """Waits for silent connections that have sent something, and ends those that the peer closed."""
+        """Waits for silent connections that have sent something, and ends those that their peer has closed."""
         await trio.lowlevel.wait_readable(self._silent.fileno())
         started: list[HTTPConnection] = []
         for key, _ in self._silent.select(0):
@@ -130,13 +131,13 @@ class Connections:
         return started
 
     def start(self, connection: HTTPConnection) -> None:
-        """Leaves a connection to its task."""
+        """Notes that a connection has a task."""
         self._silent.unregister(connection.sock)
         connection.is_silent = False
         connection.scope.deadline = trio.current_time() + MAX_CONNECTION_AGE
 
     async def close_expired(self, interval: float) -> NoReturn:
-        """Closes silent connections at their deadline, until cancelled; none has less than `interval` seconds."""
+        """Closes silent connections at their deadline, which is at least `interval` seconds after their begin."""
         while True:
             now = trio.current_time()
             silent = [connection for connection in self._open if connection.is_silent]
@@ -165,7 +166,7 @@ class Connections:
                 del self._by_network[connection.network]
 
     def drain(self) -> list[HTTPConnection]:
-        """Ends the connections that have no request under way; no other is admitted.
+        """Ends the connections without a request under way; admits no others.
 
         A close with unread bytes in the kernel would be a reset. A peer that has sent something gets a response.
 
@@ -182,7 +183,7 @@ class Connections:
         return started
 
     def close(self) -> None:
-        """Releases the descriptor that silent connections are watched by."""
+        """Releases the descriptor that watches silent connections."""
         self._silent.close()
 
     def _evict(self, network: Network, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: h11, within limits. Answers are small and at hand, so the limits are tight."""
+"""HTTP/1.1 on one connection: h11 within limits, which are tight because answers are small."""
 
 import socket
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _log: Final = get_logger("dapr.sentry")
 # Seconds from the start of a connection, or from an answer, to the end of a request's head.
 IDLE_TIMEOUT: Final = 10
 # Bytes, pieces and seconds of a body, which no request needs: it is read and dropped, so that the connection can be
-# used again. A piece is a chunk, or what has arrived at once.
+# used again. A piece is a chunk, or data that has arrived at once.
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_BODY_PIECES: Final = 1024
 BODY_TIMEOUT: Final = 5.0
@@ -33,10 +33,10 @@ MAX_HEADER_BYTES: Final = 16 * 1024
 # Reads of all connections in one turn of the event loop. A request and its answer take half a millisecond.
 _READS_AT_ONCE: Final = 8
 _RECEIVE_BYTES: Final = 16 * 1024
-# A head of this size is parsed within 1 ms, however many headers it has.
+# A head of this size is parsed within 1 ms, for any number of headers.
 _CHEAP_HEAD_BYTES: Final = 2 * 1024
 _VERSIONS: Final = frozenset({b"1.0", b"1.1"})
-# Errors of h11, and what Go's server, and so Dapr Sentry, adds to its answer.
+# Errors of h11, and the texts that Go's server, and so Dapr Sentry, adds to its answer.
 _REASONS: Final = {
     "Missing mandatory Host: header": ": missing required Host header",
     "Found multiple Host: headers": ": too many Host headers",
@@ -45,14 +45,14 @@ _REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class HTTPServerState:
-    """State of a server that its connections share.
+    """State that all connections of a server share.
 
     Attributes:
         handler: answers requests.
         scheme: `http` or `https`.
         draining: set when the server stops.
-        turns: costly steps, one in each turn of the event loop: a task that acquires it has waited for a turn.
-        reads: the same for other reads, and the answers to them: some in each turn.
+        turns: limits costly steps to one in each turn of the event loop: a task that acquires it has waited for a turn.
+        reads: limits other reads and their answers to some in each turn.
         request_failed: logs defects of the handler.
     """
 
@@ -65,13 +65,13 @@ class HTTPServerState:
 
 
 class PlainStream:
-    """Stream of a TCP connection whose reader runs on as soon as it has read.
+    """Stream of a TCP connection without a checkpoint after a read.
 
-    A checkpoint after the read, as in trio.SocketStream, would let the server drain in between: a request that is
-    neither under way nor in the kernel any more would be lost.
+    With a checkpoint after the read, as in trio.SocketStream, the server could begin to drain in between, and a request
+    that is neither under way nor in the kernel any more would be lost.
 
     Args:
-        sock: the socket; non-blocking.
+        sock: non-blocking socket.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -100,17 +100,17 @@ class PlainStream:
 
 
 class TLSStream:
-    """The methods of trio.SocketStream that are used here, over TLS.
+    """Stream over TLS, with the methods of trio.SocketStream that are used here.
 
     Args:
-        transport: the connection, its handshake done.
+        transport: TLS, after the handshake.
     """
 
     def __init__(self, transport: TLSTransport) -> None:
         self._transport = transport
 
     async def wait_for_data(self) -> None:
-        """Lets other tasks run; there may be data that was received with earlier data."""
+        """Lets other tasks run; data may have been received with earlier data."""
         await trio.lowlevel.checkpoint()
 
     async def receive_some(self, _max_bytes: int) -> bytes:
@@ -135,7 +135,7 @@ class Exchanges:
     Args:
         server: state that all connections share.
         connection: the connection.
-        stream: its bytes.
+        stream: stream of its bytes.
     """
 
     def __init__(self, server: HTTPServerState, connection: HTTPConnection, stream: PlainStream | TLSStream) -> None:
@@ -152,7 +152,7 @@ class Exchanges:
             while self._is_open and await self._exchange():
                 self._machine.start_next_cycle()
         except h11.RemoteProtocolError as error:
-            error.with_traceback(None)  # whose frames refer to the error: a reference cycle for each bad request
+            error.with_traceback(None)  # its frames refer to the error: a reference cycle for each bad request
             if self._machine.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                 await self._send(refusal(error.error_status_hint, _REASONS.get(str(error), "")))
         if self._machine.our_state is not h11.IDLE:
@@ -160,7 +160,7 @@ class Exchanges:
 
     @property
     def _is_open(self) -> bool:
-        """False if the server drains and no request has arrived."""
+        """False if the server is draining and no request has arrived."""
         return not self._server.draining.is_set() or self._is_pipelined or self._connection.has_sent
 
     @property
@@ -211,12 +211,12 @@ class Exchanges:
         request = Request.read(event, scheme=self._server.scheme, peer=self._connection.peer)
         try:
             return await self._server.handler(request)
-        except Exception as error:  # noqa: BLE001  # a defect that one request meets must not end the server
+        except Exception as error:  # noqa: BLE001  # a defect in one request must not end the server
             self._server.request_failed.error("HTTP request failed", exc_info=error, peer=self._connection.peer)
             return Response(HTTPStatus.INTERNAL_SERVER_ERROR, headers={"connection": "close"})
 
     async def _drop_body(self) -> Response | None:
-        """Reads the body; returns the answer to one that is too long or too slow."""
+        """Reads the body; returns the error response if it is too long or too slow."""
         left = MAX_BODY_BYTES
         with trio.move_on_after(BODY_TIMEOUT):
             for _ in range(MAX_BODY_PIECES):
@@ -261,6 +261,6 @@ class Exchanges:
 def _has_two_lengths(event: h11.Request) -> bool:
     """Returns True if a proxy in front may have used the other length (RFC 9112, 6.3).
 
-    The following bytes may then be a part of this request that another caller composed.
+    The following bytes may then be a part of this request, composed by another caller.
     """
     return {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}

@@ -18,7 +18,7 @@ class Target:
     """Condition of readiness; made by `Health.target`.
 
     Attributes:
-        is_ready: true if it is met.
+        is_ready: true if the condition is met.
     """
 
     is_ready: bool = False
@@ -34,7 +34,7 @@ class Health:
     Args:
         detail: returns further members of the JSON body: e.g. run number, bundle fingerprint, outcome of the last
             restart. Values that JSON cannot encode are written as text.
-        conditions: returns further targets, those of the present run, and True for each that is ready.
+        conditions: returns further targets, those of the current run, and True for each that is ready.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Health:
         return dict(sorted(states.items()))
 
     async def answer(self, request: Request) -> Response:
-        """Answers one request; see the class."""
+        """Answers a request, as the class describes."""
         path = unquote(request.path)
         if path not in {"/healthz", "/readyz", "/livez"}:
             return Response(404, b"404 page not found\n", {"content-type": "text/plain; charset=utf-8"})

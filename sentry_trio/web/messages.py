@@ -14,11 +14,11 @@ class Request:
 
     Attributes:
         method: e.g. `GET`.
-        path: percent-encoded, as it was sent.
-        query: without the question mark.
-        headers: names in lower case.
+        path: path as it was sent, percent-encoded.
+        query: query without the question mark.
+        headers: headers, with names in lower case.
         scheme: `http` or `https`, of the connection or of an absolute-form target.
-        authority: of an absolute-form target, which replaces the Host header (RFC 9112, 3.2.2); else empty.
+        authority: authority of an absolute-form target, which replaces the Host header (RFC 9112, 3.2.2); else empty.
         peer: IP address of the client.
     """
 
@@ -57,12 +57,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Answer to a request; its length and date are added.
+    """Response to a request, without its length and date, which the server adds.
 
     Attributes:
         status: e.g. 200.
-        body: not sent to HEAD, nor with 304.
-        headers: names in lower case.
+        body: body, which is not sent to HEAD and not with 304.
+        headers: headers, with names in lower case.
     """
 
     status: int
@@ -74,6 +74,6 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 def refusal(status: int, reason: str = "") -> Response:
-    """Returns the answer of Go's server to bytes that it does not accept as a request; the connection is closed."""
+    """Returns the answer of Go's server to an invalid request; the connection is closed."""
     body = f"{status} {HTTPStatus(status).phrase}{reason}".encode()
     return Response(status, body, {"content-type": "text/plain; charset=utf-8", "connection": "close"})

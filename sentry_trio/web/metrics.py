@@ -11,7 +11,7 @@ from sentry_trio.web.messages import Handler, Request, Response
 
 def metrics_handler(metrics: Metrics) -> Handler:
     """Returns a handler that answers with the Prometheus text format, compressed by gzip if the peer accepts it."""
-    # An exposition takes some milliseconds: one in each turn of the event loop, however many peers scrape.
+    # An exposition takes some milliseconds: one in each turn of the event loop, for any number of peers.
     turns = trio.Lock()
 
     async def expose(request: Request) -> Response:

@@ -29,15 +29,15 @@ log = get_logger("dapr.sentry")
 HANDSHAKE_TIMEOUT: Final = 5
 # Seconds until the next attempt if the system cannot accept a connection.
 ACCEPT_PAUSE: Final = 0.1
-# Work of accepting in one turn of the event loop, about 2 ms; and that of a connection that its peer has closed, has
-# sent nothing on, or has sent something on. A limit on their rate would have probes wait behind a flood.
+# Work of accepting in one turn of the event loop, about 2 ms; and work of a connection that its peer has closed, is
+# silent on, or has sent something on. With a limit on their rate, probes would wait behind a flood.
 _WORK_AT_ONCE: Final = 128
 _WORK_OF_CLOSED: Final = 1
 _WORK_OF_SILENT: Final = 4
 _WORK_OF_STARTED: Final = 16
 
 TLSProvider: TypeAlias = Callable[[], ssl.SSLContext | None]
-"""Returns the TLS context of a new connection; None closes the connection, as there is no certificate yet."""
+"""Returns the TLS context of a new connection; None if there is no certificate yet, which closes the connection."""
 
 
 async def serve_http(
@@ -54,15 +54,15 @@ async def serve_http(
     """Serves until cancelled; reports the bound address once connections are accepted.
 
     When cancelled, it stops listening and closes idle connections at once. Requests that have arrived get
-    `shutdown_timeout` to finish, then their connections are closed too. Returns or raises Cancelled only after the last
-    connection ended.
+    `shutdown_timeout` to finish, then their connections are closed, too. It returns or raises Cancelled only after the
+    last connection has ended.
 
     Args:
         handler: answers requests of every method and path; if it raises, the peer gets status 500.
-        host: see open_listener; empty means all interfaces.
+        host: address as for `open_listener`; empty for all interfaces.
         port: 0 lets the system choose.
-        tls: the TLS context of each connection; None for no TLS.
-        limits: on connections; by default the usual ones within this server's share of the open files.
+        tls: returns the TLS context of each connection; None for no TLS.
+        limits: limits on connections; by default the usual ones within this server's share of the open files.
         count_evicted: called for each connection that is closed for a newer one.
         shutdown_timeout: seconds.
         task_status: started with the bound address.
@@ -93,13 +93,13 @@ class _Server:
         self._failed = ThrottledLog(log)
 
     async def hold_connections(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-        """Holds a nursery out of reach of the server's cancellation: connections end by `drain` or its deadline."""
+        """Holds a nursery out of reach of the server's cancellation: connections end by `drain` or at its deadline."""
         async with trio.open_nursery() as nursery:
             shield_once_started(nursery.cancel_scope, task_status, nursery)
             await self._state.draining.wait()
 
     def drain(self, nursery: trio.Nursery) -> None:
-        """Closes connections, those that have sent a request after its answer."""
+        """Closes connections; those that have sent a request, after its answer."""
         self._state.draining.set()
         for connection in self._connections.drain():
             nursery.start_soon(self._serve, connection)
@@ -136,7 +136,7 @@ class _Server:
         return True
 
     def _admit(self, sock: socket.socket, address: tuple[str, int], nursery: trio.Nursery) -> int:
-        """Admits a connection, with a task if its peer has sent something; returns the work that it was."""
+        """Admits a connection, with a task if its peer has sent something; returns the work for it."""
         sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
         arrived = peek(sock)
         if arrived == b"" or (self._tls is not None and self._tls() is None):
@@ -163,14 +163,14 @@ class _Server:
                     await Exchanges(self._state, connection, stream).serve()
         except (OSError, trio.BrokenResourceError):
             pass  # the peer is gone
-        except Exception as error:  # noqa: BLE001  # a defect that one connection meets must not end the server
+        except Exception as error:  # noqa: BLE001  # a defect in one connection must not end the server
             self._failed.error("HTTP connection failed", exc_info=error, peer=connection.peer)
         finally:
             connection.sock.close()
             self._connections.discard(connection)
 
     async def _stream(self, sock: socket.socket) -> PlainStream | TLSStream | None:
-        """Returns the stream of a new connection, after the TLS handshake; None if there is none in time."""
+        """Returns the stream of a new connection, after the TLS handshake; None if that fails or takes too long."""
         if self._tls is None:
             return PlainStream(sock)
         context = self._tls()
