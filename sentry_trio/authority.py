@@ -12,6 +12,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 import trio
 
 from sentry_trio.errors import NotYetValidError, SentryError
+from sentry_trio.lifetimes import ShieldingStatus
 from sentry_trio.reload import Changed, Reload, ReloadCause, ReloadRequest, Trigger
 from sentry_trio.telemetry.logs import get_logger
 
@@ -260,11 +261,10 @@ async def _start(runs: trio.Nursery, serve: Callable[..., Awaitable[None]]) -> t
 
     async def hold(*, task_status: trio.TaskStatus[None]) -> None:
         with scope:
-            await serve(task_status=task_status)
+            # Once started, it is ended by `serve` and not by what ends `serve`: so there is an order between the two.
+            await serve(task_status=ShieldingStatus(scope, task_status))
 
     await runs.start(hold)
-    # From here on it is ended by `serve` and not by what ends `serve`: so there is an order between the two.
-    scope.shield = True
     return scope
 
 

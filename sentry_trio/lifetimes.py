@@ -27,7 +27,7 @@ async def outliving(serve: Callable[..., Awaitable[Any]], *args: object) -> Asyn
 
     async def shielded(*, task_status: trio.TaskStatus[Any]) -> None:
         with scope:
-            await serve(*args, task_status=_Shielding(scope, task_status))
+            await serve(*args, task_status=ShieldingStatus(scope, task_status))
 
     async with trio.open_nursery() as nursery:
         value = await nursery.start(shielded)
@@ -37,14 +37,20 @@ async def outliving(serve: Callable[..., Awaitable[Any]], *args: object) -> Asyn
             scope.cancel()
 
 
-class _Shielding(trio.TaskStatus[Any]):
-    """Shields a task as soon as it has started; see `shield_once_started`."""
+class ShieldingStatus(trio.TaskStatus[Any]):
+    """Shields a task as soon as it has started; see `shield_once_started`.
+
+    Args:
+        scope: the task is in it, and is ended by it from then on.
+        task_status: notified.
+    """
 
     def __init__(self, scope: trio.CancelScope, task_status: trio.TaskStatus[Any]) -> None:
         self._scope = scope
         self._task_status = task_status
 
     def started(self, value: Any = None) -> None:
+        """Reports that the task has started, and shields it."""
         shield_once_started(self._scope, self._task_status, value)
 
 
@@ -52,7 +58,8 @@ def shield_once_started(scope: trio.CancelScope, task_status: trio.TaskStatus[T]
     """Reports that the present task has started, and shields it, by a scope that it is in, from then on.
 
     Not before, and not where `Nursery.start` has been cancelled by then: that waits for the task to end, and a shielded
-    task would not.
+    task would not. In the same step, so that no task inside has seen a cancellation that the shield then takes away:
+    Trio's own functions are not prepared for it.
     """
     task_status.started(value)
     scope.shield = trio.current_effective_deadline() > -math.inf

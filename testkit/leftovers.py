@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from trio_util import wait_any
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,20 @@ class Cut(trio.abc.Instrument):
             self.made = True
             self._scope.cancel()
 
-    async def run(self, function: Callable[[], Awaitable[object]], *, patience: float = 60.0) -> None:
-        """Runs the function until it is cut, or ends, or too few steps were taken for too many seconds."""
+    async def run(
+        self,
+        function: Callable[[], Awaitable[object]],
+        *,
+        patience: float = 60.0,
+        begun: trio.Event | None = None,
+    ) -> None:
+        """Runs the function until it is cut, or ends, or too few steps were taken for too many seconds.
+
+        Args:
+            function: to run.
+            patience: seconds.
+            begun: from when they count: a slow machine takes longer until then.
+        """
         ended = trio.Event()
 
         async def in_scope() -> None:
@@ -155,6 +168,8 @@ class Cut(trio.abc.Instrument):
             nursery.start_soon(in_scope)
             trio.lowlevel.add_instrument(self)
             try:
+                if begun is not None:
+                    await wait_any(ended.wait, begun.wait)
                 with trio.move_on_after(patience):
                     await ended.wait()
             finally:

@@ -443,3 +443,38 @@ async def test_a_start_that_waits_may_be_stopped(autojump_clock: trio.abc.Clock)
     assert script.events == [*WAITING, "stopping", "end of watch"]
     with pytest.raises(AuthorityStoppedError):
         await authority.restart()
+
+
+class CancelledAsItServes(ScriptedRun):
+    """A run during whose first step as a serving run the authority is cancelled."""
+
+    scope: trio.CancelScope
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.use_trio)
+            await wait_all_tasks_blocked()
+            task_status.started()
+            self.scope.cancel()
+
+    async def use_trio(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            # Raises, if the cancellation still holds.
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+
+@pytest.mark.parametrize("time", range(20))
+async def test_a_cancellation_is_not_taken_back_as_a_run_begins_to_serve(time: int) -> None:
+    """Tasks run in any order, so once might show nothing."""
+    script = Script()
+
+    async def prepare(changed: Changed, *, may_generate: bool) -> ScriptedRun:
+        run = CancelledAsItServes(script, 1)
+        run.scope = scope
+        return run
+
+    with trio.CancelScope() as scope:
+        await CertificateAuthority(prepare, script, watch_rejected=script.watch_rejected, now=lambda: START).serve()
+    assert scope.cancelled_caught

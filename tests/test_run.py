@@ -131,10 +131,11 @@ async def test_the_preparation_of_a_run_may_be_cancelled_at_every_step(tmp_path:
 async def test_a_run_may_be_ended_at_every_step_of_its_start(tmp_path: Path) -> None:
     write(tmp_path, made())
 
-    async def serve(run: Run, reached: list[bool]) -> None:
+    async def serve(run: Run, reached: list[bool], begun: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(run.serve)
             reached.append(True)
+            begun.set()
 
     started: list[bool] = []
     with surrounded(tmp_path) as around:
@@ -143,7 +144,8 @@ async def test_a_run_may_be_ended_at_every_step_of_its_start(tmp_path: Path) -> 
                 run = await prepare_run(around, unchanged, may_generate=False)
                 cut = Cut(steps)
                 # Longer than the watcher is quiet: its first look is taken.
-                await cut.run(partial(serve, run, started), patience=0.5)
+                begun = trio.Event()
+                await cut.run(partial(serve, run, started, begun), patience=0.5, begun=begun)
             if not cut.made:
                 break
     assert 0 < len(started) < steps - 8
@@ -151,13 +153,20 @@ async def test_a_run_may_be_ended_at_every_step_of_its_start(tmp_path: Path) -> 
 
 async def test_a_whole_application_may_be_ended_at_any_step(tmp_path: Path) -> None:
     flags = ["--mode", "standalone", *LOOPBACK, "--issuer-credentials"]
+
+    async def serve(directory: Path, begun: trio.Event) -> None:
+        async with trio.open_nursery() as nursery:
+            options = parse_options([*flags, str(directory)], {})
+            await nursery.start(partial(app.serve, options, environ={}))
+            begun.set()
+
     for steps in itertools.count(0, 3):
         directory = tmp_path / str(steps)
         directory.mkdir()
         async with nothing_left():
             cut = Cut(steps)
-            serve = partial(app.serve, parse_options([*flags, str(directory)], {}), environ={})
-            await cut.run(serve, patience=0.5)
+            begun = trio.Event()
+            await cut.run(partial(serve, directory, begun), patience=0.5, begun=begun)
         assert sorted(path.name for path in directory.iterdir()) in ([], sorted(NAMES))
         if not cut.made:
             break
