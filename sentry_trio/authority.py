@@ -81,14 +81,14 @@ class RunObserver(Protocol[AnyRun_contra]):
 
 
 class CertificateAuthority(Generic[AnyRun]):
-    """Holds runs, one after the other, and replaces the present one when asked.
+    """Holds runs, one after the other, and replaces the current one when asked.
 
     If the first run cannot be prepared because a certificate is not valid yet, the authority waits without a run. It
     tries again when the certificate becomes valid, when the credentials change, or when asked. The wait has no limit:
     the certificate seems to be years ahead on a machine whose clock has not been set yet.
 
-    The order of a restart: the successor is prepared; if that fails, the present run continues. The successor
-    accepts connections on its own handle of the same listening sockets; only then is the present run cancelled. It
+    The order of a restart: the successor is prepared; if that fails, the current run continues. The successor
+    accepts connections on its own handle of the same listening sockets; only then is the current run cancelled. It
     closes its listeners first, sends GOAWAY on its connections, finishes its calls, and at the drain timeout
     answers the remaining ones with Unavailable. Connections in between wait in the kernel or are served by either run.
 

@@ -101,7 +101,7 @@ class StateObserver:
         state: kept.
         metrics: kept across runs.
         notify: reports something where the environment's operators look.
-        publish: publishes the keys by which the present run's tokens verify; None without an OIDC server.
+        publish: publishes the keys by which the current run's tokens verify; None without an OIDC server.
         now: the wall clock, aware.
     """
 

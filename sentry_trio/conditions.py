@@ -60,12 +60,12 @@ class Conditions:
 
     @property
     def active(self) -> Mapping[str, str]:
-        """The descriptions of the present problems, by name, oldest first."""
+        """Descriptions of the current problems by name, oldest first."""
         return self._active
 
     @property
     def summary(self) -> str | None:
-        """All present problems in one line; None if there are none."""
+        """All current problems in one line; None if there are none."""
         return "; ".join(self._active.values()) or None
 
     def update(self, name: str, message: str | None) -> None:

@@ -71,7 +71,7 @@ class ServingIdentity:
         return self._certificate
 
     def is_valid(self) -> bool:
-        """Returns whether the current certificate is valid at the present time."""
+        """Returns whether the current certificate is valid now."""
         return self._certificate.not_before <= self._now() <= self._certificate.not_after
 
     def _renew(self) -> None:

@@ -78,7 +78,7 @@ class KeyCache(ABC, Generic[K]):
         return (self.keys or {}).get(kid)
 
     def read_soon(self) -> None:
-        """Makes `keep` read the set, and once more after a present reading: the source may have changed since."""
+        """Makes `keep` read the set, and once more after a reading under way: the source may have changed since."""
         self._wanted.set()
 
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:

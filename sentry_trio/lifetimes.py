@@ -55,7 +55,7 @@ class ShieldingStatus(trio.TaskStatus[Any]):
 
 
 def shield_once_started(scope: trio.CancelScope, task_status: trio.TaskStatus[T], value: T) -> None:
-    """Reports that the present task has started, and shields it, by a scope that it is in, from then on.
+    """Reports that the current task has started, and shields it, by a scope that it is in, from then on.
 
     Not before, and not where `Nursery.start` has been cancelled by then: that waits for the task to end, and a shielded
     task would not. In the same step, so that no task inside has seen a cancellation that the shield then takes away:

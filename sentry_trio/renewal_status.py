@@ -25,7 +25,7 @@ class Step(enum.StrEnum):
     PUBLISH = "publish"
     """Stores the next generation and publishes its root."""
     SWITCH = "switch"
-    """Makes the next issuer the present one."""
+    """Makes the next issuer the current one."""
     PUBLISH_AND_SWITCH = "publish-and-switch"
     """Both at once: it is too late for more, or a command says so."""
     ADOPT = "adopt"
@@ -43,7 +43,7 @@ class Step(enum.StrEnum):
     DISCARD = "discard"
     """Removes parts that nothing needs any more."""
     ROLLBACK = "rollback"
-    """Makes the previous issuer the present one again."""
+    """Makes the previous issuer the current one again."""
 
 
 STEP_TEXTS: Final[Mapping[str, str]] = {

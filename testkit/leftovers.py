@@ -117,7 +117,7 @@ def _end(pid: int) -> str | None:
 
 
 class Cut(trio.abc.Instrument):
-    """Cancels a function's scope after so many steps of any task but the present one.
+    """Cancels a function's scope after so many steps of any task except the current one.
 
     Args:
         steps: 0 is before the first.

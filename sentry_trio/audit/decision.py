@@ -77,7 +77,7 @@ class Recorder:
         """Counts a call that was rejected unread because the server was overloaded."""
 
     def follow(self) -> None:
-        """Continues in a new file if the present one was renamed."""
+        """Continues in a new file if the current one was renamed."""
 
 
 def timestamp(moment: datetime) -> str:

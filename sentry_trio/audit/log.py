@@ -136,7 +136,7 @@ class AuditLog(Recorder):
         self._wake.set()
 
     def follow(self) -> None:
-        """Continues in a new file soon, if the present one was renamed; else nothing happens."""
+        """Continues in a new file soon, if the current one was renamed; else nothing happens."""
         self._must_follow = True
         self._wake.set()
 

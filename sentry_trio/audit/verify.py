@@ -81,7 +81,7 @@ class Verifier:
         self._report = VerificationReport()
         self._rest = b""
         self._is_overlong = False
-        self._number = 0  # of the present line
+        self._number = 0  # of the current line
         self._link = START
         self._invalid: _InvalidLines | None = None
 

@@ -204,7 +204,7 @@ class Writer:
             _log.error(f"the audit log {self._options.name} cannot be written: {reason}; {meanwhile}")
 
     async def follow(self, open_sink: Callable[[], Sink]) -> None:
-        """Continues in a new file if the present one was renamed. If it cannot be created, nothing changes.
+        """Continues in a new file if the current one was renamed. If it cannot be created, nothing changes.
 
         Cancellation: as of `write`.
         """

@@ -1,4 +1,4 @@
-"""The trust bundle: as stored, and as verified, in Dapr Sentry's order and words."""
+"""Trust bundle: as stored, and as verified, in Dapr Sentry's order and words."""
 
 import dataclasses
 import datetime as dt
@@ -45,12 +45,12 @@ class TrustBundle:
 
     Attributes:
         anchors: the trust anchors, all self-signed.
-        chain: the signing certificate, then those above it; self-signed ones are left out.
+        chain: the signing certificate, then those above it, without self-signed ones.
         key: the signing certificate's private key; not shown by `repr`.
         anchors_pem: the anchors re-encoded, without comments, as clients get them.
         chain_pem: the chain re-encoded; it is appended to each issued certificate.
-        not_before: when what the issuer signs begins to verify.
-        not_after: when it ceases to: the end of that path to an anchor which lasts longest.
+        not_before: begin of the time in which certificates of the issuer verify.
+        not_after: end of that time: the last end of a path to an anchor.
     """
 
     anchors: tuple[Certificate, ...]
@@ -73,7 +73,7 @@ class TrustBundle:
 
 
 def fingerprint_of(anchors: Iterable[Certificate], chain: Iterable[Certificate]) -> str:
-    """Returns the fingerprint of the trust bundle that is made of these; see `TrustBundle.fingerprint`."""
+    """Returns the fingerprint of the trust bundle with these anchors and chain; see `TrustBundle.fingerprint`."""
     digest = hashlib.sha256()
     for certificate in (*anchors, *chain):
         digest.update(certificate.der)
@@ -83,18 +83,18 @@ def fingerprint_of(anchors: Iterable[Certificate], chain: Iterable[Certificate])
 def verify(stored: StoredBundle, now: dt.datetime, names: AlternativeNames | None = None) -> TrustBundle:
     """Reads and verifies a trust bundle.
 
-    Dapr Sentry 1.18 takes a signing certificate that is not marked as CA, or lacks keyCertSign, as long as it has one
-    of the two; nothing that such an issuer signs would verify, so here both are asked for.
+    Dapr Sentry 1.18 accepts a signing certificate that is marked as CA or has keyCertSign. No certificate of an issuer
+    without both would verify, so both are required here.
 
     Args:
-        stored: what the store holds.
+        stored: the stored bundle.
         now: an aware datetime; all certificates on a path must be valid then.
-        names: names that certificates of this authority will have, to be permitted by name constraints; None if none
-            are checked.
+        names: names that certificates of this authority will have, which name constraints must permit; None to check
+            none.
 
     Raises:
         InvalidBundleError: `failed to verify CA bundle: <reason>`, with Dapr Sentry's text for the reason; `parts`
-            names what is at fault, at least one part.
+            names the faulty parts, at least one.
     """
     with _blaming(Part.ANCHORS):
         anchors = _read_anchors(stored.anchors)
@@ -118,7 +118,7 @@ def verify(stored: StoredBundle, now: dt.datetime, names: AlternativeNames | Non
 
 
 def verify_public(anchors_pem: bytes, chain_pem: bytes, now: dt.datetime) -> None:
-    """Verifies all that needs no key, for observers that may not read it.
+    """Verifies a trust bundle without its key, for observers that may not read the key.
 
     Args:
         anchors_pem: the trust anchors.

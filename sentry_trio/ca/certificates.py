@@ -25,7 +25,7 @@ from sentry_trio.errors import Fault, InvalidBundleError
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Certificate:
-    """One certificate (RFC 5280, 4.1); two are equal if their bytes are.
+    """Certificate (RFC 5280, 4.1); two are equal if their bytes are.
 
     Attributes:
         der: all its bytes.
@@ -36,7 +36,7 @@ class Certificate:
         signature: the signature.
         issuer: name of the signer, with tag and length.
         subject: name of the holder, with tag and length.
-        subject_name: the same, read.
+        subject_name: name of the holder, parsed.
         not_before: first second of validity, UTC.
         not_after: last second of validity, UTC.
         public_key_info: SubjectPublicKeyInfo with tag and length.
@@ -209,7 +209,7 @@ def check_signed_by(child: Certificate, parent: Certificate) -> None:
 
 
 def has_signed(signer: Certificate, certificate: Certificate) -> bool:
-    """Returns whether a certificate names another one as its issuer and bears a signature that the other may make."""
+    """Returns whether a certificate names another one as its issuer, and the other may sign and has signed it."""
     if signer.subject != certificate.issuer:
         return False
     try:

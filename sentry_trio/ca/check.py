@@ -41,8 +41,8 @@ class Expected(NamedTuple):
         not_after: last second of validity.
         dns_names: DNS names.
         uri: the SPIFFE ID.
-        constant: encoded extensions that every certificate begins with; the alternative names follow.
-        images: encoded extension behind these, or nothing.
+        constant: encoded extensions at the begin of every certificate; the alternative names follow.
+        images: encoded extension behind these, or empty.
     """
 
     issuer_name: bytes
@@ -80,7 +80,8 @@ def check(der: bytes, expected: Expected) -> None:
 def _check_fields(der: bytes, expected: Expected) -> tuple[bytes, bytes]:
     """Returns the signed part and the signature.
 
-    Numbers, times and names are read back; what is the same in all certificates, and the key, is compared in place.
+    Numbers, times and names are read back. The key, and parts that are the same in all certificates, are compared in
+    place.
 
     Raises:
         MalformedError: a field is wrong.

@@ -33,7 +33,7 @@ class ExpiryState(CertificateExpiry):
     """Expiry of one certificate at a moment.
 
     Attributes:
-        remaining: from then until its end; negative once it has expired.
+        remaining: time from then until its end; negative after its end.
     """
 
     remaining: dt.timedelta

@@ -57,7 +57,7 @@ class BasicConstraints:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Extension:
-    """One extension as it is encoded.
+    """Encoded extension.
 
     Attributes:
         oid: object identifier in dotted form.

@@ -26,7 +26,7 @@ _MAILBOX = re.compile(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlternativeNames:
-    """Alternative names of the kinds that Go reads; directory names and others are left out.
+    """Alternative names of the kinds that Go reads; directory names and others are omitted.
 
     Attributes:
         dns_names: DNS names.

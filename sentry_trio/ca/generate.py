@@ -29,17 +29,17 @@ from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, parse_trust_domain
 from sentry_trio.errors import ClockError
 
 EARLIEST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-"""A time before the first release: a clock before it is wrong."""
+"""Time before the first release: a clock before it is wrong."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NewBundle(StoredBundle):
-    """A new trust bundle; its root is the first of the trust anchors.
+    """New trust bundle; its root is the first of the trust anchors.
 
     Attributes:
-        root: self-signed.
-        root_key: its key, which is discarded unless it is to be kept; not shown by `repr`.
-        issuer: signed by the root.
+        root: the self-signed root.
+        root_key: key of the root, which is discarded unless configured otherwise; not shown by `repr`.
+        issuer: the issuer, signed by the root.
     """
 
     root: Certificate
@@ -66,12 +66,12 @@ def generate(
 
     Args:
         trust_domain: the trust domain as given on the command line; may be a SPIFFE ID within it.
-        namespace: the namespace that this authority runs in.
-        key_type: the kind of both keys.
+        namespace: namespace of this authority.
+        key_type: kind of both keys.
         now: an aware datetime.
-        allowed_clock_skew: how far the certificates' validity begins before `now`.
-        lifetime: how long after `now` they expire.
-        root_lifetime: the same for the root, if its key is kept for later issuers; None for `lifetime`.
+        allowed_clock_skew: time before `now` at which the certificates' validity begins.
+        lifetime: time from `now` to their expiry.
+        root_lifetime: time from `now` to the root's expiry, if its key is kept for later issuers; None for `lifetime`.
 
     Raises:
         ClockError: `now` is before `EARLIEST`: no client would accept the certificates once the clock is right. Or

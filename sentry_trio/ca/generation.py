@@ -1,8 +1,8 @@
-"""Next generation of a certificate authority: a new root that the present issuer cross-signs, and a new issuer.
+"""Next generation of a certificate authority: a new root that the current issuer cross-signs, and a new issuer.
 
 Clients get their trust anchors at different times, so two clients may hold different ones. Certificates of the new
 issuer I2 are served with the chain `[I2, R2x, I1]`. R2x holds subject and key of the new root R2 and is signed by the
-present issuer I1. A client that holds only the present root verifies I2, R2x, I1, R1; one that holds only R2 verifies
+current issuer I1. A client that holds only the current root verifies I2, R2x, I1, R1; one that holds only R2 verifies
 I2, R2. R2 and not I2 is cross-signed because Dapr Sentry requires a chain in which each certificate signs the one
 before it.
 """
@@ -54,21 +54,21 @@ def next_bundle(
     """Returns the bundle of the next generation: its anchors, the chain of its issuer, and the issuer's key.
 
     The new root comes first among the anchors, because `dapr mtls expiry` looks at the first only. The text behind it
-    is unchanged but for former roots that are left out.
+    is unchanged except for removed former roots.
 
     Args:
-        stored: the present bundle.
-        new: root and issuer, which `generate` has made.
+        stored: the current bundle.
+        new: root and issuer from `generate`.
         now: an aware datetime.
-        allowed_clock_skew: how far the cross-certificate's validity begins before `now`; it ends with the present
-            issuer's path that lasts longest.
-        former_roots: fingerprints of former roots of this authority below which no certificate is valid any more.
-        anchors_kept: number of them that stay, the newest first.
-        root_key: key of the present root, which then signs the cross-certificate: that ends with the present root, and
-            the chain is shorter. None if the present issuer signs it.
+        allowed_clock_skew: time before `now` at which the cross-certificate's validity begins; it ends with the last
+            path of the current issuer.
+        former_roots: fingerprints of former roots of this authority without valid certificates.
+        anchors_kept: number of former roots that stay, the newest first.
+        root_key: key of the current root, which then signs the cross-certificate: its validity ends with the current
+            root, and the chain is shorter. None if the current issuer signs it.
 
     Raises:
-        InvalidBundleError: the present bundle does not verify, or its issuer cannot sign another CA.
+        InvalidBundleError: the current bundle does not verify, or its issuer cannot sign another CA.
     """
     present = verify(stored, now)
     chain = bridged_chain(
@@ -88,15 +88,15 @@ def bridged_chain(
     allowed_clock_skew: dt.timedelta,
     root_key: PrivateKey | None = None,
 ) -> tuple[Certificate, ...]:
-    """Returns the chain of a next issuer: with a cross-certificate of its root, and the present chain behind it.
+    """Returns the chain of a next issuer: with a cross-certificate of its root, and the current chain behind it.
 
     Args:
         issuer: the next issuer.
         root: the trust anchor that has signed it.
         present: the bundle in use, whose issuer signs the cross-certificate.
         now: an aware datetime.
-        allowed_clock_skew: how far the cross-certificate's validity begins before `now`.
-        root_key: key of the present root, which then signs in place of the issuer; None if it is not kept.
+        allowed_clock_skew: time before `now` at which the cross-certificate's validity begins.
+        root_key: key of the current root, which then signs in place of the issuer; None if it is not kept.
 
     Raises:
         InvalidBundleError: as `bridge_end`.
@@ -125,7 +125,7 @@ def as_signer(certificate: Certificate, key: PrivateKey) -> Signer:
 
 
 def bridge_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:
-    """Returns the last second in which a root cross-signed by the present issuer would verify.
+    """Returns the last second in which a root cross-signed by the current issuer would verify.
 
     Raises:
         InvalidBundleError: no path of the issuer has room for two more CA certificates below it, or none is valid now,
@@ -144,7 +144,7 @@ def _cross_end(present: TrustBundle, now: dt.datetime) -> dt.datetime:
 
 
 def bridge_impossible(present: TrustBundle, now: dt.datetime) -> str | None:
-    """Returns the reason why the present issuer cannot sign a cross-certificate for a new root, or None."""
+    """Returns the reason why the current issuer cannot sign a cross-certificate for a new root, or None."""
     try:
         bridge_end(present, now)
     except InvalidBundleError as error:
@@ -165,7 +165,7 @@ def direct_root(bundle: TrustBundle) -> Certificate | None:
 def roots_needed(
     chain: Sequence[Certificate], anchors: Sequence[Certificate], until: dt.datetime
 ) -> tuple[Certificate, ...]:
-    """Returns the trust anchors with which certificates below a chain verify until then; the nearest ones suffice.
+    """Returns the nearest trust anchors with which certificates below a chain verify until then.
 
     Args:
         chain: the issuer first.
@@ -182,7 +182,7 @@ def roots_needed(
 
 
 def _dropped(present: TrustBundle, former_roots: Collection[str], anchors_kept: int) -> frozenset[bytes]:
-    """Returns the DER of the former roots that are not published any longer; never a root of the present issuer."""
+    """Returns the DER of the former roots that are no longer published; never of a root of the current issuer."""
     needed = roots_needed(present.chain, present.anchors, present.not_after)
     former = [each for each in present.anchors if fingerprint(each) in former_roots and each not in needed]
     newest_first = sorted(former, key=lambda each: each.not_before, reverse=True)
@@ -199,7 +199,7 @@ def is_own(bundle: TrustBundle, own_roots: Collection[str], trust_domain: str, n
         namespace: as for `generate`.
     """
     identity = str(SpiffeId.make(parse_trust_domain(trust_domain), namespace, SENTRY_APP_ID))
-    # Of trust anchors that were put back only a former root may be left, at the end of a bridge.
+    # If trust anchors were put back, only a former root may be left at the end of a bridge.
     nearest = roots_needed(bundle.chain, bundle.anchors, bundle.not_before)
     return any(
         fingerprint(root) in own_roots

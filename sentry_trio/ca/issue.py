@@ -24,8 +24,7 @@ from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import IssuerNotValidError, SigningError
 
 IMAGES_OID = "1.3.6.1.4.1.57683.100.1"
-"""The extension with which Dapr's development branch names a workload's images; no release of Dapr up to 1.18.3 issues
-or reads it."""
+"""Extension for a workload's images in Dapr's development branch; no release up to 1.18.3 issues or reads it."""
 
 # Go's encoding/json escapes these, so that JSON can be embedded in HTML and JavaScript.
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
@@ -33,13 +32,13 @@ _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContainerImage:
-    """One container of a workload.
+    """Container of a workload.
 
     Attributes:
         role: `daprd` or `app`.
         container_name: its name in the pod.
-        image: the image's reference.
-        digest: the image's digest; empty when it is not known, and then left out.
+        image: reference of its image.
+        digest: digest of its image; empty and omitted if it is not known.
     """
 
     role: str
@@ -49,10 +48,10 @@ class ContainerImage:
 
 
 def images_extension(images: tuple[ContainerImage, ...]) -> bytes:
-    """Encodes images as Dapr's development branch does: an OCTET STRING that holds compact JSON.
+    """Encodes images as Dapr's development branch does: an OCTET STRING with compact JSON.
 
     Raises:
-        ValueError: a text has a lone surrogate, which UTF-8 cannot carry.
+        ValueError: a text has a lone surrogate, which UTF-8 cannot encode.
     """
     document = json.dumps([_fields(image) for image in images], ensure_ascii=False, separators=(",", ":"))
     content = document.translate(_ESCAPES).encode()
@@ -81,14 +80,14 @@ class WorkloadIdentity:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """A signed certificate that has been checked.
+    """Signed and checked certificate.
 
     Attributes:
         der: the certificate.
         pem: the certificate and the issuer chain after it, without the anchors.
         serial_number: its serial number.
-        not_before: when it begins to be valid.
-        not_after: when it expires.
+        not_before: begin of its validity.
+        not_after: end of its validity.
     """
 
     der: bytes
@@ -116,7 +115,7 @@ class Issuer:
         self._constant = key_usage(DIGITAL_SIGNATURE) + extended_key_usage(SERVER_AUTH, CLIENT_AUTH)
         identifier = bundle.issuer.extensions.subject_key_identifier
         if identifier is not None:
-            # The key identifier alone, and none that the issuer does not have itself: what Go writes.
+            # As Go: only the key identifier, and only if the issuer has one.
             self._constant += authority_key_identifier(identifier)
         self._composer = CertificateComposer(bundle.issuer.subject, bundle.key, self._constant)
         prove(bundle.key, self._constant)
@@ -142,19 +141,19 @@ class Issuer:
     ) -> IssuedCertificate:
         """Signs a certificate for a key, and checks it.
 
-        Its subject is empty and its alternative names are critical instead: DNS names, then the SPIFFE ID. Valid from
-        `now - allowed_clock_skew` to `now + lifetime`, both cut to whole seconds. Dapr Sentry 1.18 lets it outlive its
-        issuer; here it ends when the last path to an anchor does.
+        Its subject is empty, and its alternative names are critical instead: DNS names, then the SPIFFE ID. It is valid
+        from `now - allowed_clock_skew` to `now + lifetime`, both cut to whole seconds. Dapr Sentry 1.18 lets it outlive
+        its issuer; here it ends no later than the last path to an anchor.
 
         Args:
             public_key_info: the requester's key, as `read_csr` returns it.
             identity: identity of the certificate's holder.
-            lifetime: how long it is valid.
-            allowed_clock_skew: by how much the requester's clock may be behind.
+            lifetime: time from `now` to its end.
+            allowed_clock_skew: tolerated lag of the requester's clock.
             now: an aware datetime.
 
         Raises:
-            IssuerNotValidError: nothing that is signed now would verify.
+            IssuerNotValidError: no certificate that is signed now would verify.
             SigningError: the certificate cannot be made, or `check` found a fault in it.
         """
         self._check_issuer(now)

@@ -1,12 +1,12 @@
 """Public keys as JSON Web Keys (RFC 7517), and sets of them: read, written, compared. Pure.
 
-A key that takes part in a rotation carries when, in a member of our own; RFC 7517, 4, has all others ignore it:
+A key of a rotation has its times in a member of our own, which all others ignore (RFC 7517, 4):
 
     "sentry-trio/rotation": {"from": 1893456000, "until": 1896048000, "lifetime": 86400}
 
-`from` is when it begins to sign, `until` when it leaves the set (both in seconds since 1970), and `lifetime` how many
-seconds the longest-lived token is good for that it signs. So a replica that has the key set, restarted or not, knows
-the same. `jwt_rotation.py` makes these times.
+It begins to sign at `from` and leaves the set at `until` (both in seconds since 1970). `lifetime` is the longest
+lifetime of its tokens in seconds. So all replicas with the key set, restarted or not, know the same times, which
+`jwt_rotation.py` makes.
 
 Imported only where JWTs are issued, as its library is.
 """
@@ -27,10 +27,10 @@ from sentry_trio.errors import InvalidBundleError
 from sentry_trio.tokens.keys import normalized
 
 MOST_KEYS: Final = 100
-"""Keys that a set may have."""
+"""Largest number of keys in a set."""
 
 SCHEDULE: Final = "sentry-trio/rotation"
-"""The member with a key's times."""
+"""Member with a key's times."""
 
 # Members of a thumbprint: RFC 7638, 3.2, and RFC 8037, 2.
 _REQUIRED: Final = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
@@ -40,7 +40,7 @@ _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _LATEST: Final = 253402300799
 
 Jwk = dict[str, Any]
-"""A public key as JSON."""
+"""Public key as JSON."""
 
 
 class _Times(msgspec.Struct, rename={"since": "from"}):
@@ -54,9 +54,9 @@ class Schedule:
     """Times of a key: it signs from the first, and is published until the last.
 
     Attributes:
-        since: it signs from then on; None if it always did.
-        until: it is removed from the set then; None if that is not known yet.
-        lifetime: of the longest-lived token that it signs.
+        since: time from which it signs; None if it always did.
+        until: time at which it is removed from the set; None if that is not known yet.
+        lifetime: longest lifetime of its tokens.
     """
 
     since: datetime | None = None
@@ -68,7 +68,7 @@ def read_jwks(text: bytes) -> list[Jwk]:
     """Reads public keys: an object with `keys`, or a single key.
 
     Raises:
-        InvalidBundleError: it is none, has no keys or more than 100, or a private one among them.
+        InvalidBundleError: it is not a key set, has no keys or more than 100, or has a private key.
     """
     with parsing(_unreadable):
         document = msgspec.json.decode(text, type=dict[str, Any])
@@ -115,7 +115,7 @@ def is_key(member: Jwk, key: PublicKey) -> bool:
 
 
 def thumbprint(key: PublicKey) -> str:
-    """SHA-256 thumbprint (RFC 7638) in standard base64 with padding, which is unusual and what Dapr Sentry 1.18 has."""
+    """SHA-256 thumbprint (RFC 7638) in standard base64 with padding: unusual, but as in Dapr Sentry 1.18."""
     return b64encode(sha256(msgspec.json.encode(_members(key), order="sorted")).digest()).decode()
 
 
@@ -123,7 +123,7 @@ def schedule_of(member: Jwk) -> Schedule | None:
     """Returns a key's times; None if it has none.
 
     Raises:
-        InvalidBundleError: they are present but invalid.
+        InvalidBundleError: they are invalid.
     """
     if SCHEDULE not in member:
         return None

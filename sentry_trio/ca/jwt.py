@@ -23,20 +23,20 @@ _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 class JwtIssuer:
     """Issues JWTs, as Dapr Sentry 1.18 does.
 
-    Each is signed with the key whose time came last: during a rotation all who know the key set change over at the same
-    moment, and need not be notified.
+    Each is signed with the key whose time came last: during a rotation all processes with the key set switch at the
+    same moment, without a notification.
 
     Args:
-        keys: sign.
-        issuer: the claim `iss`; left out if empty or None.
-        lifetime: of a token whose certificate lasts that long.
-        allowed_clock_skew: how far back its validity begins.
+        keys: signing keys.
+        issuer: the claim `iss`; omitted if empty or None.
+        lifetime: lifetime of a token, unless its certificate ends earlier.
+        allowed_clock_skew: time before its issue at which its validity begins.
 
     Raises:
         JwtError: a key cannot sign.
 
     Attributes:
-        published: what the tokens are verified by.
+        published: public keys that verify the tokens.
         is_slow: true if a signature takes long enough to delay other calls.
     """
 
@@ -51,18 +51,18 @@ class JwtIssuer:
         self._algorithm = JWSRegistry.algorithms[keys.algorithm]
         latest_first = sorted(keys.signing, key=lambda each: each.since or _ALWAYS, reverse=True)
         self._signers = [_Signer(each, keys.algorithm) for each in latest_first]
-        # The trial: a key that cannot do it, such as one of RSA that is too short for the hash, is rejected here.
+        # The trial: a key that cannot sign, e.g. an RSA key that is too short for the hash, is rejected here.
         for signer in self._signers:
             self._sign(signer, b"")
 
     def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
-        """A compact JWS (RFC 7515, 3.1), members of header and claims in the order of the alphabet.
+        """Returns a compact JWS (RFC 7515, 3.1), with members of header and claims in the order of the alphabet.
 
         Args:
-            subject: who it speaks for.
+            subject: the claim `sub`.
             audiences: the claim `aud`, in this order.
-            now: the present time, aware.
-            not_after: the end of the certificate that it goes with, which no token outlives.
+            now: the current time, aware.
+            not_after: end of the certificate beside it, which no token outlives.
 
         Raises:
             JwtError: it cannot be signed.
@@ -90,12 +90,12 @@ class JwtIssuer:
         return signature
 
     def _signer(self, now: datetime) -> "_Signer":
-        # The last one is the oldest; it signs if a clock says that no key's time has come yet.
+        # The last one is the oldest; it signs if no key's time has come yet by this clock.
         return next((each for each in self._signers if each.since <= now), self._signers[-1])
 
 
 class _Signer:
-    """A key as it is used: with the header that its tokens have in common."""
+    """Key with the header that its tokens have in common."""
 
     def __init__(self, signing: SigningKey, algorithm: str) -> None:
         self.key_id = signing.key_id

@@ -1,4 +1,4 @@
-"""Signing key and key set of JWTs: made, read, compared with each other. Pure.
+"""Signing key and key set of JWTs: make, read, compare. Pure.
 
 Imported only where JWTs are issued, as its library is.
 """
@@ -30,7 +30,7 @@ class StoredJwtKey:
     """Signing keys and their key set as they are stored; nothing is verified.
 
     Attributes:
-        key: private key, PEM; during a rotation the next one follows it, which Dapr Sentry passes over.
+        key: private key, PEM; during a rotation the next one follows, which Dapr Sentry ignores.
         jwks: JSON Web Key Set (RFC 7517).
     """
 
@@ -38,18 +38,18 @@ class StoredJwtKey:
     jwks: bytes
 
     def __repr__(self) -> str:
-        """Without the key."""
+        """Returns a text without the key."""
         return f"StoredJwtKey(jwks={self.jwks!r})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SigningKey:
-    """A private key, with its entry in the key set.
+    """Private key, with its entry in the key set.
 
     Attributes:
-        key: signs.
-        key_id: named in each token's header.
-        since: it signs from then on; None if it always did.
+        key: the private key.
+        key_id: key ID in each token's header.
+        since: time from which it signs; None if it always did.
     """
 
     key: PrivateKey
@@ -59,12 +59,12 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class JwtKeys:
-    """Signing keys that were held to their key set.
+    """Signing keys that were checked against their key set.
 
     Attributes:
-        signing: in the order in which they are stored, one at least.
-        algorithm: by which they sign (RFC 7518, 3.1).
-        published: what tokens are verified by.
+        signing: one key at least, in the order in which they are stored.
+        algorithm: signing algorithm (RFC 7518, 3.1).
+        published: public keys that verify the tokens.
     """
 
     signing: tuple[SigningKey, ...]
@@ -75,8 +75,8 @@ class JwtKeys:
 def generate_jwt_key(algorithm: str, key_id: str | None) -> StoredJwtKey:
     """Makes a key that fits an algorithm, and its key set.
 
-    Dapr Sentry 1.18 makes RSA keys whatever the algorithm, and writes a key set that names the thumbprint even where
-    `--jwt-key-id` says otherwise; neither loads a second time.
+    Dapr Sentry 1.18 makes RSA keys for every algorithm, and a key set that names the thumbprint even if `--jwt-key-id`
+    is set; neither loads a second time.
 
     Raises:
         InvalidBundleError: the algorithm is not known.
@@ -86,7 +86,7 @@ def generate_jwt_key(algorithm: str, key_id: str | None) -> StoredJwtKey:
 
 
 def make_signing_key(algorithm: str) -> PrivateKey:
-    """Makes a private key that fits an algorithm. One of RSA takes some tenths of a second.
+    """Makes a private key that fits an algorithm. An RSA key takes some tenths of a second.
 
     Raises:
         InvalidBundleError: the algorithm is not known.
@@ -119,15 +119,15 @@ def verify_jwt_key(stored: StoredJwtKey, algorithm: str, key_id: str | None) -> 
     Args:
         stored: both.
         algorithm: `--jwt-signing-algorithm`.
-        key_id: `--jwt-key-id`; None means the thumbprint, or what the key set itself calls the key.
+        key_id: `--jwt-key-id`; None for the key's name in the key set, or its thumbprint.
 
     Raises:
-        InvalidBundleError: what is wrong.
+        InvalidBundleError: a key or the key set is invalid, or they do not fit; the text has Dapr Sentry's reason.
     """
     key = _signing_key(stored.key, algorithm)
     keys = read_jwks(stored.jwks)
     first = _first(key, keys, key_id)
-    # Under a name that was asked for there is one key; with names of their own there may be more to come.
+    # A configured name allows one key; more may follow if keys have names of their own.
     following = signing_keys(stored, keys)[1:] if key_id is None else []
     signing = [first]
     for each, member in following:
@@ -140,7 +140,7 @@ def verify_jwt_key(stored: StoredJwtKey, algorithm: str, key_id: str | None) -> 
 def signing_keys(stored: StoredJwtKey, keys: list[Jwk]) -> list[tuple[PrivateKey, Jwk]]:
     """Returns the stored private keys, each with its key of the set.
 
-    The first is the one that Dapr Sentry reads; a later one counts where the set says from when on it signs.
+    The first is the one that Dapr Sentry reads. A later one counts if the set has the time from which it signs.
 
     Args:
         stored: the private keys.
@@ -178,7 +178,7 @@ def _first(key: PrivateKey, keys: list[Jwk], key_id: str | None) -> SigningKey:
 
 
 def _named(key: PrivateKey, member: Jwk) -> SigningKey:
-    """With the name by which the set lists the key, for verifiers."""
+    """Returns a key with its name in the set, for verifiers."""
     times = schedule_of(member)
     return SigningKey(key, member.get("kid") or thumbprint(key.public_key()), None if times is None else times.since)
 
@@ -217,7 +217,7 @@ def _unsupported(algorithm: str) -> str:
 
 
 def _misfit(key: PrivateKey, algorithm: str) -> str | None:
-    """Returns why a key does not fit an algorithm, in the words of Dapr Sentry 1.18, with Go's type names."""
+    """Returns the reason why a key does not fit an algorithm, in the words of Dapr Sentry 1.18 with Go's type names."""
     if algorithm in RSA_ALGORITHMS:
         wanted: type[PrivateKey] = rsa.RSAPrivateKey
         family, article = f"RSA algorithm {algorithm}", "an RSA"
@@ -230,7 +230,7 @@ def _misfit(key: PrivateKey, algorithm: str) -> str | None:
     if not isinstance(key, wanted):
         return f"{family} requires {article} key, but got {_go_type(key)}"
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS:
-        # RFC 7518, 3.3 and 3.5; Dapr Sentry 1.18 signs with shorter ones, as far as they hold the hash.
+        # RFC 7518, 3.3 and 3.5; Dapr Sentry 1.18 signs with shorter ones if they are long enough for the hash.
         return f"{family} requires a key of {_RSA_BITS} bits or more, got {key.key_size}"
     if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, _CURVES[algorithm]):
         return f"{algorithm} requires a {_NAMES[_CURVES[algorithm]().name]} curve, got {_NAMES[key.curve.name]}"

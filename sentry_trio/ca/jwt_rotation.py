@@ -1,14 +1,14 @@
 """Planner of JWT key rotation: changes of the stored keys that are due, and the time of the next plan. Pure.
 
-A key goes through these states, and what is stored says in which it is:
+A key goes through these states, which the stored parts show:
 
     published   in the key set, with the time from which it signs: long enough before for caches and replicas to know it
-    signing     from that time on, in every process that has the key set; nothing has to be written at that moment
-    retired     its private part is gone; in the key set until the last token that it signed has ended, and then some
+    signing     from that time on, in every process that has the key set; nothing is written at that moment
+    retired     its private part is gone; it stays in the key set for a while after its last token has ended
     gone
 
-A store writes the key set first and the private keys second: a key set knows all keys that sign and will sign,
-whatever a crash leaves undone. What it leaves is put right by the next plan.
+A store writes the key set first and the private keys second: after a crash between the two, the key set still has all
+keys that sign or will sign. The next plan completes the rest.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ class Rotation:
     """Parameters of key rotation.
 
     Attributes:
-        interval: how long each signs; zero for no limit. A rotation that has begun is completed.
-        lifetime: of the longest-lived token.
-        algorithm: for which new keys are made.
+        interval: time for which each key signs; zero for no limit. A rotation in progress is completed.
+        lifetime: longest lifetime of a token.
+        algorithm: algorithm of new keys.
     """
 
     interval: timedelta
@@ -55,7 +55,7 @@ class Rotation:
 
     @property
     def is_slow(self) -> bool:
-        """True if a plan may take some tenths of a second, to make a key of RSA."""
+        """True if a plan may take some tenths of a second, to make an RSA key."""
         return self.algorithm in RSA_ALGORITHMS
 
     @property
@@ -75,8 +75,8 @@ class RotationPlan:
 
     Attributes:
         stored: the new stored keys; None if they do not change.
-        changes: what that does.
-        due: when to plan again if nothing changes until then; None for never.
+        changes: the changes, for people and metrics.
+        due: time to plan again if nothing changes until then; None for never.
     """
 
     stored: StoredJwtKey | None
@@ -86,12 +86,12 @@ class RotationPlan:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that a plan does.
+    """One change of a plan.
 
     Attributes:
-        step: the state that a key is in from now on; `noted`: that it is rotated is new.
-        key_id: which key.
-        text: the same for people.
+        step: the new state of a key; `noted` if it is rotated from now on.
+        key_id: ID of the key.
+        text: description for people.
     """
 
     step: JwtKeyState
@@ -103,13 +103,13 @@ def plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> RotationPla
     """Compares the stored keys with the intended ones; see `Rotation.is_slow`.
 
     Args:
-        stored: verified.
-        rotation: how keys are rotated.
-        now: the present time, aware.
+        stored: stored keys, verified.
+        rotation: parameters.
+        now: the current time, aware.
 
     Raises:
-        InvalidBundleError: it is not readable, there is no room in the key set for another key, or a time would be
-            after the year 9999.
+        InvalidBundleError: the stored keys are not readable, the key set has no room for another key, or a time would
+            be after the year 9999.
     """
     try:
         return _plan(stored, rotation, now)
@@ -130,7 +130,7 @@ def _plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> RotationPl
 
 @dataclass(slots=True)
 class _Entry:
-    """A key of the set, its private part if that is stored, and its times."""
+    """Key of the set, its private part if that is stored, and its times."""
 
     member: Jwk
     private: PrivateKey | None
@@ -172,7 +172,7 @@ class _Draft:
         return [entry for entry in self._order if entry.since > self._now]
 
     def note_signing_key(self) -> None:
-        """Time from which the key signs, and lifetime of its tokens."""
+        """Notes the time from which the key signs, and the lifetime of its tokens."""
         signing, lifetime = self._signing, self._rotation.lifetime
         times = signing.times or Schedule()
         if times.since is None and self._rotation.interval:
@@ -183,7 +183,7 @@ class _Draft:
             self._retire(signing, self._to_come[0].since)
 
     def drop_former_keys(self) -> None:
-        """The private parts of keys whose time is over."""
+        """Drops the private parts of keys whose time is over."""
         for entry in [each for each in self._order if each.since < self._signing.since]:
             self._order.remove(entry)
             entry.private = None
@@ -191,7 +191,7 @@ class _Draft:
             self._note("signing", self._signing, f"signs in place of {entry.name!r}, whose private part is removed")
 
     def prune(self) -> None:
-        """Public keys by which no token verifies any more; never one whose private part is stored."""
+        """Removes public keys without valid tokens; never one with a stored private part."""
         for entry in list(self._entries):
             if entry.stored_private or entry.times is None:
                 continue
@@ -248,7 +248,7 @@ class _Draft:
         return StoredJwtKey(pem, write_jwks(members))
 
     def _retire(self, entry: _Entry, last: datetime) -> None:
-        """It signs until `last` at most: from when on its tokens are all over, at the latest."""
+        """Sets the end of a key that signs until `last` at most: all its tokens have expired then."""
         times = entry.times or Schedule()
         lifetime = max(times.lifetime, self._rotation.lifetime)
         until = last + lifetime + self._rotation.lead
@@ -259,7 +259,7 @@ class _Draft:
 
 
 def _entries(stored: StoredJwtKey) -> tuple[list[_Entry], list[_Entry]]:
-    """All keys of the set; and those of them that are stored with their private parts, in the order of these."""
+    """Returns all keys of the set, and those with stored private parts in the order of these."""
     members: Sequence[Jwk] = read_jwks(stored.jwks)
     private = signing_keys(stored, list(members))
     entries = []

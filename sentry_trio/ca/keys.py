@@ -1,4 +1,4 @@
-"""Private and public keys of the kinds that Go's crypto/x509 uses, made, read and written (RFC 5280, 4.1.2.7)."""
+"""Private and public keys of the kinds that Go's crypto/x509 uses: make, read, write (RFC 5280, 4.1.2.7)."""
 
 import enum
 import hashlib
@@ -77,8 +77,8 @@ def read_private_key(pem: bytes) -> PrivateKey:
     EC PARAMETERS before it, as `openssl ecparam -genkey` writes them, are skipped: the key names its curve itself.
 
     Raises:
-        InvalidBundleError: there is no PEM block, it is of another type, or it holds no key on P-224, P-256, P-384 or
-            P-521, no RSA key and no Ed25519 key.
+        InvalidBundleError: there is no PEM block, its type is another one, or its key is not ECDSA on P-224, P-256,
+            P-384 or P-521, RSA or Ed25519.
     """
     block = next(_key_blocks(pem), None)
     if block is None:
@@ -90,7 +90,7 @@ def read_private_keys(pem: bytes) -> list[PrivateKey]:
     """Reads the first private key and up to two more; later blocks of other kinds are skipped.
 
     Raises:
-        InvalidBundleError: the first block is none; as `read_private_key`.
+        InvalidBundleError: the first block is not a private key; as `read_private_key`.
     """
     found = [read_private_key(pem)]
     for block in islice(_key_blocks(pem), 1, _MOST_KEYS):
@@ -100,10 +100,10 @@ def read_private_keys(pem: bytes) -> list[PrivateKey]:
 
 
 def _key_blocks(pem: bytes) -> Iterator[Block]:
-    """Yields the blocks of a text that may hold keys.
+    """Yields the blocks of a text that may contain keys.
 
     Raises:
-        InvalidBundleError: the text holds an encrypted key.
+        InvalidBundleError: the text has an encrypted key.
     """
     if is_encrypted(pem):
         raise InvalidBundleError("the key is encrypted: decrypt it with `openssl pkey -in KEY -out NEW`, mode 0600")
@@ -120,15 +120,15 @@ def _read_key(block: Block) -> PrivateKey:
 
 
 def supported_key(key: object, label: str, kinds: tuple[type[PrivateKey], ...] = _LABELS["PRIVATE KEY"]) -> PrivateKey:
-    """Returns a private key of a kind that is supported.
+    """Returns a private key of a supported kind.
 
     Args:
-        key: what a library has read.
-        label: of its PEM block.
-        kinds: those that such a block may hold.
+        key: key from a library.
+        label: label of its PEM block.
+        kinds: kinds that this block may contain.
 
     Raises:
-        InvalidBundleError: it is of another kind.
+        InvalidBundleError: its kind is another one.
     """
     if not isinstance(key, kinds) or (
         isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in _CURVE_NAMES
@@ -164,12 +164,12 @@ _P256_LENGTH = len(_P256) + 64
 
 
 class ReadKey(NamedTuple):
-    """A key, and its SubjectPublicKeyInfo in the one encoding that DER has for it.
+    """Key, and its SubjectPublicKeyInfo in the one encoding that DER has for it.
 
     Attributes:
         key: the key, or None if Go does not verify with keys of its kind: DSA, X25519, RSA bound to PSS and others.
-        info: the structure with tag and length. Go ignores bytes behind the fields of a sequence. They are left out, as
-            a certificate must not carry arbitrary bytes of a client.
+        info: the structure with tag and length. Go ignores bytes behind the fields of a sequence. They are omitted,
+            because a certificate must not carry arbitrary bytes of a client.
     """
 
     key: PublicKey | None
@@ -200,14 +200,14 @@ def read_public_key(info: bytes) -> ReadKey:
 
 
 def _read(info: bytes) -> tuple[PublicKey | None, bool]:
-    """Returns the key, and whether its structure holds nothing else."""
+    """Returns the key, and true if its structure has nothing else."""
     reader = Reader(info).inside("subjectPublicKeyInfo")
     algorithm = reader.inside("the algorithm of the public key")
     kind = algorithm.object_identifier("the algorithm of the public key")
     parameters = algorithm.element("the parameters of the public key") if algorithm else b""
     bits, unused = reader.bit_string("the public key")
     if unused and kind in (_EC, _RSA, _ED25519):
-        # Go shifts such a key to the right, which no tool has ever meant.
+        # Go shifts these keys to the right, which no tool intends.
         raise MalformedError("the public key has unused bits")
     is_exact = not (algorithm or reader)
     if kind == _EC:

@@ -11,15 +11,15 @@ from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS, path_end
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
-    """One certificate and its signer.
+    """Certificate and its signer.
 
     Attributes:
         role: one of `roles_of`, or `serving`.
         subject: its subject (RFC 4514); of a serving certificate its SPIFFE ID.
         fingerprint: SHA-256 over its DER, in hexadecimal digits.
-        not_before: when it begins to be valid, UTC.
-        not_after: the last second in which it is valid, UTC.
-        signed_by: fingerprint of the one above it; None for anchors, and where none of those at hand has signed it.
+        not_before: first second of its validity, UTC.
+        not_after: last second of its validity, UTC.
+        signed_by: fingerprint of the certificate above it; None for anchors, and if no known one has signed it.
     """
 
     role: str
@@ -67,13 +67,13 @@ def roles_of(
 def root_ends(
     anchors: Sequence[Certificate], chain: Sequence[Certificate], own_roots: Iterable[str], now: dt.datetime
 ) -> dict[str, dt.datetime]:
-    """Returns when clients that hold one root made here, and no other, reject certificates of the chain's issuer.
+    """Returns the times from which clients with only one root made here reject certificates of the chain's issuer.
 
     Args:
         anchors: the trust anchors.
         chain: the signing certificate first.
         own_roots: fingerprints of the roots made here.
-        now: the present time, aware; also the result for roots with which nothing verifies any more.
+        now: the current time, aware; also the result for roots with which nothing verifies now.
     """
     known = {fingerprint(each): (each,) for each in anchors}
     return {root: path_end(chain, known.get(root, ()), now) or now for root in own_roots}
@@ -82,10 +82,10 @@ def root_ends(
 def lineage(
     anchors: Sequence[Certificate], chain: Sequence[Certificate], own_roots: Collection[str] = ()
 ) -> tuple[Link, ...]:
-    """Returns the anchors, then the chain from its upper end down to the issuer; dates are not looked at.
+    """Returns the anchors, then the chain from its upper end down to the issuer; dates are ignored.
 
-    Of several signers (a renewed anchor keeps name and key, and a cross-certificate has those of an anchor) the anchor
-    that lasts longest is named. After as many signatures as a search for paths checks, no more are looked for.
+    If there are several signers (a renewed anchor keeps name and key, and a cross-certificate has those of an anchor),
+    the anchor that lasts longest is named. The number of checked signatures is limited as in a search for paths.
 
     Args:
         anchors: the trust anchors.

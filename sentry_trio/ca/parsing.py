@@ -16,7 +16,7 @@ def reason(error: BaseException) -> str:
 
 
 class parsing:  # noqa: N801  # used as a function
-    """Context manager that converts any error of a parser into the error that `refuse` makes of the reason.
+    """Context manager that converts any error of a parser into the error that `refuse` makes from the reason.
 
     The bytes are untrusted, and the libraries raise more than they document: TLS feature 23 (RFC 7633) is a KeyError in
     cryptography. An input must never end the process. A class, because a generator costs 2 us more for each request.

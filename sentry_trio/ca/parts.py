@@ -7,7 +7,7 @@ from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.errors import Part
 
 Parts: TypeAlias = Mapping[Part, bytes]
-"""Contents by part; a part that is not stored is left out."""
+"""Contents by part; a part that is not stored is omitted."""
 
 Changes: TypeAlias = Mapping[Part, bytes | None]
 """Contents by part; None for a part that is not stored, or is to be removed."""
@@ -25,7 +25,7 @@ REJECTED: Final = (Part.REJECTED_CHAIN, Part.REJECTED_KEY)
 """A next issuer that does not fit."""
 
 ROOT_KEYS: Final = (Part.ROOT_KEY, Part.NEXT_ROOT_KEY, Part.PREVIOUS_ROOT_KEY)
-"""Keys of the present, next and previous root, if they are kept."""
+"""Keys of the current, next and previous root, if they are kept."""
 
 KEYS_BESIDE: Final = (Part.NEXT_KEY, Part.PREVIOUS_KEY, Part.REJECTED_KEY, *ROOT_KEYS)
 """Private keys beside that of the trust bundle."""

@@ -1,11 +1,11 @@
-"""The paths from the signing certificate to the trust anchors.
+"""Paths from the signing certificate to the trust anchors.
 
-Go's rules, since what verifies our certificates is written in Go; with one difference. Dapr Sentry 1.18 looks at the
-signing certificate as if it were the end of a path. Here it is what it will be, a CA with a certificate below it: path
-length constraints that leave no room for that certificate are found now and not by every sidecar later.
+The rules are Go's, because Dapr's components verify our certificates with Go, with one difference. Dapr Sentry 1.18
+verifies the signing certificate as the end of a path. Here it is verified as a CA with a certificate below it: path
+length constraints without room for that certificate are found now, and not by every sidecar later.
 
-Name constraints are evaluated for names that certificates below will have, so an issuer that may not sign them is
-rejected when it is loaded. Certificate policies are not evaluated.
+Name constraints are checked for the names of certificates below, so an issuer that may not sign them is rejected when
+it is loaded. Certificate policies are not evaluated.
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ MAX_SIGNATURE_CHECKS = 100
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Path:
-    """A valid path.
+    """Valid path.
 
     Attributes:
-        certificates: from the signing certificate to the anchor.
+        certificates: certificates from the signing certificate to the anchor.
     """
 
     certificates: tuple[Certificate, ...]
@@ -66,7 +66,7 @@ def find_paths(
         authorities_below: number of CA certificates between `issuer` and those servers' certificates.
 
     Raises:
-        InvalidBundleError: there is none, with Go's text for the reason.
+        InvalidBundleError: there is no valid path, with Go's text for the reason.
     """
     _check(issuer, authorities_below, now, Part.CHAIN)
     search = _Search(intermediates, anchors, now, authorities_below)
@@ -99,7 +99,7 @@ def _permitting(paths: list[Path], names: AlternativeNames | None) -> list[Path]
     """Returns the paths whose name constraints permit all names below them.
 
     Raises:
-        InvalidBundleError: there is none; the text names the certificate and the name.
+        InvalidBundleError: there is no permitted path; the text names the certificate and the name.
     """
     forbidden = {path: _why_forbidden(path, names) for path in paths}
     permitting = [path for path, why in forbidden.items() if why is None]
@@ -196,7 +196,7 @@ def _check(certificate: Certificate, authorities_below: int, now: dt.datetime, p
 
 
 def _check_marked_as_ca(intermediate: Certificate) -> None:
-    """A certificate of version 1 may be an anchor, having been trusted by hand, but no intermediate."""
+    """Checks that an intermediate is marked as CA; an anchor of version 1 need not be."""
     if intermediate.extensions.basic_constraints is None:
         raise InvalidBundleError("x509: certificate is not authorized to sign other certificates", fault=Fault.NO_PATH)
 
@@ -209,6 +209,6 @@ def _wrong_time(now: dt.datetime, relation: str, limit: dt.datetime) -> str:
 
 
 def _serves_tls(certificate: Certificate) -> bool:
-    """Returns whether extended key usage, which Go nests from the anchor down, leaves room for serverAuth."""
+    """Returns whether extended key usage, which Go nests from the anchor down, permits serverAuth."""
     usages = certificate.extensions.extended_key_usage
     return usages is None or SERVER_AUTH in usages or ANY_EXTENDED_KEY_USAGE in usages

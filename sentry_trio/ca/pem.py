@@ -1,7 +1,7 @@
 """PEM as Go's encoding/pem reads it, so that a file means the same to both.
 
-Text around blocks is passed over; a block begins at the start of a line; spaces, tabs and any line length are allowed
-within it, and so are headers, which are not looked at; a malformed block is passed over in favour of a later good one.
+Text around blocks is ignored. A block begins at the start of a line. Spaces, tabs and any line length are allowed
+within it, and so are headers, which are ignored. A malformed block is skipped in favour of a later good one.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")  # with a length that is a multip
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """One block, without its BEGIN and END lines.
+    """Block, without its BEGIN and END lines.
 
     Attributes:
         label: the type of the block, e.g. `CERTIFICATE`.
@@ -40,7 +40,7 @@ def first_block(data: bytes) -> Block | None:
 
 
 def blocks(data: bytes) -> Iterator[Block]:
-    """Yields all well-formed blocks in their order. Takes time in proportion to the size of any data."""
+    """Yields all well-formed blocks in their order, in time proportional to the size of the text."""
     position = 0
     while (found := _next_block(data, position)) is not None:
         block, _, position = found
@@ -68,7 +68,7 @@ def write_block(label: str, der: bytes) -> bytes:
 def _next_block(data: bytes, position: int) -> tuple[Block, int, int] | None:
     """Returns the next well-formed block from `position`, its offset, and the offset behind it.
 
-    An END line is looked for first, and the last BEGIN before it is taken: so a BEGIN without END hides nothing.
+    The search begins with an END line, and the last BEGIN before it counts. So a BEGIN without END hides nothing.
     """
     while (end := data.find(_END, position)) >= 0:
         start, position = position, end + len(_END)
@@ -127,7 +127,7 @@ _ENCRYPTED: Final = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,EN
 def tidy(text: bytes) -> bytes:
     """Returns PEM text in which each block begins and ends at the start of a line, as Go requires.
 
-    Text that needs no correction is returned unchanged. Takes time in proportion to the text.
+    Text that needs no correction is returned unchanged. The time is proportional to its size.
     """
     if b"-----BEGIN " not in text:
         return text
@@ -148,7 +148,7 @@ def explain(text: bytes, *, convert: str) -> str:
     """Returns the likely encoding of a text without PEM blocks and how to convert it, without parts of the text.
 
     Args:
-        text: the text; may hold a private key.
+        text: text that may contain a private key.
         convert: the openssl command that converts DER to PEM, e.g. `openssl x509 -inform DER`.
     """
     start = text[:200].lstrip(b" \t\r\n").removeprefix(_BYTE_ORDER_MARK)
@@ -170,5 +170,5 @@ def explain(text: bytes, *, convert: str) -> str:
 
 
 def is_encrypted(text: bytes) -> bool:
-    """Returns whether a PEM text holds an encrypted private key, in either form that OpenSSL writes."""
+    """Returns whether a PEM text has an encrypted private key, in either of OpenSSL's forms."""
     return any(mark in text for mark in _ENCRYPTED)

@@ -1,7 +1,7 @@
 """Preflight: findings about a trust bundle before it takes the place of the one in use. Pure.
 
-A bundle may be good in itself and still cut clients off: those whose certificates an issuer has signed that the new
-trust anchors do not know, and those that hold trust anchors that the new issuer has no path to.
+A valid bundle may still cut clients off: the new trust anchors may not verify certificates that are in use, or the new
+issuer may have no path to trust anchors that clients hold.
 """
 
 import datetime as dt
@@ -43,7 +43,7 @@ def preflight(candidate: StoredBundle, trust: Trust, now: dt.datetime, *, strict
 
 
 class _Reach:
-    """Times until which certificates of an issuer verify; each trust anchor is looked at once.
+    """Times until which certificates of an issuer verify, cached by trust anchor.
 
     Args:
         chain: the issuer's chain.
@@ -136,7 +136,7 @@ def _regression(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator
             "regression",
             Severity.ERROR,
             f'issuer "{shown(bundle.issuer)}" is that of generation {number}, which has been replaced: a Helm upgrade '
-            "or a restored file may have put it back; put the present trust bundle back, and remove the former one "
+            "or a restored file may have put it back; put the current trust bundle back, and remove the former one "
             "from the Helm values",
         )
 

@@ -1,4 +1,4 @@
-"""Facts about JWTs and their keys for those that do not issue them; importing it costs nothing."""
+"""Facts about JWTs and their keys for modules that issue none; imported without the library."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ class PublishedKeys:
 
     Attributes:
         jwks: canonical compact JSON of the public key set (RFC 7517).
-        algorithm: the JWS algorithm that tokens are signed with, e.g. `RS256` (RFC 7518, 3.1).
-        max_age: time for which it may be cached.
+        algorithm: JWS algorithm of the tokens, e.g. `RS256` (RFC 7518, 3.1).
+        max_age: time for which the key set may be cached.
     """
 
     jwks: bytes
@@ -36,7 +36,7 @@ class Jwts(Protocol):
     """Makes JWTs; see `jwt.JwtIssuer`.
 
     Attributes:
-        published: what they are verified by.
+        published: public keys that verify them.
         is_slow: true if a signature takes long enough to delay other calls.
     """
 
@@ -44,7 +44,7 @@ class Jwts(Protocol):
     is_slow: bool
 
     def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
-        """A compact JWS that speaks for a subject to these audiences.
+        """Returns a compact JWS for a subject and these audiences.
 
         Raises:
             JwtError: it cannot be signed.

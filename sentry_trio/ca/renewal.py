@@ -1,11 +1,11 @@
-"""Renewal of the certificate authority: steps that are due now, and when to plan again. Pure.
+"""Renewal of the certificate authority: steps that are due now, and the time of the next plan. Pure.
 
-A new root R2, cross-signed by the present issuer, is published beside the present one; later its issuer I2 takes over.
+A new root R2, cross-signed by the current issuer, is published beside the current one; later its issuer I2 takes over.
 Clients verify I2's certificates with the chain `[I2, R2x, I1]` whether they know R1, R2 or both, so none has to
-restart before I1 expires. What is stored says how far a renewal is:
+restart before I1 expires. The stored parts show the phase:
 
     steady         one generation
-    distributing   R2 is published; the next pair, chain and key of I2, is stored beside the present one
+    distributing   R2 is published; the next pair, chain and key of I2, is stored beside the current one
     signing        I2 signs; the previous pair is kept, as a way back
     retiring       no certificate of I1 is left, and its key is erased; the chain still has the bridge, R2x and I1
     steady         the bridge has expired and is cut off
@@ -13,8 +13,8 @@ restart before I1 expires. What is stored says how far a renewal is:
 If the key of R1 is kept, a renewal is another issuer I2 below R1: steady, signing, retiring until I1 expires. Trust
 anchors do not change. R1 itself is renewed with the chain `[I2, R2x]`, in which R1 has signed R2x.
 
-Each step is one write of the store, made on what it was planned on. So a crash, another replica or an edit between two
-steps only means another plan.
+Each step is one write of the store, against the content that it was planned for. After a crash, a write of another
+replica or an edit between two steps, there is only another plan.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,19 +42,19 @@ _REPAIRS: Final = frozenset({RenewalRequest.ROLLBACK, RenewalRequest.DISTRUST, R
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Step that is due, and when to plan again.
+    """Step that is due, and the time of the next plan.
 
     Attributes:
-        phase: of what is stored, before the step.
-        generation: its number.
-        step: the step that is due; None if none is.
-        changes: what it writes, all at once; None for a part that is removed. Not shown by `repr`.
-        text: the same for people; the state if no step is due.
-        due: when to plan again if nothing changes until then; None for never. In the past if a step is due.
+        phase: phase of the stored parts, before the step.
+        generation: number of the current generation.
+        step: the step that is due; None if there is none.
+        changes: contents that the step writes, all at once; None for a part that is removed. Not shown by `repr`.
+        text: the step for people; the state if no step is due.
+        due: time to plan again if nothing changes until then; None for never. In the past if a step is due.
         next_step: the step that is due, or else the next one; None if none is planned.
-        next_step_at: when that is due; in the past if it is held.
+        next_step_at: time at which that is due; in the past if it is held.
         bridge_end: last second in which clients that hold only former roots work; None without a bridge.
-        held: why a step that is due is not taken, or why none can be; None if nothing is in the way.
+        held: reason why a step that is due is not taken, or none can be; None if there is none.
         has_root_key: true if the key of the issuer's root is stored.
         stray_keys: private keys beside the trust bundle that no renewal needs or removes.
     """
@@ -78,9 +78,9 @@ def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: Re
 
     Args:
         stored: all parts of the trust bundle and of its renewal that are stored, read at one moment.
-        policy: how renewals are done.
+        policy: parameters.
         situation: circumstances.
-        request: a command to follow; None for what time brings.
+        request: command to follow; None for the step that is due.
 
     Raises:
         RenewalRejectedError: the command cannot be followed.
@@ -134,10 +134,10 @@ def _dating() -> Iterator[None]:
 
 
 class _Planner:
-    """Decides which step is due.
+    """Chooses the step that is due.
 
     Args:
-        state: what is stored.
+        state: state of the stored parts.
         situation: circumstances.
     """
 
@@ -147,7 +147,7 @@ class _Planner:
         self._schedule = RenewalCommands(state, situation)
 
     def plan(self) -> Plan:
-        """Returns the step that time brings."""
+        """Returns the step that is due."""
         schedule = self._schedule
         steps = list(schedule.steps())
         due = [each for each in steps if each.at <= self._now]
@@ -161,9 +161,9 @@ class _Planner:
         return self._idle(upcoming, due=None if upcoming is None else upcoming.at, held=schedule.worry())
 
     def promote(self) -> Plan:
-        """See the function."""
+        """Returns the switch to a next pair; see the function of the module."""
         state, schedule = self._state, self._schedule
-        # A pair without a bridge that can have one gets it from the first plan, while the present issuer signs.
+        # A pair without a bridge that can have one gets it from the first plan, while the current issuer signs.
         may_switch = state.switch_at_last <= self._now or not state.are_foreign(PREVIOUS)
         if state.next is not None and state.switch <= self._now and may_switch and not schedule.may_adopt(state.next):
             return self._take(schedule.switch())
@@ -172,9 +172,9 @@ class _Planner:
         return self._idle(None, due=None, held=None)
 
     def follow(self, request: RenewalRequest) -> Plan:
-        """Returns the step that a command asks for."""
+        """Returns the step of a command."""
         due = self._schedule.asked(request)
-        if due.step is Step.SWITCH:  # only time brings it
+        if due.step is Step.SWITCH:  # no command begins it
             return self._idle(due, due=due.at, held=self._schedule.worry())
         return self._take(due)
 

@@ -1,4 +1,4 @@
-"""Steps that only commands ask for: the changes of the stored parts that each makes. Pure."""
+"""Steps of commands: the changes of the stored parts that each makes. Pure."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -19,7 +19,7 @@ _POSTPONED: Final = timedelta(days=7)
 
 
 class CommandDraft(Draft):
-    """Stored parts while steps change them, those of commands included; see `Draft`."""
+    """Stored parts while steps change them, including those of commands; see `Draft`."""
 
     def cancel(self) -> None:
         """Drops the next pair; its root stays published until the next renewal."""
@@ -62,7 +62,7 @@ class CommandDraft(Draft):
         self.text = "the chain is only the issuer, and former roots are no longer published"
 
     def distrust(self) -> None:
-        """Replaces the certificate authority; no root that the present issuer has a path to stays published."""
+        """Replaces the certificate authority; removes all roots to which the current issuer has a path."""
         bundle = self._state.bundle
         moment = max(bundle.not_before, min(self._now, bundle.not_after))
         paths = find_paths(bundle.issuer, bundle.chain[1:], bundle.anchors, moment)
@@ -71,7 +71,7 @@ class CommandDraft(Draft):
         self.replace()
 
     def replace(self) -> None:
-        """Puts a new certificate authority in the place of one that cannot have a bridge."""
+        """Replaces a certificate authority that cannot have a bridge."""
         self._is_cut_accepted = True
         new = new_bundle(self._state.policy, self._now, keeps_root_key=self._root_keys.are_kept)
         anchors = new.anchors + tidy(self._parts[Part.ANCHORS])

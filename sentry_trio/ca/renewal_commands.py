@@ -1,4 +1,4 @@
-"""Commands about a renewal: the step that each asks for, or why it cannot be taken. Pure."""
+"""Commands about a renewal: the step of each, or the reason why it cannot be taken. Pure."""
 
 import enum
 from functools import partial
@@ -23,10 +23,10 @@ class RenewalRequest(enum.Enum):
 
 
 class RenewalCommands(RenewalSchedule):
-    """Steps of a renewal, those that commands ask for included; see `RenewalSchedule`."""
+    """Steps of a renewal, including those of commands; see `RenewalSchedule`."""
 
     def asked(self, request: RenewalRequest) -> Due:
-        """Returns the step that a command asks for; a switch if a renewal has begun already.
+        """Returns the step of a command; a switch if a renewal has begun already.
 
         Raises:
             RenewalRejectedError: the command cannot be followed.
@@ -94,7 +94,7 @@ class RenewalCommands(RenewalSchedule):
             raise RenewalRejectedError("the next issuer already signs: use 'ca rotate --rollback'")
         self._check_phase("cancel a renewal", Phase.DISTRIBUTING)
         if self._state.is_expired:
-            raise RenewalRejectedError("the present issuer has expired: the next one is needed")
+            raise RenewalRejectedError("the current issuer has expired: the next one is needed")
         return Due(self._now, Step.DISCARD, self.draft.cancel)
 
     def _roll_back(self) -> Due:

@@ -1,4 +1,4 @@
-"""Next and previous generation of a renewal, as they are stored. Pure."""
+"""Next and previous generation of a renewal, from the stored parts. Pure."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Next:
     """The next generation.
 
     Attributes:
-        bundle: it.
+        bundle: its trust bundle.
         root: the trust anchor that has signed its issuer.
-        is_bridged: true if clients that hold the present anchors alone verify what its issuer signs.
+        is_bridged: true if clients with only the current anchors verify certificates of its issuer.
     """
 
     bundle: TrustBundle
@@ -30,7 +30,7 @@ class Next:
 def read_next(
     stored: Parts, present: TrustBundle, record: RenewalRecord, now: datetime, *, may_adopt: bool
 ) -> tuple[Next | None, str | None]:
-    """Returns the next generation, or why the stored pair is none; neither if there is no pair, or it is in use."""
+    """Returns the next generation, or the fault of the stored pair; neither if there is no pair, or it is in use."""
     found = [part for part in NEXT if part in stored]
     if not found:
         return None, None
@@ -55,7 +55,7 @@ def read_next(
 
 
 def _is_bridged(following: TrustBundle, root: Certificate, present: TrustBundle) -> bool:
-    """Returns whether the present issuer, or its root by a key that was kept, has signed the next root."""
+    """Returns whether the current issuer, or its root by a key that was kept, has signed the next root."""
     above = following.chain[1:]
     if present.issuer in above:
         return True
@@ -73,7 +73,7 @@ def _verified_next(stored: Parts, now: datetime) -> TrustBundle:
 
 
 def previous_issuer(stored: Parts, bundle: TrustBundle) -> Certificate | None:
-    """Returns the previous issuer if it is stored and has the present root; None if not, or if it is in use."""
+    """Returns the previous issuer if it is stored and has the current root; None if not, or if it is in use."""
     root = direct_root(bundle)
     with suppress(InvalidBundleError):  # others may have written it
         for each in read_certificates(stored.get(Part.PREVIOUS_CHAIN, b""))[:1]:

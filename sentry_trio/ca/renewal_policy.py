@@ -60,18 +60,18 @@ class RenewalPolicy:
     Attributes:
         trust_domain: as for `generate`.
         namespace: as for `generate`.
-        key_type: the kind of new keys.
+        key_type: kind of new keys.
         workload_ttl: lifetime of workload certificates.
-        allowed_clock_skew: how far clocks may differ.
-        enabled: false to begin no renewal; those that have begun are brought to their end.
+        allowed_clock_skew: tolerated difference between clocks.
+        enabled: false to begin no renewal; a renewal in progress is completed.
         threshold: share of the issuer's lifetime after which its renewal begins.
-        lifetime: of a new root and issuer.
-        grace: how long a new root is published before its issuer signs.
+        lifetime: lifetime of a new root and issuer.
+        grace: time for which a new root is published before its issuer signs.
         grace_may_end_early: true if its issuer may sign as soon as all sidecars hold it, but not before `LEAST_GRACE`.
         scope: certificate authorities that are renewed: those made here, or also those that others made.
-        anchors_kept: former roots that stay published.
+        anchors_kept: number of former roots that stay published.
         keeps_root_key: true to keep the key of a new root, and to renew issuers with it.
-        root_lifetime: of a new root whose key is kept.
+        root_lifetime: lifetime of a new root whose key is kept.
     """
 
     trust_domain: str
@@ -93,7 +93,7 @@ class RenewalPolicy:
         """Checks that a renewal ends before the certificate authority does.
 
         Raises:
-            InvalidOptionsError: it would not; the text names the flags.
+            InvalidOptionsError: it ends later; the text names the flags.
         """
         if not self.enabled:
             return
@@ -118,16 +118,16 @@ class Situation:
     """Circumstances that the stored parts do not show.
 
     Attributes:
-        now: the present time, aware.
+        now: the current time, aware.
         is_published: true if clients that follow the trust anchors get the stored ones; always true for files.
         held_by_all: fingerprint of the root that all sidecars are known to hold; None if there is none.
-        hold: why no step may be taken now, e.g. because clocks disagree; None if one may.
-        managed_by: names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none.
-        is_cut_accepted: true if a command may cut off clients that ordinarily would not.
+        hold: reason why no step may be taken now, e.g. because clocks disagree; None if there is none.
+        managed_by: name of a program that manages the trust bundle, e.g. `cert-manager`; None if there is none.
+        is_cut_accepted: true if a command may cut off clients, which is otherwise rejected.
         passphrase: encrypts root keys that are kept; None if they are not encrypted. Not shown by `repr`.
-        seals_root_keys: true if there is a passphrase, be it read yet or not.
-        root_key_problem: why root keys cannot be used, e.g. because the passphrase cannot be read; None if they can,
-            or if that is not known.
+        seals_root_keys: true if there is a passphrase, even if it is not read yet.
+        root_key_problem: reason why root keys cannot be used, e.g. because the passphrase cannot be read; None if there
+            is none, or if it is not known.
         offline_root_key: key of the issuer's root that a command brings, PEM. Not shown by `repr`.
     """
 
@@ -144,7 +144,7 @@ class Situation:
 
 
 def policy_from(flags: RenewalFlags, trust_domain: str, namespace: str) -> RenewalPolicy:
-    """Returns the parameters that flags name, without lifetimes of certificates."""
+    """Returns the parameters of the flags, without lifetimes of workload certificates."""
     grace = flags.trust_anchor_propagation_grace
     return RenewalPolicy(
         trust_domain=trust_domain,

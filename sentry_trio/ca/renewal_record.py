@@ -1,8 +1,8 @@
 """Record of renewals: times and former generations of a certificate authority, stored beside it. Pure.
 
-Certificates decide in which phase a renewal is. The record knows the times, which no certificate has, and what was in
-use before. It is public data. A record that is missing, cannot be read, or speaks of other certificates than those in
-the store costs time only: what it would say is then taken to have happened now.
+Certificates decide the phase of a renewal. The record has the times, which no certificate has, and the former
+generations. It is public data. If it is missing, cannot be read, or describes other certificates than the stored ones,
+only time is lost: all that it would record then counts as having happened now.
 """
 
 import hashlib
@@ -36,9 +36,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         issuer: fingerprint of the signing certificate.
         anchors: the trust anchors, PEM, as they are now or were last.
         chain: the issuer chain, PEM, likewise.
-        since: when it began to sign, as far as known.
-        until: when the next one took its place; None for the present one.
-        leaves_until: when the last certificate that it signed expires; None for the present one.
+        since: time at which it began to sign, as far as known.
+        until: time at which the next one took its place; None for the current one.
+        leaves_until: time at which the last certificate that it signed expires; None for the current one.
     """
 
     number: int
@@ -55,7 +55,7 @@ class AnchorsPublished(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         anchors: all of them, PEM.
-        since: from when on, as far as known; until the next ones were.
+        since: time from which they were, as far as known; they were until the next ones.
     """
 
     anchors: str
@@ -66,22 +66,22 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Record of renewals; see the module.
 
     Attributes:
-        digest: of the certificates that it speaks of; see `digest_of`.
-        present: the present generation.
+        digest: digest of the certificates that it describes; see `digest_of`.
+        present: the current generation.
         former: generations before it, the latest last: `FORMER_KEPT`, and older ones that have valid certificates.
         own_roots: fingerprints of the roots that were made here.
-        published: trust anchors that were published, the present ones last.
-        workload_ttl: the longest lifetime of certificates since the issuer before the present one was settled.
+        published: trust anchors that were published, the current ones last.
+        workload_ttl: the longest lifetime of certificates since the issuer before the current one was settled.
         allowed_clock_skew: the largest, likewise.
-        staged_at: when the next pair was stored.
-        published_at: when its root was first seen to be published.
-        switched_at: when the present issuer took the place of the one before it.
-        rejected_at: when a next pair was rejected.
-        postponed_until: no renewal begins before, because the last one was cancelled or rolled back.
+        staged_at: time at which the next pair was stored.
+        published_at: time at which its root was first seen to be published.
+        switched_at: time at which the current issuer took the place of the one before it.
+        rejected_at: time at which a next pair was rejected.
+        postponed_until: time before which no renewal begins, because the last one was cancelled or rolled back.
         copies: SHA-256, in hex, of the previous and rejected parts that a renewal has stored.
         accepted_cut: fingerprint of the trust bundle that was stored although it cuts off clients; None if the stored
             one cuts off none.
-        version: of this format.
+        version: version of this format.
     """
 
     digest: str
@@ -112,18 +112,18 @@ class RenewalRecord(msgspec.Struct, frozen=True, kw_only=True):
     def in_use(self, now: datetime) -> tuple[Generation, ...]:
         """Returns the former generations below which certificates may be valid.
 
-        A replica that cannot read the store goes on signing for a while; as long as certificates live, say.
+        A replica that cannot read the store continues to sign for a while, here for the lifetime of certificates.
         """
         since = now - self.leaf_lifetime
         return tuple(each for each in self.former if each.leaves_until is None or since <= each.leaves_until)
 
     def is_complete(self, now: datetime) -> bool:
-        """Returns false if there may have been more generations with valid certificates than are recorded."""
+        """Returns false if more generations than the recorded ones may have valid certificates."""
         return len(self.in_use(now)) < _MOST_FORMER
 
 
 def recorded_certificates(pem: str) -> tuple[Certificate, ...]:
-    """Returns the certificates of a recorded text; none if it cannot be read: the record may have been edited."""
+    """Returns the certificates of a recorded text; none if it cannot be read, as the record may have been edited."""
     try:
         return tuple(read_certificates(pem.encode()))
     except InvalidBundleError:
@@ -161,7 +161,7 @@ def write_record(record: RenewalRecord) -> bytes:
 
 
 def digest_of(stored: Mapping[Part, bytes]) -> str:
-    """Returns the SHA-256, in hex, over the stored certificates that a renewal is about."""
+    """Returns the SHA-256, in hex, over the stored certificates of a renewal."""
     digest = hashlib.sha256()
     for part in (Part.ANCHORS, Part.CHAIN, Part.NEXT_CHAIN):
         content = stored.get(part, b"")
@@ -181,7 +181,7 @@ def record_of(stored: Mapping[Part, bytes], bundle: TrustBundle, now: datetime) 
     Args:
         stored: all parts.
         bundle: the trust bundle in it.
-        now: the present time, aware.
+        now: the current time, aware.
     """
     record = read_record(stored.get(Part.RECORD))
     digest = digest_of(stored)
@@ -197,7 +197,7 @@ def record_of(stored: Mapping[Part, bytes], bundle: TrustBundle, now: datetime) 
 
 
 def with_present(record: RenewalRecord, bundle: TrustBundle, now: datetime) -> RenewalRecord:
-    """Returns the record with this as the present generation; one that was there before gets its old number."""
+    """Returns the record with this as the current generation; one that was there before gets its old number."""
     issuer, old = fingerprint(bundle.issuer), record.present
     if issuer == old.issuer:
         present = msgspec.structs.replace(_generation(old.number, bundle, now), since=old.since)
@@ -217,8 +217,8 @@ def restored(backup: Parts, stored: Parts, now: datetime) -> dict[Part, bytes]:
 
     Args:
         backup: all parts.
-        stored: what it takes the place of, be it whole or not.
-        now: the present time, aware.
+        stored: the stored parts that it replaces, complete or not.
+        now: the current time, aware.
     """
     bundle, replaced = _verified(backup, now), _verified(stored, now)
     known = read_record(stored.get(Part.RECORD)) if replaced is None else record_of(stored, replaced, now)
@@ -241,7 +241,7 @@ def _verified(parts: Parts, now: datetime) -> TrustBundle | None:
 
 
 def with_published(record: RenewalRecord, bundle: TrustBundle, now: datetime) -> RenewalRecord:
-    """Returns the record with these trust anchors as the ones that are published."""
+    """Returns the record with these trust anchors as the published ones."""
     anchors = bundle.anchors_pem.decode()
     if record.published and record.published[-1].anchors == anchors:
         return record

@@ -1,4 +1,4 @@
-"""Keys of roots while a renewal is planned: read when they are needed, and written for later. Pure."""
+"""Keys of roots in a plan of a renewal: read if they are needed, and written for later. Pure."""
 
 from datetime import datetime
 from functools import cached_property
@@ -21,7 +21,7 @@ class RootKeys:
     """Key of the issuer's root, and those of new roots.
 
     Args:
-        state: what is stored.
+        state: state of the stored parts.
         situation: circumstances.
     """
 
@@ -30,7 +30,7 @@ class RootKeys:
         self._situation = situation
 
     def problem(self) -> str | None:
-        """Returns the reason why keys cannot be used or kept as they should be, or None."""
+        """Returns the reason why keys cannot be used or kept as configured, or None."""
         return self._why_not_kept() or self._opened[1]
 
     def key(self) -> PrivateKey | None:
@@ -39,7 +39,7 @@ class RootKeys:
 
     @property
     def are_kept(self) -> bool:
-        """True if keys of new roots can be kept, and are to be."""
+        """True if keys of new roots can be kept and the policy keeps them."""
         return self._state.policy.keeps_root_key and self._why_not_kept() is None
 
     def written(self, key: PrivateKey, root: Certificate) -> bytes | None:
@@ -56,7 +56,7 @@ class RootKeys:
 
     @cached_property
     def _opened(self) -> tuple[PrivateKey | None, str | None]:
-        """The key, or the reason why it cannot be used; neither if it is not kept. It takes a while to decrypt."""
+        """Returns the key, or the reason why it cannot be used; neither if it is not kept. Decryption takes a while."""
         state, content = self._state, self._situation.offline_root_key
         if content is None and state.has_root_key and self._situation.root_key_problem is None:
             content = state.stored[Part.ROOT_KEY]
@@ -73,7 +73,7 @@ def new_bundle(policy: RenewalPolicy, now: datetime, *, keeps_root_key: bool) ->
 
     Args:
         policy: parameters.
-        now: the present time, aware.
+        now: the current time, aware.
         keeps_root_key: true if the key of its root is kept, so that the root outlives its issuers.
 
     Raises:
@@ -92,14 +92,14 @@ def new_bundle(policy: RenewalPolicy, now: datetime, *, keeps_root_key: bool) ->
 
 
 def new_parts(policy: RenewalPolicy, now: datetime, passphrase: bytes | None) -> dict[Part, bytes]:
-    """Returns a new certificate authority as it is stored.
+    """Returns the parts of a new certificate authority.
 
-    If the key of its root is kept, it comes with that, and with a record: the dates of such a root do not show that it
-    was made here.
+    If the key of its root is kept, they include that key and a record: the dates of the root do not show that it was
+    made here.
 
     Args:
         policy: parameters.
-        now: the present time, aware.
+        now: the current time, aware.
         passphrase: encrypts the root's key; None to leave it unencrypted.
 
     Raises:

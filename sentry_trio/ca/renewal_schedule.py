@@ -22,7 +22,7 @@ _PATIENCE: Final = timedelta(days=7)  # less if lifetimes are short
 
 
 class Due(NamedTuple):
-    """A step, when it is due, and the function that takes it; it may still be held."""
+    """Step, the time at which it is due, and the function that takes it; it may still be held."""
 
     at: datetime
     step: Step
@@ -33,11 +33,11 @@ class RenewalSchedule:
     """Steps of a renewal.
 
     Args:
-        state: what is stored.
+        state: state of the stored parts.
         situation: circumstances.
 
     Attributes:
-        draft: what the steps that were taken have changed.
+        draft: parts as the taken steps have changed them.
     """
 
     def __init__(self, state: State, situation: Situation) -> None:
@@ -49,7 +49,7 @@ class RenewalSchedule:
         self._bridge_refusal = None if state.is_expired else bridge_impossible(state.bundle, state.now)
 
     def steps(self) -> Iterator[Due]:
-        """Yields steps; the more urgent first."""
+        """Yields steps, the most urgent first."""
         state, draft = self._state, self.draft
         if not self._is_in_charge:
             return
@@ -58,7 +58,7 @@ class RenewalSchedule:
                 at = self._now if state.room is None else min(state.room, state.limit)
                 yield Due(at, Step.ADOPT, partial(draft.adopt, state.next))
             yield self.switch()
-            yield Due(state.switch_at_last, Step.SWITCH, draft.switch)  # whatever is in the way of the other
+            yield Due(state.switch_at_last, Step.SWITCH, draft.switch)  # even if the other one is held
         if state.is_expired:
             if self._may_begin() and state.has_root_key and self._situation.hold is None and self._root_keys.key():
                 yield self.renew_issuer(self._now)
@@ -74,7 +74,7 @@ class RenewalSchedule:
             yield Due(self._now, Step.NOTE, draft.note)
 
     def _discards(self) -> Iterator[Due]:
-        """Yields the steps that remove parts that are no longer needed."""
+        """Yields the steps that remove unneeded parts."""
         state, draft = self._state, self.draft
         if state.phase is Phase.RETIRING and len(state.bundle.chain) > 1:
             yield Due(state.cut, Step.CUT, draft.cut)
@@ -90,7 +90,7 @@ class RenewalSchedule:
             yield Due(state.record.rejected_at + _REJECTED_KEPT, Step.DISCARD, partial(draft.discard, REJECTED))
 
     def _has_unsealed_key(self) -> bool:
-        """Returns whether a stored root key can be encrypted that came here without, e.g. in a backup of files."""
+        """Returns whether an unencrypted root key, e.g. from a backup of files, can be encrypted."""
         state = self._state
         is_unsealed = state.has_root_key and not is_encrypted(state.stored[Part.ROOT_KEY])
         return is_unsealed and self._situation.seals_root_keys and self._root_keys.problem() is None
@@ -111,8 +111,8 @@ class RenewalSchedule:
     def beginning(self, at: datetime) -> Due:
         """Returns the step with which a renewal begins.
 
-        With the key of the root it is another issuer below it, until that root has to be renewed itself. If the key
-        cannot be used for a week, the present issuer signs the next root, as if no key were kept.
+        With the root's key this is another issuer below the root, until the root itself has to be renewed. If the key
+        cannot be used for a week, the current issuer signs the next root, as if no key were kept.
         """
         root_begin = self._state.root_begin
         is_root_due = root_begin is not None and root_begin <= self._now
@@ -127,7 +127,7 @@ class RenewalSchedule:
         return Due(at, Step.RENEW_ISSUER, self.draft.renew_issuer)
 
     def _is_given_up(self, at: datetime) -> bool:
-        # Only a step that can be taken is worth the time that it takes to decrypt the key.
+        # Decrypting the key takes time: only if the step can be taken.
         is_over = self._situation.hold is None and self._patience_end(at) <= self._now
         return is_over and self._root_keys.problem() is not None
 
@@ -141,7 +141,7 @@ class RenewalSchedule:
 
     def _may_begin(self) -> bool:
         state = self._state
-        # No certificate of an issuer that has expired is left, whatever the phase.
+        # In every phase, an expired issuer has no valid certificates.
         is_free = state.phase in {Phase.STEADY, Phase.RETIRING} or (state.phase is Phase.SIGNING and state.is_expired)
         return is_free and state.misfit is None and state.policy.enabled and self.why_not_renewed() is None
 
@@ -157,20 +157,20 @@ class RenewalSchedule:
 
     @property
     def _is_in_charge(self) -> bool:
-        """True if the parts beside the trust bundle are those of a renewal, not other files of the same names."""
+        """True if the parts beside the trust bundle are those of a renewal, and not other files with the same names."""
         state = self._state
         is_renewed = state.is_own or state.policy.scope == "any" or state.has_record
         return is_renewed and self._situation.managed_by is None
 
     def _leftovers(self) -> list[Part]:
-        """Returns the stored parts that belong to no renewal, but for those that were rejected."""
+        """Returns the stored parts that belong to no renewal, except rejected ones."""
         state = self._state
         next_pair = NEXT if state.next is None and state.misfit is None else ()
         unused = (*next_pair, *(PREVIOUS if state.phase is Phase.STEADY and state.has_record else ()))
         return [part for part in unused if part in state.stored]
 
     def left_alone(self) -> tuple[Part, ...]:
-        """Returns the parts that are stored and that no renewal is known to have stored."""
+        """Returns the stored parts that no known renewal has stored."""
         state = self._state
         own = () if self._is_in_charge else state.stored
         beside = (*NEXT, *PREVIOUS, *REJECTED, *ROOT_KEYS)
@@ -214,11 +214,11 @@ class RenewalSchedule:
 
     def _why_not_bridged(self) -> str:
         if self._state.is_expired:
-            return "the present one has expired"
+            return "the current one has expired"
         return self._bridge_refusal or self.crowded() or "no step has added it yet"
 
     def crowded(self) -> str | None:
-        """Returns until when the chain has no room for another bridge, or None."""
+        """Returns the time until which the chain has no room for another bridge, or None."""
         room = self._state.room
         return None if room is None else f"the chain has no room for another one before {shown_moment(room)}"
 

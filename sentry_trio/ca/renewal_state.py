@@ -31,18 +31,18 @@ class State:
 
     Attributes:
         stored: the parts without those in `foreign`. Not shown by `repr`.
-        foreign: parts that have only the names of what a renewal stores: others have written them.
-        now: the present time, aware.
-        policy: how renewals are done.
-        bundle: the trust bundle; one that has expired as it was in its last second.
-        is_expired: true if it has.
+        foreign: parts with names of a renewal's parts that others have written.
+        now: the current time, aware.
+        policy: parameters.
+        bundle: the trust bundle; if it has expired, as it was in its last second.
+        is_expired: true if it has expired.
         record: the stored record, brought up to date.
         has_record: true if a record is stored that can be read.
-        is_noted: true if that is what is stored, or nothing has to be.
+        is_noted: true if that record is stored, or none has to be.
         is_own: true if the issuer's root was made here.
-        root: the trust anchor that has signed the issuer itself; None if none has.
-        next: the next generation; None if there is none that fits.
-        misfit: why a stored next pair cannot be used; None if it can, or there is none.
+        root: the trust anchor that has signed the issuer itself; None if there is none.
+        next: the next generation; None if there is no usable one.
+        misfit: reason why a stored next pair cannot be used; None if it can, or there is none.
         phase: see `Phase`.
     """
 
@@ -62,7 +62,7 @@ class State:
     phase: Phase
 
     def are_foreign(self, parts: Collection[Part]) -> bool:
-        """Returns whether one of these must not be written, as others have written it."""
+        """Returns whether others have written one of these parts, so that it must not be overwritten."""
         return any(part in self.foreign for part in parts)
 
     @property
@@ -72,7 +72,7 @@ class State:
 
     @property
     def begin(self) -> datetime:
-        """Time at which the renewal of the present issuer begins."""
+        """Time at which the renewal of the current issuer begins."""
         since, life = self.bundle.issuer.not_before, self.bundle.not_after - self.bundle.issuer.not_before
         wanted = [since + self.policy.threshold * life]
         if self.root_begin is not None:
@@ -81,23 +81,23 @@ class State:
             wanted.append(self.record.postponed_until)
         if self.room is not None and not self.has_root_key:
             wanted.append(self.room)
-        # Not at the limit if certificates are to live nearly as long as the issuer: that would be at once, and again.
+        # Not at the limit if certificates live nearly as long as the issuer: that would be at once, and again.
         return min(max(wanted), max(self.limit, since + LEAST_THRESHOLD * life))
 
     def names_root(self, part: Part) -> bool:
-        """Returns whether a stored key is said to be that of the issuer's root."""
+        """Returns whether the text of a stored key names the issuer's root."""
         content = self.stored.get(part)
         return content is not None and self.root is not None and named_root(content) == fingerprint(self.root)
 
     @property
     def has_root_key(self) -> bool:
-        """True if the key of the issuer's root is stored, is to be used, and the root has not expired."""
+        """True if the key of the issuer's root is stored, the policy keeps it, and the root has not expired."""
         has_ended = self.root is None or self.root.not_after < self.now
         return self.policy.keeps_root_key and self.names_root(Part.ROOT_KEY) and not has_ended
 
     @property
     def idle_root_keys(self) -> tuple[Part, ...]:
-        """Stored root keys that nothing needs any more, or that are not to be kept."""
+        """Stored root keys that are no longer needed, or that the policy does not keep."""
         if not self.policy.keeps_root_key:
             return tuple(part for part in ROOT_KEYS if part in self.stored)
         is_idle = {
@@ -112,7 +112,7 @@ class State:
     def root_begin(self) -> datetime | None:
         """Time at which the renewal of the root itself begins; None if its key is not kept.
 
-        A root with a path length, which others have made, has no room for a bridge.
+        A root of others may have a path length, which leaves no room for a bridge.
         """
         if self.root is None or not self.has_root_key:
             return None
@@ -125,7 +125,7 @@ class State:
     def room(self) -> datetime | None:
         """Time at which the chain becomes short enough for another bridge; None if it is short enough now.
 
-        A longer one would lose its end, with which clients of the first generation verify.
+        A longer chain would lose its end, which clients of the first generation need.
         """
         skew = self.policy.allowed_clock_skew
         live = unexpired(self.bundle.chain, self.now - skew)
@@ -152,7 +152,7 @@ class State:
 
     @property
     def cut(self) -> datetime:
-        """Time at which a certificate after the issuer, or else the previous issuer, has expired, for all."""
+        """Time at which a certificate after the issuer, or else the previous issuer, has expired on all clocks."""
         previous = previous_issuer(self.stored, self.bundle)
         last = self.bundle.not_after if previous is None else previous.not_after
         end = min((each.not_after for each in self.bundle.chain[1:]), default=last)
@@ -171,9 +171,9 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     """Reads the stored parts.
 
     Args:
-        stored: all parts of the trust bundle, and those of its renewal that there are.
-        policy: how renewals are done.
-        now: the present time, aware.
+        stored: all parts of the trust bundle, and the stored ones of its renewal.
+        policy: parameters.
+        now: the current time, aware.
         is_published: true if the stored trust anchors are published.
 
     Raises:
@@ -184,7 +184,7 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     record = record_of(stored, bundle, now)
     root = direct_root(bundle)
     named = {part: named_root(stored[part]) for part in ROOT_KEYS if part in stored}
-    # A root whose key is kept outlives its issuers, so that without a record its dates do not show who made it.
+    # A root with a kept key outlives its issuers, so its dates do not show its origin without a record.
     has_kept = root is not None and fingerprint(root) in named.values()
     own = has_kept or is_own(bundle, record.own_roots, policy.trust_domain, policy.namespace)
     if own:
@@ -194,7 +194,7 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
             record = with_own_root(record, fingerprint(each))
     is_renewed = has_bridge(bundle) or previous_issuer(stored, bundle) is not None
     if own and is_renewed and not (known is not None and known.knows(bundle)):
-        # The record is lost, or another program has switched. Parts beside a bridge are taken for a renewal's.
+        # The record is lost, or another program has switched. Parts beside a bridge count as a renewal's.
         record = msgspec.structs.replace(record, copies=tuple(copies_in(stored).values()))
     foreign = (
         *(part for part, digest in copies_in(stored).items() if digest not in record.copies),
@@ -227,7 +227,7 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
 def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:
     """Returns the fingerprints of the roots made here, the newest first; without any, the issuer's own root.
 
-    Those that are no longer published come last: no sidecar should have them.
+    Unpublished ones come last: no sidecar should have them.
     """
     record = read_record(stored.get(Part.RECORD))
     newest_first = () if record is None else record.own_roots[::-1]
@@ -273,7 +273,7 @@ def _bridge_end(bundle: TrustBundle) -> datetime:
 def _noted(
     record: RenewalRecord, stored: Parts, phase: Phase, policy: RenewalPolicy, now: datetime, *, is_published: bool
 ) -> RenewalRecord:
-    """Returns the record with all times that are known now, and none that are over or in the future."""
+    """Returns the record with all known times, without those that are over or in the future."""
     latest = now + policy.allowed_clock_skew
 
     def known(moment: datetime | None, *, is_needed: bool) -> datetime | None:

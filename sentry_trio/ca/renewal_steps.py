@@ -31,11 +31,11 @@ class Draft:
     """Stored parts while steps change them.
 
     Args:
-        state: what is stored.
-        root_keys: those that are kept.
+        state: state of the stored parts.
+        root_keys: root keys that are kept.
 
     Attributes:
-        text: says what was done, for people.
+        text: description of the steps, for people.
     """
 
     def __init__(self, state: State, root_keys: RootKeys) -> None:
@@ -109,7 +109,7 @@ class Draft:
         self.text = f"{shown(bundle.issuer)!r} signs in place of {shown(before.issuer)!r}"
 
     def _keep_previous(self) -> None:
-        """Keeps the present bundle as a way back, unless others have written parts of these names."""
+        """Keeps the current bundle for a rollback, unless others have written parts with these names."""
         stored = self._parts
         if not self._state.are_foreign(PREVIOUS):
             self._parts |= {
@@ -119,7 +119,7 @@ class Draft:
             }
 
     def _move(self, source: Part, target: Part) -> None:
-        """Gives a root key another name; without one, the former key of that name is dropped."""
+        """Renames a root key; if there is none, drops the former key with the new name."""
         self._parts.pop(target, None)
         content = self._parts.pop(source, None)
         if content is not None and not self._state.are_foreign([target]):
@@ -131,7 +131,7 @@ class Draft:
         assert state.root is not None and key is not None  # noqa: S101, PT018  # checked by the schedule
         begin = self._now - policy.allowed_clock_skew
         if state.is_expired:
-            # The clock may be ahead, as none is compared when a process starts: valid also after it is set.
+            # The clock may be ahead, because it is not compared at a start: valid also after it is corrected.
             begin = min(begin, state.bundle.issuer.not_before)
         issuer, issuer_key = make_issuer(
             policy.trust_domain,
@@ -174,7 +174,7 @@ class Draft:
         self.text = "the previous issuer's key is erased: all certificates that it signed have expired"
 
     def discard_root_keys(self, idle: Collection[Part]) -> None:
-        """Erases root keys that are idle; another program may have switched to a root whose key is one of them."""
+        """Erases unused root keys; another program may have switched to a root with one of them."""
         kept = [self._parts[part] for part in idle if self._state.names_root(part)]
         self.discard(idle)
         if self._state.policy.keeps_root_key and kept:
@@ -195,7 +195,7 @@ class Draft:
     def note(self) -> None:
         """See `Step.NOTE`: `changes` has the record after any steps."""
 
-    # --- what others leave behind
+    # --- parts of other programs
 
     def adopt(self, following: Next) -> None:
         """See `Step.ADOPT`."""
@@ -229,7 +229,7 @@ class Draft:
     # --- record
 
     def _former_roots(self) -> set[str]:
-        """Returns the roots made here below which no certificate is valid any more."""
+        """Returns the roots made here without valid certificates."""
         state, record = self._state, self._record
         if not record.is_complete(state.now):
             return set()
@@ -240,7 +240,7 @@ class Draft:
         return set(record.own_roots) - set(map(fingerprint, needed))
 
     def _now_present(self) -> TrustBundle:
-        """Records the draft's issuer as the present one."""
+        """Records the draft's issuer as the current one."""
         bundle = verify(bundle_of(self._parts), self._now)
         self._record = with_present(self._record, bundle, self._now)
         return bundle

@@ -1,7 +1,7 @@
 """Private key of a root that is kept, for later issuers and cross-certificates. Pure.
 
-The text before the PEM block names the root. So a key that nothing needs any more is recognized without its passphrase,
-and a file of that name that others have written is not taken for one. Encrypted keys are PKCS#8: PBES2 (RFC 8018) with
+The text before the PEM block names the root. So an unneeded key is recognized without its passphrase, and a file of
+others with that name is not mistaken for one. Encrypted keys are PKCS#8: PBES2 (RFC 8018) with
 scrypt (RFC 7914) and AES-256.
 """
 
@@ -43,7 +43,7 @@ def write_root_key(key: PrivateKey, root: Certificate, passphrase: bytes | None)
 
 
 def named_root(content: bytes) -> str | None:
-    """Returns the fingerprint of the root that a stored key names; None if it names none, as others have written it."""
+    """Returns the fingerprint of the root that a stored key names; None if there is none, as in a key of others."""
     found = _NAMED.match(content)
     return None if found is None else found[1].decode()
 
@@ -111,10 +111,10 @@ def _decrypt_key(pem: bytes, passphrase: bytes) -> PrivateKey:
 
 
 def _check_cost(der: bytes) -> None:
-    """Checks that a key can be decrypted with little memory and time, before that is tried.
+    """Checks that a key can be decrypted with little memory and time, before decryption.
 
     Raises:
-        InvalidBundleError: it cannot.
+        InvalidBundleError: it needs more.
         MalformedError: it cannot be read.
     """
     scheme = Reader(der).inside("the encrypted key").inside("the encryption")

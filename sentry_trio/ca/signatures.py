@@ -54,14 +54,14 @@ def verify_signature(
     and a salt of its length. MD5 is never accepted.
 
     Args:
-        signed: the bytes that were signed.
+        signed: the signed bytes.
         algorithm: the algorithm identifier with tag and length.
         signature: the signature.
         key: the signer's public key.
-        allow_sha1: whether SHA-1 is accepted. Go, and so Dapr Sentry, accepts it in requests only.
+        allow_sha1: true to accept SHA-1. Go, and so Dapr Sentry, accepts it in requests only.
 
     Raises:
-        InvalidSignature: it is not valid; the text says why.
+        InvalidSignature: it is not valid; the text has the reason.
     """
     try:
         kind, parameters = _read_algorithm(algorithm)

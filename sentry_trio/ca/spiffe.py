@@ -1,6 +1,6 @@
 """Identities in certificates: SPIFFE IDs and trust domains, by the rules and in the words of go-spiffe, and DNS names.
 
-The rules are those of the SPIFFE ID specification, section 2, without its limits of length, which Dapr does not hold
+The rules are those of the SPIFFE ID specification, section 2, without its limits of length, which Dapr does not check
 either.
 """
 
@@ -33,8 +33,8 @@ class SpiffeId:
     def make(cls, trust_domain: str, namespace: str, app_id: str) -> Self:
         """Makes a SPIFFE ID from its parts.
 
-        Trust domains with an empty DNS label (`a..b`, `.a`, `a.`) are rejected as well: Dapr Sentry lets them pass here
-        and then fails when it reads back the certificate, because no URI may have such a host.
+        Trust domains with an empty DNS label (`a..b`, `.a`, `a.`) are rejected as well: Dapr Sentry accepts them here
+        and then fails to read the certificate, because no URI may have such a host.
 
         Raises:
             InvalidIdentityError: a part is empty or has characters that SPIFFE does not allow.
@@ -61,8 +61,8 @@ def sentry_id(trust_domain: str, namespace: str) -> str:
 def parse_trust_domain(text: str) -> str:
     """Reads a trust domain: its name, or any SPIFFE ID within it.
 
-    Dapr Sentry 1.18 takes every text that contains `:/` for a SPIFFE ID, as go-spiffe does, so that `spiffe:/a` is
-    reported about its scheme and not about its characters.
+    As in go-spiffe and Dapr Sentry 1.18, every text with `:/` is a SPIFFE ID, so the error about `spiffe:/a` names its
+    scheme and not its characters.
 
     Raises:
         InvalidIdentityError: with go-spiffe's text for the first rule that is broken.
@@ -117,14 +117,14 @@ _SCHEDULER_REPLICAS = 3
 def dns_names(app_id: str, request_namespace: str, own_namespace: str, cluster_domain: str) -> tuple[str, ...]:
     """Returns the DNS names of an app ID: of three services in this authority's own namespace, else none.
 
-    Kubernetes' API server calls the injector and the operator by these names, and sidecars the scheduler's replicas.
-    Dapr Sentry 1.18 names three replicas however many there are.
+    The Kubernetes API server calls the injector and the operator by these names, and sidecars the scheduler's replicas.
+    Dapr Sentry 1.18 always names three replicas.
 
     Args:
-        app_id: the app ID asked for.
-        request_namespace: the namespace asked for.
-        own_namespace: where this authority, and so the control plane, runs.
-        cluster_domain: the domain of the cluster's services, e.g. `cluster.local`.
+        app_id: the requested app ID.
+        request_namespace: the requested namespace.
+        own_namespace: namespace of this authority, and so of the control plane.
+        cluster_domain: domain of the cluster's services, e.g. `cluster.local`.
     """
     if request_namespace != own_namespace:
         return ()

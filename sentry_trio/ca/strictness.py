@@ -37,7 +37,7 @@ class Finding:
         code: its kind, for metrics and programs.
         severity: an error if the bundle is not used because of it.
         text: one line for people.
-        about: fingerprints of the issuer or trust anchors that clients have; empty if it is about the bundle alone.
+        about: fingerprints of the issuer or trust anchors that clients have; empty if it concerns the bundle only.
     """
 
     code: str
@@ -47,11 +47,11 @@ class Finding:
 
 
 def warnings_about(candidate: StoredBundle, bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[Finding]:
-    """Yields findings about a trust bundle that verifies; but for keys that are too short, they are warnings.
+    """Yields findings about a trust bundle that verifies: warnings, except for keys that are too short.
 
     Args:
         candidate: the bundle as stored.
-        bundle: the same, verified.
+        bundle: the candidate, verified.
         trust: trust in use.
         now: an aware datetime.
     """

@@ -1,6 +1,6 @@
 """Trust in use: issuers whose certificates are valid, and trust anchors that clients hold. Pure.
 
-A new trust bundle must not cut it. Clients get their trust anchors at different times, and most of them never again.
+A new trust bundle must not break it. Clients get their trust anchors at different times, and most of them only once.
 """
 
 import datetime as dt
@@ -14,11 +14,11 @@ from sentry_trio.ca.renewal_record import RenewalRecord, recorded_certificates
 
 @dataclass(frozen=True, slots=True)
 class IssuerInUse:
-    """Issuer of certificates that are valid.
+    """Issuer of valid certificates.
 
     Attributes:
-        chain: the chain that they are served with, the issuer first.
-        anchors: the trust anchors that clients verify them with.
+        chain: chain of these certificates, the issuer first.
+        anchors: trust anchors with which clients verify them.
         until: last second in which one of them may be valid.
     """
 
@@ -29,11 +29,11 @@ class IssuerInUse:
 
 @dataclass(frozen=True, slots=True)
 class AnchorSet:
-    """Trust anchors that clients hold and cannot exchange without a restart.
+    """Trust anchors that clients hold until they restart.
 
     Attributes:
-        anchors: those that are known here.
-        holders: the clients, for people.
+        anchors: the anchors with known certificates.
+        holders: description of the clients, for people.
     """
 
     anchors: tuple[Certificate, ...]
@@ -47,12 +47,12 @@ class Trust:
     Attributes:
         anchors: the trust anchors in use.
         chain: the issuer chain in use, the issuer first.
-        issuers: issuers in use, that of `chain` among them.
+        issuers: issuers in use, including that of `chain`.
         anchor_sets: trust anchors that clients hold.
         former: numbers of former generations by the fingerprints of their issuers.
         own_roots: fingerprints of the roots that were made here.
         leaf_lifetime: longest time between the signing of a certificate and its expiry on a clock that lags.
-        grace: how long trust anchors are published before they are needed.
+        grace: time for which trust anchors are published before they are needed.
         names: names of this authority's certificates, for name constraints; None if none are checked.
     """
 
@@ -88,11 +88,11 @@ def trust_in_use(
         record: the record of renewals; None if there is none.
         now: an aware datetime.
         leaf_lifetime: lifetime of workload certificates and the allowed clock skew.
-        grace: how long trust anchors are published before they are needed.
-        held: fingerprints of the trust anchors that clients hold, with the clients; None if it cannot be measured.
-            Clients then count as holding what was published when they may have started.
+        grace: time for which trust anchors are published before they are needed.
+        held: fingerprints of the trust anchors that clients hold, with the clients; None if that cannot be measured.
+            Clients are then assumed to hold all anchors that were published when they may have started.
         roots: certificates that clients hold, although they may be neither in use nor recorded.
-        remembered: how long clients run at most, if it cannot be measured.
+        remembered: longest time for which clients run, if that cannot be measured.
         names: as in `Trust`.
     """
     lifetime = max(leaf_lifetime, record.leaf_lifetime) if record else leaf_lifetime

@@ -68,7 +68,7 @@ class JwtKeeper:
     """Opens the signing key for each run, and rotates it while the run serves.
 
     Rotation carries out the plan when it is due: see `sentry_trio.ca.jwt_rotation`. A failure to store is logged,
-    counted, and retried after 5 s, later 300 s at most; tokens are signed with the present key meanwhile. Of several
+    counted, and retried after 5 s, later 300 s at most; tokens are signed with the current key meanwhile. Of several
     replicas one stores, and the others notice the change like any other. Cancellation: at once, but for a write of
     files.
 

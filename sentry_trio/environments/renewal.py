@@ -66,7 +66,7 @@ class Renewer:
 
     A step is one write of the store, made on what it was planned on. Of several replicas one stores it, and the others
     notice the change like any other. A step that changes the trust bundle is followed by a reload. Failures are logged,
-    counted, and retried after 5 s, later 300 s at most; the present issuer signs meanwhile.
+    counted, and retried after 5 s, later 300 s at most; the current issuer signs meanwhile.
 
     Args:
         policy: how renewals are done; lifetime of certificates and clock skew are those of the configuration.
@@ -110,7 +110,7 @@ class Renewer:
         return status is None or (status.phase == Phase.DISTRIBUTING and status.next_step is not None)
 
     def parts_changed(self) -> None:
-        """Has the present run look at its store at once."""
+        """Has the current run look at its store at once."""
         self._changed.set()
 
     def policy_for(self, configuration: Configuration) -> RenewalPolicy:

@@ -114,7 +114,7 @@ class TokenValidators:
         """The validators of the next run.
 
         The first run of a process does not wait for a source that is away. A later one waits for the first reading of
-        a source that is new, 10 s at most, as the present run serves meanwhile; if that fails or takes longer, the
+        a source that is new, 10 s at most, as the current run serves meanwhile; if that fails or takes longer, the
         last good set counts until the new source could be read, whatever the source that it is from.
 
         Raises:

@@ -112,7 +112,7 @@ class TrustGate:
     def _update_record(self, content: bytes | None, bundle: TrustBundle, policy: RenewalPolicy) -> None:
         """Has the record know the bundle in use; nobody may be able to store that.
 
-        A former issuer that is still the present one of the stored record signs no more from now on.
+        A former issuer that is still the current one of the stored record signs no more from now on.
         """
         record = self._record
         if content != self._read:

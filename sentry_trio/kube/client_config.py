@@ -70,7 +70,7 @@ class Credentials:
 
     Args:
         configuration: as loaded.
-        renew: loads the present credentials into the configuration; None if the configuration does so itself.
+        renew: loads the current credentials into the configuration; None if the configuration does so itself.
         broken: errors of loading unusable files.
     """
 
@@ -102,7 +102,7 @@ class Credentials:
         return self._configuration.proxy
 
     def tls_context(self) -> ssl.SSLContext:
-        """Makes a TLS context with certificate authorities and client certificate from the present files.
+        """Makes a TLS context with certificate authorities and client certificate from the current files.
 
         Raises:
             InvalidConfigurationError: they are not certificates or keys.

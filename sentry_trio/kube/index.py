@@ -54,7 +54,7 @@ class DirectLookup(Generic[T]):
         self._single_flight: SingleFlight[T | None] = SingleFlight()
 
     async def find(self, namespace: str, name: str) -> T | None:
-        """Returns the present object of that name; None if there is none, or the name is invalid.
+        """Returns the current object of that name; None if there is none, or the name is invalid.
 
         Raises:
             ApiUnavailableError: the server cannot be reached, rejects the request, or has had too many requests.

@@ -18,7 +18,7 @@ async def retry(attempt: Callable[[], Awaitable[T]], *, patience: float = PATIEN
     """Returns the result of the first attempt that does not raise ApiUnavailableError.
 
     A failed attempt may have had its effect, e.g. if only its response was lost: an attempt that changes something
-    must begin by reading the present state.
+    must begin by reading the current state.
 
     Args:
         attempt: makes one attempt, and bounds its own time.

@@ -28,7 +28,7 @@ class Event(msgspec.Struct, frozen=True):
 
     Attributes:
         type: ADDED, MODIFIED, DELETED, BOOKMARK or ERROR.
-        object: JSON of the present object, of the deleted one, or of the Status of an error.
+        object: JSON of the current object, of the deleted one, or of the Status of an error.
     """
 
     type: str

@@ -79,7 +79,7 @@ class AuthorityMetrics:
         )
 
     def watch_certificates(self, certificates: Iterable[CertificateExpiry]) -> None:
-        """Reports from now on when these certificates expire, the present trust bundle, and no others.
+        """Reports from now on when these certificates expire, the current trust bundle, and no others.
 
         Also sets `dapr_sentry_issuercert_expiry_timestamp`, from the one whose role is issuer.
         """
@@ -109,7 +109,7 @@ class AuthorityMetrics:
         self._restarts.labels("success").inc()
 
     def restart_failed(self, cause: RestartFailure) -> None:
-        """Counts a next run that could not be prepared; the present one continues."""
+        """Counts a next run that could not be prepared; the current one continues."""
         self._last_restart.labels("failure").set(self._now().timestamp())
         self._restarts.labels("failure").inc()
         self._restart_failures.labels(cause).inc()

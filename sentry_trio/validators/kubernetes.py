@@ -63,7 +63,7 @@ class KubernetesValidator:
     """Authenticates a pod that sends a token of its own and requests the app ID that its annotations name.
 
     The checks, their order and their texts are Dapr Sentry 1.18's, with these differences: temporary failures are
-    ApiUnavailableError and not final; the token's pod must be the present one, not a former one of the same name; a
+    ApiUnavailableError and not final; the token's pod must be the current one, not a former one of the same name; a
     mismatch does not reveal the app ID that the pod may request.
 
     Args:

@@ -82,7 +82,7 @@ class ContentTracker:
 
     @classmethod
     async def start(cls, paths: Collection[Path], *, look: Look = look) -> Self:
-        """Makes a tracker that knows the present contents of files, which need not exist.
+        """Makes a tracker that knows the current contents of files, which need not exist.
 
         Cancellation: at once.
         """
@@ -118,7 +118,7 @@ class ContentTracker:
             return self._differences(await self._look(self.paths))
 
     async def take_changed(self) -> frozenset[Path]:
-        """Returns the changed files, and marks the present contents as known.
+        """Returns the changed files, and marks the current contents as known.
 
         Cancellation: at once; the known contents stay as they are.
         """

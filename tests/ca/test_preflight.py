@@ -511,7 +511,7 @@ def test_the_texts_name_people_and_times() -> None:
 
     (regression,) = found(CUT["a former generation"])
     assert f'issuer "{shown(I1)}" is that of generation 1, which has been replaced' in regression.text
-    assert "; put the present trust bundle back, and remove the former one from the Helm values" in regression.text
+    assert "; put the current trust bundle back, and remove the former one from the Helm values" in regression.text
     (lost,) = found(CUT["a root of others removed"])
     assert lost.text.startswith(f'trust anchor "foreign" (SHA-256 {fingerprint(FOREIGN)}) ')
 

@@ -57,14 +57,14 @@ async def findings_against(
     if it does not fit, the authority that it names is in use.
 
     Args:
-        place: where the present one is, and the sidecars that use it.
+        place: where the current one is, and the sidecars that use it.
         stored: what is stored there.
         candidate: the other one.
         options: lifetimes, and how strict to be.
-        now: the present time, aware.
+        now: the current time, aware.
 
     Raises:
-        SentryError: the present one does not verify, or sidecars cannot be counted.
+        SentryError: the current one does not verify, or sidecars cannot be counted.
     """
     record = read_record(stored.get(Part.RECORD))
     is_noted = record is not None and record.digest == digest_of(stored)

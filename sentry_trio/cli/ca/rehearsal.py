@@ -73,7 +73,7 @@ def rehearse(key_type: KeyType, now: datetime) -> Iterator[PhaseResult]:
 
     Args:
         key_type: kind of all keys.
-        now: the present time, aware: OpenSSL verifies by the wall clock.
+        now: the current time, aware: OpenSSL verifies by the wall clock.
 
     Yields:
         The result of each phase.

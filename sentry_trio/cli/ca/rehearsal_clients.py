@@ -70,7 +70,7 @@ class RehearsalClients:
         leaf_lifetime: of their certificates.
 
     Attributes:
-        counts: those of the present phase.
+        counts: those of the current phase.
     """
 
     def __init__(self, port: int, leaf_lifetime: timedelta) -> None:

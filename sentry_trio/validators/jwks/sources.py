@@ -54,7 +54,7 @@ def inline_source(text: str) -> Source:
 
 
 def file_source(path: Path, read: Callable[[Path], Awaitable[bytes]]) -> Source:
-    """Returns a key set in a file, whose present content is read each time.
+    """Returns a key set in a file, which is read each time.
 
     Args:
         path: of the file.
