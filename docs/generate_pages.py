@@ -14,7 +14,7 @@ from datetime import timedelta
 from inspect import getdoc, isclass, signature
 from itertools import groupby
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, fill
 from typing import Final
 
 import sentry_trio
@@ -31,6 +31,7 @@ from testkit.dapr.differences import AREAS
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 CHART = ROOT / "helm" / "sentry-trio"
+_WIDTH: Final = 140
 _NAMES: Final = {
     "workload_cert_ttl": "workloadCertTTL",
     "allowed_clock_skew": "allowedClockSkew",
@@ -299,7 +300,14 @@ def _values() -> Iterator[_Value]:
 
 
 def _page(title: str, *parts: str) -> str:
-    return "\n\n".join(filter(None, (f"# {title}", *parts))) + "\n"
+    return "\n\n".join((f"# {title}", *map(_wrapped, filter(None, parts)))) + "\n"
+
+
+def _wrapped(part: str) -> str:
+    """Wraps a paragraph; tables, lists and code, which have several lines, and headings stay as they are."""
+    if "\n" in part or part.startswith("#"):
+        return part
+    return fill(part, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(head: Iterable[str], rows: Iterable[str]) -> str:

@@ -174,7 +174,10 @@ class CaOptions:
         "time for which a new trust anchor is published before its issuer signs",
         check=checks.not_negative,
     )
-    ca_anchors_kept: int = _new(Kind.INT, 8, "former roots that stay published", check=checks.anchors_kept)
+    # The largest number: that of the servers is not known here, and no root that they keep may be removed.
+    ca_anchors_kept: int = _new(
+        Kind.INT, checks.MOST_ANCHORS_KEPT, "former roots that stay published", check=checks.anchors_kept
+    )
     ca_renewal_scope: str = _new(
         Kind.STRING,
         "own",
