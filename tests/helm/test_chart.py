@@ -92,6 +92,7 @@ def test_a_values_file_for_dapr(helm: Helm) -> None:
         ),
         ({"jwt": {"enabled": True}, "oidc": {"enabled": True}}, "oidc.tls: certFile and keyFile are needed"),
         ({"caRenewal": {"threshold": 1}}, "/caRenewal/threshold"),
+        ({"caRenewal": {"threshold": 0.2}}, "/caRenewal/threshold"),
         ({"caRenewal": {"scope": "all"}}, "/caRenewal/scope"),
         ({"caRenewal": {"anchorsKept": 9}}, "/caRenewal/anchorsKept"),
         ({"caRenewal": {"allowTrustCut": "0a"}}, "/caRenewal/allowTrustCut"),
