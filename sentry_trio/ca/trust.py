@@ -1,4 +1,4 @@
-"""Trust in use: issuers whose certificates are valid, and trust anchors that clients hold. Pure.
+"""Trust in use: issuers of valid certificates, and trust anchors that clients hold. Pure.
 
 A new trust bundle must not break it. Clients get their trust anchors at different times, and most of them only once.
 """

@@ -34,7 +34,7 @@ class Admission:
     call, then the one that has been idle longest. An incomplete request protects no connection.
 
     Args:
-        limits: on connections.
+        limits: limits on connections.
         memory: budget that connections share with calls.
     """
 

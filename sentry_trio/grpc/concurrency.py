@@ -33,7 +33,7 @@ class ConcurrencyLimiter:
     that have calls in it are rejected: a connection with many calls excludes none with one.
 
     Args:
-        turns: of the event loop.
+        turns: turns of the event loop.
         running: handlers at once.
         waiting: calls that may wait; more are rejected with ResourceExhausted, but for the first of each connection.
         patience: longest wait, in seconds.

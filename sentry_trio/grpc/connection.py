@@ -33,7 +33,7 @@ class Connection:
     """Serves the calls of one connection until either side closes it.
 
     Args:
-        nursery: of the tasks of this connection; cancelled when the connection is over.
+        nursery: nursery of this connection's tasks; cancelled when the connection is over.
         transport: TLS, after the handshake.
         peer: address of the other end, from the socket.
         network: network of the peer.
@@ -74,7 +74,7 @@ class Connection:
         self._limits = limits
         self._memory = state.memory
         self._calls: dict[int, Call] = {}
-        self._incomplete: dict[int, Call] = {}  # of these, those whose requests are incomplete
+        self._incomplete: dict[int, Call] = {}  # of these, calls with incomplete requests
         self._touched: dict[int, None] = {}  # and of these, those that have got data by the current read
         self._http_requests = HTTPRequests(self, nursery, limits)
         # Parts of `held`: bytes of an incomplete record, frame or header block, and of the peer's table of headers.
@@ -173,7 +173,7 @@ class Connection:
             await self._next_slice()
 
     async def _next_slice(self, unprocessed: int = 0) -> None:
-        """Waits for another slice, with so many bytes that were decrypted and not processed."""
+        """Waits for another slice; `unprocessed` bytes are decrypted and wait, too."""
         if self._transport.was_reset():
             self._nursery.cancel_scope.cancel()  # a flood may have left much that needs no answer
         unprocessed += self._transport.buffered
@@ -416,7 +416,7 @@ class Connection:
         if stream_id is None or stream_id <= WHOLE_CONNECTION:
             self._evict_for_memory()
             return True
-        # Their tasks are yet to run, or to end; the budget counts what there is now.
+        # Their tasks run or end later; the budget is reduced now.
         if stream_id in self._calls:
             self.release(self._calls[stream_id])
         else:

@@ -126,7 +126,7 @@ class TLSTransport:
         return bool(self._unsent or self._leaving.pending)
 
     def was_reset(self) -> bool:
-        """Returns True if the peer has reset the connection since the last call: it reads nothing any more."""
+        """Returns True if the peer has reset the connection since the last call and reads no more."""
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     async def hear(self) -> None:
