@@ -47,10 +47,10 @@ class Application:
 
     Attributes:
         authority: restarts and stops it.
-        grpc_port: of the gRPC server.
-        health_port: of `/healthz`, `/readyz` and `/livez`.
+        grpc_port: port of the gRPC server.
+        health_port: port of `/healthz`, `/readyz` and `/livez`.
         metrics_port: None with metrics off.
-        oidc_port: of discovery and key set; None with OIDC off.
+        oidc_port: port of discovery and key set; None if OIDC is off.
     """
 
     authority: CertificateAuthority[Run]

@@ -53,7 +53,7 @@ class Prepare(Protocol[AnyRun_co]):
     """Function that makes a run."""
 
     async def __call__(self, changed: Changed, *, may_generate: bool) -> AnyRun_co:
-        """Makes a run that calls `changed` when what it was made from has changed.
+        """Makes a run that calls `changed` when its inputs have changed.
 
         Args:
             changed: requests a restart; returns when that has succeeded or failed.
@@ -81,10 +81,10 @@ class RunObserver(Protocol[AnyRun_contra]):
 
 
 class CertificateAuthority(Generic[AnyRun]):
-    """Holds runs, one after the other, and replaces the current one when asked.
+    """Holds runs, one after the other, and replaces the current one on request.
 
     If the first run cannot be prepared because a certificate is not valid yet, the authority waits without a run. It
-    tries again when the certificate becomes valid, when the credentials change, or when asked. The wait has no limit:
+    tries again when the certificate becomes valid, when the credentials change, or on request. The wait has no limit:
     the certificate seems to be years ahead on a machine whose clock has not been set yet.
 
     The order of a restart: the successor is prepared; if that fails, the current run continues. The successor
@@ -99,7 +99,7 @@ class CertificateAuthority(Generic[AnyRun]):
     Args:
         prepare: makes the next run.
         observer: reports runs, failures and the end.
-        watch_rejected: watches what no first run could be made from, until cancelled; calls its argument on a change.
+        watch_rejected: watches the inputs of a first run that failed, until cancelled; calls its argument on a change.
         now: the wall clock, aware.
     """
 
@@ -124,7 +124,7 @@ class CertificateAuthority(Generic[AnyRun]):
         self._has_stopped = False
 
     async def serve(self, *, task_status: trio.TaskStatus[Self] = trio.TASK_STATUS_IGNORED) -> None:
-        """Prepares the first run, serves, and restarts when asked, until cancelled or stopped.
+        """Prepares the first run, serves, and restarts on request, until cancelled or stopped.
 
         Args:
             task_status: started, with this authority, when the first run serves or is waited for.
@@ -182,7 +182,7 @@ class CertificateAuthority(Generic[AnyRun]):
         await request.answered()
 
     async def _changed(self, *causes: ReloadCause) -> None:
-        # The observer has recorded the failure; what there is continues.
+        # The observer has recorded the failure; the current run continues.
         with suppress(SentryError):
             await self.restart(*causes)
 
@@ -237,7 +237,7 @@ class CertificateAuthority(Generic[AnyRun]):
                 self._retry_trigger = Trigger.ISSUER_VALID
                 _log.info("the next reload follows when the certificate becomes valid", at=self._retry_at.isoformat())
             elif self._number == 0:
-                # Nothing serves, and what failed, such as the Kubernetes API server, may recover without a change.
+                # Nothing serves, and the cause, e.g. the Kubernetes API server, may recover without a change.
                 self._retry_at, self._retry_trigger = self._now() + _RETRY_INTERVAL, Trigger.RETRY
             request.answer(error)
         except BaseException:
@@ -261,7 +261,7 @@ async def _start(runs: trio.Nursery, serve: Callable[..., Awaitable[None]]) -> t
 
     async def hold(*, task_status: trio.TaskStatus[None]) -> None:
         with scope:
-            # Once started, it is ended by `serve` and not by what ends `serve`: so there is an order between the two.
+            # Once started, only `serve` ends it, and not the cause that ends `serve`: so the two end in order.
             await serve(task_status=ShieldingStatus(scope, task_status))
 
     await runs.start(hold)

@@ -53,7 +53,7 @@ class AuthorityState:
 
     Attributes:
         run: the run that serves, or has served last; None before the first.
-        number: of that run; 0 before the first.
+        number: number of that run; 0 before the first.
         serves: true from when the first run serves until the last one drains.
         conditions: problems that last.
         last_restart: `succeeded` or `failed`, and when; None before the first restart.

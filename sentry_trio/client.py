@@ -64,9 +64,9 @@ class Workload:
         app_id: the last segment of the SPIFFE ID.
         namespace: the segment before.
         trust_domain: empty for the authority's choice.
-        token: what the validator checks.
-        validator: who checks; UNKNOWN for the authority's default.
-        audiences: of JWTs.
+        token: token for the validator.
+        validator: validator of the token; UNKNOWN for the authority's default.
+        audiences: audiences of JWTs.
     """
 
     app_id: str
@@ -87,7 +87,7 @@ class Obtained:
         anchors: the trust anchors that the authority names, PEM.
         certificate: the workload certificate.
         spiffe_id: the identity that it carries.
-        valid_until: when it expires, UTC.
+        valid_until: end of its validity, UTC.
         jwt: the JWT issued beside it, for the trust domain and all audiences that were asked for; None if the
             authority issues none. Not shown by `repr`.
         audience_jwts: one more for each of these audiences alone. Not shown by `repr`.
@@ -117,7 +117,7 @@ def obtain(
     Args:
         authority: address of the authority, and its expected identity.
         workload: the identity that is requested.
-        key_type: of the new key.
+        key_type: kind of the new key.
         attempts: maximum number of attempts; daprd's number by default.
 
     Raises:
@@ -169,7 +169,7 @@ class _TidyLoop(asyncio.SelectorEventLoop):
 def _client_context(trust_anchors: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # The SPIFFE ID is what names the authority; its certificate has no DNS name.
+    # The SPIFFE ID names the authority; its certificate has no DNS name.
     context.check_hostname = False
     context.set_alpn_protocols(["h2"])
     try:

@@ -23,7 +23,7 @@ class Condition:
         """Reports the problem from now on, or replaces its description.
 
         Args:
-            message: one line for people: what fails, why, and what to do about it.
+            message: one line for people: the failure, its reason and the fix.
 
         Returns:
             True if the problem is new.

@@ -139,7 +139,7 @@ class TrustCutError(InvalidBundleError):
     """A trust bundle that is good in itself, but would cut off clients of the one in use.
 
     Attributes:
-        reasons: kinds of the findings and what they are about, whatever the times and names in the text are.
+        reasons: kinds and subjects of the findings, without the times and names in the text.
     """
 
     def __init__(self, message: str, *parts: Part, reasons: frozenset[tuple[str, str]] = frozenset()) -> None:
@@ -265,7 +265,7 @@ class ApiUnavailableError(SentryError):
     """The Kubernetes API server cannot be reached, is overloaded, failing or slow: it may pass by itself.
 
     Attributes:
-        retry_after: seconds that the server asked to wait before the next attempt; None if it did not.
+        retry_after: seconds to wait before the next attempt, from the server; None if it sent none.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -281,7 +281,7 @@ class ApiRejectedError(SentryError):
     """The Kubernetes API server rejects a request; a retry is useless.
 
     Attributes:
-        status: of HTTP.
+        status: HTTP status.
         reason: Kubernetes' own, e.g. `NotFound`, `Forbidden`, `Conflict`, `Expired`.
     """
 

@@ -100,7 +100,7 @@ class ServerObserver(Observer):
         self._shed.warning("call rejected: the server is overloaded", reason=reason, peer=_host(peer))
 
     def call_finished(self, path: str, status: Status, seconds: float, peer: object) -> None:
-        """Counts it by status; of a signing call, how long its caller waited, too."""
+        """Counts it by status, and measures the wait of a signing call's caller."""
         self._metrics.grpc_call_finished(status)
         if path == SIGN_CERTIFICATE:
             self._metrics.sign_call_finished(status, seconds)

@@ -42,9 +42,9 @@ async def get(
     """Sends one GET on a connection of its own. Proxies are not used and redirects not followed.
 
     Args:
-        url: of http or https; bytes if not all of it need be ASCII.
+        url: URL of http or https; as bytes it may have characters beyond ASCII.
         most_bytes: limit of the body.
-        tls: for https.
+        tls: TLS context for https.
         headers: in addition to User-Agent.
 
     Raises:

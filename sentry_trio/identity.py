@@ -33,8 +33,8 @@ class ServingIdentity:
     Args:
         issuer: signs; the first certificate is made at once.
         spiffe_id: the identity that clients expect.
-        lifetime: of each certificate.
-        allowed_clock_skew: how far back its validity begins.
+        lifetime: lifetime of each certificate.
+        allowed_clock_skew: time before its issue at which its validity begins.
         now: the wall clock.
 
     Raises:
@@ -91,7 +91,7 @@ class ServingIdentity:
             why = openssl_reason(error) or str(error)
             raise UnservableIssuerError(f"the certificate cannot be served over TLS: {why}") from error
         self._certificate = certificate
-        # Near the end of the issuer, halves of what is left become ever shorter.
+        # Near the end of the issuer, halves of the rest become ever shorter.
         self._due = max(_half_life(certificate, now), now + min(self._least_pause, _LATEST - now))
 
     async def keep_fresh(self, *, metrics: Metrics, failing: Condition) -> NoReturn:

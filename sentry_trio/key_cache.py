@@ -58,7 +58,7 @@ class KeyCache(ABC, Generic[K]):
     async def lookup(self, kid: str) -> K | None:
         """Returns the key with this ID; None if there is none.
 
-        An unknown key may be new: the set is read again, one reading for all who wait, at most every 10 s.
+        An unknown key may be new: the set is read again, one reading for all that wait, at most every 10 s.
 
         Raises:
             trio.TooSlowError: the key is unknown, and the reading takes more than 5 s.

@@ -1,7 +1,7 @@
 """Shares of the limit on open files: connections of one server must leave descriptors to the others.
 
 Health must answer when the gRPC server can accept nothing more. So connections are limited below the number of
-descriptors, in shares that do not depend on how many the others use.
+descriptors, in shares that do not depend on the use of the others.
 """
 
 import resource
@@ -10,7 +10,7 @@ from typing import Final
 # The log, stores, watches, listeners, and connections to an API server; a process uses 17 to 30.
 _OWN: Final = 32
 _HTTP_SERVERS: Final = 3
-_HTTP_PART: Final = 16  # of what is left, for each of these
+_HTTP_PART: Final = 16  # of the rest, for each of these
 _FEWEST: Final = 8
 
 

@@ -131,10 +131,10 @@ class RenewalStatus:
         phase: a value of `Phase`.
         generation: number of the certificate authority; 1 for the first.
         next_step: the next step, a value of `Step`; None if none is planned.
-        next_step_at: when that is due; in the past if it is held.
-        bridge_end: when the first sidecars that hold only former roots stop working; if none is known, when they would.
+        next_step_at: time at which that is due; in the past if it is held.
+        bridge_end: time at which the first sidecars with only former roots stop working; the same if none is known.
             None if there is no bridge.
-        held: why a due step is not taken; None if none is held.
+        held: reason why a due step is not taken; None if none is held.
         held_reason: a value of `HoldReason`.
         sidecars: number of sidecars by the anchors that they hold, by the values of `AnchorsHeld`; None if unknown.
         injector_stale: true if new pods do not get the newest root; None if unknown.

@@ -43,17 +43,17 @@ _SERVED: Final = ("", "dapr.proto.sentry.v1.CA")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """Everything that outlives a run and that it needs.
+    """Parts that outlive a run and that it needs.
 
     Attributes:
-        identity: of the authority itself.
-        limits: of the gRPC server.
-        environment: where a run is made from.
+        identity: identity of the authority itself.
+        limits: limits of the gRPC server.
+        environment: source of a run's inputs.
         listeners: listening sockets of the gRPC server.
-        metrics: kept across runs.
-        now: the wall clock, aware.
-        authority_serves: whether there is a run that serves, be it this one or another.
-        recorder: keeps what is decided of requests.
+        metrics: metrics of all runs.
+        now: returns the wall clock's time, aware.
+        authority_serves: returns true if a run serves, this one or another.
+        recorder: records decisions on requests.
         conditions: problems that last; `serving-certificate` is set while that cannot be renewed.
     """
 
@@ -74,7 +74,7 @@ class Run:
     Attributes:
         bundle: the trust bundle that it signs with.
         configuration: its settings.
-        loaded_at: when that was read.
+        loaded_at: time at which the configuration was read.
         targets: further readiness targets: a serving certificate that is valid now, and the targets of its
             `RunInputs`.
     """
@@ -204,12 +204,12 @@ async def prepare_run(context: RunContext, changed: Changed, *, may_generate: bo
     """Reads configuration and credentials again and prepares a run, or generates credentials if there are none.
 
     Args:
-        context: what outlives the run.
-        changed: awaited when what the run was made from has changed.
+        context: parts that outlive the run.
+        changed: awaited when inputs of the run have changed.
         may_generate: see `Environment.run_inputs`.
 
     Raises:
-        SentryError: what keeps this run from being: configuration, credentials, or that the issuer cannot sign.
+        SentryError: the run cannot be made: configuration or credentials are bad, or the issuer cannot sign.
 
     Cancellation: at once, but for a write of generated credentials, which is finished.
     """

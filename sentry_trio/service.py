@@ -50,7 +50,7 @@ class _Answer(NamedTuple):
     """Answer to an error: to the caller, in the metrics, and in the log.
 
     Attributes:
-        status: of gRPC.
+        status: gRPC status.
         reason: counted.
         text: sent to the caller in place of the error's own text, which may hold internals.
         is_fault: True if the operator has to act: the error is logged as an error, any other at debug.
@@ -90,8 +90,8 @@ class Policy:
     """Rules for all certificates of a run.
 
     Attributes:
-        lifetime: of a workload certificate, where the issuer lasts that long.
-        allowed_clock_skew: how far back its validity begins.
+        lifetime: lifetime of a workload certificate, unless the issuer ends earlier.
+        allowed_clock_skew: time before its issue at which its validity begins.
         namespace: the authority's own; control-plane services there are given DNS names.
         cluster_domain: returns the DNS domain that those names end in.
     """

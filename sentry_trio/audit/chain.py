@@ -45,7 +45,7 @@ class ChainPosition:
 
     Attributes:
         seq: the number of the line; 0 before the first.
-        hash: of the line, in hexadecimal.
+        hash: hash of the line, in hexadecimal.
     """
 
     seq: int
@@ -167,7 +167,7 @@ class ChainEnd:
 
 
 class Batches:
-    """Composes batches of lines; after each, `settle` records how much of it was written.
+    """Composes batches of lines; after each, `settle` records the written part.
 
     Args:
         end: end of the existing chain.
@@ -196,7 +196,7 @@ class Batches:
         return self._newline + b"".join(line for line, _ in self._lines)
 
     def settle(self, taken: int) -> int:
-        """Records that `taken` bytes of the batch were written; returns how many of its lines are in the file."""
+        """Records that `taken` bytes of the batch were written; returns the number of its lines in the file."""
         newline, rest = self._newline[:taken], taken - len(self._newline)
         end = self.end
         if newline:

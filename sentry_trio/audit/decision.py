@@ -26,11 +26,11 @@ class Decision:
         request_id: names the call in log lines: 16 random hexadecimal digits.
         request: as received; None if it could not be read.
         validator: kind of the chosen validator; None if none could be chosen.
-        pod_uid: of the pod that the caller's token authenticates, if known.
+        pod_uid: UID of the pod that the caller's token authenticates, if known.
         spiffe_id: the identity in the certificate.
         issued: the certificate.
         jwts: number of JWTs issued with it; None if JWTs are off.
-        cause: why no certificate was issued; None if one was.
+        cause: reason why no certificate was issued; None if one was.
     """
 
     caller: object

@@ -39,7 +39,7 @@ class AuditLog(Recorder):
     Args:
         open_sink: opens the sink; blocks.
         writer: writes to it.
-        options: of the log.
+        options: options of the log.
         now: the wall clock, aware.
     """
 
@@ -69,10 +69,10 @@ class AuditLog(Recorder):
 
         Args:
             open_sink: opens it; blocks, and raises AuditLogError.
-            options: of the log.
+            options: options of the log.
             metrics: counts lost decisions.
             now: the wall clock, aware.
-            in_thread: calls what blocks; in a worker thread by default.
+            in_thread: calls blocking functions; in a worker thread by default.
 
         Raises:
             AuditLogError: it cannot be opened, the line cannot be written and the log is required, or half a minute was
@@ -131,7 +131,7 @@ class AuditLog(Recorder):
             raise AuditUnavailableError
 
     def shed(self, reason: Shed) -> None:
-        """Counts a call that was rejected unread; a line a second at most reports how many there were."""
+        """Counts a call that was rejected unread; a line a second at most reports the number."""
         self._writer.shed(reason)
         self._wake.set()
 

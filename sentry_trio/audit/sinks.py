@@ -26,9 +26,9 @@ class Sink:
     """A file that only this process appends to, or standard output.
 
     Args:
-        descriptor: of the file or of standard output.
+        descriptor: descriptor of the file or of standard output.
         end: end of the chain in it.
-        path: of the file; None for standard output, which stays open.
+        path: path of the file; None for standard output, which stays open.
         exclusive: returns a context that keeps out other writers to the descriptor.
     """
 
@@ -46,7 +46,7 @@ class Sink:
         self._exclusive = exclusive
 
     def append(self, data: bytes, *, sync: bool) -> tuple[int, OSError | None]:
-        """Appends bytes, and waits until they are on the medium if asked to.
+        """Appends bytes, and if required waits until they are on the medium.
 
         Returns:
             How many bytes were written, and the error if not all were, or if they may not survive a power failure.

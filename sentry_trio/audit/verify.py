@@ -20,7 +20,7 @@ _MARK: Final = b'{"audit":'
 
 @dataclass(slots=True)
 class Findings:
-    """Faults or notes: the texts of the first, and how many there are."""
+    """Faults or notes: the texts of the first, and their number."""
 
     texts: list[str] = field(default_factory=list)
     count: int = 0
@@ -232,9 +232,9 @@ class _InvalidLines:
     """Consecutive invalid lines.
 
     Attributes:
-        number: of the first.
+        number: number of the first line.
         why: it is invalid.
-        lines: how many there are.
+        lines: number of lines.
         bytes: all of them.
     """
 

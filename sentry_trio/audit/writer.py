@@ -33,7 +33,7 @@ class Entry:
     """A decision to be written.
 
     Attributes:
-        members: of its line.
+        members: members of its line.
         is_issued: it issues a certificate.
         done: set once the line will survive a power failure, or cannot be written; None if no call waits.
         failed: the line cannot be written, or may not survive.
@@ -55,7 +55,7 @@ class AuditLogOptions:
         name: names it in messages: its path, or `stdout`.
         required: a certificate may be sent only once its line will survive a power failure.
         instance: this machine's name.
-        version: of the program.
+        version: version of the program.
     """
 
     name: str
@@ -71,9 +71,9 @@ class Writer:
     with a waiting call are not lost: the call fails, and its certificate is not sent.
 
     Args:
-        sink: what lines are appended to.
-        options: of the log.
-        in_thread: calls what blocks.
+        sink: file or stream to which lines are appended.
+        options: options of the log.
+        in_thread: calls blocking functions.
         metrics: counts lost lines.
         now: the wall clock, aware.
     """
@@ -161,9 +161,9 @@ class Writer:
 
         Args:
             entries: the decisions.
-            whole: how many of them have whole lines.
+            whole: number of them with complete lines.
             first: seq of the first one's line.
-            error: what failed.
+            error: the error.
         """
         if error is None:
             self._unsynced = None

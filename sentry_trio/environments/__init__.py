@@ -4,7 +4,7 @@ standalone.py    files; every caller is accepted
 kubernetes.py    a Secret, a Configuration object, and pods that authenticate by a token
 
 cluster_resources.py             connections and caches of Kubernetes mode
-environment.py                   what both have in common
+environment.py                   parts that both share
 run_inputs.py                    inputs of a run, and the sources that they are read from
 settings.py                      settings of both
 workloads.py                     trust anchors that workloads hold

@@ -23,7 +23,7 @@ class ClockGuard:
     Args:
         now: the wall clock, aware.
         elapsed: seconds that passed, suspension included.
-        server_offset: how far the API server's clock is ahead of this machine's; None if that is unknown.
+        server_offset: lead of the API server's clock over this machine's; None if unknown.
     """
 
     def __init__(

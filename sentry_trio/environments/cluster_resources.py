@@ -50,10 +50,10 @@ class ClusterResources:
         api: the API server.
         index: its pods and Configurations.
         checker: authenticates tokens.
-        events: where the cluster's operators look.
-        conditions: where lasting problems with the cluster are reported.
+        events: Events for the cluster's operators.
+        conditions: reports of lasting problems with the cluster.
         domain: the DNS domain of its services.
-        clock_offset: returns how far the API server's clock is ahead of this machine's, as far as that is known.
+        clock_offset: returns the lead of the API server's clock over this machine's, if known.
     """
 
     api: Api
@@ -105,7 +105,7 @@ async def open_cluster_resources(
         settings: see `EnvironmentSettings`; those of the cluster among them.
         environ: the environment: where the API server is.
         now: the wall clock, aware.
-        conditions: where lasting problems with the cluster are reported.
+        conditions: reports of lasting problems with the cluster.
 
     Raises:
         InvalidOptionsError: the process runs as root.

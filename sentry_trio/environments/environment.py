@@ -54,7 +54,7 @@ class Environment(ABC):
         clocks: hold renewals while the wall clock cannot be trusted.
         metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
-        conditions: where lasting problems are reported.
+        conditions: reports of lasting problems.
         chance: a number from 0 to below 1, by which replicas differ.
 
     Attributes:
@@ -263,7 +263,7 @@ class Environment(ABC):
                     watching.start_soon(self._renewer.renew, renewal, changed)
                 await sources.watch(stored, configuration, reload, in_use=renewal is not None)
 
-    # --- what differs between environments
+    # --- differences between environments
 
     _storage: str
     _restored: str = "it"

@@ -24,7 +24,7 @@ from sentry_trio.telemetry.metrics import Metrics
 LOOK: Final = 600.0
 """Seconds between two checks of the wall clock, at most: it may be set, or the machine suspended."""
 
-_HELD: Final = 60.0  # s between two checks of what holds a rotation
+_HELD: Final = 60.0  # s between two checks of a held rotation
 _RETRY: Final = 5.0  # s, grows
 _LONGEST_RETRY: Final = 300.0  # s
 
@@ -73,7 +73,7 @@ class JwtKeeper:
     files.
 
     Args:
-        settings: algorithm and lifetimes, and what JWTs name.
+        settings: algorithm, lifetimes and names in JWTs.
         metrics: counts rotations.
         now: the wall clock, aware.
         is_held: returns true while no change may be begun, because it would be published beside new trust anchors.

@@ -70,7 +70,7 @@ class Kubernetes(Environment):
 
     Args:
         settings: see `EnvironmentSettings`.
-        cluster: what is kept up to date.
+        cluster: connections and caches.
         metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
     """

@@ -44,9 +44,9 @@ class RenewalOfRun:
 
     Attributes:
         store: the store of the trust bundle.
-        stored: what the run was made of.
+        stored: stored parts from which the run was made.
         bundle: the trust bundle in it.
-        policy: how renewals are done.
+        policy: parameters of renewals.
         managed_by: names a program that keeps the trust bundle; None if there is none.
         awaited: the step that is due, after the pause that keeps replicas apart.
         has_stepped: a step was stored that the run was not replaced for yet.
@@ -64,13 +64,13 @@ class RenewalOfRun:
 class Renewer:
     """Carries out the renewal that `sentry_trio.ca.renewal` plans; outlives the runs.
 
-    A step is one write of the store, made on what it was planned on. Of several replicas one stores it, and the others
-    notice the change like any other. A step that changes the trust bundle is followed by a reload. Failures are logged,
-    counted, and retried after 5 s, later 300 s at most; the current issuer signs meanwhile.
+    A step is one write of the store, if that has not changed since the plan. Of several replicas one stores it, and the
+    others notice the change like any other. A step that changes the trust bundle is followed by a reload. Failures are
+    logged, counted, and retried after 5 s, later 300 s at most; the current issuer signs meanwhile.
 
     Args:
-        policy: how renewals are done; lifetime of certificates and clock skew are those of the configuration.
-        reporter: reports state and steps, and knows what sidecars hold.
+        policy: parameters of renewals; lifetime of certificates and clock skew are those of the configuration.
+        reporter: reports state and steps, and knows the anchors of sidecars.
         is_published: publishes the stored trust anchors unless they are published; returns false if that fails.
         now: the wall clock, aware.
         clocks: hold steps while the wall clock cannot be trusted.
@@ -141,7 +141,7 @@ class Renewer:
         """Switches to a stored next pair if that is due, before the trust bundle is verified.
 
         So a process that starts after its issuer has expired uses the next one, or makes one if the key of the root is
-        kept. A failure is logged; verification then decides if what is stored can be used.
+        kept. A failure is logged; verification then decides if the stored parts can be used.
 
         Returns:
             What the store holds now.

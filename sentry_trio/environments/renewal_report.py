@@ -74,7 +74,7 @@ class RenewalReporter:
 
         Args:
             bundle: the trust bundle in use.
-            found: what is stored.
+            found: stored parts.
         """
         roots = root_ends(bundle.anchors, bundle.chain, roots_made_here(found, bundle), self._now())
         record = read_record(found.get(Part.RECORD))
@@ -85,9 +85,9 @@ class RenewalReporter:
         """Reports the state after a look at the store.
 
         Args:
-            planned: what is done about it.
-            reason: why a due step is not taken; None if none is held.
-            uptake: what sidecars hold.
+            planned: plan for these.
+            reason: reason why a due step is not taken; None if none is held.
+            uptake: anchors of sidecars.
             stray_keys: names and places of the plan's stray keys; empty if there are none.
         """
         end = planned.bridge_end

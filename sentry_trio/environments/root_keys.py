@@ -36,7 +36,7 @@ class RootKeyAccess:
 
     @property
     def seals(self) -> bool:
-        """True if there is a passphrase, be it readable or not."""
+        """True if there is a passphrase, readable or not."""
         return self._passphrase_file is not None
 
     async def passphrase(self) -> bytes | None:

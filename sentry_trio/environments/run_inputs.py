@@ -33,7 +33,7 @@ class RunInputs:
         configuration_source: the same for the configuration.
         cluster_domain: returns the DNS domain that names of control-plane services end in.
         jwts: makes JWTs; None if they are off.
-        targets: what else has to be ready for the process to be ready, by the names that health reports.
+        targets: further readiness targets, by the names that health reports.
         own_roots: fingerprints of the roots made here.
     """
 

@@ -34,11 +34,11 @@ class EnvironmentSettings:
     """Settings of an environment in either mode.
 
     Attributes:
-        identity: of the authority itself.
+        identity: identity of the authority itself.
         configuration: path of the configuration file, or name of the Configuration object.
         needs_configuration: true if the file must exist.
         paths: path of each part; in Kubernetes mode its base name is the part's key in the Secret.
-        renewal: how renewals are done, without lifetimes of certificates.
+        renewal: parameters of renewals, without lifetimes of workload certificates.
         passphrase_file: its first line encrypts root keys; None if they are not encrypted.
         allowed_cut: fingerprint of the one trust bundle that may cut off clients; empty for none.
         jwt: None if JWTs are off.

@@ -45,7 +45,7 @@ class Standalone(Environment):
         environ: replaces `$NAME` in the configuration file.
         metrics: counts changes of the trust bundle.
         now: the wall clock, aware.
-        conditions: where lasting problems are reported.
+        conditions: reports of lasting problems.
     """
 
     _storage = "local file system"
@@ -169,7 +169,7 @@ async def read_configuration(name: str, environ: Mapping[str, str], *, required:
     """Reads and validates the configuration file.
 
     Dapr Sentry 1.18 does not start without one, although its message mentions defaults; here they are used, and that
-    is logged, if no file was asked for.
+    is logged, if no file is configured.
 
     Args:
         name: path of the file.

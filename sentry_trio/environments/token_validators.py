@@ -36,7 +36,7 @@ class _Kept:
         keys: the set.
         scope: ends that.
         before: the set that is used until this one was read; None if there is none.
-        users: runs that serve by it, and callers who wait for a key of it.
+        users: runs that use it, and callers that wait for a key of it.
     """
 
     keys: "KeySet"
@@ -56,7 +56,7 @@ class Made:
 
     Attributes:
         validators: those beside the built-in ones.
-        targets: what is ready when, for health.
+        targets: readiness targets, for health.
     """
 
     validators: Mapping[Kind, Validator] = field(default_factory=dict)

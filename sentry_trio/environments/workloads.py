@@ -34,6 +34,6 @@ class Workloads:
         Args:
             roots: fingerprints of the roots made here, the newest first, and when sidecars that hold one alone are cut
                 off.
-            published_at: when the newest was published; None if it is the only one.
+            published_at: time at which the newest was published; None if it is the only one.
         """
         return None

@@ -25,11 +25,11 @@ class Permission:
     """A verb on a kind of object.
 
     Attributes:
-        verb: of the API, e.g. `get`, `update`, `watch`.
+        verb: verb of the API, e.g. `get`, `update`, `watch`.
         group: API group of the kind; empty for the core's.
         resource: the kind's plural, e.g. `secrets`.
         namespace: where; empty for everywhere, or for kinds without namespaces.
-        name: of one object; empty for all of the kind. `list` and `watch` of one need it as a field selector.
+        name: name of one object; empty for all of the kind. `list` and `watch` of one need it as a field selector.
     """
 
     verb: str
@@ -110,10 +110,10 @@ async def missing_permissions(api: Api, needed: Iterable[Permission]) -> list[Pe
 
     Args:
         api: the API server.
-        needed: what will be used.
+        needed: permissions that will be used.
 
     Raises:
-        ApiUnavailableError: the API server could not be asked.
+        ApiUnavailableError: the API server is unavailable.
         ApiRejectedError: it rejects the request for another reason, e.g. 401.
 
     Cancellation: at once.

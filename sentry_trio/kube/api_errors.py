@@ -36,7 +36,7 @@ def response_error(
         request: e.g. `GET /api/v1/pods`; the text begins with it.
         status: HTTP status.
         body: a Status of Kubernetes, or any text of a proxy.
-        headers: of the response.
+        headers: headers of the response.
     """
     answer = _read(body)
     reason = answer.reason or _reason(status)

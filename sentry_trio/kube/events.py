@@ -60,7 +60,7 @@ class EventRecorder:
 
     Args:
         api: the API server.
-        namespace: of the Secret, and so of the Events.
+        namespace: namespace of the Secret, and so of the Events.
         secret: name of the Secret.
         instance: the name of this process's pod, or of its host.
         now: the wall clock; aware.
@@ -90,7 +90,7 @@ class EventRecorder:
 
         Args:
             reason: kind of event.
-            message: for people; line breaks become spaces, and what looks like a key, certificate or token is left out.
+            message: text for people; line breaks become spaces, and text like a key, certificate or token is omitted.
         """
         now = self._now()
         text = " ".join(_SECRET.sub("(left out)", message).split())[:LONGEST_MESSAGE]

@@ -43,7 +43,7 @@ class ClusterKeys(KeyCache[VerificationKey]):
         condition: set while the set cannot be read.
 
     Attributes:
-        issuer: of the cluster's tokens; None while no set has been read.
+        issuer: issuer of the cluster's tokens; None while no set has been read.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class Container:
     Attributes:
         name: its name in the pod.
         image: as the pod's author wrote it.
-        digest: of the image that runs, e.g. `sha256:...`; empty where the node has not reported it.
+        digest: digest of the running image, e.g. `sha256:...`; empty if the node has not reported it.
         role: `init` for an init container that keeps running (restartPolicy Always), else `container`.
     """
 

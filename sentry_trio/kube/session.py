@@ -54,7 +54,7 @@ class Session:
 
     Args:
         loop: the asyncio loop, of trio-asyncio.
-        transport: of that loop.
+        transport: transport of that loop.
         reachability: notified of each answer and each failure to get one.
     """
 
@@ -98,7 +98,7 @@ class Session:
         cut, or silent for `SILENCE`, raises ApiUnavailableError.
 
         Args:
-            path: of a list.
+            path: path of a list.
             query: e.g. `resourceVersion`, `timeoutSeconds`; `watch` is added.
         """
         request = ApiRequest("GET", path, {**(query or {}), "watch": "true"})
@@ -178,7 +178,7 @@ async def open_session(
     Args:
         kubeconfig: read outside a pod.
         environ: the process's environment by default.
-        service_account: where a pod's token and certificate authority are.
+        service_account: directory of a pod's token and certificate authority.
         condition: set while the server does not answer.
 
     Raises:

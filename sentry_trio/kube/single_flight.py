@@ -41,7 +41,7 @@ class SingleFlight(Generic[V]):
         """Returns the result of `ask`, or of another caller's `ask` for the same key that is in progress.
 
         Raises:
-            ApiUnavailableError: raised by `ask`, to all who wait for it.
+            ApiUnavailableError: raised by `ask`, for all that wait for it.
 
         Cancellation: at once; callers that wait for this one's result make the call themselves.
         """

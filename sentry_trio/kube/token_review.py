@@ -48,7 +48,7 @@ class TtlCache(Generic[V]):
     """Keeps values for some seconds.
 
     Args:
-        seconds: how long each is kept, on Trio's clock.
+        seconds: time for which each is kept, on Trio's clock.
         limit: most values; one more evicts the oldest.
     """
 
@@ -143,7 +143,7 @@ class TokenReviewer:
             NotPermittedError: in Dapr Sentry 1.18's order and words, see `_verdict`; its text is sent to the caller.
             ApiUnavailableError: `token review failed: ` and why.
 
-        Cancellation: at once; others who wait for the same review have it made again.
+        Cancellation: at once; for others that wait for the same review, it is repeated.
         """
         encoded = encode_token(token)
         key = sha256(encoded).digest()
@@ -179,7 +179,7 @@ class TokenReviewer:
 
         Raises:
             NotPermittedError: the API server does not review such a token.
-            ApiUnavailableError: it could not be asked.
+            ApiUnavailableError: it is unavailable.
         """
         review = {
             "apiVersion": "authentication.k8s.io/v1",

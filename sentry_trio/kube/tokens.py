@@ -59,11 +59,11 @@ class Caller:
     """Caller authenticated by a token: a pod that runs under a service account.
 
     Attributes:
-        namespace: of the pod and its service account.
+        namespace: namespace of the pod and its service account.
         service_account: its name.
         pod_name: the pod's name, which a later pod may have as well.
         pod_uid: the pod's unique ID; None if the token does not say.
-        expires_at: when the token does; None if it does not say.
+        expires_at: expiry of the token; None if it has none.
     """
 
     namespace: str

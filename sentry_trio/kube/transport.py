@@ -52,7 +52,7 @@ class Transport:
     redirections, compression or proxies other than a kubeconfig's.
 
     Attributes:
-        clock_offset: how far the server's clock is ahead of this machine's, by its last answer; None before that.
+        clock_offset: lead of the server's clock over this machine's, by its last answer; None before that.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Transport:
 
 
 def _offset_of(date: str | None) -> timedelta | None:
-    """Returns how far the clock that wrote a Date header is ahead of this machine's."""
+    """Returns the lead of the clock in a Date header over this machine's."""
     try:
         written = parsedate_to_datetime(date or "")
     except (ValueError, OverflowError):

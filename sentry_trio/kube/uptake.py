@@ -49,7 +49,7 @@ def measure(
     Args:
         pods: all pods of the cluster.
         roots: fingerprints of the roots made here, the newest first, and when sidecars that hold one alone are cut off.
-        published_at: when the newest was published; None if it is the only one, which every sidecar has.
+        published_at: time at which the newest was published; None if it is the only one, which every sidecar has.
         now: the wall clock, aware.
     """
     newest = next(iter(roots), None)

@@ -37,7 +37,7 @@ class LocalVerifier:
 
     Args:
         keys: the cluster's.
-        reviewer: decides what cannot be decided here.
+        reviewer: decides if that is impossible here.
         audiences: a token must be for one of them.
         now: the wall clock; aware.
     """
@@ -56,7 +56,7 @@ class LocalVerifier:
         Raises:
             NotPermittedError: it speaks for no pod here, now or later; the texts are those of the reviewer as far as
                 it has any for the case.
-            ApiUnavailableError: the reviewer had to be asked, and could not be.
+            ApiUnavailableError: the reviewer was needed and unavailable.
 
         Cancellation: at once.
         """

@@ -26,7 +26,7 @@ class Hosts:
 
     Args:
         allowed: hosts, with a port or without; compared as they are written; `*` or no host at all: every host.
-        proxies: networks that are trusted to name the host that their own clients asked for.
+        proxies: networks that are trusted to name the host of a client's request.
 
     Attributes:
         allowed: the allowed hosts.

@@ -26,9 +26,9 @@ class OidcRules:
     """Configuration of the answers.
 
     Attributes:
-        issuer: of the tokens; None to derive it from each request.
+        issuer: issuer of the tokens; None to derive it from each request.
         jwks_uri: URL of the key set; None to derive it from the issuer.
-        prefix: of both paths, percent-encoded; empty for none.
+        prefix: prefix of both paths, percent-encoded; empty for none.
         hosts: those that are served.
     """
 
@@ -122,7 +122,7 @@ def discovery_document(*, issuer: str, jwks_uri: str, algorithm: str) -> bytes:
     Args:
         issuer: `iss` of the tokens.
         jwks_uri: URL of the key set.
-        algorithm: of JWS, by which tokens are signed.
+        algorithm: JWS algorithm of the tokens.
     """
     document = {
         "issuer": issuer,

@@ -39,7 +39,7 @@ class OidcServer:
     Args:
         rules: configuration of the answers.
         files: certificate and key; None for HTTP without TLS.
-        address: to listen on.
+        address: address to listen on.
         metrics: counts requests and changed files.
         ready: the target by which health knows this server.
 

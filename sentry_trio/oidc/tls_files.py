@@ -20,7 +20,7 @@ class TLSFiles:
         key: a PEM file: its private key.
 
     Attributes:
-        context: for the next connection; None until a pair was found. It is kept when the files turn bad.
+        context: TLS context of the next connection; None until a pair was found. It stays if the files become invalid.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
@@ -32,7 +32,7 @@ class TLSFiles:
         """Reads the files; returns those that are not there, and then nothing has changed.
 
         Raises:
-            ServerTLSError: they are there and cannot be read, are not what they should be, or do not belong together.
+            ServerTLSError: they exist and cannot be read, are invalid, or do not belong together.
 
         Cancellation: at once, and then nothing has changed.
         """

@@ -22,7 +22,7 @@ class Bound:
 
     Attributes:
         name: the field's.
-        most_bytes: of each value.
+        most_bytes: largest size of a value.
         most_values: in one request. A field that is not repeated may occur more than once; the last one counts.
     """
 

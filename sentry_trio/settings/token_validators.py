@@ -37,7 +37,7 @@ class JwksOptions:
         source: a URL, the path of a file, or the key set itself, as JSON or base64 of that.
         ca_certificate: PEM, or the path of a file with it, in place of the system's roots; empty for those.
         min_refresh_interval: shortest time between two periodic fetches.
-        request_timeout: for one fetch from first to last.
+        request_timeout: time for one complete fetch.
         allow_tokens_without_expiry: True if a token without `exp` never expires, as in Dapr Sentry 1.18.
     """
 

@@ -57,8 +57,8 @@ class StatusFinding:
     """Item that needs attention.
 
     Attributes:
-        cause: for scripts.
-        text: for people, one line.
+        cause: cause for scripts.
+        text: one line for people.
     """
 
     cause: Cause

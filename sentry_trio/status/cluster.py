@@ -26,7 +26,7 @@ LABEL: Final = "app=dapr-sentry"
 """The pods of the authority, in Dapr's chart and in ours."""
 
 MAX_PODS: Final = 50
-"""Number of pods that are asked at most."""
+"""Largest number of pods that are queried."""
 
 _CONTAINER: Final = "dapr-sentry"
 _PORTS: Final = {"healthz": 8080, "metrics": 9090}

@@ -47,11 +47,11 @@ class ReplicaPlace:
     """Address of a replica.
 
     Attributes:
-        name: for people.
+        name: name for people.
         get: reads a document from it.
-        health_port: of its health server.
-        metrics_port: of its metrics; None if unknown.
-        metrics_asked: the user asked for its metrics; False if they are merely looked for.
+        health_port: port of its health server.
+        metrics_port: port of its metrics; None if unknown.
+        metrics_asked: true if the user requested its metrics; false if they are only looked for.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Files:
     Attributes:
         anchors: the trust anchors.
         chain: the issuer chain.
-        asked: the user asked for them; False if they are merely looked for.
+        asked: true if the user requested them; false if they are only looked for.
     """
 
     anchors: Path
@@ -90,9 +90,9 @@ class StatusSources:
     Attributes:
         replicas: those that the user named; empty to find them by the Kubernetes API.
         here: the replica to read if none is named or found.
-        files: of a standalone authority; None for none.
-        cluster: of one in Kubernetes; None for none.
-        cluster_missing: why there is no cluster although one was looked for.
+        files: files of a standalone authority; None for none.
+        cluster: cluster of an authority in Kubernetes; None for none.
+        cluster_missing: reason why no cluster was found although one was looked for.
         timeout: seconds for each response.
     """
 
@@ -261,8 +261,8 @@ async def fetch(host: str, port: int, path: str, *, timeout: float) -> bytes:  #
 
     Args:
         host: name or address; IPv6 without brackets.
-        port: of HTTP.
-        path: with its query.
+        port: HTTP port.
+        path: path with its query.
         timeout: seconds, from the lookup of the name to the last byte.
 
     Raises:

@@ -27,7 +27,7 @@ def json_report(report: Report, assessment: Assessment) -> Json:
 
     Args:
         report: the collected state.
-        assessment: of that report.
+        assessment: assessment of that report.
     """
     now = report.at
     return {

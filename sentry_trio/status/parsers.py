@@ -28,7 +28,7 @@ def read_health(body: bytes, where: str) -> ReplicaHealth:
     """Reads a health report; unknown members are ignored.
 
     Args:
-        body: of the answer.
+        body: body of the answer.
         where: names the replica in errors.
 
     Raises:
@@ -57,7 +57,7 @@ def read_figures(body: bytes, where: str) -> Figures:
     """Reads the figures in a Prometheus text exposition.
 
     Args:
-        body: of the answer.
+        body: body of the answer.
         where: names the port in errors.
 
     Raises:

@@ -33,7 +33,7 @@ class Rendering:
 
     Args:
         report: the collected state.
-        assessment: of the report.
+        assessment: assessment of the report.
         fit: cut at the bottom of the terminal, so that the first line, the verdict, is always visible.
     """
 

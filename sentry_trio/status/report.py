@@ -21,7 +21,7 @@ class NotShown:
 
     Attributes:
         reason: one line.
-        asked: the user asked for it; False if it was merely looked for.
+        asked: true if the user requested it; false if it was only looked for.
     """
 
     reason: str
@@ -47,11 +47,11 @@ class ReplicaHealth:
     Attributes:
         ready: all targets are ready.
         targets: state of each part that has to be ready.
-        version: of sentry-trio.
+        version: version of sentry-trio.
         mode: `standalone` or `kubernetes`.
-        started_at: when the process began.
+        started_at: start of the process.
         run: number of the current run; 0 before the first.
-        loaded_at: when this run's trust bundle was read.
+        loaded_at: time at which this run's trust bundle was read.
         last_restart: `succeeded` or `failed`.
         last_restart_at: when.
         degraded: the problems that last, in one line; None if there are none.
@@ -94,8 +94,8 @@ class Figures:
         certificates: issued.
         rejected: signing requests that were rejected or failed, by cause and gRPC status.
         calls: finished gRPC calls, by gRPC status.
-        restarts: by outcome, `success` or `failure`.
-        restart_failures: by cause.
+        restarts: numbers by outcome, `success` or `failure`.
+        restart_failures: numbers by cause.
         connections: open now.
         connections_refused: at the limit.
         handshakes_failed: TLS handshakes that peers did not complete.
@@ -121,7 +121,7 @@ class Replica:
     """One process.
 
     Attributes:
-        name: of the pod, or its address.
+        name: name of the pod, or its address.
         health: its health report.
         figures: from its metrics.
     """
@@ -142,9 +142,9 @@ class Stored:
 
     Attributes:
         place: names the store.
-        fingerprint: of the bundle; None if certificates cannot be read.
+        fingerprint: fingerprint of the bundle; None if certificates cannot be read.
         certificates: trust anchors, then the issuer chain from its upper end down.
-        problem: why no run could use it; None if one could, as far as can be seen without the key.
+        problem: reason why no run could use it; None if there is none, without a check of the key.
     """
 
     place: str
@@ -160,7 +160,7 @@ class Published:
     Attributes:
         place: names the ConfigMap.
         anchors: their fingerprints, in their order.
-        problem: why there are none.
+        problem: reason why there are none.
     """
 
     place: str
@@ -177,7 +177,7 @@ class Report:
         replicas: at least one.
         stored: the store; None if none was looked for.
         published: the ConfigMap; None if none was looked for.
-        not_found: why replicas were not found by the Kubernetes API, if that was tried.
+        not_found: reason why the Kubernetes API did not find replicas, if that was tried.
     """
 
     at: datetime

@@ -5,7 +5,7 @@
 In standalone mode, files:
     directory              backend: a file per part
     file_transaction       replaces any number of files as one
-    journal                decides what an unfinished transaction means; pure
+    journal                decides how an unfinished transaction ends; pure
     atomic_files           single file operations
     passphrase             reads a passphrase
     permissions            warns of private keys and passphrases that every user can read

@@ -165,7 +165,7 @@ class FileOperations:
         The kernel releases the lock when its holder dies. It excludes threads of one process as well as processes.
 
         Args:
-            directory: what to lock.
+            directory: directory to lock.
             patience: seconds to wait for another holder; after that `Lock.TAKEN` is yielded.
 
         Yields:

@@ -40,7 +40,7 @@ async def read_configuration_object(
         InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `,
             then Dapr's reason, then what is the case: no such object, no such kind, or a rejection of the API server;
             without it, `cannot parse configuration "<name>": ` and what is wrong with the content.
-        ApiUnavailableError: the same prefix; the API server could not be asked.
+        ApiUnavailableError: the same prefix; the API server is unavailable.
 
     Cancellation: at once.
     """

@@ -48,7 +48,7 @@ class _Snapshot:
     """One reading of everything that matters; two equal ones in a row are taken for the truth."""
 
     journal: Journal | None
-    files: Mapping[Part, Content]  # those asked for, and those of the journal
+    files: Mapping[Part, Content]  # the requested ones, and those of the journal
     temporaries: Mapping[Part, Content]  # those of the journal
     has_litter: bool  # leftovers of a transaction that was not committed
 
@@ -90,7 +90,7 @@ class FileTransaction:
         """Reads those of the parts that exist, after completing or discarding an interrupted transaction.
 
         Args:
-            parts: what to read.
+            parts: parts to read.
             optional: those of them that are left out, with a warning, if they cannot be read and all others exist.
 
         Raises:

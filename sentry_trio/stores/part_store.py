@@ -49,18 +49,18 @@ class PartStore(Protocol):
         Raises:
             IncompleteBundleError: some are stored, but not all parts of the trust bundle. What a renewal has left
                 counts: it belongs to an earlier certificate authority, which a new one must not replace unnoticed.
-            SentryError: a part cannot be read, or the store holds what a new trust bundle must not replace.
+            SentryError: a part cannot be read, or the store has contents that a new trust bundle must not replace.
         """
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
         """Replaces parts as one, if the store holds the expected ones; other parts stay as they are.
 
         Args:
-            changes: what to store.
-            expected: what has to be stored until then; parts that it does not name are not compared.
+            changes: contents to store.
+            expected: contents that must be stored before; other parts are not compared.
 
         Returns:
-            True if `changes` are stored now, be it by this call or already.
+            True if `changes` are stored now, by this call or before it.
 
         Raises:
             SentryError: the parts cannot be read or written; they are then the old ones or the new, as one.

@@ -22,8 +22,8 @@ class KeyPermissions:
         """Warns if every user can read or replace a file. Reading by its group is fine: Kubernetes' fsGroup needs it.
 
         Args:
-            path: of the file; symbolic links, as in volumes of Kubernetes, are followed.
-            content: what was read from it.
+            path: path of the file; symbolic links, as in volumes of Kubernetes, are followed.
+            content: its content.
 
         Cancellation: at once.
         """

@@ -49,7 +49,7 @@ class SecretStore:
 
     Args:
         api: the API server.
-        namespace: where both objects are.
+        namespace: namespace of both objects.
         names: key of each part.
         withdrawn: parts that the ConfigMap does not publish, although it could.
         patience: seconds during which an operation is tried again.
@@ -95,7 +95,7 @@ class SecretStore:
 
         Raises:
             StoreError: `failed to get trust bundle secret: ` and why: there is no Secret, or no permission to read it.
-            ApiUnavailableError: the API server could not be asked for `patience` seconds.
+            ApiUnavailableError: the API server was unavailable for `patience` seconds.
         """
         return self._parts(await retry(self._secret.get, patience=self._patience), parts)
 
@@ -211,7 +211,7 @@ class SecretStore:
 
         Args:
             part: one of `PUBLISHED`.
-            stored: what the Secret holds; verified.
+            stored: contents of the Secret, verified.
 
         Returns:
             True if the ConfigMap was changed.

@@ -21,7 +21,7 @@ class SecretObject:
 
     Args:
         api: the API server.
-        namespace: where it is.
+        namespace: its namespace.
         kind: `Secret` or `ConfigMap`.
 
     Attributes:

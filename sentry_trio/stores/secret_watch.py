@@ -48,7 +48,7 @@ class ConfigMapSync:
         """Repairs the ConfigMap if it differs. If that fails, it is logged once and reported as a condition.
 
         Raises:
-            ApiUnavailableError: the API server could not be asked.
+            ApiUnavailableError: the API server is unavailable.
         """
         try:
             repaired = await self._publish()
@@ -112,7 +112,7 @@ class SecretWatch:
         """Repairs the ConfigMap, and returns its content.
 
         Raises:
-            ApiUnavailableError: the API server could not be asked.
+            ApiUnavailableError: the API server is unavailable.
         """
         for sync in self._syncs:
             await sync.repair()

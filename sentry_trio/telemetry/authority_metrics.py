@@ -32,7 +32,7 @@ class AuthorityMetrics:
     """Part of `Metrics`.
 
     Args:
-        registry: where the series are registered.
+        registry: registry of the series.
         now: the wall clock; aware.
     """
 

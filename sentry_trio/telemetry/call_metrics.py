@@ -47,7 +47,7 @@ class CallMetrics:
     """Part of `Metrics`.
 
     Args:
-        registry: where the series are registered.
+        registry: registry of the series.
         elapsed: the clock for durations, in seconds from any point; monotonic.
     """
 

@@ -74,7 +74,7 @@ def coloured(since: datetime) -> Renderer:
     """The short form for a terminal: `INFO[0012] message  name=value`, the level in colour.
 
     Args:
-        since: when the process began to log; the number in brackets counts whole seconds from there.
+        since: time at which the process began to log; the number in brackets counts whole seconds from then.
     """
 
     def render(record: Record) -> str:

@@ -30,8 +30,8 @@ class LogWriter:
     Callers of `write` exclude one another. All other methods are safe to call from any thread.
 
     Args:
-        descriptor: what is written to; it stays open, unless there is a path.
-        encoding: of the text.
+        descriptor: descriptor to write to; it stays open, unless there is a path.
+        encoding: encoding of the text.
         path: opened again by `reopen`; None for a descriptor that has none.
         on_dropped: called in the thread with the number of lines, once a write succeeds after lines were dropped.
         on_reopen_failed: called in the thread.

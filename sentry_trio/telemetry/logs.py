@@ -40,7 +40,7 @@ LineStream: TypeAlias = TextIO | LogWriter
 class Logger:
     """Logger with five levels, each taking a message and named fields.
 
-    A log call never raises, whatever the fields hold and whatever state the stream is in. An exception in
+    A log call never raises, for any fields and any state of the stream. An exception in
     `exc_info` becomes one field `exception` that holds the traceback. `fatal` only logs; exiting is the caller's
     business.
 
@@ -119,7 +119,7 @@ def configure_logging(
 
     Args:
         level: the lowest level that is written: debug, info, warn (or warning), error, fatal, in any case.
-        as_json: whether to write JSON.
+        as_json: true to write JSON.
         stream: receives the lines; the caller closes it after the last one. With a `LogWriter` no log call
             waits for the stream.
         instance: this machine's name, in every line.

@@ -25,7 +25,7 @@ class _Pauses(Collector):
     Counting takes a third of what a Prometheus histogram takes, so the histogram is made at a scrape.
 
     Args:
-        name: of the series.
+        name: name of the series.
         text: its help.
         buckets: upper bounds in seconds.
         elapsed: the clock, in seconds from any point; monotonic.
@@ -82,7 +82,7 @@ class EventLoopMonitor(trio.abc.Instrument, _Pauses):
 
 
 class GCPauses(_Pauses):
-    """Measures how long collections of the garbage collector take.
+    """Measures the durations of garbage collections.
 
     Args:
         elapsed: the clock, in seconds from any point; monotonic.

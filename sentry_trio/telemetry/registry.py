@@ -25,7 +25,7 @@ class Registry(CollectorRegistry):
         """Registers a counter.
 
         Args:
-            name: with `_total`.
+            name: name, with `_total`.
             text: its help.
             labels: names of its labels.
             values: values of its only label whose series are there from the beginning, at 0, so that the first

@@ -20,7 +20,7 @@ class RenewalMetrics:
     """Part of `Metrics`.
 
     Args:
-        registry: where the series are registered.
+        registry: registry of the series.
     """
 
     def __init__(self, registry: Registry) -> None:

@@ -24,7 +24,7 @@ class Compact:
         header: JSON by the token's maker, not yet verified.
         payload: the claims, likewise.
         signature: as in the token.
-        signed: what the signature is of.
+        signed: signed part.
     """
 
     header: bytes

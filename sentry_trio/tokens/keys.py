@@ -125,7 +125,7 @@ def read_keys(members: Iterable[object], accepted: Collection[str]) -> ReadKeys:
     A key without ID is not usable here. Null members, padding and standard base64 are accepted: see `normalized`.
 
     Args:
-        members: of the set, as JSON has them.
+        members: members of the set, from JSON.
         accepted: the algorithms that tokens may be signed by.
     """
     usable: dict[str, VerificationKey] = {}

@@ -33,9 +33,9 @@ class AuthenticatedCaller:
     """Caller that may have the app ID and namespace of its request.
 
     Attributes:
-        trust_domain: of its SPIFFE ID.
+        trust_domain: trust domain of its SPIFFE ID.
         images: the containers of the caller's pod, if known.
-        pod_uid: of that pod, if known.
+        pod_uid: UID of that pod, if known.
     """
 
     trust_domain: str

@@ -69,8 +69,8 @@ class KubernetesValidator:
     Args:
         checker: finds the pod of a token.
         index: the pods and configurations of the cluster.
-        trust_domain: of the control plane.
-        namespace: of the control plane.
+        trust_domain: trust domain of the control plane.
+        namespace: namespace of the control plane.
     """
 
     def __init__(self, checker: TokenChecker, index: ClusterIndex, *, trust_domain: str, namespace: str) -> None:

@@ -41,7 +41,7 @@ class Place:
         store: the parts.
 
     Attributes:
-        name: for people.
+        name: name for people.
     """
 
     def __init__(self, store: PartStore) -> None:
@@ -83,7 +83,7 @@ class Place:
         return None
 
     def clock_offset(self) -> timedelta | None:
-        """Returns how far another clock, that counts, is ahead of this machine's; None if there is none."""
+        """Returns the lead of the relevant clock over this machine's; None if there is none."""
         return None
 
     async def sidecars(

@@ -114,7 +114,7 @@ class _Rehearsal:
     Args:
         place: the stored certificate authority.
         options: lifetimes.
-        port: of the server.
+        port: port of the server.
         report: called at the end of each phase.
     """
 

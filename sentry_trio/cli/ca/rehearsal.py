@@ -53,7 +53,7 @@ class PhaseResult:
     """Result of one phase.
 
     Attributes:
-        name: for people.
+        name: name for people.
         handshakes: number of handshakes that were done.
         failures: those that failed, for people.
         milliseconds: time that the phase took, keys and handshakes included.

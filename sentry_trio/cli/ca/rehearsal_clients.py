@@ -28,7 +28,7 @@ class RehearsalClient:
     Attributes:
         name: its trust anchors, for people.
         anchors: reads them.
-        until: when they expire; by default not before the rehearsal ends.
+        until: their expiry; by default not before the rehearsal ends.
         leaf: its certificate; None before the first.
         server: TLS context as a server.
         client: TLS context as a client.
@@ -66,8 +66,8 @@ class RehearsalClients:
     """Clients that call at the same time.
 
     Args:
-        port: of the server.
-        leaf_lifetime: of their certificates.
+        port: port of the server.
+        leaf_lifetime: lifetime of their certificates.
 
     Attributes:
         counts: those of the current phase.

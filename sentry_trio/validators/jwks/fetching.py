@@ -88,7 +88,7 @@ async def fetch(url: str, tls: ssl.SSLContext, *, timeout: float) -> Answer:  # 
     """Gets a document, decompressed; redirects are followed, but never from https to http. Proxies are not used.
 
     Args:
-        url: of http or https.
+        url: URL of http or https.
         tls: see `make_context`.
         timeout: seconds, from the lookup of the name to the last byte.
 
@@ -161,7 +161,7 @@ def fresh_for(headers: Mapping[str, str], now: datetime) -> float:
     """Returns the seconds that an answer is fresh (RFC 9111, 4.2); 0 if it has no lifetime or must not be stored.
 
     Args:
-        headers: of the answer, names in lower case.
+        headers: headers of the answer, with names in lower case.
         now: the wall clock, aware; for answers without `Date`.
     """
     directives = [directive.strip().lower() for directive in headers.get("cache-control", "").split(",")]

@@ -32,7 +32,7 @@ class Loaded:
     """Content of a source.
 
     Attributes:
-        keys: by key ID.
+        keys: keys by key ID.
         fresh_for: seconds for which the source declares it fresh.
         dropped: keys of the set that cannot be used, with the reason.
     """
@@ -61,7 +61,7 @@ class KeySet(KeyCache[VerificationKey]):
     A failed read is retried after pauses that grow to a minute; the last valid key set stays in use.
 
     Args:
-        source: of the set.
+        source: source of the set.
         interval: least seconds between two readings; more if the source says that its set is fresh for longer. Up to a
             tenth is added by chance, so that replicas do not ask all at once.
         metrics: counts the readings.

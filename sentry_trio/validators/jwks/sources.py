@@ -57,7 +57,7 @@ def file_source(path: Path, read: Callable[[Path], Awaitable[bytes]]) -> Source:
     """Returns a key set in a file, which is read each time.
 
     Args:
-        path: of the file.
+        path: path of the file.
         read: reads it; raises SourceError.
     """
 

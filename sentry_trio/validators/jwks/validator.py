@@ -46,7 +46,7 @@ class JwksValidator:
     repeated member, or base64url that is not canonical.
 
     Args:
-        keys: of the set.
+        keys: keys of the set.
         audience: required in tokens: the SPIFFE ID of this authority.
         expiry_required: True if a token without `exp` is rejected.
         now: the wall clock, aware.
@@ -127,11 +127,11 @@ def check_claims(
     """Checks times, audience and subject, in the order and with the texts of the library that Dapr Sentry 1.18 uses.
 
     Args:
-        claims: of a token whose signature is valid.
+        claims: claims of a token with a valid signature.
         now: Unix time in seconds.
         audience: required in `aud`.
         subject: required as `sub`.
-        expiry_required: whether `exp` is required; Dapr Sentry 1.18 does not require it.
+        expiry_required: true if `exp` is required; Dapr Sentry 1.18 does not require it.
 
     Raises:
         InvalidTokenError: names the first invalid claim.
