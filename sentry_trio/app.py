@@ -49,7 +49,7 @@ class Application:
         authority: restarts and stops it.
         grpc_port: port of the gRPC server.
         health_port: port of `/healthz`, `/readyz` and `/livez`.
-        metrics_port: None with metrics off.
+        metrics_port: port of the metrics; None if metrics are off.
         oidc_port: port of discovery and key set; None if OIDC is off.
     """
 
@@ -139,8 +139,8 @@ async def running(
     """Serves a certificate authority beside the block: `async with sentry_trio.running(options) as application:`.
 
     The block begins when the first run serves, or waits for a certificate to become valid. When the block ends, by
-    itself, by an error or by a cancellation, the server drains and stops, and only then is the statement left. If the
-    server fails meanwhile, the block is cancelled.
+    itself, by an error or by a cancellation, the server drains and stops before the statement ends. If the server
+    fails meanwhile, the block is cancelled.
 
     Logging and signals are the caller's, as with `serve`.
 

@@ -167,7 +167,7 @@ class CertificateAuthority(Generic[AnyRun]):
     async def restart(self, *causes: ReloadCause) -> None:
         """Requests a restart and returns once the new run serves.
 
-        Requests that arrive while a restart is under way share one more. Cancelling the wait does not withdraw the
+        Requests that arrive during a restart share the next one. Cancelling the wait does not withdraw the
         request.
 
         Args:

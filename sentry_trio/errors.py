@@ -12,7 +12,7 @@ from typing import TypeVar
 
 
 class SentryError(Exception):
-    """Root of all errors that this package raises on purpose."""
+    """Base class of all errors of this package."""
 
 
 _Entry = TypeVar("_Entry")
@@ -39,14 +39,14 @@ class InvalidValidatorError(InvalidConfigurationError):
 
 
 class ListenError(SentryError):
-    """An address cannot be listened on; the text names it."""
+    """An address that cannot be listened on; the text names it."""
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"could not listen on {address}: {reason}")
 
 
 class ServerTLSError(SentryError):
-    """Certificate and key of an HTTP server that cannot be served with; the text names the file."""
+    """Certificate and key of an HTTP server that cannot be used; the text names the file."""
 
 
 class AuditLogError(SentryError):
@@ -110,7 +110,7 @@ class Fault(enum.StrEnum):
 
 
 class InvalidBundleError(SentryError):
-    """Trust anchors, issuer chain or issuer key that do not make a certificate authority.
+    """Trust anchors, issuer chain or issuer key that are invalid or do not belong together.
 
     Attributes:
         parts: those at fault; two if they do not match, none if the caller has to add them.
@@ -136,7 +136,7 @@ class NotYetValidError(InvalidBundleError):
 
 
 class TrustCutError(InvalidBundleError):
-    """A trust bundle that is good in itself, but would cut off clients of the one in use.
+    """A valid trust bundle that would cut off clients of the one in use.
 
     Attributes:
         reasons: kinds and subjects of the findings, without the times and names in the text.
@@ -152,7 +152,7 @@ class ClockError(SentryError):
 
 
 class StoreError(SentryError):
-    """Reading or writing credentials failed."""
+    """Credentials that could not be read or written."""
 
 
 class IncompleteBundleError(StoreError):
@@ -239,11 +239,11 @@ class ValidatorNotReadyError(SentryError):
 
 
 class IssuerNotValidError(SentryError):
-    """The issuer, or all paths from it to the anchors, are expired or not valid yet: nothing it signs would verify."""
+    """Issuer, or all its paths to the anchors, that have expired or are not valid yet: it could sign nothing valid."""
 
 
 class SigningError(SentryError):
-    """A certificate could not be signed, or failed the check after it; it was not sent."""
+    """A certificate that could not be signed, or failed the check after it; it was not sent."""
 
 
 class UnservableIssuerError(SigningError):
@@ -262,7 +262,7 @@ class AuditUnavailableError(SentryError):
 
 
 class ApiUnavailableError(SentryError):
-    """The Kubernetes API server cannot be reached, is overloaded, failing or slow: it may pass by itself.
+    """The Kubernetes API server cannot be reached, is overloaded, failing or slow: a retry may succeed.
 
     Attributes:
         retry_after: seconds to wait before the next attempt, from the server; None if it sent none.

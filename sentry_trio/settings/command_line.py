@@ -23,8 +23,7 @@ _MOST_SHOWN: Final = 5
 def parse_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     """Parses and checks a command line.
 
-    The checks that Dapr Sentry has come first and in its order: mode, flags that need each other, log level, OIDC
-    files. Then ours.
+    Dapr Sentry's checks come first and in its order: mode, flags that need each other, log level, OIDC files.
 
     Args:
         arguments: the command line without the program's name.

@@ -80,7 +80,7 @@ _renewal = partial(declare, group="CA renewal", is_own=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Values of the flags; a field is named as its flag, with `_` for `-`.
+    """Values of the flags; a field has the name of its flag, with `_` for `-`.
 
     Listen addresses are bare hosts (no brackets), empty for all interfaces. Ports are 0 to 65535, 0 for any free one.
     `None` means "not given" if Dapr Sentry distinguishes that from "given empty".
