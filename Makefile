@@ -31,7 +31,7 @@ image-tree: $(VENV)/.run ## Make the container image's files in build/image, wit
 	$(BIN)/python -m image packages build/packages
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python -m image tree build/packages build/image
 
-test: $(VENV)/.dev ## Install, then check style, types and generated files, and run the tests; CI also runs test-soak, test-dapr and docs
+test: $(VENV)/.dev ## Install, then check style, types and generated files, and run the tests; CI also runs test-soak, test-cluster, test-dapr and docs
 	@$(MAKE) --no-print-directory --jobs=2 lint types drift unit # checking types leaves a processor idle
 
 # A worker more than processors; each takes a group of tests at a time, as tests/conftest.py makes them.
@@ -113,7 +113,7 @@ h2spec: $(VENV)/.dev ## Run h2spec, HTTP/2's conformance tests, against the gRPC
 	@$(BIN)/python -m tests.h2spec
 
 test-cluster: $(VENV)/.dev ## Run the tests against a real kube-apiserver and etcd; the first run builds them, which takes minutes (needs Go)
-	$(BIN)/python -m pytest tests/cluster $(ARGS)
+	$(BIN)/python -m pytest tests/cluster -m "" $(ARGS)
 
 test-dapr: $(VENV)/.dev ## Compare with Dapr's own programs; the first run builds them, which takes minutes (needs Go)
 	$(BIN)/python -m pytest tests/dapr $(ARGS)
