@@ -28,8 +28,8 @@ HANDSHAKE: Final = 50
 """Price of a TLS handshake."""
 HANDSHAKE_READ: Final = 2
 """Price of each read in a handshake, or before it."""
-HANDSHAKES_REFILL: Final = 10.0
-"""Seconds in which a network's budget for handshakes is refilled: with 500 handshakes, 5 % of a core."""
+HANDSHAKES_REFILL: Final = 5.0
+"""Seconds in which a network's budget for handshakes is refilled: with 500 handshakes, 10 % of a core."""
 USUAL_BLOCK_BYTES: Final = 512
 """Bytes of a header block that the price of its frame includes; more bytes have a price."""
 USUAL_HEADERS: Final = 32
@@ -273,17 +273,26 @@ class HandshakeWork:
         self._budget = budget
         self._spent = 0.0
 
-    async def wait(self, price: float = HANDSHAKE_READ) -> None:
-        """Charges work, and waits until the budget and the turn have room for it; no checkpoint if they have."""
-        self._spent += price
-        if pause := self._budget.borrow(price):
+    async def wait_to_begin(self) -> None:
+        """Charges a handshake, and waits until the budget and the turn have room for it; no checkpoint if they have."""
+        self._spent += HANDSHAKE
+        if pause := self._budget.borrow(HANDSHAKE):
             try:
                 await trio.sleep(pause)
             except trio.Cancelled:
-                self._spent -= price
-                self._budget.earn(price)
+                self._spent -= HANDSHAKE
+                self._budget.earn(HANDSHAKE)
                 raise
-        await self._turns.wait_if_full(self._network, price)
+        await self._turns.wait_if_full(self._network, HANDSHAKE)
+
+    async def wait_to_read(self) -> None:
+        """Charges a read, and waits until the turn has room for it; no checkpoint if it has.
+
+        It does not wait for the budget, or a handshake would queue once more with each read.
+        """
+        if self._budget.spend(HANDSHAKE_READ):
+            self._spent += HANDSHAKE_READ
+        await self._turns.wait_if_full(self._network, HANDSHAKE_READ)
 
     def give_back(self) -> None:
         """Returns the charge to the network."""

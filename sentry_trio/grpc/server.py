@@ -10,7 +10,7 @@ import trio
 
 from .admission import Network, PendingHandshakes, network_of
 from .connection import Connection
-from .cpu_budget import HANDSHAKE, HandshakeWork
+from .cpu_budget import HandshakeWork
 from .interfaces import Service
 from .limits import TEND_INTERVAL, Limits
 from .observer import Observer
@@ -181,7 +181,7 @@ class _Server:
         pushed_out = False
         with trio.move_on_after(self._limits.handshake_timeout) as scope:
             try:
-                transport.before_read = work.wait
+                transport.before_read = work.wait_to_read
                 self._silent.add(network, scope)
                 try:
                     await transport.hear()
@@ -189,7 +189,7 @@ class _Server:
                     pushed_out = not self._silent.remove(network, scope)
                 self._shaking.add(network, scope)
                 try:
-                    await work.wait(HANDSHAKE)
+                    await work.wait_to_begin()
                     await transport.handshake()
                     if transport.protocol != "h2":
                         raise HandshakeFailedError("the peer did not choose h2 by ALPN")

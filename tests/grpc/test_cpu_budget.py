@@ -171,23 +171,28 @@ async def test_handshakes_wait_for_the_budget_of_their_network(autojump_clock: M
         done: list[float] = []
 
         async def shake_hands() -> None:
-            await HandshakeWork(turns, "one", budget).wait(50)
+            work = HandshakeWork(turns, "one", budget)
+            await work.wait_to_begin()
+            for _ in range(10):
+                await work.wait_to_read()
             done.append(trio.current_time())
 
         begin = trio.current_time()
         async with trio.open_nursery() as nursery:
             for _ in range(4):
                 nursery.start_soon(shake_hands)
-        assert [round(at - begin) for at in done] == [0, 0, 5, 10]
+        assert [round(at - begin) for at in done] == [0, 2, 7, 12], "reads are charged, and wait for nothing"
 
 
 async def test_a_cancelled_handshake_costs_its_finished_work(autojump_clock: MockClock) -> None:
     async with scheduling() as (turns, _):
         budget = TokenBucket(100, refill=1000)
         work = HandshakeWork(turns, "one", budget)
-        await work.wait(90)
+        await work.wait_to_begin()
+        for _ in range(20):
+            await work.wait_to_read()
         with trio.move_on_after(1):
-            await work.wait(50)
+            await work.wait_to_begin()
         assert round(budget.left) == 10
         work.give_back()
         work.give_back()
