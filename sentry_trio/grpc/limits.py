@@ -65,7 +65,7 @@ class Limits:
             the peer's first frame; a slower connection is closed.
         handshakes: TLS handshakes under way at once, and the same number of connections that have sent nothing yet;
             one more closes the oldest of the same kind, of the peer that has most.
-        connections: connections at once, fewer if calls take more than a quarter of `unread_bytes_in_all`. One more
+        connections: connections at once, fewer if calls take more than an eighth of `unread_bytes_in_all`. One more
             closes a connection without running calls, or is closed if there is none. The peer with the most
             connections loses one: first those that never completed a call, then the one that has been idle longest.
         connections_per_peer: connections at once of one peer; one more closes another of that peer by the same rule.
@@ -95,7 +95,7 @@ class Limits:
         unread_bytes_in_all: memory for calls on all connections. Beside unread bytes these are header lists, 2 KiB for
             each call and 6 KiB for its handler, incomplete frames and TLS records, data that waits for a turn, large
             tables of headers, parsed requests, and unsent answers. Each accepted connection reduces it by 36 KiB, to
-            half of it at least, or a quarter if nearly all connections are open. If it is exceeded, the connection
+            half of it at least, or an eighth if nearly all connections are open. If it is exceeded, the connection
             that uses most is chosen, first among those that wait for their peers: an incomplete request is rejected
             with ResourceExhausted, a call whose answer does not fit the peer's window is reset, and a connection whose
             socket accepts nothing is closed. If no connection waits for its peer, the largest call is rejected with

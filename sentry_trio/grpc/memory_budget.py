@@ -24,8 +24,8 @@ class MemoryBudget:
     answer; an attacker that fills the memory does neither.
 
     Accepted connections count, too, each with `CONNECTION_BYTES` until it is closed. They reduce the limit for calls:
-    to half of it at least, or a quarter if nearly all connections are open. Together, calls and connections take at
-    most a quarter of the limit and the memory of all connections.
+    to half of it at least, or an eighth if nearly all connections are open. Together, calls and connections take at
+    most an eighth of the limit and the memory of all connections.
 
     Args:
         limit: bytes for calls.
@@ -40,7 +40,7 @@ class MemoryBudget:
     def __init__(self, limit: int, connections: int) -> None:
         self.total = 0
         self._limit = limit
-        self._limit_with_connections = max(limit, CONNECTION_BYTES * connections + limit // 4)
+        self._limit_with_connections = max(limit, CONNECTION_BYTES * connections + limit // 8)
         self._connections = 0  # bytes
         self._left = limit
         # Streams that wait for their peer, by connection; the oldest first.
@@ -58,7 +58,7 @@ class MemoryBudget:
         """Sets the number of accepted connections, including those in a handshake or being closed."""
         self._connections = CONNECTION_BYTES * connections
         least = min(self._limit // 2, self._limit_with_connections - self._connections)
-        self._left = max(self._limit // 4, least, self._limit - self._connections)
+        self._left = max(self._limit // 8, least, self._limit - self._connections)
 
     @property
     def has_room_for_connection(self) -> bool:

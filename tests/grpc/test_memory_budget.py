@@ -82,12 +82,12 @@ def test_open_connections_leave_less_for_calls_but_half_in_any_case() -> None:
     budget.total += 1
     assert budget.exceeded
     budget.set_accepted(198)
-    budget.total = int(4.5 * CONNECTION_BYTES)
-    assert not budget.exceeded, "200 connections and a quarter of the limit"
+    budget.total = int(3.25 * CONNECTION_BYTES)
+    assert not budget.exceeded, "200 connections and an eighth of the limit"
     budget.total += 1
     assert budget.exceeded
     budget.set_accepted(300)
-    budget.total = int(2.5 * CONNECTION_BYTES)
+    budget.total = int(1.25 * CONNECTION_BYTES)
     assert not budget.exceeded
 
 
@@ -95,7 +95,7 @@ def test_a_connection_finds_room_unless_calls_use_the_memory() -> None:
     budget: Any = MemoryBudget(10 * CONNECTION_BYTES, connections=200)
     budget.set_accepted(199)
     assert budget.has_room_for_connection
-    budget.total = 2 * CONNECTION_BYTES
+    budget.total = CONNECTION_BYTES
     assert budget.has_room_for_connection
     budget.total += CONNECTION_BYTES
     assert not budget.has_room_for_connection
