@@ -174,8 +174,6 @@ class Connection:
 
     async def _next_slice(self, unprocessed: int = 0) -> None:
         """Waits for another slice; `unprocessed` bytes are decrypted and wait, too."""
-        if self._transport.was_reset():
-            self._nursery.cancel_scope.cancel()  # a flood may have left much that needs no answer
         unprocessed += self._transport.buffered
         self.hold(unprocessed)
         try:
@@ -184,6 +182,10 @@ class Connection:
             await self._state.turns.wait(self.network, self.cpu.used)
         finally:
             self.hold(-unprocessed)
+        if self._transport.was_reset():
+            # A flood may have left much that needs no answer. Not before the slice: ending many connections takes long.
+            self._nursery.cancel_scope.cancel()
+            await trio.lowlevel.checkpoint()
         self._turn = self._state.turns.number
         self.cpu.begin_slice()
 
