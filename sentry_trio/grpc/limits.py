@@ -65,7 +65,7 @@ class Limits:
             the peer's first frame; a slower connection is closed.
         handshakes: TLS handshakes under way at once, and the same number of connections that have sent nothing yet;
             one more closes the oldest of the same kind, of the peer that has most.
-        connections: connections at once, fewer if calls take more than an eighth of `unread_bytes_in_all`. One more
+        connections: connections at once, fewer if calls take memory, see `unread_bytes_in_all`. One more
             closes a connection without running calls, or is closed if there is none. The peer with the most
             connections loses one: first those that never completed a call, then the one that has been idle longest.
         connections_per_peer: connections at once of one peer; one more closes another of that peer by the same rule.

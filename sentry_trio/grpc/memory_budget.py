@@ -24,8 +24,8 @@ class MemoryBudget:
     answer; an attacker that fills the memory does neither.
 
     Accepted connections count, too, each with `CONNECTION_BYTES` until it is closed. They reduce the limit for calls:
-    to half of it at least, or an eighth if nearly all connections are open. Together, calls and connections take at
-    most an eighth of the limit and the memory of all connections.
+    to half of it at least, or an eighth if nearly all connections are open. Until then, calls and connections together
+    take no more than the largest number of connections alone.
 
     Args:
         limit: bytes for calls.
@@ -40,7 +40,7 @@ class MemoryBudget:
     def __init__(self, limit: int, connections: int) -> None:
         self.total = 0
         self._limit = limit
-        self._limit_with_connections = max(limit, CONNECTION_BYTES * connections + limit // 8)
+        self._limit_with_connections = max(limit, CONNECTION_BYTES * connections)
         self._connections = 0  # bytes
         self._left = limit
         # Streams that wait for their peer, by connection; the oldest first.
