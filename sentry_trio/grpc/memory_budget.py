@@ -24,8 +24,9 @@ class MemoryBudget:
     answer; an attacker that fills the memory does neither.
 
     Accepted connections count, too, each with `CONNECTION_BYTES` until it is closed. They reduce the limit for calls:
-    to half of it at least, or an eighth if nearly all connections are open. Until then, calls and connections together
-    take no more than the largest number of connections alone.
+    to half of it at least, or an eighth if nearly all connections are open. New connections take the place of others
+    when connections and calls take as much as the largest number of connections alone; calls may take an eighth of the
+    limit more, so that new connections alone do not cause their rejection.
 
     Args:
         limit: bytes for calls.
@@ -57,8 +58,9 @@ class MemoryBudget:
     def set_accepted(self, connections: int) -> None:
         """Sets the number of accepted connections, including those in a handshake or being closed."""
         self._connections = CONNECTION_BYTES * connections
-        least = min(self._limit // 2, self._limit_with_connections - self._connections)
-        self._left = max(self._limit // 8, least, self._limit - self._connections)
+        share = self._limit // 8
+        least = min(self._limit // 2, self._limit_with_connections + share - self._connections)
+        self._left = max(share, least, self._limit - self._connections)
 
     @property
     def has_room_for_connection(self) -> bool:

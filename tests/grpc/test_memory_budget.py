@@ -82,8 +82,8 @@ def test_open_connections_leave_less_for_calls_but_half_in_any_case() -> None:
     budget.total += 1
     assert budget.exceeded
     budget.set_accepted(198)
-    budget.total = 2 * CONNECTION_BYTES
-    assert not budget.exceeded, "as much as 200 connections"
+    budget.total = int(3.25 * CONNECTION_BYTES)
+    assert not budget.exceeded, "as much as 200 connections, and an eighth of the limit"
     budget.total += 1
     assert budget.exceeded
     budget.set_accepted(300)
