@@ -115,13 +115,3 @@ async def test_evictions_and_refusals_are_counted_and_logged_once_a_minute(
     assert refused == ("gRPC connection refused: none is idle", {"peer": "2001:db8::1"})
     assert [fields["suppressed"] for _, fields in later] == [3, 3]
     assert later[0][1]["top_peers"] == "192.0.2.1 (4)"
-
-
-def test_connections_are_counted_as_they_come() -> None:
-    metrics = Metrics()
-    observer = ServerObserver(metrics)
-    observer.connection_opened()
-    observer.connection_closed()
-    observer.connection_opened()
-    assert value(metrics, "sentry_grpc_connections_opened_total") == 2
-    assert value(metrics, "sentry_grpc_connections") == 1

@@ -130,6 +130,12 @@ def recorded_certificates(pem: str) -> tuple[Certificate, ...]:
         return ()
 
 
+def recorded_bundle(record: RenewalRecord) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...]] | None:
+    """Returns anchors and chain of the current generation; None if either cannot be read."""
+    anchors, chain = map(recorded_certificates, (record.present.anchors, record.present.chain))
+    return (anchors, chain) if anchors and chain else None
+
+
 def read_record(content: bytes | None) -> RenewalRecord | None:
     """Returns the record, or None if there is none that can be read."""
     if content is None:

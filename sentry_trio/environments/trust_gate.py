@@ -8,16 +8,23 @@ from typing import Final
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, read_certificates, shown
+from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, shown
 from sentry_trio.ca.parts import Parts, bundle_of
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal_policy import RenewalPolicy
-from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, with_present, with_published
+from sentry_trio.ca.renewal_record import (
+    RenewalRecord,
+    digest_of,
+    read_record,
+    recorded_bundle,
+    with_present,
+    with_published,
+)
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import AnchorSet, IssuerInUse, trust_in_use
 from sentry_trio.environments.renewal import RenewalOfRun
 from sentry_trio.environments.workloads import Workloads
-from sentry_trio.errors import InvalidBundleError, Part, TrustCutError
+from sentry_trio.errors import Part, TrustCutError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.metrics import Metrics
@@ -255,10 +262,4 @@ def _in_use(
     """Returns anchors and chain of the bundle that was used last; None if it is not known."""
     if bundle is not None:
         return bundle.anchors, bundle.chain
-    if record is None:
-        return None
-    present = record.present
-    try:
-        return tuple(read_certificates(present.anchors.encode())), tuple(read_certificates(present.chain.encode()))
-    except InvalidBundleError:
-        return None
+    return None if record is None else recorded_bundle(record)

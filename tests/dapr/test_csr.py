@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from testkit.authorities import SKEW
 from testkit.ca.making import csr_pem, new_key, openssl
+from tests.ca.test_csr import LONG_KEYS
 from tests.ca.test_csr import request as openssl_request
 
 from .asking import Client, clients, reply_fields
@@ -22,7 +23,6 @@ from .servers import Setting, pair
 
 Clients = tuple[Client, Client]
 CASES = Path(__file__).parent / "cases" / "csrs"
-LONG_KEYS = Path(__file__).parents[1] / "ca" / "data" / "csrs"
 PSS = ("-sigopt", "rsa_padding_mode:pss")
 RSA, EC = "RSA,rsa_keygen_bits:", "EC,ec_paramgen_curve:"
 

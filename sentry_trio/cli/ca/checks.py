@@ -10,7 +10,7 @@ from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.preflight import preflight
-from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, recorded_certificates
+from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, recorded_bundle
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import Trust, trust_in_use
@@ -79,8 +79,8 @@ async def findings_against(
 
 def _recorded(record: RenewalRecord) -> _InUse | None:
     """Returns the trust bundle in use by the record; None if that cannot be read."""
-    anchors, chain = map(recorded_certificates, (record.present.anchors, record.present.chain))
-    return _InUse(anchors, chain, record) if anchors and chain else None
+    bundle = recorded_bundle(record)
+    return None if bundle is None else _InUse(*bundle, record)
 
 
 def _stored(stored: Parts, options: CaOptions, now: datetime) -> _InUse:
