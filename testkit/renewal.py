@@ -1,6 +1,7 @@
 """An authority whose trust bundle is in memory, with runs that follow one another, in virtual time."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import trio
@@ -29,6 +30,20 @@ from sentry_trio.validators.insecure import InsecureValidator
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = 86400.0
 YEAR = 365 * DAY
+SKEW = 900.0
+BEGIN = YEAR / 2 - SKEW / 2
+"""Seconds after the start when the first renewal begins, but for the pause that keeps replicas apart."""
+GRACE = DAY
+SETTLED = DAY + SKEW
+END = START + timedelta(seconds=YEAR)
+LIMIT = YEAR - DAY - SKEW
+BEGINNINGS = {
+    "steady": 20.0,
+    "distributing": BEGIN,
+    "signing": BEGIN + GRACE,
+    "retiring": BEGIN + GRACE + SETTLED,
+}
+_SUSPENDED_FROM, _AWAKE = 7200.0, 200.0
 
 
 class MemoryStore:
@@ -231,3 +246,61 @@ class MemoryEnvironment(Environment, Workloads):
 
     async def _cluster_domain(self) -> Callable[[], str]:
         return lambda: "cluster.local"
+
+
+@asynccontextmanager
+async def serving(*replicas: MemoryEnvironment) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        for each in replicas:
+            nursery.start_soon(each.serve)
+            await trio.sleep(1)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def until(replica: MemoryEnvironment, moment: float) -> None:
+    """Sleeps until some time after the replica was made; the machines are suspended for most of a long time."""
+    gap = moment - replica.since
+    if gap > _SUSPENDED_FROM:
+        replica.store.suspended += gap - _AWAKE
+        gap = _AWAKE
+    await trio.sleep(max(gap, 0))
+
+
+async def until_after(replica: MemoryEnvironment, moment: float, seconds: float) -> None:
+    """Sleeps until some seconds after a moment at which the machines are awake."""
+    await until(replica, moment - 10)
+    await until(replica, moment + seconds)
+
+
+async def later(replica: MemoryEnvironment, seconds: float) -> None:
+    await until(replica, replica.since + seconds)
+
+
+def phase(replica: MemoryEnvironment) -> str | None:
+    return None if replica.renewal is None else replica.renewal.phase
+
+
+async def in_phase(replica: MemoryEnvironment, wanted: str) -> None:
+    """Sleeps until shortly after a phase of the first renewal has begun."""
+    for name, begun in BEGINNINGS.items():
+        await until_after(replica, begun, 180)
+        if name == wanted:
+            assert phase(replica) == name
+            return
+
+
+@asynccontextmanager
+async def serving_in(wanted: str, *flags: str) -> AsyncIterator[MemoryEnvironment]:
+    """Serves by one replica with a store of its own, in a phase of its first renewal."""
+    replica = MemoryEnvironment(MemoryStore(), *flags)
+    async with serving(replica):
+        await in_phase(replica, wanted)
+        yield replica
+
+
+async def stored_in(wanted: str) -> MemoryStore:
+    """Parts that a replica has stored in a phase."""
+    async with serving_in(wanted) as replica:
+        pass
+    return MemoryStore(replica.store.stored)

@@ -17,6 +17,7 @@ from testkit.clients import grpc_go
 from testkit.go_modules import UnavailableError
 from testkit.go_x509 import GoX509, go_x509
 from testkit.leftovers import adopt_orphans, no_processes_left
+from testkit.log_capture import Line, capture_logs
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -122,6 +123,13 @@ def processes_covered(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     """Measures coverage in processes that tests with that mark start, and in no others: it doubles their start."""
     if request.node.get_closest_marker("covered_processes") is None:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Line]]:
+    """The lines that are logged during a test."""
+    with capture_logs() as captured:
+        yield captured
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """The rotation of JWT signing keys while a run serves, in virtual time, on a store in memory."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -20,7 +20,7 @@ from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.telemetry.metrics import Metrics
-from testkit.log_capture import Line, capture_logs
+from testkit.log_capture import Line
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = 86400.0
@@ -113,12 +113,6 @@ class Bench:
     def kid(self) -> str:
         token = self.issuer.issue(SUBJECT, ["a"], now=self.now(), not_after=self.now() + timedelta(days=1))
         return str(jwt.get_unverified_header(token)["kid"])
-
-
-@pytest.fixture
-def lines() -> Iterator[list[Line]]:
-    with capture_logs() as captured:
-        yield captured
 
 
 async def test_keys_follow_one_another(autojump_clock: MockClock, lines: list[Line]) -> None:

@@ -19,10 +19,9 @@ from sentry_trio.errors import Part
 from testkit.ca.making import DAY, SKEW, new_key
 from testkit.go_x509 import GoX509
 from testkit.kube.fakes import CONFIG_MAP, SECRET, installed
-from testkit.renewal import START, MemoryEnvironment, MemoryStore
+from testkit.renewal import BEGINNINGS, START, MemoryEnvironment, MemoryStore, in_phase, later, serving, until
+from testkit.secret_renewal import SecretEnvironment, SecretShelf
 from testkit.stores import NAMES
-from tests.environments.test_renewal import BEGINNINGS, in_phase, later, serving, until
-from tests.environments.test_renewal_secret import SecretEnvironment, SecretShelf
 
 RECORDED: Final = Path(__file__).parent / "recorded"
 VERSIONS: Final = sorted(path.name for path in RECORDED.iterdir() if path.is_dir())

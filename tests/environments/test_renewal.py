@@ -1,8 +1,6 @@
 """Renewal of the certificate authority by runs that follow one another, in virtual time, on a store in memory."""
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from unittest.mock import Mock
 
@@ -21,68 +19,30 @@ from sentry_trio.kube.uptake import Uptake
 from sentry_trio.reload import Trigger
 from sentry_trio.renewal_status import HoldReason
 from sentry_trio.settings.configuration import Configuration
-from testkit.log_capture import Line, capture_logs
-from testkit.renewal import DAY, START, YEAR, MemoryEnvironment, MemoryStore
+from testkit.log_capture import Line
+from testkit.renewal import (
+    BEGIN,
+    BEGINNINGS,
+    DAY,
+    END,
+    GRACE,
+    LIMIT,
+    SETTLED,
+    SKEW,
+    START,
+    YEAR,
+    MemoryEnvironment,
+    MemoryStore,
+    in_phase,
+    later,
+    phase,
+    serving,
+    serving_in,
+    stored_in,
+    until,
+)
 
-SKEW = 900.0
-LIFE = YEAR + SKEW
-BEGIN = YEAR / 2 - SKEW / 2
-"""Seconds after the start when the first renewal begins, but for the pause that keeps replicas apart."""
-GRACE = DAY
-SETTLED = DAY + SKEW
-END = START + timedelta(seconds=YEAR)
-LIMIT = YEAR - DAY - SKEW
 SPREAD = 15.0
-BEGINNINGS = {
-    "steady": 20.0,
-    "distributing": BEGIN,
-    "signing": BEGIN + GRACE,
-    "retiring": BEGIN + GRACE + SETTLED,
-}
-SUSPENDED_FROM, AWAKE = 7200.0, 200.0
-
-
-@pytest.fixture
-def lines() -> Iterator[list[Line]]:
-    with capture_logs() as captured:
-        yield captured
-
-
-@asynccontextmanager
-async def serving(*replicas: MemoryEnvironment) -> AsyncIterator[None]:
-    async with trio.open_nursery() as nursery:
-        for each in replicas:
-            nursery.start_soon(each.serve)
-            await trio.sleep(1)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def until(replica: MemoryEnvironment, moment: float) -> None:
-    """Sleeps until some time after the replica was made; the machines are suspended for most of a long time."""
-    gap = moment - replica.since
-    if gap > SUSPENDED_FROM:
-        replica.store.suspended += gap - AWAKE
-        gap = AWAKE
-    await trio.sleep(max(gap, 0))
-
-
-async def later(replica: MemoryEnvironment, seconds: float) -> None:
-    await until(replica, replica.since + seconds)
-
-
-def phase(replica: MemoryEnvironment) -> str | None:
-    return None if replica.renewal is None else replica.renewal.phase
-
-
-async def in_phase(replica: MemoryEnvironment, wanted: str) -> None:
-    """Sleeps until shortly after a phase of the first renewal has begun."""
-    for name, begun in BEGINNINGS.items():
-        await until(replica, begun - 10)
-        await until(replica, begun + 180)
-        if name == wanted:
-            assert phase(replica) == name
-            return
 
 
 async def test_a_renewal_takes_one_write_a_step(autojump_clock: MockClock, lines: list[Line]) -> None:
@@ -197,9 +157,7 @@ async def test_an_outage_across_the_limit_ends_with_both_steps_at_once(autojump_
 
 
 async def test_an_outage_across_the_limit_while_distributing_ends_with_the_switch(autojump_clock: MockClock) -> None:
-    replica = MemoryEnvironment(MemoryStore(), "--trust-anchor-propagation-grace=2400h")
-    async with serving(replica):
-        await in_phase(replica, "distributing")
+    async with serving_in("distributing", "--trust-anchor-propagation-grace=2400h") as replica:
         replica.store.trouble = ApiUnavailableError("no answer")
         replica.published = False
         await until(replica, LIMIT + 60)
@@ -233,9 +191,7 @@ async def test_anchors_that_are_not_published_hold_the_switch(autojump_clock: Mo
 async def test_a_clock_that_is_set_and_set_back_has_no_effect(
     autojump_clock: MockClock, wanted: str, years: int
 ) -> None:
-    replica = MemoryEnvironment(MemoryStore())
-    async with serving(replica):
-        await in_phase(replica, wanted)
+    async with serving_in(wanted) as replica:
         before, runs = dict(replica.store.stored), len(replica.runs)
         replica.skip = years * timedelta(days=365)
         await trio.sleep(300)
@@ -343,14 +299,6 @@ async def test_the_pair_of_a_bundle_that_another_program_keeps_is_not_promoted(a
     replica.manager = "cert-manager"
     await replica.run_inputs(may_generate=True)
     assert store.stored == before
-
-
-async def stored_in(wanted: str) -> MemoryStore:
-    """Parts that a replica has stored in a phase."""
-    replica = MemoryEnvironment(MemoryStore())
-    async with serving(replica):
-        await in_phase(replica, wanted)
-    return MemoryStore(replica.store.stored)
 
 
 async def test_a_next_pair_takes_the_place_of_an_issuer_that_has_expired(autojump_clock: MockClock) -> None:
@@ -542,9 +490,7 @@ async def test_a_step_that_could_not_be_loaded_is_loaded_later(autojump_clock: M
 
 
 async def test_sidecars_and_their_injector_are_reported_once_a_day(autojump_clock: MockClock) -> None:
-    replica = MemoryEnvironment(MemoryStore(), "--ca-renewal-enabled=true")
-    async with serving(replica):
-        await in_phase(replica, "retiring")
+    async with serving_in("retiring", "--ca-renewal-enabled=true") as replica:
         names = tuple(f"shop/app-{number:02}" for number in range(12))
         replica.pods = Uptake(
             {"current": 1, "former": 12, "none": 0, "file": 0}, names, END, injector_stale=True, held_by_all=None

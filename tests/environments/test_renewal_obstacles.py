@@ -12,8 +12,19 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE, Changes, bundle_parts
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutError
-from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore
-from tests.environments.test_renewal import BEGINNINGS, in_phase, phase, serving, until
+from testkit.renewal import (
+    BEGINNINGS,
+    DAY,
+    START,
+    MemoryEnvironment,
+    MemoryStore,
+    in_phase,
+    phase,
+    serving,
+    serving_in,
+    until,
+    until_after,
+)
 
 FOLLOWING: Final = {
     "steady": "distributing",
@@ -54,13 +65,10 @@ def due(replica: MemoryEnvironment) -> float:
 async def test_an_obstacle_delays_the_step_that_ends_a_phase(
     autojump_clock: MockClock, wanted: str, obstacle: str
 ) -> None:
-    replica = MemoryEnvironment(MemoryStore())
-    async with serving(replica):
-        await in_phase(replica, wanted)
+    async with serving_in(wanted) as replica:
         moment, stored, runs = due(replica), replica.store.stored, len(replica.runs)
         remove = set_obstacle(obstacle, replica)
-        await until(replica, moment - 10)
-        await until(replica, moment + 900)
+        await until_after(replica, moment, 900)
         assert (phase(replica), replica.store.stored, len(replica.runs)) == (wanted, stored, runs)
         # A read-only store is reported from 30 days before it is too late.
         assert replica.renewal is not None
@@ -75,10 +83,8 @@ async def test_an_obstacle_delays_the_step_that_ends_a_phase(
 async def test_a_lost_comparison_leads_to_another_plan_for_the_step_that_ends_a_phase(
     autojump_clock: MockClock, wanted: str
 ) -> None:
-    replica = MemoryEnvironment(MemoryStore())
-    store = replica.store
-    async with serving(replica):
-        await in_phase(replica, wanted)
+    async with serving_in(wanted) as replica:
+        store = replica.store
         moment = due(replica)
 
         def somebody_else() -> None:
@@ -86,8 +92,7 @@ async def test_a_lost_comparison_leads_to_another_plan_for_the_step_that_ends_a_
             store.edit({Part.REJECTED_CHAIN: b"a file of somebody else"})
 
         store.before_write = somebody_else
-        await until(replica, moment - 10)
-        await until(replica, moment + 900)
+        await until_after(replica, moment, 900)
         assert phase(replica) == FOLLOWING[wanted]
         assert store.stored[Part.REJECTED_CHAIN] == b"a file of somebody else"
         assert replica.failures == []
@@ -115,9 +120,7 @@ async def test_a_renewal_that_is_switched_off_meanwhile_comes_to_its_end(
 async def test_a_machine_that_was_suspended_takes_the_steps_that_it_missed(
     autojump_clock: MockClock, wanted: str
 ) -> None:
-    replica = MemoryEnvironment(MemoryStore())
-    async with serving(replica):
-        await in_phase(replica, wanted)
+    async with serving_in(wanted) as replica:
         replica.store.suspended += due(replica) - replica.since + DAY
         await trio.sleep(180)
         assert phase(replica) == FOLLOWING[wanted]
@@ -140,18 +143,15 @@ async def edited(replica: MemoryEnvironment, changes: Changes) -> None:
 @pytest.mark.parametrize("wanted", BEGINNINGS)
 async def test_an_edit_that_cuts_off_no_client_is_used_in_any_phase(autojump_clock: MockClock, wanted: str) -> None:
     """A trust anchor of a federated mesh is added; the renewal keeps it and comes to its end."""
-    replica = MemoryEnvironment(MemoryStore())
-    store = replica.store
-    async with serving(replica):
-        await in_phase(replica, wanted)
+    async with serving_in(wanted) as replica:
+        store = replica.store
         runs = len(replica.runs)
         other = generate("elsewhere", "ns", KeyType.ED25519, now=START, allowed_clock_skew=timedelta())
         store.edit({Part.ANCHORS: store.stored[Part.ANCHORS] + other.anchors})
         await trio.sleep(120)
         assert (phase(replica), len(replica.runs)) == (wanted, runs + 1)
         moment = due(replica)
-        await until(replica, moment - 10)
-        await until(replica, moment + 900)
+        await until_after(replica, moment, 900)
         assert phase(replica) == FOLLOWING[wanted]
         assert store.stored[Part.ANCHORS].endswith(other.anchors)
         assert replica.failures == []
@@ -159,17 +159,14 @@ async def test_an_edit_that_cuts_off_no_client_is_used_in_any_phase(autojump_clo
 
 @pytest.mark.parametrize("wanted", BEGINNINGS)
 async def test_an_edit_that_cuts_is_refused_in_any_phase(autojump_clock: MockClock, wanted: str) -> None:
-    replica = MemoryEnvironment(MemoryStore())
-    async with serving(replica):
-        await in_phase(replica, wanted)
+    async with serving_in(wanted) as replica:
         moment = due(replica)
         other = generate("td", "ns", KeyType.ED25519, now=replica.now(), allowed_clock_skew=timedelta(minutes=15))
         await edited(replica, bundle_parts(other))
         assert isinstance(replica.failures[-1], TrustCutError)
         assert replica.reasons[-1] == "TrustCutRefused"
         # What was refused has no effect once it is taken back.
-        await until(replica, moment - 10)
-        await until(replica, moment + 900)
+        await until_after(replica, moment, 900)
         assert phase(replica) == FOLLOWING[wanted]
 
 
@@ -197,13 +194,10 @@ async def test_a_former_generation_is_refused_in_any_phase(autojump_clock: MockC
 
 @pytest.mark.parametrize("wanted", BEGINNINGS)
 async def test_an_emptied_store_stops_no_run_and_is_filled_by_none(autojump_clock: MockClock, wanted: str) -> None:
-    replica = MemoryEnvironment(MemoryStore())
-    async with serving(replica):
-        await in_phase(replica, wanted)
+    async with serving_in(wanted) as replica:
         moment, writes = due(replica), len(replica.store.writes)
         await edited(replica, dict.fromkeys(replica.store.stored))
         assert "the trust bundle is missing from the shelf: no new one is generated" in str(replica.failures[-1])
         assert len(replica.store.writes) == writes
-        await until(replica, moment - 10)
-        await until(replica, moment + 900)
+        await until_after(replica, moment, 900)
         assert phase(replica) == FOLLOWING[wanted]

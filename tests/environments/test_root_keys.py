@@ -1,6 +1,6 @@
 """Root keys that are kept, while authorities serve: renewals without other trust anchors, and keys that fail."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -13,11 +13,9 @@ from sentry_trio.ca.parts import ROOT_KEYS, bundle_of
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.renewal_status import HoldReason
 from testkit.kube.fakes import installed
-from testkit.log_capture import Line, capture_logs
-from testkit.renewal import DAY, MemoryEnvironment, MemoryStore
-
-from .test_renewal import BEGIN, END, later, phase, serving, until
-from .test_renewal_secret import SecretEnvironment, SecretShelf
+from testkit.log_capture import Line
+from testkit.renewal import BEGIN, DAY, END, MemoryEnvironment, MemoryStore, later, phase, serving, until, until_after
+from testkit.secret_renewal import SecretEnvironment, SecretShelf
 
 WEEK = 7 * DAY
 
@@ -37,12 +35,6 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lines() -> Iterator[list[Line]]:
-    with capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
 def passphrase(tmp_path: Path) -> Path:
     path = tmp_path / "passphrase"
     path.write_text("correct horse\n")
@@ -54,14 +46,20 @@ def keep(passphrase: Path) -> tuple[str, str]:
     return "--ca-root-key=keep", f"--ca-root-key-passphrase-file={passphrase}"
 
 
+async def store_with_root_key(*flags: str) -> MemoryStore:
+    """Store of an authority that keeps its root key, after its first start."""
+    replica = MemoryEnvironment(MemoryStore(), *flags)
+    async with serving(replica):
+        await later(replica, 20)
+    return replica.store
+
+
 def held(replica: MemoryEnvironment) -> str:
     return (replica.renewal.held or "") if replica.renewal else ""
 
 
 async def test_a_renewal_leaves_the_trust_anchors(
-    autojump_clock: MockClock,
-    keep: tuple[str, str],
-    lines: list[Line],
+    autojump_clock: MockClock, keep: tuple[str, str], lines: list[Line]
 ) -> None:
     replica = MemoryEnvironment(MemoryStore(), *keep)
     async with serving(replica):
@@ -71,8 +69,7 @@ async def test_a_renewal_leaves_the_trust_anchors(
         await later(replica, 20)
         assert replica.renewal is not None
         assert (replica.renewal.has_root_key, replica.renewal.next_step) == (True, "renew-issuer")
-        await until(replica, BEGIN - 10)
-        await until(replica, BEGIN + 180)
+        await until_after(replica, BEGIN, 180)
         assert phase(replica) == "signing"
         assert replica.runs[-1].chain != first.chain
         await until(replica, BEGIN + DAY + 1200)
@@ -94,8 +91,7 @@ async def test_a_renewal_writes_no_config_map(autojump_clock: MockClock, keep: t
         await until(replicas[0], 60)
         before = api.count("replace", "configmaps")
         issuer = replicas[0].runs[-1].issuer
-        await until(replicas[0], BEGIN - 10)
-        await until(replicas[0], BEGIN + 180)
+        await until_after(replicas[0], BEGIN, 180)
         await until(replicas[0], BEGIN + DAY + 1000)
         await later(replicas[0], 600)
         assert phase(replicas[0]) == "retiring"
@@ -111,11 +107,9 @@ async def test_a_key_that_cannot_be_decrypted_is_reported_and_never_stops_the_se
     passphrase: Path,
     lines: list[Line],
 ) -> None:
-    replica = MemoryEnvironment(MemoryStore(), *keep)
-    async with serving(replica):
-        await later(replica, 20)
+    store = await store_with_root_key(*keep)
     passphrase.write_text("battery staple\n")
-    replica = MemoryEnvironment(replica.store, *keep)
+    replica = MemoryEnvironment(store, *keep)
     async with serving(replica):
         await later(replica, 150)
         assert held(replica).startswith("the root key cannot be used: the passphrase is wrong")
@@ -126,8 +120,7 @@ async def test_a_key_that_cannot_be_decrypted_is_reported_and_never_stops_the_se
         passphrase.unlink()
         await later(replica, 150)
         assert held(replica).startswith("cannot read the passphrase file")
-        await until(replica, BEGIN - 10)
-        await until(replica, BEGIN + 180)
+        await until_after(replica, BEGIN, 180)
         assert (phase(replica), replica.reasons) == ("steady", ["RenewalHeld"])
         passphrase.write_text("correct horse\n")
         await later(replica, 700)
@@ -165,14 +158,9 @@ async def test_a_passphrase_file_that_every_user_can_read_is_reported_once(
 
 
 async def test_discard_erases_a_key_at_the_next_start(
-    autojump_clock: MockClock,
-    keep: tuple[str, str],
-    lines: list[Line],
+    autojump_clock: MockClock, keep: tuple[str, str], lines: list[Line]
 ) -> None:
-    replica = MemoryEnvironment(MemoryStore(), *keep)
-    async with serving(replica):
-        await later(replica, 20)
-    replica = MemoryEnvironment(replica.store)
+    replica = MemoryEnvironment(await store_with_root_key(*keep))
     async with serving(replica):
         await later(replica, 150)
         assert not set(ROOT_KEYS) & replica.store.stored.keys()
@@ -198,20 +186,17 @@ async def test_without_the_passphrase_no_authority_is_generated(
 async def test_files_need_no_passphrase(autojump_clock: MockClock) -> None:
     replica = MemoryEnvironment(MemoryStore(), "--ca-root-key=keep")
     async with serving(replica):
-        await until(replica, BEGIN - 10)
-        await until(replica, BEGIN + 180)
+        await until_after(replica, BEGIN, 180)
         assert phase(replica) == "signing"
     assert b"BEGIN PRIVATE KEY" in replica.store.stored[Part.ROOT_KEY]
 
 
-async def test_a_key_that_is_not_encrypted_is_at_the_next_start(
+async def test_a_key_that_is_not_encrypted_becomes_so_at_the_next_start(
     autojump_clock: MockClock, keep: tuple[str, str], passphrase: Path
 ) -> None:
-    replica = MemoryEnvironment(MemoryStore(), keep[0])
-    async with serving(replica):
-        await later(replica, 20)
+    store = await store_with_root_key(keep[0])
     passphrase.rename(passphrase.with_name("elsewhere"))
-    replica = MemoryEnvironment(replica.store, *keep)
+    replica = MemoryEnvironment(store, *keep)
     async with serving(replica):
         await later(replica, 200)
         assert b"BEGIN PRIVATE KEY" in replica.store.stored[Part.ROOT_KEY]

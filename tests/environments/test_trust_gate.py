@@ -24,8 +24,7 @@ from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutEr
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.settings.configuration import Configuration
 from testkit.log_capture import capture_logs
-from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore
-from tests.environments.test_renewal import later, phase, serving, stored_in
+from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore, later, phase, serving, stored_in
 
 LATER = timedelta(days=185)
 

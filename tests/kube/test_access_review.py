@@ -1,6 +1,6 @@
 """Permissions that are asked for beforehand, on an API server in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from sentry_trio.kube.access_review import (
     required_permissions,
 )
 from testkit.kube.fakes import NAMESPACE, FakeApi, Fault, refused, unavailable
-from testkit.log_capture import Line, capture_logs
+from testkit.log_capture import Line
 
 NEEDED = required_permissions(NAMESPACE, bundle="dapr-trust-bundle", configuration="daprsystem")
 USEFUL = optional_permissions(NAMESPACE, bundle="dapr-trust-bundle")
@@ -45,12 +45,6 @@ def server_without(*rights: Permission) -> FakeApi:
     ]
     api.allowed = lambda attributes: attributes not in denied
     return api
-
-
-@pytest.fixture
-def lines() -> Iterator[list[Line]]:
-    with capture_logs() as captured:
-        yield captured
 
 
 @pytest.mark.parametrize(

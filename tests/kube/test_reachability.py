@@ -1,7 +1,5 @@
 """Outages of the API server: one line when they begin, one when they end, and a condition in between."""
 
-from collections.abc import Iterator
-
 import pytest
 import trio
 from trio.testing import MockClock
@@ -9,17 +7,11 @@ from trio.testing import MockClock
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError
 from sentry_trio.kube.reachability import Reachability, wait_reachable
-from testkit.log_capture import Line, capture_logs
+from testkit.log_capture import Line
 
 AWAY = ApiUnreachableError("GET /api: cannot connect to 10.0.0.1:443: Connection refused")
 MEANWHILE = "retrying, known pods still get certificates"
 URL = "https://10.0.0.1:443"
-
-
-@pytest.fixture
-def lines() -> Iterator[list[Line]]:
-    with capture_logs() as captured:
-        yield captured
 
 
 def said(lines: list[Line]) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """The JWT signing key in the Secret of the trust bundle, on an API server in memory."""
 
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,7 +15,7 @@ from sentry_trio.errors import ApiUnavailableError, Part, StoreError
 from sentry_trio.reload import Trigger
 from testkit.crashing import OLD
 from testkit.kube.fakes import CONFIG_MAP, SECRET, FakeApi, Fault, installed, unavailable
-from testkit.log_capture import Line, capture_logs
+from testkit.log_capture import Line
 from testkit.stores import load
 
 from .test_secret import PARTS, PLACE, encoded, filled, held, store_of, warnings_in
@@ -50,12 +50,6 @@ def jwt_held(api: FakeApi) -> Parts:
 
 def published(api: FakeApi) -> object:
     return (api.objects[CONFIG_MAP].get("data") or {}).get("jwks.json")
-
-
-@pytest.fixture
-def lines() -> Iterator[list[Line]]:
-    with capture_logs() as captured:
-        yield captured
 
 
 async def test_nothing_is_there() -> None:

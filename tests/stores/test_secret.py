@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from sentry_trio.stores.secret import SecretStore
 from sentry_trio.stores.secret_content import Names, names_of_paths
 from testkit.crashing import NEW, NEXT, OLD
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, SECRET, FakeApi, Fault, installed, refused, unavailable
-from testkit.log_capture import Line, capture_logs
+from testkit.log_capture import Line
 from testkit.stores import NAMES, create, load, publish
 
 PLACE = f"{NAMESPACE}/dapr-trust-bundle"
@@ -73,12 +73,6 @@ def filled(bundle: StoredBundle = OLD) -> FakeApi:
     write(api, bundle)
     api.edit(CONFIG_MAP, data={"ca.crt": bundle.anchors.decode()})
     return api
-
-
-@pytest.fixture
-def lines() -> Iterator[list[Line]]:
-    with capture_logs() as captured:
-        yield captured
 
 
 def warnings_in(lines: list[Line]) -> list[str]:

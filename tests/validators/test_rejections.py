@@ -1,20 +1,11 @@
 """Refusals in the log: one line a minute for each cause and pod."""
 
-from collections.abc import Iterator
-
-import pytest
 import trio
 from trio.testing import MockClock
 
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.validators.kubernetes import MOST_REFUSALS, RejectionLog
-from testkit.log_capture import Line, capture_logs
-
-
-@pytest.fixture
-def lines() -> Iterator[list[Line]]:
-    with capture_logs() as heard:
-        yield heard
+from testkit.log_capture import Line
 
 
 def made() -> RejectionLog:
