@@ -26,11 +26,13 @@ from sentry_trio.proto.sentry_grpc import CAStub
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.reasons import openssl_reason, reason_of
 
-# As in daprd: number of attempts, seconds for each, and additional seconds between two.
+# As in daprd: number of attempts, seconds for each, and statuses after which it makes another one.
 _ATTEMPTS: Final = 5
 _ATTEMPT_TIMEOUT: Final = 3.0
+_RETRIED: Final = frozenset({Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED})
+# Seconds by which each pause is longer than the one before. daprd's pauses are all as long as the first one; but it waits
+# for a connection without end, and these give a server that starts half a second.
 _PAUSE: Final = 0.05
-_AGAIN: Final = frozenset({Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED})
 # OpenSSL's X509_V_ERR_*: no certificate in the store signed the one that was shown.
 _UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
 
@@ -111,8 +113,8 @@ def obtain(
 ) -> Obtained:
     """Makes a key and a CSR, requests a certificate, and checks the response. Blocks, for at most about 16 s.
 
-    An attempt ends after 3 s. The next one is made only if the authority is away or busy; a rejection is final, as it
-    is for daprd.
+    An attempt ends after 3 s. As in daprd, the next one is made only if the authority is busy or does not answer; a
+    rejection is final. Unlike daprd, a failed connection counts as an attempt, and an unknown server is final.
 
     Args:
         authority: address of the authority, and its expected identity.
@@ -200,7 +202,7 @@ async def _ask(
         except GRPCError as error:
             status = error.status.name.title().replace("_", "")
             failure = RequestFailedError(f"{where} answered {status}: {error.message}")
-            if error.status not in _AGAIN:
+            if error.status not in _RETRIED:
                 raise failure from error
         except ssl.SSLCertVerificationError as error:
             raise RequestFailedError(

@@ -49,9 +49,9 @@ ENTRIES: Final = (
     ),
     Difference(
         id="unavailable",
-        dapr="any failure to reach the API server is PermissionDenied, which clients do not retry",
+        dapr="any failure to reach the API server is PermissionDenied, after which a new sidecar exits",
         ours="Unavailable if it is temporary",
-        reason="clients retry",
+        reason="sidecars retry",
         shown="tests/kube/test_token_review.py::test_an_outage_is_raised_to_all_waiting_callers",
     ),
     Difference(

@@ -59,7 +59,7 @@ ENTRIES: Final = (
         id="late-calls",
         dapr="calls that waited too long are still signed",
         ours="rejected immediately with Unavailable if they would miss their deadline",
-        reason="clients retry elsewhere in time",
+        reason="sidecars retry in time",
         shown="tests/grpc/test_concurrency.py::test_a_call_that_would_miss_its_deadline_is_rejected_at_once",
     ),
     Difference(
