@@ -30,8 +30,8 @@ from sentry_trio.reasons import openssl_reason, reason_of
 _ATTEMPTS: Final = 5
 _ATTEMPT_TIMEOUT: Final = 3.0
 _RETRIED: Final = frozenset({Status.RESOURCE_EXHAUSTED, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED})
-# Seconds by which each pause is longer than the one before. daprd's pauses are all as long as the first one; but it waits
-# for a connection without end, and these give a server that starts half a second.
+# Seconds by which each pause is longer than the one before. daprd's pauses are all as long as the first one, but daprd
+# waits for a connection without end. These give a server that starts half a second.
 _PAUSE: Final = 0.05
 # OpenSSL's X509_V_ERR_*: no certificate in the store signed the one that was shown.
 _UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
