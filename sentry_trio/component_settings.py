@@ -1,10 +1,11 @@
 """Settings of each component, derived from the command line."""
 
-from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sentry_trio.ca.renewal_policy import policy_from
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.renewal_policy import DEFAULT_GRACE, RenewalPolicy
 from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, parse_trust_domain
 from sentry_trio.environments.settings import ClusterSettings, EnvironmentSettings
 from sentry_trio.errors import InvalidIdentityError, InvalidOptionsError, Part
@@ -72,15 +73,32 @@ def environment_settings(options: Options) -> EnvironmentSettings:
         configuration=options.config,
         needs_configuration=options.config_given,
         paths=_part_paths(options),
-        renewal=replace(
-            policy_from(options, identity.trust_domain, identity.namespace),
-            enabled=options.ca_renewal_enabled,
-            threshold=options.ca_renewal_threshold,
-        ),
+        renewal=_renewal_policy(options, identity),
         passphrase_file=options.ca_root_key_passphrase_file,
         allowed_cut=options.allow_trust_cut,
         jwt=_jwt_settings(options) if options.jwt_enabled else None,
         cluster=_cluster_settings(options) if options.mode is Mode.KUBERNETES else None,
+    )
+
+
+def _renewal_policy(options: Options, identity: SpiffeId) -> RenewalPolicy:
+    """Returns the parameters of renewal, except those of the configuration."""
+    grace = options.trust_anchor_propagation_grace
+    return RenewalPolicy(
+        trust_domain=identity.trust_domain,
+        namespace=identity.namespace,
+        key_type=KeyType(options.ca_key_type),
+        workload_ttl=timedelta(),
+        allowed_clock_skew=timedelta(),
+        enabled=options.ca_renewal_enabled,
+        threshold=options.ca_renewal_threshold,
+        lifetime=options.ca_ttl,
+        grace=DEFAULT_GRACE if grace == "auto" else grace,
+        grace_may_end_early=grace == "auto",
+        scope=options.ca_renewal_scope,
+        anchors_kept=options.ca_anchors_kept,
+        keeps_root_key=options.ca_root_key == "keep",
+        root_lifetime=options.ca_root_ttl,
     )
 
 

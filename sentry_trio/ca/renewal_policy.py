@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.errors import InvalidOptionsError
@@ -19,38 +19,6 @@ LEAST_GRACE: Final = timedelta(minutes=10)
 By then Dapr's injector and control plane have read the mounted ConfigMap, which takes 90 s, and new pods show if the
 injector has missed it.
 """
-
-
-class RenewalFlags(Protocol):
-    """Flags that the server and `sentry-trio ca` have in common."""
-
-    @property
-    def ca_key_type(self) -> KeyType | str:
-        """Kind of new keys."""
-
-    @property
-    def ca_ttl(self) -> timedelta:
-        """Lifetime of a new root and issuer."""
-
-    @property
-    def trust_anchor_propagation_grace(self) -> timedelta | Literal["auto"]:
-        """Time for which a new root is published before its issuer signs."""
-
-    @property
-    def ca_renewal_scope(self) -> str:
-        """Certificate authorities that are renewed: `own` or `any`."""
-
-    @property
-    def ca_anchors_kept(self) -> int:
-        """Number of former roots that stay published."""
-
-    @property
-    def ca_root_key(self) -> str:
-        """Use of a new root's key: `discard` or `keep`."""
-
-    @property
-    def ca_root_ttl(self) -> timedelta:
-        """Lifetime of a new root whose key is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,25 +109,6 @@ class Situation:
     seals_root_keys: bool = False
     root_key_problem: str | None = None
     offline_root_key: bytes | None = field(default=None, repr=False)
-
-
-def policy_from(flags: RenewalFlags, trust_domain: str, namespace: str) -> RenewalPolicy:
-    """Returns the parameters of the flags, without lifetimes of workload certificates."""
-    grace = flags.trust_anchor_propagation_grace
-    return RenewalPolicy(
-        trust_domain=trust_domain,
-        namespace=namespace,
-        key_type=KeyType(flags.ca_key_type),
-        workload_ttl=timedelta(),
-        allowed_clock_skew=timedelta(),
-        lifetime=flags.ca_ttl,
-        grace=DEFAULT_GRACE if grace == "auto" else grace,
-        grace_may_end_early=grace == "auto",
-        keeps_root_key=flags.ca_root_key == "keep",
-        root_lifetime=flags.ca_root_ttl,
-        scope="any" if flags.ca_renewal_scope == "any" else "own",
-        anchors_kept=flags.ca_anchors_kept,
-    )
 
 
 def _hours(duration: timedelta) -> str:

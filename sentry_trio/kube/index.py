@@ -10,7 +10,7 @@ import trio
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.grpc.token_bucket import TokenBucket
-from sentry_trio.kube.api import ReadApi
+from sentry_trio.kube.api import WatchApi
 from sentry_trio.kube.pods import Pod, pod_resource
 from sentry_trio.kube.reflector import Reflector
 from sentry_trio.kube.resources import CONFIGURATIONS, KubeObject, Resource
@@ -46,7 +46,7 @@ class DirectLookup(Generic[T]):
         resource: kind of the objects.
     """
 
-    def __init__(self, api: ReadApi, resource: Resource[T]) -> None:
+    def __init__(self, api: WatchApi, resource: Resource[T]) -> None:
         self._api = api
         self._resource = resource
         self._turns = trio.CapacityLimiter(CONCURRENCY)
@@ -98,7 +98,7 @@ class Index:
 
     def __init__(
         self,
-        api: ReadApi,
+        api: WatchApi,
         *,
         conditions: Conditions | None = None,
         containers: bool = False,

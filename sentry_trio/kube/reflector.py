@@ -11,7 +11,7 @@ import trio
 from sentry_trio.backoff import Backoff
 from sentry_trio.conditions import Condition
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
-from sentry_trio.kube.api import ReadApi
+from sentry_trio.kube.api import WatchApi
 from sentry_trio.kube.resources import KubeObject, Resource
 from sentry_trio.kube.watch_stream import Event, WatchLoop
 from sentry_trio.telemetry.logs import get_logger
@@ -70,7 +70,7 @@ class Reflector(Generic[T]):
 
     def __init__(
         self,
-        api: ReadApi,
+        api: WatchApi,
         resource: Resource[T],
         *,
         deleted: Callable[[T], None] = lambda _: None,

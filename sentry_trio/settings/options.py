@@ -135,7 +135,7 @@ class Options:
         words=("auto",),
         check=checks.not_negative,
     )
-    ca_renewal_scope: str = _renewal(
+    ca_renewal_scope: Literal["own", "any"] = _renewal(
         _STRING,
         "own",
         "Certificate authorities that are renewed: those generated here, or also those that others made",

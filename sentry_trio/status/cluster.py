@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import trio
 
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, StoreError
 from sentry_trio.kube.access_review import Permission
+from sentry_trio.kube.api import ReadApi
 from sentry_trio.status.collect import MOST_BYTES, ReplicaPlace, fetch
 from sentry_trio.status.report import NotShownError, Replica, absent
 from sentry_trio.stores.part_store import PublicParts
@@ -72,18 +73,6 @@ class _Pods(msgspec.Struct):
     metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
 
 
-class PodApi(Protocol):
-    """The part of `kube.session.Session` that is used here; raises as it does."""
-
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Reads an object or a list."""
-        ...
-
-    async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """Reads the answer of a pod, through its proxy."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """Namespace in which an authority runs.
@@ -98,7 +87,7 @@ class Cluster:
         chain_name: key of the issuer chain in the Secret.
     """
 
-    api: PodApi
+    api: ReadApi
     namespace: str
     own_pod: str | None
     timeout: float

@@ -107,6 +107,9 @@ class Objects:
         """Times of requests for a list or a watch."""
         return [at for at, each, query in self.requests if each == path and ("resourceVersion" in query) == watch]
 
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        return json.loads(await self.get_raw(path, query))
+
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         await self._meet(path, query or {})
         if "/namespaces/" in path:

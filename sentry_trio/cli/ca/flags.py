@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import RenewalRequest
@@ -178,7 +178,7 @@ class CaOptions:
     ca_anchors_kept: int = _new(
         Kind.INT, checks.MOST_ANCHORS_KEPT, "former roots that stay published", check=checks.anchors_kept
     )
-    ca_renewal_scope: str = _new(
+    ca_renewal_scope: Literal["own", "any"] = _new(
         Kind.STRING,
         "own",
         "certificate authorities to renew: only generated ones (own), or any",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -14,7 +14,7 @@ from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
 from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal import Plan, Situation, plan
-from sentry_trio.ca.renewal_policy import RenewalPolicy, policy_from
+from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, read_record
 from sentry_trio.ca.renewal_state import read_state, roots_made_here
 from sentry_trio.ca.root_key import named_root
@@ -235,15 +235,19 @@ def root_passphrase(options: CaOptions) -> bytes | None:
 def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
     """Returns the parameters of a renewal; a stored issuer decides about trust domain and namespace."""
     trust_domain, namespace = _identity_of(stored)
-    policy = policy_from(
-        options, options.trust_domain or trust_domain or _DEFAULT_DOMAIN, namespace or options.namespace
-    )
-    return replace(
-        policy,
-        keeps_root_key=policy.keeps_root_key
-        or (not options.ca_root_key and named_root(stored.get(Part.ROOT_KEY, b"")) is not None),
+    root_key_use = options.ca_root_key or ("keep" if named_root(stored.get(Part.ROOT_KEY, b"")) else "discard")
+    return RenewalPolicy(
+        trust_domain=options.trust_domain or trust_domain or _DEFAULT_DOMAIN,
+        namespace=namespace or options.namespace,
+        key_type=options.ca_key_type,
         workload_ttl=options.workload_cert_ttl,
         allowed_clock_skew=options.allowed_clock_skew,
+        lifetime=options.ca_ttl,
+        grace=options.trust_anchor_propagation_grace,
+        scope=options.ca_renewal_scope,
+        anchors_kept=options.ca_anchors_kept,
+        keeps_root_key=root_key_use == "keep",
+        root_lifetime=options.ca_root_ttl,
     )
 
 
