@@ -6,7 +6,7 @@ only time is lost: all that it would record then counts as having happened now.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -26,6 +26,7 @@ _ROOTS_KEPT: Final = 32
 _NONE: Final = timedelta()
 _LONGEST: Final = timedelta(days=3653)
 _HIGHEST_NUMBER: Final = 2**31
+_MOST_BYTES: Final = 512 * 1024  # of a Secret of 1 MiB, which has the trust anchors twice more
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,8 +163,25 @@ def _is_sane(record: RenewalRecord) -> bool:
 
 
 def write_record(record: RenewalRecord) -> bytes:
-    """Returns the record as JSON."""
+    """Returns the record as JSON; without the oldest trust anchors, if a store could not hold it."""
+    content = _as_json(record)
+    if len(content) > _MOST_BYTES:
+        smaller = map(_as_json, _with_fewer_anchors(record))
+        content = next((each for each in smaller if len(each) <= _MOST_BYTES), content)
+    return content
+
+
+def _as_json(record: RenewalRecord) -> bytes:
     return msgspec.json.format(msgspec.json.encode(record), indent=1)
+
+
+def _with_fewer_anchors(record: RenewalRecord) -> Iterator[RenewalRecord]:
+    """Yields the record with ever fewer trust anchors; those of former generations were published, too."""
+    former = tuple(msgspec.structs.replace(each, anchors="") for each in record.former)
+    for oldest in range(len(record.published) + 1):
+        yield msgspec.structs.replace(record, former=former, published=record.published[oldest:])
+    present = msgspec.structs.replace(record.present, anchors="")
+    yield msgspec.structs.replace(record, former=former, published=(), present=present)
 
 
 def digest_of(stored: Mapping[Part, bytes]) -> str:

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_trio.ca.renewal import Situation, plan
-from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.ca.renewal_record import AnchorsPublished, read_record, write_record
 from sentry_trio.ca.trust import trust_in_use
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase
+from sentry_trio.stores.atomic_files import LIMIT
 from testkit.ca.making import DAY, SKEW
 from testkit.ca.renewing import MOMENTS, POLICY, RETIRING, SETTLED, bundle_of, remembering
 
@@ -122,3 +124,23 @@ def test_a_record_of_an_older_program_is_read() -> None:
     record = read_record(written(older))
     assert record is not None
     assert (record.accepted_cut, record.copies) == (None, ())
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1_000, 8), (60_000, 7), (200_000, 1), (300_000, 0), (800_000, 0)])
+def test_a_record_fits_into_a_store_although_many_trust_anchors_are_published(size: int, kept: int) -> None:
+    record = read_record(written(GOOD))
+    assert record is not None
+    text, since = "x" * size, record.present.since
+    former = tuple(msgspec.structs.replace(each, anchors=text) for each in record.former)
+    present = msgspec.structs.replace(record.present, anchors=text)
+    published = tuple(AnchorsPublished(anchors=text, since=since + number * DAY) for number in range(8))
+    many = msgspec.structs.replace(record, former=former, present=present, published=published)
+    content = write_record(many)
+    assert len(content) <= LIMIT / 2
+    found = read_record(content)
+    assert found is not None
+    assert found.published == published[8 - kept :]
+    assert [each.chain for each in found.former] == [each.chain for each in record.former]
+    assert found.present.anchors == (text if size < 500_000 else "")
+    assert write_record(found) == content
+    use(content, Phase.RETIRING)
