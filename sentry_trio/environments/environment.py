@@ -91,7 +91,7 @@ class Environment(ABC):
             chance=chance,
         )
         self._gate = TrustGate(workloads, self.notify, allowed=settings.allowed_cut, metrics=metrics, now=now)
-        self._rejections = RejectionWatch(self._gate, conditions.condition(RESTART))
+        self._rejections = RejectionWatch(self._gate, clocks, conditions.condition(RESTART))
         self._jwt_keeper = None if settings.jwt is None else self._make_jwt_keeper(settings.jwt)
         self._had_jwt_keys = False
         self._last_read: tuple[Sources, Parts, Configuration] | None = None

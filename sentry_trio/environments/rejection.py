@@ -6,6 +6,7 @@ import trio
 
 from sentry_trio.ca.parts import BUNDLE, Parts
 from sentry_trio.conditions import Condition
+from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.renewal import LOOK, RenewalOfRun
 from sentry_trio.environments.trust_gate import TrustGate
 from sentry_trio.errors import TrustCutError
@@ -15,13 +16,17 @@ from sentry_trio.reload import Changed, ReloadCause, Trigger
 class RejectionWatch:
     """Has trust bundles checked, and checks one that was rejected again while the one before it serves.
 
+    A wrong clock shows certificates as expired, so a rejection lasts while the clock cannot be trusted.
+
     Args:
         gate: checks trust bundles.
+        clocks: show if the wall clock can be trusted.
         failed_restart: the condition that shows why a bundle was rejected.
     """
 
-    def __init__(self, gate: TrustGate, failed_restart: Condition) -> None:
+    def __init__(self, gate: TrustGate, clocks: ClockGuard, failed_restart: Condition) -> None:
         self._gate = gate
+        self._clocks = clocks
         self._failed_restart = failed_restart
         self._rejected: tuple[RenewalOfRun, TrustCutError] | None = None
 
@@ -36,11 +41,16 @@ class RejectionWatch:
         Raises:
             TrustCutError: it does, while another is in use.
         """
+        if self._rejected is not None and self._is_clock_wrong(candidate):
+            raise self._rejected[1]
         try:
             self._gate.check(candidate)
         except TrustCutError as error:
             self._rejected = candidate, error
             raise
+
+    def _is_clock_wrong(self, candidate: RenewalOfRun) -> bool:
+        return self._clocks.reason_to_hold(candidate.policy.allowed_clock_skew) is not None
 
     def use(self, renewal: RenewalOfRun) -> None:
         """Records that a run signs with the bundle that was checked last."""
@@ -57,6 +67,8 @@ class RejectionWatch:
             if self._rejected is None:
                 continue
             candidate, former = self._rejected
+            if self._is_clock_wrong(candidate):
+                continue
             error = self._error_now(candidate)
             if error is None or error.reasons != former.reasons:
                 await changed(ReloadCause(Trigger.TRUST_CUT, candidate.store.sources(BUNDLE)))

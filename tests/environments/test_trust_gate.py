@@ -536,6 +536,30 @@ async def test_a_removed_root_is_accepted_as_soon_as_its_last_certificate_has_ex
         assert (len(replica.runs), len(replica.failures)) == (4, 1)
 
 
+async def test_a_clock_that_was_set_does_not_end_a_rejection(autojump_clock: MockClock) -> None:
+    async with in_use("--ca-renewal-enabled=false") as replica:
+        replica.held_sets = {}
+        other = foreign(replica)
+        assert await edited(replica, beside(replica, other)) == ""
+        assert await edited(replica, issuer_of(other)) == ""
+        removal = {Part.ANCHORS: other[Part.ANCHORS]}
+        assert "its root is not among" in await edited(replica, removal)
+        replica.skip += timedelta(days=30)
+        await trio.sleep(300)
+        inputs = replica.run_inputs(may_generate=False)
+        with pytest.raises(TrustCutError, match="its root is not among"):
+            await inputs
+        replica.skip -= timedelta(days=30)
+        await later(replica, DAY / 2)
+        assert (len(replica.runs), len(replica.failures)) == (3, 1)
+        replica.server_offset = timedelta(hours=1)
+        await later(replica, DAY)
+        assert len(replica.runs) == 3
+        replica.server_offset = timedelta()
+        await trio.sleep(61)
+        assert (len(replica.runs), len(replica.failures)) == (4, 1)
+
+
 async def test_another_edit_ends_the_looks_at_a_rejected_bundle(autojump_clock: MockClock) -> None:
     async with rejecting() as replica:
         replica.store.edit({Part.KEY: b"garbled"})
