@@ -85,6 +85,7 @@ class Environment(ABC):
             settings.renewal,
             RenewalReporter(workloads, self.notify, metrics=metrics, now=now),
             self.is_published,
+            self.managed_by,
             now=now,
             clocks=clocks,
             root_keys=self._root_keys,
@@ -141,15 +142,14 @@ class Environment(ABC):
         added = await self._token_validators.make(configuration.jwks)
         policy = self._renewer.policy_for(configuration)
         stored, generated = await self._load_bundle(store, policy, may_generate=may_generate)
-        managed_by = await self.managed_by()
-        if managed_by is None:
+        if await self.managed_by() is None:
             stored = await self._renewer.promote(store, stored, policy)
         self._last_read = sources, stored, configuration
         self._rejections.read(stored)
         bundle = self._verified(store, stored)
         if generated and not self._has_replicas:
             self._gate.generated(bundle)
-        renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy, managed_by=managed_by)
+        renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy)
         self._rejections.check(renewal)
         await self._accepted(stored, generated=generated)
         jwt_keys = None

@@ -47,7 +47,6 @@ class RenewalOfRun:
         stored: stored parts from which the run was made.
         bundle: the trust bundle in it.
         policy: parameters of renewals.
-        managed_by: names a program that keeps the trust bundle; None if there is none.
         awaited: the step that is due, after the pause that keeps replicas apart.
         has_stepped: a step was stored that the run was not replaced for yet.
     """
@@ -56,7 +55,6 @@ class RenewalOfRun:
     stored: Parts = field(repr=False)
     bundle: TrustBundle
     policy: RenewalPolicy
-    managed_by: str | None
     awaited: Step | None = None
     has_stepped: bool = False
 
@@ -72,6 +70,7 @@ class Renewer:
         policy: parameters of renewals; lifetime of certificates and clock skew are those of the configuration.
         reporter: reports state and steps, and knows the anchors of sidecars.
         is_published: publishes the stored trust anchors unless they are published; returns false if that fails.
+        managed_by: names a program that keeps the trust bundle; None if there is none. It may come while a run serves.
         now: the wall clock, aware.
         clocks: hold steps while the wall clock cannot be trusted.
         root_keys: read the passphrase of root keys that are kept.
@@ -83,6 +82,7 @@ class Renewer:
         policy: RenewalPolicy,
         reporter: RenewalReporter,
         is_published: Callable[[Parts], Awaitable[bool]],
+        managed_by: Callable[[], Awaitable[str | None]],
         *,
         now: Callable[[], datetime],
         clocks: ClockGuard,
@@ -92,6 +92,7 @@ class Renewer:
         self._policy = policy
         self._reporter = reporter
         self._is_published = is_published
+        self._managed_by = managed_by
         self._now = now
         self._clocks = clocks
         self._root_keys = root_keys
@@ -230,7 +231,7 @@ class Renewer:
             is_published=is_published,
             held_by_all=None if uptake is None else uptake.held_by_all,
             hold=hold,
-            managed_by=run.managed_by,
+            managed_by=await self._managed_by(),
             seals_root_keys=self._root_keys.seals,
         )
         problem = await self._root_keys.problem(found, run.policy, situation)

@@ -289,6 +289,18 @@ async def test_a_bundle_that_another_program_keeps_is_left_alone(autojump_clock:
         assert len(replica.store.writes) == 1
 
 
+async def test_a_program_may_begin_and_cease_to_keep_the_bundle_of_a_run(autojump_clock: MockClock) -> None:
+    replica = MemoryEnvironment(MemoryStore())
+    async with serving(replica):
+        await trio.sleep(10)
+        replica.manager = "values of the Helm chart"
+        await until(replica, BEGIN + 10 * DAY)
+        assert len(replica.store.writes) == 1
+        replica.manager = None
+        await trio.sleep(300)
+        assert phase(replica) == "distributing"
+
+
 # --- when a run is made
 
 

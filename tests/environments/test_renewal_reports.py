@@ -92,6 +92,7 @@ class Mesh:
             policy,
             RenewalReporter(cast("Workloads", self), self.notify, metrics=self.metrics, now=self.now),
             self.is_published,
+            self.managed_by,
             now=self.now,
             clocks=ClockGuard(self.now, elapsed=trio.current_time, server_offset=lambda: None),
             root_keys=RootKeyAccess(None),
@@ -118,6 +119,9 @@ class Mesh:
     async def is_published(self, _stored: Parts) -> bool:
         return True
 
+    async def managed_by(self) -> str | None:
+        return None
+
     def uptake(self, roots: Mapping[str, datetime], published_at: datetime | None) -> Uptake | None:
         return measure(self.pods, roots, published_at=published_at, now=self.now())
 
@@ -128,9 +132,7 @@ class Mesh:
         while True:
             parts = dict(self.store.parts)
             bundle = verify(bundle_of(parts), self.now())
-            run = RenewalOfRun(
-                store=cast("Any", self.store), stored=parts, bundle=bundle, policy=self.policy, managed_by=None
-            )
+            run = RenewalOfRun(store=cast("Any", self.store), stored=parts, bundle=bundle, policy=self.policy)
             with trio.CancelScope() as scope:
 
                 async def changed(*_causes: ReloadCause, scope: trio.CancelScope = scope) -> None:

@@ -645,9 +645,7 @@ async def test_remembered_and_reported_anchor_sets_are_bounded(autojump_clock: M
         others = [foreign(replica) for _ in range(100)]
         bundles = [verify(bundle_of({**own, **beside(replica, other)}), replica.now()) for other in others]
         for bundle in (*bundles, *bundles[-2:] * 50):
-            replica._gate.use(
-                RenewalOfRun(store=replica.store, stored={}, bundle=bundle, policy=policy, managed_by=None)
-            )
+            replica._gate.use(RenewalOfRun(store=replica.store, stored={}, bundle=bundle, policy=policy))
         assert len(replica._gate._anchor_sets) == 64
         refused = await edited(replica, foreign(replica))
         assert refused.count("clients that started before ") == 8
