@@ -25,12 +25,13 @@ from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
+from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.service import CertificateService, Policy
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import Validators
 from sentry_trio.validators.insecure import InsecureValidator
 from testkit.authorities import made_request
+from testkit.grpc.in_memory import InMemoryStream
 
 _SKEW: Final = timedelta(minutes=15)
 _Measure: TypeAlias = Callable[[int, int], Awaitable["Cost"]]
@@ -46,19 +47,6 @@ class Cost(NamedTuple):
 
     wall: float
     cpu: float
-
-
-class _Stream:
-    peer = ("192.0.2.1", 4711)
-
-    def __init__(self, request: SignCertificateRequest) -> None:
-        self._request = request
-
-    async def recv_message(self) -> SignCertificateRequest:
-        return self._request
-
-    async def send_message(self, message: SignCertificateResponse) -> None:
-        """Goes nowhere."""
 
 
 def _now() -> datetime:
@@ -88,7 +76,7 @@ async def _call_often(service: CertificateService, calls: int, at_once: int) -> 
 
     async def call(times: int) -> None:
         for _ in range(times):
-            await service.SignCertificate(_Stream(request))
+            await service.SignCertificate(InMemoryStream(request))
             await trio.lowlevel.checkpoint()
 
     wall, cpu = time.perf_counter(), time.process_time()

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import pairwise
 from typing import Any, cast
 
 import grpc
@@ -17,12 +16,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sentry_trio.audit.decision import Recorder
-from sentry_trio.ca.issue import Issuer, WorkloadIdentity
+from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
 from sentry_trio.ca.published import Jwts, PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import ApiUnavailableError, JwtError, SigningError
 from sentry_trio.grpc import serve_grpc, server_context
+from sentry_trio.grpc.cpu_budget import PRICE_SECONDS, SLICE, TURN_SECONDS, TurnScheduler
 from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_grpc import CABase
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
@@ -31,6 +31,7 @@ from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import AuthenticatedCaller, Validators
 from sentry_trio.validators.insecure import InsecureValidator
 from testkit.authorities import SKEW, made_bundle, made_csr, wall_clock
+from testkit.grpc.in_memory import InMemoryStream
 
 INSECURE = SignCertificateRequest.INSECURE
 STANDALONE = Validators(present={INSECURE: InsecureValidator()}, default=INSECURE)
@@ -343,7 +344,7 @@ class BrokenJwts:
     """Signs for no audience but those given."""
 
     published = PublishedKeys(b"", "ES256")
-    is_slow = False
+    signing_seconds = 0.0002
 
     def __init__(self, *audiences: str) -> None:
         self.audiences = set(audiences)
@@ -406,71 +407,91 @@ async def test_ec_keys_of_another_curve_are_signed(standalone: Oracle) -> None:
     assert leaf.public_key() == x509.load_pem_x509_csr(csr).public_key()
 
 
-class InMemory:
-    """A stream that has one request, and keeps the answer."""
-
-    peer = ("192.0.2.1", 4711)
-
-    def __init__(self, audiences: Sequence[str] = ()) -> None:
-        self.audiences = audiences
-        self.answer: SignCertificateResponse | None = None
-
-    async def recv_message(self) -> SignCertificateRequest:
-        return SignCertificateRequest(
-            id="myapp", namespace="shop", certificate_signing_request=CSR, jwt_audiences=self.audiences
-        )
-
-    async def send_message(self, message: SignCertificateResponse) -> None:
-        self.answer = message
+def _signing_request(audiences: Sequence[str] = ()) -> SignCertificateRequest:
+    return SignCertificateRequest(
+        id="myapp", namespace="shop", certificate_signing_request=CSR, jwt_audiences=audiences
+    )
 
 
-@pytest.mark.parametrize("slow", [True, False])
-async def test_while_slow_issuers_sign_others_get_their_turn(monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
-    monkeypatch.setattr(Issuer, "is_slow", slow)
-    service = made_service(Issuer(made_bundle()))
-    streams = [InMemory() for _ in range(5)]
-    answered_by_turn = [0]
+class Signatures(trio.abc.Instrument):
+    """Counts the signatures of each turn of the event loop; each takes as long as said, by its own clock."""
 
-    async def count_turns() -> None:
-        while answered_by_turn[-1] < len(streams):
-            await trio.lowlevel.checkpoint()
-            answered_by_turn.append(sum(stream.answer is not None for stream in streams))
-
-    async with trio.open_nursery() as nursery:
-        for stream in streams:
-            nursery.start_soon(service.SignCertificate, stream)
-        nursery.start_soon(count_turns)
-    at_once = max(after - before for before, after in pairwise(answered_by_turn))
-    assert at_once == (1 if slow else len(streams))
-
-
-class CountedJwts(BrokenJwts, trio.abc.Instrument):
-    """Counts the signatures of each turn of the event loop."""
-
-    def __init__(self, *, is_slow: bool) -> None:
-        super().__init__()
-        self.is_slow = is_slow
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.by_turn = [0]
+
+    @property
+    def now(self) -> float:
+        return sum(self.by_turn) * self.seconds
+
+    @property
+    def most(self) -> float:
+        """Signatures until a turn is full, and those for which it was reserved."""
+        return (TURN_SECONDS + SLICE * PRICE_SECONDS) / self.seconds + 1
 
     def after_io_wait(self, timeout: float) -> None:
         self.by_turn.append(0)
 
-    def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
+    def sign(self) -> None:
         self.by_turn[-1] += 1
+
+
+class CountedIssuer(Issuer):
+    """Counts its signatures."""
+
+    def __init__(self, signatures: Signatures) -> None:
+        super().__init__(made_bundle())
+        self._signatures = signatures
+
+    @property
+    def signing_seconds(self) -> float:
+        return self._signatures.seconds
+
+    def issue(self, *args: Any, **options: Any) -> IssuedCertificate:
+        self._signatures.sign()
+        return super().issue(*args, **options)
+
+
+class CountedJwts(BrokenJwts):
+    """Counts its signatures."""
+
+    def __init__(self, signatures: Signatures) -> None:
+        super().__init__()
+        self.signing_seconds = signatures.seconds
+        self._signatures = signatures
+
+    def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
+        self._signatures.sign()
         return "a token"
 
 
-@pytest.mark.parametrize(("slow", "most"), [(True, 1), (False, 8)])
-async def test_calls_for_many_audiences_sign_few_jwts_in_a_turn(slow: bool, most: int) -> None:
-    jwts = CountedJwts(is_slow=slow)
-    service = made_service(Issuer(made_bundle()), jwts=jwts)
-    streams = [InMemory([f"audience-{number}" for number in range(16)]) for _ in range(20)]
-    trio.lowlevel.add_instrument(jwts)
+async def _serve(
+    service: CertificateService, request: SignCertificateRequest, signatures: Signatures, *, calls: int
+) -> None:
+    """Serves calls that arrive at the same moment."""
+    turns = TurnScheduler(lambda: signatures.now)
+    trio.lowlevel.add_instrument(signatures)
+    with turns.measured():
+        async with trio.open_nursery() as nursery:
+            for _ in range(calls):
+                nursery.start_soon(service.SignCertificate, InMemoryStream(request, turns))
+    trio.lowlevel.remove_instrument(signatures)
 
-    async with trio.open_nursery() as nursery:
-        for stream in streams:
-            nursery.start_soon(service.SignCertificate, stream)
 
-    trio.lowlevel.remove_instrument(jwts)
-    assert max(jwts.by_turn) == most
-    assert sum(jwts.by_turn) == len(streams) * 18
+@pytest.mark.parametrize("seconds", [0.003, 0.0005])
+async def test_calls_that_arrive_together_are_signed_in_several_turns(seconds: float) -> None:
+    signatures = Signatures(seconds)
+    service = made_service(CountedIssuer(signatures))
+    await _serve(service, _signing_request(), signatures, calls=20)
+    assert max(signatures.by_turn) <= signatures.most
+    assert sum(signatures.by_turn) == 20
+
+
+@pytest.mark.parametrize("seconds", [0.003, 0.0005])
+async def test_calls_for_many_audiences_sign_few_jwts_in_a_turn(seconds: float) -> None:
+    signatures = Signatures(seconds)
+    service = made_service(Issuer(made_bundle()), jwts=CountedJwts(signatures))
+    request = _signing_request([f"audience-{number}" for number in range(16)])
+    await _serve(service, request, signatures, calls=20)
+    assert max(signatures.by_turn) <= signatures.most
+    assert sum(signatures.by_turn) == 20 * 18

@@ -16,6 +16,7 @@ from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from sentry_trio.validators import AuthenticatedCaller, Validators
 from testkit.authorities import made_bundle
+from testkit.grpc.in_memory import InMemoryStream
 from testkit.log_capture import capture_logs
 from tests.test_service import (
     CSR,
@@ -23,7 +24,6 @@ from tests.test_service import (
     NO_DEFAULT,
     AwayValidator,
     BrokenIssuer,
-    InMemory,
     Oracle,
     forged,
     made_service,
@@ -55,19 +55,6 @@ class Book(Recorder):
         self.record(decision)
 
 
-class Stream(InMemory):
-    """Validator that accepts any request, or fails."""
-
-    def __init__(self, found: SignCertificateRequest | Exception) -> None:
-        super().__init__()
-        self._found = found
-
-    async def recv_message(self) -> SignCertificateRequest:
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
-
-
 def request_with(**fields: Any) -> SignCertificateRequest:
     return SignCertificateRequest(**{"id": "myapp", "namespace": "shop", "certificate_signing_request": CSR} | fields)
 
@@ -77,7 +64,7 @@ async def decided(found: SignCertificateRequest | Exception, *, book: Book | Non
     book = book or Book()
     metrics = Metrics()
     service = made_service(made.pop("issuer", None) or Issuer(made_bundle()), recorder=book, metrics=metrics, **made)
-    stream = Stream(found)
+    stream = InMemoryStream(found)
     with suppress(GRPCError, RuntimeError):
         await service.SignCertificate(stream)
     (decision,) = book.decisions
@@ -167,7 +154,7 @@ async def test_a_failure_to_sign_and_to_choose_are_recorded() -> None:
 async def test_certificates_that_cannot_be_recorded_are_not_sent() -> None:
     book = Book(refuses=True)
     service = made_service(Issuer(made_bundle()), recorder=book)
-    stream = Stream(request_with())
+    stream = InMemoryStream(request_with())
     with capture_logs() as lines, pytest.raises(GRPCError) as caught:
         await service.SignCertificate(stream)
     assert [(line["log_level"], line["event"]) for line in lines] == [
@@ -182,7 +169,7 @@ async def test_certificates_that_cannot_be_recorded_are_not_sent() -> None:
 async def test_callers_that_leave_during_recording_are_recorded_as_cancelled(autojump_clock: trio.abc.Clock) -> None:
     book = Book(hangs=True)
     service = made_service(Issuer(made_bundle()), recorder=book)
-    stream = Stream(request_with())
+    stream = InMemoryStream(request_with())
     with trio.move_on_after(3):
         await service.SignCertificate(stream)
     assert stream.answer is None
@@ -196,8 +183,8 @@ async def test_each_call_has_a_name_of_its_own() -> None:
     service = made_service(Issuer(made_bundle()), recorder=book)
     with capture_logs() as logged:
         for _ in range(2):
-            await service.SignCertificate(Stream(request_with()))
+            await service.SignCertificate(InMemoryStream(request_with()))
         with suppress(GRPCError):
-            await service.SignCertificate(Stream(request_with(id="")))
+            await service.SignCertificate(InMemoryStream(request_with(id="")))
     assert [line["request"] for line in logged] == [decision.request_id for decision in book.decisions]
     assert len({decision.request_id for decision in book.decisions}) == 3

@@ -19,7 +19,7 @@ from sentry_trio.ca.compose import (
 )
 from sentry_trio.ca.extensions import CLIENT_AUTH, DIGITAL_SIGNATURE, SERVER_AUTH
 from sentry_trio.ca.pem import write_block
-from sentry_trio.ca.signatures import signs_slowly
+from sentry_trio.ca.signatures import signing_seconds
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import IssuerNotValidError, SigningError
 
@@ -126,9 +126,9 @@ class Issuer:
         return self._bundle
 
     @property
-    def is_slow(self) -> bool:
-        """True if a signature takes long enough to delay other calls."""
-        return signs_slowly(self._bundle.key)
+    def signing_seconds(self) -> float:
+        """Approximate CPU time of a signature, in seconds."""
+        return signing_seconds(self._bundle.key)
 
     def issue(
         self,

@@ -12,7 +12,7 @@ from joserfc.jws import JWSRegistry
 
 from sentry_trio.ca.jwk import jose_key
 from sentry_trio.ca.jwt_key import JwtKeys, SigningKey
-from sentry_trio.ca.signatures import signs_slowly
+from sentry_trio.ca.signatures import signing_seconds
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import JwtError
 
@@ -37,14 +37,14 @@ class JwtIssuer:
 
     Attributes:
         published: public keys that verify the tokens.
-        is_slow: true if a signature takes long enough to delay other calls.
+        signing_seconds: approximate CPU time of a signature, in seconds.
     """
 
     def __init__(
         self, keys: JwtKeys, *, issuer: str | None, lifetime: timedelta, allowed_clock_skew: timedelta
     ) -> None:
         self.published = keys.published
-        self.is_slow = any(signs_slowly(each.key) for each in keys.signing)
+        self.signing_seconds = max(signing_seconds(each.key) for each in keys.signing)
         self._issuer = issuer
         self._lifetime = lifetime
         self._skew = allowed_clock_skew

@@ -37,11 +37,11 @@ class Jwts(Protocol):
 
     Attributes:
         published: public keys that verify them.
-        is_slow: true if a signature takes long enough to delay other calls.
+        signing_seconds: approximate CPU time of a signature, in seconds.
     """
 
     published: PublishedKeys
-    is_slow: bool
+    signing_seconds: float
 
     def issue(self, subject: SpiffeId, audiences: Sequence[str], *, now: datetime, not_after: datetime) -> str:
         """Returns a compact JWS for a subject and these audiences.

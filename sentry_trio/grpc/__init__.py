@@ -35,6 +35,7 @@ Limits on peers:
 """
 
 from .call import Call, Deadline
+from .cpu_budget import CPUReservation
 from .interfaces import ServerStream, Service
 from .limits import Limits
 from .observer import Observer
@@ -42,6 +43,7 @@ from .server import serve_grpc
 from .tls_context import server_context
 
 __all__ = [
+    "CPUReservation",
     "Call",
     "Deadline",
     "Limits",

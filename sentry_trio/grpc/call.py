@@ -13,6 +13,7 @@ from grpclib.metadata import encode_metadata
 from multidict import MultiDict
 
 from .concurrency import ConcurrencyLimiter, FairLimiter
+from .cpu_budget import CPUReservation
 from .frames import ErrorCode
 from .framing import (
     CallRequest,
@@ -53,8 +54,8 @@ class Deadline:
 class Call:
     """A call on a connection, with the interface of `grpclib.server.Stream` for its handler.
 
-    Services written for grpclib run here without a change, and the other way round. The CA itself needs only `peer`,
-    `recv_message` and `send_message`. `peer` is an address here, and there are no status details.
+    Services written for grpclib run here without a change. The CA itself needs only `peer`, `recv_message`,
+    `send_message` and `reserve_cpu`, which grpclib lacks. `peer` is an address here, and there are no status details.
 
     The answer to a method with one reply is written at once, headers, message and trailers together, when the handler
     returns; a streaming method's messages leave as they are sent.
@@ -248,6 +249,10 @@ class Call:
             raise ProtocolError("Trailing metadata was already sent")
         self._outcome = (status, status_message)
         self._trailing_metadata = _encoded(metadata)
+
+    def reserve_cpu(self, seconds: float) -> CPUReservation:
+        """Reserves CPU time, in seconds, that the handler uses in parts."""
+        return self.connection.reserve_cpu(seconds)
 
     async def cancel(self) -> None:
         """Ends the call with RST_STREAM (CANCEL) and no status."""

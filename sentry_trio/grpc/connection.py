@@ -11,7 +11,7 @@ from .admission import Network
 from .call import Call
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .connection_timers import ConnectionTimers, TimerAction
-from .cpu_budget import CALL, SLICE, SLOW_DOWN_SECONDS, CPUBudget, HandshakeWork
+from .cpu_budget import CALL, SLICE, SLOW_DOWN_SECONDS, CPUBudget, CPUReservation, HandshakeWork
 from .frames import HIGHEST_STREAM, ErrorCode
 from .framing import RefusedError, read_request
 from .headers import Header
@@ -332,6 +332,10 @@ class Connection:
             self.cpu.earn(FRAMES_EARNED_BY_CALL)
         if len(self._calls) == len(self._incomplete) and not self._leaving:
             self._state.admission.idle(self)
+
+    def reserve_cpu(self, seconds: float) -> CPUReservation:
+        """Reserves CPU time for a handler."""
+        return CPUReservation(self._state.turns, self.network, seconds)
 
     def _drop(self, stream_id: int) -> None:
         """Forgets a request that will not be complete."""

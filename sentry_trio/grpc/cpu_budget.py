@@ -1,6 +1,6 @@
 """CPU time that peers cause: prices, the budget of a connection, and turns of the event loop shared by all.
 
-A price of 1 is about 20 us; `benchmarks/prices.py` measures the prices.
+A price of 1 is `PRICE_SECONDS`; `benchmarks/prices.py` measures the prices.
 """
 
 import time
@@ -17,6 +17,8 @@ from .frames import ErrorCode, ViolationError
 from .limits import CONTROL_FRAMES_REFILL
 from .token_bucket import TokenBucket
 
+PRICE_SECONDS: Final = 20e-6
+"""Approximate CPU time that a price of 1 stands for."""
 SLICE: Final = 100
 """Most work of a connection in one turn of the event loop, in prices: about 2 ms."""
 CALL: Final = 11
@@ -227,15 +229,28 @@ class TurnScheduler(trio.abc.Instrument):
             work: price of the work that the peer is likely to cause then.
         """
         work = max(work, _LEAST)
-        if not self._waiting:
-            if self._left > 0 and not self.full:
-                self._left -= work
-                await trio.lowlevel.checkpoint()
-                return
-            # Not in a nursery: none here lasts as long, and the task ends when none waits.
-            trio.lowlevel.spawn_system_task(self._dispatch)
+        if self.crowded or self._left <= 0:
+            await self.queue(self.reserve(network, work), work)
+        else:
+            self._left -= work
+            await trio.lowlevel.checkpoint()
+
+    @property
+    def crowded(self) -> bool:
+        """True if work that can wait must queue: this turn is full, or other work waits."""
+        return bool(self._waiting) or self.full
+
+    def reserve(self, network: Network, work: float) -> float:
+        """Returns the virtual time at which work of a peer begins: after all that it has caused before."""
         begin = max(self._now, self._free_at.get(network, 0.0))
         self._free_at[network] = begin + work
+        return begin
+
+    async def queue(self, begin: float, work: float) -> None:
+        """Waits for a turn that has room for work that begins at a virtual time."""
+        if not self._waiting:
+            # Not in a nursery: none here lasts as long, and the task ends when none waits.
+            trio.lowlevel.spawn_system_task(self._dispatch)
         turn = trio.Event()
         heappush(self._waiting, (begin, next(self._arrivals), work, turn))
         await turn.wait()
@@ -245,11 +260,49 @@ class TurnScheduler(trio.abc.Instrument):
         while self._waiting:
             await trio.lowlevel.checkpoint()
             while self._waiting and self._left > 0:
-                self._now, _, work, turn = heappop(self._waiting)
+                begin, _, work, turn = heappop(self._waiting)
+                self._now = max(self._now, begin)
                 self._left -= work
                 turn.set()
+        # Reservations keep their times: virtual time does not go back, and all work so far is done by now.
+        self._now = max(self._free_at.values(), default=self._now)
         self._free_at.clear()
-        self._now = 0.0
+
+
+class CPUReservation:
+    """CPU time for the handler of one call, used in parts that may be in different turns.
+
+    The parts go one after another, before reservations that the same peer makes later: calls end one by one, not all at
+    once. Peers take turns, as `TurnScheduler` lets them.
+
+    Args:
+        turns: turns of the event loop.
+        network: network of the peer.
+        seconds: CPU time in all.
+    """
+
+    __slots__ = ("_begin", "_left", "_network", "_turns")
+
+    def __init__(self, turns: TurnScheduler, network: Network, seconds: float) -> None:
+        self._turns = turns
+        self._network = network
+        self._left = seconds / PRICE_SECONDS
+        self._begin: float | None = None  # virtual time of the next part, after one had to queue
+
+    async def wait(self, seconds: float) -> None:
+        """Waits for a turn of the event loop that has room for a part; no checkpoint if this one has.
+
+        Args:
+            seconds: CPU time of the part. It is not split: it may lengthen a turn by that much.
+        """
+        work = seconds / PRICE_SECONDS
+        if not self._turns.crowded:
+            self._left -= work
+            return
+        if self._begin is None:
+            self._begin = self._turns.reserve(self._network, self._left)
+        begin, self._begin = self._begin, self._begin + work
+        await self._turns.queue(begin, work)
 
 
 class HandshakeWork:

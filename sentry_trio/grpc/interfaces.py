@@ -1,9 +1,11 @@
-"""Interfaces of services and their handlers, which grpclib implements too."""
+"""Interfaces of services and their handlers."""
 
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 from grpclib.const import Handler
+
+from .cpu_budget import CPUReservation
 
 Received_co = TypeVar("Received_co", covariant=True)
 Sent_contra = TypeVar("Sent_contra", contravariant=True)
@@ -17,7 +19,7 @@ class Service(Protocol):
 
 
 class ServerStream(Protocol[Received_co, Sent_contra]):
-    """Call as its handler sees it, here and under `grpclib.server.Server`."""
+    """Call as its handler sees it; all but `reserve_cpu` as under `grpclib.server.Server`."""
 
     @property
     def peer(self) -> object:
@@ -28,3 +30,6 @@ class ServerStream(Protocol[Received_co, Sent_contra]):
 
     async def send_message(self, message: Sent_contra) -> None:
         """Sends a message."""
+
+    def reserve_cpu(self, seconds: float) -> CPUReservation:
+        """Reserves CPU time for work that would delay others if all of it was done in one turn of the event loop."""

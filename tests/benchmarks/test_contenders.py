@@ -1,8 +1,6 @@
 """Every contender does the work that it is measured by."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 from cryptography import x509
@@ -13,9 +11,9 @@ from benchmarks.findings import KINDS, Kind
 from benchmarks.measure import CallsFailedError, Measure, machine_seconds, usage
 from benchmarks.processes import StartError, started
 from benchmarks.startup import measure_starts
-from sentry_trio.grpc import ServerStream
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from testkit.authorities import made_csr
+from testkit.grpc.in_memory import InMemoryStream
 
 
 # Programs that take minutes to build are tested in tests/dapr, next to their comparison.
@@ -73,32 +71,15 @@ def test_usage_is_of_the_process() -> None:
     assert after.busy > machine_before.busy
 
 
-class _Stream:
-    """The part of a call that a unary handler needs."""
-
-    peer = ("192.0.2.1", 4711)
-
-    def __init__(self, request: SignCertificateRequest) -> None:
-        self._request = request
-        self.response: SignCertificateResponse | None = None
-
-    async def recv_message(self) -> SignCertificateRequest:
-        return self._request
-
-    async def send_message(self, message: SignCertificateResponse) -> None:
-        self.response = message
-
-
 async def test_the_signing_core_answers_as_the_service_does(credentials: Path) -> None:
     issuer = serving.read_issuer(credentials)
     request = SignCertificateRequest(
         id="dapr-scheduler", namespace="default", trust_domain="localhost", certificate_signing_request=made_csr()
     )
-    stream = _Stream(request)
-    sign = cast("Callable[[ServerStream[object, object]], Awaitable[None]]", service(issuer).SignCertificate)
-    await sign(cast("ServerStream[object, object]", stream))
-    assert stream.response is not None
-    assert _shape(serving.Signer(issuer).sign(request)) == _shape(stream.response)
+    stream = InMemoryStream(request)
+    await service(issuer).SignCertificate(stream)
+    assert stream.answer is not None
+    assert _shape(serving.Signer(issuer).sign(request)) == _shape(stream.answer)
 
 
 def _shape(response: SignCertificateResponse) -> tuple[object, ...]:

@@ -1,5 +1,6 @@
 """Budget of CPU of a connection, and turns of the event loop shared by all."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from sentry_trio.grpc.cpu_budget import (
     SLICE,
     TURN_SECONDS,
     CPUBudget,
+    CPUReservation,
     HandshakeWork,
     NetworkBudgets,
     TurnScheduler,
@@ -94,6 +96,40 @@ async def test_a_call_that_leaves_the_queue_delays_no_other() -> None:
             scope.cancel()
             await turns.wait("gone", SLICE)
         await turns.wait("other", 1)
+
+
+async def _use_reservation(turns: TurnScheduler, clock: Clock, call: str, parts: int, used: list[str]) -> None:
+    """Uses a reservation in parts, each of which takes a turn; the peer is the first word of `call`."""
+    cpu = CPUReservation(turns, call.split(maxsplit=1)[0], parts * TURN_SECONDS)
+    for _ in range(parts):
+        await cpu.wait(TURN_SECONDS)
+        used.append(call)
+        clock.now += TURN_SECONDS
+
+
+async def test_reservations_of_one_peer_are_used_one_after_another() -> None:
+    used: list[str] = []
+    async with scheduling() as (turns, clock), trio.open_nursery() as nursery:
+        clock.now += TURN_SECONDS
+        for number in range(20):
+            nursery.start_soon(_use_reservation, turns, clock, f"peer {number}", 4, used)
+    assert len(used) == 80
+    for seen in range(len(used)):
+        begun = Counter(used[:seen])
+        assert sum(parts < 4 for parts in begun.values()) <= 3, "a turn begins before the next part has queued"
+
+
+async def test_many_reservations_of_one_peer_delay_no_other() -> None:
+    used: list[str] = []
+    async with scheduling() as (turns, clock), trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(_use_reservation, turns, clock, f"many {number}", 4, used)
+        while len(used) < 10:
+            await trio.lowlevel.checkpoint()
+        before = len(used)
+        await _use_reservation(turns, clock, "few 0", 2, used)
+        assert len(used) - before <= 3 * 4 + 2 + 2, "calls in progress end, then peers take turns"
+    assert len(used) == 202
 
 
 async def test_half_of_the_budget_slows_down_and_all_of_it_ends_the_connection(autojump_clock: MockClock) -> None:
