@@ -16,12 +16,13 @@ modules within a package do. `tests/test_layers.py` checks every import against 
     3  identity grpc_metrics client
     2  listener http_client                               a listening socket; a bounded GET
     2  ca kube settings proto                             ca is pure: no trio, no IO, no clock of its own, no logging
-    1  grpc telemetry lifetimes backoff                   grpc knows nothing of Sentry: any grpclib service on Trio
+    1  telemetry lifetimes backoff                        logs and metrics; lifetimes of contexts; pauses
     1  conditions key_cache                               named problems that last; keys that are read again
     1  debouncer                                          merges signals that come in quick succession
     1  tokens                                             JWTs and their keys, read in bounds; pure
     1  open_files                                         shares of the limit on open files
     1  reload                                             requests to replace a run, and their causes
+    0  grpc                                               knows nothing of Sentry: any grpclib service on Trio
     0  errors event_reasons renewal_status                errors; reasons and states that several layers name
     0  go_text                                            text as Go writes it
     0  reasons                                            reasons in words of the errors of other libraries

@@ -10,8 +10,9 @@ from typing import Any, Final
 from sentry_trio.ca.issue import IssuedCertificate
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.go_text import join_host_port
+from sentry_trio.grpc.observer import Shed
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from sentry_trio.telemetry.metrics import Shed, SignFailure
+from sentry_trio.telemetry.metrics import SignFailure
 
 # Characters of a text that a peer has chosen; a longer one is cut, with its length and its hash.
 _MAX_TEXT: Final = 200

@@ -16,8 +16,9 @@ from sentry_trio.audit.decision import Decision, Recorder, timestamp
 from sentry_trio.audit.sinks import Sink, open_file
 from sentry_trio.audit.writer import AuditLogOptions, Entry, InThread, Writer
 from sentry_trio.errors import AuditLogError, AuditUnavailableError
+from sentry_trio.grpc.observer import Shed
 from sentry_trio.telemetry.logs import get_logger, held_back, instance_of
-from sentry_trio.telemetry.metrics import Metrics, Shed
+from sentry_trio.telemetry.metrics import Metrics
 
 _log: Final = get_logger("dapr.sentry.audit")
 

@@ -14,9 +14,10 @@ from sentry_trio.audit.chain import START, Batches, ChainEnd, encode_members
 from sentry_trio.audit.decision import timestamp
 from sentry_trio.audit.sinks import Sink
 from sentry_trio.errors import AuditLogError
+from sentry_trio.grpc.observer import Shed
 from sentry_trio.reasons import reason_of
 from sentry_trio.telemetry.logs import get_logger
-from sentry_trio.telemetry.metrics import Metrics, Shed
+from sentry_trio.telemetry.metrics import Metrics
 
 Counted = TypeVar("Counted")
 InThread: TypeAlias = Callable[..., Awaitable[Any]]

@@ -8,13 +8,8 @@ from typing import Final, Literal, get_args
 from grpclib.const import Status
 from prometheus_client import Histogram
 
+from sentry_trio.grpc.observer import Eviction, Shed
 from sentry_trio.telemetry.registry import Registry, status_label
-
-Shed = Literal["queue_full", "in_vain", "no_turn"]
-"""Reason why a call was rejected: the queue is full, it would miss its deadline, or it waited too long."""
-
-Eviction = Literal["too_many", "work", "memory"]
-"""Reason why a connection was closed: for a newer one, for work without calls, or for the memory that it held."""
 
 Stage = Literal["parse", "validate", "sign", "encode"]
 """A step of answering one signing request."""

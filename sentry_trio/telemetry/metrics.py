@@ -26,7 +26,7 @@ from sentry_trio.telemetry.authority_metrics import (
     RestartFailure,
     ServerCertificateFailure,
 )
-from sentry_trio.telemetry.call_metrics import CallMetrics, Shed, SignFailure, Stage
+from sentry_trio.telemetry.call_metrics import CallMetrics, SignFailure, Stage
 from sentry_trio.telemetry.logs import dropped_lines
 from sentry_trio.telemetry.pauses import EventLoopMonitor, GCPauses
 from sentry_trio.telemetry.registry import OUTCOMES, Registry
@@ -38,7 +38,6 @@ __all__ = [
     "OidcPath",
     "RestartFailure",
     "ServerCertificateFailure",
-    "Shed",
     "SignFailure",
     "Stage",
 ]
