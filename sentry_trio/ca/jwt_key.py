@@ -3,7 +3,7 @@
 Imported only where JWTs are issued, as its library is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -30,16 +30,12 @@ class StoredJwtKey:
     """Signing keys and their key set as they are stored; nothing is verified.
 
     Attributes:
-        key: private key, PEM; during a rotation the next one follows, which Dapr Sentry ignores.
+        key: private key, PEM; during a rotation the next one follows, which Dapr Sentry ignores. Not shown by `repr`.
         jwks: JSON Web Key Set (RFC 7517).
     """
 
-    key: bytes
+    key: bytes = field(repr=False)
     jwks: bytes
-
-    def __repr__(self) -> str:
-        """Returns a text without the key."""
-        return f"StoredJwtKey(jwks={self.jwks!r})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -188,14 +188,11 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     has_kept = root is not None and fingerprint(root) in named.values()
     own = has_kept or is_own(bundle, record.own_roots, policy.trust_domain, policy.namespace)
     if own:
-        # Without a record, stored keys show which of the other trust anchors were made here.
-        made_here = [each for each in bundle.anchors if each == root or fingerprint(each) in named.values()]
-        for each in sorted(made_here, key=attrgetter("not_before")):
-            record = with_own_root(record, fingerprint(each))
-    is_renewed = has_bridge(bundle) or previous_issuer(stored, bundle) is not None
-    if own and is_renewed and not (known is not None and known.knows(bundle)):
-        # The record is lost, or another program has switched. Parts beside a bridge count as a renewal's.
-        record = msgspec.structs.replace(record, copies=tuple(copies_in(stored).values()))
+        record = _with_roots_made_here(record, bundle, named.values())
+        is_renewed = has_bridge(bundle) or previous_issuer(stored, bundle) is not None
+        if is_renewed and not (known is not None and known.knows(bundle)):
+            # The record is lost, or another program has switched. Parts beside a bridge count as a renewal's.
+            record = msgspec.structs.replace(record, copies=tuple(copies_in(stored).values()))
     foreign = (
         *(part for part, digest in copies_in(stored).items() if digest not in record.copies),
         *(part for part, name in named.items() if name not in record.own_roots),
@@ -222,6 +219,15 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
         misfit=misfit,
         phase=phase,
     )
+
+
+def _with_roots_made_here(record: RenewalRecord, bundle: TrustBundle, kept: Collection[str | None]) -> RenewalRecord:
+    """Returns the record with the issuer's root and the roots of stored keys, which show their origin without it."""
+    root = direct_root(bundle)
+    made_here = [each for each in bundle.anchors if each == root or fingerprint(each) in kept]
+    for each in sorted(made_here, key=attrgetter("not_before")):
+        record = with_own_root(record, fingerprint(each))
+    return record
 
 
 def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """JWTs that were issued with a certificate: their files and their main claims. They are secrets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sentry_trio.client import Obtained, RequestFailedError
@@ -21,10 +21,7 @@ class ObtainedJwt:
 
     name: str
     label: str
-    token: str
-
-    def __repr__(self) -> str:
-        return f"ObtainedJwt(name={self.name!r})"
+    token: str = field(repr=False)
 
 
 def jwts_of(obtained: Obtained, audiences: Sequence[str]) -> list[ObtainedJwt]:

@@ -152,14 +152,9 @@ class Environment(ABC):
         renewal = RenewalOfRun(store=store, stored=stored, bundle=bundle, policy=policy)
         self._rejections.check(renewal)
         await self._accepted(stored, generated=generated)
-        jwt_keys = None
-        if self._jwt_keeper is not None:
-            # Also after a first attempt that ended before this: no keys can be lost that were never opened.
-            may_generate_keys = may_generate or not self._had_jwt_keys
-            jwt_keys = await self._jwt_keeper.open(store, configuration, may_generate=may_generate_keys)
-            self._had_jwt_keys = True
+        jwt_keys = await self._open_jwt_keys(store, configuration, may_generate=may_generate)
+        if jwt_keys is not None:
             stored = {**stored, **jwt_keys.stored}
-            await self._accepted(jwt_keys.stored, generated=False)
         cluster_domain = await self._cluster_domain()
         warn_of_settings(configuration, self._settings.configuration, self._settings.identity.trust_domain)
         return RunInputs(
@@ -195,6 +190,18 @@ class Environment(ABC):
             now=self._now,
             is_held=lambda: self._publishes_jwks and self._renewer.is_propagating,
         )
+
+    async def _open_jwt_keys(
+        self, store: PartStore, configuration: Configuration, *, may_generate: bool
+    ) -> "OpenedJwtKeys | None":
+        if self._jwt_keeper is None:
+            return None
+        # Also after a first attempt that ended before this: no keys can be lost that were never opened.
+        may_generate_keys = may_generate or not self._had_jwt_keys
+        keys = await self._jwt_keeper.open(store, configuration, may_generate=may_generate_keys)
+        self._had_jwt_keys = True
+        await self._accepted(keys.stored, generated=False)
+        return keys
 
     async def _load_bundle(self, store: PartStore, policy: RenewalPolicy, *, may_generate: bool) -> tuple[Parts, bool]:
         """Returns the stored trust bundle, unverified, and true if it was generated."""

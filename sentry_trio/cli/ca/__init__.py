@@ -75,15 +75,7 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
         return await _show(options, environ)
     async with open_place(options, environ) as place:
         stored = await place.read()
-        situation = Situation(
-            now=_now(),
-            is_published=await place.is_published(stored),
-            hold=_clock_difference(place, options),
-            managed_by=await place.managed_by(),
-            is_cut_accepted=options.yes,
-            passphrase=root_passphrase(options),
-            offline_root_key=None if options.root_key is None else read_limited(options.root_key),
-        )
+        situation = await _situation(place, stored, options)
         if options.request not in FORCED:
             await _check_stored(place, stored, options, situation.now)
         policy = policy_of(options, stored)
@@ -96,15 +88,35 @@ async def _rotate(options: CaOptions, environ: Mapping[str, str]) -> int:
             print(planned.text)
             return _DONE
         if options.request is RenewalRequest.FLATTEN and not options.yes:
-            flat = merged(stored, planned.changes)
-            findings = await findings_against(place, stored, bundle_of(flat), options, situation.now)
-            if has_errors(findings):
-                show_findings(findings, as_json=options.json)
-                raise SentryError("nothing was written: confirm with --yes that these clients are cut off")
+            await _check_flat(place, stored, merged(stored, planned.changes), options, situation.now)
         if not await place.write(planned.changes, stored):
             raise SentryError(_CHANGED)
         print(f"{planned.text} ({place.name})")
     return _DONE
+
+
+async def _situation(place: Place, stored: Parts, options: CaOptions) -> Situation:
+    return Situation(
+        now=_now(),
+        is_published=await place.is_published(stored),
+        hold=_clock_difference(place, options),
+        managed_by=await place.managed_by(),
+        is_cut_accepted=options.yes,
+        passphrase=root_passphrase(options),
+        offline_root_key=None if options.root_key is None else read_limited(options.root_key),
+    )
+
+
+async def _check_flat(place: Place, stored: Parts, flat: Parts, options: CaOptions, now: datetime) -> None:
+    """Shows the clients that a flat trust bundle would cut off.
+
+    Raises:
+        SentryError: there are such clients.
+    """
+    findings = await findings_against(place, stored, bundle_of(flat), options, now)
+    if has_errors(findings):
+        show_findings(findings, as_json=options.json)
+        raise SentryError("nothing was written: confirm with --yes that these clients are cut off")
 
 
 async def _check_stored(place: Place, stored: Parts, options: CaOptions, now: datetime) -> None:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -42,10 +42,7 @@ class Leaf:
 
     name: str
     pem: bytes
-    key: bytes
-
-    def __repr__(self) -> str:
-        return f"Leaf({self.name!r})"
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
