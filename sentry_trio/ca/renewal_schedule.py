@@ -205,12 +205,23 @@ class RenewalSchedule:
             if state.is_expired:
                 problem = self._root_keys.problem() if state.has_root_key else None
                 return f"the issuer has expired, and {problem or 'there is no next one'}"
-            return self._situation.root_key_problem if state.policy.keeps_root_key else None
+            return (self._situation.root_key_problem or self._lost_origin()) if state.policy.keeps_root_key else None
         if not self._situation.is_published:
             return "the new trust anchors are not published"
         if not state.next.is_bridged:
             return f"the next issuer has no bridge, as {self._why_not_bridged()}"
         return self._in_the_way(PREVIOUS)
+
+    def _lost_origin(self) -> str | None:
+        """Returns the remedies if nothing shows that an authority with a kept root key was made here, or None."""
+        if self._state.is_own or not self._state.policy.enabled or self.why_not_renewed() is None:
+            return None
+        if self._situation.managed_by is not None:
+            return None
+        return (
+            "--ca-root-key is keep, but neither a root key nor a renewal record shows that it was generated here: "
+            "restore one of them from a backup, or see --ca-renewal-scope; else set --ca-root-key to discard"
+        )
 
     def _why_not_bridged(self) -> str:
         if self._state.is_expired:

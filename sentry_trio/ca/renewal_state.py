@@ -101,8 +101,8 @@ class State:
         if not self.policy.keeps_root_key:
             return tuple(part for part in ROOT_KEYS if part in self.stored)
         is_idle = {
-            # The root of an issuer made here may be put back among the trust anchors.
-            Part.ROOT_KEY: not self.names_root(Part.ROOT_KEY) and not (self.root is None and self.is_own),
+            # An edit must not lose the only key: the root may be put back among the trust anchors, or its issuer.
+            Part.ROOT_KEY: not self.names_root(Part.ROOT_KEY) and any(map(self.names_root, ROOT_KEYS)),
             Part.NEXT_ROOT_KEY: self.next is None,
             Part.PREVIOUS_ROOT_KEY: Part.PREVIOUS_KEY not in self.stored,
         }
@@ -196,6 +196,8 @@ def read_state(stored: Parts, policy: RenewalPolicy, now: datetime, *, is_publis
     foreign = (
         *(part for part, digest in copies_in(stored).items() if digest not in record.copies),
         *(part for part, name in named.items() if name not in record.own_roots),
+        # If others have put in another issuer, this key is needed again when they take that back.
+        *((Part.ROOT_KEY,) if Part.ROOT_KEY in named and policy.keeps_root_key and not own else ()),
     )
     stored = {part: content for part, content in stored.items() if part not in foreign}
     following, misfit = read_next(stored, bundle, record, now, may_adopt=own or policy.scope == "any")

@@ -175,11 +175,12 @@ class Draft:
 
     def discard_root_keys(self, idle: Collection[Part]) -> None:
         """Erases unused root keys; another program may have switched to a root with one of them."""
-        kept = [self._parts[part] for part in idle if self._state.names_root(part)]
+        state = self._state
+        kept = [self._parts[part] for part in idle if state.names_root(part)]
         self.discard(idle)
-        if self._state.policy.keeps_root_key and kept:
+        if state.policy.keeps_root_key and kept:
             self._parts[Part.ROOT_KEY] = kept[0]
-        elif not self._state.policy.keeps_root_key:
+        elif not state.policy.keeps_root_key and state.names_root(Part.ROOT_KEY):
             self.text = "the root key is erased, because --ca-root-key is discard"
 
     def cut(self) -> None:

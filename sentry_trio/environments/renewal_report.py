@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.lineage import root_ends
-from sentry_trio.ca.parts import ROOT_KEYS, Changes, Parts
+from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal import Plan
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import roots_made_here
@@ -128,7 +128,7 @@ class RenewalReporter:
         """Reports that a step was stored."""
         step = planned.step
         assert step is not None  # noqa: S101  # for the type checker
-        is_root_key_erased = step is Step.DISCARD and _erases_root_key(planned.changes)
+        is_root_key_erased = step is Step.DISCARD and _erases_root_key(planned)
         reasons = (EventReason.ROOT_KEY_ERASED,) if is_root_key_erased else _REASONS.get(step, ())
         log = _log.debug if step is Step.NOTE else _log.warning if is_root_key_erased else _log.info
         log(f"CA renewal: {planned.text}", step=step)
@@ -169,10 +169,9 @@ class RenewalReporter:
             self._notify(reason, text)
 
 
-def _erases_root_key(changes: Changes) -> bool:
-    """Returns whether a root key is removed and none takes its place."""
-    removed = (part for part, content in changes.items() if content is None)
-    return not set(ROOT_KEYS).isdisjoint(removed) and changes.get(Part.ROOT_KEY) is None
+def _erases_root_key(planned: Plan) -> bool:
+    """Returns whether a step removes the key of the issuer's root, and not only keys that are left over."""
+    return planned.has_root_key and planned.changes.get(Part.ROOT_KEY, b"") is None
 
 
 def _pinned_text(pods: Collection[str], end: datetime) -> str:

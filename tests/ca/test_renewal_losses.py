@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from sentry_trio.ca.certificates import read_certificates, write_certificates
-from sentry_trio.ca.parts import BUNDLE, KEYS_BESIDE, PREVIOUS, RENEWAL, ROOT_KEYS
+from sentry_trio.ca.parts import BUNDLE, KEYS_BESIDE, PREVIOUS, RENEWAL
 from sentry_trio.ca.renewal import Plan, RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import read_record
@@ -131,12 +131,13 @@ def below_an_intermediate() -> Stored:
     return parts_of(making.stored([root], [issuer, middle], key))
 
 
-def test_the_key_of_a_root_that_is_not_in_use_is_removed_beside_an_intermediate() -> None:
+def test_the_key_of_a_root_that_is_not_in_use_is_reported_beside_an_intermediate() -> None:
     """No trust anchor has signed the issuer of the other authority itself."""
     stored, _, policy = moments()["another issuer below the root"]
     replaced = {**stored, **below_an_intermediate()}
-    final, _ = settled(replaced, BEGIN, off(policy))
-    assert not set(ROOT_KEYS) & final.keys()
+    final, found = settled(replaced, BEGIN, off(policy))
+    assert final[Part.ROOT_KEY] == stored[Part.ROOT_KEY]
+    assert found.stray_keys == (Part.ROOT_KEY,)
 
 
 def test_a_key_of_others_is_left_alone_and_reported() -> None:

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 import pytest
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.keys import KeyType
-from sentry_trio.ca.parts import ROOT_KEYS
+from sentry_trio.ca.parts import BUNDLE, ROOT_KEYS
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.renewal import Plan, RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_record import read_record
@@ -16,7 +17,17 @@ from sentry_trio.ca.root_key import named_root, read_root_key, write_root_key
 from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 from testkit.ca.making import DAY, NOW, SKEW
-from testkit.ca.renewing import POLICY, SECOND, YEAR, Stored, after, bundle_of, without
+from testkit.ca.renewing import (
+    POLICY,
+    SECOND,
+    YEAR,
+    Stored,
+    after,
+    bundle_of,
+    foreign_authority,
+    parts_of,
+    without,
+)
 
 pytestmark = pytest.mark.usefixtures("certificates_remembered")
 
@@ -55,6 +66,13 @@ def settled(stored: Stored, now: datetime) -> tuple[Stored, datetime]:
     due = planned(stored, now).due
     assert due is not None
     return step(stored, due, Step.ERASE), due
+
+
+def idle(stored: Stored, now: datetime) -> Stored:
+    """Returns what is stored when no more step is due."""
+    while (found := planned(stored, now)).step is not None:
+        stored = after(stored, found)
+    return stored
 
 
 def to_root_renewal(stored: Stored) -> Stored:
@@ -349,16 +367,71 @@ def test_another_program_switches_to_the_next_root() -> None:
         assert found.phase is Phase.RETIRING
 
 
-def test_a_former_generation_that_is_put_back_loses_the_key_of_the_other_root() -> None:
+def test_a_former_generation_that_is_put_back_leaves_the_key_of_the_other_root_until_it_is_renewed() -> None:
     switched = step(step(DISTRIBUTING, ROOT_BEGIN, Step.NOTE), ROOT_BEGIN + DAY, Step.SWITCH)
     retiring, now = settled(switched, ROOT_BEGIN + DAY)
-    put_back = {**retiring, **{part: DISTRIBUTING[part] for part in (Part.CHAIN, Part.KEY)}}
-    for _ in range(4):
-        found = planned(put_back, now)
-        if found.step is None:
-            break
-        put_back = after(put_back, found)
-    assert named(put_back) == {}
+    issuer = (Part.CHAIN, Part.KEY)
+    put_back = {**retiring, **{part: DISTRIBUTING[part] for part in issuer}}
+    # The later generation, put back again, is renewed below its root.
+    off = replace(KEEP, enabled=False)
+    again = {**after(put_back, plan(put_back, off, Situation(now=now))), **{part: retiring[part] for part in issuer}}
+    assert planned(again, now).has_root_key
+    # A third generation takes the place of both.
+    third = idle(put_back, now)
+    now = planned(third, now).due or now
+    third = idle(third, now)
+    assert planned(third, now).phase is Phase.DISTRIBUTING
+    assert named(third)[Part.ROOT_KEY] == fingerprint(roots(retiring)[0])
+    third = step(third, now + DAY, Step.SWITCH)
+    third, now = settled(third, now + DAY)
+    assert named(third) == {Part.ROOT_KEY: fingerprint(roots(third)[0])}
+
+
+@pytest.mark.parametrize("scope", ["own", "any"])
+@pytest.mark.parametrize("is_recorded", [True, False])
+@pytest.mark.parametrize("phase", [Phase.STEADY, Phase.SIGNING, Phase.RETIRING])
+def test_another_issuer_that_is_put_in_leaves_the_root_key(
+    phase: Phase, *, is_recorded: bool, scope: Literal["own", "any"]
+) -> None:
+    """Its renewal does, too; the issuer that is put back is renewed below its root."""
+    policy = replace(KEEP, scope=scope)
+    before, now = {Phase.STEADY: (FIRST, NOW), Phase.SIGNING: (SIGNING, HALF), Phase.RETIRING: (RETIRING, SETTLED)}[
+        phase
+    ]
+    before = before if is_recorded else without(before, Part.RECORD)
+    stored, end = {**before, **parts_of(foreign_authority(now))}, now + YEAR - DAY
+    situation = Situation(now=now, passphrase=PASSPHRASE)
+    problem = "the stored root key does not name a root of this certificate authority: move it elsewhere"
+    found = plan(stored, policy, replace(situation, root_key_problem=problem))
+    assert Part.ROOT_KEY in found.stray_keys
+    while now < end:
+        found = plan(stored, policy, replace(situation, now=now))
+        stored = after(stored, found)
+        assert stored[Part.ROOT_KEY] == FIRST[Part.ROOT_KEY]
+        now = now if found.step is not None else max(found.due or end, now + DAY)
+    assert len(roots(stored)) == (1 if scope == "own" else 2)
+    put_back = {**stored, **{part: before[part] for part in BUNDLE}}
+    found = planned(idle(put_back, HALF + WEEK), HALF + WEEK)
+    assert found.has_root_key
+    if phase is Phase.STEADY and scope == "own":
+        assert Step.RENEW_ISSUER in {planned(put_back, HALF + WEEK).step, planned(put_back, HALF + WEEK).next_step}
+
+
+@pytest.mark.parametrize("is_restored", [Part.ROOT_KEY, Part.RECORD])
+def test_the_loss_of_both_the_root_key_and_the_record_is_reported(is_restored: Part) -> None:
+    """Nothing else shows that the authority was made here."""
+    lost = without(SIGNING, Part.ROOT_KEY, Part.RECORD)
+    found = planned(lost, HALF)
+    assert (found.step, found.next_step, found.due) == (None, None, None)
+    assert (found.held or "").startswith("--ca-root-key is keep, but neither a root key nor a renewal record shows")
+    for quiet in (
+        plan(lost, replace(KEEP, enabled=False), Situation(now=HALF)),
+        plan(lost, replace(KEEP, scope="any"), Situation(now=HALF)),
+        plan(lost, KEEP, Situation(now=HALF, managed_by="cert-manager")),
+    ):
+        assert quiet.held is None
+    restored = {**lost, is_restored: SIGNING[is_restored]}
+    assert planned(idle(restored, HALF), HALF).next_step is Step.ERASE
 
 
 def test_a_root_key_of_others_is_left_alone() -> None:

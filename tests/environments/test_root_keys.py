@@ -9,12 +9,25 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sentry_trio.ca.parts import ROOT_KEYS, bundle_of
+from sentry_trio.ca.parts import BUNDLE, ROOT_KEYS, bundle_of
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.renewal_status import HoldReason
+from testkit.ca.renewing import foreign_authority, parts_of
 from testkit.kube.fakes import installed
 from testkit.log_capture import Line
-from testkit.renewal import BEGIN, DAY, END, MemoryEnvironment, MemoryStore, later, phase, serving, until, until_after
+from testkit.renewal import (
+    BEGIN,
+    DAY,
+    END,
+    START,
+    MemoryEnvironment,
+    MemoryStore,
+    later,
+    phase,
+    serving,
+    until,
+    until_after,
+)
 from testkit.secret_renewal import SecretEnvironment, SecretShelf
 
 WEEK = 7 * DAY
@@ -171,6 +184,71 @@ async def test_discard_erases_a_key_at_the_next_start(
     ]
     assert replica.reasons == ["RootKeyErased"]
     assert len(replica.runs) == 1
+
+
+@pytest.mark.parametrize("flag", ["--ca-root-key=keep", "--ca-root-key=discard"])
+async def test_keys_that_are_left_over_are_erased_without_a_warning(
+    autojump_clock: MockClock, keep: tuple[str, str], lines: list[Line], flag: str
+) -> None:
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    async with serving(replica):
+        await later(replica, 20)
+    key = replica.store.stored.pop(Part.ROOT_KEY)
+    replica.store.edit(
+        {Part.PREVIOUS_ROOT_KEY: key} if "discard" in flag else {Part.ROOT_KEY: key, Part.NEXT_ROOT_KEY: key}
+    )
+    replica = MemoryEnvironment(replica.store, flag, keep[1])
+    async with serving(replica):
+        await later(replica, 150)
+        assert (Part.ROOT_KEY in replica.store.stored) is ("keep" in flag)
+        assert not {Part.PREVIOUS_ROOT_KEY, Part.NEXT_ROOT_KEY} & replica.store.stored.keys()
+    assert [line["log_level"] for line in lines if line.get("step") == "discard"] == ["info"]
+    assert replica.reasons == []
+
+
+async def test_another_issuer_that_is_put_in_leaves_the_root_key(
+    autojump_clock: MockClock, keep: tuple[str, str], lines: list[Line]
+) -> None:
+    """The log and an Event report it. If the former issuer is put back, it is renewed below its root."""
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    async with serving(replica):
+        await later(replica, 20)
+    store, own = replica.store, dict(replica.store.stored)
+    store.edit(parts_of(foreign_authority(START)))
+    replica = MemoryEnvironment(store, *keep)
+    async with serving(replica):
+        await later(replica, 300)
+        assert store.stored[Part.ROOT_KEY] == own[Part.ROOT_KEY]
+        assert held(replica).startswith("the stored root key does not name a root of this certificate authority")
+        assert replica.reasons == ["TrustCut", "RenewalHeld"]
+        stray = "no renewal needs or removes these private keys beside the trust bundle: root key on the shelf"
+        assert any(str(line["event"]).startswith(stray) for line in lines)
+    store.edit({part: own[part] for part in BUNDLE})
+    replica = MemoryEnvironment(store, *keep)
+    async with serving(replica):
+        await until(replica, BEGIN - 10)
+        await until(replica, BEGIN + 180)
+        assert (phase(replica), replica.reasons[-1]) == ("signing", "IssuerSwitched")
+
+
+async def test_the_loss_of_both_the_root_key_and_the_record_is_reported(
+    autojump_clock: MockClock, keep: tuple[str, str]
+) -> None:
+    replica = MemoryEnvironment(MemoryStore(), *keep)
+    async with serving(replica):
+        await later(replica, 20)
+        key = replica.store.stored[Part.ROOT_KEY]
+        replica.store.edit({Part.ROOT_KEY: None, Part.RECORD: None})
+        await later(replica, 150)
+        assert held(replica).startswith("--ca-root-key is keep, but neither a root key nor a renewal record shows")
+        assert replica.renewal is not None
+        assert replica.renewal.held_reason == HoldReason.BUNDLE
+        assert replica.counted('sentry_ca_held{reason="bundle"}') == 1
+        assert replica.reasons == ["RenewalHeld"]
+        replica.store.edit({Part.ROOT_KEY: key})
+        await later(replica, 150)
+        assert held(replica) == ""
+        assert replica.renewal.next_step == "renew-issuer"
 
 
 async def test_without_the_passphrase_no_authority_is_generated(
