@@ -18,7 +18,7 @@ from .limits import CONTROL_FRAMES_REFILL
 from .token_bucket import TokenBucket
 
 PRICE_SECONDS: Final = 20e-6
-"""Approximate CPU time that a price of 1 stands for."""
+"""Approximate CPU time for a price of 1."""
 SLICE: Final = 100
 """Most work of a connection in one turn of the event loop, in prices: about 2 ms."""
 CALL: Final = 11
