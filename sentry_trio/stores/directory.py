@@ -82,7 +82,8 @@ class DirectoryStore:
 
     def _read_bundle(self) -> Parts:
         (files,) = (files for files in self._sets if Part.KEY in files)
-        renewal = [part for part in RENEWAL if part in files]
+        # A file of the trust bundle with the name of another part is not that part.
+        renewal = [part for part in RENEWAL if part in files and len(self._sharing(part)) == 1]
         return files.read([*BUNDLE, *renewal], optional=renewal)
 
     async def read_bundle(self) -> Parts:
@@ -108,18 +109,22 @@ class DirectoryStore:
             StoreError: `failed to write file <path>: <reason>`, after `failed to store CA bundle: ` if that is written.
                 The set is the old one, or, if the failure came after the commit, the new one: `read` returns it.
         """
-        for part in changes:
-            self._check_unshared(part)
         (files,) = (files for files in self._sets if any(part in files for part in changes))
+        for part in self.paths:
+            if part in files:
+                self._check_unshared(part)
         replace = partial(files.replace, changes, expected=expected)
         return await trio.to_thread.run_sync(replace, abandon_on_cancel=False)
 
     def _check_unshared(self, part: Part) -> None:
         """Raises StoreError if another part has the same file, which this one would overwrite."""
-        sharing = [other.value for other, path in self.paths.items() if path == self.paths[part]]
-        if len(sharing) > 1:
-            *others, last = sharing
+        *others, last = self._sharing(part)
+        if others:
             raise write_error([part], self.paths[part], f"{', '.join(others)} and {last} must be different files")
+
+    def _sharing(self, part: Part) -> list[str]:
+        """Returns the names of the parts that have the file of this one, its own name among them."""
+        return [other.value for other, path in self.paths.items() if path == self.paths[part]]
 
     async def read_only_reason(self) -> str | None:
         """See `PartStore.read_only_reason`."""

@@ -140,7 +140,7 @@ class FileTransaction:
             self._check_readable({part: self._operations.read(self._paths[part]) for part in parts})
             raise StoreError(f"failed to read commit record: {self._journal}: {content.reason}")
         try:
-            return journals.decode(content)
+            return journals.decode(content, self._paths)
         except journals.InvalidJournalError as error:
             raise StoreError(
                 f"failed to read commit record: {self._journal}: {error}; "

@@ -5,7 +5,7 @@ Pure: bytes in, a decision out.
 
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -50,19 +50,26 @@ def encode(journal: Journal) -> bytes:
     return msgspec.json.encode({**{part.name.lower(): change for part, change in journal.items()}, _VERSION: 1})
 
 
-def decode(data: bytes) -> Journal:
+def decode(data: bytes, known: Container[Part]) -> Journal:
     """Parses a journal.
 
+    Args:
+        data: the content of its file.
+        known: the parts of the store.
+
     Raises:
-        InvalidJournalError: the bytes are not a journal.
+        InvalidJournalError: the bytes are not a journal of this store.
     """
     try:
         fields = msgspec.json.decode(data, type=dict[str, FileChange | Literal[1]])
         if fields.pop(_VERSION, 1) != 1:
             raise InvalidJournalError(f"{_VERSION} is not a number")
-        return {Part[name.upper()]: msgspec.convert(change, FileChange) for name, change in fields.items()}
+        journal = {Part[name.upper()]: msgspec.convert(change, FileChange) for name, change in fields.items()}
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
         raise InvalidJournalError(str(error)) from error
+    if foreign := [part.value for part in journal if part not in known]:
+        raise InvalidJournalError(f"it names {', '.join(foreign)}, which are stored elsewhere")
+    return journal
 
 
 class _State(enum.Enum):

@@ -445,8 +445,12 @@ async def test_a_mixed_set_is_an_error_and_nothing_is_lost(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("make", "reason"),
-    [(lambda path: path.write_bytes(b"{"), "truncated"), (lambda path: path.mkdir(), "is a directory")],
-    ids=["torn", "directory"],
+    [
+        (lambda path: path.write_bytes(b"{"), "truncated"),
+        (lambda path: path.mkdir(), "is a directory"),
+        (lambda path: path.write_bytes(b'{"jwks": {"old": null, "new": null}}'), "it names JWKS, which are stored"),
+    ],
+    ids=["torn", "directory", "of other files"],
 )
 async def test_a_record_that_cannot_be_read_is_an_error(
     tmp_path: Path, make: Callable[[Path], object], reason: str

@@ -102,6 +102,23 @@ async def test_a_file_of_a_renewal_that_cannot_be_read_keeps_no_bundle_from_bein
     assert await store.read_bundle() == present
 
 
+@pytest.mark.parametrize("name", [KEYS[Part.ROOT_KEY], KEYS[Part.PREVIOUS_KEY], KEYS[Part.NEXT_KEY]])
+async def test_an_issuer_key_with_the_name_of_another_part_is_not_that_part(tmp_path: Path, name: str) -> None:
+    await directory_store(tmp_path).replace(bundle_parts(OLD), expected={})
+    (tmp_path / KEYS[Part.KEY]).rename(tmp_path / name)
+    store = DirectoryStore(
+        {part: tmp_path / KEYS[part] for part in RENEWAL}
+        | {
+            Part.ANCHORS: tmp_path / KEYS[Part.ANCHORS],
+            Part.CHAIN: tmp_path / KEYS[Part.CHAIN],
+            Part.KEY: tmp_path / name,
+        }
+    )
+    assert await store.read_bundle() == bundle_parts(OLD)
+    with pytest.raises(StoreError, match="must be different files"):
+        await store.replace({Part.RECORD: b"1"}, expected=bundle_parts(OLD))
+
+
 async def test_a_file_of_a_renewal_that_cannot_be_read_is_a_marker_of_an_earlier_authority(tmp_path: Path) -> None:
     (tmp_path / "previous-ca.crt").mkdir()
     with pytest.raises(StoreError, match=r"previous-ca\.crt: is a directory"):
