@@ -127,7 +127,7 @@ def processes_covered(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def lines() -> Iterator[list[Line]]:
-    """The lines that are logged during a test."""
+    """Lines logged during a test."""
     with capture_logs() as captured:
         yield captured
 
