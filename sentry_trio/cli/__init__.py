@@ -3,7 +3,7 @@
 Without a command it serves, with Dapr Sentry's flags, so that it can replace Sentry. Only the first argument names a
 command: Dapr Sentry ignores later arguments that are not flags, and so does `serve`, with a warning. Exit codes: 0
 done or shut down gracefully; 1 failed, with the reason on one line; 2 the command line is wrong;
-130 interrupted. `status` also exits with 3: something needs attention.
+130 interrupted. `status` and `ca` also exit with 3: something needs attention.
 """
 
 import os

@@ -24,6 +24,7 @@ Usage:
 _EXAMPLES: Final = """\
 Examples:
   run it on this machine, with credentials in .sentry:
+    mkdir -p -m 700 .sentry
     sentry-trio --mode standalone --issuer-credentials .sentry --listen-address 127.0.0.1
   request a certificate from it, and show its state:
     sentry-trio request --id myapp --trust-anchors .sentry/ca.crt --out certs

@@ -46,7 +46,7 @@ def jwts_of(obtained: Obtained, audiences: Sequence[str]) -> list[ObtainedJwt]:
 
 
 def brief(token: str) -> list[str]:
-    """Returns audiences, end and key ID of a token, a line each; nothing is verified, as it came over TLS.
+    """Returns audiences, expiry and key ID of a token, a line each; nothing is verified, as it came over TLS.
 
     Values are quoted: the authority chose them, and a terminal obeys control characters.
     """

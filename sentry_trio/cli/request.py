@@ -116,13 +116,13 @@ Examples:
     sentry-trio request --address dapr-sentry.dapr-system.svc:443 --trust-anchors /var/run/secrets/dapr.io/tls/ca.crt \\
       --sentry-trust-domain cluster.local --sentry-namespace dapr-system --id myapp --namespace shop \\
       --token-file /var/run/secrets/dapr.io/sentrytoken/token --validator kubernetes --out certs
-  with a token for another service, where the authority runs with --jwt-enabled:
+  with a token for another service, if the authority runs with --jwt-enabled:
     sentry-trio request --id myapp --jwt-audience https://orders.example --out certs
     curl --header "Authorization: Bearer $(cat certs/jwt-1.txt)" https://orders.example
 
 Writes to the directory of --out: tls.key (the private key), tls.crt (certificate and issuer chain) and ca.crt (trust
-anchors); where the authority issues JWTs, jwt.txt (for the trust domain and all audiences) and jwt-1.txt, jwt-2.txt ...
-(for each --jwt-audience alone, in that order). Key and JWTs have mode 0600: they prove the identity. All files are
+anchors). If the authority issues JWTs, also jwt.txt (for the trust domain and all audiences) and jwt-1.txt, jwt-2.txt
+... (for each --jwt-audience alone, in that order). Key and JWTs have mode 0600: they prove the identity. All files are
 replaced or none, and JWTs of an earlier request are removed.
 Exit codes: 0 obtained, 1 not obtained, 2 the command line is wrong.
 """

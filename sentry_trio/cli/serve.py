@@ -124,7 +124,7 @@ class _SignalHandler:
     async def _restart(self) -> None:
         application = await self.application.wait_value(lambda value: value is not None)
         _signals_log.info("Received signal 'hangup'; restarting")
-        # Why a restart failed has been logged where it failed.
+        # The reason of the failure has been logged.
         with suppress(SentryError):
             await application.authority.restart(ReloadCause(Trigger.SIGHUP))
 

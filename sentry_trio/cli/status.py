@@ -56,7 +56,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 async def _run(options: StatusOptions, environ: Mapping[str, str]) -> Report | None:
-    """One report, or many that are shown here; None if interrupted."""
+    """Returns one report, or shows many; None if interrupted."""
     found: Report | None = None
     failure: InvalidConfigurationError | SystemExit | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -106,7 +106,7 @@ async def _sources(options: StatusOptions, environ: Mapping[str, str]) -> AsyncI
     async with AsyncExitStack() as outer:
         try:
             session = await outer.enter_async_context(
-                # A kubeconfig that was named counts, in a pod too.
+                # A kubeconfig that was named is used in a pod, too.
                 open_session(kubeconfig=options.kubeconfig, environ=environ if options.in_pod else {})
             )
         except InvalidConfigurationError as error:

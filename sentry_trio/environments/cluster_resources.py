@@ -103,7 +103,7 @@ async def open_cluster_resources(
 
     Args:
         settings: see `EnvironmentSettings`; those of the cluster among them.
-        environ: the environment: where the API server is.
+        environ: variables that name the API server in a pod.
         now: the wall clock, aware.
         conditions: reports of lasting problems with the cluster.
 
@@ -147,7 +147,7 @@ async def _token_checker(
     now: Callable[[], datetime],
     conditions: Conditions,
 ) -> AsyncIterator[TokenChecker]:
-    """Checks tokens by the API server or by the cluster's keys while the block runs."""
+    """Yields the checker of tokens, which asks the API server or uses the cluster's keys, while the block runs."""
     wanted = audiences(identity.trust_domain, identity.namespace)
     reviewer = TokenReviewer(session.create, wanted, now=now, condition=conditions.condition("token-reviews"))
     async with outliving(reviewer.keep):
@@ -160,13 +160,13 @@ async def _token_checker(
 
 
 async def _beside(keep: Callable[..., Awaitable[None]], *, task_status: trio.TaskStatus[None]) -> None:
-    """Keeps something, and is started before that is ready."""
+    """Runs `keep` in a task that counts as started at once, so that nothing waits for its first result."""
     task_status.started()
     await keep()
 
 
 def refuse_root(environ: Mapping[str, str], uid: int) -> None:
-    """Root is not needed here, and an intruder would have it.
+    """Refuses to run as root, which is not needed here and which an intruder would have.
 
     Raises:
         InvalidOptionsError: `uid` is root's; with Dapr Sentry 1.18's text.
@@ -189,9 +189,9 @@ def root_fingerprints(anchors: str) -> frozenset[str]:
 
 
 def roots_held(pods: Iterable[Pod]) -> tuple[Certificate, ...]:
-    """Returns the trust anchors that sidecars cannot exchange, those of the most sidecars first.
+    """Returns the trust anchors that sidecars keep while they run, those of the most sidecars first.
 
-    No further set is read after `MAX_ROOTS` of them, because a tenant may give each pod others.
+    Stops reading after `MAX_ROOTS` of them, because a tenant may give each pod different ones.
     """
     found: dict[Certificate, None] = {}
     for text in anchor_texts(pods):

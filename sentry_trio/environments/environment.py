@@ -117,10 +117,10 @@ class Environment(ABC):
         return True
 
     async def managed_by(self) -> str | None:
-        """Returns the program that keeps the trust bundle, if it is known to be another one than this.
+        """Returns the program that manages the trust bundle; None unless another program is known to.
 
         Raises:
-            SentryError: it cannot be found out now.
+            SentryError: the store cannot be read now.
         """
         return None
 

@@ -21,13 +21,13 @@ from sentry_trio.watchers.content import ContentTracker
 def open_key_set(
     options: JwksOptions, *, metrics: Metrics, now: Callable[[], datetime]
 ) -> tuple[KeySet, Callable[[], Awaitable[None]]]:
-    """The set, and the task that reads it and keeps it up to date until cancelled.
+    """Returns the key set of a validator, and a function that keeps it up to date until cancelled.
 
-    A URL, else a file that exists or an absolute path, else the set itself, as in Dapr Sentry 1.18; there a path
-    without a file is invalid, while here it is waited for.
+    The source is a URL, else a file that exists or an absolute path, else the set itself, as in Dapr Sentry 1.18.
+    There a path without a file is invalid. Here the file may appear later.
 
     Raises:
-        InvalidValidatorError: a source that can never work; with Dapr's prefix `failed to init cache: `.
+        InvalidValidatorError: no key set can ever be read from the source; with Dapr's prefix `failed to init cache: `.
     """
     source = options.source
     if not source:
@@ -54,7 +54,7 @@ def _is_path(source: str) -> bool:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        # It may come, or be allowed. JSON does not begin with a slash, nor does base64 of JSON.
+        # The file may appear, or become readable. JSON does not begin with a slash, nor does base64 of JSON.
         return path.is_absolute()
     except (OSError, ValueError):  # too long for a path, or a character that none has
         return False

@@ -106,8 +106,8 @@ class JwtKeeper:
             may_generate: see `Environment.run_inputs`.
 
         Raises:
-            SentryError: they cannot be read or written, the key is missing, both are and may not be made, or they do
-                not fit each other or the algorithm.
+            SentryError: they cannot be read or written; the key is missing, and may not be generated or is named by a
+                stored key set; or key, key set and algorithm do not match.
 
         Cancellation: at once, but for a write of files.
         """

@@ -51,7 +51,8 @@ async def open_kubernetes(
 ) -> AsyncIterator["Kubernetes"]:
     """Opens the session with the API server and begins to follow the cluster, once per process.
 
-    Only readiness waits for the first listing of pods; until then, calls are answered Unavailable.
+    Only readiness waits for the first listing of pods. Until then, calls wait, and get Unavailable if that takes too
+    long.
 
     Raises:
         SentryError: see `open_cluster_resources`.
@@ -66,7 +67,7 @@ async def open_kubernetes(
 
 
 class Kubernetes(Environment):
-    """A cluster.
+    """Environment in a Kubernetes cluster.
 
     Args:
         settings: see `EnvironmentSettings`.
@@ -116,7 +117,7 @@ class Kubernetes(Environment):
         self._cluster.events.record(reason, message)
 
     async def is_published(self, stored: Parts) -> bool:
-        """Has the ConfigMap publish the stored trust anchors; returns false if it cannot be read or written now."""
+        """Publishes the stored trust anchors in the ConfigMap; returns false if it cannot be read or written now."""
         try:
             await self._store.publish(Part.ANCHORS, stored)
         except SentryError as error:
@@ -125,7 +126,7 @@ class Kubernetes(Environment):
         return True
 
     async def managed_by(self) -> str | None:
-        """Returns the program or chart that writes the Secret's certificates, as far as it says so."""
+        """Returns the program or chart that writes the Secret's certificates; None if the Secret names none."""
         return await self._store.managed_by()
 
     async def _open_sources(self) -> Sources:

@@ -1,4 +1,4 @@
-"""Looks again at a rejected trust bundle: the clients that it would cut off may have gone."""
+"""Checks a rejected trust bundle again: the clients that it would cut off may have gone."""
 
 from typing import NoReturn
 
@@ -14,7 +14,7 @@ from sentry_trio.reload import Changed, ReloadCause, Trigger
 
 
 class RejectionWatch:
-    """Has trust bundles checked, and checks one that was rejected again while the one before it serves.
+    """Checks trust bundles, and repeats the check of a rejected one while the previous one is in use.
 
     A wrong clock shows certificates as expired, so a rejection lasts while the clock cannot be trusted.
 

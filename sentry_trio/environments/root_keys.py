@@ -36,7 +36,7 @@ class RootKeyAccess:
 
     @property
     def seals(self) -> bool:
-        """True if there is a passphrase, readable or not."""
+        """True if root keys are encrypted: there is a passphrase file, readable or not."""
         return self._passphrase_file is not None
 
     async def passphrase(self) -> bytes | None:
@@ -65,7 +65,7 @@ class RootKeyAccess:
     async def problem(self, stored: Parts, policy: RenewalPolicy, situation: Situation) -> str | None:
         """Returns the reason why root keys cannot be used or kept, or None; logs one that is new.
 
-        So people learn of it before a renewal is due. A key that could be used is not read again until it changes.
+        Operators see it before a renewal is due. A key that can be used is not read again until it changes.
         """
         if not policy.keeps_root_key:
             return None

@@ -24,13 +24,13 @@ class RunInputs:
     """Everything that one run is made of, read and verified.
 
     Attributes:
-        configuration: as it is now.
+        configuration: the current configuration.
         bundle: the trust bundle.
         validators: authenticate callers.
         watch: reports changes of all these until cancelled, including those since they were read.
         request_arrived: called for every signing request.
-        chain_source: names where the issuer chain is from, for errors that show only when it is used.
-        configuration_source: the same for the configuration.
+        chain_source: place of the issuer chain, for errors that occur only when it is used.
+        configuration_source: place of the configuration, for the same reason.
         cluster_domain: returns the DNS domain that names of control-plane services end in.
         jwts: makes JWTs; None if they are off.
         targets: further readiness targets, by the names that health reports.

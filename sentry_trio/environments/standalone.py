@@ -38,7 +38,7 @@ _log: Final = get_logger("dapr.sentry")
 
 
 class Standalone(Environment):
-    """Files on this machine.
+    """Environment of files on this machine.
 
     Args:
         settings: see `EnvironmentSettings`.
@@ -92,7 +92,7 @@ class Standalone(Environment):
     def _validators(self, added: Made) -> Validators:
         """Returns the insecure validator, or those that were added, of which each caller has to name one.
 
-        Dapr Sentry 1.18 likewise.
+        Dapr Sentry 1.18 does the same.
         """
         if added.validators:
             return Validators(present=added.validators, default=None)

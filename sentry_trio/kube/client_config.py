@@ -22,7 +22,9 @@ from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.telemetry.logs import get_logger
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_REFRESH: Final = 60.0  # seconds that a kubeconfig's credentials are taken as fresh; kubernetes_asyncio's own habit
+_REFRESH: Final = (
+    60.0  # seconds that a kubeconfig's credentials are used without a check; kubernetes_asyncio does the same
+)
 _PLUGIN_TIMEOUT: Final = 30.0  # seconds
 
 # Raised by the library's loaders for invalid files; some of its checks are assertions.
@@ -116,7 +118,7 @@ class Credentials:
             raise InvalidConfigurationError(
                 f"cannot use the certificates or keys for the Kubernetes API server {self.server}: {error}"
             ) from error
-        # Python 3.13 asks for what certificates of many a cluster lack, e.g. an authority key identifier.
+        # Python 3.13 requires extensions that certificates of many clusters lack, e.g. an authority key identifier.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if not configuration.verify_ssl:
             context.check_hostname = False
@@ -126,8 +128,8 @@ class Credentials:
     async def authorization(self) -> str | None:
         """Returns the Authorization header of the next request; None with a client certificate or no credentials.
 
-        asyncio-flavoured. A pod's token is read again each minute, since it is rotated; a kubeconfig's plugin is asked
-        again when its token is about to expire. If that fails, the token at hand is used for as long as it serves.
+        asyncio-flavoured. A pod's token is read again each minute, since it is rotated; a kubeconfig's plugin is run
+        again when its token is about to expire. If that fails, the current token stays in use.
 
         Cancellation: at once.
         """
@@ -198,7 +200,7 @@ async def load_credentials(
 async def _load_kubeconfig(library: Library, configuration: ApiConfiguration, path: Path) -> Credentials:
     broken = (library.error, *_UNREADABLE)
     try:
-        # The library only warns of a file that is not there.
+        # The library only warns of a missing file.
         path.open().close()
         async with asyncio.timeout(_PLUGIN_TIMEOUT):
             loader = await library.kubeconfig.load_kube_config(

@@ -23,7 +23,7 @@ ENABLED: Final = "dapr.io/enabled"
 _TRUE: Final = frozenset({"y", "yes", "true", "t", "on", "1"})  # as Dapr reads it, in any case
 
 REMEMBERED: Final = 4096
-"""Pods that are remembered to be gone."""
+"""Deleted pods whose UIDs are remembered."""
 
 CONCURRENCY: Final = 8
 """Most lookups of one kind at the same time; others wait."""
@@ -135,13 +135,14 @@ class Index:
         await self._configurations.wait_ready()
 
     async def pod(self, namespace: str, name: str, *, uid: str | None = None) -> Pod | None:
-        """The pod of that name; None if there is none.
+        """Returns the pod of that name; None if there is none.
 
-        With a UID, the pod that has both: None is final then, and each UID that is not there costs the API server one
-        request, however often it is asked for. A later pod of the same name does not hide that the index is behind.
+        With a UID, the pod that has both: None is final then, and each UID that does not exist costs the API server
+        one request, however often it is looked up. A later pod of the same name does not hide that the index is behind.
 
         Raises:
-            ApiUnavailableError: it is not in the index, and the API server cannot be asked now, or was asked too often.
+            ApiUnavailableError: it is not in the index, and the API server cannot be reached or has had too many
+                requests.
 
         Cancellation: at once.
         """
@@ -157,7 +158,7 @@ class Index:
         return None
 
     async def configuration(self, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """The `spec` of the Configuration of that name; None if there is none.
+        """Returns the `spec` of the Configuration of that name; None if there is none.
 
         Raises:
             ApiUnavailableError: as `pod`.

@@ -21,7 +21,7 @@ _log: Final = get_logger("dapr.sentry.kubernetes")
 
 
 class Reachability:
-    """Finds out from the requests of a session if the API server answers.
+    """Outages of the API server, detected from the results of a session's requests.
 
     The very first answer is reported by `wait_reachable`.
 
@@ -50,7 +50,7 @@ class Reachability:
 
 
 async def wait_reachable(server: str, get: Callable[[str], Awaitable[object]]) -> None:
-    """Returns when the API server has answered. If it does not, logs that at once, and for how long it is tried.
+    """Returns when the API server has answered. If it does not, logs a warning that states for how long it is retried.
 
     Args:
         server: its URL.

@@ -24,7 +24,7 @@ LONGEST_PAUSE: Final = 30.0
 
 _FIRST_PAUSE: Final = 0.5  # seconds
 # Seconds after which the server ends a watch, spread so that processes that began together do not stay together;
-# a session takes a longer silence for a cut.
+# a session treats a longer silence as a lost connection.
 _WATCH_SECONDS: Final = range(200, 290)
 YIELD_EVERY: Final = 100  # objects read between two checkpoints
 _GONE: Final = 410
@@ -94,11 +94,11 @@ class Reflector(Generic[T]):
         return self._listed.is_set()
 
     async def wait_ready(self) -> None:
-        """Returns as soon as they have been."""
+        """Returns once all objects have been listed. Cancellation: at once."""
         await self._listed.wait()
 
     def get(self, namespace: str, name: str) -> T | None:
-        """The object of that name, as far as it is known."""
+        """Returns the object of that name; None if it is not known."""
         return self._objects.get(namespace, {}).get(name)
 
     def __len__(self) -> int:
@@ -109,11 +109,11 @@ class Reflector(Generic[T]):
             yield from objects.values()
 
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Lists, watches, and does so again whenever that ends; runs until cancelled.
+        """Lists the objects, watches them, and watches again whenever a watch ends; runs until cancelled.
 
-        A watch that ends or is cut is resumed; if the API server no longer has that version
-        (410), the objects are listed again. Pauses grow from 0.5 s to `LONGEST_PAUSE`, half of it chance; the server's
-        own Retry-After is obeyed up to that. No failure ends this: missing permissions and definitions may be added.
+        A watch that ends or is cut is resumed. If the API server no longer has that version (410), the objects are
+        listed again. Pauses grow from 0.5 s to `LONGEST_PAUSE`, half of each at random; a Retry-After of the server is
+        obeyed up to that. No failure ends this: missing permissions and definitions may be added.
 
         Args:
             task_status: started once all objects have been listed.

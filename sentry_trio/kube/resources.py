@@ -92,7 +92,7 @@ def read_configuration(document: bytes | msgspec.Raw) -> ConfigurationObject:
     """Reads the JSON of a Configuration.
 
     Raises:
-        msgspec.MsgspecError: it is none.
+        msgspec.MsgspecError: the document is not a Configuration.
     """
     found = _decoder.decode(document)
     metadata = found.metadata

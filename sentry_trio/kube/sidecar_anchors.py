@@ -19,7 +19,7 @@ MAX_KNOWN: Final = 1024
 """Texts of trust anchors that are remembered by their hash."""
 
 MAX_KEPT: Final = 256
-"""Sets of trust anchors whose text is kept: of more, a certificate that is published no longer stays unknown."""
+"""Sets of trust anchors whose text is kept. Certificates of further sets are known only while they are published."""
 
 _CONTAINER: Final = "daprd"
 _TEXT: Final = "DAPR_TRUST_ANCHORS"
@@ -47,8 +47,8 @@ class Sidecar:
     """Sidecar of a running pod.
 
     Attributes:
-        anchors: those that it was given; equal ones are the same object, as far as one reader made them.
-        created: when the pod was made, in seconds since 1970.
+        anchors: those that it was given; equal ones of one reader are the same object.
+        created: time at which the pod was created, in seconds since 1970.
     """
 
     anchors: SidecarAnchors
@@ -109,7 +109,7 @@ class SidecarReader:
     def read(self, document: bytes) -> Sidecar | None:
         """Reads the JSON of a pod; None if it has no sidecar, has ended, or is malformed.
 
-        A malformed part must not hide the pod from those who authenticate it, so that nothing is raised.
+        Nothing is raised: a malformed part must not hide the pod from authentication.
         """
         if b'"daprd"' not in document:
             return None

@@ -69,7 +69,7 @@ class Transport:
         """Makes the client; nothing is connected yet.
 
         Raises:
-            InvalidConfigurationError: the certificates or keys do not serve.
+            InvalidConfigurationError: the certificates or keys cannot be used.
         """
         tls = credentials.tls_context()
         sockets = _Sockets()
@@ -140,7 +140,7 @@ class Transport:
         return response
 
     def _reload_certificates(self) -> None:
-        """For the next request: the cluster's certificate authority, or our certificate, may have been replaced."""
+        """Reads the certificates again: the cluster's certificate authority or the client's may have been replaced."""
         with suppress(InvalidConfigurationError):
             self._tls = self._credentials.tls_context()
 
@@ -187,7 +187,7 @@ def _translated(request: ApiRequest) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the cause in plain words; aiohttp's own texts show objects of Python."""
+    """Returns the cause as a text for operators; aiohttp's own texts show objects of Python."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return f"the certificate of {error.host}:{error.port} does not verify: {error.certificate_error}"

@@ -95,7 +95,7 @@ class WatchLoop:
     async def keep(
         self, watch: Callable[[], Awaitable[None]], *, refused: Callable[[ApiRejectedError], float]
     ) -> NoReturn:
-        """Watches, and does so again after a pause whenever that ends; runs until cancelled.
+        """Repeats a watch after a pause whenever it ends; runs until cancelled.
 
         Args:
             watch: one watch; marks it as `established`. The server's own Retry-After prolongs the pause after it, up to

@@ -139,10 +139,10 @@ def plain(value: object, depth: int = 0) -> str:
         case Set() if depth < _MAX_DEPTH:
             return f"[{' '.join(sorted(plain(item, depth + 1) for item in value))}]"
         case _:
-            return _as_python_says(value)
+            return _python_text(value)
 
 
-def _as_python_says(value: object) -> str:
+def _python_text(value: object) -> str:
     try:
         return str(value)
     except Exception:  # noqa: BLE001 - whatever a __str__ raises, a log call never raises; the line says what happened

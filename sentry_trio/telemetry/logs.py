@@ -23,7 +23,7 @@ from sentry_trio.telemetry.log_writer import LogFileError, LogWriter, open_appen
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
 
-# The words of Go and of the operators.
+# Level names as Go's logger writes them.
 _SPELLINGS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "fatal"}
 
 # Names of members of each line. Dapr's logger renames a field of such a name in the same way.
@@ -82,12 +82,14 @@ class Logger:
 
 
 def shown_time(moment: datetime) -> str:
-    """A time as Go's `time.Time.String` formats it in UTC, as in Dapr's lines."""
+    """Returns a time as Go's `time.Time.String` formats it in UTC, as in Dapr's lines."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} +0000 UTC"
 
 
 def get_logger(scope: str) -> Logger:
-    """A logger whose lines carry `scope`; may be called before logging is configured, e.g. when a module is imported.
+    """Returns a logger whose lines carry `scope`.
+
+    It may be called before logging is configured, e.g. when a module is imported.
 
     Lines are formatted and filtered by the configuration at the time of the call. Without `configure_logging`, as in a
     program that embeds this one, lines go where the standard library's logging sends them.
@@ -124,7 +126,7 @@ def configure_logging(
             waits for the stream.
         instance: this machine's name, in every line.
         version: in every line as `ver`.
-        now: the clock; aware, in the zone that the lines shall show.
+        now: the clock; aware, in the time zone of the lines.
 
     Raises:
         ValueError: there is no such level.

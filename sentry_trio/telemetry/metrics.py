@@ -126,9 +126,9 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
         registry.register(self._gc_pauses)
 
     def exposition(self) -> tuple[bytes, str]:
-        """Everything as it is now, in the Prometheus text format 0.0.4, and the content type to send it with.
+        """Returns all series in the Prometheus text format 0.0.4, and the content type to send them with.
 
-        OpenMetrics is not negotiated: Dapr Sentry does not speak it either, and scrapers get the same series under it.
+        OpenMetrics is not negotiated: Dapr Sentry does not offer it either, and it would hold the same series.
         """
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 

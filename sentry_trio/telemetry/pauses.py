@@ -41,7 +41,7 @@ class _Pauses(Collector):
         self._sum = 0.0
 
     def begin(self, timeout: float = 0.0) -> None:  # noqa: ARG002  # Trio's signature
-        """Begins a pause; with the signature of Trio's hooks, which need no call in between so."""
+        """Begins a pause. It has the signature of Trio's hooks, so that no function between is called each turn."""
         self._begin = self._elapsed()
 
     def end(self, timeout: float = 0.0) -> None:  # noqa: ARG002  # Trio's signature
@@ -53,7 +53,7 @@ class _Pauses(Collector):
         self._sum += duration
 
     def collect(self) -> Iterable[Metric]:
-        """The histogram as it is now."""
+        """Yields the current histogram."""
         bounds = [*map(str, self._buckets), "+Inf"]
         family = HistogramMetricFamily(self._name, self._text)
         family.add_metric((), list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)

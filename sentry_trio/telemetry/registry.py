@@ -16,7 +16,7 @@ class Registry(CollectorRegistry):
     """A registry without `_created` series: Dapr has none, and the library's switch for them is global."""
 
     def collect(self) -> Iterator[Metric]:
-        """Everything registered, without the `_created` samples."""
+        """Yields all registered families, without the `_created` samples."""
         for family in super().collect():
             family.samples = [sample for sample in family.samples if sample.name != f"{family.name}_created"]
             yield family
@@ -28,7 +28,7 @@ class Registry(CollectorRegistry):
             name: name, with `_total`.
             text: its help.
             labels: names of its labels.
-            values: values of its only label whose series are there from the beginning, at 0, so that the first
+            values: values of its only label whose series exist from the beginning, at 0, so that the first
                 increase is seen as one.
         """
         family = Counter(name, text, labels, registry=self)
@@ -58,5 +58,5 @@ class _Computed(Collector):
 
 
 def status_label(code: Status) -> str:
-    """A gRPC status as gRPC libraries for Go and Prometheus dashboards write it: `PermissionDenied`."""
+    """Returns a gRPC status as gRPC libraries for Go and Prometheus dashboards write it: `PermissionDenied`."""
     return "OK" if code is Status.OK else code.name.title().replace("_", "")

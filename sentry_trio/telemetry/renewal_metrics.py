@@ -61,7 +61,7 @@ class RenewalMetrics:
             self._switched.inc()
 
     def ca_step_failed(self, step: Step) -> None:
-        """Counts a step that could not be stored; it is tried again."""
+        """Counts a step that could not be stored and is retried."""
         self._steps.labels(step, "failure").inc()
 
     def trust_bundle_refused(self, code: str) -> None:

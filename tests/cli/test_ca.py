@@ -27,7 +27,7 @@ from sentry_trio.cli.ca.backup import BackupError, seal, unseal
 from sentry_trio.cli.ca.flags import FORCED, parse
 from sentry_trio.cli.ca.overview import policy_of
 from sentry_trio.cli.ca.places import Place, open_directory
-from sentry_trio.cli.ca.rehearsal_clients import why_failed
+from sentry_trio.cli.ca.rehearsal_clients import handshake_failure
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase
 from testkit.authorities import SKEW, wall_clock
@@ -254,7 +254,7 @@ async def test_a_real_rehearsal_connects_over_tcp() -> None:
     server = rehearsal.tls_context(ssl.PROTOCOL_TLS_SERVER, leaf, made.anchors)
     for anchors, why in ((made.anchors, None), (other.anchors, "CERTIFICATE_VERIFY_FAILED")):
         client = rehearsal.tls_context(ssl.PROTOCOL_TLS_CLIENT, leaf, anchors)
-        assert await why_failed(client, server) == why
+        assert await handshake_failure(client, server) == why
 
 
 def test_a_rehearsal_fails_without_the_bridge(ca: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,7 +249,7 @@ async def _findings_of_backup(place: Place, backup: StoredBundle, options: CaOpt
 
 
 def _clock_difference(place: Place, options: CaOptions) -> str | None:
-    """Returns why no certificate may be dated by this machine's clock, or None."""
+    """Returns the reason why no certificate may be dated by this machine's clock, or None."""
     offset = place.clock_offset()
     if offset is None or abs(offset) <= options.allowed_clock_skew + _RESOLUTION:
         return None

@@ -57,9 +57,9 @@ async def findings_against(
     if it does not fit, the authority that it names is in use.
 
     Args:
-        place: where the current one is, and the sidecars that use it.
+        place: store of the current one, which also counts the sidecars that use it.
         stored: what is stored there.
-        candidate: the other one.
+        candidate: the replacement.
         options: lifetimes, and how strict to be.
         now: the current time, aware.
 

@@ -186,7 +186,7 @@ class _Rehearsal:
             await trio.sleep(_LOOK)
 
     async def _check_cut_off(self, held: RehearsalClient) -> None:
-        if await self._clients.why_not_issued(held) is None:
+        if await self._clients.request_failure(held) is None:
             self._clients.counts.failures.append(
                 f"a client with the {held.name} still works, so the success of the others proves nothing"
             )

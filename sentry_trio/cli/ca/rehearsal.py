@@ -124,7 +124,7 @@ class _Clock:
         failures = []
         pairs = list(itertools.product(leaves, sets.items(), leaves, sets.items()))
         for client, (client_set, client_anchors), server, (server_set, server_anchors) in pairs:
-            if why := _why_failed(client, client_anchors, server, server_anchors):
+            if why := _handshake_failure(client, client_anchors, server, server_anchors):
                 failures.append(f"{client.name} with {client_set} to {server.name} with {server_set}: {why}")
         began, self._began = self._began, time.perf_counter()
         return PhaseResult(
@@ -135,7 +135,7 @@ class _Clock:
         )
 
 
-def _why_failed(client: Leaf, client_anchors: bytes, server: Leaf, server_anchors: bytes) -> str | None:
+def _handshake_failure(client: Leaf, client_anchors: bytes, server: Leaf, server_anchors: bytes) -> str | None:
     """Connects two leaves in memory with mutual TLS; returns why that failed, or None."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     connecting = tls_context(ssl.PROTOCOL_TLS_CLIENT, client, client_anchors)

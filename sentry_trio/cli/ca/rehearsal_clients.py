@@ -83,11 +83,11 @@ class RehearsalClients:
         """Requests a certificate and calls the other clients, again and again, until the trust anchors expire."""
         self._clients.append(client)
         while _now() + MARGIN < client.until:
-            self._count(await self.why_not_issued(client), client.name, "the server", client.until)
+            self._count(await self.request_failure(client), client.name, "the server", client.until)
             for other in list(self._clients):
                 end = min(client.end, other.end)
                 if client.client is not None and other.server is not None and _now() + MARGIN < end:
-                    why = await why_failed(client.client, other.server)
+                    why = await handshake_failure(client.client, other.server)
                     self._count(why, client.name, f"{other.name}'s holder", end)
             await trio.sleep(_PAUSE)
         self._clients.remove(client)
@@ -99,8 +99,11 @@ class RehearsalClients:
         if why is not None and _now() < end:
             self.counts.failures.append(f"client with {caller} to {called}: {why}")
 
-    async def why_not_issued(self, client: RehearsalClient) -> str | None:
-        """Requests a certificate for a client, which takes it at half the life of the one before."""
+    async def request_failure(self, client: RehearsalClient) -> str | None:
+        """Requests a certificate for a client; returns the reason of a failure, or None.
+
+        The client uses it from half of the previous one's lifetime on.
+        """
         authority = Authority(
             host=_HOST,
             port=self._port,
@@ -119,8 +122,8 @@ class RehearsalClients:
         return None
 
 
-async def why_failed(client: ssl.SSLContext, server: ssl.SSLContext) -> str | None:
-    """Connects two clients over TCP with mutual TLS; returns why that failed, or None."""
+async def handshake_failure(client: ssl.SSLContext, server: ssl.SSLContext) -> str | None:
+    """Connects two clients over TCP with mutual TLS; returns the reason of a failure, or None."""
     why = None
     try:
         with trio.fail_after(_TIMEOUT):
