@@ -163,7 +163,7 @@ class RenewalReporter:
 
     def _report_daily(self, reason: EventReason, text: str) -> None:
         last = self._reported.get(reason)
-        if last is None or self._now() - last >= _REPORTED_EVERY:
+        if last is None or abs(self._now() - last) >= _REPORTED_EVERY:  # the clock may have been ahead
             self._reported[reason] = self._now()
             _log.warning(text)
             self._notify(reason, text)

@@ -236,6 +236,17 @@ async def test_pods_to_restart_are_named_once_a_day(autojump_clock: MockClock, n
     assert "shop/old-09" not in text
 
 
+async def test_a_clock_that_was_ahead_does_not_delay_reports(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    mesh = start_mesh(nursery)
+    await mesh.until(44)
+    mesh.clock_set_by = timedelta(days=200)
+    await mesh.until(46)
+    assert mesh.reasons().count("SidecarsNeedRestart") == 2
+    mesh.clock_set_by = timedelta()
+    await mesh.until(48)
+    assert mesh.reasons().count("SidecarsNeedRestart") == 3
+
+
 async def test_a_stale_injector_is_reported(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     mesh = start_mesh(nursery)
     first = mesh.roots
