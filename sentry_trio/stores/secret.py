@@ -141,8 +141,9 @@ class SecretStore:
             return await retry(attempt, patience=self._patience)
         # In this order, as in `_try_to_publish`: anchors found here beside an empty Secret are no longer in use.
         config_map = await retry(self._config_map.get, patience=self._patience)
+        text = published_text(Part.ANCHORS, changes[Part.ANCHORS] or b"")
         done = await retry(attempt, patience=self._patience)
-        if done and data_of(config_map).get(self._names[Part.ANCHORS]):
+        if done and data_of(config_map).get(self._names[Part.ANCHORS]) not in {None, "", text}:
             _log.warning(
                 f"{self.place} was empty although the ConfigMap has trust anchors: they are replaced by those "
                 "of the new certificate authority, and certificates issued under them are no longer trusted"

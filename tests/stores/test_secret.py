@@ -373,6 +373,13 @@ async def test_anchors_whose_key_is_lost_are_replaced_with_a_warning(
     assert [text.startswith(f"Secret {PLACE} was empty although") for text in warnings_in(lines)] == [True] * expected
 
 
+async def test_a_bundle_that_is_restored_beside_its_published_anchors_is_no_loss(lines: list[Line]) -> None:
+    api = installed()
+    api.edit(CONFIG_MAP, data={"ca.crt": NEW.anchors.decode()})
+    assert await create(store_of(api), NEW) == NEW
+    assert warnings_in(lines) == []
+
+
 @pytest.mark.parametrize("attempt", range(50))
 async def test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle(
     autojump_clock: MockClock, attempt: int
