@@ -90,5 +90,6 @@ def test_a_sidecar_with_the_former_root_needs_the_bridge_to_start(daprd: Path, t
         def has_rejected_twice() -> bool:
             return ca.metric("sentry_grpc_handshakes_failed_total") >= 2
 
-        with sidecar(daprd, old, tmp_path, flags, environ, until=has_rejected_twice):  # it tries again forever
+        with sidecar(daprd, old, tmp_path, flags, environ, until=has_rejected_twice) as waiting:  # it retries forever
             assert not is_healthy(old.http, HEALTH)
+            assert "authentication handshake failed" not in waiting.log.read_text()  # logged only when it is stopped
