@@ -6,7 +6,7 @@ only time is lost: all that it would record then counts as having happened now.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -269,8 +269,23 @@ def with_published(record: RenewalRecord, bundle: TrustBundle, now: datetime) ->
     anchors = bundle.anchors_pem.decode()
     if record.published and record.published[-1].anchors == anchors:
         return record
-    published = (*record.published, AnchorsPublished(anchors=anchors, since=now))
-    return msgspec.structs.replace(record, published=published[-_SETS_KEPT:])
+    published = (*record.published[-_SETS_KEPT:], AnchorsPublished(anchors=anchors, since=now))
+    if len(published) > _SETS_KEPT:
+        left_out = _least_needed(published)
+        published = published[:left_out] + published[left_out + 1 :]
+    return msgspec.structs.replace(record, published=published)
+
+
+def _least_needed(published: Sequence[AnchorsPublished]) -> int:
+    """Returns the index of the oldest set that has all trust anchors of another one, or else of the oldest.
+
+    A chain that verifies with some trust anchors verifies with more of them, too.
+    """
+    sets = [frozenset(recorded_certificates(each.anchors)) for each in published]
+    for index, anchors in enumerate(sets[:-1]):
+        if any(other <= anchors for other in (*sets[:index], *sets[index + 1 :]) if other):
+            return index
+    return 0
 
 
 def with_own_root(record: RenewalRecord, root: str) -> RenewalRecord:

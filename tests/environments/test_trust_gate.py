@@ -437,6 +437,24 @@ async def test_clients_that_cannot_be_seen_hold_published_anchors(autojump_clock
         assert successor.runs[-1].chain == verify(bundle_of(other), successor.now()).chain
 
 
+async def test_clients_with_fewer_anchors_are_not_forgotten_for_those_with_more(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    replica = MemoryEnvironment(store, skip=LATER)
+    async with serving(replica):
+        await trio.sleep(10)
+        for _ in range(9):
+            more = store.stored[Part.ANCHORS] + foreign(replica)[Part.ANCHORS]
+            assert await edited(replica, {Part.ANCHORS: more}) == ""
+            await trio.sleep(100)
+        record = read_record(store.stored[Part.RECORD])
+        assert record is not None
+        assert [each.anchors.count("BEGIN") for each in record.published] == [1, *range(5, 12)]
+        without_bridge = {Part.CHAIN: write_certificates(replica.runs[-1].chain[:1])}
+        assert "clients that started from 2030-07-02 to 2030-07-05 would reject" in await edited(
+            replica, without_bridge
+        )
+
+
 async def test_clients_that_are_seen_decide_alone(autojump_clock: MockClock) -> None:
     async with in_use() as replica:
         other = foreign(replica)
