@@ -2,7 +2,7 @@
 
 import itertools
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,13 +13,24 @@ import pytest
 import trio
 from cryptography import x509
 
+from sentry_trio.ca.certificates import has_signed, read_certificates
+from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.renewal_policy import RenewalPolicy
+from sentry_trio.ca.renewal_root import new_parts
+from sentry_trio.ca.root_key import read_root_key
 from sentry_trio.client import Obtained, obtain
+from sentry_trio.errors import Part
 from sentry_trio.kube.session import open_session
+from sentry_trio.stores.part_store import RENEWAL_NAMES
 from sentry_trio.stores.secret_object import NAME
+from testkit.authorities import wall_clock
 from testkit.ca.making import handshake
 from testkit.cluster.cluster import Cluster
-from testkit.cluster.control_plane import ControlPlane, install, state
+from testkit.cluster.control_plane import TRUST_DOMAIN, ControlPlane, install, state
+from testkit.cluster.faults import SILENCE, Fault, Faults, faulty
+from testkit.cluster.installing import eventually
 from testkit.processes import Process
+from testkit.stores import NAMES
 
 SERVING = "Running gRPC server on port "
 FLAGS = ("--ca-ttl=60s", "--ca-renewal-threshold=0.25", "--trust-anchor-propagation-grace=2s")
@@ -149,3 +160,87 @@ async def test_renewals_below_one_root_write_no_config_map(
     assert mesh.handshakes >= 2
     assert len(mesh.anchor_sets) == 1
     assert len(published) == 1
+
+
+async def killed_before_write(
+    plane: ControlPlane, faults: Faults, flags: Sequence[str], kind: str, *, passing: int = 0
+) -> set[str]:
+    """Kills a replica before its write of a Secret or ConfigMap arrives; returns the names of the root keys then.
+
+    Args:
+        plane: the control plane.
+        faults: the proxy before its API server.
+        flags: of the replica.
+        kind: `secrets` or `configmaps`.
+        passing: number of its writes that arrive before.
+    """
+    pattern = f"PUT .*/{kind}/"
+    due = faults.count(pattern) + passing + 1
+    faults.set(SILENCE, pattern)
+    faults.set(Fault(), pattern, times=passing)
+
+    async def is_due() -> bool:
+        return faults.count(pattern) >= due
+
+    with plane.process(*flags):
+        await eventually(is_due, seconds=60)
+    faults.clear()
+    return {name for name in await plane.installation.parts() if "root" in name}
+
+
+async def test_a_renewal_of_a_root_whose_key_is_kept_survives_kills_between_its_writes(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse\n")
+    life = timedelta(minutes=10)
+    policy = RenewalPolicy(
+        trust_domain=TRUST_DOMAIN,
+        namespace=plane.namespace,
+        key_type=KeyType.P256,
+        workload_ttl=timedelta(seconds=4),
+        allowed_clock_skew=timedelta(seconds=1),
+        lifetime=life,
+        keeps_root_key=True,
+        root_lifetime=life,
+    )
+    names = {**NAMES, **RENEWAL_NAMES}
+    made = new_parts(policy, wall_clock() - 0.6 * life, passphrase.read_bytes().strip())
+    await plane.installation.write({names[part]: content for part, content in made.items()})
+    kept = ("--ca-root-key=keep", "--ca-root-ttl=1h", f"--ca-root-key-passphrase-file={passphrase}")
+    mesh, old = Mesh(tmp_path), made[Part.ANCHORS]
+    mesh.learn(old)
+    async with faulty(plane.cluster) as faults:
+        kubeconfig = f"--kubeconfig={await plane.kubeconfig_through(faults.url)}"
+        flags = (*FLAGS, "--ca-ttl=5m", *kept, kubeconfig)
+        kill = partial(killed_before_write, plane, faults, flags)
+        assert await kill("secrets") == {"root.key"}
+        for _ in range(2):  # the second is the repair at a start
+            assert await kill("configmaps") == {"root.key", "root.next.key"}
+            assert await plane.anchors() == old
+        assert await kill("secrets") == {"root.key", "root.next.key"}
+        new = await plane.anchors()
+        assert new.endswith(old)
+        assert new != old
+        assert await kill("secrets", passing=1) == {"root.key", "root.next.key"}
+        assert await kill("secrets", passing=1) == {"root.key", "previous-root.key"}
+        assert await kill("secrets") == {"root.key", "previous-root.key"}
+
+    async def is_settled() -> bool:
+        return "previous-root.key" not in await plane.installation.parts()
+
+    with plane.process(*flags[:-1]) as process:
+        port = int(await trio.to_thread.run_sync(process.log_until, SERVING))
+        await eventually(is_settled, seconds=60)
+        mesh.learn(new)
+        asking = await plane.shop()
+        for anchors in mesh.held:
+            authority = plane.authority(port, anchors)
+            mesh.leaves.append(await trio.to_thread.run_sync(partial(obtain, authority, asking)))
+        await trio.to_thread.run_sync(mesh.call_each_other)
+    stored = await plane.installation.parts()
+    (issuer, bridge), root = read_certificates(stored["issuer.crt"]), read_certificates(new)[0]
+    assert (has_signed(root, issuer), bridge.subject) == (True, root.subject)
+    read_root_key(stored["root.key"], root, passphrase.read_bytes().strip())
+    assert await plane.anchors() == stored["ca.crt"] == new
+    assert (mesh.failures, mesh.handshakes > 0) == ([], True)
