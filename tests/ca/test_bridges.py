@@ -14,7 +14,7 @@ import pytest
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import Certificate, read_certificates, write_certificates
-from sentry_trio.ca.generate import generate
+from sentry_trio.ca.generate import NewBundle, generate
 from sentry_trio.ca.generation import next_bundle
 from sentry_trio.ca.issue import Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, PrivateKey, public_key_info, read_private_key
@@ -66,10 +66,22 @@ def mesh(chain: Sequence[Certificate], roots: Sequence[Certificate], key: Privat
     return Mesh(tuple(chain), tuple(roots), issued.der, now)
 
 
+def made(key_type: KeyType, now: dt.datetime, root_lifetime: dt.timedelta = YEAR) -> NewBundle:
+    return generate(
+        "cluster.local",
+        "dapr-system",
+        key_type,
+        now=now,
+        allowed_clock_skew=SKEW,
+        lifetime=YEAR,
+        root_lifetime=root_lifetime,
+    )
+
+
 def renewed(bundle: StoredBundle, key_type: KeyType, now: dt.datetime) -> StoredBundle:
     return next_bundle(
         bundle,
-        generate("cluster.local", "dapr-system", key_type, now=now, allowed_clock_skew=SKEW, lifetime=YEAR),
+        made(key_type, now),
         now=now,
         allowed_clock_skew=SKEW,
         former_roots=(),
@@ -78,9 +90,7 @@ def renewed(bundle: StoredBundle, key_type: KeyType, now: dt.datetime) -> Stored
 
 
 def generations(key_type: KeyType, renewals: Iterable[dt.datetime]) -> Mesh:
-    bundle: StoredBundle = generate(
-        "cluster.local", "dapr-system", key_type, now=NOW, allowed_clock_skew=SKEW, lifetime=YEAR
-    )
+    bundle: StoredBundle = made(key_type, NOW)
     now = NOW
     for now in renewals:
         bundle = renewed(bundle, key_type, now)
@@ -90,26 +100,10 @@ def generations(key_type: KeyType, renewals: Iterable[dt.datetime]) -> Mesh:
 
 def signed_by_the_root(key_type: KeyType) -> Mesh:
     """A renewal of a root whose key was kept: `[I2, R2x]`."""
-    old = generate(
-        "cluster.local",
-        "dapr-system",
-        key_type,
-        now=NOW,
-        allowed_clock_skew=SKEW,
-        lifetime=YEAR,
-        root_lifetime=2 * YEAR,
-    )
+    old = made(key_type, NOW, root_lifetime=2 * YEAR)
     new = next_bundle(
         old,
-        generate(
-            "cluster.local",
-            "dapr-system",
-            key_type,
-            now=LATER,
-            allowed_clock_skew=SKEW,
-            lifetime=YEAR,
-            root_lifetime=2 * YEAR,
-        ),
+        made(key_type, LATER, root_lifetime=2 * YEAR),
         now=LATER,
         allowed_clock_skew=SKEW,
         root_key=old.root_key,
@@ -133,7 +127,7 @@ def below_one_root(key_type: KeyType) -> Mesh:
     stored = new_parts(policy, NOW, None)
     planned = plan(stored, policy, Situation(now=LATER), RenewalRequest.START)
     bundle = bundle_of(merged(stored, planned.changes))
-    other = generate("cluster.local", "dapr-system", key_type, now=NOW, allowed_clock_skew=SKEW, lifetime=YEAR)
+    other = made(key_type, NOW)
     roots = [*read_certificates(bundle.anchors), *read_certificates(other.anchors)]
     issuer = verify(bundle, LATER)
     issued = Issuer(issuer).issue(LEAF_KEY, IDENTITY, lifetime=DAY, allowed_clock_skew=SKEW, now=LATER)

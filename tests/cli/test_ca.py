@@ -8,7 +8,7 @@ import signal
 import ssl
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -64,6 +64,34 @@ def ca(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     command = Command(tmp_path / "ca", capsys)
     command("init", str(command.directory), "--trust-domain", "mesh.example")
     return command
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup of the certificate authority, to be made and restored.
+
+    Attributes:
+        ca: the command.
+        path: file of the backup.
+        passphrase: file of its passphrase.
+    """
+
+    ca: Command
+    path: Path
+    passphrase: Path
+
+    def make(self, *, code: int = 0) -> str:
+        return self.ca("backup", str(self.path), "--passphrase-file", str(self.passphrase), code=code)
+
+    def restore(self, *flags: str, code: int = 0) -> str:
+        return self.ca("restore", str(self.path), "--passphrase-file", str(self.passphrase), *flags, code=code)
+
+
+@pytest.fixture
+def backup(ca: Command, tmp_path: Path) -> Backup:
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse battery\n")
+    return Backup(ca, tmp_path / "backup", passphrase)
 
 
 def test_init_makes_a_certificate_authority_once(ca: Command) -> None:
@@ -272,16 +300,13 @@ def test_a_rehearsal_fails_without_the_bridge(ca: Command, monkeypatch: pytest.M
 # --- backup
 
 
-def test_a_backup_holds_all_parts_and_is_not_overwritten(ca: Command, tmp_path: Path) -> None:
+def test_a_backup_holds_all_parts_and_is_not_overwritten(ca: Command, backup: Backup) -> None:
     ca("rotate", "--start")
-    passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
-    passphrase.write_text("correct horse battery\n")
-    words = ("backup", str(path), "--passphrase-file", str(passphrase))
-    assert "wrote 6 parts" in ca(*words)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert unseal(path.read_bytes(), b"correct horse battery")[Part.KEY] == ca.contents()["issuer.key"]
-    assert b"PRIVATE KEY" not in path.read_bytes()
-    assert f"cannot write {path}: File exists" in ca(*words, code=1)
+    assert "wrote 6 parts" in backup.make()
+    assert backup.path.stat().st_mode & 0o777 == 0o600
+    assert unseal(backup.path.read_bytes(), b"correct horse battery")[Part.KEY] == ca.contents()["issuer.key"]
+    assert b"PRIVATE KEY" not in backup.path.read_bytes()
+    assert f"cannot write {backup.path}: File exists" in backup.make(code=1)
 
 
 @pytest.mark.parametrize(
@@ -302,33 +327,29 @@ def test_a_backup_that_was_changed_is_not_read(change: Callable[[bytes], bytes],
 @pytest.mark.parametrize(
     ("content", "text"), [(b"short\n", "at least 8 characters"), (None, "cannot read the passphrase file")]
 )
-def test_a_passphrase_has_to_be_there_and_long(ca: Command, tmp_path: Path, content: bytes | None, text: str) -> None:
-    passphrase = tmp_path / "passphrase"
+def test_a_passphrase_has_to_be_there_and_long(backup: Backup, content: bytes | None, text: str) -> None:
+    backup.passphrase.unlink()
     if content is not None:
-        passphrase.write_bytes(content)
-    shown = ca("backup", str(tmp_path / "backup"), "--passphrase-file", str(passphrase), code=1)
-    assert text in shown
-    assert not (tmp_path / "backup").exists()
+        backup.passphrase.write_bytes(content)
+    assert text in backup.make(code=1)
+    assert not backup.path.exists()
 
 
-def test_a_backup_is_restored_to_an_empty_directory(ca: Command, tmp_path: Path) -> None:
+def test_a_backup_is_restored_to_an_empty_directory(ca: Command, backup: Backup) -> None:
     ca("rotate", "--start")
-    contents, passphrase, path = ca.contents(), tmp_path / "passphrase", tmp_path / "backup"
-    passphrase.write_text("correct horse battery\n")
-    ca("backup", str(path), "--passphrase-file", str(passphrase))
+    contents = ca.contents()
+    backup.make()
     for file in ca.directory.iterdir():
         file.unlink()
-    assert "restored 6 parts" in ca("restore", str(path), "--passphrase-file", str(passphrase))
+    assert "restored 6 parts" in backup.restore()
     assert ca.contents() == contents
 
 
-def test_a_backup_that_would_cut_off_clients_is_not_restored(ca: Command, tmp_path: Path) -> None:
-    passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
-    passphrase.write_text("correct horse battery\n")
-    ca("backup", str(path), "--passphrase-file", str(passphrase))
+def test_a_backup_that_would_cut_off_clients_is_not_restored(ca: Command, backup: Backup) -> None:
+    backup.make()
     ca("rotate", "--distrust", "--yes")
     contents = ca.contents()
-    assert "error: cut-" in ca("restore", str(path), "--passphrase-file", str(passphrase), code=1)
+    assert "error: cut-" in backup.restore(code=1)
     assert ca.contents() == contents
 
 
@@ -339,26 +360,24 @@ def replace_by_another(ca: Command, tmp_path: Path) -> None:
         (ca.directory / name).write_bytes((tmp_path / "other" / name).read_bytes())
 
 
-def test_a_backup_of_the_trust_bundle_in_use_is_restored_over_a_rejected_one(ca: Command, tmp_path: Path) -> None:
-    passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
-    passphrase.write_text("correct horse battery\n")
+def test_a_backup_of_the_trust_bundle_in_use_is_restored_over_a_rejected_one(
+    ca: Command, tmp_path: Path, backup: Backup
+) -> None:
     ca("rotate", "--start")
     retire(ca.directory)
     contents = ca.contents()
-    ca("backup", str(path), "--passphrase-file", str(passphrase))
+    backup.make()
     replace_by_another(ca, tmp_path)
-    assert "restored " in ca("restore", str(path), "--passphrase-file", str(passphrase))
+    assert "restored " in backup.restore()
     assert ca.contents() == contents
 
 
-def test_a_backup_that_is_restored_anyway_names_the_replaced_bundle(ca: Command, tmp_path: Path) -> None:
-    passphrase, path = tmp_path / "passphrase", tmp_path / "backup"
-    passphrase.write_text("correct horse battery\n")
-    ca("backup", str(path), "--passphrase-file", str(passphrase))
+def test_a_backup_that_is_restored_anyway_names_the_replaced_bundle(ca: Command, backup: Backup) -> None:
+    backup.make()
     contents = ca.contents()
     ca("rotate", "--distrust", "--yes")
     (replaced,) = read_certificates(ca.contents()["issuer.crt"])
-    ca("restore", str(path), "--passphrase-file", str(passphrase), "--yes")
+    backup.restore("--yes")
     record = read_record(ca.contents().pop(".sentry-trio-rotation.json"))
     assert record is not None
     assert contents.items() < ca.contents().items()
@@ -490,17 +509,15 @@ def retire(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [None, b"garbage"])
-def test_a_backup_replaces_an_unreadable_bundle_if_confirmed(ca: Command, tmp_path: Path, damage: bytes | None) -> None:
-    contents, passphrase, path = ca.contents(), tmp_path / "passphrase", tmp_path / "backup"
-    passphrase.write_text("correct horse battery\n")
-    ca("backup", str(path), "--passphrase-file", str(passphrase))
+def test_a_backup_replaces_an_unreadable_bundle_if_confirmed(ca: Command, backup: Backup, damage: bytes | None) -> None:
+    contents = ca.contents()
+    backup.make()
     if damage is None:
         (ca.directory / "issuer.key").unlink()
     else:
         (ca.directory / "issuer.crt").write_bytes(damage)
-    words = ("restore", str(path), "--passphrase-file", str(passphrase))
-    assert "restore it anyway with --yes" in ca(*words, code=1)
-    ca(*words, "--yes")
+    assert "restore it anyway with --yes" in backup.restore(code=1)
+    backup.restore("--yes")
     assert ca.contents() == contents
 
 

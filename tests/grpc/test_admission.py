@@ -21,6 +21,13 @@ class Idler:
         self.cuts += 1
 
 
+def arrive_idle(admission: Any, *idlers: Idler) -> None:
+    """Connections arrive and become idle, in this order."""
+    for idler in idlers:
+        admission.arrived(idler.network)
+        admission.idle(idler)
+
+
 V4 = ("192.0.2.1", 4000)
 
 
@@ -55,9 +62,7 @@ def test_an_ipv6_network_is_one_peer() -> None:
 def test_one_more_takes_the_place_of_the_longest_idle() -> None:
     admission: Any = Admission(Limits(connections=2), MemoryBudget(0, 10))
     first, second = Idler("192.0.2.8"), Idler("192.0.2.9")
-    for idler in (first, second):
-        admission.arrived(idler.network)
-        admission.idle(idler)
+    arrive_idle(admission, first, second)
     assert admission.refusal("192.0.2.1") is None
     assert (first.cuts, second.cuts) == (1, 0)
     assert admission.refusal("192.0.2.1") is None
@@ -68,9 +73,7 @@ def test_one_more_takes_the_place_of_the_longest_idle() -> None:
 def test_one_more_of_a_peer_takes_the_place_of_its_own_longest_idle() -> None:
     admission: Any = Admission(Limits(connections_per_peer=2), MemoryBudget(0, 10))
     other, first, second = Idler("192.0.2.2"), Idler(), Idler()
-    for idler in (other, first, second):
-        admission.arrived(idler.network)
-        admission.idle(idler)
+    arrive_idle(admission, other, first, second)
     admission.busy(first)  # it has a call
     assert admission.refusal("192.0.2.1") is None
     assert (other.cuts, first.cuts, second.cuts) == (0, 0, 1)
@@ -93,9 +96,7 @@ def test_the_peer_with_most_connections_loses_one() -> None:
     admission: Any = Admission(Limits(connections=4), MemoryBudget(0, 10))
     good = Idler("192.0.2.1", completed_call=True)
     proven, unproven = Idler("192.0.2.6", completed_call=True), Idler("192.0.2.6")
-    for idler in (good, proven, unproven, Idler("192.0.2.7")):
-        admission.arrived(idler.network)
-        admission.idle(idler)
+    arrive_idle(admission, good, proven, unproven, Idler("192.0.2.7"))
     assert admission.refusal("192.0.2.8") is None
     assert (good.cuts, proven.cuts, unproven.cuts) == (0, 0, 1), "of its own, one that completed no call"
     assert admission.refusal("192.0.2.8") is None
@@ -105,9 +106,7 @@ def test_the_peer_with_most_connections_loses_one() -> None:
 def test_a_peer_with_as_many_as_others_loses_its_own() -> None:
     admission: Any = Admission(Limits(connections=2), MemoryBudget(0, 10))
     one, other = Idler("192.0.2.1"), Idler("192.0.2.2")
-    for idler in (one, other):
-        admission.arrived(idler.network)
-        admission.idle(idler)
+    arrive_idle(admission, one, other)
     assert admission.refusal("192.0.2.2") is None
     assert (one.cuts, other.cuts) == (0, 1)
     assert admission.refusal("192.0.2.2") == "2 connections are open and none is idle"

@@ -18,6 +18,8 @@ from testkit.subject import SPIFFE_ID, Subject, subject
 # thousand times.
 every_number = pytest.mark.parametrize("swaps", [4, pytest.param(100, marks=pytest.mark.soak)])
 PACE = "50ms"
+# On a busy machine the handshakes that follow a swap have delayed calls by 13 s. A lost call fails at once.
+TIMEOUT = "60s"
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def calling(
     binary: Path, target: Subject, anchors: Path, *, kept: int = 16, new: int = 16, **flags: int | str
 ) -> Iterator[grpc_go.Load]:
     """Keeps callers busy on the subject for the block, each of which has had its first answer."""
-    counts = {"kept": kept, "new": new, "pace": PACE, **flags}
+    counts = {"kept": kept, "new": new, "pace": PACE, "timeout": TIMEOUT, **flags}
     with grpc_go.load(binary, target.grpc_port, anchors, SPIFFE_ID, **counts) as load:
         load.wait_ready()
         yield load
@@ -33,8 +35,8 @@ def calling(
 
 def swap(target: Subject, put: Put, bundles: tuple[StoredBundle, StoredBundle], times: int) -> None:
     """Puts the other bundle, again and again; each swap is a run of its own before the next one begins."""
-    present = target.state()["run"]
-    for number in range(present + 1, present + 1 + times):
+    first = target.state()["run"] + 1
+    for number in range(first, first + times):
         bundle = bundles[(number - 1) % 2]
         put(bundle)
         target.wait_for_run(number, bundle)

@@ -29,7 +29,7 @@ from sentry_trio.web import connections, exchanges, server
 from sentry_trio.web.connections import ConnectionLimits
 from sentry_trio.web.messages import Handler, Request, Response
 from sentry_trio.web.server import TLSProvider, serve_http
-from testkit.http_client import ask, connect
+from testkit.http_client import Client, ask, connect
 from testkit.log_capture import logging_as_before
 
 
@@ -82,6 +82,17 @@ async def serving(
     async with trio.open_nursery() as nursery:
         yield await nursery.start(run), scope.cancel, ended
         scope.cancel()
+
+
+@asynccontextmanager
+async def serving_a_request(slow: Slow) -> AsyncIterator[tuple[Address, Client, Callable[[], None], trio.Event]]:
+    """A server with one connection, whose request the handler has not answered yet."""
+    async with serving(slow) as (address, cancel, ended):
+        client = await connect(address)
+        async with client.stream:
+            await client.send("/slow")
+            await slow.asked.wait()
+            yield address, client, cancel, ended
 
 
 async def refused(address: Address) -> bool:
@@ -565,22 +576,18 @@ async def test_stopping_closes_the_port_and_idle_connections_at_once(autojump_cl
 
 async def test_a_request_under_way_is_answered(autojump_clock: MockClock) -> None:
     slow = Slow()
-    async with serving(slow) as (address, cancel, ended):
-        client = await connect(address)
-        async with client.stream:
-            await client.send("/slow")
-            await slow.asked.wait()
-            cancel()
-            await trio.testing.wait_all_tasks_blocked()
-            assert await refused(address)
-            assert not ended.is_set()
-            slow.go_on.set()
-            assert (await client.answer()).body == b"GET /slow"
-            await client.stream.send_eof()
-            start = trio.current_time()
-            await ended.wait()
-            assert trio.current_time() == start
-            assert await client.is_closed_by_peer()
+    async with serving_a_request(slow) as (address, client, cancel, ended):
+        cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await refused(address)
+        assert not ended.is_set()
+        slow.go_on.set()
+        assert (await client.answer()).body == b"GET /slow"
+        await client.stream.send_eof()
+        start = trio.current_time()
+        await ended.wait()
+        assert trio.current_time() == start
+        assert await client.is_closed_by_peer()
 
 
 @pytest.mark.parametrize("arrived", ["not accepted", "accepted", "kept"])
@@ -614,34 +621,26 @@ def received(peer: socket.socket) -> bytes:
 async def test_the_last_answer_is_read_before_the_connection_ends(autojump_clock: MockClock) -> None:
     """A close with unread bytes of the peer would destroy the answer, also while the server stops (RFC 9112, 9.6)."""
     slow = Slow()
-    async with serving(slow) as (address, cancel, ended):
-        client = await connect(address)
-        async with client.stream:
-            await client.send("/slow")
-            await slow.asked.wait()
-            cancel()
-            await trio.testing.wait_all_tasks_blocked()
-            start = trio.current_time()
-            slow.go_on.set()
-            await client.stream.send_all(b"x" * 1000)
-            assert (await client.answer()).body == b"GET /slow"
-            await ended.wait()
-            assert trio.current_time() - start == pytest.approx(exchanges.LINGER_TIMEOUT)
-            assert await client.is_closed_by_peer()
+    async with serving_a_request(slow) as (_, client, cancel, ended):
+        cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        start = trio.current_time()
+        slow.go_on.set()
+        await client.stream.send_all(b"x" * 1000)
+        assert (await client.answer()).body == b"GET /slow"
+        await ended.wait()
+        assert trio.current_time() - start == pytest.approx(exchanges.LINGER_TIMEOUT)
+        assert await client.is_closed_by_peer()
 
 
 async def test_an_endless_request_is_closed(autojump_clock: MockClock) -> None:
     slow = Slow()
-    async with serving(slow, shutdown_timeout=5.0) as (address, cancel, ended):
-        client = await connect(address)
-        async with client.stream:
-            await client.send("/slow")
-            await slow.asked.wait()
-            start = trio.current_time()
-            cancel()
-            await ended.wait()
-            assert trio.current_time() - start == pytest.approx(5.0)
-            assert await client.is_closed_by_peer()
+    async with serving_a_request(slow) as (_, client, cancel, ended):
+        start = trio.current_time()
+        cancel()
+        await ended.wait()
+        assert trio.current_time() - start == pytest.approx(5.0)
+        assert await client.is_closed_by_peer()
 
 
 async def test_a_partial_request_is_closed(autojump_clock: MockClock) -> None:
