@@ -227,10 +227,10 @@ class MemoryEnvironment(Environment, Workloads):
         known: dict[Part, bytes] = dict(stored)
         while True:
             has_changed = self.store.changed
-            present = self.store.stored
-            differing = [part for part in Part if known.get(part) != present.get(part)]
+            current = self.store.stored
+            differing = [part for part in Part if known.get(part) != current.get(part)]
             if differing:
-                known = dict(present)
+                known = dict(current)
                 await changed(*causes_of(differing, self.store))
             else:
                 await has_changed.wait()

@@ -36,7 +36,7 @@ NAMES = ("ca.crt", "issuer.crt", "issuer.key")
 
 
 def replace_bundle(directory: Path) -> None:
-    """Puts credentials in place, or those that may follow the present ones, each by a rename, as careful people do."""
+    """Puts credentials in place, or those that may follow the current ones, each by a rename, as careful people do."""
     if (directory / "ca.crt").exists():
         stored = successor(StoredBundle(*((directory / name).read_bytes() for name in NAMES)))
     else:

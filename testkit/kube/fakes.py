@@ -195,11 +195,11 @@ class FakeApi(Api):
         return self.put(own, body)
 
     def _replace(self, path: str, body: Mapping[str, Any]) -> Object:
-        present = self._copy(path)
-        if body["metadata"].get("resourceVersion") != present["metadata"]["resourceVersion"]:
+        current = self._copy(path)
+        if body["metadata"].get("resourceVersion") != current["metadata"]["resourceVersion"]:
             raise refused(409, "Conflict")
         # A write that changes nothing leaves the version as it is.
-        return present if body == present else self.put(path, body)
+        return current if body == current else self.put(path, body)
 
     def _tell(self, path: str, kind: str, subject: Object) -> None:
         for watch in self._watches:

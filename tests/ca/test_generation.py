@@ -36,12 +36,12 @@ def first(key_type: KeyType = KeyType.P256, now: dt.datetime = NOW) -> StoredBun
     return generate("td", "ns", key_type, now=now, allowed_clock_skew=SKEW, lifetime=YEAR)
 
 
-def following(present: StoredBundle, now: dt.datetime, **differences: Any) -> StoredBundle:
+def following(current: StoredBundle, now: dt.datetime, **differences: Any) -> StoredBundle:
     made: dict[str, Any] = {"key_type": KeyType.P256, "lifetime": YEAR, "root_lifetime": None, **IDENTITY}
     made |= {name: differences.pop(name) for name in made.keys() & differences.keys()}
     new = generate(now=now, allowed_clock_skew=SKEW, **made)
     return next_bundle(
-        present, new, **{"now": now, "allowed_clock_skew": SKEW, "former_roots": (), "anchors_kept": 2, **differences}
+        current, new, **{"now": now, "allowed_clock_skew": SKEW, "former_roots": (), "anchors_kept": 2, **differences}
     )
 
 
@@ -57,15 +57,15 @@ def fingerprints(pem: bytes) -> list[str]:
 def test_profile(key_type: KeyType) -> None:
     later = NOW + 182 * DAY
     old = first(key_type)
-    present = verify(old, NOW)
+    current = verify(old, NOW)
     new = following(old, later, key_type=key_type)
     bundle = verify(new, later)
 
-    assert bundle.anchors[1:] == present.anchors
+    assert bundle.anchors[1:] == current.anchors
     assert new.anchors.endswith(old.anchors)
     issuer, cross, former = bundle.chain
     root = bundle.anchors[0]
-    assert former == present.issuer
+    assert former == current.issuer
     assert (cross.subject, cross.public_key_info) == (root.subject, root.public_key_info)
     assert cross.issuer == former.subject
     assert issuer.issuer == root.subject
@@ -86,8 +86,8 @@ def test_profile(key_type: KeyType) -> None:
 
 def test_a_cross_certificate_under_an_issuer_without_key_identifier_has_none_either() -> None:
     keys = new_key(), new_key()
-    present = stored([certificate("r", keys[0])], [certificate("i", keys[1], "r", keys[0])], keys[1])
-    cross = verify(following(present, NOW), NOW).chain[1]
+    current = stored([certificate("r", keys[0])], [certificate("i", keys[1], "r", keys[0])], keys[1])
+    cross = verify(following(current, NOW), NOW).chain[1]
     assert cross.extensions.authority_key_identifier is None
     assert cross.not_after == NOW + 30 * DAY
 
@@ -132,15 +132,15 @@ def test_former_roots_are_left_out_but_for_the_newest() -> None:
     made = generations(4)
     foreign = write_certificates([certificate("foreign", new_key())])
     text = made[-1].anchors + b"# west\n" + foreign
-    present = StoredBundle(text, made[-1].chain, made[-1].key)
+    current = StoredBundle(text, made[-1].chain, made[-1].key)
     own = fingerprints(made[-1].anchors)
     now = NOW + 2 * YEAR - 4 * HOUR
     for kept, expected in ((0, own[:1]), (1, own[:2]), (2, own[:3]), (3, own), (8, own)):
-        anchors = following(present, now, former_roots=own, anchors_kept=kept).anchors
+        anchors = following(current, now, former_roots=own, anchors_kept=kept).anchors
         assert fingerprints(anchors)[1:] == [*expected, *fingerprints(foreign)]
         assert anchors.endswith(b"# west\n" + foreign)
     # A root that is not said to be a former one of this authority is another program's.
-    assert fingerprints(following(present, now, anchors_kept=0).anchors)[1:] == fingerprints(text)
+    assert fingerprints(following(current, now, anchors_kept=0).anchors)[1:] == fingerprints(text)
 
 
 def made_by_others(root: int | None, middle: int | None, issuer: int | None, **differences: Any) -> TrustBundle:
@@ -164,19 +164,19 @@ def made_by_others(root: int | None, middle: int | None, issuer: int | None, **d
     ],
 )
 def test_a_bridge_needs_room_below_the_issuer(lengths: tuple[int | None, ...], *, possible: bool) -> None:
-    present = made_by_others(*lengths)
+    current = made_by_others(*lengths)
     if possible:
-        assert bridge_impossible(present, NOW) is None
-        assert bridge_end(present, NOW) == NOW + 30 * DAY
+        assert bridge_impossible(current, NOW) is None
+        assert bridge_end(current, NOW) == NOW + 30 * DAY
         return
-    assert bridge_impossible(present, NOW) == "x509: too many intermediates for path length constraint"
+    assert bridge_impossible(current, NOW) == "x509: too many intermediates for path length constraint"
     with pytest.raises(InvalidBundleError, match="path length"):
-        bridge_end(present, NOW)
+        bridge_end(current, NOW)
 
 
 def test_a_bridge_needs_an_issuer_that_is_valid() -> None:
-    present = made_by_others(None, None, None)
-    assert "expired" in (bridge_impossible(present, NOW + 31 * DAY) or "")
+    current = made_by_others(None, None, None)
+    assert "expired" in (bridge_impossible(current, NOW + 31 * DAY) or "")
 
 
 def test_a_bridge_needs_a_chain_that_leaves_room() -> None:

@@ -50,9 +50,9 @@ NAMES = AlternativeNames(("app.default.svc",), ("spiffe://cluster.local/ns/defau
 FAULTS_OF_PATHS = {"no-path", "expired", "not-yet-valid", "path-length", "eku", "name-constraints", "not-ca"}
 
 
-def renewed(present: StoredBundle, now: dt.datetime = NOW) -> StoredBundle:
+def renewed(current: StoredBundle, now: dt.datetime = NOW) -> StoredBundle:
     return next_bundle(
-        present,
+        current,
         generate("cluster.local", "dapr-system", KeyType.P256, now=now, allowed_clock_skew=SKEW, lifetime=YEAR),
         now=now,
         allowed_clock_skew=SKEW,
@@ -124,20 +124,20 @@ def generation(number: int, bundle: StoredBundle, **differences: Any) -> Generat
     )
 
 
-def record(present: Generation, *former: Generation, **differences: Any) -> RenewalRecord:
+def record(current: Generation, *former: Generation, **differences: Any) -> RenewalRecord:
     own = tuple(map(fingerprint, (R1, R2)))
-    return RenewalRecord(**{"digest": "", "present": present, "former": former, "own_roots": own, **differences})
+    return RenewalRecord(**{"digest": "", "present": current, "former": former, "own_roots": own, **differences})
 
 
 def trust(
-    present: StoredBundle, known: RenewalRecord | None = None, held: Iterable[Iterable[Certificate]] | None = None
+    current: StoredBundle, known: RenewalRecord | None = None, held: Iterable[Iterable[Certificate]] | None = None
 ) -> Trust:
     """Trust in use, with pods that hold sets of trust anchors; None if they cannot be measured."""
     sets = None if held is None else [tuple(each) for each in held]
     pods = None if sets is None else {frozenset(map(fingerprint, each)): ("shop/cart",) for each in sets}
     return trust_in_use(
-        read_certificates(present.anchors),
-        read_certificates(present.chain),
+        read_certificates(current.anchors),
+        read_certificates(current.chain),
         known,
         now=NOW,
         leaf_lifetime=LEAF_LIFETIME,

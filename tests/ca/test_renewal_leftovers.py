@@ -12,6 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.keys import write_private_key
+from sentry_trio.ca.parts import BUNDLE
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
@@ -47,7 +48,6 @@ from testkit.ca.renewing import (
 pytestmark = pytest.mark.usefixtures("certificates_remembered")
 
 NEXT, REJECTED = {Part.NEXT_CHAIN, Part.NEXT_KEY}, {Part.REJECTED_CHAIN, Part.REJECTED_KEY}
-PRESENT = (Part.ANCHORS, Part.CHAIN, Part.KEY)
 
 
 def organization(text: str) -> x509.Name:
@@ -91,23 +91,23 @@ def verifies(stored: Stored, anchors: bytes, now: datetime) -> bool:
 
 @pytest.mark.parametrize("first", [generated, dapr_generated])
 def test_a_next_pair_of_dapr_s_renewal_is_adopted(first: Callable[[datetime], Stored]) -> None:
-    present, following = first(NOW), dapr_generated(BEGIN)
-    staged = staged_by_dapr(present, following)
+    current, following = first(NOW), dapr_generated(BEGIN)
+    staged = staged_by_dapr(current, following)
     planned = plan(staged, POLICY, Situation(now=BEGIN))
     assert (planned.phase, planned.step, planned.bridge_end) == (Phase.DISTRIBUTING, Step.ADOPT, None)
     adopted = run(staged, BEGIN, Step.ADOPT)
-    assert {part: adopted[part] for part in (*PRESENT, Part.NEXT_KEY)} == {
-        part: staged[part] for part in (*PRESENT, Part.NEXT_KEY)
+    assert {part: adopted[part] for part in (*BUNDLE, Part.NEXT_KEY)} == {
+        part: staged[part] for part in (*BUNDLE, Part.NEXT_KEY)
     }
     assert plan(adopted, POLICY, Situation(now=BEGIN)).bridge_end == NOW + YEAR
     switched = run(adopted, SWITCH, Step.SWITCH)
     assert plan(switched, POLICY, Situation(now=SWITCH)).phase is Phase.SIGNING
-    for anchors in (present[Part.ANCHORS], following[Part.ANCHORS], staged[Part.ANCHORS]):
+    for anchors in (current[Part.ANCHORS], following[Part.ANCHORS], staged[Part.ANCHORS]):
         assert verifies(switched, anchors, SWITCH)
     # Without the bridge the first of them would not; so it is used as it is only if there is no other issuer.
     assert promote(staged, POLICY, Situation(now=LIMIT)).step is None
     late = NOW + YEAR + DAY
-    assert not verifies(after(staged, promote(staged, POLICY, Situation(now=late))), present[Part.ANCHORS], late)
+    assert not verifies(after(staged, promote(staged, POLICY, Situation(now=late))), current[Part.ANCHORS], late)
 
 
 def test_a_pair_is_bridged_again_if_the_present_issuer_has_changed() -> None:
@@ -128,19 +128,19 @@ def test_a_pair_is_bridged_again_if_the_present_issuer_has_changed() -> None:
 
 
 def test_a_pair_that_cannot_be_bridged_waits_as_long_as_possible() -> None:
-    """Its switch costs clients that hold the present root alone, who would else work until the present issuer ends."""
+    """Its switch costs clients that hold the current root alone, who would else work until the current issuer ends."""
     root_key, key = new_key(), new_key()
     dates = {"not_before": NOW - HOUR, "not_after": NOW + YEAR}
     root = certificate("Root", root_key, **dates)
     issuer = certificate("Issuer", key, "Root", root_key, path_length=0, **dates)
-    present = parts_of(making.stored([root], [issuer], key))
+    current = parts_of(making.stored([root], [issuer], key))
     any_authority = replace(POLICY, scope="any")
-    planned = plan(present, any_authority, Situation(now=NOW + YEAR - DAY))
+    planned = plan(current, any_authority, Situation(now=NOW + YEAR - DAY))
     assert (planned.step, planned.due) == (None, None)
     assert planned.text.startswith("not renewed: its issuer cannot sign another certificate authority: ")
     with pytest.raises(RenewalRejectedError, match="cannot sign another certificate authority"):
-        plan(present, any_authority, Situation(now=NOW), RenewalRequest.START)
-    noted = run(staged_by_dapr(present, dapr_generated(BEGIN)), BEGIN, Step.NOTE, policy=any_authority)
+        plan(current, any_authority, Situation(now=NOW), RenewalRequest.START)
+    noted = run(staged_by_dapr(current, dapr_generated(BEGIN)), BEGIN, Step.NOTE, policy=any_authority)
     planned = plan(noted, any_authority, Situation(now=SWITCH))
     assert planned.held is not None
     assert planned.held.startswith("the next issuer has no bridge, as x509: too many intermediates")
@@ -168,7 +168,7 @@ def test_half_a_pair_is_put_aside(half: Part) -> None:
     planned = plan(torn, POLICY, Situation(now=now))
     assert planned.step is Step.REJECT
     assert f"there is no {half.value}" in planned.text
-    # The renewal begins again; nothing of the present generation has changed.
+    # The renewal begins again; nothing of the current generation has changed.
     aside = run(torn, now, Step.REJECT, Step.PUBLISH, Step.NOTE)
     assert len(REJECTED & aside.keys()) == 1
     assert (aside[Part.CHAIN], aside[Part.KEY]) == (torn[Part.CHAIN], torn[Part.KEY])
@@ -205,7 +205,7 @@ def test_a_pair_that_does_not_fit_is_put_aside_for_a_day(what: str) -> None:
     assert [aside[part] for part in (Part.REJECTED_CHAIN, Part.REJECTED_KEY)] == [
         stored[part] for part in (Part.NEXT_CHAIN, Part.NEXT_KEY)
     ]
-    assert {part: aside[part] for part in PRESENT} == {part: stored[part] for part in PRESENT}
+    assert {part: aside[part] for part in BUNDLE} == {part: stored[part] for part in BUNDLE}
     planned = plan(aside, off, Situation(now=now))
     assert (planned.next_step, planned.due) == (Step.DISCARD, now + DAY)
     discarded = run(aside, now + DAY, Step.DISCARD, policy=off)
@@ -224,10 +224,10 @@ def test_a_second_pair_that_is_put_aside_takes_the_place_of_the_first() -> None:
 # --- files of others that have the names of parts
 
 
-def strangers(present: Stored) -> Stored:
+def strangers(current: Stored) -> Stored:
     """Parts that no renewal has stored: a pair that even fits, copies of before, and others."""
     more = (Part.PREVIOUS_ANCHORS, Part.PREVIOUS_CHAIN, Part.PREVIOUS_KEY, Part.REJECTED_CHAIN, Part.REJECTED_KEY)
-    return staged_by_dapr(present, dapr_generated(BEGIN)) | dict.fromkeys(more, b"mine")
+    return staged_by_dapr(current, dapr_generated(BEGIN)) | dict.fromkeys(more, b"mine")
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -379,7 +379,7 @@ def test_the_root_of_a_generation_that_was_taken_back_stays_published() -> None:
     staged = run(staged_by_dapr(STEADY, dapr_generated(LIMIT)), LIMIT - HOUR, Step.ADOPT, policy=LONE)
     switched = run(staged, LIMIT, Step.SWITCH, policy=LONE)
     now = LIMIT + HOUR
-    reverted = {**switched, **{part: staged[part] for part in PRESENT}}
+    reverted = {**switched, **{part: staged[part] for part in BUNDLE}}
     renewed = after(reverted, plan(reverted, LONE, Situation(now=now)))
     assert renewed[Part.KEY] not in (staged[Part.KEY], switched[Part.KEY])
     assert verifies(switched, renewed[Part.ANCHORS], now + DAY)
@@ -427,7 +427,7 @@ def test_a_renewal_waits_for_room_in_the_chain() -> None:
 
 
 def test_trust_anchors_of_before_are_put_back_alone() -> None:
-    """The present root is not among them. Its certificates verify along the bridge, whose root is kept."""
+    """The current root is not among them. Its certificates verify along the bridge, whose root is kept."""
     reverted = {**RETIRING, Part.ANCHORS: STEADY[Part.ANCHORS]}
     noted = run(reverted, SETTLED, Step.DISCARD, policy=LONE)
     planned = plan(noted, LONE, Situation(now=SETTLED))
@@ -435,7 +435,7 @@ def test_trust_anchors_of_before_are_put_back_alone() -> None:
     assert planned.due is not None
     published = run(noted, planned.due, Step.PUBLISH, Step.NOTE, policy=LONE)
     assert verifies(RETIRING, published[Part.ANCHORS], planned.due)
-    # Clients that hold the present root lose nothing, though the path to the stored anchors ends before.
+    # Clients that hold the current root lose nothing, though the path to the stored anchors ends before.
     following = {Part.CHAIN: published[Part.NEXT_CHAIN]}
     assert verifies(following, RETIRING[Part.ANCHORS], bundle_of(RETIRING, SETTLED).not_after)
 
@@ -499,7 +499,7 @@ def test_a_record_keeps_three_former_generations() -> None:
     assert record.present.issuer == fingerprint(bundle_of(stored, now).issuer)
     assert record.present.anchors == record.published[-1].anchors
     assert len(record.own_roots) == 6
-    # The new root and the present one, and two former ones.
+    # The new root and the current one, and two former ones.
     assert len(bundle_of(stored, now).anchors) == 4
     assert len(stored[Part.RECORD]) < 64 * 1024
 
@@ -508,17 +508,17 @@ def test_a_record_keeps_three_former_generations() -> None:
 
 
 def test_a_foreign_authority_is_renewed_if_asked_for() -> None:
-    present = parts_of(foreign_authority(NOW))
-    planned = plan(present, POLICY, Situation(now=BEGIN))
+    current = parts_of(foreign_authority(NOW))
+    planned = plan(current, POLICY, Situation(now=BEGIN))
     assert (planned.step, planned.due) == (None, None)
     assert (
         planned.text == "not renewed: it was not generated by sentry-trio or Dapr Sentry, and --ca-renewal-scope is own"
     )
     any_authority = replace(POLICY, scope="any")
-    published = run(present, BEGIN, Step.PUBLISH, Step.NOTE, policy=any_authority)
+    published = run(current, BEGIN, Step.PUBLISH, Step.NOTE, policy=any_authority)
     # What has begun is brought to its end, and from then on it is ours.
     switched = run(published, SWITCH, Step.SWITCH)
-    assert verifies(switched, present[Part.ANCHORS], SWITCH)
+    assert verifies(switched, current[Part.ANCHORS], SWITCH)
     retiring = run(switched, SETTLED, Step.ERASE)
     assert plan(retiring, POLICY, Situation(now=SETTLED)).next_step is Step.PUBLISH
 
@@ -603,7 +603,7 @@ def test_flatten() -> None:
     assert flat.keys() == {*STEADY, Part.RECORD}
     assert plan(flat, POLICY, Situation(now=SETTLED)).phase is Phase.STEADY
     staged = after(DISTRIBUTING, plan(DISTRIBUTING, POLICY, Situation(now=BEGIN), RenewalRequest.FLATTEN))
-    assert {part: staged[part] for part in PRESENT} == {part: STEADY[part] for part in PRESENT}
+    assert {part: staged[part] for part in BUNDLE} == {part: STEADY[part] for part in BUNDLE}
     with pytest.raises(RenewalRejectedError, match="valid until 2027-05-26T07:48:45Z"):
         plan(SIGNING, POLICY, Situation(now=SWITCH), RenewalRequest.FLATTEN)
     with pytest.raises(RenewalRejectedError, match="no path"):

@@ -277,7 +277,7 @@ def test_a_key_that_cannot_be_used_holds_the_renewal_for_a_week(
     assert found.step is Step.PUBLISH
     assert f", although a root key is to be kept: {held}" in found.text
     published = after(stored, found)
-    # The present issuer has signed the new root, as if no key were kept.
+    # The current issuer has signed the new root, as if no key were kept.
     assert len(read_certificates(published[Part.NEXT_CHAIN])) == 3
     now = HALF + WEEK + SECOND
     switched = after(published, planned(published, now, passphrase=passphrase))  # the note

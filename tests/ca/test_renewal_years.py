@@ -146,12 +146,12 @@ class Mesh:
 
     def _check_preflight(self, before: Stored, stored: Stored, now: datetime) -> None:
         """No step is refused, be it known who holds which trust anchors or not."""
-        present = bundle_of(before, now)
+        current = bundle_of(before, now)
         pods = {frozenset(map(fingerprint, anchors)): ("a pod",) for anchors in self.started}
         for held in (pods, None):
             trust = trust_in_use(
-                present.anchors,
-                present.chain,
+                current.anchors,
+                current.chain,
                 read_record(before.get(Part.RECORD)),
                 now=now,
                 leaf_lifetime=self.policy.workload_ttl + self.policy.allowed_clock_skew,

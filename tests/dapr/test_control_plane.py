@@ -131,15 +131,15 @@ async def test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts(
         first, second = sidecars = await deployed(stack, mesh, shops)
         identities = [spiffe_id(each) for each in shops]
         services = [f"spiffe://{TRUST_DOMAIN}/ns/{mesh.namespace}/dapr-{name}" for name in SERVICES]
-        present = 0
+        current = 0
         with Traffic(first, second) as traffic:
             for run in restarts(lambda: renewed(audit_log, *identities, *services)):
                 if run % 2:
                     process.send(signal.SIGHUP)
                 else:
-                    present = 1 - present
-                    await mesh.plane.installation.write(contents(bundles[present]))
-                ca.wait_for_run(run, bundles[present])
+                    current = 1 - current
+                    await mesh.plane.installation.write(contents(bundles[current]))
+                ca.wait_for_run(run, bundles[current])
         assert_renewed(audit_log, *zip(identities, sidecars, strict=True))
         ca.stop()
     assert traffic.failures == []

@@ -49,15 +49,15 @@ def test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts(
         start = partial(sidecar, daprd, directory=tmp_path, flags=flags, environ=environ)
         first, second = (stack.enter_context(start(each)) for each in (cart, stock))
         identities = [f"spiffe://public/ns/default/{each.app_id}" for each in (cart, stock)]
-        present = 0
+        current = 0
         with Traffic(first, second) as traffic:
             for run in restarts(lambda: renewed(audit_log, *identities)):
                 if run % 2:
                     ca.process.send(signal.SIGHUP)
                 else:
-                    present = 1 - present
-                    volume(bundles[present])
-                ca.wait_for_run(run, bundles[present])
+                    current = 1 - current
+                    volume(bundles[current])
+                ca.wait_for_run(run, bundles[current])
         # Sidecars keep their connections to each other: a new one shows the handshakes with renewed certificates.
         third = stack.enter_context(start(late))
         calls = [(third, cart), (third, stock), (first, late), (second, late)]

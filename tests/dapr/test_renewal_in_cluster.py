@@ -20,7 +20,7 @@ from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy
-from sentry_trio.client import Workload, obtain
+from sentry_trio.client import Authority, Workload, obtain
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase
 from sentry_trio.stores.part_store import RENEWAL_NAMES
@@ -37,7 +37,7 @@ from testkit.subject import Subject
 from . import injection
 from .ca_process import OURS
 from .injection import Application
-from .installed import TRUST_DOMAIN, Program, install
+from .installed import TRUST_DOMAIN, Mesh, Program, install
 from .renewing import wait_until
 from .sidecars import Address, serving_certificate
 
@@ -85,10 +85,10 @@ async def test_webhooks_work_with_old_anchors_and_new_certificates_and_the_rever
     """With old anchors a pod gets these, too, which the authority reports."""
     await injection.define_webhook(dapr_cluster)
     mesh = await install(dapr_cluster, tmp_path, OURS)
-    former, present = renewal(mesh.namespace, phase)
-    await mesh.plane.installation.write(secret(present))
-    issuer = x509.load_pem_x509_certificate(present[Part.CHAIN])
-    anchors = (former if is_stale else present)[Part.ANCHORS]
+    former, current = renewal(mesh.namespace, phase)
+    await mesh.plane.installation.write(secret(current))
+    issuer = x509.load_pem_x509_certificate(current[Part.CHAIN])
+    anchors = (former if is_stale else current)[Part.ANCHORS]
     mounted = tmp_path / "mounted.pem"
     mounted.write_bytes(anchors)
     with mesh.plane.process(f"--trust-domain={TRUST_DOMAIN}", f"--port={mesh.ca_port}") as process:
@@ -116,6 +116,20 @@ async def test_webhooks_work_with_old_anchors_and_new_certificates_and_the_rever
         assert (found["phase"], found["injector_stale"]) == (phase.value, is_stale)
 
 
+async def install_for_both(cluster: Cluster, directory: Path) -> Mesh:
+    """Installs a mesh in which Dapr Sentry has its permissions, too."""
+    mesh = await install(cluster, directory, OURS)
+    await cluster.grant(mesh.namespace, ACCOUNT, DAPR_ROLE)
+    return mesh
+
+
+async def placement(mesh: Mesh, anchors: bytes, *, audiences: tuple[str, ...] = ()) -> tuple[Authority, Workload]:
+    """Returns the certificate authority as seen by the placement service with these trust anchors, and that service."""
+    token = (await mesh.service_token("placement")).read_text()
+    authority = replace(mesh.plane.authority(mesh.ca_port, anchors), spiffe_id=mesh.sentry_id)
+    return authority, Workload(app_id="dapr-placement", namespace=mesh.namespace, token=token, audiences=audiences)
+
+
 _ROTATION: Final = Rotation(interval=timedelta(days=30), lifetime=timedelta(hours=24), algorithm="RS256")
 _ROTATING: Final = (
     *OURS,
@@ -128,9 +142,9 @@ def rotated_keys() -> tuple[StoredJwtKey, StoredJwtKey]:
     """Returns signing keys of JWTs, the next of which is published, and what they were before."""
     former = jwt_rotation.plan(generate_jwt_key("RS256", None), _ROTATION, wall_clock() - _ROTATION.interval).stored
     assert former is not None
-    present = jwt_rotation.plan(former, _ROTATION, wall_clock() - timedelta(hours=1)).stored
-    assert present is not None
-    return former, present
+    current = jwt_rotation.plan(former, _ROTATION, wall_clock() - timedelta(hours=1)).stored
+    assert current is not None
+    return former, current
 
 
 @pytest.mark.parametrize("ours_first", [True, False])
@@ -138,23 +152,20 @@ async def test_dapr_sentry_takes_over_rotated_keys_with_any_config_map(
     dapr_sentry: Path, dapr_cluster: Cluster, tmp_path: Path, ours_first: bool
 ) -> None:
     """An outdated key set there is left alone by Dapr Sentry, and removed by us; our OIDC server has the other."""
-    mesh = await install(dapr_cluster, tmp_path, OURS)
-    await dapr_cluster.grant(mesh.namespace, ACCOUNT, DAPR_ROLE)
+    mesh = await install_for_both(dapr_cluster, tmp_path)
     installation = mesh.plane.installation
-    former, present = rotated_keys()
+    former, current = rotated_keys()
     bundle = generate(TRUST_DOMAIN, mesh.namespace, KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
-    stored = {**secret(bundle_parts(bundle)), "jwt.key": present.key, "jwks.json": present.jwks}
+    stored = {**secret(bundle_parts(bundle)), "jwt.key": current.key, "jwks.json": current.jwks}
     await installation.write(stored)
     outdated = {"ca.crt": bundle.anchors.decode(), "jwks.json": former.jwks.decode()}
     await installation.edit("configmaps", data=outdated)
     published = outdated
-    token = (await mesh.service_token("placement")).read_text()
-    authority = replace(mesh.plane.authority(mesh.ca_port, bundle.anchors), spiffe_id=mesh.sentry_id)
-    workload = Workload(app_id="dapr-placement", namespace=mesh.namespace, token=token, audiences=("mesh",))
+    authority, workload = await placement(mesh, bundle.anchors, audiences=("mesh",))
     for is_ours in (ours_first, not ours_first, ours_first):
         with mesh.ca(_ROTATING if is_ours else (str(dapr_sentry),)):
             obtained = await trio.to_thread.run_sync(obtain, authority, workload)
-        key = jwt.PyJWKSet.from_json(present.jwks.decode())[jwt.get_unverified_header(obtained.jwt or "")["kid"]]
+        key = jwt.PyJWKSet.from_json(current.jwks.decode())[jwt.get_unverified_header(obtained.jwt or "")["kid"]]
         assert jwt.decode(obtained.jwt or "", key, algorithms=["RS256"], audience="mesh")["exp"]
         published = {"ca.crt": outdated["ca.crt"]} if is_ours else published
         assert await installation.parts() == stored
@@ -166,20 +177,17 @@ async def test_dapr_sentry_takes_over_a_secret_and_hands_back(
     dapr_sentry: Path, dapr_cluster: Cluster, tmp_path: Path, phase: Phase
 ) -> None:
     """A client with the old root gets certificates; Secret and ConfigMap stay as they are."""
-    mesh = await install(dapr_cluster, tmp_path, OURS)
-    await dapr_cluster.grant(mesh.namespace, ACCOUNT, DAPR_ROLE)
+    mesh = await install_for_both(dapr_cluster, tmp_path)
     installation = mesh.plane.installation
-    former, present = renewal(mesh.namespace, phase)
-    await installation.write(secret(present))
-    issuer = x509.load_pem_x509_certificate(present[Part.CHAIN])
-    token = (await mesh.service_token("placement")).read_text()
-    authority = replace(mesh.plane.authority(mesh.ca_port, former[Part.ANCHORS]), spiffe_id=mesh.sentry_id)
-    workload = Workload(app_id="dapr-placement", namespace=mesh.namespace, token=token)
+    former, current = renewal(mesh.namespace, phase)
+    await installation.write(secret(current))
+    issuer = x509.load_pem_x509_certificate(current[Part.CHAIN])
+    authority, workload = await placement(mesh, former[Part.ANCHORS])
     contents = []
     for command in (OURS, (str(dapr_sentry),), OURS):
         with mesh.ca(command):
             obtained = await trio.to_thread.run_sync(obtain, authority, workload)
         assert obtained.certificate.issuer == issuer.subject
         contents.append((await installation.parts(), await installation.published()))
-    assert contents[0][0].items() >= secret(present).items()
+    assert contents[0][0].items() >= secret(current).items()
     assert contents == [contents[0]] * 3

@@ -61,13 +61,13 @@ def test_dapr_sentry_takes_over_and_leaves_all_as_it_is(
     dapr_sentry: Path, tmp_path: Path, phase: str, key_type: KeyType
 ) -> None:
     """It signs with the issuer of the phase, answers with the whole chain, and writes no file."""
-    *_, before, present = renewed(key_type, 2 if phase == "signing again" else 1)
-    files = credentials(present)
+    *_, before, current = renewed(key_type, 2 if phase == "signing again" else 1)
+    files = credentials(current)
     if phase == "distributing":
-        files = credentials(before) | {"ca.crt": present.anchors}
-        files |= {"issuer.next.crt": present.chain, "issuer.next.key": present.key}
+        files = credentials(before) | {"ca.crt": current.anchors}
+        files |= {"issuer.next.crt": current.chain, "issuer.next.key": current.key}
     elif phase.startswith("signing"):
-        files |= {"previous-ca.crt": present.anchors, "previous-issuer.crt": before.chain}
+        files |= {"previous-ca.crt": current.anchors, "previous-issuer.crt": before.chain}
         files |= {"previous-issuer.key": before.key}
     with pair(dapr_sentry, Setting(files=files, flags=FLAGS), tmp_path) as servers:
         assert all(server.serving for server in servers)
@@ -78,7 +78,7 @@ def test_dapr_sentry_takes_over_and_leaves_all_as_it_is(
             chain = files["issuer.crt"].decode()
             assert reply["issuer chain"] == chain
             assert chain.count("BEGIN") == {"distributing": 1, "signing again": 5}.get(phase, 3)
-            assert reply["trust anchors"] == repr([present.anchors])
+            assert reply["trust anchors"] == repr([current.anchors])
             assert {name: (server.credentials / name).read_bytes() for name in files} == files
 
 

@@ -326,7 +326,7 @@ async def edited(replica: MemoryEnvironment, changes: Changes) -> str:
 
 
 def beside(replica: MemoryEnvironment, other: Mapping[Part, bytes]) -> dict[Part, bytes]:
-    """The anchors of another authority beside the present ones."""
+    """The anchors of another authority beside the current ones."""
     return {Part.ANCHORS: replica.store.stored[Part.ANCHORS] + other[Part.ANCHORS]}
 
 
@@ -361,7 +361,7 @@ async def test_a_new_process_uses_the_bundle_that_replaced_it(autojump_clock: Mo
 
 
 def bridged(replica: MemoryEnvironment) -> Mapping[Part, bytes]:
-    """A new root and its issuer with a bridge, beside the present root."""
+    """A new root and its issuer with a bridge, beside the current root."""
     return bundle_parts(
         next_bundle(
             bundle_of(replica.store.stored),
@@ -388,14 +388,14 @@ async def test_a_bridge_replaces_it(autojump_clock: MockClock) -> None:
 
 async def test_a_bridge_that_ends_early_replaces_it_with_a_warning(autojump_clock: MockClock) -> None:
     async with in_use() as replica:
-        present, now, parts = replica.runs[-1], replica.now(), bridged(replica)
+        current, now, parts = replica.runs[-1], replica.now(), bridged(replica)
         new = verify(bundle_of(parts), now)
-        root, signer = new.anchors[0], Signer(present.issuer.subject, present.key, None)
+        root, signer = new.anchors[0], Signer(current.issuer.subject, current.key, None)
         dates = now - timedelta(hours=1), now + timedelta(hours=25)
         bridge = certify(root.subject, root.public_key_info, signer, dates, crl_sign=False)
-        replica.held_sets = {frozenset(map(fingerprint, present.anchors)): ("shop/cart-1",)}
+        replica.held_sets = {frozenset(map(fingerprint, current.anchors)): ("shop/cart-1",)}
         with capture_logs() as lines:
-            chain = write_certificates([new.issuer, bridge, present.issuer])
+            chain = write_certificates([new.issuer, bridge, current.issuer])
             assert await edited(replica, {**parts, Part.CHAIN: chain}) == ""
         (warning,) = (each["event"] for each in lines if "cuts off clients later" in each["event"])
         assert "shop/cart-1 would reject the new issuer's certificates from 2030-01-02T01:00:" in warning
