@@ -9,6 +9,9 @@ from typing import Final, Literal
 JwtKeyState = Literal["noted", "published", "signing", "gone"]
 """State of a JWT signing key: it is rotated from now on, published, in use, or no longer published."""
 
+RenewalScope = Literal["own", "any"]
+"""Certificate authorities that are renewed: those made here, or also those that others made."""
+
 
 class Phase(enum.StrEnum):
     """Phase of a renewal."""

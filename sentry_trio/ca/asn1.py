@@ -238,6 +238,10 @@ def encode(tag: int, *contents: bytes) -> bytes:
     return bytes((tag, 0x80 | len(octets))) + octets + content
 
 
+NULL = encode(Tag.NULL)
+"""Parameters of an algorithm that has none."""
+
+
 def encode_integer(value: int) -> bytes:
     """Returns an INTEGER."""
     return encode(Tag.INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))

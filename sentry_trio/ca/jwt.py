@@ -3,7 +3,7 @@
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -11,13 +11,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc.jws import JWSRegistry
 
 from sentry_trio.ca.jwk import jose_key
-from sentry_trio.ca.jwt_key import JwtKeys, SigningKey
+from sentry_trio.ca.jwt_key import ALWAYS, JwtKeys, SigningKey
 from sentry_trio.ca.signatures import signing_seconds
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import JwtError
 
 _ID_BYTES: Final = 16
-_ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class JwtIssuer:
@@ -49,7 +48,7 @@ class JwtIssuer:
         self._lifetime = lifetime
         self._skew = allowed_clock_skew
         self._algorithm = JWSRegistry.algorithms[keys.algorithm]
-        latest_first = sorted(keys.signing, key=lambda each: each.since or _ALWAYS, reverse=True)
+        latest_first = sorted(keys.signing, key=lambda each: each.since or ALWAYS, reverse=True)
         self._signers = [_Signer(each, keys.algorithm) for each in latest_first]
         # The trial: a key that cannot sign, e.g. an RSA key that is too short for the hash, is rejected here.
         for signer in self._signers:
@@ -99,7 +98,7 @@ class _Signer:
 
     def __init__(self, signing: SigningKey, algorithm: str) -> None:
         self.key_id = signing.key_id
-        self.since = signing.since or _ALWAYS
+        self.since = signing.since or ALWAYS
         self.key = jose_key(signing.key)
         self.header = _part({"alg": algorithm, "kid": signing.key_id, "typ": "JWT"})
 

@@ -4,7 +4,7 @@ Imported only where JWTs are issued, as its library is.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -15,6 +15,9 @@ from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.errors import InvalidBundleError
 
 RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
+"""Begin of a key that signs without a known begin."""
+
 _CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
     "ES256": ec.SECP256R1,
     "ES384": ec.SECP384R1,

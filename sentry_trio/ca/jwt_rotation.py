@@ -13,7 +13,7 @@ keys that sign or will sign. The next plan completes the rest.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sentry_trio.ca.jwk import (
@@ -27,7 +27,7 @@ from sentry_trio.ca.jwk import (
     with_schedule,
     write_jwks,
 )
-from sentry_trio.ca.jwt_key import RSA_ALGORITHMS, StoredJwtKey, make_signing_key, signing_keys
+from sentry_trio.ca.jwt_key import ALWAYS, RSA_ALGORITHMS, StoredJwtKey, make_signing_key, signing_keys
 from sentry_trio.ca.keys import PrivateKey, write_private_key
 from sentry_trio.ca.published import MAX_AGE
 from sentry_trio.errors import InvalidBundleError
@@ -35,8 +35,6 @@ from sentry_trio.renewal_status import JwtKeyState
 
 LEAD: Final = 2 * MAX_AGE
 """Time between publication of a key and its first signature: once for caches, once more for replicas."""
-
-_ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +137,7 @@ class _Entry:
 
     @property
     def since(self) -> datetime:
-        return _ALWAYS if self.times is None or self.times.since is None else self.times.since
+        return ALWAYS if self.times is None or self.times.since is None else self.times.since
 
     @property
     def until(self) -> datetime | None:
@@ -226,7 +224,7 @@ class _Draft:
     def _turn(self) -> datetime:
         """Time at which the signing key is replaced."""
         since = self._signing.since
-        return (self._now if since == _ALWAYS else since) + self._rotation.interval
+        return (self._now if since == ALWAYS else since) + self._rotation.interval
 
     def due(self) -> datetime | None:
         times = [entry.since for entry in self._to_come]

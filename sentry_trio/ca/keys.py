@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, assert_never
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, encode, encode_object_identifier
+from sentry_trio.ca.asn1 import NULL, MalformedError, Reader, Tag, encode, encode_object_identifier
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.pem import Block, blocks, explain, is_encrypted, tidy
 from sentry_trio.errors import InvalidBundleError
@@ -151,9 +151,8 @@ PublicKey: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rs
 
 _RSA = "1.2.840.113549.1.1.1"
 _EC = "1.2.840.10045.2.1"
-_ED25519 = "1.3.101.112"
+ED25519 = "1.3.101.112"
 _UNCOMPRESSED = 0x04
-_NULL = encode(Tag.NULL)
 # The SubjectPublicKeyInfo of a key on P-256, up to the first octet of the point.
 _P256 = (
     b"\x30\x59"
@@ -206,7 +205,7 @@ def _read(info: bytes) -> tuple[PublicKey | None, bool]:
     kind = algorithm.object_identifier("the algorithm of the public key")
     parameters = algorithm.element("the parameters of the public key") if algorithm else b""
     bits, unused = reader.bit_string("the public key")
-    if unused and kind in (_EC, _RSA, _ED25519):
+    if unused and kind in (_EC, _RSA, ED25519):
         # Go shifts these keys to the right, which no tool intends.
         raise MalformedError("the public key has unused bits")
     is_exact = not (algorithm or reader)
@@ -214,7 +213,7 @@ def _read(info: bytes) -> tuple[PublicKey | None, bool]:
         return _read_ec(parameters, bits), is_exact
     if kind == _RSA:
         return _read_rsa(parameters, bits), False
-    if kind == _ED25519:
+    if kind == ED25519:
         return _read_ed25519(parameters, bits), is_exact
     return None, is_exact
 
@@ -240,7 +239,7 @@ def _read_ec(parameters: bytes, point: bytes) -> PublicKey:
 
 
 def _read_rsa(parameters: bytes, content: bytes) -> PublicKey:
-    if parameters != _NULL:
+    if parameters != NULL:
         raise MalformedError("x509: RSA key missing NULL parameters")
     numbers = Reader(content).inside("the RSA key")
     modulus, exponent = numbers.integer("the RSA modulus"), numbers.integer("the RSA exponent")

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.renewal_status import RenewalScope
 
 LEAST_THRESHOLD: Final = 0.25
 """Smallest share of an issuer's lifetime after which its renewal begins."""
@@ -52,7 +53,7 @@ class RenewalPolicy:
     lifetime: timedelta = timedelta(days=365)
     grace: timedelta = DEFAULT_GRACE
     grace_may_end_early: bool = False
-    scope: Literal["own", "any"] = "own"
+    scope: RenewalScope = "own"
     anchors_kept: int = 2
     keeps_root_key: bool = False
     root_lifetime: timedelta = timedelta(days=3650)

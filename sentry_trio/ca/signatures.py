@@ -11,8 +11,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context, encode, encode_object_identifier
-from sentry_trio.ca.keys import PrivateKey, PublicKey
+from sentry_trio.ca.asn1 import NULL, MalformedError, Reader, Tag, context, encode, encode_object_identifier
+from sentry_trio.ca.keys import ED25519, PrivateKey, PublicKey
 
 Hash: TypeAlias = hashes.SHA1 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 
@@ -31,7 +31,6 @@ _ECDSA = {
     "1.2.840.10045.4.3.3": ec.ECDSA(_SHA384),
     "1.2.840.10045.4.3.4": ec.ECDSA(_SHA512),
 }
-_ED25519 = "1.3.101.112"
 _RSA_PSS = "1.2.840.113549.1.1.10"
 _MGF1 = "1.2.840.113549.1.1.8"
 _PSS_HASHES: dict[str, Hash] = {
@@ -39,7 +38,6 @@ _PSS_HASHES: dict[str, Hash] = {
     "2.16.840.1.101.3.4.2.2": _SHA384,
     "2.16.840.1.101.3.4.2.3": _SHA512,
 }
-_NULL = encode(Tag.NULL)
 # CPU times in seconds, rounded up from measurements; that of RSA grows with the third power of the bits.
 _RSA_2048_SECONDS: Final = 0.0004
 _OTHER_SECONDS: Final = 0.0002
@@ -109,9 +107,9 @@ def signing_seconds(key: PrivateKey) -> float:
 def algorithm_of(key: PrivateKey) -> bytes:
     """Returns the algorithm identifier with which a key signs certificates, as Go chooses it, with tag and length."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
-        return encode(Tag.SEQUENCE, encode_object_identifier(_ED25519))
+        return encode(Tag.SEQUENCE, encode_object_identifier(ED25519))
     if isinstance(key, rsa.RSAPrivateKey):
-        return encode(Tag.SEQUENCE, encode_object_identifier("1.2.840.113549.1.1.11"), _NULL)
+        return encode(Tag.SEQUENCE, encode_object_identifier("1.2.840.113549.1.1.11"), NULL)
     return encode(Tag.SEQUENCE, encode_object_identifier(_ecdsa_algorithm(key)))
 
 
@@ -136,7 +134,7 @@ _remembered = lru_cache(maxsize=64)(_split)
 
 
 def _check_ed25519(kind: str, parameters: bytes) -> None:
-    if kind != _ED25519 or parameters:
+    if kind != ED25519 or parameters:
         raise InvalidSignature(f"signature algorithm {kind} does not fit the signer's key")
 
 
@@ -186,6 +184,6 @@ def _read_pss_parameters(der: bytes) -> str:
 
 def _read_hash(identifier: bytes) -> str:
     kind, parameters = _read_algorithm(identifier)
-    if parameters not in (b"", _NULL):
+    if parameters not in (b"", NULL):
         raise MalformedError("the hash has parameters")
     return kind

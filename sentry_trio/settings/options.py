@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from sentry_trio.errors import InvalidOptionsError
+from sentry_trio.renewal_status import RenewalScope
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, choice_of, declare, expected, flags_of
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
 ROOT_KEYS: Final = ("discard", "keep")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
-RENEWAL_SCOPES: Final = ("own", "any")
 JWT_ALGORITHMS: Final = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
@@ -135,11 +135,11 @@ class Options:
         words=("auto",),
         check=checks.not_negative,
     )
-    ca_renewal_scope: Literal["own", "any"] = _renewal(
+    ca_renewal_scope: RenewalScope = _renewal(
         _STRING,
         "own",
         "Certificate authorities that are renewed: those generated here, or also those that others made",
-        choices=RENEWAL_SCOPES,
+        choices=get_args(RenewalScope),
     )
     ca_anchors_kept: int = _renewal(
         _INT, 2, f"Former trust anchors that stay published, 0 to {checks.MOST_ANCHORS_KEPT}", check=checks.anchors_kept

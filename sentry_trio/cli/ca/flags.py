@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, get_args
 
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import RenewalRequest
@@ -17,6 +17,7 @@ from sentry_trio.cli.kubernetes_flags import (
 )
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.go_text import format_duration
+from sentry_trio.renewal_status import RenewalScope
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import (
     REQUIRED,
@@ -178,11 +179,11 @@ class CaOptions:
     ca_anchors_kept: int = _new(
         Kind.INT, checks.MOST_ANCHORS_KEPT, "former roots that stay published", check=checks.anchors_kept
     )
-    ca_renewal_scope: Literal["own", "any"] = _new(
+    ca_renewal_scope: RenewalScope = _new(
         Kind.STRING,
         "own",
         "certificate authorities to renew: only generated ones (own), or any",
-        choices=("own", "any"),
+        choices=get_args(RenewalScope),
     )
     ca_root_key: str = _new(
         Kind.STRING,
