@@ -143,9 +143,12 @@ def _measured(held: Mapping[frozenset[str], tuple[str, ...]], known: Sequence[Ce
 def _published(record: RenewalRecord, earliest: dt.datetime) -> list[AnchorSet]:
     ends = [each.since for each in record.published[1:]]
     return [
-        AnchorSet(
-            recorded_certificates(each.anchors), (f"clients that started from {each.since:%Y-%m-%d} to {end:%Y-%m-%d}",)
-        )
+        AnchorSet(recorded_certificates(each.anchors), (f"clients that started {_period(each.since, end)}",))
         for each, end in zip(record.published, ends, strict=False)
         if end >= earliest
     ]
+
+
+def _period(start: dt.datetime, end: dt.datetime) -> str:
+    first, last = f"{start:%Y-%m-%d}", f"{end:%Y-%m-%d}"
+    return f"on {first}" if first == last else f"from {first} to {last}"

@@ -563,3 +563,18 @@ def test_every_step_of_a_renewal_passes() -> None:
             now = max(planned.due, now + SKEW / 900)
     assert {Step.PUBLISH, Step.SWITCH, Step.ERASE} <= set(steps)
     assert len(held) > 3
+
+
+@pytest.mark.parametrize(
+    ("lasted", "period"), [(2 * DAY, "from 2026-11-17 to 2026-11-19"), (HOUR, "on 2026-11-17")], ids=["days", "a day"]
+)
+def test_clients_are_described_by_the_days_on_which_they_started(lasted: dt.timedelta, period: str) -> None:
+    since = NOW - 5 * DAY
+    published = (
+        AnchorsPublished(anchors=FIRST.anchors.decode(), since=since),
+        AnchorsPublished(anchors=SECOND.anchors.decode(), since=since + lasted),
+    )
+
+    found = trust(SECOND, record(*SETTLED, published=published)).anchor_sets
+
+    assert found[-1].holders == (f"clients that started {period}",)
