@@ -8,6 +8,7 @@ The package knows nothing about the service. From the outside in:
     tls_context.py        TLS context with a certificate chain and key
     server_state.py       state that all connections share
     connection.py         one HTTP/2 connection
+    open_calls.py         calls on it
     http_requests.py      requests on it that are not gRPC
     outgoing.py           sending on it
     connection_timers.py  silence, idleness, stalled sending, age

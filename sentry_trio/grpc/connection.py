@@ -5,11 +5,9 @@ from typing import Final
 
 import trio
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
 from .admission import Network
 from .call import Call
-from .concurrency import ConcurrencyLimiter, FairLimiter
 from .connection_timers import ConnectionTimers, TimerAction
 from .cpu_budget import CALL, SLICE, SLOW_DOWN_SECONDS, CPUBudget, CPUReservation, HandshakeWork
 from .frames import HIGHEST_STREAM, ErrorCode
@@ -17,16 +15,16 @@ from .framing import RefusedError, read_request
 from .headers import Header
 from .http2 import BrokenOffError, ServerConnection
 from .http_requests import HTTPRequest, HTTPRequests
-from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL, RECLAIM_PRICE, TASK_BYTES
+from .limits import CALL_BYTES, FRAMES_EARNED_BY_CALL
 from .memory_budget import INCOMPLETE, SLOWED_DOWN, WHOLE_CONNECTION, MemoryBudget
 from .observer import Eviction
+from .open_calls import OpenCalls
 from .outgoing import Outgoing
 from .server_state import ServerState
 from .tls import TLSTransport
 
 _DRAIN_PING: Final = b"farewell"
 _KEEPALIVE_PING: Final = b"are you?"
-_OUT_OF_MEMORY: Final = (Status.RESOURCE_EXHAUSTED, "the server is overloaded: it holds too many unread requests")
 
 
 class Connection:
@@ -43,6 +41,7 @@ class Connection:
     Attributes:
         unread: bytes of requests that no handler has read yet.
         cpu: budget that pays for the peer's work.
+        memory: budget of memory for calls.
         held: bytes of the memory budget that its calls take, unread ones included.
         completed_call: true if a request was complete, and its call was not aborted.
         h2: parses and composes frames.
@@ -67,15 +66,13 @@ class Connection:
         self.held = 0
         self.completed_call = False
         self.cpu = CPUBudget(limits.control_frames, state.networks[network])
+        self.memory = state.memory
         self._nursery = nursery
         self._transport = transport
         self._state = state
         self._handshake = handshake
         self._limits = limits
-        self._memory = state.memory
-        self._calls: dict[int, Call] = {}
-        self._incomplete: dict[int, Call] = {}  # of these, calls with incomplete requests
-        self._touched: dict[int, None] = {}  # and of these, those that have got data by the current read
+        self._calls = OpenCalls(self, nursery, state)
         self._http_requests = HTTPRequests(self, nursery, limits)
         # Parts of `held`: bytes of an incomplete record, frame or header block, and of the peer's table of headers.
         self._partial = 0
@@ -112,11 +109,10 @@ class Connection:
         finally:
             self._leaving = True
             self._state.admission.busy(self)
-            for stream_id in list(self._incomplete):
-                self._drop(stream_id)
+            self._calls.drop_incomplete()
             self._hold_partial(0)
             self._hold_table(0)
-            self._memory.closed(self)
+            self.memory.closed(self)
         if broken_off:
             # Outside of the `except` block, because the exception keeps the data of this read in memory.
             await self._break_off()
@@ -155,7 +151,7 @@ class Connection:
         They would keep OpenSSL's buffers in memory until a full garbage collection.
         """
         self._transport.before_read = self._transport.on_no_data = None
-        del self.h2, self.out, self._http_requests
+        del self.h2, self.out, self._calls, self._http_requests
 
     def _must_wait(self) -> bool:
         """Returns whether the data that has arrived needs another turn; a slice begins with a turn."""
@@ -190,17 +186,16 @@ class Connection:
         self.cpu.begin_slice()
 
     async def _slow_down(self) -> None:
-        self._memory.add(self, SLOWED_DOWN)
-        self._memory.reclaim()
+        self.memory.add(self, SLOWED_DOWN)
+        self.memory.reclaim()
         await trio.sleep(SLOW_DOWN_SECONDS)
-        self._memory.discard(self, SLOWED_DOWN)
+        self.memory.discard(self, SLOWED_DOWN)
 
     async def _react(self, *, more: bool) -> None:
-        if self._touched:
-            self._start_complete(more=more)
+        self._calls.start_complete(more=more)
         if self.h2.table_bytes != self._table:
             self._hold_table(self.h2.table_bytes)
-            self._memory.reclaim()
+            self.memory.reclaim()
         self._count_partial()
         await self.out.flush()
 
@@ -214,11 +209,10 @@ class Connection:
         size = self.h2.incomplete + self._transport.incomplete
         if size != self._partial:
             self._hold_partial(size)
-            self._memory.reclaim()
+            self.memory.reclaim()
 
     async def _break_off(self) -> None:
-        for call in self._calls.values():
-            call.abandon()
+        self._calls.abandon_all()
         self._http_requests.abandon_all()
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.
         with trio.move_on_after(self._limits.close_timeout):
@@ -239,36 +233,18 @@ class Connection:
         except RefusedError as refusal:
             self._http_requests.refuse(stream_id, refusal, ended=ended)
             if self._http_requests:
-                self._memory.reclaim()
+                self.memory.reclaim()
             return
-        call = Call(self, stream_id, request, self._limits)
-        self._calls[stream_id] = self._incomplete[stream_id] = call
-        self._touched[stream_id] = None
-        self.hold(call.cost)
-        if ended:
-            call.end()
-        self._bound_unread(call)
+        self._calls.open(stream_id, request, ended=ended)
 
     def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
         """Passes data to the call."""
-        call = self._calls.get(stream_id)
-        if call is None:
+        if not self._calls.feed(stream_id, data, ended=ended):
             self._http_requests.drop_data(stream_id, len(data), ended=ended)
-            return
-        if data:
-            call.feed(data)
-        if ended:
-            call.end()
-        self._bound_unread(call)
-        if stream_id in self._incomplete:
-            self._touched[stream_id] = None
 
     def stream_lost(self, stream_id: int) -> None:
         """Cancels the call."""
-        if stream_id in self._incomplete:
-            self._drop(stream_id)
-        else:
-            self._abandon(stream_id)
+        self._abandon(stream_id)
 
     def window_opened(self) -> None:
         """Wakes the tasks that wait for the window."""
@@ -281,74 +257,19 @@ class Connection:
 
     # --- calls
 
-    def _start_complete(self, *, more: bool) -> None:
-        """Starts the calls that the current slice has made ready; at its end, because the slice may reset them, too.
-
-        Others wait for the peer, unless `more` of the current read is to be processed.
-        """
-        touched, self._touched = self._touched, {}
-        for stream_id in touched:
-            call = self._incomplete.get(stream_id)
-            if call is None:
-                continue
-            if call.ready:
-                self._start(stream_id)
-            elif more:
-                self._touched[stream_id] = None
-            else:
-                self._memory.add(self, stream_id)
-
-    def _start(self, stream_id: int) -> None:
-        """Starts the task of a call; one that is rejected is answered without its handler."""
-        if len(self._calls) == len(self._incomplete):
-            self._state.admission.busy(self)
-        call = self._incomplete.pop(stream_id)
-        self._memory.discard(self, stream_id)
-        limiter = self._state.streaming if call.streams_replies else self._state.limiter
-        reserved = not call.aborted
-        if reserved:
-            try:
-                limiter.reserve(call)
-            except GRPCError as error:
-                reserved = False
-                call.abort(error.status, str(error.message))
-        if reserved:
-            self.hold(TASK_BYTES)
-            call.cost += TASK_BYTES
-        self._nursery.start_soon(self._run, stream_id, call, limiter if reserved else None)
-
-    async def _run(self, stream_id: int, call: Call, limiter: ConcurrencyLimiter | FairLimiter | None) -> None:
-        status = Status.CANCELLED  # stays if the connection is lost
-        try:
-            status = await call.run(limiter)
-            await self.out.flush()
-        finally:
-            # Not earlier: a call is finished when its answer was sent, not when it was composed.
-            self._finish(stream_id, call, status)
+    def call_ended(self, call: Call, status: Status) -> None:
+        """Rewards the peer for a call whose answer was sent, and notes when none is running."""
         if not (call.aborted or self.completed_call):
             self.completed_call = True
             self._handshake.give_back()
         if status is not Status.CANCELLED:
             self.cpu.earn(FRAMES_EARNED_BY_CALL)
-        if len(self._calls) == len(self._incomplete) and not self._leaving:
+        if not (self._leaving or self._calls.any_running):
             self._state.admission.idle(self)
 
     def reserve_cpu(self, seconds: float) -> CPUReservation:
         """Reserves CPU time for a handler."""
         return CPUReservation(self._state.turns, self.network, seconds)
-
-    def _drop(self, stream_id: int) -> None:
-        """Forgets a request that will not be complete."""
-        self._memory.discard(self, stream_id)
-        self._finish(stream_id, self._incomplete.pop(stream_id), Status.CANCELLED)
-
-    def _finish(self, stream_id: int, call: Call, status: Status) -> None:
-        del self._calls[stream_id]
-        self.out.forget(stream_id)
-        self.weigh(-call.held)
-        self.release(call)
-        self.stream_finished()
-        self.observer.call_finished(call.path, status, trio.current_time() - call.started_at, self.peer)
 
     def stream_finished(self) -> None:
         """Notes when the last stream has ended."""
@@ -358,10 +279,8 @@ class Connection:
                 self._all_done.set()
 
     def _abandon(self, stream_id: int) -> None:
-        """Cancels the task of a stream that cannot be answered."""
-        if call := self._calls.get(stream_id):
-            call.abandon()
-        else:
+        """Ends a call or request that cannot be answered."""
+        if not self._calls.abandon(stream_id):
             self._http_requests.abandon(stream_id)
 
     def _end_stalled(self, stream_id: int) -> None:
@@ -369,53 +288,38 @@ class Connection:
         self._abandon(stream_id)
         self._nursery.start_soon(self.out.flush)
 
-    def _end_incomplete(self, stream_id: int, status: Status, message: str) -> None:
-        self._incomplete[stream_id].abort(status, message)
-        self._start(stream_id)
-
     # --- memory
 
     def weigh(self, more: int) -> None:
         """Counts unread bytes that were added, or released if negative."""
         self.unread += more
         self.held += more
-        self._memory.total += more
+        self.memory.total += more
 
     def hold(self, more: int) -> None:
         """Counts other bytes that were added, or released if negative."""
         self.held += more
-        self._memory.total += more
+        self.memory.total += more
 
     def _hold_partial(self, size: int) -> None:
         self.hold(size - self._partial)
         self._partial = size
         # Less is not worth a connection.
         if size > CALL_BYTES:
-            self._memory.add(self, INCOMPLETE)
+            self.memory.add(self, INCOMPLETE)
         else:
-            self._memory.discard(self, INCOMPLETE)
+            self.memory.discard(self, INCOMPLETE)
 
     def _hold_table(self, size: int) -> None:
         self.hold(size - self._table)
         self._table = size
-
-    def _bound_unread(self, call: Call) -> None:
-        if self.unread > self._limits.unread_bytes:
-            call.abort(
-                Status.RESOURCE_EXHAUSTED,
-                f"grpc: more than {self._limits.unread_bytes} bytes unread on one connection",
-            )
-        elif self._memory.exceeded:
-            self.cpu.used += RECLAIM_PRICE
-            if not self._memory.reclaim():
-                call.abort(*_OUT_OF_MEMORY)
 
     def reclaim(self, stream_id: int | None) -> bool:
         """Ends a call that waits for the peer, or the connection, or for None the largest call.
 
         Its memory is off the budget on return. Returns False if there was nothing to end.
         """
-        if stream_id is None and self._abort_largest():
+        if stream_id is None and self._calls.reject_largest():
             return True
         if stream_id is None and not self.held:
             return False
@@ -423,31 +327,18 @@ class Connection:
             self._evict_for_memory()
             return True
         # Their tasks run or end later; the budget is reduced now.
-        if stream_id in self._calls:
-            self.release(self._calls[stream_id])
-        else:
-            self._http_requests.release(stream_id)
-        if stream_id in self._incomplete:
-            self._end_incomplete(stream_id, *_OUT_OF_MEMORY)
-        else:
+        self._http_requests.release(stream_id)
+        if not self._calls.reclaim(stream_id):
             self._end_stalled(stream_id)
         return True
 
     def _evict_for_memory(self) -> None:
-        self._memory.total -= self.held
-        self._memory.closed(self)
+        self.memory.total -= self.held
+        self.memory.closed(self)
         # Memory that it holds until its tasks have ended is counted separately.
-        self._memory = MemoryBudget(sys.maxsize, 0)
-        self._memory.opened(self)
+        self.memory = MemoryBudget(sys.maxsize, 0)
+        self.memory.opened(self)
         self.evict("memory")
-
-    def _abort_largest(self) -> bool:
-        call = max(self._calls.values(), key=lambda call: call.cost + call.held, default=None)
-        if call is None or not call.cost:
-            return False
-        self.release(call)
-        call.abort(*_OUT_OF_MEMORY)
-        return True
 
     def release(self, held: Call | HTTPRequest) -> None:
         """Takes the memory of a call or request, beside unread bytes, off the budget."""
@@ -469,12 +360,7 @@ class Connection:
             case TimerAction.PING:
                 self.h2.ping(_KEEPALIVE_PING)
                 self._nursery.start_soon(self.out.flush)
-        for stream_id, call in list(self._incomplete.items()):
-            if call.due_at is not None and now >= call.due_at:
-                self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, "deadline exceeded")
-            elif now - call.started_at >= self._limits.receive_timeout:
-                why = f"the request has not ended within {self._limits.receive_timeout:g} s"
-                self._end_incomplete(stream_id, Status.DEADLINE_EXCEEDED, why)
+        self._calls.reject_overdue(now)
         self._http_requests.answer_overdue(now)
         for stream_id, since in list(self.out.stalled.items()):
             if now - since >= self._limits.send_timeout:
@@ -522,10 +408,7 @@ class Connection:
             await self.out.flush()
         with trio.move_on_at(deadline):
             await self._all_answered()
-        for stream_id, call in list(self._calls.items()):
-            call.abort(Status.UNAVAILABLE, "the server is shutting down")
-            if stream_id in self._incomplete:
-                self._start(stream_id)
+        self._calls.abort_all(Status.UNAVAILABLE, "the server is shutting down")
         self._http_requests.answer_all()
         with trio.move_on_after(self._limits.close_timeout):
             await self._all_answered()
