@@ -1,4 +1,4 @@
-"""Checks the permissions of this process before it uses them, so that all that are missing are named in one line."""
+"""Checks of the permissions of this process before it uses them: one line names all that are missing."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ class Permission:
         verb: verb of the API, e.g. `get`, `update`, `watch`.
         group: API group of the kind; empty for the core's.
         resource: the kind's plural, e.g. `secrets`.
-        namespace: where; empty for everywhere, or for kinds without namespaces.
+        namespace: namespace of the objects; empty for all, or for kinds without namespaces.
         name: name of one object; empty for all of the kind. `list` and `watch` of one need it as a field selector.
     """
 
@@ -47,7 +47,7 @@ class Permission:
 
     @property
     def role(self) -> str:
-        """Role of the chart that grants it."""
+        """Name of the chart's role that grants it."""
         return f"Role dapr-sentry in {self.namespace}" if self.namespace else "ClusterRole dapr-sentry"
 
 
@@ -55,7 +55,7 @@ class MissingPermissionsError(SentryError):
     """Required permissions that this process does not have.
 
     Attributes:
-        missing: those.
+        missing: the permissions.
     """
 
     def __init__(self, missing: Collection[Permission]) -> None:
@@ -67,7 +67,7 @@ class MissingPermissionsError(SentryError):
 
 
 def required_permissions(namespace: str, *, bundle: str, configuration: str) -> tuple[Permission, ...]:
-    """Permissions that kubernetes mode cannot do without: all are granted by Dapr's own chart as well.
+    """Permissions that Kubernetes mode requires; Dapr's own chart grants all of them, too.
 
     Args:
         namespace: this process's own.
@@ -87,7 +87,7 @@ def required_permissions(namespace: str, *, bundle: str, configuration: str) -> 
 
 
 def optional_permissions(namespace: str, *, bundle: str) -> tuple[Permission, ...]:
-    """Permissions that improve kubernetes mode: changes are seen at once and not by polling, and Events are recorded.
+    """Permissions that improve Kubernetes mode: changes are noticed without polling, and Events are recorded.
 
     Dapr's own chart grants no watch of the Secret and no Events.
 
@@ -105,8 +105,8 @@ def optional_permissions(namespace: str, *, bundle: str) -> tuple[Permission, ..
 async def missing_permissions(api: Api, needed: Iterable[Permission]) -> list[Permission]:
     """Returns the permissions that this process does not have (SelfSubjectAccessReview), in the order given.
 
-    All are asked for at once. By default every authenticated account may ask; a cluster can take that away, or lack
-    the API. Then the permissions are unknown and count as granted, with one warning.
+    All are reviewed at the same time. By default every authenticated account may request this; a cluster can forbid
+    it, or lack the API. Then the permissions are unknown and count as granted, with one warning.
 
     Args:
         api: the API server.

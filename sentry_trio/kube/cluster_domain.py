@@ -43,7 +43,7 @@ class ClusterDomain:
 
     @property
     def current(self) -> str:
-        """The last answer, or the trust domain."""
+        """Returns the last answer, or the trust domain."""
         return self._answer or self._fallback
 
     async def keep(self) -> None:
@@ -90,7 +90,7 @@ class ClusterDomain:
 
 
 def _domain_of(canonical_name: str) -> str:
-    """The domain in a canonical name, by Dapr's rule: without the Service's name in front and without outer dots.
+    """Returns the domain in a canonical name, by Dapr's rule: without the Service's name and outer dots.
 
     Raises:
         ValueError: the rest is empty, or cannot end a DNS name in a certificate.

@@ -86,7 +86,7 @@ class EventRecorder:
         self._refused = False
 
     def record(self, reason: EventReason, message: str) -> None:
-        """Has an Event sent. Never waits, never raises; it is dropped if too many wait already.
+        """Queues an Event, or drops it if too many are queued. Never waits, never raises.
 
         Args:
             reason: kind of event.

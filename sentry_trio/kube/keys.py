@@ -33,7 +33,7 @@ _log: Final = get_logger("dapr.sentry.identity.kubernetes")
 class ClusterKeys(KeyCache[VerificationKey]):
     """Issuer and public keys of the cluster's service account tokens, from its API server.
 
-    If the API server is away, the last good set is kept. Reading takes the permissions of the ClusterRole
+    If the API server cannot be reached, the last good set is kept. Reading needs the permissions of the ClusterRole
     `system:service-account-issuer-discovery`, which every service account has by default.
 
     Args:
@@ -61,7 +61,7 @@ class ClusterKeys(KeyCache[VerificationKey]):
         self._failing = False
 
     async def find(self, issuer: str, kid: str) -> VerificationKey | None:
-        """Returns the key with ID `kid` if `issuer` is the cluster's; None if that is not known here.
+        """Returns the key with ID `kid` of the cluster's issuer; None if key or issuer are not known.
 
         Cancellation: at once.
         """

@@ -37,7 +37,7 @@ class WatchedObject:
 
     Attributes:
         collection: the path of the objects of its kind, e.g. `/api/v1/namespaces/default/secrets`.
-        name: the object's.
+        name: name of the object.
     """
 
     collection: str
@@ -58,7 +58,7 @@ async def watch_objects(
     changed: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Calls `changed` if the objects have other content than is known; runs until cancelled.
+    """Calls `changed` when the content of the objects differs from the known one; runs until cancelled.
 
     Events of the watches are merged hints, after which the objects are read and compared. So a watch that was cut or
     came too late (410 Gone) loses no change: it begins again, with pauses that grow to 5 s, and the objects are
@@ -77,7 +77,7 @@ async def watch_objects(
         task_status: started when each watch is open, or its first attempt has failed.
 
     Raises:
-        Whatever else `look` or `changed` raise, in an exception group.
+        Exception: any other error of `look` or `changed`, in an exception group.
 
     Cancellation: at once.
     """

@@ -40,10 +40,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod(KubeObject):
-    """A pod. Equal parts of pods are the same objects, as far as one reader made them.
+    """A pod. Equal parts of pods that one reader read are the same objects.
 
     Attributes:
-        service_account: the name of the one it runs under.
+        service_account: name of its service account.
         annotations: those that begin with `dapr.io/`.
         containers: init containers that keep running first, then the others, each in the order of the spec; empty if
             the reader does not read them.
@@ -86,7 +86,7 @@ class _Status(msgspec.Struct, rename="camel"):
 
 
 class _Object(msgspec.Struct):
-    """The fields of a pod in JSON that are looked at; all others are skipped without being made objects of."""
+    """Fields of a pod in JSON that are read; all others are skipped without creating objects."""
 
     metadata: _Metadata
     spec: _Spec = msgspec.field(default_factory=_Spec)
@@ -111,9 +111,9 @@ _lean_decoder: Final = msgspec.json.Decoder(_LeanObject)
 class Interner:
     """Returns the same object for equal values: of ten thousand pods most have the same values as another one.
 
-    Two generations of values are remembered, and those of the older one that were not asked for while the younger one
-    filled are forgotten: a value that is used often stays, and what is remembered stays bounded without looking
-    through what uses it. Forgotten entries are merely kept twice from then on.
+    Two generations of values are remembered. When the younger one is full, it replaces the older one, whose values are
+    forgotten unless they were used meanwhile. So frequent values stay, and memory is bounded without weak references.
+    A forgotten value that comes again is stored a second time.
 
     Args:
         generation: values in one of the two.
@@ -161,7 +161,7 @@ class PodReader:
         """Reads the JSON of a pod.
 
         Raises:
-            msgspec.MsgspecError: it is none.
+            msgspec.MsgspecError: the document is not a pod.
         """
         found = self._decoder.decode(document)
         metadata, intern = found.metadata, self._interner.intern
@@ -181,7 +181,7 @@ class PodReader:
 
 
 def _containers(found: _Object) -> list[Container]:
-    """The containers in Dapr's order, without init containers that end before others begin."""
+    """Returns the containers in Dapr's order, without init containers that end before others begin."""
     spec, status = found.spec, found.status
     lasting = [each for each in spec.init_containers or () if each.restart_policy == "Always"]
     return [
@@ -196,7 +196,7 @@ def _read(containers: list[_Container], statuses: list[_ContainerStatus] | None,
 
 
 def digest_of(image_id: str) -> str:
-    """The digest in a container status's imageID, whose form is the container runtime's choice.
+    """Returns the digest in a container status's imageID, whose form depends on the container runtime.
 
     As in Dapr's development branch: the part after the last `@`, or all of it if it is a digest alone, else nothing.
     """

@@ -43,14 +43,14 @@ _json: Final = msgspec.json.Decoder(dict[str, Any])
 class Session:
     """Requests to the API server; an Api. Made by `open_session`; any number of tasks may use it at once.
 
-    All of them, and watches, raise alike:
+    All requests and watches raise these errors:
 
     - ApiUnavailableError: overload (429), a fault of the server (5xx), an answer that is cut, too long or of another
       form; its subclass ApiUnreachableError: there is no connection, or no answer in time.
     - ApiRejectedError: every other answer that is not a success, e.g. 401, 403, 404, 409, 410, 422.
 
     The texts name the request and carry the server's own words, which for missing permissions name verb and resource.
-    Nothing is repeated here. Cancellation: at once; whether a change was made by then is not known.
+    Nothing is retried here. Cancellation: at once; a change may or may not have been made by then.
 
     Args:
         loop: the asyncio loop, of trio-asyncio.
@@ -65,7 +65,7 @@ class Session:
 
     @property
     def server(self) -> str:
-        """The URL of the API server, for people."""
+        """URL of the API server, for texts."""
         return self._transport.server
 
     @property
@@ -82,7 +82,7 @@ class Session:
         return await self._exchange(ApiRequest("GET", path, query or {}))
 
     async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Creates an object (POST), or has a review answered."""
+        """Creates an object or a review (POST)."""
         return await self._request(ApiRequest("POST", path, {}, msgspec.json.encode(body)))
 
     async def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,8 +172,8 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """Opens the session with the API server, once per process: with a pod's own credentials, else with a kubeconfig.
 
-    Nothing is asked of the server yet. Errors of the block come out in exception groups, as from a nursery; who uses
-    the session in other tasks ends them before the block.
+    No request is sent yet. Errors of the block are raised in exception groups, as from a nursery. Other tasks that use
+    the session must end before the block.
 
     Args:
         kubeconfig: read outside a pod.

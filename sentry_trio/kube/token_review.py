@@ -85,18 +85,18 @@ class TtlCache(Generic[V]):
 
 
 class TokenReviewer:
-    """Has the API server review tokens (TokenReview, authentication.k8s.io/v1).
+    """Requests token reviews from the API server (TokenReview, authentication.k8s.io/v1).
 
-    Reviews are concurrent up to a limit, one for each token; there is no limit on their rate, where
-    Dapr Sentry 1.18 lets 5 a second pass at first. Answers are kept for a while, under a hash of the token; that the
-    API server could not be asked is never kept.
+    Reviews are concurrent up to a limit, one for each token. Their rate is not limited; Dapr Sentry 1.18 limits it to
+    5 a second until its first reload. Answers are kept for a while, under a hash of the token; failures to reach the
+    API server are not.
 
     Args:
         create: creates a review and returns it with its status; raises as `Api.create`.
         audiences: a token must be for one of them.
         now: the wall clock; aware.
         condition: set while reviews fail.
-        kept: how many good answers are kept, and as many bad ones apart from them, which so push no good one out.
+        kept: number of good answers that are kept. As many bad ones are kept apart, so that they evict no good one.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class TokenReviewer:
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Reviews an invalid token whenever no other was reviewed for a while; runs until cancelled.
 
-        So a failure or a recovery of reviews is noticed before a pod asks.
+        A failure or a recovery of reviews is noticed before a pod requests one.
 
         Args:
             task_status: started at once.
@@ -141,7 +141,7 @@ class TokenReviewer:
 
         Raises:
             NotPermittedError: in Dapr Sentry 1.18's order and words, see `_verdict`; its text is sent to the caller.
-            ApiUnavailableError: `token review failed: ` and why.
+            ApiUnavailableError: `token review failed: ` and the reason.
 
         Cancellation: at once; for others that wait for the same review, it is repeated.
         """
@@ -175,7 +175,7 @@ class TokenReviewer:
         return verdict
 
     async def _ask(self, token: str) -> Mapping[str, Any]:
-        """The status of a review.
+        """Returns the status of a review.
 
         Raises:
             NotPermittedError: the API server does not review such a token.

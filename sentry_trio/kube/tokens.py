@@ -20,7 +20,7 @@ _LAST_SECOND: Final = 253402300799
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The header of a token as the API server writes it; one with more in it, `crit` for one, is not read at all."""
+    """Header of a token as the API server writes it. A header with other members, such as `crit`, is not read."""
 
     alg: str
     kid: str
@@ -29,7 +29,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The claims that matter; one that is missing, or not of its type, is None, empty text or no audience at all.
+    """Relevant claims. A claim that is missing or of another type is None, an empty text or no audience.
 
     Attributes:
         issuer: `iss`.
@@ -62,7 +62,7 @@ class Caller:
         namespace: namespace of the pod and its service account.
         service_account: its name.
         pod_name: the pod's name, which a later pod may have as well.
-        pod_uid: the pod's unique ID; None if the token does not say.
+        pod_uid: the pod's unique ID; None if the token has none.
         expires_at: expiry of the token; None if it has none.
     """
 
@@ -80,13 +80,13 @@ class TokenChecker(Protocol):
         """Returns the caller that the token authenticates.
 
         Raises:
-            NotPermittedError: it authenticates no pod of this cluster, also not later; the caller gets its text.
+            NotPermittedError: it authenticates no pod of this cluster, and never will; the caller gets the text.
             ApiUnavailableError: it cannot be checked now.
         """
 
 
 def encode_token(token: str) -> bytes:
-    """The bytes of a token that may be looked at.
+    """Returns the bytes of a token.
 
     Raises:
         NotPermittedError: it is empty, longer than `LONGEST` of `tokens.compact`, or no text that UTF-8 can carry.
@@ -100,7 +100,7 @@ def encode_token(token: str) -> bytes:
 
 
 def read_header(token: bytes) -> Header | None:
-    """The header of a compact JWT; None if it is none, or has another header than the API server's tokens."""
+    """Returns the header of a compact JWT; None if the token is not one, or the API server writes no such header."""
     parts = _COMPACT.fullmatch(token)
     if parts is None:
         return None
@@ -111,9 +111,9 @@ def read_header(token: bytes) -> Header | None:
 
 
 def read_claims(token: bytes) -> Claims:
-    """The claims of a compact JWT, whose signature is not looked at.
+    """Returns the claims of a compact JWT, without verifying its signature.
 
-    Dapr Sentry 1.18 also takes a JSON object of claims for a token, which no API server issues; its tests do.
+    Dapr Sentry 1.18 also accepts a bare JSON object of claims, which no API server issues; its tests do.
 
     Raises:
         NotPermittedError: `failed to parse Kubernetes token: ` and the reason.
@@ -130,7 +130,7 @@ def read_claims(token: bytes) -> Claims:
 
 
 def audiences(trust_domain: str, namespace: str) -> tuple[str, str]:
-    """The audiences that a token for this authority has one of, in the order that Dapr Sentry 1.18 asks for them."""
+    """Returns the accepted audiences of a token, in the order in which Dapr Sentry 1.18 requests them."""
     return "dapr.io/sentry", f"spiffe://{trust_domain}/ns/{namespace}/dapr-sentry"
 
 
@@ -138,7 +138,7 @@ def caller_of(claims: Claims, namespace: str, service_account: str) -> Caller:
     """Returns the caller that verified claims name; namespace and service account were determined before.
 
     Raises:
-        NotPermittedError: the claims name no pod, or speak of another service account.
+        NotPermittedError: the claims name no pod, or another service account.
     """
     if not claims.pod_name:
         raise NotPermittedError("kubernetes.io/pod/name claim is missing from Kubernetes token")
@@ -149,9 +149,9 @@ def caller_of(claims: Claims, namespace: str, service_account: str) -> Caller:
 
 
 def read_subject(subject: str) -> tuple[str, str]:
-    """Namespace and name of a service account from the user name `system:serviceaccount:<namespace>:<name>`.
+    """Returns namespace and name of a service account from the user name `system:serviceaccount:<namespace>:<name>`.
 
-    Dapr Sentry 1.18 takes any second part.
+    Dapr Sentry 1.18 accepts any second part.
 
     Raises:
         NotPermittedError: it is not the user name of a service account.

@@ -25,7 +25,7 @@ class Uptake:
     Attributes:
         counts: number of sidecars by the values of `AnchorsHeld`.
         pinned: pods that hold former roots only, as `namespace/name`; those that are cut off first come first.
-        first_end: when the first of these are cut off, or now if they have been; None if there are none.
+        first_end: time at which the first of these are cut off, or now if they have been; None if there are none.
         injector_stale: new pods did not get the newest root.
         held_by_all: fingerprint of the newest root if there are sidecars and all hold it in their environment, or else
             None.
@@ -79,7 +79,7 @@ def measure(
 
 
 def anchor_sets(pods: Iterable[Pod]) -> dict[frozenset[str], tuple[str, ...]]:
-    """Returns the sets of roots that sidecars cannot exchange, by fingerprints, with the pods that hold each."""
+    """Returns the sets of roots that sidecars keep while they run, by fingerprints, with the pods that hold each."""
     holders: dict[frozenset[str], list[str]] = {}
     for pod in pods:
         if pod.sidecar is not None and not pod.sidecar.anchors.follows_file:
@@ -96,7 +96,7 @@ def anchor_texts(pods: Iterable[Pod]) -> tuple[str, ...]:
 def _holding(
     roots: Mapping[str, datetime], newest: str | None, anchors: SidecarAnchors
 ) -> tuple[AnchorsHeld, datetime | None]:
-    """Returns the kind of a set, and for former roots when sidecars that hold it are cut off."""
+    """Returns the kind of a set, and for former roots the time at which sidecars that hold it are cut off."""
     if anchors.follows_file:
         return AnchorsHeld.FILE, None
     if newest in anchors.fingerprints:

@@ -25,19 +25,19 @@ LEEWAY: Final = timedelta(minutes=1)
 
 
 class LocalVerifier:
-    """Verifies the cluster's own tokens: at a tenth of the CPU of a review here, and at no cost to the API server.
+    """Verifies the cluster's own tokens, for a tenth of the CPU of a review and without a request to the API server.
 
     Tokens that the cluster's keys cannot decide are reviewed: those that are not a JWT or have an unusual
     header, other issuers' tokens, keys that are not known even after one refresh, algorithms that are not expected,
-    tokens that do not say until when they last or which pod by its UID they are bound to, and those that are not
-    valid yet, as it may be this clock that is slow.
+    tokens without an expiry or without the UID of their pod, and those that are not valid yet, because this
+    machine's clock may be slow.
 
-    A token is good here until it expires, even if its service account was deleted since; whether its pod still is
-    there is for the caller to look up by the pod's UID.
+    A token is accepted until it expires, even if its service account has been deleted. The caller has to look up the
+    pod by its UID.
 
     Args:
-        keys: the cluster's.
-        reviewer: decides if that is impossible here.
+        keys: the cluster's public keys.
+        reviewer: decides on tokens that these keys cannot decide.
         audiences: a token must be for one of them.
         now: the wall clock; aware.
     """
@@ -54,8 +54,8 @@ class LocalVerifier:
         """Returns the caller that the token authenticates.
 
         Raises:
-            NotPermittedError: it speaks for no pod here, now or later; the texts are those of the reviewer as far as
-                it has any for the case.
+            NotPermittedError: it authenticates no pod of this cluster, and never will; the texts are the reviewer's if
+                it has one for the case.
             ApiUnavailableError: the reviewer was needed and unavailable.
 
         Cancellation: at once.
@@ -81,7 +81,7 @@ class LocalVerifier:
         """Returns True if the cluster has signed the token; False if the reviewer must decide.
 
         Raises:
-            NotPermittedError: it has not.
+            NotPermittedError: the signature is not valid.
         """
         key = await self._keys.find(claims.issuer, header.kid)
         if key is None:
