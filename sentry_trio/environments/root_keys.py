@@ -31,7 +31,7 @@ class RootKeyAccess:
     def __init__(self, passphrase_file: Path | None) -> None:
         self._passphrase_file = passphrase_file
         self._has_checked_file = False
-        self._checked: bytes | None = None
+        self._checked: tuple[bytes | None, ...] = ()
         self._problem: str | None = "not checked yet"
 
     @property
@@ -69,13 +69,13 @@ class RootKeyAccess:
         """
         if not policy.keeps_root_key:
             return None
-        content = stored.get(Part.ROOT_KEY, b"")
-        if self._problem is not None or content != self._checked:
+        present = tuple(map(stored.get, (Part.ROOT_KEY, Part.ANCHORS, Part.CHAIN)))
+        if self._problem is not None or present != self._checked:
             opened = await self.opened(situation, policy)
             found = await trio.to_thread.run_sync(_problem, stored, policy, opened)
             if found is not None and found != self._problem:
                 _log.warning(f"the root key cannot be used to renew the certificate authority: {found}")
-            self._checked, self._problem = content, found
+            self._checked, self._problem = present, found
         return self._problem
 
 

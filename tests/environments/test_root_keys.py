@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from sentry_trio.ca.bundle import verify
 from sentry_trio.ca.parts import BUNDLE, ROOT_KEYS, bundle_of
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.renewal_status import HoldReason
@@ -229,6 +230,21 @@ async def test_another_issuer_that_is_put_in_leaves_the_root_key(
         await until(replica, BEGIN - 10)
         await until(replica, BEGIN + 180)
         assert (phase(replica), replica.reasons[-1]) == ("signing", "IssuerSwitched")
+
+
+async def test_a_root_key_is_checked_again_when_the_issuer_changes(
+    autojump_clock: MockClock, keep: tuple[str, str]
+) -> None:
+    other = parts_of(foreign_authority(START))
+    fingerprint = verify(bundle_of(other), START).fingerprint
+    replica = MemoryEnvironment(MemoryStore(), *keep, f"--allow-trust-cut={fingerprint}")
+    async with serving(replica):
+        await later(replica, 90)
+        assert held(replica) == ""
+        replica.store.edit(other)
+        await later(replica, 90)
+        assert len(replica.runs) == 2
+        assert held(replica).startswith("the stored root key does not name a root of this certificate authority")
 
 
 async def test_the_loss_of_both_the_root_key_and_the_record_is_reported(
