@@ -148,7 +148,7 @@ def _fish_lines() -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    r"""As one word; the only thing to escape between single quotes is their end. fish reads `\\` there as one."""
+    r"""Quotes a text as one word; only a single quote in it needs an escape. fish reads `\\` there as one."""
     return "'" + text.replace("'", "'\\''") + "'"
 
 

@@ -1,4 +1,4 @@
-"""Flags that name a cluster, as several commands have them, and their defaults."""
+"""Flags by which several commands name a cluster, and their defaults."""
 
 import os
 import re

@@ -111,7 +111,7 @@ class Renewer:
         return status is None or (status.phase == Phase.DISTRIBUTING and status.next_step is not None)
 
     def parts_changed(self) -> None:
-        """Has the current run look at its store at once."""
+        """Makes the current run check its store at once."""
         self._changed.set()
 
     def policy_for(self, configuration: Configuration) -> RenewalPolicy:
@@ -145,7 +145,7 @@ class Renewer:
         kept. A failure is logged; verification then decides if the stored parts can be used.
 
         Returns:
-            What the store holds now.
+            The current content of the store.
 
         Raises:
             SentryError: the store cannot be read again.
@@ -223,7 +223,7 @@ class Renewer:
         return 0.0
 
     async def _plan(self, run: RenewalOfRun, found: Parts, uptake: "Uptake | None") -> tuple[Plan, HoldReason | None]:
-        """Returns the plan and, if its step is held, why."""
+        """Returns the plan and, if its step is held, the reason."""
         is_published = Part.NEXT_CHAIN not in found or await self._is_published(found)
         hold = self._clocks.reason_to_hold(run.policy.allowed_clock_skew)
         situation = Situation(
@@ -283,7 +283,11 @@ async def _planned(found: Parts, policy: RenewalPolicy, situation: Situation) ->
 
 
 async def _reload(run: RenewalOfRun, changed: Changed) -> None:
-    """Has the run replaced that a step was stored for; returns only by an exception."""
+    """Requests the reload that a stored step needs.
+
+    Raises:
+        StoreError: the run was not replaced.
+    """
     await changed(ReloadCause(Trigger.CA_RENEWAL, run.store.sources(BUNDLE)))
     await trio.lowlevel.checkpoint()  # a run that was replaced ends here
     raise StoreError(f"{run.store.place} contains a renewal step that could not be loaded yet")

@@ -111,14 +111,14 @@ class TokenValidators:
         raise AssertionError("it never returns")  # for the type checker, which knows that nurseries may swallow
 
     async def make(self, jwks: JwksOptions | None) -> Made:
-        """The validators of the next run.
+        """Returns the validators of the next run.
 
-        The first run of a process does not wait for a source that is away. A later one waits for the first reading of
-        a source that is new, 10 s at most, as the current run serves meanwhile; if that fails or takes longer, the
-        last good set counts until the new source could be read, whatever the source that it is from.
+        The first run of a process does not wait for a source that cannot be reached. A later one waits at most 10 s for
+        the first reading of a new source, because the current run serves meanwhile. If that fails or takes longer, the
+        last good set stays in use until the new source has been read, even if it is from another source.
 
         Raises:
-            InvalidConfigurationError: a source that can never work.
+            InvalidConfigurationError: no key set can ever be read from a source.
 
         Cancellation: at once.
         """
@@ -150,7 +150,7 @@ class TokenValidators:
 
     @contextmanager
     def in_use(self, jwks: JwksOptions | None) -> Iterator[None]:
-        """A run that was made with these options serves while the block runs; its key set is kept."""
+        """Keeps the key set of these options while the block runs, in which a run with them serves."""
         kept = None if jwks is None else self._kept.get(jwks)
         with nullcontext() if kept is None else self._held(kept):
             yield

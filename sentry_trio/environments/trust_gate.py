@@ -117,7 +117,7 @@ class TrustGate:
             _put(self._anchor_sets, replaced.anchors, now)
 
     def _update_record(self, content: bytes | None, bundle: TrustBundle, policy: RenewalPolicy) -> None:
-        """Has the record know the bundle in use; nobody may be able to store that.
+        """Adds the bundle in use to the record in memory, even if no replica can store it.
 
         A former issuer that is still the current one of the stored record signs no more from now on.
         """

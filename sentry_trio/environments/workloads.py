@@ -14,7 +14,7 @@ class Workloads:
     """Workloads and the trust anchors that they hold. Nothing is known of them, unless a subclass does."""
 
     def anchor_sets(self) -> Mapping[frozenset[str], tuple[str, ...]] | None:
-        """Returns the sets of trust anchors that workloads cannot exchange, by fingerprints, with their holders.
+        """Returns the sets of trust anchors that workloads keep while they run, by fingerprints, with their holders.
 
         None if nothing is known of the workloads.
         """

@@ -129,7 +129,7 @@ class CallMetrics:
         (self._answered if code is Status.OK else self._not_answered).observe(seconds)
 
     def grpc_connection_evicted(self, reason: Eviction) -> None:
-        """Counts a connection that was closed for a newer one, or because it took too much."""
+        """Counts a connection that was closed for a newer one, or because of its work or memory."""
         self._connections_evicted.labels(reason).inc()
 
     def grpc_call_shed(self, reason: Shed) -> None:

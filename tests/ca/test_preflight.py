@@ -568,7 +568,7 @@ def test_every_step_of_a_renewal_passes() -> None:
 @pytest.mark.parametrize(
     ("lasted", "period"), [(2 * DAY, "from 2026-11-17 to 2026-11-19"), (HOUR, "on 2026-11-17")], ids=["days", "a day"]
 )
-def test_clients_are_described_by_the_days_on_which_they_started(lasted: dt.timedelta, period: str) -> None:
+def test_clients_are_described_by_their_days_of_start(lasted: dt.timedelta, period: str) -> None:
     since = NOW - 5 * DAY
     published = (
         AnchorsPublished(anchors=FIRST.anchors.decode(), since=since),

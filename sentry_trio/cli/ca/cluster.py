@@ -63,7 +63,7 @@ async def open_cluster(
     Args:
         options: name namespace and kubeconfig.
         paths: their base names are the keys of the Secret.
-        environ: the environment: where the API server is, in a pod.
+        environ: variables that name the API server in a pod.
 
     Raises:
         InvalidConfigurationError: there is no usable configuration for the Kubernetes API.

@@ -53,7 +53,7 @@ class Overview:
         namespace: of Dapr's control plane.
         plan: the phase, and the next step.
         bundle: the trust bundle.
-        since: when the issuer began to sign; None if that is unknown.
+        since: time at which the issuer began to sign; None if unknown.
         is_expired: true if the issuer has expired.
         uptake: the roots that sidecars hold; None if nothing is known of them.
         held: sets of roots in running pods, by fingerprints, and these pods.
@@ -113,7 +113,7 @@ async def survey(place: Place, options: CaOptions, now: datetime) -> Overview:
 
 
 def _since(stored: Parts, record: RenewalRecord) -> datetime | None:
-    """Returns when the issuer began to sign, if a renewal has noted that.
+    """Returns the time at which the issuer began to sign, if a renewal has recorded it.
 
     The time of a first generation is that of the record: it began before.
     """

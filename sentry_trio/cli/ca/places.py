@@ -35,7 +35,7 @@ class Sidecars:
 
 
 class Place:
-    """Place of a trust bundle and of the sidecars that use it: files on this machine, unless a subclass says more.
+    """Place of a trust bundle and of the sidecars that use it: files on this machine by default.
 
     Args:
         store: the parts.
@@ -59,7 +59,7 @@ class Place:
         raise StoreError(f"there is no trust bundle in {self.name}")
 
     async def read_any(self) -> Parts:
-        """Returns the stored parts, be they whole or not.
+        """Returns the stored parts, complete or not.
 
         Raises:
             SentryError: they cannot be read.
@@ -79,7 +79,7 @@ class Place:
         return True
 
     async def managed_by(self) -> str | None:
-        """Names a program that keeps the trust bundle, e.g. `cert-manager`; None if there is none."""
+        """Returns the name of a program that manages the trust bundle, e.g. `cert-manager`; None if there is none."""
         return None
 
     def clock_offset(self) -> timedelta | None:

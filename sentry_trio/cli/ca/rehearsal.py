@@ -35,7 +35,7 @@ class Leaf:
     """A workload certificate as it was issued in one phase, with the chain that is served with it.
 
     Attributes:
-        name: which, for people.
+        name: name for people.
         pem: certificate and chain.
         key: its private key; not shown by `repr`.
     """
@@ -136,7 +136,7 @@ class _Clock:
 
 
 def _handshake_failure(client: Leaf, client_anchors: bytes, server: Leaf, server_anchors: bytes) -> str | None:
-    """Connects two leaves in memory with mutual TLS; returns why that failed, or None."""
+    """Connects two leaves in memory with mutual TLS; returns the reason of a failure, or None."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     connecting = tls_context(ssl.PROTOCOL_TLS_CLIENT, client, client_anchors)
     accepting = tls_context(ssl.PROTOCOL_TLS_SERVER, server, server_anchors)
