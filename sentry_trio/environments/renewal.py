@@ -189,7 +189,7 @@ class Renewer:
                 pause = await self._look(run, changed)
             except SentryError as error:
                 _log.error(f"failed to renew the certificate authority, still using the current one: {error}")
-                self._reporter.hold(HoldReason.STORE, str(error))
+                self._reporter.look_failed(error)
                 pause = backoff.next()
             else:
                 backoff.reset()

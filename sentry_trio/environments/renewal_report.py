@@ -12,7 +12,7 @@ from sentry_trio.ca.renewal import Plan
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.environments.workloads import Workloads
-from sentry_trio.errors import Part
+from sentry_trio.errors import ApiUnavailableError, Part, SentryError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.renewal_status import HoldReason, RenewalStatus, Step
 from sentry_trio.telemetry.logs import get_logger
@@ -119,10 +119,17 @@ class RenewalReporter:
         self.status = status
         self._metrics.ca_renewal(status)
 
-    def hold(self, reason: HoldReason, text: str) -> None:
-        """Reports that the look itself has failed."""
-        if self.status is not None:
-            self._show(replace(self.status, held=text, held_reason=reason))
+    def look_failed(self, error: SentryError) -> None:
+        """Reports that the store could not be read, or a step not be stored.
+
+        If a step is due, that is an event once a day, unless the API server is away.
+        """
+        if self.status is None:
+            return
+        self._show(replace(self.status, held=str(error), held_reason=HoldReason.STORE))
+        is_due = self.status.next_step_at is not None and self.status.next_step_at <= self._now()
+        if is_due and not isinstance(error, ApiUnavailableError):
+            self._report_daily(EventReason.RENEWAL_HELD, f"CA renewal is held: {error}")
 
     def step_stored(self, planned: Plan) -> None:
         """Reports that a step was stored."""

@@ -301,6 +301,25 @@ async def test_a_program_may_begin_and_cease_to_keep_the_bundle_of_a_run(autojum
         assert phase(replica) == "distributing"
 
 
+@pytest.mark.parametrize(("begun", "due"), [("distributing", "signing"), ("signing", "retiring")])
+async def test_a_step_of_a_begun_renewal_that_cannot_be_stored_is_reported(
+    autojump_clock: MockClock, begun: str, due: str
+) -> None:
+    replica = MemoryEnvironment(MemoryStore())
+    async with serving(replica):
+        await in_phase(replica, begun)
+        replica.events.clear()
+        replica.store.trouble = StoreError("no space left on device")
+        await until(replica, BEGINNINGS[due] + 1800)
+        assert phase(replica) == begun
+        assert replica.events == [("RenewalHeld", "CA renewal is held: no space left on device")]
+        assert replica.renewal is not None
+        assert replica.renewal.held_reason is HoldReason.STORE
+        replica.store.trouble = None
+        await until(replica, BEGINNINGS[due] + 2200)
+        assert phase(replica) == due
+
+
 # --- when a run is made
 
 
