@@ -65,7 +65,8 @@ class RootKeyAccess:
     async def problem(self, stored: Parts, policy: RenewalPolicy, situation: Situation) -> str | None:
         """Returns the reason why root keys cannot be used or kept, or None; logs one that is new.
 
-        Operators see it before a renewal is due. A key that can be used is not read again until it changes.
+        Operators see it before a renewal is due. A key that can be used is not read again until it, the issuer or
+        the trust anchors change.
         """
         if not policy.keeps_root_key:
             return None
