@@ -116,14 +116,14 @@ class Bench:
 
 
 async def test_keys_follow_one_another(autojump_clock: MockClock, lines: list[Line]) -> None:
-    bench = Bench("--jwt-key-rotation=240h")
+    bench = Bench("--jwt-key-rotation=48h")
     lead = LEAD.total_seconds()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.serve)
         await trio.sleep(1)
         [first] = bench.names
         assert bench.runs == 2  # that the key is rotated was noted
-        await trio.sleep(10 * DAY - lead - 3)
+        await trio.sleep(2 * DAY - lead - 3)
         assert bench.names == [first]
         await trio.sleep(3)
         assert bench.names[0] == first == bench.kid()
@@ -146,7 +146,7 @@ async def test_keys_follow_one_another(autojump_clock: MockClock, lines: list[Li
 async def test_a_step_that_cannot_be_stored_is_reported_and_retried(
     autojump_clock: MockClock, lines: list[Line]
 ) -> None:
-    bench = Bench("--jwt-key-rotation=240h")
+    bench = Bench("--jwt-key-rotation=48h")
     bench.shelf.trouble = StoreError("failed to write file x: no space left on device")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.serve)
@@ -164,7 +164,7 @@ async def test_a_step_that_cannot_be_stored_is_reported_and_retried(
 
 
 async def test_changes_of_other_writers_are_left_to_the_callback(autojump_clock: MockClock) -> None:
-    bench = Bench("--jwt-key-rotation=240h")
+    bench = Bench("--jwt-key-rotation=48h")
     await bench.keeper.open(bench.shelf, Configuration(), may_generate=True)
     opened = await bench.keeper.open(bench.shelf, Configuration(), may_generate=False)
     theirs = bench.shelf.stored = {Part.JWT_KEY: b"theirs", Part.JWKS: b"theirs"}
@@ -187,11 +187,11 @@ async def test_without_rotation_nothing_is_written(autojump_clock: MockClock, fl
 
 
 async def test_a_clock_that_is_set_is_noticed(autojump_clock: MockClock) -> None:
-    bench = Bench("--jwt-key-rotation=240h")
+    bench = Bench("--jwt-key-rotation=48h")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.serve)
         await trio.sleep(1)
-        bench.began -= 10 * DAY
+        bench.began -= 2 * DAY
         await trio.sleep(LOOK + 1)
         assert len(bench.names) == 2
         nursery.cancel_scope.cancel()
@@ -244,12 +244,12 @@ async def test_cache_control_limits_the_time_in_caches() -> None:
 
 
 async def test_keys_stay_while_trust_anchors_propagate(autojump_clock: MockClock) -> None:
-    bench = Bench("--jwt-key-rotation=240h")
+    bench = Bench("--jwt-key-rotation=48h")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.serve)
         await trio.sleep(1)
         bench.is_held = True
-        await trio.sleep(11 * DAY)
+        await trio.sleep(3 * DAY)
         assert len(bench.names) == 1
         bench.is_held = False
         await trio.sleep(2 * LOOK)
