@@ -129,7 +129,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measures as the command line says; returns 1 if it could not."""
+    """Measures by the flags of the command line; returns 1 if it could not."""
     given = _arguments()
     try:
         with tempfile.TemporaryDirectory() as directory:

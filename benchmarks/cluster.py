@@ -202,7 +202,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measures as the command line says; returns 1 if it could not, or if a pod was left without a certificate."""
+    """Measures by the flags of the command line; returns 1 if it could not, or if a pod got no certificate."""
     given = _arguments()
     try:
         with tempfile.TemporaryDirectory() as directory:

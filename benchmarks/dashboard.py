@@ -149,7 +149,7 @@ def _play(mesh: Mesh, seconds: float) -> None:
 
 
 def main() -> int:
-    """Runs and draws as the command line says."""
+    """Runs and draws by the flags of the command line."""
     parser = argparse.ArgumentParser(prog="dashboard", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=180, help="how long it runs (default 180)")
     parser.add_argument("--picture", type=Path, default=_PICTURE, help="where it is drawn (default docs/images)")

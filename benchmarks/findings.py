@@ -117,7 +117,7 @@ def verdicts(contests: list[Contest]) -> list[Verdict]:
 
 
 class Start(msgspec.Struct, kw_only=True):
-    """One start of the real process, from exec until it says that it is healthy."""
+    """One start of the real process, from exec until it reports that it is healthy."""
 
     wall_seconds: float
     cpu_seconds: float

@@ -251,7 +251,7 @@ def _tell(findings: list[Finding], output: Path | None) -> None:
 
 
 def main() -> int:
-    """Attacks as the command line says; returns 1 if a bound was not kept."""
+    """Attacks by the flags of the command line; returns 1 if a bound was not kept."""
     given = _arguments()
     # The server and the attackers inherit it.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -235,7 +235,7 @@ def _report(outcome: Outcome) -> None:
 
 
 def main() -> int:
-    """Attacks as the command line says; returns 1 if a bound was violated."""
+    """Attacks by the flags of the command line; returns 1 if a bound was violated."""
     given = _arguments()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

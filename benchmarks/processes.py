@@ -1,4 +1,4 @@
-"""Programs, started until they say that they serve, and ended."""
+"""Programs that are started until they report that they serve, and ended."""
 
 import queue
 import re

@@ -23,7 +23,7 @@ def tables(findings: Findings) -> list[Table]:
 
 
 def disturbance(contests: list[Contest]) -> str | None:
-    """Says so where other programs took more of this machine than measuring can bear."""
+    """Warns if other programs took more of this machine than a measurement can bear."""
     parts = [one.others for contest in contests for kind in KINDS for one in contest.passes(kind)]
     worst = max((part for part in parts if part is not None), default=0.0)
     if worst <= _BEARABLE:

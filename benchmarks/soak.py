@@ -181,7 +181,7 @@ def _latencies(calls: grpc_go.Calls) -> str:
 
 
 def main() -> int:
-    """Soaks as the command line says; returns 1 if a call failed."""
+    """Soaks by the flags of the command line; returns 1 if a call failed."""
     parser = argparse.ArgumentParser(prog="soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--restarts", type=int, default=1000, help="how many (default 1000)")
     parser.add_argument("--kept", type=int, default=16, help="callers that keep their connection (default 16)")

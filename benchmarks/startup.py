@@ -51,7 +51,7 @@ def _start(credentials: Path) -> Start:
 
 
 def _wait_healthy(program: Program) -> None:
-    """Asks for health from when the process says that it serves: asking before would cost it time."""
+    """Requests health once the process reports that it serves: earlier requests would cost it time."""
     port = next(int(found[1]) for line in program.said if (found := _HEALTH.search(line)))
     while True:
         with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:

@@ -50,7 +50,7 @@ class Paper(Sink):
         writes: how often it was written to.
         sync_fails: whether the medium does.
         syncs: how often it was waited for.
-        has_moved: what `moved` says.
+        has_moved: field `moved`.
         is_closed: True after `close`.
     """
 

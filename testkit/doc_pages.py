@@ -57,7 +57,7 @@ def prose(name: str) -> str:
 
 
 def indented(name: str) -> list[str]:
-    """Lines that Markdown takes for code because they are indented: no language says how to test them."""
+    """Lines that Markdown takes for code because they are indented: no language defines how to test them."""
     return [line for line in prose(name).split("\n") if re.match(r" {4,}\S", line)]
 
 

@@ -29,7 +29,7 @@ serve() {
   cat "$name.log"; return 1
 }
 
-# `make run` starts what its recipe says, in this directory; other targets are only looked up.
+# `make run` runs its recipe, in this directory; other targets are only looked up.
 make() {
   if [ "$1" != run ]; then command make --dry-run --no-print-directory -C "$REPOSITORY" "$@" > /dev/null; return; fi
   shift

@@ -11,7 +11,7 @@ from testkit.locks import exclusively
 
 
 class UnavailableError(Exception):
-    """A program cannot be built on this machine, through no fault of its own; the text says which, and why."""
+    """A program cannot be built on this machine, through no fault of its own; the text names it and the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ async def verbose(served: Served, *, ready: bool = True) -> dict[str, Any]:
 
 
 async def until(served: Served, **expected: object) -> dict[str, Any]:
-    """Waits, asking over HTTP, until health says what is expected."""
+    """Polls health over HTTP until it reports what is expected."""
     with trio.fail_after(60):
         while True:
             answer = dict(json.loads((await served.get("/readyz?verbose"))[1]))

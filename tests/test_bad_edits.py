@@ -76,15 +76,15 @@ def _overheard() -> Iterator[None]:
 # --- one edit
 
 
-async def _until(served: Served, *, says: str = "", **expected: object) -> Mapping[str, object]:
-    """Asks over HTTP until health says so, as the reason of degradation or otherwise; it is ready all the time."""
+async def _until(served: Served, *, error: str = "", **expected: object) -> Mapping[str, object]:
+    """Polls health until it reports this, as the reason of degradation or otherwise; it is ready all the time."""
     with trio.fail_after(60):
         while True:
             status, body = await served.get("/readyz?verbose")
             assert status == 200
             answer = json.loads(body)
             assert isinstance(answer, dict)
-            if expected.items() <= answer.items() and says in str(answer["degraded"]):
+            if expected.items() <= answer.items() and error in str(answer["degraded"]):
                 return answer
             await trio.sleep(0.05)  # between two questions, not for something to have happened
 
@@ -130,7 +130,7 @@ async def _changes_nothing(bad: BadEdit, place: Place) -> None:
 
         answer = await _until(served, last_restart="failed")
         said = str(answer["degraded"])
-        assert bad.says.replace("{credentials}", str(place.credentials)) in said
+        assert bad.error.replace("{credentials}", str(place.credentials)) in said
         assert tuple(name for name in (*CREDENTIALS, CONFIG) if str(place.path(name)) in said) == tuple(
             sorted(bad.blames, key=[*CREDENTIALS, CONFIG].index)
         )
@@ -251,8 +251,8 @@ async def test_one_bad_edit_after_another_changes_nothing_either(tmp_path: Path)
             await reported.looked.wait()
             for name in names:
                 edits[name].edit(place)
-                says = edits[name].says.replace("{credentials}", str(place.credentials))
-                await _until(served, says=says, run=1, last_restart="failed")
+                error = edits[name].error.replace("{credentials}", str(place.credentials))
+                await _until(served, error=error, run=1, last_restart="failed")
             assert len(reported.errors()) == len(names)
             assert await _counted(served, "sentry_restart_failures_total") == {
                 "bundle": 3,

@@ -1,4 +1,4 @@
-"""The commands of README and docs/ do what their pages say: each is run, or listed with the reason.
+"""The commands of README and docs/ do what their pages describe: each is run, or listed with the reason.
 
 Those that need a cluster are run in tests/cluster/test_doc_commands.py.
 """

@@ -1,4 +1,4 @@
-"""The serving certificate: what it says, its key, and its renewal at half life."""
+"""The serving certificate: its content, its key, and its renewal at half life."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -77,7 +77,7 @@ def test_callers_with_and_without_a_token(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_away_at_first(tmp_path: Path) -> None:
-    """It starts, says that it is not ready, and recovers by itself."""
+    """It starts, reports that it is not ready, and recovers by itself."""
     ca = trustme.CA()
     respond = [answer(500)]
 

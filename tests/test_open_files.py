@@ -22,7 +22,7 @@ def test_the_shares(limit: int, http: int, grpc: int, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("attacked", ["grpc_port", "health_port"])
 def test_silent_connections_leave_health_its_descriptors(attacked: str, tmp_path: Path) -> None:
-    """200 of them where 64 files may be open: each probe is answered, and warnings say why, once each."""
+    """200 of them where 64 files may be open: each probe is answered, and warnings give the reason, once each."""
     with subject(tmp_path, open_files=64) as target, ExitStack() as opened:
         for _ in range(200):
             silent = opened.enter_context(socket.socket())

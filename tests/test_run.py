@@ -282,7 +282,7 @@ def _port(listener: socket.socket) -> int:
 
 
 async def _idle(port: int) -> None:
-    """Has shaken hands and says no more."""
+    """Has completed its handshake and sends no more."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -291,7 +291,7 @@ async def _idle(port: int) -> None:
 
 
 async def _silent(port: int) -> None:
-    """Says nothing at all."""
+    """Sends nothing at all."""
     async with await trio.open_tcp_stream("127.0.0.1", port):
         await trio.sleep_forever()
 

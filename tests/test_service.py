@@ -414,7 +414,7 @@ def _signing_request(audiences: Sequence[str] = ()) -> SignCertificateRequest:
 
 
 class Signatures(trio.abc.Instrument):
-    """Counts the signatures of each turn of the event loop; each takes as long as said, by its own clock."""
+    """Counts the signatures of each turn of the event loop; each takes a given time by its own clock."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -28,7 +28,7 @@ def _client_context() -> ssl.SSLContext:
 
 
 def _handshake(server_side: ssl.SSLContext, client_side: ssl.SSLContext) -> float:
-    """Shakes hands in memory; returns the server's CPU seconds."""
+    """Completes a TLS handshake in memory; returns the server's CPU seconds."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_side.wrap_bio(to_client, to_server)
     _step(client)
@@ -66,7 +66,7 @@ def _measure(credentials: Path, kind: str, seconds: float) -> Pass:
 
 
 def main() -> None:
-    """Measures as the command line says."""
+    """Measures by the flags of the command line."""
     parser = argparse.ArgumentParser(description="Measures the handshake and the signing core.")
     parser.add_argument("credentials", type=Path)
     parser.add_argument("kind", choices=["kept", "new"])

@@ -15,7 +15,7 @@ _THREADS: Final = 8  # as many as there are callers
 
 
 def credentials(issuer: Issuer) -> grpc.ServerCredentials:
-    """A serving certificate, as C core wants it."""
+    """A serving certificate in the form that C core accepts."""
     leaf = serving.serving_leaf(issuer)
     return grpc.ssl_server_credentials([(leaf.key, leaf.chain)])
 

@@ -26,7 +26,7 @@ def _pace(per_second: float) -> Pace | None:
 
 
 def main() -> None:
-    """Attacks as the command line says."""
+    """Attacks by the flags of the command line."""
     parser = argparse.ArgumentParser(prog="attackers", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kind", choices=_ALL)
     parser.add_argument("--port", type=int, required=True, help="where the server listens, on 127.0.0.1")

@@ -29,7 +29,7 @@ async def _until_closed(stream: trio.abc.ReceiveStream) -> None:
 
 
 async def silent(target: Target, course: Course) -> None:
-    """Connects and says nothing."""
+    """Connects and sends nothing."""
     async with await connect_tcp(target) as stream:
         course.established.set()
         await _until_closed(stream)
@@ -45,7 +45,7 @@ async def partial_handshake(target: Target, course: Course) -> None:
 
 
 async def slow_handshake(target: Target, course: Course) -> None:
-    """Shakes hands a byte at a time."""
+    """Sends its handshake a byte at a time."""
     async with await connect_tcp(target) as stream, trio.open_nursery() as nursery:
 
         async def listen() -> None:
@@ -61,7 +61,7 @@ async def slow_handshake(target: Target, course: Course) -> None:
 
 
 async def no_preface(target: Target, course: Course) -> None:
-    """Shakes hands and says nothing more."""
+    """Completes the handshake and sends nothing more."""
     async with shaken(target) as stream:
         course.established.set()
         await _until_closed(stream)
@@ -84,7 +84,7 @@ async def handshake_and_gone(target: Target, course: Course) -> None:
 
 
 async def half_closed(target: Target, course: Course) -> None:
-    """Shakes hands, says that it will say no more, and stays."""
+    """Completes the handshake, closes its sending side, and stays."""
     async with shaken(target) as stream:
         await stream.transport_stream.send_eof()
         course.established.set()

@@ -31,7 +31,7 @@ _LARGE_STREAMS: Final = 2  # of one connection; of more, the third would end
 
 
 async def idle(target: Target, course: Course) -> None:
-    """Comes as far as HTTP/2, is well, and wants nothing."""
+    """Opens an HTTP/2 connection, answers PINGs, and makes no call."""
     async with hostile(target, course):
         course.established.set()
         await trio.sleep_forever()

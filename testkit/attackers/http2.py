@@ -97,7 +97,7 @@ class Hostile:
     Args:
         stream: the connection, its handshake done.
         target: sets the pace.
-        course: where what the server says is written down.
+        course: record of what the server sends.
         answers: True if SETTINGS and PINGs of the server are answered, as by a well-behaved peer.
     """
 

@@ -128,7 +128,7 @@ async def _perform(composition: Composition, target: Target) -> None:
 
 
 def main() -> None:
-    """Performs as the command line says."""
+    """Performs by the flags of the command line."""
     parser = argparse.ArgumentParser(prog="performance", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("composition", type=Path, help="file of the composition")
     parser.add_argument("--port", type=int, required=True, help="where the server listens, on 127.0.0.1")

@@ -72,7 +72,7 @@ class Course:
     Attributes:
         established: set when the attack has begun: a flood has sent its first frames, a hoarder holds its resources.
         over: set when the server has cut it, or never let it in.
-        goaway: why the server has cut it, if it said so.
+        goaway: reason in the server's GOAWAY, if there was one.
         resets: the streams that the server has reset, in order.
         statuses: the gRPC status of each call that the server has answered.
         ended: the streams that the server has ended, either way.

@@ -114,7 +114,7 @@ class Cluster:
         self._api_server = Child(command, self._log)
 
     def wait_ready(self) -> None:
-        """Returns once the API server says that it is ready. Blocks."""
+        """Returns once the API server reports that it is ready. Blocks."""
         assert self._api_server is not None
         self._api_server.wait_until(lambda _: self._is_ready())
 

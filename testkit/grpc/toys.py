@@ -75,7 +75,7 @@ class Toys:
                 raise KeyError("a bug in the handler's cleaning up")  # what a bug does
 
     async def fine_then_hang(self, call: Call) -> None:
-        """Says how it will end, and then does not."""
+        """Sets how it will end, and then does not end."""
         await call.send_trailing_metadata(metadata={"how": "well"})
         await trio.sleep_forever()
 

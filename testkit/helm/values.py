@@ -1,4 +1,4 @@
-"""Values as people give them: a set for each thing that they can say, and a file as they have it for Dapr's chart."""
+"""Values as people give them: a set for each possible value, and a file as for Dapr's chart."""
 
 from typing import Any, Final
 

@@ -183,11 +183,11 @@ def test_serving_imports_only_listed_packages(imported: frozenset[str]) -> None:
     assert {package for package in packages if not re.match(r"__|_?cython|_distutils_hack", package)} == FOREIGN
 
 
-def test_of_the_standard_library_nothing_heavy(imported: frozenset[str]) -> None:
+def test_serving_imports_nothing_heavy_of_the_standard_library(imported: frozenset[str]) -> None:
     assert imported & UNWANTED == set()
 
 
-def test_of_grpclib_no_client_and_no_server(imported: frozenset[str]) -> None:
+def test_serving_imports_no_client_and_no_server_of_grpclib(imported: frozenset[str]) -> None:
     assert {module for module in imported if module.startswith("grpclib.")} == {
         "grpclib.const",
         "grpclib.exceptions",

@@ -1,4 +1,4 @@
-"""Writes that are cut short anywhere: what is in the file is a chain that says so, and every line is counted once."""
+"""Writes that are cut short anywhere: the chain in the file records it, and every line is counted once."""
 
 import tempfile
 from pathlib import Path

@@ -119,7 +119,7 @@ def with_algorithm_of_ecdsa(der: bytes) -> bytes:
 
 
 def with_cut_key(der: bytes) -> bytes:
-    """The key's bit string says that a bit of its last octet is unused."""
+    """The key's bit string marks a bit of its last octet as unused."""
     at = der.index(bytes.fromhex("032100"))
     return der[: at + 2] + b"\x01" + der[at + 3 :]
 

@@ -139,7 +139,7 @@ def test_former_roots_are_left_out_but_for_the_newest() -> None:
         anchors = following(current, now, former_roots=own, anchors_kept=kept).anchors
         assert fingerprints(anchors)[1:] == [*expected, *fingerprints(foreign)]
         assert anchors.endswith(b"# west\n" + foreign)
-    # A root that is not said to be a former one of this authority is another program's.
+    # A root that is not named as a former one of this authority belongs to another program.
     assert fingerprints(following(current, now, anchors_kept=0).anchors)[1:] == fingerprints(text)
 
 

@@ -164,7 +164,7 @@ def test_a_key_without_its_private_part_never_signs() -> None:
 
 
 def test_a_private_key_that_was_removed() -> None:
-    """Its tokens are still good; nobody knows since when it does not sign any more."""
+    """Its tokens are still good; when it stopped signing is unknown."""
     noted = settled(FIRST, START)
     other = generate_jwt_key("ES256", None)
     edited = StoredJwtKey(other.key, json.dumps({"keys": [*members(noted), *members(other)]}).encode())

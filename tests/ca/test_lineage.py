@@ -27,7 +27,7 @@ def test_names_alone_are_not_accepted() -> None:
     assert lineage([impostor, MIDDLE], [ISSUER])[-1].signed_by == fingerprint(MIDDLE)
 
 
-def test_of_several_anchors_the_one_that_lasts() -> None:
+def test_the_anchor_that_lasts_longest_counts() -> None:
     renewed = certificate("root", ROOT_KEY, not_after=NOW + 90 * DAY)
     links = lineage([ROOT, renewed], [MIDDLE])
     assert [link.role for link in links] == ["anchor", "anchor", "issuer"]
@@ -66,7 +66,7 @@ def test_a_foreign_anchor_is_never_a_former_one() -> None:
     assert roles_of([NEXT_ROOT, ROOT], [NEXT], OWN[1:]) == (("anchor", "anchor"), ("issuer",))
 
 
-def test_of_a_chain_without_an_anchor_nothing_is_left_over() -> None:
+def test_a_chain_without_an_anchor_leaves_nothing_over() -> None:
     assert roles_of([ROOT], [NEXT], OWN) == (("anchor",), ("issuer",))
 
 

@@ -48,7 +48,7 @@ def test_the_window_is_that_of_the_narrowest() -> None:
 
 
 @pytest.mark.parametrize("first", ["long", "short"])
-def test_of_several_paths_the_one_counts_that_lasts_longest(first: str) -> None:
+def test_the_path_that_lasts_longest_counts(first: str) -> None:
     short = middle("a", A_KEY, not_before=NOW - 9 * DAY, not_after=NOW + DAY)
     long = middle("b", B_KEY, not_before=NOW - HOUR / 4, not_after=NOW + 9 * DAY)
     rest = [long, short] if first == "long" else [short, long]
@@ -69,7 +69,7 @@ def test_the_bundle_has_the_window_of_the_longest_path() -> None:
         assert (bundle.not_before, bundle.not_after) == (NOW - HOUR / 2, NOW + 20 * DAY)
 
 
-def test_of_paths_that_end_together_the_one_that_began_first_counts() -> None:
+def test_the_path_that_began_first_counts_if_several_end_together() -> None:
     late = certificate("a", A_KEY, not_before=NOW - HOUR / 2)
     early = certificate("a", A_KEY, not_before=NOW - 2 * HOUR)
     issuer = certificate("issuer", KEY, "a", A_KEY, not_before=NOW - 2 * HOUR)

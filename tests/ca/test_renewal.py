@@ -404,7 +404,7 @@ def test_expired_in_distributing() -> None:
 
 @pytest.mark.parametrize("phase", [Phase.SIGNING, Phase.RETIRING])
 def test_the_former_issuer_expires_later(phase: Phase) -> None:
-    """Nobody needs it: the end of the bridge is not the end of the authority."""
+    """No client needs it: the end of the bridge is not the end of the authority."""
     stored, _ = MOMENTS[phase]
     assert promote(stored, POLICY, Situation(now=BRIDGE_END)).step is None
     assert plan(stored, POLICY, Situation(now=BRIDGE_END)).held is None
@@ -428,7 +428,7 @@ def test_a_hold(phase: Phase) -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_clock_that_is_put_back(phase: Phase) -> None:
-    """A step is not undone, nor is one due sooner: times that lie in the future are taken for now."""
+    """A step is not undone, nor is one due sooner: times in the future count as now."""
     stored, _ = MOMENTS[phase]
     back = {Phase.STEADY: NOW - SKEW, Phase.DISTRIBUTING: BEGIN - 30 * DAY}.get(phase, BEGIN)
     planned = plan(stored, policy_in(phase), Situation(now=back))

@@ -471,7 +471,7 @@ def garbled_records(phase: Phase = Phase.SIGNING) -> dict[str, bytes | None]:
 @pytest.mark.parametrize("phase", [Phase.DISTRIBUTING, Phase.SIGNING, Phase.RETIRING])
 @pytest.mark.parametrize("what", garbled_records())
 def test_a_record_that_is_of_no_use(what: str, phase: Phase) -> None:
-    """Certificates say the phase, and what the record would know has happened now."""
+    """The phase follows from certificates; times that the record would hold count as now."""
     stored, since = MOMENTS[phase]
     now, record = since + HOUR, garbled_records(phase)[what]
     bare = without(stored, Part.RECORD)

@@ -1,4 +1,4 @@
-"""Renewals that lose several stored parts at once: no private key stays behind that nobody hears of."""
+"""Renewals that lose several stored parts at once: no private key stays behind unreported."""
 
 from collections.abc import Iterator
 from dataclasses import replace

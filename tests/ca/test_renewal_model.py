@@ -325,7 +325,7 @@ class Renewal(RuleBasedStateMachine):
         try:
             planned = plan(self.store, self.policy, situation)
         except InvalidBundleError:
-            return  # it has expired, or the clock says that it is not valid yet
+            return  # it has expired, or is not valid yet by the clock
         assert planned.due is not None or planned.held is not None or self.is_unknown(planned)
         if planned.step is not None:
             assert replica.hold is None

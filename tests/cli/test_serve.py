@@ -1,4 +1,4 @@
-"""`sentry-trio` as a process: signals, exit codes, and what it says when it does not start."""
+"""`sentry-trio` as a process: signals, exit codes, and errors when it does not start."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Start
 
-# A container of root is refused in Kubernetes mode unless it is said to be meant; and HOME says where a kubeconfig is.
+# A container of root is refused in Kubernetes mode unless a flag allows it; and HOME leads to a kubeconfig.
 UNSAFE = {"DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true", "HOME": "/nowhere"}
 
 

@@ -63,7 +63,7 @@ def test_flags_that_imply_kubernetes(flag: str) -> None:
     assert parse([flag], {}).kubernetes
 
 
-def test_of_several_kubeconfigs_the_first() -> None:
+def test_the_first_of_several_kubeconfigs_counts() -> None:
     assert parse([], {"KUBECONFIG": ":/a:/b"}).kubeconfig == Path("/a")
 
 

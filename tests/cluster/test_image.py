@@ -53,7 +53,7 @@ async def _port(process: Contained) -> int:
 
 @pytest.mark.parametrize("name", [name for name in dapr.ROWS if name != "oidc"])
 async def test_daprs_chart_can_use_the_image(cluster: Cluster, image: Stage, tmp_path: Path, name: str) -> None:
-    """As many replicas as the values say start together; each gets ready and signs for a pod.
+    """As many replicas as in the values start together; each gets ready and signs for a pod.
 
     OIDC is the same with and without a cluster: tests/image has it.
     """

@@ -75,7 +75,7 @@ async def test_turning_it_on_leaves_the_trust_bundle_alone(plane: ControlPlane) 
     after = await plane.installation.parts()
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"jwt.key", "jwks.json"}
-    # Off again, nobody looks at them.
+    # Off again, they are not read.
     await plane.installation.write({"jwt.key": b"no key", "jwks.json": b"no set"})
     with plane.process() as process:
         await started(process)

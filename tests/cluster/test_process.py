@@ -134,7 +134,7 @@ async def test_a_secret_that_is_not_valid_yet_is_waited_for(plane: ControlPlane)
         said = await trio.to_thread.run_sync(process.log_until, "cannot serve yet, waiting for a certificate")
         assert f"issuer.crt in Secret {plane.namespace}/{NAME}" in said
         assert "start" in (await trio.to_thread.run_sync(state, process))["conditions"]
-        # Nobody signs with it, so nobody is to trust it yet.
+        # It signs nothing, so no client needs to trust it yet.
         assert await plane.anchors() == b""
         other = generate(TRUST_DOMAIN, plane.namespace, KeyType.P256, now=wall_clock(), allowed_clock_skew=SKEW)
         await plane.installation.write(contents(other))

@@ -83,7 +83,7 @@ async def test_an_empty_secret_is_filled_and_published(installation: Installatio
     assert (await installation.get("secrets"))["metadata"]["labels"] == {"app": "dapr-sentry"}
 
 
-async def test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle(
+async def test_the_bundle_of_one_replica_is_used_by_all_that_start_at_once(
     installation: Installation, store: SecretStore
 ) -> None:
     for _ in range(10):

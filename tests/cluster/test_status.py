@@ -1,4 +1,4 @@
-"""`sentry-trio status` and a real API server: with the permissions of the chart, of an administrator, and of nobody."""
+"""`sentry-trio status` and a real API server: with the permissions of the chart, of an administrator, and with none."""
 
 import json
 import os

@@ -78,8 +78,8 @@ _MISSING = [
 ]
 _NOT_TO_BE_READ = [
     *(
-        BadEdit(f"{name} {what}", replaced(name, make), f"{_READ[name]}: {{credentials}}/{name}: {says}", (name,))
-        for name, what, make, says in [
+        BadEdit(f"{name} {what}", replaced(name, make), f"{_READ[name]}: {{credentials}}/{name}: {error}", (name,))
+        for name, what, make, error in [
             (ANCHORS, "is a directory", Path.mkdir, "is a directory"),
             (CHAIN, "is a directory", Path.mkdir, "is a directory"),
             (KEY, "is a directory", Path.mkdir, "is a directory"),

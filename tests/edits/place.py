@@ -78,7 +78,7 @@ class BadEdit:
     Attributes:
         name: the test's name.
         edit: what is done.
-        says: what the error must contain; `{credentials}` means their directory.
+        error: expected part of the error; `{credentials}` means their directory.
         blames: the files that the error must name, and no others.
         cause: what it is counted under.
         unprivileged: the edit needs a user other than root, so that file permissions apply.
@@ -87,7 +87,7 @@ class BadEdit:
 
     name: str
     edit: Edit
-    says: str
+    error: str
     blames: tuple[str, ...]
     cause: RestartFailure = RestartFailure.BUNDLE
     unprivileged: bool = False

@@ -103,7 +103,7 @@ async def test_a_file_is_read_again_whenever_it_changes(tmp_path: Path) -> None:
             expected = "one"
             nursery.start_soon(keep)
             for kid in ("one", "two", "three"):
-                # Nobody asks for a key: nothing but the change has it read.
+                # No key is requested: only the change causes a read.
                 with trio.fail_after(60):
                     await read.wait()
                 assert await keys.find(kid)

@@ -116,7 +116,7 @@ async def test_too_many_audiences(tmp_path: Path) -> None:
         assert caught.value.args == (Status.INVALID_ARGUMENT.value, message)
 
 
-@pytest.mark.parametrize("flags", [["--jwt-key-id=mine"], ["--jwt-signing-algorithm=ES384"], []])
+@pytest.mark.parametrize("flags", [["--jwt-key-id=mine", "--jwt-signing-algorithm=ES384"], []])
 async def test_the_key_stays_over_restarts_and_starts(tmp_path: Path, flags: list[str]) -> None:
     options = options_in(tmp_path, *flags)
     async with serving(options) as application:
@@ -243,7 +243,7 @@ async def test_keys_are_rotated_while_it_serves(tmp_path: Path, algorithm: str) 
         await until(lambda: b"sentry-trio/rotation" in (tmp_path / "jwks.json").read_bytes())
         [first] = names()
         for hours, keys, private in ((47, 2, 2), (2, 2, 1), (27, 1, 1)):
-            # Nobody waits for days here: the time comes, and a restart looks at it.
+            # Instead of days of waiting, the clock is set, and a restart reads it.
             passed += timedelta(hours=hours)
             await application.authority.restart()
             await until(partial(stands, keys, private))

@@ -209,9 +209,7 @@ async def test_the_next_issuer_signs_when_the_last_sidecar_has_restarted(
     assert mesh.status.phase == "signing"
 
 
-async def test_of_several_generations_the_first_that_is_cut_off_counts(
-    autojump_clock: MockClock, nursery: trio.Nursery
-) -> None:
+async def test_the_generation_that_is_cut_off_first_counts(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     mesh = start_mesh(nursery)
     await mesh.until(32)
     mesh.start_pod("second")

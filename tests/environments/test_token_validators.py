@@ -184,9 +184,7 @@ async def test_a_restart_waits_at_most_for_the_drain_timeout(autojump_clock: Moc
     assert (await authenticated(made)).trust_domain == "public"
 
 
-async def test_of_several_sources_that_are_away_none_hides_the_last_good_set(
-    autojump_clock: MockClock, world: World
-) -> None:
+async def test_no_source_that_is_away_hides_the_last_good_set(autojump_clock: MockClock, world: World) -> None:
     newer = JwksOptions("https://newer")
     world.remotes[newer.source] = Remote(kids=["ES256"], away=True)
     world.remotes[NEW.source].away = True

@@ -30,7 +30,7 @@ LATER = timedelta(days=185)
 
 
 def foreign(replica: MemoryEnvironment) -> Mapping[Part, bytes]:
-    """A certificate authority that nobody knows."""
+    """A certificate authority that no client trusts."""
     return bundle_parts(
         generate("td", "ns", KeyType.ED25519, now=replica.now(), allowed_clock_skew=timedelta(minutes=15))
     )
@@ -220,7 +220,7 @@ async def test_a_command_that_begins_a_renewal_does_not_make_a_refused_bundle_pa
 
 
 async def test_an_issuer_that_signs_no_more_does_not_count_for_ever(autojump_clock: MockClock) -> None:
-    """The operator has moved to another program, and nobody updates the record."""
+    """The operator has moved to another program, and the record is not updated any more."""
     store = await stored_in("retiring")
     replica = MemoryEnvironment(store, skip=LATER)
     replica.manager, replica.held_sets = "cert-manager", {}

@@ -44,7 +44,7 @@ def _mutated(change: Callable[[bytes, random.Random], bytes], data: bytes, most:
     try:
         return change(data, chance)[:most]
     except (OverflowError, ValueError):
-        return data  # an element became longer than its length can say, or it was no request
+        return data  # an element became longer than its length can express, or it was no request
 
 
 def _go(stack: ExitStack) -> GoX509 | None:

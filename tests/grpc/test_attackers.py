@@ -51,7 +51,7 @@ async def test_handshakes_without_calls_are_slowed_down(autojump_clock: MockCloc
 
 
 async def test_handshakes_with_calls_are_not_slowed_down(autojump_clock: MockClock) -> None:
-    """Sidecars behind one address restart at once, ten times as many as may shake hands without a call."""
+    """Sidecars behind one address restart at once, ten times as many as may complete handshakes without a call."""
     async with serving(Limits(handshakes=5, connections_per_peer=5)) as server:
         begin = trio.current_time()
         for _ in range(50):

@@ -120,7 +120,7 @@ async def test_a_call_that_would_miss_its_deadline_is_rejected_at_once(autojump_
         assert callers.admit(now + 3.5) is Status.UNAVAILABLE
         assert callers.admit(now + 4.5) is None
         callers.limiter.cancel(SOMEBODY)
-    # Nobody waits: nobody is refused, however little time there is.
+    # No call waits, so none is rejected, however little time there is.
     assert callers.admit(trio.current_time()) is None
 
 

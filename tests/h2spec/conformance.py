@@ -10,7 +10,7 @@ import trio
 
 from testkit.go_modules import GoModule
 
-_CASES: Final = 146  # of the version that go.mod pins: fewer were not run, whatever the report says
+_CASES: Final = 146  # of the version that go.mod pins: fewer were not run, whatever the report contains
 _SECONDS: Final = 2  # that a server may take to react
 
 # Cases that may fail, each with the reason why what the server does is right nevertheless.

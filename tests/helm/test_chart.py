@@ -549,7 +549,7 @@ def test_the_dapr_cli_does_not_take_this_chart_for_daprs() -> None:
 
 
 def test_values_render_alike_in_every_place(helm: Helm) -> None:
-    """A section of a file for Dapr says what the same keys at the top say, `false` included."""
+    """A section of a file for Dapr means the same as its keys at the top, `false` included."""
     given = {"runAsNonRoot": False, "replicaCount": 2, "oidc": {"tls": {"enabled": False}}}
     assert _objects(helm.rendered(given)) == _objects(helm.rendered({"dapr_sentry": given}))
 

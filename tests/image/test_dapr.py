@@ -52,7 +52,7 @@ def _get(process: Contained, context: ssl.SSLContext, path: str) -> dict[str, ob
 def test_the_image_takes_daprs_command_line(
     runnable: Stage, credentials: Path, tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
-    """It gets ready, signs, and issues and publishes what the values say."""
+    """It gets ready, signs, and issues and publishes what the values define."""
     values = dapr.ROWS[name]
     certificate, trust = _oidc(tmp_path_factory.mktemp("oidc"), runnable.ids)
     mounts = (Mount(credentials, CREDENTIALS, is_writable=True), certificate)

@@ -1,4 +1,4 @@
-"""`python -m image`: what is said where it cannot be done."""
+"""`python -m image`: errors if it cannot be done."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_packages_come_first(tmp_path: Path) -> None:
 
 
 def test_packages_that_are_left_out_are_locked_dependencies() -> None:
-    """A name that nobody has any more would hide that something else has come in its place."""
+    """An unused name would hide that something else has come in its place."""
     locked = (PROJECT / "requirements.txt").read_text().replace("-", "_")
     for name in packages.UNUSED:
         assert f"\n{name}==" in locked

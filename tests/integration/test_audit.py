@@ -171,7 +171,7 @@ class Callers:
 def test_restarts_under_load_write_one_chain(place: Path) -> None:
     """Every certificate that was obtained is there once, whichever run gave it.
 
-    The client takes a GOAWAY for the end of its connection and asks again, so that some are issued that nobody takes.
+    The client treats a GOAWAY as the end of its connection and asks again, so some certificates are never received.
     """
     got: set[str] = set()
     with recording(place, "--audit-required") as target:

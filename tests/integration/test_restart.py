@@ -70,7 +70,7 @@ def test_files_renamed_one_by_one(load_client: Path, tmp_path: Path, swaps: int)
     refusals = 0
 
     def seen_half_way() -> None:
-        """The watcher looks while chain and key do not match: nothing changes but what health says of it."""
+        """The watcher looks while chain and key do not match: only the health report changes."""
         before = target.state()
         target.process.log_until(FAILED)
         after = target.state()

@@ -1,4 +1,4 @@
-"""A process whose issuer is not valid yet: it waits, says so, and serves once it has credentials that are valid."""
+"""A process whose issuer is not valid yet: it waits, reports that, and serves once its credentials are valid."""
 
 import json
 import signal

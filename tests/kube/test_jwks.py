@@ -69,7 +69,7 @@ def test_no_keys(document: dict[str, Any]) -> None:
         read_keys(document)
 
 
-def test_of_two_keys_with_one_id_the_first_counts() -> None:
+def test_the_first_of_two_keys_with_one_id_counts() -> None:
     found = read_keys({"keys": [Signer().jwk(), Signer(RSA_KEY, "RS256").jwk()]})
     assert found["first"].algorithms == {"ES256"}
 
@@ -99,7 +99,7 @@ def test_signatures() -> None:
     key = read_keys({"keys": [mine.jwk()]})["first"]
     assert key.verifies(mine.token().encode(), "ES256")
     assert not key.verifies(other.token().encode(), "ES256")
-    # Not a matter of what the token says.
+    # This does not depend on the token.
     assert not key.verifies(mine.token().encode(), "RS256")
     assert P256_KEY.public_key() == mine.key.public_key()
 

@@ -46,7 +46,7 @@ ALGORITHM = "invalid token: its signature algorithm is not accepted"
 
 
 class Reviewer:
-    """Says the same of all tokens, and keeps count."""
+    """Returns the same verdict for all tokens, and counts them."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

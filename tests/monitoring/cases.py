@@ -1,6 +1,6 @@
 """Situations of a mesh, and the alerts that each must raise: all of them, and no other.
 
-A case begins with two healthy releases in one Prometheus, two replicas and one, and says what differs; see `mesh` for
+A case begins with two healthy releases in one Prometheus, two replicas and one, and names what differs; see `mesh` for
 the notation.
 """
 

@@ -23,7 +23,7 @@ from testkit.processes import sentry_process
 from tests.telemetry.test_metrics_page import TOLD
 
 EXPRESSIONS = all_expressions()
-# There once they have happened: what the page of metrics says of them, which is held to the code, has to do.
+# They appear once they have happened. Their description on the page of metrics is checked against the code.
 LATER = {
     "sentry_oidc_requests_total",
     "sentry_ca_bridge_end_timestamp_seconds",

@@ -8,7 +8,7 @@ import pytest
 from sentry_trio.oidc.pages import discovery_document
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-# Required by section 3. No `authorization_endpoint` can be named, as nobody logs in here; Dapr Sentry 1.18 has none.
+# Required by section 3. No `authorization_endpoint` can be named, as there is no login here; Dapr Sentry 1.18 has none.
 REQUIRED = {
     "issuer": str,
     "jwks_uri": str,

@@ -32,7 +32,7 @@ def ca_file(tmp_path: Path) -> str:
 
 @pytest.fixture
 def port() -> int:
-    """The issuer names its port, so it is chosen before the server starts; nobody else here takes a port by number."""
+    """The issuer names its port, so it is chosen before the server starts; no other test here uses a port by number."""
     with socket.create_server(("127.0.0.1", 0)) as chosen:
         return int(chosen.getsockname()[1])
 

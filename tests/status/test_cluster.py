@@ -39,7 +39,7 @@ async def test_pods_beyond_the_limit_are_reported() -> None:
 
 
 async def test_from_within_a_pod_the_others_are_asked_by_their_addresses() -> None:
-    """127.0.0.2 is an address of this machine as well, and nobody listens on either."""
+    """127.0.0.2 is an address of this machine as well, and nothing listens on either."""
     api = PodsApi()
     api.pod("me", "127.0.0.2")
     api.pod("other", "127.0.0.2")

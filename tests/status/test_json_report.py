@@ -1,4 +1,4 @@
-"""The JSON document: held to the schema that docs/ publishes, and to what it says."""
+"""The JSON document: its schema, which docs/ publishes, and its content."""
 
 import json
 from pathlib import Path

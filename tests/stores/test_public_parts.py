@@ -45,7 +45,7 @@ async def test_the_error_names_files_that_cannot_be_read(tmp_path: Path, content
     assert str(anchors) in str(caught.value)
 
 
-def test_of_a_secret_the_public_parts() -> None:
+def test_public_parts_of_a_secret() -> None:
     secret = encoded(ca_crt=b"anchors", issuer_crt=b"chain", issuer_key=b"secret", other=b"x")
     parts = public_parts(secret, "ca.crt", "issuer.crt", place="dapr-system/dapr-trust-bundle")
     assert parts == PublicParts(b"anchors", b"chain")

@@ -381,7 +381,7 @@ async def test_a_bundle_that_is_restored_beside_its_published_anchors_is_no_loss
 
 
 @pytest.mark.parametrize("attempt", range(50))
-async def test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle(
+async def test_the_bundle_of_one_replica_is_used_by_all_that_start_at_once(
     autojump_clock: MockClock, attempt: int
 ) -> None:
     api = installed(pause=0.01 if attempt % 2 else 0)
@@ -398,7 +398,7 @@ async def test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle(
     assert results[0] in bundles
     assert results == [results[0]] * 3
     assert held(api) == parts_of(results[0])
-    # Each has seen an empty Secret: nobody came too late to try.
+    # Each has seen an empty Secret: none came too late to try.
     assert api.count("replace", "secrets") == 3
 
 
@@ -819,7 +819,7 @@ async def test_a_silent_watch_is_replaced(autojump_clock: MockClock) -> None:
     api = filled()
     async with watching(api) as watcher:
         await trio.sleep(1)
-        api._watches.clear()  # the connection is gone, and nobody has said so
+        api._watches.clear()  # the connection is gone without a sign
         write(api, NEW)
         await trio.sleep(252)
         assert len(watcher.calls) == 1

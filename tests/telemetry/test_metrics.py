@@ -258,5 +258,5 @@ def test_a_certificate_listed_twice_is_one_series() -> None:
     metrics = Metrics(now=lambda: NOON)
     metrics.watch_certificates([expiry(CertificateRole.ANCHOR, 1), expiry(CertificateRole.ANCHOR, 1)])
     assert len(scrape(metrics)["sentry_certificate_expiry_seconds"].samples) == 1
-    # Anchors alone say nothing of the issuer.
+    # Anchors alone do not show the issuer.
     assert "dapr_sentry_issuercert_expiry_timestamp" not in scrape(metrics)

@@ -84,7 +84,7 @@ def reported() -> dict[str, Series]:
 
 
 def spoken() -> Metrics:
-    """Metrics of which everything was said that can be."""
+    """Metrics with every possible label value."""
     metrics = Metrics()
     metrics.watch_certificates(
         CertificateExpiry(role, "O=x", role.value, datetime(2026, 1, 1, tzinfo=UTC)) for role in CertificateRole
@@ -158,7 +158,7 @@ def test_type_labels_and_values_are_as_documented(name: str) -> None:
     ],
 )
 def test_values_are_those_of_the_code(name: str, label: str, values: type[enum.StrEnum]) -> None:
-    """Read from the enums, too: what was said above could have left one out."""
+    """Read from the enums, too: the list above could lack one."""
     assert TOLD[name].labels[label] == frozenset(each.value for each in values)
 
 

@@ -192,7 +192,7 @@ def test_a_shared_secret_is_as_long_as_the_hash(size: int, algorithms: set[str])
     assert read(jwk("oct", k=base64url(bytes(size))))["one"].algorithms == algorithms
 
 
-def test_of_keys_with_one_id_the_first_counts() -> None:
+def test_the_first_of_keys_with_one_id_counts() -> None:
     assert read(jwk("P-256"), jwk("RSA"))["one"].algorithms == {"ES256"}
     assert read(jwk("P-256", use="enc"), jwk("RSA"))["one"].algorithms == PKCS1 | PSS
 

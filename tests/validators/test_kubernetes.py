@@ -24,7 +24,7 @@ OPERATOR = Pod("dapr-system", "operator-7", "uid-2", "dapr-operator", {"dapr.io/
 
 
 class Checker:
-    """Says of every token that it is this caller's, or fails."""
+    """Authenticates every token as this caller's, or fails."""
 
     def __init__(self, verdict: Caller | Exception) -> None:
         self._verdict = verdict

@@ -40,7 +40,7 @@ def bundle() -> TrustBundle:
 
 
 class Watched:
-    """A watch on a bundle at a certain moment: what it said and when it reported."""
+    """A watch on a bundle at a certain moment: what it reported, and when."""
 
     def __init__(self, bundle: TrustBundle, at: datetime) -> None:
         self.wall = Wall(at)

@@ -153,7 +153,7 @@ async def test_one_peer_has_only_so_many() -> None:
             assert (await other.ask("/livez")).status == 200
 
 
-async def test_of_one_peer_newcomers_go_first_if_they_are_many() -> None:
+async def test_many_newcomers_of_one_peer_are_evicted_first() -> None:
     async with serving(limits=ConnectionLimits(per_peer=4, newcomers=2)) as address, AsyncExitStack() as opened:
 
         async def another() -> Client:
@@ -168,7 +168,7 @@ async def test_of_one_peer_newcomers_go_first_if_they_are_many() -> None:
         assert (await served.ask("/livez")).status == 200
 
 
-async def test_of_one_peer_newcomers_have_some_places() -> None:
+async def test_newcomers_of_one_peer_have_some_places() -> None:
     """A probe is not evicted by peers that came before it, used their connections once and stay."""
     async with serving(limits=ConnectionLimits(per_peer=4)) as address, AsyncExitStack() as opened:
         staying = [await opened.enter_async_context(await connect(address)) for _ in range(4)]

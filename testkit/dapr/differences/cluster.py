@@ -24,7 +24,7 @@ ENTRIES: Final = (
         dapr="two replicas that start on an empty Secret each sign with a CA of their own",
         ours="the first write wins, the others adopt it",
         reason="all replicas share one CA",
-        shown="tests/cluster/test_secret.py::test_of_several_that_start_at_once_one_wins_and_all_return_its_bundle",
+        shown="tests/cluster/test_secret.py::test_the_bundle_of_one_replica_is_used_by_all_that_start_at_once",
     ),
     Difference(
         id="partial-secret",

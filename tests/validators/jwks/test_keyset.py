@@ -20,7 +20,7 @@ from tests.validators.jwks.test_validator import jwk
 
 @dataclass
 class Remote:
-    """A source in memory: when it was read, and what it says."""
+    """A source in memory: its content, and when it was read."""
 
     kids: list[str] = field(default_factory=lambda: ["one"])
     fresh_for: float = 0
