@@ -61,8 +61,8 @@ class _Answer(NamedTuple):
     is_fault: bool = False
 
 
-# The only place that maps errors to gRPC statuses. daprd repeats a request up to four times after Unavailable. After any
-# other of these a sidecar that starts exits, and one that renews its certificate tries again after 10 s.
+# The only place that maps errors to gRPC statuses. daprd repeats a request up to four times after Unavailable. After
+# any other of these a sidecar that starts exits, and one that renews its certificate tries again after 10 s.
 _ANSWERS: Final[dict[type[SentryError], _Answer]] = {
     ValidatorRequiredError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_REQUIRED),
     ValidatorNotEnabledError: _Answer(Status.INVALID_ARGUMENT, SignFailure.VALIDATOR_NOT_ENABLED),
