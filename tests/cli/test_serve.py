@@ -1,4 +1,4 @@
-"""`sentry-trio` as a process: signals, exit codes, and errors when it does not start."""
+"""`sentry-trio`: signals and exit codes of a process, and errors when it does not start."""
 
 import os
 import signal
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from testkit.command_line import run_command
+from testkit.log_capture import logging_as_before
 from tests.cli.conftest import Start
 
 # A container of root is refused in Kubernetes mode unless a flag allows it; and HOME leads to a kubeconfig.
@@ -25,6 +27,16 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         check=False,
         env={**os.environ, **environ},
     )
+
+
+def run_in(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a start that fails, in this process."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with logging_as_before():
+        return run_command(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +106,7 @@ def test_a_log_file_that_cannot_be_opened_is_named(start: Start, tmp_path: Path)
     ],
 )
 def test_a_command_line_that_is_not_understood(arguments: list[str], line: str) -> None:
-    result = run(*arguments)
+    result = run_command(*arguments)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == f"usage: sentry-trio [serve] [FLAGS]\nsentry-trio serve: error: {line}\n"
@@ -103,14 +115,16 @@ def test_a_command_line_that_is_not_understood(arguments: list[str], line: str) 
 @pytest.mark.parametrize(
     ("arguments", "environ", "message"),
     [
-        pytest.param(["--mode=kubernetes"], UNSAFE, "/nowhere/.kube/config", marks=pytest.mark.covered_processes),
+        (["--mode=kubernetes"], UNSAFE, "/nowhere/.kube/config"),
         ([], {**UNSAFE, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "cannot use"),
         (["--mode=standalone", "--issuer-credentials=/nowhere"], {}, "failed to add target /nowhere: no such file"),
     ],
 )
-def test_a_start_error_is_one_fatal_line(arguments: list[str], environ: dict[str, str], message: str) -> None:
+def test_a_start_error_is_one_fatal_line(
+    arguments: list[str], environ: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ports = ("--healthz-port=0", "--metrics-port=0", "--port=0", "--listen-address=127.0.0.1")
-    result = run(*arguments, *ports, **environ)
+    result = run_in(monkeypatch, environ, *arguments, *ports)
     assert result.returncode == 1
     fatal = [line for line in result.stdout.splitlines() if "level=fatal" in line]
     assert len(fatal) == 1
@@ -123,18 +137,18 @@ def test_a_start_error_is_one_fatal_line(arguments: list[str], environ: dict[str
     [
         (["--mode=nope"], {}, "invalid mode: nope: expected one of auto, standalone, kubernetes"),
         (["--mode=standalone"], {"NAMESPACE": ""}, "the environment variable NAMESPACE is empty"),
-        pytest.param(
+        (
             ["--trust-domain=UPPER", "--metrics-port=0", "--healthz-port=0"],
             {},
             "invalid --trust-domain 'UPPER': trust domain characters are",
-            marks=pytest.mark.covered_processes,
         ),
     ],
 )
 def test_an_invalid_value_is_a_mistake_of_the_command_line(
-    arguments: list[str], environ: dict[str, str], message: str, tmp_path: Path
+    arguments: list[str], environ: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = run(f"--issuer-credentials={tmp_path}", "--listen-address=127.0.0.1", "--port=0", *arguments, **environ)
+    place = (f"--issuer-credentials={tmp_path}", "--listen-address=127.0.0.1", "--port=0")
+    result = run_in(monkeypatch, environ, *place, *arguments)
     assert result.returncode == 2
     (fatal,) = [line for line in result.stdout.splitlines() if "level=fatal" in line]
     assert f"Invalid options: {message}" in fatal
@@ -145,7 +159,7 @@ def test_a_trust_domain_may_be_written_as_a_spiffe_id(start: Start, tmp_path: Pa
     """Observed with Dapr Sentry 1.18: its identity is then spiffe://cluster.local/ns/default/dapr-sentry."""
     port = start("--trust-domain", "spiffe://cluster.local").log_until("Running gRPC server on port ")
     anchors = ("--trust-anchors", str(tmp_path / "ca.crt"), "--sentry-trust-domain", "cluster.local")
-    obtained = run("request", "--id=myapp", f"--address=127.0.0.1:{port}", *anchors, f"--out={tmp_path / 'out'}")
+    obtained = run_command("request", "--id=myapp", f"--address=127.0.0.1:{port}", *anchors, f"--out={tmp_path / 'out'}")
     assert (obtained.returncode, obtained.stderr) == (0, "")
     assert "O=spiffe://cluster.local/ns/default/dapr-sentry" in obtained.stdout
 

@@ -28,6 +28,7 @@ from sentry_trio.errors import InvalidConfigurationError
 from sentry_trio.reload import ReloadCause, Trigger
 from sentry_trio.watchers.content import ContentTracker
 from testkit.authorities import Served, serving, wall_clock
+from testkit.command_line import run_command
 from testkit.log_capture import Line, hear_logs
 from testkit.processes import Process, killed_at_end, sentry_process
 from tests.cli.conftest import Start
@@ -47,14 +48,13 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "sentry_trio", "status", *arguments]
 
 
-def status(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+def status(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
-        cwd=cwd,
         env={**QUIET, "HOME": "/nowhere", **environ},
     )
     assert "Traceback" not in done.stderr
@@ -79,12 +79,6 @@ def here(credentials: Path) -> Iterator[tuple[str, str]]:
     """The flags by which an authority is asked that no test changes."""
     with sentry_process(credentials) as process:
         yield replica(process)
-
-
-def document(*arguments: str, cwd: Path | None = None) -> tuple[int, Any]:
-    done = status(*arguments, "--json", cwd=cwd)
-    assert done.stderr == ""
-    return done.returncode, read_document(done.stdout)
 
 
 def read_document(text: str) -> Any:
@@ -143,11 +137,11 @@ def test_a_fresh_authority(here: tuple[str, str], credentials: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_files_in_the_place_of_make_run_are_found(tmp_path: Path) -> None:
-    credentials = tmp_path / ".sentry"
+async def test_files_in_the_place_of_make_run_are_found(command_here: Here) -> None:
+    credentials = Path(".sentry").absolute()
     credentials.mkdir()
-    with sentry_process(credentials) as process:
-        code, found = document(*replica(process), cwd=tmp_path)
+    async with serving(credentials) as served:
+        code, found = await command_here.document(*flags_of(served))
     assert (code, found["store"]["place"], found["agreement"]["store"]) == (0, ".sentry", "agree")
 
 
@@ -292,9 +286,8 @@ async def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, content: bytes |
             pass
 
 
-@pytest.mark.covered_processes
 def test_kubernetes_that_was_asked_for_and_is_not_there(tmp_path: Path) -> None:
-    done = status("--kubeconfig", str(tmp_path / "none"))
+    done = run_command("status", "--kubeconfig", str(tmp_path / "none"))
     assert (done.returncode, done.stdout) == (1, "")
     path = tmp_path / "none"
     assert done.stderr == f"sentry-trio status: cannot use the kubeconfig {path}: No such file or directory\n"
@@ -409,7 +402,7 @@ class _Screen:
 
 
 def test_help() -> None:
-    done = status("--help")
+    done = run_command("status", "--help")
     assert done.returncode == 0
     assert "Exit codes: 0 all is well" in done.stdout
 
