@@ -158,8 +158,9 @@ def test_an_invalid_value_is_a_mistake_of_the_command_line(
 def test_a_trust_domain_may_be_written_as_a_spiffe_id(start: Start, tmp_path: Path) -> None:
     """Observed with Dapr Sentry 1.18: its identity is then spiffe://cluster.local/ns/default/dapr-sentry."""
     port = start("--trust-domain", "spiffe://cluster.local").log_until("Running gRPC server on port ")
-    anchors = ("--trust-anchors", str(tmp_path / "ca.crt"), "--sentry-trust-domain", "cluster.local")
-    obtained = run_command("request", "--id=myapp", f"--address=127.0.0.1:{port}", *anchors, f"--out={tmp_path / 'out'}")
+    authority = (f"--address=127.0.0.1:{port}", "--trust-anchors", str(tmp_path / "ca.crt"))
+    flags = (*authority, "--sentry-trust-domain", "cluster.local", f"--out={tmp_path / 'out'}")
+    obtained = run_command("request", "--id=myapp", *flags)
     assert (obtained.returncode, obtained.stderr) == (0, "")
     assert "O=spiffe://cluster.local/ns/default/dapr-sentry" in obtained.stdout
 
