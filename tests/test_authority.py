@@ -1,6 +1,7 @@
 """The sequence of runs, in virtual time: restart, merging, failure, recovery, and cancellation at every step."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -319,6 +320,15 @@ def not_valid_yet(valid_from: datetime) -> InvalidBundleError:
     return error
 
 
+@asynccontextmanager
+async def serving(authority: CertificateAuthority[ScriptedRun]) -> AsyncIterator[None]:
+    """Serves during the block, and stops after it."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(authority.serve)
+        yield
+        authority.stop()
+
+
 async def refused(authority: CertificateAuthority[ScriptedRun], script: Script, valid_from: datetime) -> None:
     """A reload is refused because of a certificate that is not valid yet."""
     script.failing = not_valid_yet(valid_from)
@@ -330,8 +340,7 @@ async def refused(authority: CertificateAuthority[ScriptedRun], script: Script, 
 async def test_a_certificate_that_is_not_valid_yet_is_tried_again_when_it_is(autojump_clock: trio.abc.Clock) -> None:
     script = Script()
     authority = script.authority(WallClock())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(authority.serve)
+    async with serving(authority):
         await refused(authority, script, START + timedelta(seconds=135))
         await trio.sleep(134.9)
         assert script.made == 2
@@ -340,31 +349,26 @@ async def test_a_certificate_that_is_not_valid_yet_is_tried_again_when_it_is(aut
         assert script.reloads[-1] == Reload((ReloadCause(Trigger.ISSUER_VALID),), 0)
         await trio.sleep(1000)
         assert script.made == 3
-        authority.stop()
 
 
 async def test_the_retry_follows_a_clock_that_is_set(autojump_clock: trio.abc.Clock) -> None:
     script, clock = Script(), WallClock()
     authority = script.authority(clock)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(authority.serve)
+    async with serving(authority):
         await refused(authority, script, START + timedelta(days=1))
         clock.offset = timedelta(days=2)
         await trio.sleep(61)
         assert script.made == 3
-        authority.stop()
 
 
 async def test_a_later_reload_replaces_the_retry(autojump_clock: trio.abc.Clock) -> None:
     script = Script()
     authority = script.authority(WallClock())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(authority.serve)
+    async with serving(authority):
         await refused(authority, script, START + timedelta(seconds=100))
         await authority.restart(KEY)
         await trio.sleep(1000)
         assert script.made == 3
-        authority.stop()
 
 
 WAITING = ["prepare 1", "waiting for 0:02:15: wrapped", "watch"]

@@ -50,6 +50,13 @@ class Callers:
             return error.status
         return None
 
+    async def arrive(self, nursery: trio.Nursery, count: int) -> None:
+        """So many are admitted and call, one after the other."""
+        for number in range(count):
+            assert self.admit() is None
+            nursery.start_soon(self.call, number)
+            await wait_all_tasks_blocked()
+
     async def call(self, number: int) -> None:
         try:
             await self.limiter.acquire(SOMEBODY)
@@ -76,10 +83,7 @@ def _limiter(*, running: int = 2, waiting: int = 10, patience: float = 5.0) -> A
 async def test_so_many_at_once_and_the_others_in_their_order(autojump_clock: MockClock) -> None:
     callers = Callers(_limiter())
     async with trio.open_nursery() as nursery:
-        for number in range(5):
-            assert callers.admit() is None
-            nursery.start_soon(callers.call, number)
-            await wait_all_tasks_blocked()
+        await callers.arrive(nursery, 5)
         assert callers.begun == [0, 1]
         assert callers.limiter.backlog == 3
         await trio.sleep(1.5)
@@ -98,10 +102,7 @@ async def test_one_more_than_may_wait_is_refused_at_once() -> None:
 async def test_a_call_that_waits_too_long_gets_unavailable(autojump_clock: MockClock) -> None:
     callers = Callers(_limiter(running=1, patience=5), hold=20)
     async with trio.open_nursery() as nursery:
-        for number in range(2):
-            callers.admit()
-            nursery.start_soon(callers.call, number)
-            await wait_all_tasks_blocked()
+        await callers.arrive(nursery, 2)
         await trio.sleep(6)
         assert callers.refused == [(1, Status.UNAVAILABLE)]
         assert callers.limiter.backlog == 0
@@ -151,10 +152,7 @@ async def test_a_caller_that_leaves_gives_its_place_up(autojump_clock: MockClock
     callers = Callers(_limiter(running=1))
     with trio.move_on_after(0.5):
         async with trio.open_nursery() as nursery:
-            for number in range(2 if waits else 1):
-                callers.admit()
-                nursery.start_soon(callers.call, number)
-                await wait_all_tasks_blocked()
+            await callers.arrive(nursery, 2 if waits else 1)
     assert callers.limiter.backlog == 0
     callers.admit()
     with trio.fail_after(0.1):
@@ -183,10 +181,7 @@ async def test_an_observer_sees_waiting_and_rejected_calls(autojump_clock: MockC
     reported = Told()
     callers = Callers(ConcurrencyLimiter(_turns(), running=1, waiting=2, patience=5, observer=reported), hold=4)
     async with trio.open_nursery() as nursery:
-        for number in range(3):
-            callers.admit()
-            nursery.start_soon(callers.call, number)
-            await wait_all_tasks_blocked()
+        await callers.arrive(nursery, 3)
         assert reported.waiting == 2
         callers.admit()
         assert reported.shed == ["queue_full"]
@@ -199,10 +194,7 @@ async def test_an_observer_sees_calls_that_would_miss_their_deadline(autojump_cl
     reported = Told()
     callers = Callers(ConcurrencyLimiter(_turns(), running=1, waiting=9, patience=60, observer=reported), hold=1)
     async with trio.open_nursery() as nursery:
-        for number in range(6):
-            callers.admit()
-            nursery.start_soon(callers.call, number)
-            await wait_all_tasks_blocked()
+        await callers.arrive(nursery, 6)
         await trio.sleep(3.5)
         assert callers.admit(trio.current_time() + 0.001) is Status.UNAVAILABLE
     assert reported.shed == ["in_vain"]
