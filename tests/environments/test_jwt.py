@@ -212,8 +212,7 @@ async def until(is_so: Callable[[], bool]) -> None:
             await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
-async def test_keys_are_rotated_while_it_serves(tmp_path: Path, algorithm: str) -> None:
+async def test_keys_are_rotated_while_it_serves(tmp_path: Path) -> None:
     """Files are written by the process itself; each change is a hot restart, and tokens go on to verify."""
     passed = timedelta()
 
@@ -231,13 +230,12 @@ async def test_keys_are_rotated_while_it_serves(tmp_path: Path, algorithm: str) 
 
     async def kid() -> str:
         token = (await signed(application, tmp_path)).jwt.value
-        verified_by(tmp_path, token, "public", algorithm, verify_iat=False)
+        verified_by(tmp_path, token, "public", verify_iat=False)
         return str(jwt.get_unverified_header(token)["kid"])
 
     # The authority's clock runs ahead of the clients'.
     (tmp_path / "sentry.yaml").write_text("spec: {mtls: {allowedClockSkew: 100h}}")
-    flags = (f"--jwt-signing-algorithm={algorithm}", "--jwt-key-rotation=48h", f"--config={tmp_path}/sentry.yaml")
-    options = options_in(tmp_path, *flags)
+    options = options_in(tmp_path, "--jwt-key-rotation=48h", f"--config={tmp_path}/sentry.yaml")
     async with trio.open_nursery() as nursery:
         application = await nursery.start(partial(app.serve, options, environ={}, now=now))
         await until(lambda: b"sentry-trio/rotation" in (tmp_path / "jwks.json").read_bytes())
