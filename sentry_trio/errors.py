@@ -155,6 +155,10 @@ class StoreError(SentryError):
     """Credentials that could not be read or written."""
 
 
+class UnreadablePartError(StoreError):
+    """A part that exists and cannot be read; the text names its file."""
+
+
 class IncompleteBundleError(StoreError):
     """Some, but not all, of anchors, chain and key exist: regenerating would destroy the rest.
 

@@ -30,7 +30,7 @@ from sentry_trio.ca.renewal_commands import RenewalCommands, RenewalRequest
 from sentry_trio.ca.renewal_policy import RenewalPolicy, Situation
 from sentry_trio.ca.renewal_schedule import Due, names_of
 from sentry_trio.ca.renewal_state import State, read_state
-from sentry_trio.errors import InvalidBundleError, Part, RenewalRejectedError
+from sentry_trio.errors import Fault, InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 
 __all__ = ["Plan", "RenewalPolicy", "RenewalRequest", "Situation", "plan", "promote"]
@@ -102,8 +102,8 @@ def _state(stored: Parts, policy: RenewalPolicy, situation: Situation, request: 
     now, is_published = situation.now, situation.is_published
     try:
         return read_state(stored, policy, now, is_published=is_published)
-    except InvalidBundleError:
-        if request not in _REPAIRS:
+    except InvalidBundleError as error:
+        if request not in _REPAIRS or error.fault in {Fault.UNREADABLE, Fault.FOREIGN_BLOCK}:
             raise
     begin = max(now, *(each.not_before for each in read_certificates(stored[Part.CHAIN])))
     return replace(read_state(stored, policy, begin, is_published=is_published), now=now)

@@ -1,4 +1,4 @@
-"""Next and previous generation of a renewal, from the stored parts. Pure."""
+"""Next and previous generation of a renewal, and roots made here, from the stored parts. Pure."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, is_same_entity, read_certificates
 from sentry_trio.ca.generation import direct_root
 from sentry_trio.ca.parts import NEXT, Parts
-from sentry_trio.ca.renewal_record import RenewalRecord
+from sentry_trio.ca.renewal_record import RenewalRecord, read_record
 from sentry_trio.errors import InvalidBundleError, Part
 
 
@@ -80,3 +80,17 @@ def previous_issuer(stored: Parts, bundle: TrustBundle) -> Certificate | None:
             if root is not None and each != bundle.issuer and has_signed(root, each):
                 return each
     return None
+
+
+def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:
+    """Returns the fingerprints of the roots made here, the newest first; without any, the issuer's own root.
+
+    Unpublished ones come last: no sidecar should have them.
+    """
+    record = read_record(stored.get(Part.RECORD))
+    newest_first = () if record is None else record.own_roots[::-1]
+    anchors = {fingerprint(each) for each in bundle.anchors}
+    published = [each for each in newest_first if each in anchors]
+    if not published and (root := direct_root(bundle)) is not None:
+        published.append(fingerprint(root))
+    return (*published, *(each for each in newest_first if each not in published))

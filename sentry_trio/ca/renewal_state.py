@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from sentry_trio.ca.bundle import TrustBundle, verify
+from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, is_same_entity, read_certificates
 from sentry_trio.ca.generation import direct_root, is_own, unexpired
 from sentry_trio.ca.parts import REJECTED, ROOT_KEYS, Parts, bundle_of
@@ -232,31 +232,24 @@ def _with_roots_made_here(record: RenewalRecord, bundle: TrustBundle, kept: Coll
     return record
 
 
-def roots_made_here(stored: Parts, bundle: TrustBundle) -> tuple[str, ...]:
-    """Returns the fingerprints of the roots made here, the newest first; without any, the issuer's own root.
-
-    Unpublished ones come last: no sidecar should have them.
-    """
-    record = read_record(stored.get(Part.RECORD))
-    newest_first = () if record is None else record.own_roots[::-1]
-    anchors = {fingerprint(each) for each in bundle.anchors}
-    published = [each for each in newest_first if each in anchors]
-    if not published and (root := direct_root(bundle)) is not None:
-        published.append(fingerprint(root))
-    return (*published, *(each for each in newest_first if each not in published))
-
-
 def _verified_or_expired(stored: Parts, now: datetime) -> tuple[TrustBundle, bool]:
     """Returns the trust bundle, and true if it has expired."""
     bundle = bundle_of(stored)
     try:
         return verify(bundle, now), False
     except InvalidBundleError:
-        certificates = (*read_certificates(bundle.chain), *read_certificates(bundle.anchors))
-        for moment in sorted({each.not_after for each in certificates if each.not_after < now}, reverse=True):
+        for moment in _ends_before(bundle, now):
             with suppress(InvalidBundleError):
                 return verify(bundle, moment), True
         raise
+
+
+def _ends_before(bundle: StoredBundle, now: datetime) -> list[datetime]:
+    """Returns the ends of certificates that have expired, the latest first; none if one cannot be read."""
+    with suppress(InvalidBundleError):
+        certificates = (*read_certificates(bundle.chain), *read_certificates(bundle.anchors))
+        return sorted({each.not_after for each in certificates if each.not_after < now}, reverse=True)
+    return []
 
 
 def _phase(stored: Parts, bundle: TrustBundle, following: Next | None, *, is_own: bool) -> Phase:

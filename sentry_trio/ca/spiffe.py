@@ -8,6 +8,7 @@ import dataclasses
 import re
 from typing import Self
 
+from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.errors import InvalidIdentityError
 
 SENTRY_APP_ID = "dapr-sentry"
@@ -112,6 +113,7 @@ def _check_segment(segment: str) -> None:
 
 
 _SCHEDULER_REPLICAS = 3
+_CALLED_BY_FIXED_NAMES = ("dapr-injector", "dapr-operator")  # without the cluster's domain, which may change
 
 
 def dns_names(app_id: str, request_namespace: str, own_namespace: str, cluster_domain: str) -> tuple[str, ...]:
@@ -138,3 +140,15 @@ def dns_names(app_id: str, request_namespace: str, own_namespace: str, cluster_d
             return tuple(f"dapr-scheduler-server-{replica}.{service}" for replica in range(_SCHEDULER_REPLICAS))
         case _:
             return ()
+
+
+def names_to_sign(identity: SpiffeId, *, in_cluster: bool) -> AlternativeNames:
+    """Returns the names that certificates of a CA will have, to check the name constraints of its trust bundle.
+
+    Args:
+        identity: identity of the CA itself; constraints see only the trust domain of a SPIFFE ID.
+        in_cluster: true if the Kubernetes API server calls control-plane services by DNS names.
+    """
+    namespace, called = identity.namespace, _CALLED_BY_FIXED_NAMES if in_cluster else ()
+    names = tuple(name for app_id in called for name in dns_names(app_id, namespace, namespace, ""))
+    return AlternativeNames(names, (str(identity),))

@@ -1,7 +1,7 @@
 """Environment of an authority: the parts that both modes share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -11,12 +11,11 @@ import trio
 
 from sentry_trio.backoff import CHANCE
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.parts import Parts, bundle_of
+from sentry_trio.ca.renewal_next import roots_made_here
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_root import new_parts
-from sentry_trio.ca.renewal_state import roots_made_here
-from sentry_trio.ca.spiffe import dns_names
+from sentry_trio.ca.spiffe import names_to_sign
 from sentry_trio.conditions import RESTART, Conditions
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.rejection import RejectionWatch
@@ -56,12 +55,7 @@ class Environment(ABC):
         now: the wall clock, aware.
         conditions: reports of lasting problems.
         chance: a number from 0 to below 1, by which replicas differ.
-
-    Attributes:
-        called_by_dns_name: app IDs of control-plane services that are called by DNS names.
     """
-
-    called_by_dns_name: Sequence[str] = ()
 
     def __init__(
         self,
@@ -227,19 +221,14 @@ class Environment(ABC):
         return stored, generated
 
     def _verified(self, store: PartStore, stored: Parts) -> TrustBundle:
+        names = names_to_sign(self._settings.identity, in_cluster=self._settings.cluster is not None)
         try:
-            return verify(bundle_of(stored), self._now(), self._names_to_sign())
+            return verify(bundle_of(stored), self._now(), names)
         except InvalidBundleError as error:
             if error.fault is not None:
                 self._metrics.trust_bundle_refused(error.fault)
             text = f"{error} ({store.locate(*error.parts)})"
             raise InvalidBundleError(text, *error.parts, fault=error.fault) from error
-
-    def _names_to_sign(self) -> AlternativeNames:
-        """Returns the names that certificates of this authority will have, to check its name constraints."""
-        identity, namespace = self._settings.identity, self._settings.identity.namespace
-        names = tuple(name for each in self.called_by_dns_name for name in dns_names(each, namespace, namespace, ""))
-        return AlternativeNames(names, (str(identity),))
 
     async def _watch(
         self,

@@ -76,8 +76,6 @@ class Kubernetes(Environment):
         now: the wall clock, aware.
     """
 
-    called_by_dns_name = ("dapr-injector", "dapr-operator")
-
     _storage = "kubernetes secret store"
 
     def __init__(

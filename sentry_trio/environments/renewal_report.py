@@ -9,8 +9,8 @@ from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal import Plan
+from sentry_trio.ca.renewal_next import roots_made_here
 from sentry_trio.ca.renewal_record import read_record
-from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.environments.workloads import Workloads
 from sentry_trio.errors import ApiUnavailableError, Part, SentryError
 from sentry_trio.event_reasons import EventReason

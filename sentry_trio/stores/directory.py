@@ -81,7 +81,7 @@ class DirectoryStore:
         return found
 
     def _read_bundle(self) -> Parts:
-        (files,) = (files for files in self._sets if Part.KEY in files)
+        files = self._bundle_files
         # A file of the trust bundle with the name of another part is not that part.
         renewal = [part for part in RENEWAL if part in files and len(self._sharing(part)) == 1]
         return files.read([*BUNDLE, *renewal], optional=renewal)
@@ -101,6 +101,15 @@ class DirectoryStore:
         if found and missing:
             raise IncompleteBundleError(missing, tuple(self.paths[part] for part in found))
         return found
+
+    @property
+    def unreadable(self) -> Collection[str]:
+        """Reasons why the last `read_bundle` left out parts, with their files."""
+        return self._bundle_files.unreadable
+
+    @property
+    def _bundle_files(self) -> FileTransaction:
+        return next(files for files in self._sets if Part.KEY in files)
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
         """Replaces parts of one set, durably when this returns; see `PartStore.replace`.

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from sentry_trio.ca.parts import BUNDLE, PUBLIC, RENEWAL, Changes
-from sentry_trio.errors import Part, StoreError
+from sentry_trio.errors import Part, StoreError, UnreadablePartError
 from sentry_trio.stores import journal as journals
 from sentry_trio.stores.atomic_files import Content, FileOperations, Lock, Unreadable, os_reason, read_settled
 from sentry_trio.stores.journal import FileChange, Journal
@@ -77,7 +77,7 @@ class FileTransaction:
         self._journal = _beside(paths[key], "commit")
         self._journal_tmp = _beside(paths[key], "commit-new")
         self._patience = patience
-        self._warned: frozenset[str] = frozenset()
+        self.unreadable: frozenset[str] = frozenset()  # reasons why the last reading left out optional parts
         self._litter = (*self._temporaries.values(), self._journal_tmp)
         self._operations = operations
 
@@ -161,13 +161,13 @@ class FileTransaction:
 
     def _check_readable(self, contents: Mapping[Part, Content]) -> None:
         for reason in self._unreadable_reasons(contents):
-            raise StoreError(reason)
+            raise UnreadablePartError(reason)
 
     def _warn_unreadable(self, contents: Mapping[Part, Content]) -> None:
         reasons = frozenset(self._unreadable_reasons(contents))
-        for reason in sorted(reasons - self._warned):
+        for reason in sorted(reasons - self.unreadable):
             _log.warning(f"{reason}; it is treated as missing, and nothing is renewed until it is readable or removed")
-        self._warned = reasons
+        self.unreadable = reasons
 
     def _unreadable_reasons(self, contents: Mapping[Part, Content]) -> Iterator[str]:
         for part, content in contents.items():

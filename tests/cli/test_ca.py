@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from cryptography import x509
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_record import read_record
 from sentry_trio.cli import main
@@ -28,9 +30,16 @@ from sentry_trio.cli.ca.flags import FORCED, parse
 from sentry_trio.cli.ca.overview import policy_of
 from sentry_trio.cli.ca.places import Place, open_directory
 from sentry_trio.cli.ca.rehearsal_clients import handshake_failure
-from sentry_trio.errors import Part
+from sentry_trio.component_settings import environment_settings
+from sentry_trio.conditions import Conditions
+from sentry_trio.environments.standalone import Standalone
+from sentry_trio.errors import InvalidBundleError, Part
 from sentry_trio.renewal_status import Phase
+from sentry_trio.settings.command_line import parse_options
+from sentry_trio.stores.atomic_files import LIMIT
+from sentry_trio.telemetry.metrics import Metrics
 from testkit.authorities import SKEW, wall_clock
+from testkit.ca.making import DAY, HOUR, certificate, new_key, stored
 
 Ca = Callable[..., str]
 
@@ -223,6 +232,8 @@ def test_a_rehearsal_shows_each_phase(ca: Command) -> None:
         "without the bridge",
     ]
     assert all(line.startswith("ok ") for line in lines)
+    assert ": 1 handshake, " in lines[0]
+    assert ": 4 handshakes, " in lines[1]
 
 
 def test_a_rehearsal_as_json(ca: Command) -> None:
@@ -389,6 +400,44 @@ def bundle_in(directory: Path) -> StoredBundle:
     return StoredBundle(*((directory / name).read_bytes() for name in ("ca.crt", "issuer.crt", "issuer.key")))
 
 
+def make_unreadable(path: Path, kind: str) -> str:
+    """Puts something in a file's place that cannot be read; returns the reason."""
+    if kind == "directory":
+        path.mkdir()
+        return "is a directory"
+    path.write_bytes(bytes(LIMIT + 1))
+    return f"larger than {LIMIT} bytes"
+
+
+@pytest.mark.parametrize("kind", ["directory", "too large"])
+def test_a_backup_without_an_unreadable_part_needs_attention(ca: Command, backup: Backup, kind: str) -> None:
+    keys = [ca.directory / name for name in ("previous-root.key", "root.key")]
+    reasons = [make_unreadable(key, kind) for key in keys]
+    lines = backup.make(code=3).splitlines()
+    assert f"wrote 3 parts of {ca.directory} to {backup.path}, encrypted; JWT keys are not included" in lines
+    assert [line for line in lines if line.startswith("sentry-trio ca backup: ")] == [
+        f"sentry-trio ca backup: {backup.path} is incomplete: failed to read {part}: {key}: {why}; "
+        "make it readable, or move it elsewhere, and write another backup"
+        for part, key, why in zip(("previous root key", "root key"), keys, reasons, strict=True)
+    ]
+    assert set(unseal(backup.path.read_bytes(), b"correct horse battery")) == {Part.ANCHORS, Part.CHAIN, Part.KEY}
+
+
+@pytest.mark.parametrize("kind", ["directory", "too large"])
+@pytest.mark.parametrize("name", ["root.key", "issuer.crt"])
+def test_an_unreadable_part_is_not_replaced_by_a_backup(ca: Command, backup: Backup, name: str, kind: str) -> None:
+    backup.make()
+    path = ca.directory / name
+    path.unlink(missing_ok=True)
+    reason = make_unreadable(path, kind)
+    shown = backup.restore("--yes", code=1)
+    assert shown.startswith("sentry-trio ca restore: nothing was written: failed to read ")
+    assert shown.endswith(f": {path}: {reason}; make it readable, or move it elsewhere, and try again\n")
+    path.rename(ca.directory.parent / "elsewhere")
+    backup.restore("--yes")
+    assert ca("validate") == "ok: no findings\n"
+
+
 # --- validate, preflight
 
 
@@ -416,6 +465,90 @@ def test_a_replacement_that_cuts_off_clients_is_refused_and_one_that_is_bridged_
     (bridged / "issuer.crt").write_bytes(contents["issuer.next.crt"])
     (bridged / "issuer.key").write_bytes(contents["issuer.next.key"])
     assert "error" not in ca("preflight", str(bridged))
+
+
+@dataclass(frozen=True)
+class Constrained:
+    """Trust bundles of one root, without and with name constraints of the issuer.
+
+    Attributes:
+        plain: directory without.
+        constrained: directory with the constraints.
+    """
+
+    plain: Path
+    constrained: Path
+
+
+def constrained(path: Path, permitted: str, subject: str = "issuer") -> Constrained:
+    value = x509.NameConstraints([x509.UniformResourceIdentifier(permitted)], None)
+    dates = {"not_before": wall_clock() - HOUR, "not_after": wall_clock() + 30 * DAY}
+    root_key, key = new_key(), new_key()
+    root = certificate("root", root_key, **dates)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, subject)])
+    made = Constrained(path / "plain", path / "constrained")
+    for directory, more in ((made.plain, []), (made.constrained, [x509.Extension(value.oid, True, value)])):
+        directory.mkdir()
+        bundle = stored([root], [certificate(name, key, "root", root_key, more=more, **dates)], key)
+        for file, content in zip(("ca.crt", "issuer.crt", "issuer.key"), bundle_parts(bundle).values(), strict=True):
+            (directory / file).write_bytes(content)
+            (directory / file).chmod(0o600)
+    return made
+
+
+async def load(directory: Path, *flags: str) -> str | None:
+    """Loads a trust bundle as a server does; returns the reason of a rejection, or None."""
+    settings = environment_settings(
+        parse_options([f"--issuer-credentials={directory}", *flags], {"NAMESPACE": "dapr-system"})
+    )
+    standalone = Standalone(settings, {}, metrics=Metrics(), now=wall_clock, conditions=Conditions())
+    async with standalone.open() as environment:
+        try:
+            await environment.run_inputs(may_generate=False)
+        except InvalidBundleError as error:
+            return str(error)
+    return None
+
+
+_MESH = "spiffe://mesh.example/ns/dapr-system/dapr-sentry"
+
+
+@pytest.mark.parametrize(
+    ("permitted", "subject", "flags", "is_rejected"),
+    [
+        ("mesh.example", "issuer", ["--trust-domain=mesh.example"], False),
+        ("mesh.example", "issuer", ["--trust-domain=spiffe://mesh.example"], False),
+        ("mesh.example", "issuer", ["--trust-domain=other.example"], True),
+        ("mesh.example", "issuer", [], True),
+        ("localhost", "issuer", [], False),
+        ("localhost", "spiffe://Not A Domain/", [], False),
+        ("mesh.example", _MESH, ["--trust-domain=other.example"], True),
+    ],
+)
+def test_name_constraints_are_checked_as_by_the_server(
+    ca: Command, tmp_path: Path, permitted: str, subject: str, flags: list[str], is_rejected: bool
+) -> None:
+    made = constrained(tmp_path, permitted, subject)
+    reason = trio.run(load, made.constrained, *flags)
+    assert (reason is not None) == is_rejected
+    ca.directory = made.plain
+    for action in ("validate", "preflight"):
+        shown = ca(action, str(made.constrained), *flags, code=1 if is_rejected else 3)
+        errors = [line for line in shown.splitlines() if line.startswith("error: ")]
+        advice = "" if flags else " (pass --trust-domain if the servers have another trust domain)"
+        if reason is None:
+            assert errors == []
+            assert "warning: name-constraints: " in shown
+        else:
+            text = reason.partition(f" (issuer chain {made.constrained}")[0]
+            assert errors == [f"error: name-constraints: {text}{advice}"]
+
+
+def test_the_subject_of_the_issuer_names_the_trust_domain(ca: Command, tmp_path: Path) -> None:
+    made = constrained(tmp_path, "mesh.example", _MESH)
+    assert trio.run(load, made.constrained, "--trust-domain=mesh.example") is None
+    ca.directory = made.constrained
+    assert "error: " not in ca("validate", code=3)
 
 
 def test_a_rejected_trust_bundle_does_not_count_as_the_one_in_use(ca: Command, tmp_path: Path) -> None:
@@ -475,6 +608,30 @@ def test_flatten_asks_before_it_cuts_clients_off(ca: Command) -> None:
     assert [len(read_certificates(ca.contents()[name])) for name in ("ca.crt", "issuer.crt")] == [1, 1]
 
 
+@pytest.mark.parametrize("with_record", [False, True])
+@pytest.mark.parametrize("words", [["show"], ["rotate", "--start"], ["rotate", "--distrust", "--yes"], ["flatten"]])
+@pytest.mark.parametrize(
+    ("name", "part", "why"),
+    [
+        ("ca.crt", "trust anchors", "failed to decode trust anchors: no certificates found: it is not PEM text"),
+        ("issuer.crt", "issuer chain", "no certificates found: it is not PEM text"),
+        ("issuer.key", "issuer key", "key is not PEM encoded: it is not PEM text"),
+    ],
+)
+def test_a_trust_bundle_that_cannot_be_read_is_named(
+    ca: Command, words: list[str], name: str, part: str, why: str, with_record: bool
+) -> None:
+    if with_record:
+        ca("rotate", "--start")
+    (ca.directory / name).write_text("garbage")
+    contents = ca.contents()
+    assert ca(*words, code=1) == (
+        f"sentry-trio ca {words[0]}: failed to verify CA bundle: {why} ({part} {ca.directory / name}); "
+        "put the previous content back, or restore a backup with 'sentry-trio ca restore --yes'\n"
+    )
+    assert ca.contents() == contents
+
+
 @pytest.mark.parametrize("words", [["rotate", "--start"], ["rotate", "--cancel"], ["flatten", "--yes"]])
 def test_a_trust_bundle_that_running_processes_reject_is_not_renewed(
     ca: Command, tmp_path: Path, words: list[str]
@@ -484,7 +641,7 @@ def test_a_trust_bundle_that_running_processes_reject_is_not_renewed(
     contents = ca.contents()
     shown = ca(*words, code=1)
     assert "error: cut-leaves: " in shown
-    assert "nothing was written: running processes reject the stored trust bundle" in shown
+    assert f"nothing was written: running processes reject the stored trust bundle in {ca.directory} for " in shown
     assert ca.contents() == contents
     ca("rotate", "--distrust", "--yes")
 

@@ -5,10 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 import trio
+from cryptography import x509
 from trio.testing import MockClock
 
 from sentry_trio.ca.certificates import fingerprint
 from sentry_trio.ca.jwt_key import generate_jwt_key
+from sentry_trio.ca.parts import bundle_parts
+from sentry_trio.ca.strictness import Severity
+from sentry_trio.cli.ca.checks import findings_alone
+from sentry_trio.cli.ca.flags import parse
 from sentry_trio.component_settings import environment_settings
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments import cluster_resources
@@ -20,7 +25,7 @@ from sentry_trio.environments.cluster_resources import (
     roots_held,
 )
 from sentry_trio.environments.kubernetes import Kubernetes
-from sentry_trio.errors import InvalidOptionsError, Part, StoreError
+from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, StoreError
 from sentry_trio.kube.cluster_domain import ClusterDomain
 from sentry_trio.kube.events import EventRecorder
 from sentry_trio.kube.index import Index
@@ -28,7 +33,7 @@ from sentry_trio.kube.pods import PodReader
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.settings.command_line import parse_options
 from sentry_trio.telemetry.metrics import Metrics
-from testkit.ca.making import generated
+from testkit.ca.making import DAY, HOUR, certificate, generated, new_key, stored
 from testkit.kube.fakes import CONFIG_MAP, NAMESPACE, FakeApi, Fault, installed, refused
 from testkit.kube.objects import Objects, sidecar_pod
 from testkit.log_capture import capture_logs
@@ -140,3 +145,39 @@ def test_roots_of_many_sets_are_not_all_read(monkeypatch: pytest.MonkeyPatch) ->
     roots = roots_held(pods)
     assert set(common.anchors) < set(roots)
     assert not set(rare.anchors) & set(roots)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "is_rejected"),
+    [
+        (x509.NameConstraints([x509.DNSName("svc")], None), False),
+        (x509.NameConstraints([x509.DNSName("cluster.local")], None), True),
+        (x509.NameConstraints(None, [x509.DNSName(f"dapr-webhook.{NAMESPACE}.svc")]), True),
+        (x509.NameConstraints([x509.UniformResourceIdentifier("td")], None), False),
+        (x509.NameConstraints([x509.UniformResourceIdentifier("other")], None), True),
+    ],
+)
+async def test_a_command_rejects_the_names_that_the_server_rejects(
+    constraints: x509.NameConstraints, is_rejected: bool, autojump_clock: MockClock
+) -> None:
+    more = [x509.Extension(constraints.oid, True, constraints)]
+    dates = {"not_before": now() - HOUR, "not_after": now() + DAY}
+    root_key, key = new_key(), new_key()
+    chain = [certificate("issuer", key, "root", root_key, more=more, **dates)]
+    bundle = stored([certificate("root", root_key, **dates)], chain, key)
+    api = installed()
+    api.put(f"/apis/dapr.io/v1alpha1/namespaces/{NAMESPACE}/configurations/daprsystem", {"spec": {}})
+    environment = kubernetes(api=api)
+    assert await environment._store.replace(bundle_parts(bundle), expected={})
+    reasons = []
+    # An accepted trust bundle waits for the cluster's domain, which nobody looks up here.
+    with trio.move_on_after(1):
+        try:
+            await environment.run_inputs(may_generate=False)
+        except InvalidBundleError as error:
+            reasons = [str(error).removesuffix(f" ({environment._store.locate(*error.parts)})")]
+    assert bool(reasons) == is_rejected
+    options = parse(["validate", "--kubernetes", f"--namespace={NAMESPACE}", "--trust-domain=td"], {})
+    findings = findings_alone(bundle, options, now())
+    assert [each.text for each in findings if each.severity is Severity.ERROR] == reasons
+    assert {each.code for each in findings} >= {"name-constraints"}

@@ -15,8 +15,8 @@ from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import Changes, Parts, bundle_of, bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
+from sentry_trio.ca.renewal_next import roots_made_here
 from sentry_trio.ca.renewal_policy import RenewalPolicy
-from sentry_trio.ca.renewal_state import roots_made_here
 from sentry_trio.environments.clocks import ClockGuard
 from sentry_trio.environments.renewal import RenewalOfRun, Renewer
 from sentry_trio.environments.renewal_report import RenewalReporter

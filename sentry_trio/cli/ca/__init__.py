@@ -21,6 +21,7 @@ from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import digest_of, read_record, restored
 from sentry_trio.ca.renewal_root import new_parts
+from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.ca.strictness import Finding
 from sentry_trio.cli.ca.backup import read_limited, seal, unseal, write_new
 from sentry_trio.cli.ca.checks import findings_against, findings_alone, has_errors, show_findings
@@ -120,19 +121,21 @@ async def _check_flat(place: Place, stored: Parts, flat: Parts, options: CaOptio
 
 
 async def _check_stored(place: Place, stored: Parts, options: CaOptions, now: datetime) -> None:
-    """Checks that a trust bundle that no step of a renewal has stored cuts off no client.
+    """Checks that running processes accept a trust bundle that no step of a renewal has stored.
 
     Raises:
-        SentryError: it does; running processes have rejected it.
+        InvalidBundleError: it does not verify, for another reason than that it has expired.
+        SentryError: it would cut off clients, or is not used for another reason.
     """
     record = read_record(stored.get(Part.RECORD))
     if record is None or record.digest == digest_of(stored):
         return
+    read_state(stored, policy_of(options, stored), now, is_published=True)
     findings = await findings_against(place, stored, bundle_of(stored), options, now)
     if has_errors(findings):
         show_findings(findings, as_json=options.json)
         raise SentryError(
-            "nothing was written: running processes reject the stored trust bundle, because it cuts off these clients; "
+            f"nothing was written: running processes reject the stored trust bundle in {place.name} for these reasons; "
             "put the previous content back"
         )
 
@@ -182,7 +185,8 @@ async def _rehearse(options: CaOptions, _environ: Mapping[str, str]) -> int:
         if options.json:
             return
         verdict = "failed" if phase.failures else "ok"
-        print(f"{verdict:<6}  {phase.name}: {phase.handshakes} handshakes, {phase.milliseconds:.0f} ms", flush=True)
+        handshakes = "1 handshake" if phase.handshakes == 1 else f"{phase.handshakes} handshakes"
+        print(f"{verdict:<6}  {phase.name}: {handshakes}, {phase.milliseconds:.0f} ms", flush=True)
         for failure in phase.failures:
             print(f"        {failure}")
 
@@ -202,9 +206,16 @@ async def _backup(options: CaOptions, environ: Mapping[str, str]) -> int:
     passphrase = read_passphrase(_given(options.passphrase_file))
     async with open_place(options, environ) as place:
         stored = await place.read()
+        missing = place.unreadable()
         write_new(_given(options.path), seal(stored, passphrase))
         print(f"wrote {len(stored)} parts of {place.name} to {options.path}, encrypted; JWT keys are not included")
-    return _DONE
+    for reason in sorted(missing):
+        print(
+            f"sentry-trio ca backup: {options.path} is incomplete: {reason}; make it readable, or move it elsewhere, "
+            "and write another backup",
+            file=sys.stderr,
+        )
+    return _ATTENTION if missing else _DONE
 
 
 async def _validate(options: CaOptions, environ: Mapping[str, str]) -> int:

@@ -1,25 +1,30 @@
 """`sentry-trio ca validate` and `preflight`: findings about a trust bundle, and whether it may replace another."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import Certificate
+from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, recorded_bundle
 from sentry_trio.ca.renewal_state import read_state
+from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, names_to_sign, parse_trust_domain
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import Trust, trust_in_use
 from sentry_trio.cli.ca.flags import CaOptions
-from sentry_trio.cli.ca.overview import policy_of
+from sentry_trio.cli.ca.overview import identity_of, policy_of
 from sentry_trio.cli.ca.places import Place
 from sentry_trio.errors import Fault, InvalidBundleError, Part
 
 _RELATIVE: Final = frozenset({"cut-leaves", "cut-consumers", "regression", "anchor-lost"})
+_DOMAIN_OF_CHART: Final = "cluster.local"  # if its values name no other
+_DOMAIN_OF_SERVER: Final = "localhost"  # if no flag names another
+_ASSUMED: Final = " (pass --trust-domain if the servers have another trust domain)"
 _UNKNOWN: Final = " (compared with what is stored, which running processes may have rejected)"
 
 
@@ -44,8 +49,9 @@ def findings_alone(candidate: StoredBundle, options: CaOptions, now: datetime) -
         now=now,
         leaf_lifetime=options.workload_cert_ttl + options.allowed_clock_skew,
         grace=options.trust_anchor_propagation_grace,
+        names=_names_to_sign(bundle.issuer, options),
     )
-    return preflight(candidate, trust, now, strict=options.strict)
+    return _preflight(candidate, trust, options, now)
 
 
 async def findings_against(
@@ -71,10 +77,10 @@ async def findings_against(
     # Beside an authority that another program manages, no record is kept up to date.
     in_use = None if record is None or is_noted or await place.managed_by() else _recorded(record)
     trust = await _trust(place, in_use or _stored(stored, options, now), options, now)
-    findings = preflight(candidate, trust, now, strict=options.strict)
+    findings = _preflight(candidate, trust, options, now)
     if is_noted or in_use is not None:
         return findings
-    return tuple(replace(each, text=each.text + _UNKNOWN) if each.code in _RELATIVE else each for each in findings)
+    return _with_note(findings, _RELATIVE, _UNKNOWN)
 
 
 def _recorded(record: RenewalRecord) -> _InUse | None:
@@ -98,7 +104,28 @@ async def _trust(place: Place, in_use: _InUse, options: CaOptions, now: datetime
         held=None if sidecars is None else sidecars.held,
         roots=() if sidecars is None else sidecars.roots,
         remembered=options.ca_ttl,
+        names=_names_to_sign(in_use.chain[0], options),
     )
+
+
+def _names_to_sign(issuer: Certificate, options: CaOptions) -> AlternativeNames:
+    """Returns the names that servers check; without a flag, the issuer's subject decides about the trust domain."""
+    default = _DOMAIN_OF_CHART if options.in_cluster else _DOMAIN_OF_SERVER
+    trust_domain = parse_trust_domain(options.trust_domain or identity_of(issuer)[0] or default)
+    identity = SpiffeId.make(trust_domain, options.namespace, SENTRY_APP_ID)
+    return names_to_sign(identity, in_cluster=options.in_cluster)
+
+
+def _preflight(candidate: StoredBundle, trust: Trust, options: CaOptions, now: datetime) -> tuple[Finding, ...]:
+    findings = preflight(candidate, trust, now, strict=options.strict)
+    if options.trust_domain is None:
+        return _with_note(findings, {Fault.NAME_CONSTRAINTS}, _ASSUMED)
+    return findings
+
+
+def _with_note(findings: Sequence[Finding], codes: Collection[str], note: str) -> tuple[Finding, ...]:
+    """Returns the findings; those with one of the codes have a note at their end."""
+    return tuple(replace(each, text=each.text + note) if each.code in codes else each for each in findings)
 
 
 def has_errors(findings: Sequence[Finding]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -9,19 +10,20 @@ from typing import Final
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.certificates import fingerprint, read_certificates, shown
+from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, shown
 from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
 from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal import Plan, Situation, plan
+from sentry_trio.ca.renewal_next import roots_made_here
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, read_record
-from sentry_trio.ca.renewal_state import read_state, roots_made_here
+from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.ca.root_key import named_root
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.places import HeldAnchors, Place
-from sentry_trio.errors import Part
+from sentry_trio.errors import InvalidBundleError, InvalidIdentityError, Part
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.renewal_status import STEP_TEXTS, AnchorsHeld, Phase
 from sentry_trio.stores.passphrase import read_passphrase
@@ -234,7 +236,9 @@ def root_passphrase(options: CaOptions) -> bytes | None:
 
 def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
     """Returns the parameters of a renewal; a stored issuer decides about trust domain and namespace."""
-    trust_domain, namespace = _identity_of(stored)
+    trust_domain, namespace = None, None
+    with suppress(InvalidBundleError):  # reported by those who verify it
+        trust_domain, namespace = identity_of(read_certificates(stored.get(Part.CHAIN, b""))[0])
     root_key_use = options.ca_root_key or ("keep" if named_root(stored.get(Part.ROOT_KEY, b"")) else "discard")
     return RenewalPolicy(
         trust_domain=options.trust_domain or trust_domain or _DEFAULT_DOMAIN,
@@ -251,13 +255,13 @@ def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
     )
 
 
-def _identity_of(stored: Parts) -> tuple[str | None, str | None]:
+def identity_of(issuer: Certificate) -> tuple[str | None, str | None]:
     """Returns trust domain and namespace in the subject of an issuer that this program or Dapr Sentry has made."""
-    if Part.CHAIN not in stored:
-        return None, None
-    issuer = read_certificates(stored[Part.CHAIN])[0]
     identity = first_value(issuer.subject_name, ORGANIZATION) or ""
     if not identity.startswith(_SPIFFE):
         return None, None
     words = identity.split("/")
-    return parse_trust_domain(identity), words[4] if len(words) > 4 else None
+    try:
+        return parse_trust_domain(identity), words[4] if len(words) > 4 else None
+    except InvalidIdentityError:
+        return None, None

@@ -1,22 +1,26 @@
 """Places of a trust bundle: a directory, or the Secret of a cluster with its pods."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
 from sentry_trio.cli.ca.flags import CaOptions
-from sentry_trio.errors import Part, StoreError
+from sentry_trio.errors import Fault, InvalidBundleError, Part, StoreError, UnreadablePartError
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.part_store import PartStore, bundle_paths
 
 HeldAnchors: TypeAlias = Mapping[frozenset[str], tuple[str, ...]]
 """Sets of roots that sidecars cannot exchange, by fingerprints, with the pods that hold each."""
+
+
+_FAULTS_OF_TIME: Final = frozenset({Fault.EXPIRED, Fault.NOT_YET_VALID})
+_REMEDY: Final = "put the previous content back, or restore a backup with 'sentry-trio ca restore --yes'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,24 @@ class Place:
         Raises:
             SentryError: they cannot be read.
         """
-        return await self._store.read(BUNDLE_AND_RENEWAL)
+        try:
+            return await self._store.read(BUNDLE_AND_RENEWAL)
+        except UnreadablePartError as error:
+            raise StoreError(
+                f"nothing was written: {error}; make it readable, or move it elsewhere, and try again"
+            ) from error
+
+    def unreadable(self) -> Collection[str]:
+        """Returns the reasons why the last `read` left out parts of the renewal."""
+        return ()
+
+    def located(self, error: InvalidBundleError) -> InvalidBundleError:
+        """Returns an error of the stored trust bundle with the places of the parts at fault, and the remedy."""
+        if not error.parts:
+            return error
+        remedy = "" if error.fault in _FAULTS_OF_TIME else f"; {_REMEDY}"
+        text = f"{error} ({self._store.locate(*error.parts)}){remedy}"
+        return InvalidBundleError(text, *error.parts, fault=error.fault)
 
     async def write(self, changes: Changes, stored: Parts) -> bool:
         """Writes changes that were decided on `stored`; returns false if something else is stored now.
@@ -96,13 +117,34 @@ class Place:
         return None
 
 
+class _Directory(Place):
+    """Files, of which some beside the trust bundle may be unreadable."""
+
+    def __init__(self, store: DirectoryStore) -> None:
+        super().__init__(store)
+        self._files = store
+
+    def unreadable(self) -> Collection[str]:
+        return self._files.unreadable
+
+
 @asynccontextmanager
 async def open_place(options: CaOptions, environ: Mapping[str, str]) -> AsyncIterator[Place]:
     """Opens the place that the flags name; a session of the Kubernetes API lasts as long as the block.
 
     Raises:
         InvalidConfigurationError: there is no usable configuration for the Kubernetes API.
+        InvalidBundleError: one in the block, with the places of the parts at fault.
     """
+    async with _opened(options, environ) as place:
+        try:
+            yield place
+        except InvalidBundleError as error:
+            raise place.located(error) from error
+
+
+@asynccontextmanager
+async def _opened(options: CaOptions, environ: Mapping[str, str]) -> AsyncIterator[Place]:
     if not options.in_cluster:
         yield open_directory(options.issuer_credentials, options)
         return
@@ -114,7 +156,7 @@ async def open_place(options: CaOptions, environ: Mapping[str, str]) -> AsyncIte
 
 def open_directory(directory: Path, options: CaOptions) -> Place:
     """Returns a directory as a place; the files in it have the names of the flags."""
-    return Place(DirectoryStore(_paths(directory, options)))
+    return _Directory(DirectoryStore(_paths(directory, options)))
 
 
 def _paths(directory: Path, options: CaOptions) -> dict[Part, Path]:
