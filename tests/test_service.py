@@ -467,15 +467,22 @@ class CountedJwts(BrokenJwts):
 
 async def _serve(
     service: CertificateService, request: SignCertificateRequest, signatures: Signatures, *, calls: int
-) -> None:
-    """Serves calls that arrive at the same moment."""
+) -> list[int]:
+    """Serves calls that arrive at the same moment; returns the signatures made before each of them ended."""
     turns = TurnScheduler(lambda: signatures.now)
+    ended: list[int] = []
+
+    async def serve_one() -> None:
+        await service.SignCertificate(InMemoryStream(request, turns))
+        ended.append(sum(signatures.by_turn))
+
     trio.lowlevel.add_instrument(signatures)
     with turns.measured():
         async with trio.open_nursery() as nursery:
             for _ in range(calls):
-                nursery.start_soon(service.SignCertificate, InMemoryStream(request, turns))
+                nursery.start_soon(serve_one)
     trio.lowlevel.remove_instrument(signatures)
+    return ended
 
 
 @pytest.mark.parametrize("seconds", [0.003, 0.0005])
@@ -492,6 +499,7 @@ async def test_calls_for_many_audiences_sign_few_jwts_in_a_turn(seconds: float) 
     signatures = Signatures(seconds)
     service = made_service(Issuer(made_bundle()), jwts=CountedJwts(signatures))
     request = _signing_request([f"audience-{number}" for number in range(16)])
-    await _serve(service, request, signatures, calls=20)
+    ended = await _serve(service, request, signatures, calls=20)
     assert max(signatures.by_turn) <= signatures.most
     assert sum(signatures.by_turn) == 20 * 18
+    assert ended[4] < 3 / 4 * ended[-1], "calls end one by one, not all at once"

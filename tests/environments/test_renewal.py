@@ -2,7 +2,7 @@
 
 import itertools
 from datetime import timedelta
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 import trio
@@ -318,6 +318,19 @@ async def test_a_step_of_a_begun_renewal_that_cannot_be_stored_is_reported(
         replica.store.trouble = None
         await until(replica, BEGINNINGS[due] + 2200)
         assert phase(replica) == due
+
+
+async def test_a_store_that_cannot_be_read_before_a_step_is_due_sends_no_event(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = MemoryEnvironment(MemoryStore())
+    async with serving(replica):
+        await trio.sleep(90)
+        monkeypatch.setattr(replica.store, "read_bundle", AsyncMock(side_effect=StoreError("permission denied")))
+        await trio.sleep(1800)
+        assert replica.renewal is not None
+        assert replica.renewal.held == "permission denied"
+        assert replica.events == []
 
 
 # --- when a run is made

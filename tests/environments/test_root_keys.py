@@ -10,6 +10,8 @@ import trio
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import verify
+from sentry_trio.ca.generate import generate
+from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE, ROOT_KEYS, bundle_of
 from sentry_trio.errors import InvalidBundleError, Part, StoreError
 from sentry_trio.renewal_status import HoldReason
@@ -205,6 +207,21 @@ async def test_keys_that_are_left_over_are_erased_without_a_warning(
         assert not {Part.PREVIOUS_ROOT_KEY, Part.NEXT_ROOT_KEY} & replica.store.stored.keys()
     assert [line["log_level"] for line in lines if line.get("step") == "discard"] == ["info"]
     assert replica.reasons == []
+
+
+async def test_the_key_of_a_root_that_is_not_in_use_is_erased_without_a_warning(
+    autojump_clock: MockClock, keep: tuple[str, str], lines: list[Line]
+) -> None:
+    store = await store_with_root_key(*keep)
+    root = store.stored[Part.ANCHORS]
+    current = generate("td", "ns", KeyType.ED25519, now=START, allowed_clock_skew=timedelta(minutes=15))
+    store.edit({**parts_of(current), Part.ANCHORS: current.anchors + root})
+    replica = MemoryEnvironment(store)
+    async with serving(replica):
+        await later(replica, 150)
+        assert Part.ROOT_KEY not in replica.store.stored
+    assert [line["log_level"] for line in lines if line.get("step") == "discard"] == ["info"]
+    assert "RootKeyErased" not in replica.reasons
 
 
 async def test_another_issuer_that_is_put_in_leaves_the_root_key(

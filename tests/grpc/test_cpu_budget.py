@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from sentry_trio.grpc.cpu_budget import (
     OWN_TOKENS,
+    PRICE_SECONDS,
     SLICE,
     TURN_SECONDS,
     CPUBudget,
@@ -130,6 +131,43 @@ async def test_many_reservations_of_one_peer_delay_no_other() -> None:
         await _use_reservation(turns, clock, "few 0", 2, used)
         assert len(used) - before <= 3 * 4 + 2 + 2, "calls in progress end, then peers take turns"
     assert len(used) == 202
+
+
+async def _use_part(turns: TurnScheduler, clock: Clock, cpu: CPUReservation) -> None:
+    """Uses a part of a reservation in a turn that is full."""
+    clock.now += TURN_SECONDS
+    assert turns.full
+    await cpu.wait(TURN_SECONDS)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_reserved_work_stays_before_later_work_when_no_other_waits(parts: int) -> None:
+    async with scheduling() as (turns, clock):
+        cpu = CPUReservation(turns, "one", 4 * TURN_SECONDS)
+        for _ in range(parts):
+            await _use_part(turns, clock, cpu)
+            await trio.lowlevel.checkpoint()
+            assert not turns.crowded
+        assert turns.reserve("other", 0) == pytest.approx(4 * TURN_SECONDS / PRICE_SECONDS)
+
+
+async def test_a_part_that_did_not_wait_is_not_reserved_when_others_do() -> None:
+    async with scheduling() as (turns, clock):
+        cpu = CPUReservation(turns, "one", 3 * TURN_SECONDS)
+        assert not turns.crowded
+        await cpu.wait(TURN_SECONDS)
+        await _use_part(turns, clock, cpu)
+        await trio.lowlevel.checkpoint()
+        assert turns.reserve("one", 0) == pytest.approx(2 * TURN_SECONDS / PRICE_SECONDS)
+
+
+async def test_peers_are_forgotten_when_none_waits() -> None:
+    async with scheduling() as (turns, clock):
+        for number in range(10):
+            clock.now += TURN_SECONDS
+            await turns.wait(f"peer {number}", SLICE)
+        await trio.lowlevel.checkpoint()
+        assert not turns._free_at
 
 
 async def test_half_of_the_budget_slows_down_and_all_of_it_ends_the_connection(autojump_clock: MockClock) -> None:
