@@ -100,13 +100,12 @@ class State:
         """Stored root keys that are no longer needed, or that the policy does not keep."""
         if not self.policy.keeps_root_key:
             return tuple(part for part in ROOT_KEYS if part in self.stored)
+        # An edit must not lose the only key: the root may be put back among the trust anchors, or its issuer.
         is_idle = {
-            # An edit must not lose the only key: the root may be put back among the trust anchors, or its issuer.
-            Part.ROOT_KEY: not self.names_root(Part.ROOT_KEY) and any(map(self.names_root, ROOT_KEYS)),
             Part.NEXT_ROOT_KEY: self.next is None,
             Part.PREVIOUS_ROOT_KEY: Part.PREVIOUS_KEY not in self.stored,
         }
-        return tuple(part for part in ROOT_KEYS if part in self.stored and is_idle[part])
+        return tuple(part for part in is_idle if part in self.stored and is_idle[part])
 
     @property
     def root_begin(self) -> datetime | None:

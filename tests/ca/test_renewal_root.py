@@ -387,6 +387,19 @@ def test_a_former_generation_that_is_put_back_leaves_the_key_of_the_other_root_u
     assert named(third) == {Part.ROOT_KEY: fingerprint(roots(third)[0])}
 
 
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_a_former_generation_that_is_put_back_soon_is_renewed_below_its_root(*, is_recorded: bool) -> None:
+    now = ROOT_BEGIN + DAY
+    switched = step(step(DISTRIBUTING, ROOT_BEGIN, Step.NOTE), now, Step.SWITCH)
+    former = named(switched)[Part.PREVIOUS_ROOT_KEY]
+    put_back = {**switched, **{part: DISTRIBUTING[part] for part in (Part.CHAIN, Part.KEY)}}
+    put_back = put_back if is_recorded else without(put_back, Part.RECORD)
+    while (found := planned(put_back, now)).step is not None:
+        put_back = after(put_back, found)
+        assert former in named(put_back).values()
+    assert named(put_back)[Part.ROOT_KEY] == former
+
+
 @pytest.mark.parametrize("scope", ["own", "any"])
 @pytest.mark.parametrize("is_recorded", [True, False])
 @pytest.mark.parametrize("phase", [Phase.STEADY, Phase.SIGNING, Phase.RETIRING])
