@@ -165,9 +165,10 @@ def _is_sane(record: RenewalRecord) -> bool:
 def write_record(record: RenewalRecord) -> bytes:
     """Returns the record as JSON; without the oldest trust anchors, if a store could not hold it."""
     content = _as_json(record)
-    if len(content) > _MOST_BYTES:
-        smaller = map(_as_json, _with_fewer_anchors(record))
-        content = next((each for each in smaller if len(each) <= _MOST_BYTES), content)
+    for smaller in _with_fewer_anchors(record):
+        if len(content) <= _MOST_BYTES:
+            break
+        content = _as_json(smaller)
     return content
 
 

@@ -144,3 +144,14 @@ def test_a_record_fits_into_a_store_although_many_trust_anchors_are_published(si
     assert found.present.anchors == (text if size < 500_000 else "")
     assert write_record(found) == content
     use(content, Phase.RETIRING)
+
+
+def test_a_record_with_long_chains_has_no_trust_anchors() -> None:
+    record = read_record(written(GOOD))
+    assert record is not None
+    present = msgspec.structs.replace(record.present, chain="x" * (LIMIT // 2))
+    content = write_record(msgspec.structs.replace(record, present=present))
+    assert len(content) < LIMIT
+    found = read_record(content)
+    assert found is not None
+    assert (found.published, {each.anchors for each in (found.present, *found.former)}) == ((), {""})
