@@ -9,6 +9,7 @@ from typing import Final
 import h11
 import trio
 
+from sentry_trio.grpc.cpu_budget import TurnScheduler
 from sentry_trio.grpc.tls import TLSTransport
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.throttle import ThrottledLog
@@ -30,11 +31,13 @@ SEND_TIMEOUT: Final = 5.0
 # and destroy the answer (RFC 9112, 9.6).
 LINGER_TIMEOUT: Final = 1.0
 MAX_HEADER_BYTES: Final = 16 * 1024
-# Reads of all connections in one turn of the event loop. A request and its answer take half a millisecond.
-_READS_AT_ONCE: Final = 8
 _RECEIVE_BYTES: Final = 16 * 1024
-# A head of this size is parsed within 1 ms, for any number of headers.
+# Prices as in `grpc.cpu_budget`: of a request and its answer, half a millisecond; of a piece of a body.
+_REQUEST: Final = 25
+_PIECE: Final = 1
+# A head of 2 KiB is parsed within 1 ms, for any number of headers; each price of 1 pays for so many bytes of it.
 _CHEAP_HEAD_BYTES: Final = 2 * 1024
+_HEAD_BYTES: Final = 40
 _VERSIONS: Final = frozenset({b"1.0", b"1.1"})
 # Errors of h11, and the texts that Go's server, and so Dapr Sentry, adds to its answer.
 _REASONS: Final = {
@@ -50,17 +53,15 @@ class HTTPServerState:
     Attributes:
         handler: answers requests.
         scheme: `http` or `https`.
+        turns: shares the turns of the event loop among peers.
         draining: set when the server stops.
-        turns: limits costly steps to one in each turn of the event loop: a task that acquires it has waited for a turn.
-        reads: limits other reads and their answers to some in each turn.
         request_failed: logs defects of the handler.
     """
 
     handler: Handler
     scheme: str
+    turns: TurnScheduler
     draining: trio.Event = field(default_factory=trio.Event)
-    turns: trio.Lock = field(default_factory=trio.Lock)
-    reads: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(_READS_AT_ONCE))
     request_failed: ThrottledLog = field(default_factory=lambda: ThrottledLog(_log))
 
 
@@ -171,8 +172,8 @@ class Exchanges:
     async def _exchange(self) -> bool:
         """Answers one request; returns True if the connection can be used for another."""
         if pipelined := len(self._machine.trailing_data[0]):
-            async with self._server.turns if pipelined > _CHEAP_HEAD_BYTES else self._server.reads:
-                self._connection.is_busy = False
+            await self._wait_to_parse(pipelined)
+            self._connection.is_busy = False
         event = None
         self._method = b""  # an error in the head has an answer with a body, whatever was requested before
         with trio.move_on_after(IDLE_TIMEOUT):
@@ -189,15 +190,21 @@ class Exchanges:
     async def _next_event(self) -> object:
         while (event := self._machine.next_event()) is h11.NEED_DATA:
             await self._stream.wait_for_data()
-            async with self._server.reads:
-                pass
+            await self._server.turns.wait_if_full(self._connection.network, _REQUEST)
             data = await self._stream.receive_some(_RECEIVE_BYTES)
             self._machine.receive_data(data)
             self._head_bytes += len(data)
             if self._head_bytes > _CHEAP_HEAD_BYTES:
-                async with self._server.turns:
-                    pass
+                await self._wait_to_parse(self._head_bytes)
         return event
+
+    async def _wait_to_parse(self, size: int) -> None:
+        """Waits until this turn of the event loop has room for a head of `size` bytes and its answer."""
+        turns, network = self._server.turns, self._connection.network
+        if size > _CHEAP_HEAD_BYTES:
+            await turns.wait(network, size / _HEAD_BYTES)
+        else:
+            await turns.wait_if_full(network, _REQUEST)
 
     async def _response(self, event: h11.Request) -> Response:
         if event.http_version not in _VERSIONS:
@@ -226,6 +233,7 @@ class Exchanges:
                 left -= len(event.data) if isinstance(event, h11.Data) else 0
                 if left < 0:
                     break
+                await self._server.turns.wait_if_full(self._connection.network, _PIECE)
             return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return refusal(HTTPStatus.REQUEST_TIMEOUT)
 

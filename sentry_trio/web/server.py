@@ -13,6 +13,7 @@ from typing import Final, NoReturn, TypeAlias
 import trio
 
 from sentry_trio.grpc.admission import network_of
+from sentry_trio.grpc.cpu_budget import HANDSHAKE, TurnScheduler
 from sentry_trio.grpc.tls import HandshakeFailedError, TLSTransport
 from sentry_trio.lifetimes import shield_once_started
 from sentry_trio.listener import Address, open_listener
@@ -71,8 +72,9 @@ async def serve_http(
         ListenError: the address cannot be listened on.
     """
     connections = Connections(limits or ConnectionLimits.within(http_share()), count_evicted)
-    with closing(connections), await open_listener(host, port) as listener:
-        server = _Server(handler, tls, connections)
+    turns = TurnScheduler()
+    with closing(connections), turns.measured(), await open_listener(host, port) as listener:
+        server = _Server(handler, tls, connections, turns)
         async with trio.open_nursery() as outer:
             nursery = await outer.start(server.hold_connections)
             try:
@@ -85,8 +87,10 @@ async def serve_http(
 
 
 class _Server:
-    def __init__(self, handler: Handler, tls: TLSProvider | None, connections: Connections) -> None:
-        self._state = HTTPServerState(handler, "http" if tls is None else "https")
+    def __init__(
+        self, handler: Handler, tls: TLSProvider | None, connections: Connections, turns: TurnScheduler
+    ) -> None:
+        self._state = HTTPServerState(handler, "http" if tls is None else "https", turns)
         self._tls = tls
         self._connections = connections
         self._not_accepted = ThrottledLog(log)
@@ -158,7 +162,7 @@ class _Server:
     async def _serve(self, connection: HTTPConnection) -> None:
         try:
             with connection.scope:
-                stream = await self._stream(connection.sock)
+                stream = await self._stream(connection)
                 if stream is not None:
                     await Exchanges(self._state, connection, stream).serve()
         except (OSError, trio.BrokenResourceError):
@@ -169,19 +173,18 @@ class _Server:
             connection.sock.close()
             self._connections.discard(connection)
 
-    async def _stream(self, sock: socket.socket) -> PlainStream | TLSStream | None:
+    async def _stream(self, connection: HTTPConnection) -> PlainStream | TLSStream | None:
         """Returns the stream of a new connection, after the TLS handshake; None if that fails or takes too long."""
         if self._tls is None:
-            return PlainStream(sock)
+            return PlainStream(connection.sock)
         context = self._tls()
         if context is None:
             return None
-        transport = TLSTransport(sock, context)
+        transport = TLSTransport(connection.sock, context)
         with trio.move_on_after(HANDSHAKE_TIMEOUT):
             try:
                 await transport.hear()
-                async with self._state.turns:
-                    pass
+                await self._state.turns.wait_if_full(connection.network, HANDSHAKE)
                 await transport.handshake()
             except HandshakeFailedError:
                 return None

@@ -17,6 +17,7 @@ import trustme
 from trio.testing import MockClock
 
 from sentry_trio.grpc import server_context
+from sentry_trio.grpc.cpu_budget import TurnScheduler
 from sentry_trio.listener import Address
 from sentry_trio.web.connections import ConnectionLimits
 from sentry_trio.web.health import Health
@@ -229,7 +230,14 @@ async def test_connect_and_close_grows_nothing(no_collector: None) -> None:
         assert len(gc.get_objects()) - before < 100
 
 
-@pytest.mark.parametrize(("headers", "in_a_turn"), [(b"", 20), (b"a:\r\n" * 1000, 2)], ids=["short", "costly"])
+@pytest.fixture
+def full_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All turns are full from their beginning: what can wait has to."""
+    monkeypatch.setattr(TurnScheduler, "full", True)
+
+
+@pytest.mark.usefixtures("full_turns")
+@pytest.mark.parametrize(("headers", "in_a_turn"), [(b"", 4), (b"a:\r\n" * 1000, 1)], ids=["short", "costly"])
 async def test_pipelined_requests_of_many_peers_share_turns(headers: bytes, in_a_turn: int) -> None:
     """A hundred requests in a turn would be fair, but take 40 ms, and one with a thousand headers takes some."""
     answered = most = 0
@@ -256,3 +264,24 @@ async def test_pipelined_requests_of_many_peers_share_turns(headers: bytes, in_a
         assert [peer.recv(1000).count(b"200 OK") for peer in peers] == [3] * 100
         assert most <= in_a_turn
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("full_turns")
+async def test_bodies_of_many_chunks_share_turns() -> None:
+    """A thousand chunks that arrive at once take 15 ms."""
+    turns = 0
+
+    class Turns(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            nonlocal turns
+            turns += 1
+
+    async with serving() as address:
+        with socket.create_connection((address.host, address.port)) as peer:
+            head = b"POST /livez HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+            peer.send(head + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n")
+            trio.lowlevel.add_instrument(counter := Turns())
+            await trio.testing.wait_all_tasks_blocked()
+            trio.lowlevel.remove_instrument(counter)
+            assert peer.recv(1000).startswith(b"HTTP/1.1 200")
+    assert turns >= 250
