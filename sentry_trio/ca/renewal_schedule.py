@@ -213,7 +213,7 @@ class RenewalSchedule:
         return self._in_the_way(PREVIOUS)
 
     def _lost_origin(self) -> str | None:
-        """Returns the remedies if nothing shows that an authority with a kept root key was made here, or None."""
+        """Returns the obstacle and its remedies if nothing shows that the authority was made here, or None."""
         if self._state.is_own or not self._state.policy.enabled or self.why_not_renewed() is None:
             return None
         if self._situation.managed_by is not None:

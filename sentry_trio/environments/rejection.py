@@ -42,7 +42,7 @@ class RejectionWatch:
             TrustCutError: it does, while another is in use.
         """
         if self._rejected is not None and self._is_clock_wrong(candidate):
-            raise self._rejected[1]
+            raise self._rejected[1].with_traceback(None)  # each attempt would add its frames
         try:
             self._gate.check(candidate)
         except TrustCutError as error:

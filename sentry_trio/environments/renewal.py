@@ -70,7 +70,7 @@ class Renewer:
         policy: parameters of renewals; lifetime of certificates and clock skew are those of the configuration.
         reporter: reports state and steps, and knows the anchors of sidecars.
         is_published: publishes the stored trust anchors unless they are published; returns false if that fails.
-        managed_by: names a program that keeps the trust bundle; None if there is none. It may come while a run serves.
+        managed_by: returns the name of a program that manages the trust bundle, or None; this may change during a run.
         now: the wall clock, aware.
         clocks: hold steps while the wall clock cannot be trusted.
         root_keys: read the passphrase of root keys that are kept.

@@ -120,9 +120,9 @@ class RenewalReporter:
         self._metrics.ca_renewal(status)
 
     def look_failed(self, error: SentryError) -> None:
-        """Reports that the store could not be read, or a step not be stored.
+        """Reports that the store could not be read or written.
 
-        If a step is due, that is an event once a day, unless the API server is away.
+        If a step is due, sends an event once a day, unless the API server cannot be reached.
         """
         if self.status is None:
             return
