@@ -14,10 +14,11 @@ from typing import Final
 from hpack import Encoder
 
 from sentry_trio.grpc import frames
-from sentry_trio.grpc.cpu_budget import HANDSHAKE, HANDSHAKE_READ, SLICE, CPUBudget
+from sentry_trio.grpc.cpu_budget import HANDSHAKE, HANDSHAKE_READ, CPUBudget
 from sentry_trio.grpc.framing import MessageReader
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import ServerConnection
+from sentry_trio.grpc.turn_scheduler import SLICE
 from testkit.grpc.raw import client_context
 from testkit.grpc.toys import CONTEXT
 

@@ -32,7 +32,7 @@ from sentry_trio.errors import (
     ValidatorRequiredError,
     entry_for,
 )
-from sentry_trio.grpc import CPUReservation, ServerStream
+from sentry_trio.grpc import ServerStream
 from sentry_trio.proto.bounds import BoundedRequest
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.telemetry.logs import get_logger
@@ -186,8 +186,7 @@ class CertificateService:
             caller = await validator.validate(request)
         decision.pod_uid = caller.pod_uid
         audiences = [caller.trust_domain, *request.jwt_audiences]
-        cpu = stream.reserve_cpu(self._certificate_seconds + self._jwt_seconds * (1 + len(set(audiences))))
-        await cpu.wait(self._certificate_seconds)
+        await stream.wait_for_turn(self._certificate_seconds)
         with self._metrics.stage("sign"):
             issued, identity = self._issue(request, caller)
         decision.issued, decision.spiffe_id = issued, identity.spiffe_id
@@ -195,7 +194,7 @@ class CertificateService:
             response = self._response(issued)
         if self._jwts is not None:
             issue = partial(self._jwts.issue, identity.spiffe_id, now=self._now(), not_after=issued.not_after)
-            await self._add_jwts(response, cpu, issue, audiences)
+            await self._add_jwts(response, stream, issue, audiences)
             decision.jwts = 1 + len(response.per_audience_jwts)
         return response
 
@@ -227,7 +226,7 @@ class CertificateService:
     async def _add_jwts(
         self,
         response: SignCertificateResponse,
-        cpu: CPUReservation,
+        stream: ServerStream[SignCertificateRequest, SignCertificateResponse],
         issue: Callable[[Sequence[str]], str],
         audiences: Sequence[str],
     ) -> None:
@@ -235,20 +234,22 @@ class CertificateService:
 
         daprd looks up the trust domain's own token by its name, as in Dapr Sentry's map.
         """
-        async with self._jwt_turn(cpu, "JWT"):
+        async with self._jwt_turn(stream, "JWT"):
             response.jwt.value = issue(audiences)
         for audience in dict.fromkeys(audiences):
-            async with self._jwt_turn(cpu, f"JWT for audience {audience}"):
+            async with self._jwt_turn(stream, f"JWT for audience {audience}"):
                 response.per_audience_jwts[audience].value = issue([audience])
 
     @asynccontextmanager
-    async def _jwt_turn(self, cpu: CPUReservation, what: str) -> AsyncIterator[None]:
+    async def _jwt_turn(
+        self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse], what: str
+    ) -> AsyncIterator[None]:
         """Waits for a turn of the event loop that has room for a JWT; the block signs it.
 
         A call may ask for a signature for each of its audiences. If all calls under way did so in every turn, a turn
         would take as long as there are calls.
         """
-        await cpu.wait(self._jwt_seconds)
+        await stream.wait_for_turn(self._jwt_seconds)
         with self._metrics.stage("sign"), _naming(what):
             yield
 

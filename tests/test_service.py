@@ -22,7 +22,7 @@ from sentry_trio.ca.published import Jwts, PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import ApiUnavailableError, JwtError, SigningError
 from sentry_trio.grpc import serve_grpc, server_context
-from sentry_trio.grpc.cpu_budget import PRICE_SECONDS, SLICE, TURN_SECONDS, TurnScheduler
+from sentry_trio.grpc.turn_scheduler import PRICE_SECONDS, SLICE, TURN_SECONDS, TurnScheduler
 from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_grpc import CABase
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse

@@ -30,13 +30,13 @@ Limits on peers:
 
     limits.py             all of them
     concurrency.py        handlers at once, and the calls that wait
-    cpu_budget.py         work of a connection, and turns of the event loop
+    cpu_budget.py         work of a connection
+    turn_scheduler.py     turns of the event loop
     memory_budget.py      bytes held for calls
     token_bucket.py       limit on a rate
 """
 
 from .call import Call, Deadline
-from .cpu_budget import CPUReservation
 from .interfaces import ServerStream, Service
 from .limits import Limits
 from .observer import Observer
@@ -44,7 +44,6 @@ from .server import serve_grpc
 from .tls_context import server_context
 
 __all__ = [
-    "CPUReservation",
     "Call",
     "Deadline",
     "Limits",

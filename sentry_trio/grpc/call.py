@@ -13,7 +13,6 @@ from grpclib.metadata import encode_metadata
 from multidict import MultiDict
 
 from .concurrency import ConcurrencyLimiter, FairLimiter
-from .cpu_budget import CPUReservation
 from .frames import ErrorCode
 from .framing import (
     CallRequest,
@@ -55,7 +54,7 @@ class Call:
     """A call on a connection, with the interface of `grpclib.server.Stream` for its handler.
 
     Services written for grpclib run here without a change. The CA itself needs only `peer`, `recv_message`,
-    `send_message` and `reserve_cpu`, which grpclib lacks. `peer` is an address here, and there are no status details.
+    `send_message` and `wait_for_turn`, which grpclib lacks. `peer` is an address here, and there are no status details.
 
     The answer to a method with one reply is written at once, headers, message and trailers together, when the handler
     returns; a streaming method's messages leave as they are sent.
@@ -85,6 +84,7 @@ class Call:
         "_out",
         "_outcome",
         "_parsed",
+        "_place",
         "_queued",
         "_reader",
         "_received",
@@ -131,6 +131,7 @@ class Call:
         self._ended = False
         self._arrival: trio.Event | None = None
         # The handler's response.
+        self._place: int | None = None  # among the calls of its peer that wait for turns
         self._replies = 0
         self._unary_reply = b""
         self._initial_metadata: Iterable[Header] = ()
@@ -250,9 +251,9 @@ class Call:
         self._outcome = (status, status_message)
         self._trailing_metadata = _encoded(metadata)
 
-    def reserve_cpu(self, seconds: float) -> CPUReservation:
-        """Reserves CPU time, in seconds, that the handler uses in parts."""
-        return self.connection.reserve_cpu(seconds)
+    async def wait_for_turn(self, seconds: float) -> None:
+        """Waits for a turn of the event loop that has room for the handler's next work; see `wait_for_part`."""
+        self._place = await self.connection.wait_for_part(seconds, self._place)
 
     async def cancel(self) -> None:
         """Ends the call with RST_STREAM (CANCEL) and no status."""

@@ -7,9 +7,9 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from .admission import Network
-from .cpu_budget import TurnScheduler
 from .limits import CALLS_STARTED_AT_ONCE
 from .observer import Observer
+from .turn_scheduler import TurnScheduler
 
 if TYPE_CHECKING:
     from .call import Call

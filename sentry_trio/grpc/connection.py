@@ -9,7 +9,7 @@ from grpclib.const import Status
 from .admission import Network
 from .call import Call
 from .connection_timers import ConnectionTimers, TimerAction
-from .cpu_budget import CALL, SLICE, SLOW_DOWN_SECONDS, CPUBudget, CPUReservation, HandshakeWork
+from .cpu_budget import CALL, SLOW_DOWN_SECONDS, CPUBudget, HandshakeWork
 from .frames import HIGHEST_STREAM, ErrorCode
 from .framing import RefusedError, read_request
 from .headers import Header
@@ -22,6 +22,7 @@ from .open_calls import OpenCalls
 from .outgoing import Outgoing
 from .server_state import ServerState
 from .tls import TLSTransport
+from .turn_scheduler import SLICE
 
 _DRAIN_PING: Final = b"farewell"
 _KEEPALIVE_PING: Final = b"are you?"
@@ -267,9 +268,9 @@ class Connection:
         if not (self._leaving or self._calls.any_running):
             self._state.admission.idle(self)
 
-    def reserve_cpu(self, seconds: float) -> CPUReservation:
-        """Reserves CPU time for a handler."""
-        return CPUReservation(self._state.turns, self.network, seconds)
+    async def wait_for_part(self, seconds: float, place: int | None) -> int | None:
+        """Waits for a turn for a part of a call's work; see `TurnScheduler.wait_for_part`."""
+        return await self._state.turns.wait_for_part(self.network, seconds, place)
 
     def stream_finished(self) -> None:
         """Notes when the last stream has ended."""

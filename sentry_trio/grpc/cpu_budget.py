@@ -1,13 +1,8 @@
-"""CPU time that peers cause: prices, the budget of a connection, and turns of the event loop shared by all.
+"""CPU time that peers cause: prices, and the budgets of connections and networks.
 
 A price of 1 is `PRICE_SECONDS`; `benchmarks/prices.py` measures the prices.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from heapq import heappop, heappush
-from itertools import count
 from typing import Final
 
 import trio
@@ -16,11 +11,8 @@ from .admission import Network
 from .frames import ErrorCode, ViolationError
 from .limits import CONTROL_FRAMES_REFILL
 from .token_bucket import TokenBucket
+from .turn_scheduler import TurnScheduler
 
-PRICE_SECONDS: Final = 20e-6
-"""Approximate CPU time for a price of 1."""
-SLICE: Final = 100
-"""Most work of a connection in one turn of the event loop, in prices: about 2 ms."""
 CALL: Final = 11
 """Price of starting a call and of its usual answer, beyond that of its frames.
 
@@ -36,8 +28,6 @@ USUAL_BLOCK_BYTES: Final = 512
 """Bytes of a header block that the price of its frame includes; more bytes have a price."""
 USUAL_HEADERS: Final = 32
 """Header fields of a block that the price of its frame includes."""
-TURN_SECONDS: Final = 0.004
-"""Duration of a turn after which peers wait for the next one: the turn ends soon after it."""
 SLOW_DOWN_SECONDS: Final = 0.05
 """Pause of a connection that has spent half of its budget and continues to spend."""
 OWN_TOKENS: Final = 32
@@ -48,7 +38,6 @@ NETWORK_CONNECTIONS: Final = 10
 RECORD_OVERHEAD: Final = 32
 """Bytes of TLS in a record beside its data that cost nothing."""
 _NETWORKS: Final = 4096  # budgets that are kept in memory, 1 MiB
-_LEAST: Final = 25  # expected work of a peer if its last slice had less
 _SETTING_BYTES: Final = 48  # bytes that cost 1; the following likewise
 _BLOCK_BYTES: Final = 64  # Huffman codes
 _HEADERS: Final = 4
@@ -170,139 +159,6 @@ class CPUBudget(TokenBucket):
         """Begins the slice of another turn."""
         self.used = 0.0
         self.charged = False
-
-
-class TurnScheduler(trio.abc.Instrument):
-    """Shares the turns of the event loop among peers, by start-time fair queueing.
-
-    In a turn that has lasted too long, and after a used slice, peers wait. Peers that have caused the least work
-    continue first; all connections of a peer count together. So calls of a well-behaved peer do not wait for those of a
-    flood, and between the turns all other tasks run, health checks among them.
-
-    Args:
-        elapsed: monotonic clock in seconds. Not Trio's, which may be virtual.
-
-    Attributes:
-        number: number of the current turn.
-    """
-
-    def __init__(self, elapsed: Callable[[], float] = time.perf_counter) -> None:
-        self._elapsed = elapsed
-        self.number = 0
-        self._left: float = SLICE  # work that may be let into the next turn, beside new arrivals
-        self._full_at = elapsed() + TURN_SECONDS
-        self._waiting: list[tuple[float, int, float, trio.Event]] = []  # a heap, by virtual time
-        self._arrivals = count()
-        self._now = 0.0  # virtual time: work
-        self._free_at: dict[Network, float] = {}  # virtual time at which a peer's work so far is done
-
-    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # Trio's signature
-        """Begins a turn."""
-        self.number += 1
-        self._left = SLICE
-        self._full_at = self._elapsed() + TURN_SECONDS
-
-    @contextmanager
-    def measured(self) -> Iterator[None]:
-        """Follows the turns during the block."""
-        trio.lowlevel.add_instrument(self)
-        try:
-            yield
-        finally:
-            trio.lowlevel.remove_instrument(self)
-
-    @property
-    def full(self) -> bool:
-        """True if work that can wait must wait for another turn."""
-        return self._elapsed() >= self._full_at
-
-    async def wait_if_full(self, network: Network, work: float) -> None:
-        """Waits as `wait` does if this turn has no room; no checkpoint if it has."""
-        if self.full:
-            await self.wait(network, work)
-
-    async def wait(self, network: Network, work: float) -> None:
-        """Waits for a turn that has room.
-
-        Args:
-            network: network of the peer.
-            work: price of the work that the peer is likely to cause then.
-        """
-        work = max(work, _LEAST)
-        if self.crowded or self._left <= 0:
-            await self.queue(self.reserve(network, work), work)
-        else:
-            self._left -= work
-            await trio.lowlevel.checkpoint()
-
-    @property
-    def crowded(self) -> bool:
-        """True if work that can wait must queue: this turn is full, or other work waits."""
-        return bool(self._waiting) or self.full
-
-    def reserve(self, network: Network, work: float) -> float:
-        """Returns the virtual time at which work of a peer begins: after all that it has caused before."""
-        begin = max(self._now, self._free_at.get(network, 0.0))
-        self._free_at[network] = begin + work
-        return begin
-
-    async def queue(self, begin: float, work: float) -> None:
-        """Waits for a turn that has room for work that begins at a virtual time."""
-        if not self._waiting:
-            # Not in a nursery: none here lasts as long, and the task ends when none waits.
-            trio.lowlevel.spawn_system_task(self._dispatch)
-        turn = trio.Event()
-        heappush(self._waiting, (begin, next(self._arrivals), work, turn))
-        await turn.wait()
-
-    async def _dispatch(self) -> None:
-        """Lets one slice of waiting work continue in each turn."""
-        while self._waiting:
-            await trio.lowlevel.checkpoint()
-            while self._waiting and self._left > 0:
-                begin, _, work, turn = heappop(self._waiting)
-                self._now = max(self._now, begin)
-                self._left -= work
-                turn.set()
-        # Reservations keep their times: virtual time does not go back, and all work so far is done by now.
-        self._now = max(self._free_at.values(), default=self._now)
-        self._free_at.clear()
-
-
-class CPUReservation:
-    """CPU time for the handler of one call, used in parts that may be in different turns.
-
-    The parts go one after another, before reservations that the same peer makes later: calls end one by one, not all at
-    once. Peers take turns, as `TurnScheduler` lets them.
-
-    Args:
-        turns: turns of the event loop.
-        network: network of the peer.
-        seconds: CPU time in all.
-    """
-
-    __slots__ = ("_begin", "_left", "_network", "_turns")
-
-    def __init__(self, turns: TurnScheduler, network: Network, seconds: float) -> None:
-        self._turns = turns
-        self._network = network
-        self._left = seconds / PRICE_SECONDS
-        self._begin: float | None = None  # virtual time of the next part, after one had to queue
-
-    async def wait(self, seconds: float) -> None:
-        """Waits for a turn of the event loop that has room for a part; no checkpoint if this one has.
-
-        Args:
-            seconds: CPU time of the part. It is not split: it may lengthen a turn by that much.
-        """
-        work = seconds / PRICE_SECONDS
-        if not self._turns.crowded:
-            self._left -= work
-            return
-        if self._begin is None:
-            self._begin = self._turns.reserve(self._network, self._left)
-        begin, self._begin = self._begin, self._begin + work
-        await self._turns.queue(begin, work)
 
 
 class HandshakeWork:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Final, Protocol
 
 from . import frames
-from .cpu_budget import CALL, RECORD_OVERHEAD, SLICE, CPUBudget, settings_price
+from .cpu_budget import CALL, RECORD_OVERHEAD, CPUBudget, settings_price
 from .frames import ErrorCode, Splitter, ViolationError
 from .header_blocks import HeaderBlocks
 from .headers import Header, MalformedHeadersError, check_request, check_trailers
 from .sender import Sender, Stream
+from .turn_scheduler import SLICE
 
 # A window is given back when half of it is used.
 _GIVEN_BACK: Final = frames.WINDOW_BYTES // 2

@@ -5,8 +5,6 @@ from typing import Protocol, TypeVar
 
 from grpclib.const import Handler
 
-from .cpu_budget import CPUReservation
-
 Received_co = TypeVar("Received_co", covariant=True)
 Sent_contra = TypeVar("Sent_contra", contravariant=True)
 
@@ -19,7 +17,7 @@ class Service(Protocol):
 
 
 class ServerStream(Protocol[Received_co, Sent_contra]):
-    """Call as its handler sees it; all but `reserve_cpu` as under `grpclib.server.Server`."""
+    """Call as its handler sees it; all but `wait_for_turn` as under `grpclib.server.Server`."""
 
     @property
     def peer(self) -> object:
@@ -31,5 +29,9 @@ class ServerStream(Protocol[Received_co, Sent_contra]):
     async def send_message(self, message: Sent_contra) -> None:
         """Sends a message."""
 
-    def reserve_cpu(self, seconds: float) -> CPUReservation:
-        """Reserves CPU time for work that would delay others if all of it was done in one turn of the event loop."""
+    async def wait_for_turn(self, seconds: float) -> None:
+        """Waits for a turn of the event loop that has room for work of the handler; no checkpoint if this one has.
+
+        Args:
+            seconds: CPU time of work that would delay others if many calls did it in one turn.
+        """

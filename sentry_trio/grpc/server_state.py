@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 from .admission import Admission
 from .concurrency import ConcurrencyLimiter, FairLimiter
-from .cpu_budget import HANDSHAKE, HANDSHAKES_REFILL, NETWORK_CONNECTIONS, NetworkBudgets, TurnScheduler
+from .cpu_budget import HANDSHAKE, HANDSHAKES_REFILL, NETWORK_CONNECTIONS, NetworkBudgets
 from .heap import HeapTrimmer, glibc_trim, map_large_buffers
 from .interfaces import Service
 from .limits import Limits
 from .memory_budget import MemoryBudget
 from .observer import Observer
+from .turn_scheduler import TurnScheduler
 
 
 class ServerState:

@@ -9,8 +9,8 @@ from typing import Final
 import h11
 import trio
 
-from sentry_trio.grpc.cpu_budget import TurnScheduler
 from sentry_trio.grpc.tls import TLSTransport
+from sentry_trio.grpc.turn_scheduler import TurnScheduler
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.telemetry.throttle import ThrottledLog
 from sentry_trio.web.connections import HTTPConnection

@@ -13,8 +13,9 @@ from typing import Final, NoReturn, TypeAlias
 import trio
 
 from sentry_trio.grpc.admission import network_of
-from sentry_trio.grpc.cpu_budget import HANDSHAKE, TurnScheduler
+from sentry_trio.grpc.cpu_budget import HANDSHAKE
 from sentry_trio.grpc.tls import HandshakeFailedError, TLSTransport
+from sentry_trio.grpc.turn_scheduler import TurnScheduler
 from sentry_trio.lifetimes import shield_once_started
 from sentry_trio.listener import Address, open_listener
 from sentry_trio.open_files import http_share

@@ -1,7 +1,6 @@
 """A call without a connection, for handlers of the CA service."""
 
-from sentry_trio.grpc import CPUReservation
-from sentry_trio.grpc.cpu_budget import TurnScheduler
+from sentry_trio.grpc.turn_scheduler import TurnScheduler
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 
 
@@ -21,6 +20,7 @@ class InMemoryStream:
     def __init__(self, request: SignCertificateRequest | Exception, turns: TurnScheduler | None = None) -> None:
         self.answer: SignCertificateResponse | None = None
         self._request = request
+        self._place: int | None = None
         self._turns = turns or TurnScheduler(lambda: 0.0)
 
     async def recv_message(self) -> SignCertificateRequest:
@@ -33,6 +33,6 @@ class InMemoryStream:
         """Keeps the answer."""
         self.answer = message
 
-    def reserve_cpu(self, seconds: float) -> CPUReservation:
-        """Reserves CPU time, all in the name of one peer."""
-        return CPUReservation(self._turns, self.peer[0], seconds)
+    async def wait_for_turn(self, seconds: float) -> None:
+        """Waits for a turn; all streams are of one peer."""
+        self._place = await self._turns.wait_for_part(self.peer[0], seconds, self._place)

@@ -11,9 +11,9 @@ from grpclib.exceptions import GRPCError
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc.concurrency import ConcurrencyLimiter
-from sentry_trio.grpc.cpu_budget import TurnScheduler
 from sentry_trio.grpc.limits import CALLS_STARTED_AT_ONCE
 from sentry_trio.grpc.observer import Observer, Shed
+from sentry_trio.grpc.turn_scheduler import TurnScheduler
 
 
 class Source(NamedTuple):

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_trio.grpc import frames
-from sentry_trio.grpc.cpu_budget import SLICE, CPUBudget
+from sentry_trio.grpc.cpu_budget import CPUBudget
 from sentry_trio.grpc.frames import ErrorCode, frame
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import BrokenOffError, ServerConnection
 from sentry_trio.grpc.sender import ClosedStreams
+from sentry_trio.grpc.turn_scheduler import SLICE
 
 HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 TRAILERS = ((b"grpc-status", b"0"),)

@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sentry_trio.grpc.cpu_budget import TurnScheduler
 from sentry_trio.grpc.frames import HIGHEST_STREAM
 from sentry_trio.grpc.http2 import ServerConnection
+from sentry_trio.grpc.turn_scheduler import TurnScheduler
 from testkit.grpc.raw import Peer, peering
 from testkit.grpc.toys import Served, serving
 

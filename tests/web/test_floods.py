@@ -17,7 +17,7 @@ import trustme
 from trio.testing import MockClock
 
 from sentry_trio.grpc import server_context
-from sentry_trio.grpc.cpu_budget import TurnScheduler
+from sentry_trio.grpc.turn_scheduler import TurnScheduler
 from sentry_trio.listener import Address
 from sentry_trio.web.connections import ConnectionLimits
 from sentry_trio.web.health import Health
