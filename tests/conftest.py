@@ -17,7 +17,7 @@ from testkit.clients import grpc_go
 from testkit.go_modules import UnavailableError
 from testkit.go_x509 import GoX509, go_x509
 from testkit.leftovers import adopt_orphans, no_processes_left
-from testkit.log_capture import Line, capture_logs
+from testkit.log_capture import Line, capture_logs, logging_as_before
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -115,6 +115,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def processes_ended() -> Iterator[None]:
     """Ends what a test started; programs of wider fixtures began before."""
     with no_processes_left():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def logging_restored() -> Iterator[None]:
+    """Ends what a test changed of logging: a command that runs in this process sets it up for good."""
+    with logging_as_before():
         yield
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from testkit.command_line import run_command
-from testkit.log_capture import logging_as_before
 from tests.cli.conftest import Start
 
 # A container of root is refused in Kubernetes mode unless a flag allows it; and HOME leads to a kubeconfig.
@@ -35,8 +34,7 @@ def run_in(
     """Runs a start that fails, in this process."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    with logging_as_before():
-        return run_command(*arguments)
+    return run_command(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 from sentry_trio.telemetry.log_writer import LogFileError, LogWriter, open_append
 from sentry_trio.telemetry.logs import configure_logging, dropped_lines, get_logger, held_back, open_log
 from sentry_trio.telemetry.metrics import Metrics
-from testkit.log_capture import logging_as_before
 
 PATIENCE = 60.0  # seconds; far more than any wait needs
 
@@ -203,7 +202,7 @@ def test_a_file_that_cannot_be_reopened_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_a_log_line_and_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with logging_as_before(), open_log(tmp_path / "log") as log:
+    with open_log(tmp_path / "log") as log:
         configure_logging(level="info", as_json=False, stream=log, instance="h", version="v")
         assert dropped_lines() == 0
         with monkeypatch.context() as patch:
@@ -220,7 +219,7 @@ def test_the_loss_is_a_log_line_and_a_metric(tmp_path: Path, monkeypatch: pytest
 
 def test_log_calls_do_not_wait_while_another_writes_to_the_same_descriptor(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    with logging_as_before(), open_log(path) as log:
+    with open_log(path) as log:
         configure_logging(level="info", as_json=False, stream=log, instance="h", version="v")
         assert logging.getLogger("dapr").handlers
         with held_back():

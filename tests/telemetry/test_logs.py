@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -25,17 +24,10 @@ from sentry_trio.telemetry.logs import (
     held_back,
     open_log,
 )
-from testkit.log_capture import logging_as_before
 
 # At import, before anything is configured: as every module of the package does it.
 LOG = get_logger("dapr.sentry.server")
 NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    with logging_as_before():
-        yield
 
 
 class Terminal(io.StringIO):

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,6 @@ from sentry_trio.telemetry.logs import configure_logging
 from sentry_trio.web.health import Health
 from sentry_trio.web.server import serve_http
 from testkit.http_client import ask
-from testkit.log_capture import logging_as_before
 
 
 @asynccontextmanager
@@ -27,11 +26,10 @@ async def serving(health: Health) -> AsyncIterator[Address]:
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
+def log() -> io.StringIO:
     stream = io.StringIO()
-    with logging_as_before():
-        configure_logging(level="debug", as_json=True, stream=stream, instance="h", version="v")
-        yield stream
+    configure_logging(level="debug", as_json=True, stream=stream, instance="h", version="v")
+    return stream
 
 
 # --- targets

@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -30,7 +30,6 @@ from sentry_trio.web.connections import ConnectionLimits
 from sentry_trio.web.messages import Handler, Request, Response
 from sentry_trio.web.server import TLSProvider, serve_http
 from testkit.http_client import Client, ask, connect
-from testkit.log_capture import logging_as_before
 
 
 async def hello(request: Request) -> Response:
@@ -514,12 +513,6 @@ def log() -> io.StringIO:
     stream = io.StringIO()
     configure_logging(level="debug", as_json=False, stream=stream, instance="h", version="v")
     return stream
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    with logging_as_before():
-        yield
 
 
 async def test_a_handler_that_raises_is_an_answer_500_and_a_log_line(log: io.StringIO) -> None:
