@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
@@ -40,6 +40,7 @@ from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from sentry_trio.validators import AuthenticatedCaller, Validators
 
 _log: Final = get_logger("dapr.sentry.server")
+_Stream: TypeAlias = ServerStream[SignCertificateRequest, SignCertificateResponse]
 
 _CERTIFICATE_SECONDS: Final = 0.0004
 """Approximate CPU time of a certificate, beside the signature: mostly the check of the CSR."""
@@ -149,9 +150,7 @@ class CertificateService:
             )
         }
 
-    async def SignCertificate(  # noqa: N802  # the name on the wire
-        self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse]
-    ) -> None:
+    async def SignCertificate(self, stream: _Stream) -> None:  # noqa: N802  # the name on the wire
         """Answers one request; the first step that fails decides the status (Dapr Sentry 1.18's order and texts).
 
         Cancellation, by the caller's deadline or its leaving, ends it between two steps: nothing is signed half.
@@ -176,9 +175,7 @@ class CertificateService:
                 request=decision.request_id,
             )
 
-    async def _decide(
-        self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse], decision: Decision
-    ) -> SignCertificateResponse:
+    async def _decide(self, stream: _Stream, decision: Decision) -> SignCertificateResponse:
         with self._metrics.stage("parse"):
             request = decision.request = cast("SignCertificateRequest", await stream.recv_message())
         with self._metrics.stage("validate"):
@@ -226,7 +223,7 @@ class CertificateService:
     async def _add_jwts(
         self,
         response: SignCertificateResponse,
-        stream: ServerStream[SignCertificateRequest, SignCertificateResponse],
+        stream: _Stream,
         issue: Callable[[Sequence[str]], str],
         audiences: Sequence[str],
     ) -> None:
@@ -241,9 +238,7 @@ class CertificateService:
                 response.per_audience_jwts[audience].value = issue([audience])
 
     @asynccontextmanager
-    async def _jwt_turn(
-        self, stream: ServerStream[SignCertificateRequest, SignCertificateResponse], what: str
-    ) -> AsyncIterator[None]:
+    async def _jwt_turn(self, stream: _Stream, what: str) -> AsyncIterator[None]:
         """Waits for a turn of the event loop that has room for a JWT; the block signs it.
 
         A call may ask for a signature for each of its audiences. If all calls under way did so in every turn, a turn
