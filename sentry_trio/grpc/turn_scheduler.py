@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -18,16 +18,22 @@ SLICE: Final = 100
 TURN_SECONDS: Final = 0.004
 """Duration of a turn after which peers wait for the next one: the turn ends soon after it."""
 _LEAST: Final = 25  # expected work of a peer if its last slice had less
-_REQUESTS: Final = 0  # place of work that may lead to calls: before the calls of its peer
-_NETWORKS: Final = 4096  # most networks whose work is remembered, beside those that may not continue yet
+_FLOWS: Final = 4096  # most flows whose work is remembered, beside those that may not continue yet
+
+_Flow: TypeAlias = tuple[Network, bool]
+"""Work of a peer that is queued together: of its calls if true, else handshakes and requests.
+
+If one of both delayed the other, a peer could hold the places of running handlers by a flood of requests.
+"""
 
 
 class TurnScheduler(trio.abc.Instrument):
     """Shares the turns of the event loop among peers, by start-time fair queueing.
 
     In a turn that has lasted too long, and after a used slice, peers wait. Peers that have caused the least work
-    continue first; all connections of a peer count together. So calls of a well-behaved peer do not wait for those of a
-    flood, and between the turns all other tasks run, health checks among them.
+    continue first. All connections of a peer count together, but its calls and its other work each for itself. So calls
+    of a well-behaved peer do not wait for those of a flood, and between the turns all other tasks run, health checks
+    among them.
 
     Args:
         elapsed: monotonic clock in seconds. Not Trio's, which may be virtual.
@@ -42,11 +48,11 @@ class TurnScheduler(trio.abc.Instrument):
         self._left: float = SLICE  # work that may be let into the next turn, beside new arrivals
         self._full_at = elapsed() + TURN_SECONDS
         self._arrivals = count(1)
-        # Waiting work of each peer: a heap by place and arrival.
-        self._waiting: dict[Network, list[tuple[int, int, float, trio.Event]]] = {}
-        self._networks: list[tuple[float, int, Network]] = []  # these peers: a heap by virtual time and arrival
+        # Waiting work: a heap by place and arrival.
+        self._waiting: dict[_Flow, list[tuple[int, int, float, trio.Event]]] = {}
+        self._flows: list[tuple[float, int, _Flow]] = []  # these flows: a heap by virtual time and arrival
         self._now = 0.0  # virtual time: work
-        self._free_at: dict[Network, float] = {}  # virtual time at which a peer's work so far is done
+        self._free_at: dict[_Flow, float] = {}  # virtual time at which the work of a flow so far is done
 
     def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # Trio's signature
         """Begins a turn."""
@@ -82,7 +88,7 @@ class TurnScheduler(trio.abc.Instrument):
         """
         work = max(work, _LEAST)
         if self._waiting or self._left <= 0 or self.full:
-            await self._queue(network, work, _REQUESTS)
+            await self._queue((network, False), work, next(self._arrivals))
         else:
             self._left -= work
             await trio.lowlevel.checkpoint()
@@ -91,7 +97,7 @@ class TurnScheduler(trio.abc.Instrument):
         """Waits for a turn that has room for a part of a call's work; no checkpoint if this one has and none waits.
 
         Parts of one call go one after another, before those of calls that the same peer began later: calls end one by
-        one, not all at once. Handshakes and requests of the peer go before them. Cancellation leaves the queue.
+        one, not all at once. Cancellation leaves the queue.
 
         Args:
             network: network of the peer.
@@ -103,18 +109,18 @@ class TurnScheduler(trio.abc.Instrument):
         """
         if self._waiting or self.full:
             place = place or next(self._arrivals)
-            await self._queue(network, seconds / PRICE_SECONDS, place)
+            await self._queue((network, True), seconds / PRICE_SECONDS, place)
         return place
 
-    async def _queue(self, network: Network, work: float, place: int) -> None:
+    async def _queue(self, flow: _Flow, work: float, place: int) -> None:
         if not self._waiting:
             # Not in a nursery: none here lasts as long, and the task ends when none waits.
             trio.lowlevel.spawn_system_task(self._dispatch)
         arrival, turn = next(self._arrivals), trio.Event()
-        if network not in self._waiting:
-            self._waiting[network] = []
-            heappush(self._networks, (max(self._now, self._free_at.get(network, 0.0)), arrival, network))
-        heappush(self._waiting[network], (place, arrival, work, turn))
+        if flow not in self._waiting:
+            self._waiting[flow] = []
+            heappush(self._flows, (max(self._now, self._free_at.get(flow, 0.0)), arrival, flow))
+        heappush(self._waiting[flow], (place, arrival, work, turn))
         await turn.wait()
 
     async def _dispatch(self) -> None:
@@ -123,21 +129,21 @@ class TurnScheduler(trio.abc.Instrument):
             await trio.lowlevel.checkpoint()
             while self._waiting and self._left > 0:
                 self._continue_next()
-            if len(self._free_at) > _NETWORKS:
-                self._free_at = {network: at for network, at in self._free_at.items() if at > self._now}
+            if len(self._free_at) > _FLOWS:
+                self._free_at = {flow: at for flow, at in self._free_at.items() if at > self._now}
         self._free_at.clear()
         self._now = 0.0
 
     def _continue_next(self) -> None:
-        begin, _, network = heappop(self._networks)
-        waiting = self._waiting[network]
+        begin, _, flow = heappop(self._flows)
+        waiting = self._waiting[flow]
         _, _, work, turn = heappop(waiting)
         if turn.statistics().tasks_waiting:  # else it was cancelled
             self._now = begin
-            self._free_at[network] = begin = begin + work
+            self._free_at[flow] = begin = begin + work
             self._left -= work
             turn.set()
         if waiting:
-            heappush(self._networks, (begin, waiting[0][1], network))
+            heappush(self._flows, (begin, waiting[0][1], flow))
         else:
-            del self._waiting[network]
+            del self._waiting[flow]

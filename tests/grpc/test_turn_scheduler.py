@@ -132,6 +132,20 @@ async def test_the_calls_of_one_peer_delay_no_request_of_it() -> None:
         assert len(served) - before <= 2
 
 
+async def test_the_requests_of_one_peer_delay_no_call_of_it() -> None:
+    """Else a flood of requests would hold the places of running handlers, which others wait for."""
+    served: list[tuple[int, str]] = []
+    used: list[str] = []
+    async with scheduling() as (turns, clock), trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(_serve, turns, clock, "peer", 4, served)
+        while len(served) < 10:
+            await trio.lowlevel.checkpoint()
+        before = len(served)
+        await _serve_call(turns, clock, "peer 0", 4, used)
+        assert len(served) - before <= 3 * 4
+
+
 async def test_cancelled_calls_take_no_turns_of_their_peer() -> None:
     served: list[str] = []
     async with scheduling() as (turns, clock), trio.open_nursery() as nursery:
@@ -197,7 +211,7 @@ async def test_a_peer_that_comes_late_has_no_more_than_its_share() -> None:
 async def test_while_some_wait_only_peers_that_may_not_continue_yet_are_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sentry_trio.grpc.turn_scheduler._NETWORKS", 8)
+    monkeypatch.setattr("sentry_trio.grpc.turn_scheduler._FLOWS", 8)
     most = 0
     served: list[str] = []
     async with scheduling() as (turns, clock), trio.open_nursery() as nursery:
