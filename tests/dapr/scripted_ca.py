@@ -98,7 +98,8 @@ def scripted_ca(directory: Path, answer: Callable[[str], Answer]) -> Iterator[Sc
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     context.set_alpn_protocols(["h2"])
-    with asyncio.Runner() as runner:
+    # Not of the policy: trio-asyncio, which other tests import, replaces it by one whose loops cannot change threads.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         server = runner.run(_started(service, port, context))
         thread = Thread(target=runner.get_loop().run_forever)
         thread.start()
