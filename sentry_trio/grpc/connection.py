@@ -244,8 +244,9 @@ class Connection:
             self._http_requests.drop_data(stream_id, len(data), ended=ended)
 
     def stream_lost(self, stream_id: int) -> None:
-        """Cancels the call."""
-        self._abandon(stream_id)
+        """Ends the call or request of a stream that cannot be answered."""
+        if not self._calls.abandon(stream_id):
+            self._http_requests.abandon(stream_id)
 
     def window_opened(self) -> None:
         """Wakes the tasks that wait for the window."""
@@ -279,14 +280,9 @@ class Connection:
             if self._all_done is not None:
                 self._all_done.set()
 
-    def _abandon(self, stream_id: int) -> None:
-        """Ends a call or request that cannot be answered."""
-        if not self._calls.abandon(stream_id):
-            self._http_requests.abandon(stream_id)
-
     def _end_stalled(self, stream_id: int) -> None:
         self.h2.reset(stream_id)
-        self._abandon(stream_id)
+        self.stream_lost(stream_id)
         self._nursery.start_soon(self.out.flush)
 
     # --- memory

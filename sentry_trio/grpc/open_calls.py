@@ -194,7 +194,7 @@ class OpenCalls:
                 call.abort(*_OUT_OF_MEMORY)
 
     def reclaim(self, stream_id: int) -> bool:
-        """Takes the memory of a call off the budget and rejects an incomplete one; returns whether it did reject it."""
+        """Takes the memory of a call off the budget and rejects an incomplete one; returns True if it did."""
         if call := self._by_stream.get(stream_id):
             self._connection.release(call)
         return self.reject_incomplete(stream_id, *_OUT_OF_MEMORY)
