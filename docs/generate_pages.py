@@ -20,7 +20,8 @@ from typing import Final
 import sentry_trio
 from sentry_trio.cli.commands import COMMANDS
 from sentry_trio.go_text import format_duration
-from sentry_trio.settings.configuration import MOST_BYTES, MOST_DURATION, Configuration, parse_configuration
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.configuration_document import MOST_BYTES, MOST_DURATION, parse_configuration
 from sentry_trio.settings.flags import Flag, Kind
 from sentry_trio.settings.options import FLAGS
 

@@ -21,7 +21,7 @@ from sentry_trio.errors import InvalidConfigurationError, Part, StoreError
 from sentry_trio.event_reasons import EventReason
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.reload import Changed, ReloadCause, Trigger
-from sentry_trio.settings.configuration import Configuration, parse_configuration
+from sentry_trio.settings.configuration import Configuration
 from sentry_trio.stores.atomic_files import FileOperations, os_reason
 from sentry_trio.stores.directory import DirectoryStore
 from sentry_trio.stores.permissions import KeyPermissions
@@ -181,6 +181,9 @@ async def read_configuration(name: str, environ: Mapping[str, str], *, required:
     """
     content = await trio.to_thread.run_sync(FileOperations().read, Path(name), abandon_on_cancel=True)
     if isinstance(content, bytes):
+        # Only here: PyYAML takes 4 % of a start, and most of these processes have no configuration file.
+        from sentry_trio.settings.configuration_document import parse_configuration
+
         # In a thread: the largest file allowed takes seconds, and a run is serving meanwhile.
         parse = partial(parse_configuration, content, environ, name=name)
         return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)

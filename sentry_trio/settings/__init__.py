@@ -10,5 +10,6 @@ Nothing here does IO: arguments, environment and text come in, frozen values com
     substitution documents       environment variables in a text; YAML as a tree of nodes
     sections                     typed reading of that tree, with the path of each field in the errors
     token_validators             the validator `jwks` and its options
-    configuration                Configuration
+    configuration                Configuration, JwksOptions
+    configuration_document       parser of a configuration document, the only part that needs PyYAML
 """

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 import yaml
 
 from sentry_trio.errors import InvalidValidatorError
+from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.settings.documents import is_null, is_untagged
 from sentry_trio.settings.sections import Section
 from sentry_trio.settings.values import InvalidValueError, parse_bool, parse_decimal, parse_duration, parse_int
@@ -27,25 +27,6 @@ _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?
 _LEAST_INTERVAL: Final = timedelta(seconds=1)
 _LEAST_TIMEOUT: Final = timedelta(milliseconds=1)
 _MOST: Final = timedelta(days=36_500)
-
-
-@dataclass(frozen=True, slots=True)
-class JwksOptions:
-    """Options of the validator `jwks`.
-
-    Attributes:
-        source: a URL, the path of a file, or the key set itself, as JSON or base64 of that.
-        ca_certificate: PEM, or the path of a file with it, in place of the system's roots; empty for those.
-        min_refresh_interval: shortest time between two periodic fetches.
-        request_timeout: time for one complete fetch.
-        allow_tokens_without_expiry: True if a token without `exp` never expires, as in Dapr Sentry 1.18.
-    """
-
-    source: str = ""
-    ca_certificate: str = ""
-    min_refresh_interval: timedelta = timedelta(minutes=10)
-    request_timeout: timedelta = timedelta(seconds=30)
-    allow_tokens_without_expiry: bool = False
 
 
 def read_token_validators(mtls: Section) -> dict[str, str] | None:

@@ -14,7 +14,8 @@ from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, InvalidCon
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import WatchedObject, watch_objects
 from sentry_trio.kube.retry import PATIENCE, retry
-from sentry_trio.settings.configuration import Configuration, parse_configuration
+from sentry_trio.settings.configuration import Configuration
+from sentry_trio.settings.configuration_document import parse_configuration
 
 DEFAULT_NAME: Final = "daprsystem"
 """Name of the object if `--config` is empty."""

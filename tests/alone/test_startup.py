@@ -62,6 +62,11 @@ ELSEWHERE = (
     "oidc",
     "oidc.*",
     "proto.sentry_grpc",
+    "settings.configuration_document",
+    "settings.documents",
+    "settings.sections",
+    "settings.substitution",
+    "settings.token_validators",
     "stores.configuration_object",
     "status",
     "status.*",
@@ -84,7 +89,6 @@ FOREIGN = {
     "prometheus_client",
     *("msgspec", "typing_extensions"),
     *("watchfiles", "anyio"),
-    "yaml",
 }
 
 # Of the standard library, what is heavy or of another world. Nearly all the rest comes with those above.

@@ -23,7 +23,7 @@ from sentry_trio.ca.jwk import read_jwks
 from sentry_trio.ca.keys import read_private_key
 from sentry_trio.ca.pem import write_block
 from sentry_trio.errors import InvalidBundleError, InvalidConfigurationError, InvalidCSRError, SentryError
-from sentry_trio.settings.configuration import parse_configuration
+from sentry_trio.settings.configuration_document import parse_configuration
 from sentry_trio.tokens.compact import InvalidTokenError
 from sentry_trio.tokens.keys import read_keys
 from sentry_trio.validators.jwks.keyset import SourceError

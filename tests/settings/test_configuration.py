@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_trio.errors import InvalidConfigurationError
-from sentry_trio.settings.configuration import MOST_BYTES, Configuration, JwksOptions, parse_configuration
+from sentry_trio.settings.configuration import Configuration, JwksOptions
+from sentry_trio.settings.configuration_document import MOST_BYTES, parse_configuration
 
 PREFIX = 'cannot parse configuration "c.yaml": '
 

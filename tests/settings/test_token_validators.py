@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from sentry_trio.errors import InvalidConfigurationError
+from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.settings.documents import read_document
 from sentry_trio.settings.sections import make_section
-from sentry_trio.settings.token_validators import JwksOptions, read_jwks_options, read_token_validators
+from sentry_trio.settings.token_validators import read_jwks_options, read_token_validators
 
 
 def read(text: str) -> dict[str, str] | None:
