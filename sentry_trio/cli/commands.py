@@ -47,11 +47,13 @@ class Command:
         Garbage is not collected meanwhile: there is next to none, and a collector that examines the growing number of
         modules again and again takes a tenth of a start.
         """
+        collects = gc.isenabled()
         gc.disable()
         try:
             return cast("CommandModule", importlib.import_module(f"sentry_trio.cli.{self.name}"))
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
 
 
 SERVE: Final = Command("serve", "run the certificate authority; the default command")
