@@ -1,5 +1,6 @@
 """`sentry-trio` before a command is chosen: names of commands, help, version, and closed or broken standard streams."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sentry_trio import __version__
-from sentry_trio.cli.commands import COMMANDS
+from sentry_trio.cli.commands import BY_NAME, COMMANDS
 from sentry_trio.settings.options import FLAGS
 from testkit.command_line import run_command
 
@@ -19,6 +20,17 @@ def shell(script: str) -> subprocess.CompletedProcess[str]:
     """Runs a script of bash, in which `sentry-trio` is $0."""
     command = ["bash", "-c", script, str(Path(sys.executable).with_name("sentry-trio"))]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_loading_a_command_leaves_the_garbage_collector_as_it_was(*, collects: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        BY_NAME["version"].load()
+        assert gc.isenabled() is collects
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize(
