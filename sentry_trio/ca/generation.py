@@ -16,6 +16,7 @@ from typing import Final
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, write_certificates
 from sentry_trio.ca.compose import organization
+from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
 from sentry_trio.ca.extensions import (
     AUTHORITY_KEY_IDENTIFIER,
     BASIC_CONSTRAINTS,
@@ -28,8 +29,8 @@ from sentry_trio.ca.generate import NewBundle, Signer, authority_name, certify
 from sentry_trio.ca.keys import PrivateKey
 from sentry_trio.ca.paths import find_paths
 from sentry_trio.ca.pem import tidy, without_blocks
-from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, parse_trust_domain
-from sentry_trio.errors import InvalidBundleError
+from sentry_trio.ca.spiffe import parse_trust_domain, sentry_id
+from sentry_trio.errors import InvalidBundleError, InvalidIdentityError
 
 MAX_CHAIN: Final = 7
 """Largest number of certificates in an issuer chain: 4 KB in each answer, enough for three former generations."""
@@ -198,19 +199,37 @@ def is_own(bundle: TrustBundle, own_roots: Collection[str], trust_domain: str, n
         trust_domain: as for `generate`.
         namespace: as for `generate`.
     """
-    identity = str(SpiffeId.make(parse_trust_domain(trust_domain), namespace, SENTRY_APP_ID))
     # If trust anchors were put back, only a former root may be left at the end of a bridge.
     nearest = roots_needed(bundle.chain, bundle.anchors, bundle.not_before)
-    return any(
-        fingerprint(root) in own_roots
-        or (
-            has_signed(root, bundle.issuer)
-            and _has_profile(root, trust_domain, "root")
-            and _has_profile(bundle.issuer, identity, "issuer")
-            and _have_same_dates(root, bundle.issuer)
-        )
-        for root in nearest
+    identity = sentry_id(parse_trust_domain(trust_domain), namespace)
+    return any(fingerprint(root) in own_roots for root in nearest) or generated_for(bundle) == identity
+
+
+def generated_for(bundle: TrustBundle) -> str | None:
+    """Returns the SPIFFE ID that sentry-trio or Dapr Sentry generated a CA for; None if others made it."""
+    trust_domain, namespace = identity_of(bundle.issuer)
+    if trust_domain is None or namespace is None:
+        return None
+    identity = sentry_id(trust_domain, namespace)
+    is_generated = _has_profile(bundle.issuer, identity, "issuer") and any(
+        has_signed(root, bundle.issuer)
+        and _has_profile(root, trust_domain, "root")
+        and _have_same_dates(root, bundle.issuer)
+        for root in bundle.anchors
     )
+    return identity if is_generated else None
+
+
+def identity_of(issuer: Certificate) -> tuple[str | None, str | None]:
+    """Returns trust domain and namespace in the subject of an issuer that this program or Dapr Sentry has made."""
+    identity = first_value(issuer.subject_name, ORGANIZATION) or ""
+    if not identity.startswith("spiffe://"):
+        return None, None
+    words = identity.split("/")
+    try:
+        return parse_trust_domain(identity), words[4] if len(words) > 4 else None
+    except InvalidIdentityError:
+        return None, None
 
 
 def _has_profile(certificate: Certificate, organization_text: str, kind: str) -> bool:

@@ -57,6 +57,7 @@ class Plan:
         held: reason why a step that is due is not taken, or none can be; None if there is none.
         has_root_key: true if the key of the issuer's root is stored.
         stray_keys: private keys beside the trust bundle that no renewal needs or removes.
+        misconfiguration: reason why a generated authority is not renewed, with the remedy; None if there is none.
     """
 
     phase: Phase
@@ -71,6 +72,7 @@ class Plan:
     held: str | None
     has_root_key: bool
     stray_keys: tuple[Part, ...]
+    misconfiguration: str | None
 
 
 def plan(stored: Parts, policy: RenewalPolicy, situation: Situation, request: RenewalRequest | None = None) -> Plan:
@@ -214,4 +216,5 @@ class _Planner:
             held=held,
             has_root_key=state.names_root(Part.ROOT_KEY),
             stray_keys=tuple(part for part in self._schedule.left_alone() if part in KEYS_BESIDE),
+            misconfiguration=self._schedule.misconfiguration(),
         )

@@ -67,6 +67,7 @@ class RenewalReporter:
         self._now = now
         self._held: str | None = None
         self._stray_keys = ""
+        self._misconfiguration: str | None = None
         self._reported: dict[EventReason, datetime] = {}
 
     def uptake(self, bundle: TrustBundle, found: Parts) -> "Uptake | None":
@@ -109,6 +110,7 @@ class RenewalReporter:
         )
         self._report_hold(planned)
         self._report_stray_keys(stray_keys)
+        self._report_misconfiguration(planned.misconfiguration)
         if uptake is not None and uptake.injector_stale:
             text = "new pods do not get the newest trust anchor: restart dapr-sidecar-injector"
             self._report_daily(EventReason.INJECTOR_STALE, text)
@@ -167,6 +169,11 @@ class RenewalReporter:
                 "move them elsewhere, or erase them if nothing else needs them"
             )
         self._stray_keys = stray_keys
+
+    def _report_misconfiguration(self, reason: str | None) -> None:
+        if reason is not None and reason != self._misconfiguration:
+            _log.warning(f"the certificate authority is not renewed: {reason}")
+        self._misconfiguration = reason
 
     def _report_daily(self, reason: EventReason, text: str) -> None:
         last = self._reported.get(reason)

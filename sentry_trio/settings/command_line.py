@@ -10,7 +10,7 @@ from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.go_text import format_duration, quote
 from sentry_trio.settings import checks
 from sentry_trio.settings.flags import CommandLine, Flag, check, checked, parse_command_line
-from sentry_trio.settings.options import FLAGS, KUBERNETES, Mode, Options
+from sentry_trio.settings.options import DEFAULT_NAMESPACE, FLAGS, KUBERNETES, Mode, Options
 
 _SHORTEST_ROTATION: Final = timedelta(seconds=10)
 """Shortest time for which a JWT signing key signs before the next replaces it: each takes three restarts."""
@@ -136,7 +136,7 @@ def _namespace(environ: Mapping[str, str]) -> str:
 
     Dapr Sentry uses a NAMESPACE that is set but empty literally, and fails later, when it makes its own identity.
     """
-    namespace = environ.get("NAMESPACE", "default")
+    namespace = environ.get("NAMESPACE", DEFAULT_NAMESPACE)
     if not namespace:
         raise InvalidOptionsError(
             "the environment variable NAMESPACE is empty: "

@@ -14,6 +14,8 @@ from sentry_trio.settings import checks
 from sentry_trio.settings.flags import Kind, choice_of, declare, expected, flags_of
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal")
+DEFAULT_TRUST_DOMAIN: Final = "localhost"
+DEFAULT_NAMESPACE: Final = "default"
 ROOT_KEYS: Final = ("discard", "keep")
 CA_KEY_TYPES: Final = ("p256", "p384", "ed25519", "rsa2048")
 JWT_ALGORITHMS: Final = (
@@ -103,7 +105,7 @@ class Options:
         check=_mode,
     )
     config: str = _general(_STRING, "daprsystem", "Path of the configuration file, or name of the Configuration object")
-    trust_domain: str = _general(_STRING, "localhost", "Trust domain of the certificate authority")
+    trust_domain: str = _general(_STRING, DEFAULT_TRUST_DOMAIN, "Trust domain of the certificate authority")
     kubeconfig: str = _general(
         _STRING, "~/.kube/config", "Path of the kubeconfig file, for use outside a cluster", needs=KUBERNETES
     )

@@ -23,6 +23,7 @@ from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import bundle_parts
 from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_record import read_record
+from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.cli import main
 from sentry_trio.cli.ca import places, real_rehearsal, rehearsal
 from sentry_trio.cli.ca.backup import BackupError, seal, unseal
@@ -176,7 +177,29 @@ def test_show_names_private_keys_that_no_renewal_has_stored(ca: Command) -> None
 def test_the_trust_domain_of_the_issuer_is_kept(ca: Command) -> None:
     ca("rotate", "--distrust", "--yes")
     (issuer,) = read_certificates(ca.contents()["issuer.crt"])
-    assert "spiffe://mesh.example/ns/dapr-system/dapr-sentry" in str(issuer.subject_name)
+    assert "spiffe://mesh.example/ns/default/dapr-sentry" in str(issuer.subject_name)
+
+
+def test_a_server_with_default_flags_renews_a_new_authority(
+    ca: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, environ in enumerate(({}, {"NAMESPACE": "mesh"})):
+        ca.directory = tmp_path / str(number)
+        monkeypatch.delenv("NAMESPACE", raising=False)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        ca("init", str(ca.directory))
+        policy = environment_settings(parse_options([], environ)).renewal
+        state = read_state(bundle_parts(bundle_in(ca.directory)), policy, wall_clock(), is_published=True)
+        assert state.is_own
+
+
+def test_a_new_root_of_files_has_the_default_trust_domain_of_a_server(ca: Command, tmp_path: Path) -> None:
+    ca.directory = constrained(tmp_path, "mesh.example").plain
+    assert "has begun" in ca("rotate", "--start", "--ca-renewal-scope=any")
+    (issuer, *_) = read_certificates(ca.contents()["issuer.next.crt"])
+    options = parse_options([], {})
+    assert f"spiffe://{options.trust_domain}/ns/" in str(issuer.subject_name)
 
 
 @pytest.mark.parametrize(
@@ -498,9 +521,7 @@ def constrained(path: Path, permitted: str, subject: str = "issuer") -> Constrai
 
 async def load(directory: Path, *flags: str) -> str | None:
     """Loads a trust bundle as a server does; returns the reason of a rejection, or None."""
-    settings = environment_settings(
-        parse_options([f"--issuer-credentials={directory}", *flags], {"NAMESPACE": "dapr-system"})
-    )
+    settings = environment_settings(parse_options([f"--issuer-credentials={directory}", *flags], {}))
     standalone = Standalone(settings, {}, metrics=Metrics(), now=wall_clock, conditions=Conditions())
     async with standalone.open() as environment:
         try:

@@ -555,3 +555,19 @@ async def test_sidecars_and_their_injector_are_reported_once_a_day(autojump_cloc
         text = replica.events[-1][1]
         assert "shop/app-00, " in text
         assert text.endswith("shop/app-09 and 2 more")
+
+
+async def test_an_authority_that_was_generated_for_another_identity_is_reported_once(
+    autojump_clock: MockClock, lines: list[Line]
+) -> None:
+    store = await stored_in("steady")
+    replica = MemoryEnvironment(store, "--trust-domain=mesh.example")
+    async with serving(replica):
+        await until(replica, BEGIN + DAY)
+        assert phase(replica) == "steady"
+    (event,) = (str(line["event"]) for line in lines if "is not renewed" in str(line["event"]))
+    assert event == (
+        "the certificate authority is not renewed: it was generated for spiffe://localhost/ns/default/dapr-sentry, "
+        "not for spiffe://mesh.example/ns/default/dapr-sentry, and --ca-renewal-scope is own: set --trust-domain and "
+        "NAMESPACE to the former, or --ca-renewal-scope to any"
+    )

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.general_names import AlternativeNames
+from sentry_trio.ca.generation import identity_of
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.preflight import preflight
 from sentry_trio.ca.renewal_record import RenewalRecord, digest_of, read_record, recorded_bundle
@@ -17,13 +18,11 @@ from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, names_to_sign, parse_
 from sentry_trio.ca.strictness import Finding, Severity
 from sentry_trio.ca.trust import Trust, trust_in_use
 from sentry_trio.cli.ca.flags import CaOptions
-from sentry_trio.cli.ca.overview import identity_of, policy_of
+from sentry_trio.cli.ca.overview import default_trust_domain, policy_of
 from sentry_trio.cli.ca.places import Place
 from sentry_trio.errors import Fault, InvalidBundleError, Part
 
 _RELATIVE: Final = frozenset({"cut-leaves", "cut-consumers", "regression", "anchor-lost"})
-_DOMAIN_OF_CHART: Final = "cluster.local"  # if its values name no other
-_DOMAIN_OF_SERVER: Final = "localhost"  # if no flag names another
 _ASSUMED: Final = " (pass --trust-domain if the servers have another trust domain)"
 _UNKNOWN: Final = " (compared with what is stored, which running processes may have rejected)"
 
@@ -110,8 +109,7 @@ async def _trust(place: Place, in_use: _InUse, options: CaOptions, now: datetime
 
 def _names_to_sign(issuer: Certificate, options: CaOptions) -> AlternativeNames:
     """Returns the names that servers check; without a flag, the issuer's subject decides about the trust domain."""
-    default = _DOMAIN_OF_CHART if options.in_cluster else _DOMAIN_OF_SERVER
-    trust_domain = parse_trust_domain(options.trust_domain or identity_of(issuer)[0] or default)
+    trust_domain = parse_trust_domain(options.trust_domain or identity_of(issuer)[0] or default_trust_domain(options))
     identity = SpiffeId.make(trust_domain, options.namespace, SENTRY_APP_ID)
     return names_to_sign(identity, in_cluster=options.in_cluster)
 

@@ -1,7 +1,7 @@
 """The flags of `sentry-trio ca`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from sentry_trio.settings.flags import (
     flags_of,
     parse_arguments,
 )
-from sentry_trio.settings.options import ROOT_KEYS
+from sentry_trio.settings.options import DEFAULT_NAMESPACE, ROOT_KEYS
 
 _DEFAULT_DIRECTORY: Final = Path(".sentry")  # where `make run` keeps it
 _REQUESTS: Final = (
@@ -152,7 +152,10 @@ class CaOptions:
     )
     yes: bool = _rotate(Kind.BOOL, default=False, help="confirm an action after which sidecars must be restarted")
     trust_domain: str | None = _new(
-        Kind.STRING, None, "trust domain (default: that of the stored issuer; for init: cluster.local)", metavar="NAME"
+        Kind.STRING,
+        None,
+        "trust domain (default: that of the stored issuer, else cluster.local in Kubernetes and localhost for files)",
+        metavar="NAME",
     )
     ca_ttl: timedelta = _new(
         Kind.DURATION, timedelta(days=365), "lifetime of new root and issuer", check=checks.positive
@@ -243,7 +246,10 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> CaOptions:
         raise UsageError(f"ca {action} needs --passphrase-file: a backup holds private keys and is encrypted")
     if action == "init" and values["root_key"] is not None and values["ca_root_key_passphrase_file"] is None:
         raise UsageError("ca init --root-key needs --ca-root-key-passphrase-file: the key is encrypted")
-    return CaOptions(**with_defaults(values, line, environ))
+    options = CaOptions(**with_defaults(values, line, environ))
+    if options.in_cluster:
+        return options
+    return replace(options, namespace=environ.get("NAMESPACE") or DEFAULT_NAMESPACE)  # as a server of files
 
 
 def _request(action: str, values: Mapping[str, object]) -> RenewalRequest | None:

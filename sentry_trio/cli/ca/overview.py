@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle
-from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates, shown
-from sentry_trio.ca.distinguished_names import ORGANIZATION, first_value
+from sentry_trio.ca.certificates import fingerprint, read_certificates, shown
+from sentry_trio.ca.generation import identity_of
 from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal import Plan, Situation, plan
@@ -20,17 +20,16 @@ from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, read_record
 from sentry_trio.ca.renewal_state import read_state
 from sentry_trio.ca.root_key import named_root
-from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.cli.ca.flags import CaOptions
 from sentry_trio.cli.ca.places import HeldAnchors, Place
-from sentry_trio.errors import InvalidBundleError, InvalidIdentityError, Part
+from sentry_trio.errors import InvalidBundleError, Part
 from sentry_trio.kube.uptake import Uptake
 from sentry_trio.renewal_status import STEP_TEXTS, AnchorsHeld, Phase
+from sentry_trio.settings.options import DEFAULT_TRUST_DOMAIN
 from sentry_trio.stores.passphrase import read_passphrase
 from sentry_trio.telemetry.logs import shown_time
 
-_DEFAULT_DOMAIN: Final = "cluster.local"
-_SPIFFE: Final = "spiffe://"
+_DOMAIN_OF_CHART: Final = "cluster.local"  # if its values name no other
 _MOST_PODS: Final = 20
 _SIDECARS: Final = {
     AnchorsHeld.CURRENT: "have the newest root",
@@ -241,7 +240,7 @@ def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
         trust_domain, namespace = identity_of(read_certificates(stored.get(Part.CHAIN, b""))[0])
     root_key_use = options.ca_root_key or ("keep" if named_root(stored.get(Part.ROOT_KEY, b"")) else "discard")
     return RenewalPolicy(
-        trust_domain=options.trust_domain or trust_domain or _DEFAULT_DOMAIN,
+        trust_domain=options.trust_domain or trust_domain or default_trust_domain(options),
         namespace=namespace or options.namespace,
         key_type=options.ca_key_type,
         workload_ttl=options.workload_cert_ttl,
@@ -255,13 +254,6 @@ def policy_of(options: CaOptions, stored: Parts) -> RenewalPolicy:
     )
 
 
-def identity_of(issuer: Certificate) -> tuple[str | None, str | None]:
-    """Returns trust domain and namespace in the subject of an issuer that this program or Dapr Sentry has made."""
-    identity = first_value(issuer.subject_name, ORGANIZATION) or ""
-    if not identity.startswith(_SPIFFE):
-        return None, None
-    words = identity.split("/")
-    try:
-        return parse_trust_domain(identity), words[4] if len(words) > 4 else None
-    except InvalidIdentityError:
-        return None, None
+def default_trust_domain(options: CaOptions) -> str:
+    """Returns the trust domain that servers have without a setting: that of the chart, or of the server's flag."""
+    return _DOMAIN_OF_CHART if options.in_cluster else DEFAULT_TRUST_DOMAIN
