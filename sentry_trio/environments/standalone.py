@@ -144,7 +144,7 @@ class _TrackedStore:
 
     async def replace(self, changes: Changes, *, expected: Changes) -> bool:
         """See `DirectoryStore.replace`. The caller has to restart the run: its watch does not report this change."""
-        async with self._tracker.own_write({}):
+        async with self._tracker.own_write():
             done = await self._store.replace(changes, expected=expected)
             if done:
                 self._tracker.accept({self._store.paths[part]: content for part, content in changes.items()})

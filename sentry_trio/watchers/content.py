@@ -1,10 +1,10 @@
 """Known content of watched files, as a fingerprint of each."""
 
-import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Self, TypeAlias
 
@@ -81,12 +81,12 @@ class ContentTracker:
         self._turn = trio.Lock()
 
     @classmethod
-    async def start(cls, paths: Collection[Path], *, look: Look = look) -> Self:
+    async def start(cls, paths: Collection[Path]) -> Self:
         """Makes a tracker that knows the current contents of files, which need not exist.
 
         Cancellation: at once.
         """
-        return cls(await look(frozenset(paths)), look=look)
+        return cls(await look(frozenset(paths)))
 
     @property
     def paths(self) -> frozenset[Path]:
@@ -99,15 +99,9 @@ class ContentTracker:
             content = contents[path]
             self._known[path] = _ABSENT if content is None else _content(hashlib.sha256(content).hexdigest())
 
-    @contextlib.asynccontextmanager
-    async def own_write(self, contents: Mapping[Path, bytes | None]) -> AsyncIterator[None]:
-        """Pauses the watch while its own process writes `contents`, and marks them as known afterwards.
-
-        If the block fails, nothing is accepted: the actual changes are then reported.
-        """
-        async with self._turn:
-            yield
-            self.accept(contents)
+    def own_write(self) -> AbstractAsyncContextManager[None]:
+        """Pauses the watch while its own process writes; the block marks what it has written by `accept`."""
+        return self._turn
 
     async def changed(self) -> frozenset[Path]:
         """Returns the files whose content is not the known one, which stays as it is.
