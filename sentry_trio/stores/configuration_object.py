@@ -13,7 +13,7 @@ import trio
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, InvalidConfigurationError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import WatchedObject, watch_objects
-from sentry_trio.kube.retry import PATIENCE, retry
+from sentry_trio.kube.retry import retry
 from sentry_trio.settings.configuration import Configuration
 from sentry_trio.settings.configuration_document import parse_configuration
 
@@ -26,27 +26,24 @@ _SMALL: Final = 4096  # bytes that are understood within some milliseconds
 _NOT_PLAIN: Final = re.compile(r"[^ -#%-~]")
 
 
-async def read_configuration_object(
-    api: Api, namespace: str, name: str, *, patience: float = PATIENCE
-) -> Configuration:
+async def read_configuration_object(api: Api, namespace: str, name: str) -> Configuration:
     """Reads and validates a Configuration; as Dapr Sentry does it, without environment variables put in.
 
     Args:
         api: the API server.
         namespace: this process's own.
         name: value of `--config`; empty for `daprsystem`.
-        patience: seconds during which failures that may pass are met with further attempts.
 
     Raises:
         InvalidConfigurationError: with Dapr's prefix `loading default config. couldn't find config name "<name>": `,
             then Dapr's reason, then what is the case: no such object, no such kind, or a rejection of the API server;
             without it, `cannot parse configuration "<name>": ` and what is wrong with the content.
-        ApiUnavailableError: the same prefix; the API server is unavailable.
+        ApiUnavailableError: the same prefix; the API server is unavailable, also to further attempts.
 
     Cancellation: at once.
     """
     name = name or DEFAULT_NAME
-    return await retry(partial(_read, api, namespace, name), patience=patience)
+    return await retry(partial(_read, api, namespace, name))
 
 
 async def watch_configuration(

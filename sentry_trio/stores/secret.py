@@ -11,7 +11,7 @@ from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError
 from sentry_trio.kube.api import Api
 from sentry_trio.kube.object_watch import watch_objects
-from sentry_trio.kube.retry import PATIENCE, retry
+from sentry_trio.kube.retry import retry
 from sentry_trio.stores.secret_content import (
     PUBLISHED,
     Names,
@@ -42,8 +42,8 @@ class SecretStore:
     counts as empty, every write is made on the version that it was decided on, and the ConfigMap follows the Secret,
     never the other way round.
 
-    Failures that may pass are met with further attempts for `patience` seconds; then ApiUnavailableError is raised,
-    with the same beginnings as the StoreErrors.
+    Failures that may pass are met with further attempts for `PATIENCE` seconds (see `retry`); then ApiUnavailableError
+    is raised, with the same beginnings as the StoreErrors.
 
     Cancellation: all operations at once; a change is then written as a whole or not at all.
 
@@ -52,7 +52,6 @@ class SecretStore:
         namespace: namespace of both objects.
         names: key of each part.
         withdrawn: parts that the ConfigMap does not publish, although it could.
-        patience: seconds during which an operation is tried again.
         conditions: `config-map`, `config-map-jwks` and `secret` are set while `watch` cannot repair or read them.
 
     Attributes:
@@ -67,7 +66,6 @@ class SecretStore:
         names: Names,
         *,
         withdrawn: Collection[Part] = (),
-        patience: float = PATIENCE,
         conditions: Conditions | None = None,
     ) -> None:
         self._api = api
@@ -78,7 +76,6 @@ class SecretStore:
         self._config_map = SecretObject(api, namespace, "ConfigMap")
         self.place = f"Secret {self._secret.place}"
         self.config_map = f"ConfigMap {self._config_map.place}"
-        self._patience = patience
 
     def locate(self, *parts: Part) -> str:
         """See `PartStore.locate`."""
@@ -95,9 +92,9 @@ class SecretStore:
 
         Raises:
             StoreError: `failed to get trust bundle secret: ` and why: there is no Secret, or no permission to read it.
-            ApiUnavailableError: the API server was unavailable for `patience` seconds.
+            ApiUnavailableError: the API server was unavailable for `PATIENCE` seconds.
         """
-        return self._parts(await retry(self._secret.get, patience=self._patience), parts)
+        return self._parts(await retry(self._secret.get), parts)
 
     async def read_bundle(self) -> Parts:
         """Reads the trust bundle; see `PartStore.read_bundle`.
@@ -107,7 +104,7 @@ class SecretStore:
             StoreError: as `read`; also if none of its keys is there, but other certificates or private keys are.
             ApiUnavailableError: as `read`.
         """
-        secret = await retry(self._secret.get, patience=self._patience)
+        secret = await retry(self._secret.get)
         return read_bundle(secret, self._names, place=self._secret.place)
 
     def _parts(self, secret: dict[str, Any], parts: Collection[Part]) -> dict[Part, bytes]:
@@ -138,11 +135,11 @@ class SecretStore:
         is_new_bundle = Part.ANCHORS in changes and all(expected.get(part, b"") is None for part in BUNDLE)
         attempt = partial(self._try_to_replace, changes, expected, is_new_bundle=is_new_bundle)
         if not is_new_bundle:
-            return await retry(attempt, patience=self._patience)
+            return await retry(attempt)
         # In this order, as in `_try_to_publish`: anchors found here beside an empty Secret are no longer in use.
-        config_map = await retry(self._config_map.get, patience=self._patience)
+        config_map = await retry(self._config_map.get)
         text = published_text(Part.ANCHORS, changes[Part.ANCHORS] or b"")
-        done = await retry(attempt, patience=self._patience)
+        done = await retry(attempt)
         if done and data_of(config_map).get(self._names[Part.ANCHORS]) not in {None, "", text}:
             _log.warning(
                 f"{self.place} was empty although the ConfigMap has trust anchors: they are replaced by those "
@@ -189,7 +186,7 @@ class SecretStore:
     async def read_only_reason(self) -> str | None:
         """See `PartStore.read_only_reason`."""
         for held, place in ((self._secret, self.place), (self._config_map, self.config_map)):
-            if (await retry(held.get, patience=self._patience)).get("immutable"):
+            if (await retry(held.get)).get("immutable"):
                 return f"{place} is immutable"
         return None
 
@@ -199,7 +196,7 @@ class SecretStore:
         Raises:
             StoreError, ApiUnavailableError: as `read`.
         """
-        return managed_by(await retry(self._secret.get, patience=self._patience))
+        return managed_by(await retry(self._secret.get))
 
     async def publish(self, part: Part, stored: Parts) -> bool:
         """Makes the ConfigMap publish a part of a verified set, byte by byte as it is in the Secret.
@@ -219,9 +216,9 @@ class SecretStore:
 
         Raises:
             StoreError: `failed to get` or `failed to update trust bundle configmap: ` and why.
-            ApiUnavailableError: likewise, after `patience` seconds.
+            ApiUnavailableError: likewise, after `PATIENCE` seconds.
         """
-        return await retry(partial(self._try_to_publish, part, stored), patience=self._patience)
+        return await retry(partial(self._try_to_publish, part, stored))
 
     async def publishes(self, part: Part, stored: Parts) -> bool:
         """Returns whether the ConfigMap publishes a part as it is in the Secret; nothing is written.
@@ -229,7 +226,7 @@ class SecretStore:
         Raises:
             StoreError, ApiUnavailableError: as `publish`.
         """
-        config_map = await retry(self._config_map.get, patience=self._patience)
+        config_map = await retry(self._config_map.get)
         return bool(data_of(config_map).get(self._names[part]) == self._text_of(part, stored))
 
     async def _try_to_publish(self, part: Part, stored: Parts) -> bool:

@@ -29,7 +29,6 @@ async def watch_expiry(
     now: Callable[[], datetime],
     report: Callable[[Sequence[ExpiryState]], None],
     own_roots: Collection[str] = (),
-    interval: float = INTERVAL,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Checks every certificate of a bundle at once and then hourly; runs until cancelled.
@@ -48,7 +47,6 @@ async def watch_expiry(
         now: the wall clock; aware.
         report: called with the states after each check, e.g. for metrics and health. Its errors end the watch.
         own_roots: fingerprints of the roots made here.
-        interval: seconds between two checks.
         task_status: started after the first check.
 
     Cancellation: at once.
@@ -58,7 +56,7 @@ async def watch_expiry(
         _check(bundle, now, own_roots, report)
         task_status.started()
         while True:
-            await _sleep_unless_set(interval, now)
+            await _sleep_unless_set(INTERVAL, now)
             _check(bundle, now, own_roots, report)
     finally:
         _log.debug("terminating certificate expiration watcher")

@@ -157,7 +157,7 @@ async def test_failures_that_pass_are_waited_for(autojump_clock: MockClock) -> N
     assert (await read_configuration_object(api, NAMESPACE, "")).allowed_clock_skew == timedelta(minutes=1)
     api.down = True
     with pytest.raises(ApiUnavailableError) as caught:
-        await read_configuration_object(api, NAMESPACE, "", patience=1)
+        await read_configuration_object(api, NAMESPACE, "")
     assert str(caught.value) == f"{PREFIX}connection refused"
 
 
