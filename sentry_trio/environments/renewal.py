@@ -49,6 +49,7 @@ class RenewalOfRun:
         policy: parameters of renewals.
         awaited: the step that is due, after the pause that keeps replicas apart.
         has_stepped: a step was stored that the run was not replaced for yet.
+        read_only_since: time, in seconds, since which a step of a renewal in progress cannot be stored; None if it can.
     """
 
     store: PartStore
@@ -57,6 +58,7 @@ class RenewalOfRun:
     policy: RenewalPolicy
     awaited: Step | None = None
     has_stepped: bool = False
+    read_only_since: float | None = None
 
 
 class Renewer:
@@ -242,6 +244,7 @@ class Renewer:
         read_only = await run.store.read_only_reason() if is_due and hold is None else None
         if read_only is not None:
             return self._read_only(run, look, read_only)
+        run.read_only_since = None
         if is_due:
             situation = await self._root_keys.opened(replace(situation, root_key_problem=None), run.policy)
         planned = await _planned(found, run.policy, situation) if is_due else look
@@ -254,7 +257,16 @@ class Renewer:
         return planned, None if planned.held is None else _hold_reason(situation)
 
     def _read_only(self, run: RenewalOfRun, look: Plan, read_only: str) -> tuple[Plan, HoldReason | None]:
-        """Returns the plan if a step is due that can never be stored; that is reported in time."""
+        """Returns the plan if a step is due that can never be stored.
+
+        A step of a renewal in progress is reported unless another process, which can write the store, takes it soon.
+        A renewal that cannot begin is reported before it is too late.
+        """
+        if look.phase in {Phase.DISTRIBUTING, Phase.SIGNING}:
+            run.read_only_since = run.read_only_since or trio.current_time()
+            has_waited = trio.current_time() - run.read_only_since >= _LONGEST_RETRY
+            held = f"{read_only}: make it writable" if has_waited else None
+            return replace(look, held=held, due=None), None if held is None else HoldReason.READ_ONLY
         limit = run.bundle.not_after - run.policy.workload_ttl - run.policy.allowed_clock_skew
         if self._now() < limit - WARNING_PERIOD:
             due = limit - WARNING_PERIOD

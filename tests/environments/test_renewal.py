@@ -280,6 +280,53 @@ async def test_nothing_is_begun_in_a_read_only_store_and_that_is_reported_in_tim
         assert phase(replica) == "distributing"
 
 
+@pytest.mark.parametrize("begun", ["distributing", "signing"])
+async def test_a_store_that_becomes_read_only_during_a_renewal_is_reported_soon(
+    autojump_clock: MockClock, begun: str
+) -> None:
+    due = {"distributing": "signing", "signing": "retiring"}[begun]
+    replica = MemoryEnvironment(MemoryStore())
+    async with serving(replica):
+        await in_phase(replica, begun)
+        replica.events.clear()
+        replica.store.read_only = "the shelf is glued"
+        await until(replica, BEGINNINGS[due])
+        await trio.sleep(200)
+        assert replica.events == []
+        await trio.sleep(DAY)
+        assert replica.renewal is not None
+        assert replica.renewal.held_reason is HoldReason.READ_ONLY
+        assert replica.events == [("RenewalHeld", "CA renewal is held: the shelf is glued: make it writable")]
+        replica.store.read_only = None
+        await trio.sleep(300)
+        assert phase(replica) == due
+        assert replica.renewal.held is None
+
+
+async def test_a_read_only_replica_follows_a_renewal_without_a_report(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    reader, writer = MemoryEnvironment(store), MemoryEnvironment(store, chance=0.9)
+    reader._renewer._chance = lambda: 0.0
+
+    class Mounted:
+        """The store as the reader sees it."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        async def read_only_reason(self) -> str:
+            return "the shelf is glued"
+
+    async with serving(writer):
+        reader.store = Mounted()  # type: ignore[assignment]
+        async with serving(reader):
+            await in_phase(writer, "retiring")
+            await trio.sleep(600)
+            assert phase(reader) == "retiring"
+    assert reader.events == []
+    assert reader.runs[-1].fingerprint == writer.runs[-1].fingerprint
+
+
 @pytest.mark.parametrize("scope", ["own", "any"])
 async def test_a_bundle_that_another_program_keeps_is_left_alone(autojump_clock: MockClock, scope: str) -> None:
     replica = MemoryEnvironment(MemoryStore(), f"--ca-renewal-scope={scope}")
