@@ -142,7 +142,7 @@ class TrustCutError(InvalidBundleError):
         reasons: kinds and subjects of the findings, without the times and names in the text.
     """
 
-    def __init__(self, message: str, *parts: Part, reasons: frozenset[tuple[str, str]] = frozenset()) -> None:
+    def __init__(self, message: str, *parts: Part, reasons: frozenset[tuple[str, str]]) -> None:
         super().__init__(message, *parts)
         self.reasons = reasons
 

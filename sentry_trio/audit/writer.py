@@ -43,7 +43,7 @@ class Entry:
 
     members: bytes
     is_issued: bool
-    done: trio.Event | None = None
+    done: trio.Event | None
     failed: bool = False
     is_cancelled: bool = False
 

@@ -64,7 +64,7 @@ class Trust:
     own_roots: frozenset[str]
     leaf_lifetime: dt.timedelta
     grace: dt.timedelta
-    names: AlternativeNames | None = None
+    names: AlternativeNames | None
 
 
 def trust_in_use(

@@ -85,7 +85,7 @@ class JwtKeeper:
         *,
         metrics: Metrics,
         now: Callable[[], datetime],
-        is_held: Callable[[], bool] = lambda: False,
+        is_held: Callable[[], bool],
     ) -> None:
         self._rotation = settings.rotation
         self._issuer = settings.issuer

@@ -45,9 +45,9 @@ class RunInputs:
     chain_source: str
     configuration_source: str
     cluster_domain: Callable[[], str]
-    jwts: Jwts | None = None
-    targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
-    own_roots: Collection[str] = ()
+    jwts: Jwts | None
+    targets: Mapping[str, Callable[[], bool]]
+    own_roots: Collection[str]
 
 
 class Watch(Protocol):

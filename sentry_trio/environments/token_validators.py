@@ -41,7 +41,7 @@ class _Kept:
 
     keys: "KeySet"
     scope: trio.CancelScope
-    before: "_Kept | None" = None
+    before: "_Kept | None"
     users: int = 0
 
     @property

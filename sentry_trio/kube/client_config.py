@@ -162,7 +162,7 @@ async def load_credentials(
     *,
     kubeconfig: Path | None,
     environ: Mapping[str, str],
-    service_account: Path = SERVICE_ACCOUNT,
+    service_account: Path,
 ) -> Credentials:
     """Loads a pod's own credentials or, if there are none, a kubeconfig. asyncio-flavoured.
 

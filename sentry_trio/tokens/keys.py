@@ -86,7 +86,7 @@ class ReadKeys:
     """
 
     usable: Mapping[str, VerificationKey]
-    dropped: tuple[DroppedKey, ...] = ()
+    dropped: tuple[DroppedKey, ...]
 
 
 def normalized(jwk: Mapping[str, Any]) -> dict[str, Any]:
