@@ -14,7 +14,7 @@ from sentry_trio.go_text import format_duration
 from sentry_trio.renewal_status import LEFT_OVER, CertificateExpiry
 
 WARNING_PERIOD = dt.timedelta(days=30)
-"""Time before its end from which a certificate is reported as expiring."""
+"""Time before its end from which a certificate is reported as expiring, and an obstacle of its renewal."""
 
 _SHOWN_ROLES: Final = {"anchor": "root", "former": "former root"}
 _HOUR = dt.timedelta(hours=1)

@@ -24,6 +24,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 from sentry_trio.ca.keys import PrivateKey, PublicKey
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.errors import InvalidBundleError
+from sentry_trio.tokens.compact import LAST_SECOND
 from sentry_trio.tokens.keys import normalized
 
 MOST_KEYS: Final = 100
@@ -36,8 +37,6 @@ SCHEDULE: Final = "sentry-trio/rotation"
 _REQUIRED: Final = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 # Members that only private and secret keys have: RFC 7518, 6.2.2, 6.3.2 and 6.4.1.
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-# The year 9999, the last one that a datetime has.
-_LATEST: Final = 253402300799
 
 Jwk = dict[str, Any]
 """Public key as JSON."""
@@ -131,7 +130,7 @@ def schedule_of(member: Jwk) -> Schedule | None:
         times = msgspec.convert(member[SCHEDULE], _Times)
     except msgspec.ValidationError as error:
         raise _no_schedule(member, str(error)) from error
-    if not all(0 <= number <= _LATEST for number in (times.since or 0, times.until or 0, times.lifetime)):
+    if not all(0 <= number <= LAST_SECOND for number in (times.since or 0, times.until or 0, times.lifetime)):
         raise _no_schedule(member, "a number is out of range")
     return Schedule(_time(times.since), _time(times.until), timedelta(seconds=times.lifetime))
 

@@ -33,7 +33,6 @@ _VALIDATORS: Final = {
     "jwks": SignCertificateRequest.JWKS,
 }
 _JWT_FILES: Final = re.compile(r"jwt(-[0-9]+)?\.txt")
-_MOST_PORT: Final = 65535
 _PORT_DIGITS: Final = 6  # one more than a port has; Python refuses to convert thousands
 
 
@@ -50,8 +49,8 @@ def _utf8_each(flag: str, texts: tuple[str, ...]) -> tuple[str, ...]:
 
 def _address(flag: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not (colon and port.isascii() and port.isdigit() and 0 < int(port[:_PORT_DIGITS]) <= _MOST_PORT):
-        raise InvalidOptionsError(f"--{flag} must be host:port with a port from 1 to {_MOST_PORT}, got {text!r}")
+    if not (colon and port.isascii() and port.isdigit() and 0 < int(port[:_PORT_DIGITS]) <= checks.LAST_PORT):
+        raise InvalidOptionsError(f"--{flag} must be host:port with a port from 1 to {checks.LAST_PORT}, got {text!r}")
     return checks.host(flag, host) or "127.0.0.1", int(port)
 
 

@@ -9,12 +9,13 @@ import trio
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.expiry import WARNING_PERIOD
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Parts, merged
 from sentry_trio.ca.renewal import Plan, Situation, plan, promote
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.environments.clocks import ClockGuard, seconds_until
-from sentry_trio.environments.renewal_report import WARNING_PERIOD, RenewalReporter
+from sentry_trio.environments.renewal_report import RenewalReporter
 from sentry_trio.environments.root_keys import RootKeyAccess
 from sentry_trio.errors import InvalidBundleError, InvalidOptionsError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.expiry import WARNING_PERIOD
 from sentry_trio.ca.lineage import root_ends
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal import Plan
@@ -20,9 +21,6 @@ from sentry_trio.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from sentry_trio.kube.uptake import Uptake
-
-WARNING_PERIOD: Final = timedelta(days=30)
-"""Time before the end of issuer or bridge from which an obstacle is reported."""
 
 _MOST_NAMES: Final = 10
 _REPORTED_EVERY: Final = timedelta(days=1)

@@ -11,12 +11,10 @@ import msgspec
 from sentry_trio.errors import NotPermittedError
 from sentry_trio.kube.resources import is_name
 from sentry_trio.tokens import compact
-from sentry_trio.tokens.compact import InvalidTokenError, decode_segment
+from sentry_trio.tokens.compact import LAST_SECOND, InvalidTokenError, decode_segment
 
 # The compact serialization (RFC 7515, section 7.1) and nothing around it.
 _COMPACT: Final = re.compile(rb"([\w-]+)\.[\w-]+\.[\w-]*")
-# NumericDates (RFC 7519, section 2) outside of what Python's datetime can hold mean nothing here.
-_LAST_SECOND: Final = 253402300799
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -204,6 +202,6 @@ def _text(claims: object, *path: str) -> str:
 
 
 def _moment(date: object) -> datetime | None:
-    if isinstance(date, bool) or not isinstance(date, int | float) or not 0 <= date <= _LAST_SECOND:
+    if isinstance(date, bool) or not isinstance(date, int | float) or not 0 <= date <= LAST_SECOND:
         return None
     return datetime.fromtimestamp(date, UTC)

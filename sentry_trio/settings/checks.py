@@ -18,7 +18,7 @@ _Amount = TypeVar("_Amount", int, timedelta)
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME: Final = 253
-_LAST_PORT: Final = 65535
+LAST_PORT: Final = 65535
 
 MOST_ANCHORS_KEPT: Final = 8
 """Largest number of former trust anchors that stay published."""
@@ -47,9 +47,9 @@ def port(flag: str, number: int) -> int:
     Raises:
         InvalidOptionsError: out of range.
     """
-    if 0 <= number <= _LAST_PORT:
+    if 0 <= number <= LAST_PORT:
         return number
-    raise InvalidOptionsError(f"invalid --{flag} {number}: expected a port from 0 to {_LAST_PORT}")
+    raise InvalidOptionsError(f"invalid --{flag} {number}: expected a port from 0 to {LAST_PORT}")
 
 
 def metrics_port(flag: str, text: str) -> int:

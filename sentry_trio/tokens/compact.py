@@ -9,6 +9,9 @@ from typing import Any, Final, NoReturn
 LONGEST: Final = 16 * 1024
 """Bytes of the longest token that is looked at; usual ones are 1,000 to 2,000 bytes long."""
 
+LAST_SECOND: Final = 253_402_300_799
+"""NumericDate (RFC 7519, section 2) of the end of the year 9999, the last one that a datetime has."""
+
 _COMPACT: Final = re.compile(rb"([\w-]*)\.([\w-]*)\.([\w-]*)")
 
 

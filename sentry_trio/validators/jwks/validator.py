@@ -8,15 +8,12 @@ from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import InvalidIdentityError, MalformedRequestError, NotPermittedError, ValidatorNotReadyError
 from sentry_trio.go_text import quote
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
-from sentry_trio.tokens.compact import InvalidTokenError, encode_token, read_object, split_token
+from sentry_trio.tokens.compact import LAST_SECOND, InvalidTokenError, encode_token, read_object, split_token
 from sentry_trio.tokens.keys import VerificationKey
 from sentry_trio.validators import AuthenticatedCaller, check_request
 
 LEEWAY: Final = 300
 """Seconds that this clock and the issuer's may differ."""
-
-# The end of the year 9999. Later times are probably milliseconds: a token must not last without limit by mistake.
-_FARTHEST: Final = 253_402_300_799
 
 # Characters of a key ID in an answer; it is the caller's own.
 _SHOWN: Final = 128
@@ -121,9 +118,7 @@ class JwksValidator:
         return read_object(compact.payload)
 
 
-def check_claims(
-    claims: Mapping[str, Any], *, now: float, audience: str, subject: str, expiry_required: bool = True
-) -> None:
+def check_claims(claims: Mapping[str, Any], *, now: float, audience: str, subject: str, expiry_required: bool) -> None:
     """Checks times, audience and subject, in the order and with the texts of the library that Dapr Sentry 1.18 uses.
 
     Args:
@@ -157,6 +152,7 @@ def check_claims(
 def _number(claims: Mapping[str, Any], name: str) -> float:
     """Returns a NumericDate (RFC 7519, section 2)."""
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_FARTHEST <= value <= _FARTHEST:
+    # Later times are probably milliseconds: a token must not last without limit by mistake.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LAST_SECOND <= value <= LAST_SECOND:
         raise InvalidTokenError(f'"{name}" not satisfied')
     return value
