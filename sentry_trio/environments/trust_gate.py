@@ -149,7 +149,7 @@ class TrustGate:
         """
         bundle, content = candidate.bundle, candidate.stored.get(Part.RECORD)
         record = read_record(content)
-        if record is not None and not self._is_known_to(record):
+        if record is not None and self._in_use is not None and not record.knows(self._in_use):
             record = None  # a backup's, or that of a replica that uses another authority
         is_accepted = record is not None and record.accepted_cut == bundle.fingerprint
         if record is None or content == self._read:
@@ -165,11 +165,6 @@ class TrustGate:
             self._report(candidate.store.place, bundle, cuts, is_accepted=is_accepted, quietly=quietly)
         elif findings and not quietly:
             _log.warning(f"the new trust bundle cuts off clients later: {_reasons(findings)}")
-
-    def _is_known_to(self, record: RenewalRecord) -> bool:
-        """Returns true if the record names the issuer in use."""
-        known = {record.present.issuer, *(each.issuer for each in record.former)}
-        return self._in_use is None or fingerprint(self._in_use.issuer) in known
 
     def _findings(
         self,
