@@ -3,7 +3,6 @@
 Everything asyncio of the Kubernetes client ends here. JSON is msgspec's; there are no models.
 """
 
-import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -166,7 +165,7 @@ def _deadline(seconds: float, request: ApiRequest) -> Iterator[None]:
 async def open_session(
     *,
     kubeconfig: Path | None = None,
-    environ: Mapping[str, str] | None = None,
+    environ: Mapping[str, str],
     service_account: Path = SERVICE_ACCOUNT,
     condition: Condition | None = None,
 ) -> AsyncIterator[Session]:
@@ -177,7 +176,7 @@ async def open_session(
 
     Args:
         kubeconfig: read outside a pod.
-        environ: the process's environment by default.
+        environ: names the API server in a pod.
         service_account: directory of a pod's token and certificate authority.
         condition: set while the server does not answer.
 
@@ -186,12 +185,11 @@ async def open_session(
 
     Cancellation: at once; connections are closed within 5 s.
     """
-    present = os.environ if environ is None else environ
     failure: InvalidConfigurationError | None = None
     async with trio_asyncio.open_loop() as loop:
         try:
             credentials = await _run(
-                loop, load_credentials(kubeconfig=kubeconfig, environ=present, service_account=service_account)
+                loop, load_credentials(kubeconfig=kubeconfig, environ=environ, service_account=service_account)
             )
             transport = await _run(loop, Transport.opened(credentials))
         except InvalidConfigurationError as error:
