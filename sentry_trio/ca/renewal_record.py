@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle, verify
-from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
+from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, read_certificates
 from sentry_trio.ca.parts import PREVIOUS, REJECTED, Parts, bundle_of
 from sentry_trio.errors import InvalidBundleError, Part
 
@@ -272,21 +272,28 @@ def with_published(record: RenewalRecord, bundle: TrustBundle, now: datetime) ->
         return record
     published = (*record.published[-_SETS_KEPT:], AnchorsPublished(anchors=anchors, since=now))
     if len(published) > _SETS_KEPT:
-        left_out = _least_needed(published)
+        left_out = _least_needed(record, published)
         published = published[:left_out] + published[left_out + 1 :]
     return msgspec.structs.replace(record, published=published)
 
 
-def _least_needed(published: Sequence[AnchorsPublished]) -> int:
-    """Returns the index of the oldest set that has all trust anchors of another one, or else of the oldest.
+def _least_needed(record: RenewalRecord, published: Sequence[AnchorsPublished]) -> int:
+    """Returns the index of a set that is not needed, or else of the oldest.
 
-    A chain that verifies with some trust anchors verifies with more of them, too.
+    Only those trust anchors of a set count with which certificates of this authority may verify. A set without them has
+    no clients to protect, and clients of a set are protected by a later one with the same.
     """
-    sets = [frozenset(recorded_certificates(each.anchors)) for each in published]
-    for index, anchors in enumerate(sets[:-1]):
-        if any(other <= anchors for other in (*sets[:index], *sets[index + 1 :]) if other):
-            return index
-    return 0
+    generations = (record.present, *record.former)
+    chains = [each for generation in generations for each in recorded_certificates(generation.chain)]
+
+    def roots(anchors: str) -> frozenset[str]:
+        certificates = recorded_certificates(anchors)
+        named = {fingerprint(each) for each in certificates if any(has_signed(each, signed) for signed in chains)}
+        return frozenset(named.union(set(map(fingerprint, certificates)).intersection(record.own_roots)))
+
+    sets = [roots(each.anchors) for each in published]
+    unneeded = (index for index, each in enumerate(sets[:-1]) if not each or each in sets[index + 1 :])
+    return next(unneeded, 0)
 
 
 def with_own_root(record: RenewalRecord, root: str) -> RenewalRecord:

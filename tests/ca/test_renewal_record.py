@@ -4,19 +4,30 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.certificates import fingerprint, write_certificates
 from sentry_trio.ca.renewal import Situation, plan
-from sentry_trio.ca.renewal_record import AnchorsPublished, read_record, write_record
+from sentry_trio.ca.renewal_record import (
+    AnchorsPublished,
+    Generation,
+    RenewalRecord,
+    read_record,
+    recorded_certificates,
+    with_published,
+    write_record,
+)
 from sentry_trio.ca.trust import trust_in_use
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Phase
 from sentry_trio.stores.atomic_files import LIMIT
-from testkit.ca.making import DAY, SKEW
+from testkit.ca.making import DAY, NOW, SKEW, certificate, new_key
 from testkit.ca.renewing import MOMENTS, POLICY, RETIRING, SETTLED, bundle_of, remembering
 
 GOOD = json.loads(RETIRING[Part.RECORD])
@@ -155,3 +166,36 @@ def test_a_record_with_long_chains_has_no_trust_anchors() -> None:
     found = read_record(content)
     assert found is not None
     assert (found.published, {each.anchors for each in (found.present, *found.former)}) == ((), {""})
+
+
+# --- trust anchors that were published, more often than a record has room for
+
+KEYS = [new_key() for _ in range(6)]
+ANCHORS = [certificate(f"root {number}", key) for number, key in enumerate(KEYS)]
+OWN = frozenset({0, 1, 2})
+"""Numbers of the roots made here, of which the last has signed the issuer; others belong to other authorities."""
+ISSUER = certificate("issuer", new_key(), "root 2", KEYS[2])
+SETS = st.frozensets(st.integers(0, len(ANCHORS) - 1), min_size=1)
+
+
+def numbers_of(anchors: str) -> frozenset[int]:
+    return frozenset(map(ANCHORS.index, recorded_certificates(anchors)))
+
+
+@settings(deadline=None)
+@given(changes=st.lists(SETS, min_size=9, max_size=30))
+def test_no_clients_are_forgotten_if_trust_anchors_change_often(changes: list[frozenset[int]]) -> None:
+    present = Generation(
+        number=1, issuer=fingerprint(ISSUER), anchors="", chain=write_certificates([ISSUER]).decode(), since=NOW
+    )
+    record = RenewalRecord(digest="", present=present, own_roots=tuple(map(fingerprint, ANCHORS[:2])))
+    for day, anchors in enumerate(changes):
+        pem = write_certificates([ANCHORS[number] for number in sorted(anchors)])
+        record = with_published(record, Mock(spec=TrustBundle, anchors_pem=pem), NOW + day * DAY)
+    assert len(record.published) <= 8
+    kept = [numbers_of(each.anchors) for each in record.published]
+    assert kept[-1] == changes[-1]
+    ends = [each.since for each in record.published[1:]] + [NOW + len(changes) * DAY]
+    for day, anchors in enumerate(changes):
+        protected = [each & OWN for each, end in zip(kept, ends, strict=True) if end > NOW + day * DAY]
+        assert not anchors & OWN or anchors & OWN in protected
