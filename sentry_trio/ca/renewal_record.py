@@ -251,9 +251,11 @@ def restored(backup: Parts, stored: Parts, now: datetime) -> dict[Part, bytes]:
         return dict(backup)
     record = record_of(backup, bundle, now)
     present = msgspec.structs.replace(known.present, until=now, leaves_until=now + known.leaf_lifetime)
-    in_backup = {record.present.issuer, *(each.issuer for each in record.former)}
+    # The issuer in use may be a former one of the backup that a rollback has put back: it signed until now.
+    before = [each for each in record.former if each.issuer != present.issuer]
+    in_backup = {record.present.issuer, *(each.issuer for each in before)}
     later = [each for each in (*known.former, present) if each.issuer not in in_backup]
-    former = (*record.former, *later)[-_MOST_FORMER:]
+    former = (*before, *later)[-_MOST_FORMER:]
     record = msgspec.structs.replace(record, former=former, accepted_cut=bundle.fingerprint)
     return {**backup, Part.RECORD: write_record(record)}
 

@@ -149,7 +149,7 @@ class TrustGate:
         """
         bundle, content = candidate.bundle, candidate.stored.get(Part.RECORD)
         record = read_record(content)
-        if record is not None and self._in_use is not None and not record.knows(self._in_use):
+        if record is not None and not self._is_current(record):
             record = None  # a backup's, or that of a replica that uses another authority
         is_accepted = record is not None and record.accepted_cut == bundle.fingerprint
         if record is None or content == self._read:
@@ -165,6 +165,17 @@ class TrustGate:
             self._report(candidate.store.place, bundle, cuts, is_accepted=is_accepted, quietly=quietly)
         elif findings and not quietly:
             _log.warning(f"the new trust bundle cuts off clients later: {_reasons(findings)}")
+
+    def _is_current(self, record: RenewalRecord) -> bool:
+        """Returns true if the record names the issuer in use, and not from before it began to sign again."""
+        if self._in_use is None:
+            return True
+        issuer = fingerprint(self._in_use.issuer)
+        named = next((each for each in record.former if each.issuer == issuer), None)
+        if named is None or named.until is None or self._record is None:
+            return record.knows(self._in_use)
+        # Replicas wrote the two times, and their clocks differ.
+        return named.until + record.allowed_clock_skew >= self._record.present.since
 
     def _findings(
         self,

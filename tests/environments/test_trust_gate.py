@@ -177,6 +177,43 @@ async def test_a_backup_that_names_itself_as_accepted_is_refused(autojump_clock:
         assert replica.counted('sentry_ca_preflight_refusals_total{code="regression"}') == 1
 
 
+@asynccontextmanager
+async def rolled_back() -> AsyncIterator[tuple[MemoryEnvironment, Mapping[Part, bytes]]]:
+    """A replica that uses the former issuer again, and the content of its store before."""
+    store = await stored_in("signing")
+    backup = dict(store.stored)
+    replica = MemoryEnvironment(store, skip=timedelta(days=183.6))
+    async with serving(replica):
+        await trio.sleep(10)
+        await requested(replica, RenewalRequest.ROLLBACK)
+        assert replica.runs[-1].issuer == replica.runs[0].chain[2]
+        await later(replica, 3600)
+        yield replica, backup
+
+
+async def test_a_backup_from_before_a_rollback_is_refused_with_its_record(autojump_clock: MockClock) -> None:
+    """It knows the issuer in use, and that it signs no more."""
+    async with rolled_back() as (replica, backup):
+        runs = len(replica.runs)
+        replica.store.edit(whole(replica.store, backup))
+        await trio.sleep(10)
+        assert len(replica.runs) == runs
+        assert replica.counted('sentry_ca_preflight_refusals_total{code="regression"}') == 1
+
+
+async def test_a_backup_from_before_a_rollback_is_used_if_a_command_restores_it(autojump_clock: MockClock) -> None:
+    async with rolled_back() as (replica, backup):
+        now = replica.now()
+        replica.store.edit({**dict.fromkeys(replica.store.stored), **restored(backup, replica.store.stored, now)})
+        await trio.sleep(100)
+        assert replica.runs[-1].fingerprint == replica.runs[0].fingerprint
+        assert replica.failures == []
+        record = read_record(replica.store.stored[Part.RECORD])
+        assert record is not None
+        former = {each.issuer: each for each in record.former}[fingerprint(replica.runs[-1].chain[2])]
+        assert former.until == now
+
+
 async def test_a_backup_that_a_command_restores_is_used_although_it_cuts(autojump_clock: MockClock) -> None:
     store = await stored_in("retiring")
     backup = dict(store.stored)
