@@ -4,7 +4,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import trio
 
@@ -12,6 +12,7 @@ from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.errors import ApiUnavailableError, InvalidIdentityError, NotPermittedError
 from sentry_trio.go_text import quote
+from sentry_trio.kube.index import Index
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.resources import is_name
 from sentry_trio.kube.tokens import Caller, TokenChecker
@@ -38,27 +39,6 @@ _AHEAD: Final = 0.1
 _log: Final = get_logger("dapr.sentry.identity.kubernetes")
 
 
-class ClusterIndex(Protocol):
-    """Pods and Configurations of a cluster."""
-
-    @property
-    def ready(self) -> bool:
-        """True once all of them have been seen."""
-
-    async def wait_ready(self) -> None:
-        """Returns once it is ready."""
-
-    async def pod(self, namespace: str, name: str, *, uid: str | None = None) -> Pod | None:
-        """Returns the pod of that name; None if there is none. Raises ApiUnavailableError if that is not known.
-
-        If the pod last seen has another UID, the API server is asked: a StatefulSet creates pods again under their
-        names, and they may call before they were seen.
-        """
-
-    async def configuration(self, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """Returns the `spec` of the Configuration of that name; None if there is none."""
-
-
 class KubernetesValidator:
     """Authenticates a pod that sends a token of its own and requests the app ID that its annotations name.
 
@@ -73,7 +53,7 @@ class KubernetesValidator:
         namespace: namespace of the control plane.
     """
 
-    def __init__(self, checker: TokenChecker, index: ClusterIndex, *, trust_domain: str, namespace: str) -> None:
+    def __init__(self, checker: TokenChecker, index: Index, *, trust_domain: str, namespace: str) -> None:
         self._checker = checker
         self._index = index
         self._trust_domain = trust_domain

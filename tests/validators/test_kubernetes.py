@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.errors import ApiUnavailableError, NotPermittedError
+from sentry_trio.kube.index import Index
 from sentry_trio.kube.pods import Container, Pod
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
@@ -38,7 +39,7 @@ class Checker:
 
 
 @dataclass
-class Known:
+class Known(Index):
     """An index that is written by hand; what is an exception in it is raised."""
 
     pods: tuple[Pod, ...] = (POD, OPERATOR)
