@@ -59,7 +59,7 @@ def _addresses(flag: str, texts: Sequence[str]) -> tuple[ReplicaAddress, ...]:
 def _address(flag: str, text: str) -> ReplicaAddress:
     found = _REPLICA.fullmatch(text)
     ports = [int(port) for port in found.group("health", "metrics") if port] if found else []
-    if found is None or not all(0 < port <= 65535 for port in ports):
+    if found is None or not all(0 < port <= checks.LAST_PORT for port in ports):
         raise InvalidOptionsError(f"--{flag} must be host:port or host:port:port (health, metrics), got {text!r}")
     return ReplicaAddress(checks.host(flag, found["host"]), ports[0], ports[1] if len(ports) > 1 else None)
 
