@@ -12,7 +12,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 import trio
 
 from sentry_trio.errors import NotYetValidError, SentryError
-from sentry_trio.lifetimes import ShieldingStatus
+from sentry_trio.lifetimes import start_shielded
 from sentry_trio.reload import Changed, Reload, ReloadCause, ReloadRequest, Trigger
 from sentry_trio.telemetry.logs import get_logger
 
@@ -144,7 +144,10 @@ class CertificateAuthority(Generic[AnyRun]):
         with self._scope, self._closing():
             first = await self._prepare_first()
             async with trio.open_nursery() as runs:
-                present = await (_start(runs, self._wait) if first is None else self._begin(runs, first))
+                if first is None:
+                    present, _ = await start_shielded(runs, self._wait)
+                else:
+                    present = await self._begin(runs, first)
                 try:
                     task_status.started(self)
                     while True:
@@ -220,7 +223,8 @@ class CertificateAuthority(Generic[AnyRun]):
         await self._watch_rejected(self._changed)
 
     async def _begin(self, runs: trio.Nursery, run: AnyRun, request: ReloadRequest | None = None) -> trio.CancelScope:
-        scope = await _start(runs, run.serve)
+        # So that runs end in order, and not all by the cause that ends `serve`.
+        scope, _ = await start_shielded(runs, run.serve)
         self._number += 1
         _log.info("sentry certificate authority is running, protecting y'all", run=self._number)
         self._observer.serving(run, self._number, None if request is None else request.reload)
@@ -253,19 +257,6 @@ class CertificateAuthority(Generic[AnyRun]):
         finally:
             self._is_running, self._has_stopped = False, True
             self._next.answer(AuthorityStoppedError())
-
-
-async def _start(runs: trio.Nursery, serve: Callable[..., Awaitable[None]]) -> trio.CancelScope:
-    """Starts a task that ends when the returned scope is cancelled."""
-    scope = trio.CancelScope()
-
-    async def hold(*, task_status: trio.TaskStatus[None]) -> None:
-        with scope:
-            # Once started, only `serve` ends it, and not the cause that ends `serve`: so the two end in order.
-            await serve(task_status=ShieldingStatus(scope, task_status))
-
-    await runs.start(hold)
-    return scope
 
 
 def _valid_from(error: BaseException | None) -> datetime | None:

@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def outliving(serve: Callable[..., Awaitable[Any]], *args: object) -> AsyncIterator[Any]:
-    """Runs `serve(*args, task_status=...)` beside the block and ends it only after the block has ended.
+async def outliving(serve: Callable[..., Awaitable[Any]]) -> AsyncIterator[Any]:
+    """Runs `serve(task_status=...)` beside the block and ends it only after the block has ended.
 
     A plain nursery cancels all its tasks at the same moment; the outer task must still run while the task
     inside finishes, e.g. health while calls drain. So the task is shielded, and its shield ends with the block: it
@@ -23,21 +23,32 @@ async def outliving(serve: Callable[..., Awaitable[Any]], *args: object) -> Asyn
 
     Cancellation: at once while the task starts; it ends then, too.
     """
-    scope = trio.CancelScope()
-
-    async def shielded(*, task_status: trio.TaskStatus[Any]) -> None:
-        with scope:
-            await serve(*args, task_status=ShieldingStatus(scope, task_status))
-
     async with trio.open_nursery() as nursery:
-        value = await nursery.start(shielded)
+        scope, value = await start_shielded(nursery, serve)
         try:
             yield value
         finally:
             scope.cancel()
 
 
-class ShieldingStatus(trio.TaskStatus[Any]):
+async def start_shielded(nursery: trio.Nursery, serve: Callable[..., Awaitable[Any]]) -> tuple[trio.CancelScope, Any]:
+    """Starts `serve(task_status=...)`, which from then on only the returned scope ends, not what ends the nursery.
+
+    Returns:
+        The scope, and what the task passed to `task_status.started`.
+
+    Cancellation: at once while the task starts; it ends then, too.
+    """
+    scope = trio.CancelScope()
+
+    async def shielded(*, task_status: trio.TaskStatus[Any]) -> None:
+        with scope:
+            await serve(task_status=_ShieldingStatus(scope, task_status))
+
+    return scope, await nursery.start(shielded)
+
+
+class _ShieldingStatus(trio.TaskStatus[Any]):
     """Shields a task as soon as it has started; see `shield_once_started`.
 
     Args:
