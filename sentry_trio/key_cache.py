@@ -81,19 +81,14 @@ class KeyCache(ABC, Generic[K]):
         """Makes `keep` read the set, and once more after a reading under way: the source may have changed since."""
         self._wanted.set()
 
-    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+    async def keep(self) -> NoReturn:
         """Reads the set now and whenever it is due; runs until cancelled.
-
-        Args:
-            task_status: started after the first reading, successful or not.
 
         Cancellation: at once.
         """
         while True:
             self._wanted = trio.Event()
             pause = await self.refresh()
-            task_status.started()
-            task_status = trio.TASK_STATUS_IGNORED
             with trio.move_on_after(pause):
                 await self._wanted.wait()
 

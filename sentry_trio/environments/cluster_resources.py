@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 import trio
@@ -128,14 +127,14 @@ async def open_cluster_resources(
             optional_permissions(identity.namespace, bundle=NAME),
         )
         events = EventRecorder(session, identity.namespace, NAME, instance=instance_of(environ))
-        await outer.enter_async_context(outliving(events.keep))
+        await outer.enter_async_context(_kept(events.keep))
         index = Index(session, conditions=conditions, containers=cluster.names_images, fingerprints=root_fingerprints)
-        await outer.enter_async_context(outliving(partial(_beside, index.keep)))
+        await outer.enter_async_context(_kept(index.keep))
         checker = await outer.enter_async_context(
             _token_checker(identity, cluster.keys_refresh, session, now, conditions)
         )
         domain = ClusterDomain(identity.trust_domain)
-        await outer.enter_async_context(outliving(partial(_beside, domain.keep)))
+        await outer.enter_async_context(_kept(domain.keep))
         yield ClusterResources(session, index, checker, events, conditions, domain, lambda: session.clock_offset)
 
 
@@ -150,19 +149,23 @@ async def _token_checker(
     """Yields the checker of tokens, which asks the API server or uses the cluster's keys, while the block runs."""
     wanted = audiences(identity.trust_domain, identity.namespace)
     reviewer = TokenReviewer(session.create, wanted, now=now, condition=conditions.condition("token-reviews"))
-    async with outliving(reviewer.keep):
+    async with _kept(reviewer.keep):
         if keys_refresh is None:
             yield reviewer
             return
         keys = ClusterKeys(session.get, refresh=keys_refresh, condition=conditions.condition("cluster-keys"))
-        async with outliving(partial(_beside, keys.keep)):
+        async with _kept(keys.keep):
             yield LocalVerifier(keys, reviewer, wanted, now=now)
 
 
-async def _beside(keep: Callable[..., Awaitable[None]], *, task_status: trio.TaskStatus[None]) -> None:
-    """Runs `keep` in a task that counts as started at once, so that nothing waits for its first result."""
-    task_status.started()
-    await keep()
+def _kept(keep: Callable[[], Awaitable[None]]) -> AbstractAsyncContextManager[None]:
+    """Runs `keep` until the block has ended, which does not wait for its first result."""
+
+    async def beside(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await keep()
+
+    return outliving(beside)
 
 
 def refuse_root(environ: Mapping[str, str], uid: int) -> None:

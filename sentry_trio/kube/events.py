@@ -99,15 +99,11 @@ class EventRecorder:
         except trio.WouldBlock:
             _log.debug(f"too many Events are queued: dropped {reason}: {text}")
 
-    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+    async def keep(self) -> NoReturn:
         """Sends recorded Events, also earlier ones, until cancelled.
-
-        Args:
-            task_status: started at once.
 
         Cancellation: immediate; unsent Events are lost.
         """
-        task_status.started()
         while True:
             next_time = min((self._buckets[reason].ready_at for reason in self._held), default=math.inf)
             with trio.move_on_at(next_time):

@@ -168,19 +168,14 @@ class Index:
         found = self._configurations.get(namespace, name) or await self._configuration_lookup.find(namespace, name)
         return None if found is None else found.spec
 
-    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+    async def keep(self) -> NoReturn:
         """Keeps the index up to date; runs until cancelled, also without the API server. See Reflector.keep.
-
-        Args:
-            task_status: started once everything has been listed.
 
         Cancellation: at once.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pods.keep)
             nursery.start_soon(self._configurations.keep)
-            await self.wait_ready()
-            task_status.started()
         raise AssertionError("keeping never ends")  # for the type checker, which knows that nurseries may swallow
 
     def _remember(self, uid: str) -> None:

@@ -108,15 +108,12 @@ class Reflector(Generic[T]):
         for objects in self._objects.values():
             yield from objects.values()
 
-    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+    async def keep(self) -> NoReturn:
         """Lists the objects, watches them, and watches again whenever a watch ends; runs until cancelled.
 
         A watch that ends or is cut is resumed. If the API server no longer has that version (410), the objects are
         listed again. Pauses grow from 0.5 s to `LONGEST_PAUSE`, half of each at random; a Retry-After of the server is
         obeyed up to that. No failure ends this: missing permissions and definitions may be added.
-
-        Args:
-            task_status: started once all objects have been listed.
 
         Cancellation: at once.
         """
@@ -128,15 +125,13 @@ class Reflector(Generic[T]):
                 backoff=Backoff(first=_FIRST_PAUSE, longest=LONGEST_PAUSE),
                 condition=self._condition,
             )
-            await loop.keep(partial(self._watch, loop, task_status), refused=partial(self._refused, loop))
+            await loop.keep(partial(self._watch, loop), refused=partial(self._refused, loop))
         raise AssertionError("keeping never ends")  # for the type checker, which knows that nurseries may swallow
 
-    async def _watch(self, loop: WatchLoop, task_status: trio.TaskStatus[None]) -> None:
+    async def _watch(self, loop: WatchLoop) -> None:
         if self._version is None:
             await self._list()
-            if not self.ready:
-                self._listed.set()
-                task_status.started()
+            self._listed.set()
         await self._follow(self._version, loop)
 
     def _refused(self, loop: WatchLoop, error: ApiRejectedError) -> float:

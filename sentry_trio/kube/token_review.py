@@ -118,17 +118,13 @@ class TokenReviewer:
         self._condition = condition or Conditions().condition("token-reviews")
         self._asked_at = -math.inf
 
-    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+    async def keep(self) -> NoReturn:
         """Reviews an invalid token whenever no other was reviewed for a while; runs until cancelled.
 
         A failure or a recovery of reviews is noticed before a pod requests one.
 
-        Args:
-            task_status: started at once.
-
         Cancellation: at once.
         """
-        task_status.started()
         while True:
             interval = PROBE if self._condition.message is None else PROBE_FAILING
             await trio.sleep(interval)

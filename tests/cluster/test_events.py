@@ -20,7 +20,7 @@ from testkit.log_capture import Line, hear_logs
 async def recording(installation: Installation, role: tuple[Manifest, ...]) -> AsyncIterator[EventRecorder]:
     async with installation.session(role=role) as session, trio.open_nursery() as nursery:
         recorder = EventRecorder(session, installation.namespace, NAME, instance="dapr-sentry-0", now=wall_clock)
-        await nursery.start(recorder.keep)
+        nursery.start_soon(recorder.keep)
         yield recorder
         nursery.cancel_scope.cancel()
 

@@ -54,7 +54,8 @@ async def test_roots_of_sidecars_are_read(cluster: Cluster, namespace: str, tmp_
     async with session_of(cluster, namespace, tmp_path, rights=(READS, CONFIGURATIONS)) as session:
         index = Index(session, fingerprints=root_fingerprints)
         async with trio.open_nursery() as nursery:
-            await nursery.start(index.keep)
+            nursery.start_soon(index.keep)
+            await index.wait_ready()
             await create(cluster, namespace, "new", newest + former)
             with trio.fail_after(60):
                 while sum(each.namespace == namespace for each in index.pods) < 4:  # noqa: ASYNC110  # a poll

@@ -98,7 +98,7 @@ async def test_anchors_of_sidecars_are_unknown_until_all_pods_are_listed_and_whi
     conditions = Conditions()
     workloads = PodWorkloads(index, conditions, now)
     assert workloads.anchor_sets() is None
-    await nursery.start(index.keep)
+    nursery.start_soon(index.keep)
     await index.wait_ready()
     assert workloads.anchor_sets() == {frozenset(map(fingerprint, root.anchors)): ("default/cart",)}
     assert workloads.held_roots() == root.anchors

@@ -30,7 +30,7 @@ def recorder_of(api: FakeApi) -> EventRecorder:
 async def recording(api: FakeApi) -> AsyncIterator[EventRecorder]:
     recorder = recorder_of(api)
     async with trio.open_nursery() as nursery:
-        await nursery.start(recorder.keep)
+        nursery.start_soon(recorder.keep)
         yield recorder
         nursery.cancel_scope.cancel()
 

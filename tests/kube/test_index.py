@@ -22,7 +22,8 @@ async def index(objects: Objects, nursery: trio.Nursery) -> Index:
     """An index that is kept."""
     objects.put(pod("known"))
     made = Index(objects)
-    await nursery.start(made.keep)
+    nursery.start_soon(made.keep)
+    await made.wait_ready()
     await wait_all_tasks_blocked()
     objects.requests.clear()
     return made

@@ -21,7 +21,8 @@ SECOND = Signer(kid="second").jwk()
 async def kept(api: FakeApi) -> AsyncIterator[ClusterKeys]:
     keys = ClusterKeys(api.get)
     async with trio.open_nursery() as nursery:
-        await nursery.start(lambda task_status: keys.keep(task_status=task_status))
+        nursery.start_soon(keys.keep)
+        await keys.wait_tried()
         yield keys
         nursery.cancel_scope.cancel()
 
@@ -54,7 +55,8 @@ async def test_a_withdrawn_key_is_accepted_until_the_next_refresh(autojump_clock
     api = FakeApi()
     keys = ClusterKeys(api.get, refresh=30)
     async with trio.open_nursery() as nursery:
-        await nursery.start(keys.keep)
+        nursery.start_soon(keys.keep)
+        await keys.wait_tried()
         api.jwks = [SECOND]
         await trio.sleep(29)
         assert await keys.find(ISSUER, "first") is not None
@@ -69,7 +71,8 @@ async def test_keys_that_cannot_be_read_are_a_condition(autojump_clock: MockCloc
     keys = ClusterKeys(api.get, condition=conditions.condition("cluster-keys"))
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
-            await nursery.start(keys.keep)
+            nursery.start_soon(keys.keep)
+            await keys.wait_tried()
             # The session reports a server that does not answer.
             assert (logs, dict(conditions.active)) == ([], {})
             api.failure = ApiRejectedError("no", status=403, reason="Forbidden")

@@ -31,7 +31,8 @@ def reflector_of(objects: Objects, *, page: int = 500) -> tuple[Reflector[Pod], 
 @asynccontextmanager
 async def kept(reflector: Reflector[Pod]) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
-        await nursery.start(reflector.keep)
+        nursery.start_soon(reflector.keep)
+        await reflector.wait_ready()
         await wait_all_tasks_blocked()
         yield
         nursery.cancel_scope.cancel()

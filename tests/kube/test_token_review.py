@@ -190,7 +190,7 @@ async def test_failing_reviews_are_noticed_before_a_pod_asks(autojump_clock: Moc
     checker = reviewer(api, condition=conditions.condition("token-reviews"))
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
-            await nursery.start(checker.keep)
+            nursery.start_soon(checker.keep)
             await trio.sleep(299)
             assert (dict(conditions.active), api.reviewed) == ({}, [])
             api.failure = refused(403)
@@ -208,7 +208,7 @@ async def test_no_probe_while_pods_ask(autojump_clock: MockClock) -> None:
     api = FakeApi()
     checker = reviewer(api)
     async with trio.open_nursery() as nursery:
-        await nursery.start(checker.keep)
+        nursery.start_soon(checker.keep)
         for number in range(20):
             await trio.sleep(100)
             await checker.check(SIGNER.token(jti=str(number), exp=10_000_000_000))

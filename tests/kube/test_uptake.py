@@ -161,7 +161,8 @@ async def indexed(objects: Objects, nursery: trio.Nursery, reader: ReadFingerpri
     gc.collect()
     tracemalloc.start()
     try:
-        await nursery.start(index.keep)
+        nursery.start_soon(index.keep)
+        await index.wait_ready()
         await wait_all_tasks_blocked()
         gc.collect()
         return index, tracemalloc.get_traced_memory()[0]
@@ -193,7 +194,8 @@ async def test_a_stale_injector_is_found_by_the_next_event_of_the_watch(
     objects.put(sidecar_pod("old", R1, created="2026-02-01T12:00:00Z"))
     objects.put(pod("plain"))
     index = Index(objects, fingerprints=fingerprints)
-    await nursery.start(index.keep)
+    nursery.start_soon(index.keep)
+    await index.wait_ready()
 
     def is_stale() -> bool:
         return measure(index.pods, ends(R2, R1), published_at=NOON, now=NOON + 2 * INJECTOR_DELAY).injector_stale

@@ -42,8 +42,9 @@ class _Cluster(Place):
     async def sidecars(self, roots: Mapping[str, datetime], published_at: datetime | None, now: datetime) -> Sidecars:
         index = Index(self._session, fingerprints=root_fingerprints)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(index.keep)
             with trio.move_on_after(_PATIENCE) as waiting:
-                await nursery.start(index.keep)
+                await index.wait_ready()
             nursery.cancel_scope.cancel()
         if waiting.cancelled_caught:
             raise ApiUnavailableError(f"cannot list pods within {_PATIENCE:g} s")
