@@ -46,17 +46,33 @@ class ClockGuard:
         Args:
             tolerance: largest accepted difference; two seconds are added.
         """
+        lead = self.lead(tolerance)
+        if not lead:
+            return None
+        if lead == self._lead_over_server(tolerance):
+            return f"this machine's clock is {_shown(lead)} the API server's: set it"
+        return f"the clock was set, and is {_shown(lead)} where it was: waiting for 10 min"
+
+    def lead(self, tolerance: timedelta) -> timedelta:
+        """Returns the lead of the wall clock over the API server's, or over itself before it was set; zero without one.
+
+        Args:
+            tolerance: as for `reason_to_hold`.
+        """
         passed = timedelta(seconds=self._elapsed())
         offset = self._measured()
         jump, self._offset = offset - self._offset, offset
         if abs(jump) > tolerance + _RESOLUTION:
             self._jump, self._jumped_at = jump, passed
-        apart = self._server_offset()
-        if apart is not None and abs(apart) > tolerance + _RESOLUTION:
-            return f"this machine's clock is {_shown(-apart)} the API server's: set it"
+        if lead := self._lead_over_server(tolerance):
+            return lead
         if self._jumped_at is not None and passed - self._jumped_at < HOLD:
-            return f"the clock was set, and is {_shown(self._jump)} where it was: waiting for 10 min"
-        return None
+            return self._jump
+        return timedelta()
+
+    def _lead_over_server(self, tolerance: timedelta) -> timedelta:
+        apart = self._server_offset()
+        return timedelta() if apart is None or abs(apart) <= tolerance + _RESOLUTION else -apart
 
     def _measured(self) -> timedelta:
         return self._now() - datetime.fromtimestamp(self._elapsed(), tz=self._now().tzinfo)

@@ -1,5 +1,6 @@
 """Checks a rejected trust bundle again: the clients that it would cut off may have gone."""
 
+from datetime import timedelta
 from typing import NoReturn
 
 import trio
@@ -16,7 +17,8 @@ from sentry_trio.reload import Changed, ReloadCause, Trigger
 class RejectionWatch:
     """Checks trust bundles, and repeats the check of a rejected one while the previous one is in use.
 
-    A wrong clock shows certificates as expired, so a rejection lasts while the clock cannot be trusted.
+    A wrong clock shows certificates as expired. So a rejection lasts while the clock cannot be trusted, and another
+    trust bundle is then checked at both times.
 
     Args:
         gate: checks trust bundles.
@@ -41,16 +43,17 @@ class RejectionWatch:
         Raises:
             TrustCutError: it does, while another is in use.
         """
-        if self._rejected is not None and self._is_clock_wrong(candidate):
+        lead = self._clock_lead(candidate)
+        if self._rejected is not None and lead:
             raise self._rejected[1].with_traceback(None)  # each attempt would add its frames
         try:
-            self._gate.check(candidate)
+            self._gate.check(candidate, clock_lead=lead)
         except TrustCutError as error:
             self._rejected = candidate, error
             raise
 
-    def _is_clock_wrong(self, candidate: RenewalOfRun) -> bool:
-        return self._clocks.reason_to_hold(candidate.policy.allowed_clock_skew) is not None
+    def _clock_lead(self, candidate: RenewalOfRun) -> timedelta:
+        return self._clocks.lead(candidate.policy.allowed_clock_skew)
 
     def use(self, renewal: RenewalOfRun) -> None:
         """Records that a run signs with the bundle that was checked last."""
@@ -67,7 +70,7 @@ class RejectionWatch:
             if self._rejected is None:
                 continue
             candidate, former = self._rejected
-            if self._is_clock_wrong(candidate):
+            if self._clock_lead(candidate):
                 continue
             error = self._error_now(candidate)
             if error is None or error.reasons != former.reasons:

@@ -252,7 +252,7 @@ class Renewer:
         if planned.step is not None:
             return planned, None
         # A wrong clock is reported before a step is due, too: it dates certificates.
-        planned = replace(planned, held=planned.held or hold)
+        planned = replace(planned, held=hold or planned.held)
         if planned.held is not None and planned.held in (problem, situation.root_key_problem):
             return planned, HoldReason.ROOT_KEY
         return planned, None if planned.held is None else _hold_reason(situation)

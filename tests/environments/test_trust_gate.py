@@ -22,6 +22,7 @@ from sentry_trio.conditions import RESTART
 from sentry_trio.environments.renewal import RenewalOfRun
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutError
 from sentry_trio.reload import ReloadCause, Trigger
+from sentry_trio.renewal_status import HoldReason
 from sentry_trio.settings.configuration import Configuration
 from testkit.log_capture import capture_logs
 from testkit.renewal import DAY, START, MemoryEnvironment, MemoryStore, later, phase, serving, stored_in
@@ -501,6 +502,40 @@ async def test_clients_that_are_seen_decide_alone(autojump_clock: MockClock) -> 
         assert "shop/cart-1 would reject the new issuer's certificates" in await edited(replica, issuer_of(other))
         replica.held_sets = {}
         assert await edited(replica, {Part.ANCHORS: replica.store.stored[Part.ANCHORS] + b"\n"}) == ""
+
+
+@pytest.mark.parametrize("is_known_to_be_wrong", [True, False], ids=["differs from the server's", "was set"])
+async def test_a_bundle_that_cuts_is_refused_while_the_clock_is_ahead(
+    autojump_clock: MockClock, *, is_known_to_be_wrong: bool
+) -> None:
+    """By that clock all certificates in use have expired."""
+    store = await stored_in("retiring")
+    replica = MemoryEnvironment(store, skip=LATER)
+    ahead, skew = timedelta(days=800), timedelta(minutes=15)
+    other = generate("td", "ns", KeyType.ED25519, now=replica.now(), allowed_clock_skew=skew, lifetime=2 * ahead)
+    async with serving(replica):
+        await trio.sleep(10)
+        replica.skip += ahead
+        replica.server_offset = -ahead if is_known_to_be_wrong else None
+        await trio.sleep(100)
+        assert replica.renewal is not None
+        assert replica.renewal.held_reason is HoldReason.CLOCK
+        assert "every client would reject them" in await edited(replica, bundle_parts(other))
+        replica.skip -= ahead
+        replica.server_offset = None
+        await trio.sleep(1000)
+        assert len(replica.runs) == 1
+
+
+async def test_a_step_of_another_replica_is_used_after_the_clock_was_set(autojump_clock: MockClock) -> None:
+    store = await stored_in("retiring")
+    replica = MemoryEnvironment(store, skip=LATER)
+    async with serving(replica):
+        await trio.sleep(10)
+        replica.skip += timedelta(hours=2)
+        await requested(replica, RenewalRequest.START)
+        assert len(replica.runs) == 2
+        assert replica.failures == []
 
 
 # --- another look at a rejected bundle
