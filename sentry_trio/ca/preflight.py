@@ -16,7 +16,7 @@ from sentry_trio.ca.trust import AnchorSet, IssuerInUse, Trust
 from sentry_trio.errors import Fault, InvalidBundleError
 
 _NAMED: Final = 10
-_REMEDY: Final = "let the new root be cross-signed or published beside the old ones before its issuer signs"
+_REMEDY: Final = "cross-sign the new root, or publish it beside the old ones before its issuer signs"
 
 
 def preflight(candidate: StoredBundle, trust: Trust, now: dt.datetime, *, strict: bool = False) -> tuple[Finding, ...]:
@@ -76,13 +76,13 @@ def _cut_leaves(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator
 
 
 def _cut_leaves_finding(issuer: IssuerInUse, end: dt.datetime | None, needed: dt.datetime) -> Finding:
-    when = "" if end is None else f" from {_shown(end)} on"
+    root = "its root is not among the new trust anchors"
+    fault = root if end is None else f"the new trust anchors verify them until {_shown(end)} only"
     return Finding(
         "cut-leaves",
         Severity.ERROR,
-        f'certificates of issuer "{shown(issuer.chain[0])}" are valid until {_shown(needed)}, but its root is not '
-        f"among the new trust anchors{when}: every client would reject them; keep the root until then, and "
-        f"{_REMEDY}",
+        f'certificates of issuer "{shown(issuer.chain[0])}" are valid until {_shown(needed)}, but {fault}: '
+        f"every client would reject them; keep the root until then, and {_REMEDY}",
         about=fingerprint(issuer.chain[0]),
     )
 
@@ -122,8 +122,8 @@ def _cut_consumers_finding(held: AnchorSet, end: dt.datetime | None) -> Finding:
     return Finding(
         "cut-consumers",
         Severity.ERROR,
-        f"{_holders(held)} would reject the new issuer's certificates{when}: of the trust anchors they hold {roots} "
-        f"only, and the issuer chain has no path to these; {_REMEDY}, or restart these clients in between",
+        f"{_holders(held)} would reject the new issuer's certificates{when}: their only trust anchors are {roots}, and "
+        f"the issuer chain has no path to these; {_REMEDY}, or restart these clients in between",
         about=_anchors(held),
     )
 

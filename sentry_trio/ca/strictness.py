@@ -18,6 +18,7 @@ from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.extensions import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, SERVER_AUTH
 from sentry_trio.ca.pem import tidy
 from sentry_trio.ca.trust import Trust
+from sentry_trio.go_text import format_duration
 
 _LEAST_RSA_BITS: Final = 2048
 
@@ -124,8 +125,9 @@ def _lifetimes(bundle: TrustBundle, trust: Trust, now: dt.datetime) -> Iterator[
     if bundle.not_after < now + trust.leaf_lifetime + trust.grace:
         yield _warning(
             "short-life",
-            f"the issuer's path ends at {end}: that is too early for certificates of {trust.leaf_lifetime} and trust "
-            f"anchors that are published for {trust.grace} before they are needed",
+            f"the path of the issuer to its trust anchor ends at {end}, too early for a renewal: certificates may be "
+            f"valid for {format_duration(trust.leaf_lifetime)}, and new trust anchors are published for "
+            f"{format_duration(trust.grace)} before their issuer signs",
         )
     if bundle.issuer.not_after > bundle.not_after:
         text = f"{_named(bundle.issuer)} outlives the path to its trust anchor, which ends at {end}"

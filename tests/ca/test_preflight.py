@@ -499,13 +499,15 @@ def test_the_texts_name_people_and_times() -> None:
     (finding,) = preflight(TAIL_CUT, replace(known, anchor_sets=(held,)), NOW)
     assert finding.text.startswith("shop/0, shop/1, ")
     assert "shop/9 and 2 more would reject the new issuer's certificates: " in finding.text
-    assert f'they hold "{shown(R1)}", "foreign" only' in finding.text
+    assert f'their only trust anchors are "{shown(R1)}", "foreign", and' in finding.text
 
     bridge_ends, root_ends = (found(CUT[name])[0].text for name in ENDINGS)
     assert "certificates from 2026-11-22T21:41:15Z on: " in bridge_ends
     assert 'certificates of issuer "issuer" are valid until 2026-11-23T19:56:15Z, ' in root_ends
-    assert "among the new trust anchors from 2026-11-22T21:41:15Z on: " in root_ends
+    assert "but the new trust anchors verify them until 2026-11-22T21:41:15Z only: " in root_ends
 
+    (short,) = found(WARNED["an issuer that ends soon"])
+    assert "certificates may be valid for 24h15m0s, and new trust anchors are published for 24h0m0s" in short.text
     early = found(WARNED["a bridge that ends early"])[-1].text
     assert early.startswith("shop/cart would reject the new issuer's certificates from 2026-11-23T20:41:15Z on, ")
 
