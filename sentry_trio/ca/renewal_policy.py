@@ -91,6 +91,7 @@ class Situation:
         is_published: true if clients that follow the trust anchors get the stored ones; always true for files.
         held_by_all: fingerprint of the root that all sidecars are known to hold; None if there is none.
         hold: reason why no step may be taken now, e.g. because clocks disagree; None if there is none.
+        undone_at: time at which others put back the trust bundle from before a renewal had begun; None if they did not.
         managed_by: name of a program that manages the trust bundle, e.g. `cert-manager`; None if there is none.
         is_cut_accepted: true if a command may cut off clients, which is otherwise rejected.
         passphrase: encrypts root keys that are kept; None if they are not encrypted. Not shown by `repr`.
@@ -104,6 +105,7 @@ class Situation:
     is_published: bool = True
     held_by_all: str | None = None
     hold: str | None = None
+    undone_at: datetime | None = None
     managed_by: str | None = None
     is_cut_accepted: bool = False
     passphrase: bytes | None = field(default=None, repr=False)

@@ -207,11 +207,27 @@ class RenewalSchedule:
         is_patient = step in {Step.RENEW_ISSUER, Step.PUBLISH} and self._now < self._patience_end(state.begin)
         if is_patient and (problem := self._root_keys.problem()):
             return problem
+        if step is Step.PUBLISH and (undone := self._undone()):
+            return undone
         if step is Step.RENEW_ISSUER and self._now < state.limit:
             return self._in_the_way(PREVIOUS)
         if step is Step.REJECT and self._now < state.limit:
             return self._in_the_way(REJECTED)
         return None
+
+    def _undone(self) -> str | None:
+        """Returns the obstacle if others have undone a renewal lately: each attempt changes the trust anchors."""
+        undone, state = self._situation.undone_at, self._state
+        if undone is None:
+            return None
+        again = min(undone + min(_PATIENCE, state.policy.lifetime / 20), state.limit)
+        if self._now >= again:
+            return None
+        return (
+            "a renewal had begun, and another program or person has put the former trust bundle back: let them ignore "
+            "the changes of renewals, then use 'sentry-trio ca rotate --start'; the next attempt begins at "
+            f"{shown_moment(again)}"
+        )
 
     def worry(self) -> str | None:
         """Returns the obstacle to the renewal, although its next step may not be due yet; or None."""

@@ -9,6 +9,7 @@ import trio
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.ca.bundle import TrustBundle
+from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.expiry import WARNING_PERIOD
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, Parts, merged
@@ -101,6 +102,8 @@ class Renewer:
         self._root_keys = root_keys
         self._chance = chance
         self._changed = trio.Event()
+        self._begun_by: Certificate | None = None
+        self._undone_at: datetime | None = None
 
     @property
     def status(self) -> RenewalStatus | None:
@@ -242,6 +245,8 @@ class Renewer:
         # Planning without writing makes no keys.
         look = plan(found, run.policy, replace(situation, hold=hold or "this is only a look"))
         is_due = look.next_step_at is not None and look.next_step_at <= situation.now
+        self._notice_undone(run.bundle.issuer, look.phase, is_due=is_due)
+        situation = replace(situation, undone_at=self._undone_at)
         read_only = await run.store.read_only_reason() if is_due and hold is None else None
         if read_only is not None:
             return self._read_only(run, look, read_only)
@@ -256,6 +261,14 @@ class Renewer:
         if planned.held is not None and planned.held in (problem, situation.root_key_problem):
             return planned, HoldReason.ROOT_KEY
         return planned, None if planned.held is None else _hold_reason(situation)
+
+    def _notice_undone(self, issuer: Certificate, phase: Phase, *, is_due: bool) -> None:
+        """Notices that a renewal has ended before the next issuer signed, and another is due: no command did that."""
+        if phase is Phase.DISTRIBUTING:
+            self._begun_by = issuer
+        elif self._begun_by is not None:
+            self._undone_at = self._now() if is_due and self._begun_by == issuer else None
+            self._begun_by = None
 
     def _read_only(self, run: RenewalOfRun, look: Plan, read_only: str) -> tuple[Plan, HoldReason | None]:
         """Returns the plan if a step is due that can never be stored.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 import trio
@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.parts import BUNDLE, Changes, bundle_parts
+from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.errors import ApiUnavailableError, Part, StoreError, TrustCutError
 from testkit.renewal import (
     BEGINNINGS,
@@ -19,6 +20,7 @@ from testkit.renewal import (
     MemoryEnvironment,
     MemoryStore,
     in_phase,
+    later,
     phase,
     serving,
     serving_in,
@@ -202,3 +204,44 @@ async def test_an_emptied_store_stops_no_run_and_is_filled_by_none(autojump_cloc
         assert len(replica.store.writes) == writes
         await until_after(replica, moment, 900)
         assert phase(replica) == FOLLOWING[wanted]
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+async def test_a_renewal_that_another_program_undoes_begins_again_after_a_week(
+    autojump_clock: MockClock, *, is_pruned: bool
+) -> None:
+    replica = MemoryEnvironment(MemoryStore())
+    store = replica.store
+
+    async def put_back(original: Changes) -> NoReturn:
+        while True:
+            await trio.sleep(180)
+            kept = dict.fromkeys(store.stored) if is_pruned else {}
+            if any(store.stored[part] != content for part, content in original.items()):
+                store.edit({**kept, **original})
+
+    async with serving(replica), trio.open_nursery() as nursery:
+        await in_phase(replica, "steady")
+        nursery.start_soon(put_back, dict(store.stored))
+        await until_after(replica, BEGINNINGS["distributing"], DAY)
+        assert replica.reasons.count("RenewalBegun") == 1
+        assert replica.reasons[-1] == "RenewalHeld"
+        assert "has put the former trust bundle back" in replica.events[-1][1]
+        assert len(replica.runs) == 3
+        await until_after(replica, BEGINNINGS["distributing"] + 8 * DAY, DAY)
+        assert replica.reasons.count("RenewalBegun") == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_renewal_that_a_command_cancels_is_not_undone_by_another_program(autojump_clock: MockClock) -> None:
+    async with serving_in("distributing") as replica:
+        policy = replica._renewer.policy_for(replica.configuration)
+        situation = Situation(now=replica.now())
+        replica.store.edit(plan(replica.store.stored, policy, situation, RenewalRequest.CANCEL).changes)
+        await later(replica, DAY)
+        assert phase(replica) == "steady"
+        assert replica.reasons == ["RenewalBegun"]
+        assert replica.renewal is not None
+        assert replica.renewal.held is None
+        await later(replica, 7 * DAY)
+        assert phase(replica) != "steady"
