@@ -26,7 +26,8 @@ _ROOTS_KEPT: Final = 32
 _NONE: Final = timedelta()
 _LONGEST: Final = timedelta(days=3653)
 _HIGHEST_NUMBER: Final = 2**31
-_MOST_BYTES: Final = 512 * 1024  # of a Secret of 1 MiB, which has the trust anchors twice more
+_MOST_BYTES: Final = 512 * 1024
+_MOST_STORED: Final = 1000 * 1024  # of 1 MiB, the limit of a Secret, which may also have JWT keys and parts of others
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,11 +163,17 @@ def _is_sane(record: RenewalRecord) -> bool:
     )
 
 
-def write_record(record: RenewalRecord) -> bytes:
-    """Returns the record as JSON; without the oldest trust anchors, if a store could not hold it."""
+def write_record(record: RenewalRecord, beside: Parts | None = None) -> bytes:
+    """Returns the record as JSON; without the oldest trust anchors, if a store could not hold it.
+
+    Args:
+        record: the record.
+        beside: parts that are stored together with it.
+    """
     content = _as_json(record)
+    most = min(_MOST_BYTES, _MOST_STORED - sum(map(len, (beside or {}).values())))
     for smaller in _with_fewer_anchors(record):
-        if len(content) <= _MOST_BYTES:
+        if len(content) <= most:
             break
         content = _as_json(smaller)
     return content

@@ -55,7 +55,8 @@ class Draft:
         record = msgspec.structs.replace(
             self._record, digest=digest_of(self._parts), copies=copies, accepted_cut=accepted_cut
         )
-        self._parts[Part.RECORD] = write_record(record)
+        self._parts.pop(Part.RECORD, None)
+        self._parts[Part.RECORD] = write_record(record, self._parts)
         stored = self._state.stored
         return {part: self._parts.get(part) for part in BUNDLE_AND_RENEWAL if self._parts.get(part) != stored.get(part)}
 

@@ -484,6 +484,23 @@ def test_a_record_that_is_of_no_use(what: str, phase: Phase) -> None:
     assert {**noted, Part.RECORD: b""} == {**stored, Part.RECORD: b""}
 
 
+@pytest.mark.parametrize("size", [200, 250, 300, 400, 450])
+def test_a_renewal_fits_into_a_secret_although_many_trust_anchors_are_published(size: int) -> None:
+    filler = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(size * 1024 * 3 // 40))
+    more = [x509.Extension(filler.oid, False, filler)]
+    others = [certificate(f"other {number}", new_key(), not_after=NOW + YEAR, more=more) for number in range(10)]
+    stored = generated()
+    stored[Part.ANCHORS] += write_certificates(others)
+    assert len(stored[Part.ANCHORS]) > size * 1024
+    stored = run(stored, BEGIN, Step.PUBLISH, Step.NOTE)
+    stored = run(stored, BEGIN + DAY, Step.SWITCH)
+    assert Part.PREVIOUS_KEY in stored
+    assert sum(map(len, stored.values())) < 2**20
+    assert read_record(stored[Part.RECORD]) is not None
+    settled = run(stored, BEGIN + 3 * DAY, Step.ERASE)
+    assert Part.PREVIOUS_KEY not in settled
+
+
 def test_a_record_keeps_three_former_generations() -> None:
     stored, now = STEADY, NOW
     for _ in range(5):
