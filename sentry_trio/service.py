@@ -33,6 +33,7 @@ from sentry_trio.errors import (
     entry_for,
 )
 from sentry_trio.grpc import ServerStream
+from sentry_trio.grpc.admission import network_of
 from sentry_trio.proto.bounds import BoundedRequest
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.telemetry.logs import get_logger
@@ -180,7 +181,7 @@ class CertificateService:
             request = decision.request = cast("SignCertificateRequest", await stream.recv_message())
         with self._metrics.stage("validate"):
             decision.validator, validator = self._validators.choose(request.token_validator)
-            caller = await validator.validate(request)
+            caller = await validator.validate(request, network_of(stream.peer))
         decision.pod_uid = caller.pod_uid
         audiences = [caller.trust_domain, *request.jwt_audiences]
         await stream.wait_for_turn(self._certificate_seconds)

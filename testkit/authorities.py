@@ -17,10 +17,14 @@ from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.generate import generate
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key
 from sentry_trio.client import Authority, Obtained, Workload, obtain
+from sentry_trio.grpc.admission import Network
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.settings.command_line import parse_options
 
 SKEW = timedelta(minutes=15)
+NETWORK: Network = "192.0.2.1"
+"""Identifies a peer."""
+
 LOOPBACK = (
     *("--listen-address", "127.0.0.1", "--port", "0"),
     *("--healthz-listen-address", "127.0.0.1", "--healthz-port", "0"),

@@ -26,6 +26,7 @@ from sentry_trio.component_settings import environment_settings, grpc_limits
 from sentry_trio.conditions import Conditions
 from sentry_trio.environments.standalone import Standalone
 from sentry_trio.errors import InvalidBundleError, IssuerNotValidError, Part, StoreError
+from sentry_trio.grpc.admission import Network
 from sentry_trio.grpc.framing import frame_message
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.reload import ReloadCause
@@ -183,7 +184,7 @@ class Hesitant:
     arrived: trio.Event = field(default_factory=trio.Event)
     release: trio.Event = field(default_factory=trio.Event)
 
-    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+    async def validate(self, request: SignCertificateRequest, network: Network) -> AuthenticatedCaller:
         if request.id == SLOW:
             self.arrived.set()
             await self.release.wait()

@@ -20,8 +20,9 @@ from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
 from sentry_trio.ca.published import Jwts, PublishedKeys
 from sentry_trio.ca.spiffe import SpiffeId
-from sentry_trio.errors import ApiUnavailableError, JwtError, SigningError
+from sentry_trio.errors import ApiUnavailableError, JwtError, NotPermittedError, SigningError
 from sentry_trio.grpc import serve_grpc, server_context
+from sentry_trio.grpc.admission import Network
 from sentry_trio.grpc.turn_scheduler import PRICE_SECONDS, SLICE, TURN_SECONDS, TurnScheduler
 from sentry_trio.listener import open_listener
 from sentry_trio.proto.sentry_grpc import CABase
@@ -190,7 +191,7 @@ CHARACTERS = "path segment characters are limited to letters, numbers, dots, das
 class UnaskedValidator:
     """Must not be asked."""
 
-    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+    async def validate(self, request: SignCertificateRequest, network: Network) -> AuthenticatedCaller:
         raise AssertionError(request.id)
 
 
@@ -389,8 +390,20 @@ async def test_a_token_for_one_audience_that_cannot_be_made_names_it() -> None:
 class AwayValidator:
     """Cannot find out."""
 
-    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+    async def validate(self, request: SignCertificateRequest, network: Network) -> AuthenticatedCaller:
         raise ApiUnavailableError("token review failed: https://10.0.0.1: the operator's affair")
+
+
+class NetworkValidator:
+    """Rejects every caller by its network."""
+
+    async def validate(self, request: SignCertificateRequest, network: Network) -> AuthenticatedCaller:
+        raise NotPermittedError(f"network {network!r}")
+
+
+async def test_validators_get_the_network_of_the_caller() -> None:
+    async with oracle(validators=Validators(present={INSECURE: NetworkValidator()}, default=INSECURE)) as served:
+        assert await served.refused() == ("PERMISSION_DENIED", "network '127.0.0.1'")
 
 
 async def test_temporary_failures_are_unavailable() -> None:

@@ -12,6 +12,7 @@ from grpclib.exceptions import GRPCError
 from sentry_trio.audit.decision import Decision, Recorder
 from sentry_trio.ca.issue import Issuer
 from sentry_trio.errors import AuditUnavailableError, NotPermittedError
+from sentry_trio.grpc.admission import Network
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.telemetry.metrics import Metrics, SignFailure
 from sentry_trio.validators import AuthenticatedCaller, Validators
@@ -93,7 +94,7 @@ class PodValidator:
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
 
-    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+    async def validate(self, request: SignCertificateRequest, network: Network) -> AuthenticatedCaller:
         if self._error is not None:
             raise self._error
         return AuthenticatedCaller("public", pod_uid="uid-1")

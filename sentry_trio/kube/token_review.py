@@ -1,17 +1,19 @@
 """Token reviews by the API server, and their cache."""
 
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final, Generic, NoReturn, TypeVar
+from weakref import WeakValueDictionary
 
 import trio
 
 from sentry_trio.conditions import Condition, Conditions
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
+from sentry_trio.grpc.admission import Network
 from sentry_trio.kube.single_flight import SingleFlight
 from sentry_trio.kube.tokens import Caller, caller_of, encode_token, read_claims, read_subject, wrong_audience
 from sentry_trio.telemetry.logs import get_logger
@@ -28,6 +30,12 @@ REFUSED_SECONDS: Final = 5.0
 
 CONCURRENCY: Final = 64
 """Most reviews at the same time; others wait."""
+
+CONCURRENCY_PER_PEER: Final = CONCURRENCY // 2
+"""Of these, for one peer. Its further calls wait among themselves, so that other peers' calls find places."""
+
+PATIENCE: Final = 5.0
+"""Seconds that a call waits for a place, as long as in the gRPC server's queue."""
 
 PROBE: Final = 300.0
 """Seconds without a review after which an invalid token is reviewed, to notice that reviews fail."""
@@ -87,9 +95,9 @@ class TtlCache(Generic[V]):
 class TokenReviewer:
     """Requests token reviews from the API server (TokenReview, authentication.k8s.io/v1).
 
-    Reviews are concurrent up to a limit, one for each token. Their rate is not limited; Dapr Sentry 1.18 limits it to
-    5 a second until its first reload. Answers are kept for a while, under a hash of the token; failures to reach the
-    API server are not.
+    Reviews are concurrent up to a limit, one for each token of a peer; one peer has at most half of the places. Their
+    rate is not limited; Dapr Sentry 1.18 limits it to 5 a second until its first reload. Answers are kept for a
+    while, under a hash of the token; failures to reach the API server are not.
 
     Args:
         create: creates a review and returns it with its status; raises as `Api.create`.
@@ -111,7 +119,9 @@ class TokenReviewer:
         self._create = create
         self._audiences = tuple(audiences)
         self._now = now
-        self._room = trio.CapacityLimiter(CONCURRENCY)
+        self._places = trio.CapacityLimiter(CONCURRENCY)
+        # Each is kept by the calls that use it: peers without any leave nothing behind.
+        self._places_by_peer: WeakValueDictionary[Network, trio.CapacityLimiter] = WeakValueDictionary()
         self._single_flight = SingleFlight[Caller | str]()
         self._accepted = TtlCache[Caller](seconds=ACCEPTED_SECONDS, limit=kept)
         self._refused = TtlCache[str](seconds=REFUSED_SECONDS, limit=kept)
@@ -132,12 +142,16 @@ class TokenReviewer:
                 with suppress(NotPermittedError, ApiUnavailableError):
                     await self._ask(_PROBE_TOKEN)
 
-    async def check(self, token: str) -> Caller:
+    async def check(self, token: str, network: Network) -> Caller:
         """Returns the caller that the token authenticates.
+
+        Args:
+            token: of the request.
+            network: identifies the peer.
 
         Raises:
             NotPermittedError: in Dapr Sentry 1.18's order and words, see `_verdict`; its text is sent to the caller.
-            ApiUnavailableError: `token review failed: ` and the reason.
+            ApiUnavailableError: `token review failed: ` and the reason, or no place became free within 5 s.
 
         Cancellation: at once; for others that wait for the same review, it is repeated.
         """
@@ -145,7 +159,9 @@ class TokenReviewer:
         key = sha256(encoded).digest()
         verdict = self._known(key)
         if verdict is None:
-            verdict = await self._single_flight.run(key, partial(self._review, key, token, encoded))
+            # No peer waits for the place of another that has got hold of its token.
+            flight = network, key
+            verdict = await self._single_flight.run(flight, partial(self._review, key, token, encoded, network))
         if isinstance(verdict, str):
             raise NotPermittedError(verdict)
         return verdict
@@ -160,15 +176,36 @@ class TokenReviewer:
             return None
         return accepted
 
-    async def _review(self, key: bytes, token: str, encoded: bytes) -> Caller | str:
+    async def _review(self, key: bytes, token: str, encoded: bytes, network: Network) -> Caller | str:
         verdict: Caller | str
         try:
-            verdict = self._verdict(await self._ask(token), encoded)
+            async with self._place(network):
+                status = await self._ask(token)
+            verdict = self._verdict(status, encoded)
             self._accepted.put(key, verdict)
         except NotPermittedError as error:
             verdict = str(error)
             self._refused.put(key, verdict)
         return verdict
+
+    @asynccontextmanager
+    async def _place(self, network: Network) -> AsyncIterator[None]:
+        """Takes a place for a review, which the block makes.
+
+        Raises:
+            ApiUnavailableError: none became free in time.
+        """
+        of_peer = self._places_by_peer.get(network)
+        if of_peer is None:
+            of_peer = self._places_by_peer[network] = trio.CapacityLimiter(CONCURRENCY_PER_PEER)
+        async with AsyncExitStack() as places:
+            try:
+                with trio.fail_after(PATIENCE):
+                    await places.enter_async_context(of_peer)
+                    await places.enter_async_context(self._places)
+            except trio.TooSlowError:
+                raise ApiUnavailableError(f"token not reviewed: other reviews took more than {PATIENCE:g} s") from None
+            yield
 
     async def _ask(self, token: str) -> Mapping[str, Any]:
         """Returns the status of a review.
@@ -184,8 +221,7 @@ class TokenReviewer:
         }
         self._asked_at = trio.current_time()
         try:
-            async with self._room:
-                answer = await self._create(PATH, review)
+            answer = await self._create(PATH, review)
         except (ApiRejectedError, ApiUnavailableError) as error:
             failed = f"token review failed: {error}"
             if isinstance(error, ApiRejectedError) and error.status in _TOKEN_ERRORS:

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from sentry_trio.errors import NotPermittedError
+from sentry_trio.grpc.admission import Network
 from sentry_trio.kube.resources import is_name
 from sentry_trio.tokens import compact
 from sentry_trio.tokens.compact import LAST_SECOND, InvalidTokenError, decode_segment
@@ -74,8 +75,12 @@ class Caller:
 class TokenChecker(Protocol):
     """Authenticates the caller of a token."""
 
-    async def check(self, token: str) -> Caller:
+    async def check(self, token: str, network: Network) -> Caller:
         """Returns the caller that the token authenticates.
+
+        Args:
+            token: of the request.
+            network: identifies the peer that has sent it.
 
         Raises:
             NotPermittedError: it authenticates no pod of this cluster, and never will; the caller gets the text.

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sentry_trio.errors import NotPermittedError
+from sentry_trio.grpc.admission import Network
 from sentry_trio.kube.keys import ALGORITHMS, ClusterKeys
 from sentry_trio.kube.tokens import (
     Caller,
@@ -50,7 +51,7 @@ class LocalVerifier:
         self._audiences = tuple(audiences)
         self._now = now
 
-    async def check(self, token: str) -> Caller:
+    async def check(self, token: str, network: Network) -> Caller:
         """Returns the caller that the token authenticates.
 
         Raises:
@@ -61,7 +62,7 @@ class LocalVerifier:
         Cancellation: at once.
         """
         encoded = encode_token(token)
-        return await self._verify(encoded) or await self._reviewer.check(token)
+        return await self._verify(encoded) or await self._reviewer.check(token, network)
 
     async def _verify(self, token: bytes) -> Caller | None:
         """Returns the caller of a token; None if the reviewer must decide."""

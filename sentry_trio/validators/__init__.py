@@ -17,6 +17,7 @@ from sentry_trio.errors import (
     ValidatorNotEnabledError,
     ValidatorRequiredError,
 )
+from sentry_trio.grpc.admission import Network
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 
 Kind = SignCertificateRequest.TokenValidator
@@ -46,8 +47,12 @@ class AuthenticatedCaller:
 class Validator(Protocol):
     """Checks that a caller may have the identity that it requests."""
 
-    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+    async def validate(self, request: SignCertificateRequest, network: Network) -> AuthenticatedCaller:
         """Authenticates the caller.
+
+        Args:
+            request: the request.
+            network: identifies the peer that has sent it, for fair shares.
 
         Raises:
             NotPermittedError: this caller may not have this identity; the text is returned to the caller.

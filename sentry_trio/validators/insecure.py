@@ -1,5 +1,6 @@
 """Validator for development, and for networks that authenticate by other means."""
 
+from sentry_trio.grpc.admission import Network
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.validators import AuthenticatedCaller, check_request
 
@@ -7,7 +8,7 @@ from sentry_trio.validators import AuthenticatedCaller, check_request
 class InsecureValidator:
     """Authenticates every caller with a well-formed request; tokens are ignored."""
 
-    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+    async def validate(self, request: SignCertificateRequest, _network: Network) -> AuthenticatedCaller:
         """Authenticates the caller.
 
         Raises:

@@ -12,6 +12,7 @@ from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.ca.spiffe import parse_trust_domain
 from sentry_trio.errors import ApiUnavailableError, InvalidIdentityError, NotPermittedError
 from sentry_trio.go_text import quote
+from sentry_trio.grpc.admission import Network
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.resources import is_name
@@ -60,7 +61,7 @@ class KubernetesValidator:
         self._namespace = namespace
         self._rejections = RejectionLog(_log)
 
-    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+    async def validate(self, request: SignCertificateRequest, network: Network) -> AuthenticatedCaller:
         """Authenticates the caller.
 
         Raises:
@@ -71,7 +72,7 @@ class KubernetesValidator:
         """
         await self._wait_ready()
         check_request(request)
-        caller = await self._checker.check(request.token)
+        caller = await self._checker.check(request.token, network)
         with _about(caller.pod_uid):
             pod = await self._pod(caller)
         with _about(pod.uid):

@@ -14,6 +14,7 @@ from sentry_trio.errors import NotPermittedError
 from sentry_trio.kube.index import Index
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.validators.kubernetes import KubernetesValidator
+from testkit.authorities import NETWORK
 from testkit.cluster import manifests
 from testkit.cluster.admin import Manifest, RefusedError
 from testkit.cluster.checking import AUDIENCES, REVIEWS, checkers_over, resigned, session_of
@@ -61,7 +62,7 @@ class Mesh:
         request = SignCertificateRequest(
             **{"id": app_id, "namespace": self.namespace, "token": token, "certificate_signing_request": b"x"} | fields
         )
-        return (await self.validator.validate(request)).trust_domain
+        return (await self.validator.validate(request, NETWORK)).trust_domain
 
     async def refused(self, token: str, app_id: str, **fields: Any) -> str:
         with pytest.raises(NotPermittedError) as caught:
@@ -105,7 +106,7 @@ async def test_the_pod_s_images(mesh: Mesh) -> None:
     request = SignCertificateRequest(
         id="cart-0", namespace=mesh.namespace, token=await mesh.token(pod), certificate_signing_request=b"x"
     )
-    assert (await mesh.validator.validate(request)).images == (
+    assert (await mesh.validator.validate(request, NETWORK)).images == (
         ContainerImage("app", "app", "registry.example/app:1"),
         ContainerImage("daprd", "daprd", "daprio/daprd:1", "sha256:aa"),
     )

@@ -16,6 +16,7 @@ from sentry_trio.settings.configuration import JwksOptions
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.validators import AuthenticatedCaller
 from sentry_trio.validators.jwks.keyset import KeySet, Source
+from testkit.authorities import NETWORK
 from testkit.log_capture import capture_logs
 from tests.validators.jwks.test_keyset import Remote
 from tests.validators.jwks.test_validator import NOW, request, token
@@ -66,7 +67,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
 
 async def authenticated(made: Made, kid: str = "ES256") -> AuthenticatedCaller:
     text = token(aud=AUDIENCE, headers={"kid": kid})
-    return await made.validators[SignCertificateRequest.JWKS].validate(request(text))
+    return await made.validators[SignCertificateRequest.JWKS].validate(request(text), NETWORK)
 
 
 async def test_without_options_there_is_nothing(autojump_clock: MockClock, world: World) -> None:
@@ -265,8 +266,8 @@ async def test_the_audience_is_this_authority_and_expiry_is_required_by_default(
     endless = request(token(aud=AUDIENCE, exp=None))
     await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(NotPermittedError, match='"exp" not satisfied: required claim not found'):
-        await made.validators[SignCertificateRequest.JWKS].validate(endless)
+        await made.validators[SignCertificateRequest.JWKS].validate(endless, NETWORK)
     with pytest.raises(NotPermittedError, match='"aud" not satisfied'):
-        await made.validators[SignCertificateRequest.JWKS].validate(request(token()))
+        await made.validators[SignCertificateRequest.JWKS].validate(request(token()), NETWORK)
     allowing = await world.validators.make(lax)
-    assert (await allowing.validators[SignCertificateRequest.JWKS].validate(endless)).trust_domain == "public"
+    assert (await allowing.validators[SignCertificateRequest.JWKS].validate(endless, NETWORK)).trust_domain == "public"

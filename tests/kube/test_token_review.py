@@ -1,5 +1,6 @@
 """Token reviews: every answer that an API server may give, and how seldom it is asked."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from trio.testing import MockClock
 
 from sentry_trio.conditions import Conditions
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, ApiUnreachableError, NotPermittedError
+from sentry_trio.grpc.admission import Network
 from sentry_trio.kube.token_review import TokenReviewer
 from sentry_trio.kube.tokens import Caller
+from testkit.authorities import NETWORK
 from testkit.kube.fake_review import AUDIENCES, UID, FakeApi, Signer, Status, good, wall
 from testkit.log_capture import capture_logs
 
@@ -34,8 +37,13 @@ def reviewer(api: FakeApi, **settings: Any) -> TokenReviewer:
 
 async def refusal(checker: TokenReviewer, token: str = TOKEN) -> str:
     with pytest.raises(NotPermittedError) as caught:
-        await checker.check(token)
+        await checker.check(token, NETWORK)
     return str(caught.value)
+
+
+async def refused_or_unavailable(checker: TokenReviewer, token: str, network: Network) -> None:
+    with pytest.raises((NotPermittedError, ApiUnavailableError)):
+        await checker.check(token, network)
 
 
 def user(username: str, **extra: list[str]) -> Status:
@@ -44,7 +52,7 @@ def user(username: str, **extra: list[str]) -> Status:
 
 async def test_a_good_token(autojump_clock: MockClock) -> None:
     api = FakeApi()
-    caller = await reviewer(api).check(TOKEN)
+    caller = await reviewer(api).check(TOKEN, NETWORK)
     assert caller == Caller("shop", "cart", "cart-0", UID, caller.expires_at)
     assert caller.expires_at is not None
     assert (caller.expires_at - wall()).total_seconds() == pytest.approx(600)
@@ -110,14 +118,14 @@ async def test_refusals_in_their_order(status: Status, token: str, text: str) ->
     ids=lambda status: str(status)[:60],
 )
 async def test_optional_fields_of_a_review_may_be_missing(status: Status) -> None:
-    assert (await reviewer(FakeApi(status=status)).check(TOKEN)).pod_name == "cart-0"
+    assert (await reviewer(FakeApi(status=status)).check(TOKEN, NETWORK)).pod_name == "cart-0"
 
 
 async def test_bare_claims_may_be_a_token() -> None:
     # As Dapr's own tests have them; an API server would have to know them, of course.
     token = '{"kubernetes.io":{"pod":{"name":"cart-0"}}}'
     status = good(user=user(SHOP))
-    assert await reviewer(FakeApi(status=status)).check(token) == Caller("shop", "cart", "cart-0", None, None)
+    assert await reviewer(FakeApi(status=status)).check(token, NETWORK) == Caller("shop", "cart", "cart-0", None, None)
 
 
 @pytest.mark.parametrize("token", ["", "a" * 20_000])
@@ -151,13 +159,13 @@ async def test_failures(failure: Exception, raised: type[Exception]) -> None:
     checker = reviewer(api)
     for _ in range(2):
         with pytest.raises(raised) as caught:
-            await checker.check(TOKEN)
+            await checker.check(TOKEN, NETWORK)
         assert str(caught.value) == "token review failed: no"
     # What may pass is asked again at once.
     assert len(api.reviewed) == (2 if raised is ApiUnavailableError else 1)
     api.failure = None
     if raised is ApiUnavailableError:
-        await checker.check(TOKEN)
+        await checker.check(TOKEN, NETWORK)
 
 
 async def test_an_outage_is_logged_once() -> None:
@@ -166,10 +174,10 @@ async def test_an_outage_is_logged_once() -> None:
     with capture_logs() as logs:
         for number in range(3):
             with pytest.raises(ApiUnavailableError):
-                await checker.check(SIGNER.token(jti=str(number)))
+                await checker.check(SIGNER.token(jti=str(number)), NETWORK)
         api.failure = None
         for number in range(3):
-            await checker.check(SIGNER.token(jti=str(number)))
+            await checker.check(SIGNER.token(jti=str(number)), NETWORK)
     assert [(line["log_level"], line["event"]) for line in logs] == [
         ("warning", "token review failed: away"),
         ("info", "token reviews succeed again"),
@@ -180,7 +188,7 @@ async def test_a_server_that_does_not_answer_is_reported_by_the_session() -> Non
     api = FakeApi(failure=ApiUnreachableError("no answer"))
     condition = Conditions().condition("token-reviews")
     with capture_logs() as logs, pytest.raises(ApiUnavailableError, match="token review failed: no answer"):
-        await reviewer(api, condition=condition).check(TOKEN)
+        await reviewer(api, condition=condition).check(TOKEN, NETWORK)
     assert (logs, condition.message) == ([], None)
 
 
@@ -211,7 +219,7 @@ async def test_no_probe_while_pods_ask(autojump_clock: MockClock) -> None:
         nursery.start_soon(checker.keep)
         for number in range(20):
             await trio.sleep(100)
-            await checker.check(SIGNER.token(jti=str(number), exp=10_000_000_000))
+            await checker.check(SIGNER.token(jti=str(number), exp=10_000_000_000), NETWORK)
         nursery.cancel_scope.cancel()
     assert len(api.reviewed) == 20
 
@@ -219,9 +227,9 @@ async def test_no_probe_while_pods_ask(autojump_clock: MockClock) -> None:
 async def test_good_answers_are_kept_30_s(autojump_clock: MockClock) -> None:
     api = FakeApi()
     checker = reviewer(api)
-    first = await checker.check(TOKEN)
+    first = await checker.check(TOKEN, NETWORK)
     await trio.sleep(29.9)
-    assert await checker.check(TOKEN) is first
+    assert await checker.check(TOKEN, NETWORK) is first
     assert len(api.reviewed) == 1
     api.status = {"error": "the pod is gone"}
     await trio.sleep(0.1)
@@ -233,9 +241,9 @@ async def test_good_answers_are_not_kept_past_the_token_s_end(autojump_clock: Mo
     api = FakeApi()
     checker = reviewer(api)
     await trio.sleep(590)
-    await checker.check(TOKEN)
+    await checker.check(TOKEN, NETWORK)
     await trio.sleep(9.9)
-    await checker.check(TOKEN)
+    await checker.check(TOKEN, NETWORK)
     assert len(api.reviewed) == 1
     await trio.sleep(0.1)
     api.status = {"error": "expired"}
@@ -251,18 +259,18 @@ async def test_bad_answers_are_kept_5_s(autojump_clock: MockClock) -> None:
     assert await refusal(checker) == "invalid token: not yet"
     assert len(api.reviewed) == 1
     await trio.sleep(0.1)
-    await checker.check(TOKEN)
+    await checker.check(TOKEN, NETWORK)
     assert len(api.reviewed) == 2
 
 
 async def test_bad_answers_push_no_good_one_out(autojump_clock: MockClock) -> None:
     api = FakeApi()
     checker = reviewer(api, kept=3)
-    await checker.check(TOKEN)
+    await checker.check(TOKEN, NETWORK)
     api.status = {}
     for number in range(10):
         await refusal(checker, f"opaque-{number}")
-    await checker.check(TOKEN)
+    await checker.check(TOKEN, NETWORK)
     assert len(api.reviewed) == 11
 
 
@@ -271,10 +279,10 @@ async def test_cached_results_are_bounded_and_contain_no_token(autojump_clock: M
     checker = reviewer(api, kept=3)
     tokens = [SIGNER.token(jti=str(number)) for number in range(5)]
     for token in tokens:
-        await checker.check(token)
-    await checker.check(tokens[-3])
+        await checker.check(token, NETWORK)
+    await checker.check(tokens[-3], NETWORK)
     assert len(api.reviewed) == 5
-    await checker.check(tokens[0])
+    await checker.check(tokens[0], NETWORK)
     assert len(api.reviewed) == 6
     kept = repr(vars(checker._accepted)) + repr(vars(checker._refused))
     assert not any(token in kept or token.rpartition(".")[2] in kept for token in tokens)
@@ -285,7 +293,7 @@ async def test_the_same_token_is_reviewed_once_at_a_time(autojump_clock: MockClo
     checker = reviewer(api)
     async with trio.open_nursery() as nursery:
         for _ in range(20):
-            nursery.start_soon(checker.check, TOKEN)
+            nursery.start_soon(checker.check, TOKEN, NETWORK)
     assert len(api.reviewed) == 1
     assert trio.current_time() == pytest.approx(1)
 
@@ -297,10 +305,10 @@ async def test_one_caller_s_impatience_is_not_the_others(autojump_clock: MockClo
 
     async def impatient() -> None:
         with trio.move_on_after(0.5):
-            await checker.check(TOKEN)
+            await checker.check(TOKEN, NETWORK)
 
     async def patient() -> None:
-        found.append(await checker.check(TOKEN))
+        found.append(await checker.check(TOKEN, NETWORK))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(impatient)
@@ -319,7 +327,7 @@ async def test_an_outage_is_raised_to_all_waiting_callers(autojump_clock: MockCl
 
     async def one() -> None:
         with pytest.raises(ApiUnavailableError) as caught:
-            await checker.check(TOKEN)
+            await checker.check(TOKEN, NETWORK)
         reported.append(str(caught.value))
 
     async with trio.open_nursery() as nursery:
@@ -334,9 +342,75 @@ async def test_reviews_are_bounded_in_number_and_not_in_rate(autojump_clock: Moc
     checker = reviewer(api)
     async with trio.open_nursery() as nursery:
         for number in range(320):
-            nursery.start_soon(checker.check, SIGNER.token(jti=str(number)))
+            nursery.start_soon(checker.check, SIGNER.token(jti=str(number)), f"192.0.2.{number % 10}")
     assert api.most_at_once == 64
     assert trio.current_time() == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("attackers", "calls", "seconds"),
+    # One attacker delays nobody; each two more, with half of the places each, by one review.
+    [(1, 444, 1), (2, 247, 2), (4, 124, 3)],
+)
+async def test_a_peer_with_many_bogus_tokens_does_not_delay_another(
+    autojump_clock: MockClock, attackers: int, calls: int, seconds: int
+) -> None:
+    api = FakeApi(delay=1)
+    checker = reviewer(api)
+    async with trio.open_nursery() as nursery:
+        for peer in range(attackers):
+            for number in range(calls):
+                nursery.start_soon(refused_or_unavailable, checker, f"bogus-{peer}-{number}", f"192.0.2.{peer}")
+        await trio.testing.wait_all_tasks_blocked()
+        assert api.most_at_once == min(64, 32 * attackers)
+        await checker.check(TOKEN, "198.51.100.1")
+        assert trio.current_time() == pytest.approx(seconds)
+
+
+async def test_calls_wait_5_s_for_a_place_while_the_server_hangs(autojump_clock: MockClock) -> None:
+    api = FakeApi(delay=10, failure=ApiUnreachableError("no answer within 10 s"))
+    condition = Conditions().condition("token-reviews")
+    checker = reviewer(api, condition=condition)
+    ended: Counter[float] = Counter()
+
+    async def one(number: int) -> None:
+        await refused_or_unavailable(checker, f"bogus-{number}", NETWORK)
+        ended[round(trio.current_time())] += 1
+
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            for number in range(444):
+                nursery.start_soon(one, number)
+    assert ended == {5: 412, 10: 32}
+    assert (logs, condition.message, len(api.reviewed)) == ([], None, 32)
+
+
+async def test_places_are_released_and_peers_forgotten(autojump_clock: MockClock) -> None:
+    api = FakeApi(delay=1)
+    checker = reviewer(api)
+    for _ in range(3):
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(refused_or_unavailable, checker, f"bogus-{number}", f"192.0.2.{number % 2}")
+            await trio.sleep(0.5)
+            assert len(checker._places_by_peer) == 2
+            nursery.cancel_scope.cancel()
+        assert checker._places.borrowed_tokens == 0
+        assert dict(checker._places_by_peer) == {}
+
+
+async def test_a_peer_does_not_wait_for_another_with_the_same_token(autojump_clock: MockClock) -> None:
+    api = FakeApi(delay=1)
+    checker = reviewer(api)
+    async with trio.open_nursery() as nursery:
+        for number in range(444):
+            nursery.start_soon(refused_or_unavailable, checker, f"bogus-{number}", NETWORK)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(checker.check, TOKEN, NETWORK)
+        await trio.testing.wait_all_tasks_blocked()
+        await checker.check(TOKEN, "198.51.100.1")
+        assert trio.current_time() == pytest.approx(1)
+        nursery.cancel_scope.cancel()
 
 
 statuses = st.dictionaries(
@@ -353,7 +427,7 @@ statuses = st.dictionaries(
 def test_any_token_and_any_answer(status: Status, token: str) -> None:
     async def main() -> None:
         try:
-            await reviewer(FakeApi(status=status)).check(token)
+            await reviewer(FakeApi(status=status)).check(token, NETWORK)
         except NotPermittedError:
             return
         assert token == TOKEN

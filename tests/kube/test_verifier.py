@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from sentry_trio.errors import ApiUnavailableError, NotPermittedError
+from sentry_trio.grpc.admission import Network
 from sentry_trio.kube.keys import ClusterKeys
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.kube.verifier import LocalVerifier
 from sentry_trio.tokens.compact import LONGEST
+from testkit.authorities import NETWORK
 from testkit.kube.fake_review import (
     AUDIENCES,
     BORN,
@@ -50,10 +52,12 @@ class Reviewer:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.network: Network | None = None
         self.failure: Exception | None = None
 
-    async def check(self, token: str) -> Caller:
+    async def check(self, token: str, network: Network) -> Caller:
         self.asked.append(token)
+        self.network = network
         if self.failure is not None:
             raise self.failure
         return REVIEWED
@@ -66,7 +70,7 @@ def verifier(*jwks: dict[str, Any], reviewer: Reviewer | None = None, api: FakeA
 
 async def refusal(checker: LocalVerifier, token: str) -> str:
     with pytest.raises(NotPermittedError) as caught:
-        await checker.check(token)
+        await checker.check(token, NETWORK)
     return str(caught.value)
 
 
@@ -84,7 +88,7 @@ async def refusal(checker: LocalVerifier, token: str) -> str:
 )
 async def test_a_good_token_is_not_reviewed(autojump_clock: MockClock, signer: Signer) -> None:
     reviewer = Reviewer()
-    caller = await verifier(signer.jwk(), reviewer=reviewer).check(signer.token())
+    caller = await verifier(signer.jwk(), reviewer=reviewer).check(signer.token(), NETWORK)
     assert caller == Caller("shop", "cart", "cart-0", UID, caller.expires_at)
     assert caller.expires_at is not None
     assert caller.expires_at.timestamp() == AT + 600
@@ -93,7 +97,7 @@ async def test_a_good_token_is_not_reviewed(autojump_clock: MockClock, signer: S
 
 @pytest.mark.parametrize("audience", [AUDIENCES[0], [AUDIENCES[0]], ["someone", AUDIENCES[1]], list(AUDIENCES)])
 async def test_any_of_the_audiences_will_do(autojump_clock: MockClock, audience: object) -> None:
-    assert (await verifier().check(SIGNER.token(aud=audience))).pod_name == "cart-0"
+    assert (await verifier().check(SIGNER.token(aud=audience), NETWORK)).pod_name == "cart-0"
 
 
 def bound(**changes: Any) -> dict[str, Any]:
@@ -124,13 +128,13 @@ UNDECIDED = {
 async def test_tokens_that_cannot_be_decided_here_are_reviewed(autojump_clock: MockClock, token: str) -> None:
     reviewer = Reviewer()
     checker = verifier(reviewer=reviewer)
-    assert await checker.check(token) is REVIEWED
-    assert reviewer.asked == [token]
+    assert await checker.check(token, NETWORK) is REVIEWED
+    assert (reviewer.asked, reviewer.network) == ([token], NETWORK)
     reviewer.failure = NotPermittedError("no")
     assert await refusal(checker, token) == "no"
     reviewer.failure = ApiUnavailableError("away")
     with pytest.raises(ApiUnavailableError):
-        await checker.check(token)
+        await checker.check(token, NETWORK)
 
 
 def unsigned(algorithm: str) -> str:
@@ -189,22 +193,22 @@ async def test_a_key_s_algorithm_and_the_header_s_must_agree(autojump_clock: Moc
     # The signature itself would be good.
     token = Signer(RSA_KEY, "RS512").token()
     assert await refusal(verifier(Signer(RSA_KEY, "RS256").jwk()), token) == FORGED
-    assert (await verifier(Signer(RSA_KEY, "RS512").jwk()).check(token)).pod_uid == UID
+    assert (await verifier(Signer(RSA_KEY, "RS512").jwk()).check(token, NETWORK)).pod_uid == UID
 
 
 @pytest.mark.parametrize("offset", [-59, 0, 59])
 async def test_clocks_may_be_a_minute_apart(autojump_clock: MockClock, offset: int) -> None:
     reviewer = Reviewer()
     checker = verifier(reviewer=reviewer)
-    await checker.check(SIGNER.token(exp=AT + offset))
-    await checker.check(SIGNER.token(nbf=AT + offset))
+    await checker.check(SIGNER.token(exp=AT + offset), NETWORK)
+    await checker.check(SIGNER.token(nbf=AT + offset), NETWORK)
     assert reviewer.asked == []
 
 
 async def test_a_token_ends_in_time(autojump_clock: MockClock) -> None:
     checker = verifier()
     await trio.sleep(659)
-    await checker.check(TOKEN)
+    await checker.check(TOKEN, NETWORK)
     await trio.sleep(2)
     assert await refusal(checker, TOKEN) == "invalid token: it has expired"
 
@@ -213,11 +217,11 @@ async def test_without_keys_all_are_reviewed(autojump_clock: MockClock) -> None:
     reviewer = Reviewer()
     api = FakeApi(failure=ApiUnavailableError("away"))
     checker = verifier(reviewer=reviewer, api=api)
-    assert await checker.check(TOKEN) is REVIEWED
-    assert await checker.check(TOKEN) is REVIEWED
+    assert await checker.check(TOKEN, NETWORK) is REVIEWED
+    assert await checker.check(TOKEN, NETWORK) is REVIEWED
     api.failure = None
     await trio.sleep(10)
-    assert (await checker.check(TOKEN)).pod_name == "cart-0"
+    assert (await checker.check(TOKEN, NETWORK)).pod_name == "cart-0"
     assert len(reviewer.asked) == 2
 
 
@@ -228,21 +232,21 @@ async def test_a_new_key_is_found_without_a_review(autojump_clock: MockClock, nu
     nursery.start_soon(keys.keep)
     await keys.wait_tried()
     checker = LocalVerifier(keys, reviewer, AUDIENCES, now=wall)
-    await checker.check(TOKEN)
+    await checker.check(TOKEN, NETWORK)
     await trio.sleep(10)
     rotated = Signer(RSA_KEY, "RS256", kid="second")
     api.jwks.append(rotated.jwk())
-    assert (await checker.check(rotated.token())).pod_name == "cart-0"
+    assert (await checker.check(rotated.token(), NETWORK)).pod_name == "cart-0"
     assert reviewer.asked == []
 
 
 async def test_an_api_server_that_is_away_hinders_no_good_token(autojump_clock: MockClock) -> None:
     reviewer, api = Reviewer(), FakeApi()
     checker = verifier(reviewer=reviewer, api=api)
-    await checker.check(TOKEN)
+    await checker.check(TOKEN, NETWORK)
     api.failure = reviewer.failure = ApiUnavailableError("away")
     await trio.sleep(500)
-    assert (await checker.check(TOKEN)).pod_name == "cart-0"
+    assert (await checker.check(TOKEN, NETWORK)).pod_name == "cart-0"
 
 
 headers = st.fixed_dictionaries(
@@ -272,7 +276,7 @@ edits = st.builds(
 def test_nothing_passes_that_the_cluster_has_not_signed(token: str) -> None:
     async def main() -> None:
         with suppress(NotPermittedError):
-            assert await verifier().check(token) is REVIEWED
+            assert await verifier().check(token, NETWORK) is REVIEWED
 
     trio.run(main, clock=MockClock())
 
@@ -281,7 +285,7 @@ def test_nothing_passes_that_the_cluster_has_not_signed(token: str) -> None:
 def test_any_claims_that_the_cluster_has_signed(change: dict[str, Any]) -> None:
     async def main() -> None:
         try:
-            caller = await verifier().check(SIGNER.sign(claims() | change))
+            caller = await verifier().check(SIGNER.sign(claims() | change), NETWORK)
         except NotPermittedError:
             return
         assert caller is REVIEWED or (caller.namespace, caller.pod_name) == ("shop", "cart-0")

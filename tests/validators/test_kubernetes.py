@@ -10,12 +10,14 @@ from trio.testing import MockClock
 
 from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.errors import ApiUnavailableError, NotPermittedError
+from sentry_trio.grpc.admission import Network
 from sentry_trio.kube.index import Index
 from sentry_trio.kube.pods import Container, Pod
 from sentry_trio.kube.tokens import Caller
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.validators import AuthenticatedCaller
 from sentry_trio.validators.kubernetes import KubernetesValidator
+from testkit.authorities import NETWORK
 from testkit.log_capture import capture_logs
 
 CALLER = Caller("shop", "cart", "cart-0", "uid-1", None)
@@ -29,10 +31,10 @@ class Checker:
 
     def __init__(self, verdict: Caller | Exception) -> None:
         self._verdict = verdict
-        self.checked: list[str] = []
+        self.checked: list[tuple[str, Network]] = []
 
-    async def check(self, token: str) -> Caller:
-        self.checked.append(token)
+    async def check(self, token: str, network: Network) -> Caller:
+        self.checked.append((token, network))
         if isinstance(self._verdict, Exception):
             raise self._verdict
         return self._verdict
@@ -85,7 +87,7 @@ def operator(**changes: Any) -> SignCertificateRequest:
 
 async def refusal(checked: KubernetesValidator, asked: SignCertificateRequest) -> str:
     with pytest.raises(NotPermittedError) as caught:
-        await checked.validate(asked)
+        await checked.validate(asked, NETWORK)
     return str(caught.value)
 
 
@@ -99,7 +101,7 @@ def annotated(pod: Pod = POD, **annotations: str) -> Pod:
 
 async def test_a_pod_is_given_the_app_id_of_its_annotation() -> None:
     index = Known()
-    assert await validator(index=index).validate(request()) == AuthenticatedCaller(
+    assert await validator(index=index).validate(request(), NETWORK) == AuthenticatedCaller(
         trust_domain="public", pod_uid="uid-1"
     )
     assert index.asked == [("shop", "cart-0", "uid-1")]
@@ -114,30 +116,31 @@ async def test_a_refusal_names_the_pod_that_was_found_out() -> None:
         (replace(CALLER, pod_uid=None), (), None),
     ]:
         with pytest.raises(NotPermittedError) as caught:
-            await validator(caller, Known(pods=pods)).validate(request(id="other"))
+            await validator(caller, Known(pods=pods)).validate(request(id="other"), NETWORK)
         assert caught.value.pod_uid == uid
         assert "uid" not in str(caught.value)
     with pytest.raises(NotPermittedError) as caught:
-        await validator(NotPermittedError("authentication failed")).validate(request())
+        await validator(NotPermittedError("authentication failed")).validate(request(), NETWORK)
     assert caught.value.pod_uid is None
 
 
-async def test_the_token_of_the_request_is_checked() -> None:
+async def test_the_token_of_the_request_is_checked_for_its_peer() -> None:
     checker = Checker(CALLER)
-    await KubernetesValidator(checker, Known(), trust_domain="a", namespace="b").validate(request(token="mine"))
-    assert checker.checked == ["mine"]
+    kubernetes = KubernetesValidator(checker, Known(), trust_domain="a", namespace="b")
+    await kubernetes.validate(request(token="mine"), NETWORK)
+    assert checker.checked == [("mine", NETWORK)]
 
 
 async def test_without_the_annotation_a_pod_s_name_is_its_app_id() -> None:
     index = Known(pods=(replace(POD, annotations={}),))
-    await validator(index=index).validate(request(id="cart-0"))
+    await validator(index=index).validate(request(id="cart-0"), NETWORK)
     assert await refusal(validator(index=index), request()) == "app-id mismatch. received: cart"
 
 
 @pytest.mark.parametrize("service", ["operator", "placement", "injector", "sentry", "scheduler"])
 async def test_control_plane_services_are_of_the_control_plane_s_trust_domain(service: str) -> None:
     index = Known(pods=(annotated(OPERATOR, control_plane=service, config="unheard-of"),))
-    caller = await validator(SYSTEM, index).validate(operator(id=f"dapr-{service}", trust_domain="asked.for"))
+    caller = await validator(SYSTEM, index).validate(operator(id=f"dapr-{service}", trust_domain="asked.for"), NETWORK)
     assert caller.trust_domain == "example.org"
 
 
@@ -146,7 +149,7 @@ async def test_the_images_of_the_pod_are_named() -> None:
         Container("daprd", "daprio/daprd:1.18", "sha256:aa", "init"),
         Container("app", "registry.example/app:1", "", "container"),
     )
-    caller = await validator(index=Known(pods=(replace(POD, containers=containers),))).validate(request())
+    caller = await validator(index=Known(pods=(replace(POD, containers=containers),))).validate(request(), NETWORK)
     assert caller.images == (
         ContainerImage("daprd", "daprd", "daprio/daprd:1.18", "sha256:aa"),
         ContainerImage("app", "app", "registry.example/app:1", ""),
@@ -171,12 +174,12 @@ async def test_the_trust_domain_is_the_configuration_s(spec: dict[str, Any], tru
         pods=(annotated(app_id="cart", config="tracing"),),
         configurations={("shop", "tracing"): spec, ("dapr-system", "tracing"): {"accessControl": 1}},
     )
-    caller = await validator(index=index).validate(request(trust_domain="asked.for"))
+    caller = await validator(index=index).validate(request(trust_domain="asked.for"), NETWORK)
     assert caller.trust_domain == trust_domain
 
 
 async def test_a_token_without_the_uid_of_its_pod() -> None:
-    caller = await validator(replace(CALLER, pod_uid=None)).validate(request())
+    caller = await validator(replace(CALLER, pod_uid=None)).validate(request(), NETWORK)
     assert caller.trust_domain == "public"
 
 
@@ -318,7 +321,7 @@ async def test_refusals_that_people_search_for_are_logged(
 )
 async def test_an_unreachable_api_server_is_not_a_rejection(verdict: Caller | Exception, index: Known) -> None:
     with pytest.raises(ApiUnavailableError, match="away"):
-        await validator(verdict, index).validate(request())
+        await validator(verdict, index).validate(request(), NETWORK)
 
 
 # --- not ready
@@ -327,7 +330,7 @@ async def test_an_unreachable_api_server_is_not_a_rejection(verdict: Caller | Ex
 async def test_it_waits_for_the_index(autojump_clock: MockClock) -> None:
     index = Known(synced=trio.Event())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(validator(index=index).validate, request())
+        nursery.start_soon(validator(index=index).validate, request(), NETWORK)
         await trio.sleep(2)
         assert index.synced is not None
         index.synced.set()
@@ -341,20 +344,20 @@ async def test_it_waits_until_just_before_the_caller_s_deadline(autojump_clock: 
         pytest.raises(ApiUnavailableError, match=r"^validator not ready$"),
     ):
         # Before anything else is looked at.
-        await validator(index=Known(synced=trio.Event())).validate(request(id=""))
+        await validator(index=Known(synced=trio.Event())).validate(request(id=""), NETWORK)
     assert not scope.cancelled_caught
     assert trio.current_time() == pytest.approx(max(0, seconds - 0.1))
 
 
 async def test_without_a_deadline_it_waits_10_s(autojump_clock: MockClock) -> None:
     with pytest.raises(ApiUnavailableError, match="validator not ready"):
-        await validator(index=Known(synced=trio.Event())).validate(request())
+        await validator(index=Known(synced=trio.Event())).validate(request(), NETWORK)
     assert trio.current_time() == pytest.approx(10)
 
 
 async def test_waiting_can_be_cancelled(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(validator(index=Known(synced=trio.Event())).validate, request())
+        nursery.start_soon(validator(index=Known(synced=trio.Event())).validate, request(), NETWORK)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert trio.current_time() == 0

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 from sentry_trio.ca.spiffe import SpiffeId
 from sentry_trio.errors import InvalidIdentityError, MalformedRequestError, NotPermittedError, ValidatorNotReadyError
 from sentry_trio.go_text import quote
+from sentry_trio.grpc.admission import Network
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.tokens.compact import LAST_SECOND, InvalidTokenError, encode_token, read_object, split_token
 from sentry_trio.tokens.keys import VerificationKey
@@ -55,7 +56,7 @@ class JwksValidator:
         self._expiry_required = expiry_required
         self._now = now
 
-    async def validate(self, request: SignCertificateRequest) -> AuthenticatedCaller:
+    async def validate(self, request: SignCertificateRequest, _network: Network) -> AuthenticatedCaller:
         """Authenticates the caller.
 
         Raises:

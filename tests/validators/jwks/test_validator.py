@@ -17,6 +17,7 @@ from sentry_trio.errors import NotPermittedError, ValidatorNotReadyError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
 from sentry_trio.tokens.keys import ECDSA, EDDSA, HMAC, PKCS1, PSS, VerificationKey, read_keys
 from sentry_trio.validators.jwks.validator import JwksValidator
+from testkit.authorities import NETWORK
 from testkit.hostile_tokens import encoded, sealed
 
 NOW = 1_800_000_000
@@ -81,7 +82,7 @@ async def validate(text: str, *, keys: Keys = KEYS, expiry_required: bool = True
     validator = JwksValidator(
         keys, audience=AUDIENCE, expiry_required=expiry_required, now=lambda: datetime.fromtimestamp(NOW, UTC)
     )
-    return (await validator.validate(request(text, **changes))).trust_domain
+    return (await validator.validate(request(text, **changes), NETWORK)).trust_domain
 
 
 async def refusal(text: str, **changes: Any) -> str:
