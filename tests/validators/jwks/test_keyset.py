@@ -179,6 +179,31 @@ async def test_without_a_known_key_set_callers_get_unavailable(
     assert trio.current_time() - began == pytest.approx(PATIENCE)
 
 
+async def test_a_known_key_is_found_at_once_while_a_source_hangs(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    remote = Remote()
+    keys = key_set(remote)
+    nursery.start_soon(keys.keep)
+    await keys.wait_tried()
+    await trio.sleep(PAUSE)
+    remote.delay = 30
+    began = trio.current_time()
+
+    async def ask(kid: str) -> None:
+        with pytest.raises(ValidatorNotReadyError, match="is being read, try again"):
+            await keys.find(kid)
+
+    async with trio.open_nursery() as asking:
+        for number in range(444):
+            asking.start_soon(ask, f"bogus-{number}")
+        await trio.testing.wait_all_tasks_blocked()
+        assert await keys.find("one")
+        assert trio.current_time() == began
+    assert trio.current_time() - began == pytest.approx(PATIENCE)
+    assert len(remote.read_at) == 2
+
+
 async def test_an_empty_set_is_a_set(autojump_clock: MockClock) -> None:
     remote = Remote()
     keys = key_set(remote)
