@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Final, NoReturn, TypeAlias
 
 import trio
@@ -182,6 +183,8 @@ class _Server:
         if context is None:
             return None
         transport = TLSTransport(connection.sock, context)
+        # Before each read is decrypted: many peers may send something at once.
+        transport.before_read = partial(self._state.turns.wait_if_full, connection.network, HANDSHAKE)
         with trio.move_on_after(HANDSHAKE_TIMEOUT):
             try:
                 await transport.hear()
