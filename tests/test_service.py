@@ -14,8 +14,9 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from grpclib.exceptions import GRPCError
 
-from sentry_trio.audit.decision import Recorder
+from sentry_trio.audit.decision import Decision, Recorder
 from sentry_trio.ca.issue import IssuedCertificate, Issuer, WorkloadIdentity
 from sentry_trio.ca.keys import KeyType, generate_key, public_key_info, write_private_key
 from sentry_trio.ca.published import Jwts, PublishedKeys
@@ -505,6 +506,51 @@ async def test_calls_that_arrive_together_are_signed_in_several_turns(seconds: f
     await _serve(service, _signing_request(), signatures, calls=20)
     assert max(signatures.by_turn) <= signatures.most
     assert sum(signatures.by_turn) == 20
+
+
+class SharedAnswerValidator:
+    """Rejects calls, all when a given number of them wait."""
+
+    def __init__(self, calls: int) -> None:
+        self._missing = calls
+        self._answered = trio.Event()
+
+    async def validate(self, request: SignCertificateRequest, network: Network) -> AuthenticatedCaller:
+        self._missing -= 1
+        if not self._missing:
+            self._answered.set()
+        await self._answered.wait()
+        raise NotPermittedError("unknown key")
+
+
+class CountedRejections(Recorder):
+    """Counts the rejections of each turn, as if they were signatures."""
+
+    def __init__(self, rejections: Signatures) -> None:
+        self._rejections = rejections
+
+    def record(self, decision: Decision) -> None:
+        self._rejections.sign()
+
+
+async def test_calls_that_wait_for_one_answer_are_rejected_in_several_turns() -> None:
+    rejections = Signatures(seconds=0.0001)
+    validators = Validators({INSECURE: SharedAnswerValidator(500)}, INSECURE)
+    service = made_service(Issuer(made_bundle()), validators=validators, recorder=CountedRejections(rejections))
+
+    async def rejected() -> None:
+        with pytest.raises(GRPCError, match="unknown key"):
+            await service.SignCertificate(InMemoryStream(_signing_request(), turns))
+
+    turns = TurnScheduler(lambda: rejections.now)
+    trio.lowlevel.add_instrument(rejections)
+    with turns.measured():
+        async with trio.open_nursery() as nursery:
+            for _ in range(500):
+                nursery.start_soon(rejected)
+    trio.lowlevel.remove_instrument(rejections)
+    assert max(rejections.by_turn) <= rejections.most
+    assert sum(rejections.by_turn) == 500
 
 
 @pytest.mark.parametrize("seconds", [0.003, 0.0005])
