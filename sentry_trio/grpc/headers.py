@@ -20,8 +20,6 @@ _OF_CONNECTIONS: Final = frozenset(
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 # 2^63 - 1 has 19 digits, and `int` raises ValueError for more than some thousands.
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}").fullmatch
-# RFC 9113, 8.2.1: neither NUL, CR nor LF anywhere, nor blanks at either end.
-_BAD_VALUE: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]\Z").search
 
 
 class MalformedHeadersError(Exception):
@@ -42,7 +40,7 @@ def check_request(headers: Iterable[Header], *, ended: bool) -> int | None:
     host = length = None
     regular = False
     for name, value in headers:
-        if _BAD_VALUE(value):
+        if _is_forbidden(value):
             raise MalformedHeadersError("a forbidden byte in a header's value")
         if name.startswith(b":"):
             if regular or name in pseudo or name not in _PSEUDO:
@@ -76,9 +74,15 @@ def check_trailers(headers: Iterable[Header], *, ended: bool) -> None:
     if not ended:
         raise MalformedHeadersError("trailers that are not the end, or come before it")
     for name, value in headers:
-        if _BAD_VALUE(value):
+        if _is_forbidden(value):
             raise MalformedHeadersError("a forbidden byte in a trailer's value")
         _check_regular(name, value)  # a pseudo-header's name is not a token
+
+
+def _is_forbidden(value: bytes) -> bool:
+    """Returns True if a value has NUL, CR or LF, or a blank at either end (RFC 9113, 8.2.1)."""
+    # A regular expression takes 30 ns for each byte, and a peer repeats 4,000 of them by a reference of one.
+    return b"\0" in value or b"\r" in value or b"\n" in value or value != value.strip(b" \t")
 
 
 def _check_regular(name: bytes, value: bytes) -> None:
