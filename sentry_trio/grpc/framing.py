@@ -33,6 +33,7 @@ _METADATA_NAME: Final = re.compile(rb"[0-9a-z_.\-]+")
 _METADATA_VALUE: Final = re.compile(rb"[ -~]+")
 _RESPONSE: Final[tuple[Header, ...]] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 _OK: Final[tuple[Header, ...]] = ((b"grpc-status", b"0"),)
+_SHOWN: Final = 128  # bytes of a request header that a response repeats
 # 16 + MAX_WBITS: zlib reads a gzip header and trailer.
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
@@ -118,7 +119,9 @@ def _unknown(path: bytes, handlers: Mapping[bytes, Handler]) -> str:
 
 
 def _printable(value: bytes) -> str:
-    return value.decode("ascii", "backslashreplace")
+    # For one byte, a reference to the table of headers, a response of 16 KiB would take 1 ms.
+    shown = value if len(value) <= _SHOWN else value[:_SHOWN] + b"..."
+    return shown.decode("ascii", "backslashreplace")
 
 
 def _read_timeout(value: bytes) -> float:

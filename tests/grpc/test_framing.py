@@ -163,6 +163,25 @@ def test_malformed_timeouts(value: bytes) -> None:
     assert refusal[b"grpc-message"].startswith(b"malformed grpc-timeout: ")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": b"/%s/x"},
+        {"path": b"/a.B/%s"},
+        {"path": b"%s"},
+        {"grpc_encoding": b"%s"},
+        {"grpc_timeout": b"%s"},
+    ],
+    ids=["service", "method", "path", "encoding", "timeout"],
+)
+def test_an_answer_repeats_only_the_begin_of_a_long_value(changes: dict[str, bytes]) -> None:
+    message = _refusal(**{name: value % (b"x" * 4000) for name, value in changes.items()})[b"grpc-message"]
+    assert message.count(b"x" * 128 + b"...") == 1
+    assert len(message) < 256
+    message = _refusal(**{name: value % (b"\xff" * 4000) for name, value in changes.items()})[b"grpc-message"]
+    assert len(message) < 640
+
+
 @pytest.mark.parametrize(("encoding", "compressed"), [(None, False), (b"identity", False), (b"gzip", True)])
 def test_encodings(encoding: bytes | None, compressed: bool) -> None:
     assert read_request(_head(grpc_encoding=encoding), HANDLERS).gzip is compressed
