@@ -235,6 +235,8 @@ class ServerConnection(Sender):
         self._events.request_received(stream_id, headers, ended=ended)
 
     def _trailers(self, stream_id: int, stream: Stream, headers: list[Header], *, ended: bool) -> None:
+        stream.price += self._blocks.price
+        self._cpu.used += self._blocks.price
         if not stream.remote_open:
             self._fail(stream_id, ErrorCode.STREAM_CLOSED)
             return
@@ -352,10 +354,11 @@ class ServerConnection(Sender):
         return self._blocks.price
 
     def _fail(self, stream_id: int, code: ErrorCode) -> None:
-        """Resets a stream after an error of its own (RFC 9113, 5.4.2)."""
+        """Resets a stream after an error of its own (RFC 9113, 5.4.2); its headers have served no call."""
+        price = 1 + self._streams[stream_id].price
         self.reset(stream_id, code)
         self._events.stream_lost(stream_id)
-        self._cpu.charge()
+        self._cpu.charge(price)
 
     # By type of frame: True if it must belong to a stream, False to the connection, None to either; the size of its
     # payload, None for any; the method.

@@ -19,7 +19,7 @@ class Stream:
         window: bytes that we may still send on it; may be negative (RFC 9113, 6.9.2).
         received: bytes received since its window was last given back.
         expected: bytes that its content-length still announces; None without one.
-        price: price of its headers, beyond that of a control frame.
+        price: price of its headers and trailers, beyond that of their frames.
         local_open: true if we may send on it.
         remote_open: true if the peer may send on it.
     """

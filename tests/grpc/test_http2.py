@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentry_trio.grpc import frames
-from sentry_trio.grpc.cpu_budget import CPUBudget
+from sentry_trio.grpc.cpu_budget import CPUBudget, head_price
 from sentry_trio.grpc.frames import ErrorCode, frame
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import BrokenOffError, ServerConnection
@@ -38,10 +38,12 @@ class Payer(CPUBudget):
     def __init__(self) -> None:
         self._used = 0.0
         self.asked = 0
+        self.paid = 0.0
 
     def charge(self, price: float = 1) -> None:
         self.used += price
         self.asked += 1
+        self.paid += price
 
     @property
     def used(self) -> float:
@@ -213,6 +215,8 @@ def test_the_peer_may_take_larger_frames() -> None:
 # --- rules of one stream
 
 PRIORITY_FIELDS = b"\0\0\0\0\x10"
+LONG_BLOCK = b"\x8f" * 300  # an entry of the static table, with an empty value
+RESET = frame(frames.RST_STREAM, 0, 1, bytes(4))
 
 
 def _head(
@@ -492,6 +496,44 @@ def test_an_expensive_head_ends_a_slice() -> None:
         turns += 1
     assert turns == 8, "68 of price and 9 of its call for each of 15 heads"
     assert len(pair.reported.requests) == 15
+
+
+def test_expensive_trailers_end_a_slice() -> None:
+    pair = Pair()
+    block = pair.client.encoder.encode(REQUEST)
+    calls = b"".join(
+        frame(frames.HEADERS, frames.END_HEADERS, stream_id, block)
+        + frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream_id, LONG_BLOCK)
+        for stream_id in range(1, 31, 2)
+    )
+    turns, paid = 1, pair.reported.payer.paid
+    more = pair.server.receive(calls)
+    while more:
+        more = pair.server.resume()
+        turns += 1
+    assert turns == 8, "80 for each of 15 calls: 67 of the trailers, 13 of the rest"
+    assert len(pair.reported.ended) == 15
+    assert pair.reported.payer.paid == paid, "calls are not charged"
+
+
+@pytest.mark.parametrize(
+    ("then", "blocks", "others"),
+    [
+        (frame(frames.WINDOW_UPDATE, 0, 1, bytes(4)), 1, 2),
+        (frame(frames.HEADERS, frames.END_HEADERS, 1, LONG_BLOCK), 2, 1),
+        (frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, LONG_BLOCK) + RESET, 2, 1),
+        (frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, LONG_BLOCK) * 2, 3, 1),
+    ],
+    ids=["an error", "trailers that are not the end", "a reset after trailers", "trailers after the end"],
+)
+def test_headers_that_serve_no_call_are_charged(then: bytes, blocks: int, others: int) -> None:
+    server, reported = _server(header_bytes=16_384)
+    paid = reported.payer.paid
+    block = Encoder().encode(REQUEST) + b"\x8f" * (300 - len(REQUEST))
+    more = server.receive(frame(frames.HEADERS, frames.END_HEADERS, 1, block) + then)
+    while more:
+        more = server.resume()
+    assert reported.payer.paid - paid == others + blocks * head_price(0, 300)
 
 
 @pytest.mark.parametrize("update", [b"\x20", b"\x3f\xe1\x1f"], ids=["one byte", "three bytes"])
