@@ -5,6 +5,7 @@ The package knows nothing about the service. From the outside in:
     server.py             serve_grpc: accept, handshake, serve, drain
     admission.py          limits on connections, peers and handshakes
     tls.py                TLS on a socket
+    client_hello.py       limits on the first message of TLS
     tls_context.py        TLS context with a certificate chain and key
     server_state.py       state that all connections share
     connection.py         one HTTP/2 connection

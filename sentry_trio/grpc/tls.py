@@ -12,6 +12,8 @@ from typing import Final
 
 import trio
 
+from .client_hello import CLIENT_HELLO_BYTES, CLIENT_HELLO_RECORDS, ClientHelloCheck, is_retry_request
+
 _RECORD_BYTES: Final = 16 * 1024  # of data, at most (RFC 8446, 5.1)
 _RECORD_BUFFER: Final = 17 * 1024  # OpenSSL allocates it only while it waits for the rest of a record of any length
 # Passed to OpenSSL at a time. Its buffers in memory keep the largest size that they ever had: with 64 KiB they took
@@ -87,6 +89,7 @@ class TLSTransport:
         "_dataless",
         "_fed",
         "_half_closed",
+        "_hello",
         "_leaving",
         "_received",
         "_record",
@@ -106,6 +109,7 @@ class TLSTransport:
         self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=True)
         self._received = b""  # not yet passed to OpenSSL
         self._fed = b""  # the last piece that was passed to it
+        self._hello: ClientHelloCheck | None = ClientHelloCheck()
         self._record = _RecordCounter()
         self._dataless = 0  # bytes of whole records since the last data
         self._unsent = bytearray()
@@ -133,7 +137,7 @@ class TLSTransport:
         """Waits until the peer has sent something, and receives it for the handshake.
 
         Raises:
-            HandshakeFailedError: the peer closed, or is gone.
+            HandshakeFailedError: the peer closed, is gone, or announced too long a ClientHello.
         """
         try:
             data = await self._receive_early()
@@ -156,6 +160,10 @@ class TLSTransport:
                     self._tls.do_handshake()
                     break
                 except ssl.SSLWantReadError:
+                    if answer := self._leaving.read():
+                        self._unsent += answer
+                        if not is_retry_request(answer):
+                            self._hello = None
                     if self._feed():
                         continue
                     await self.send()
@@ -163,6 +171,7 @@ class TLSTransport:
                     self._received = await self._receive_raw()
                     if not self._feed():
                         raise HandshakeFailedError("the peer closed during the TLS handshake") from None
+            self._hello = None
             await self.send()
         except (ssl.SSLError, OSError) as error:
             self.half_close()  # an alert with the reason may be waiting for the peer
@@ -220,10 +229,17 @@ class TLSTransport:
         return _RECORD_BUFFER if self._record.size else 0
 
     def _feed(self) -> bool:
-        """Passes a piece of the received bytes to OpenSSL; returns False if there is none."""
+        """Passes a piece of the received bytes to OpenSSL; returns False if there is none.
+
+        Raises:
+            HandshakeFailedError: it announces too long a ClientHello.
+        """
         if not self._received:
             return False
         self._fed = self._received[:_PIECE_BYTES]
+        if self._hello is not None and not self._hello.accepts(self._fed):
+            limits = f"{CLIENT_HELLO_BYTES} bytes or {CLIENT_HELLO_RECORDS} records"
+            raise HandshakeFailedError(f"a ClientHello of more than {limits}")
         self._arrived.write(self._fed)
         self._received = self._received[_PIECE_BYTES:]
         return True

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 from hpack import Encoder
 
+from .handshakes import ANNOUNCED_HELLO
 from .http2 import (
     CONTINUATION,
     DATA,
@@ -138,7 +139,7 @@ _OF_CONNECTION: Final = frozenset(
 )
 _FATAL: Final = frozenset(
     {"GOAWAY", "PUSH_PROMISE", "too long a frame", "noise", "a record cut short", "continuation", "head of noise"}
-    | {"length lie", "continuation, the last", "head not ended"}
+    | {"announced ClientHello", "length lie", "continuation, the last", "head not ended"}
 )
 
 
@@ -292,6 +293,7 @@ RECIPES: Final[Mapping[str, Callable[[int, str, bytes], Frame]]] = {
     "call in pieces": lambda _amount, path, _message: _head(path),
     "noise": lambda _amount, path, _message: _head(path),
     "a record cut short": lambda _amount, path, _message: _head(path),
+    "announced ClientHello": lambda _amount, path, _message: _head(path),
 }
 """Frames by name. The last ones are whole exchanges; see `_WHOLE`."""
 
@@ -322,12 +324,18 @@ def _cut_short(piece: Piece, stream: int, path: str, message: bytes) -> bytes:
     return b"\x16\3\1\x40\0" + bytes(piece.amount)
 
 
+def _announced_hello(piece: Piece, stream: int, path: str, message: bytes) -> bytes:
+    """The head of a long TLS message, for TCP; within TLS, noise."""
+    return ANNOUNCED_HELLO
+
+
 _WHOLE: Final[Mapping[str, Callable[[Piece, int, str, bytes], bytes]]] = {
     "call": _call,
     "call that is reset": _reset_call,
     "call in pieces": _call_in_pieces,
     "noise": _noise,
     "a record cut short": _cut_short,
+    "announced ClientHello": _announced_hello,
 }
 
 

@@ -11,6 +11,9 @@ from .target import Course, Target
 
 # TLS would be an alert at its first byte; HTTP/2 is none at its first byte.
 _GARBAGE: Final = random.Random(0).randbytes(16 * 1024)
+_ANNOUNCED_BYTES: Final = 131_000  # OpenSSL accepts a little more
+ANNOUNCED_HELLO: Final = b"\x16\3\1\0\4\1" + _ANNOUNCED_BYTES.to_bytes(3, "big")
+"""A record with the head of a ClientHello, which makes OpenSSL allocate the whole of it."""
 
 
 def _client_hello(context: ssl.SSLContext) -> bytes:
@@ -40,6 +43,14 @@ async def partial_handshake(target: Target, course: Course) -> None:
     async with await connect_tcp(target) as stream:
         hello = _client_hello(target.context)
         await stream.send_all(hello[: len(hello) // 2])
+        course.established.set()
+        await _until_closed(stream)
+
+
+async def announced_hello(target: Target, course: Course) -> None:
+    """Announces a ClientHello of 128 KiB and sends 9 bytes."""
+    async with await connect_tcp(target) as stream:
+        await stream.send_all(ANNOUNCED_HELLO)
         course.established.set()
         await _until_closed(stream)
 

@@ -9,6 +9,7 @@ from .target import Kind
 KINDS: Final[Mapping[str, Kind]] = {
     "silent TCP": handshakes.silent,
     "partial handshake": handshakes.partial_handshake,
+    "announced ClientHello": handshakes.announced_hello,
     "slow handshake": handshakes.slow_handshake,
     "no preface": handshakes.no_preface,
     "garbage": handshakes.garbage,

@@ -42,6 +42,14 @@ async def test_a_handshake_that_takes_too_long_is_ended(autojump_clock: MockCloc
         assert server.witness.handshakes_failed == ["no TLS handshake within 5 s"] * 20
 
 
+async def test_a_long_hello_is_rejected_at_once(autojump_clock: MockClock) -> None:
+    async with besieged("announced ClientHello", number=20) as (server, courses):
+        await wait_all_tasks_blocked()
+        assert all(over(courses))
+        assert server.witness.handshakes_failed == ["a ClientHello of more than 16384 bytes or 100 records"] * 20
+        await answers_at_once(server)
+
+
 async def test_handshakes_without_calls_are_slowed_down(autojump_clock: MockClock) -> None:
     """Another network is not slowed down."""
     begin = trio.current_time()
