@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FULL: Final = "the server is overloaded: the limit of streaming calls is reached"
 _OVERLOADED: Final = "the server is overloaded"
+_SHARE: Final = 8  # free places for each that a peer may hold, inverted
 # Weight of a new measurement in the average: some tens of calls are remembered.
 _WEIGHT: Final = 0.05
 
@@ -26,6 +27,10 @@ class ConcurrencyLimiter:
 
     More calls wait. Peers take turns, and the connections of each peer: one with many calls, or a peer with many
     connections, does not delay the others. The calls of one connection start in their order.
+
+    Handlers may wait long, for a source of keys that does not answer. Therefore a peer starts no more of them while it
+    holds `_SHARE` times as many places as are free: one peer gets 8 of 9, two get 16 of 17 together, and so on. A call
+    of another peer finds a place.
 
     A call whose deadline would pass while it waits is rejected immediately, with Unavailable, so that its caller can
     try another replica while there is time. The expected wait follows from the rate at which calls have finished while
@@ -46,6 +51,7 @@ class ConcurrencyLimiter:
     __slots__ = (
         "_crowded",
         "_free",
+        "_held",
         "_last_left",
         "_observer",
         "_pace",
@@ -72,6 +78,7 @@ class ConcurrencyLimiter:
         self.backlog = 0
         self._turns = turns
         self._free = running
+        self._held: dict[Network, int] = {}  # places
         self._places = waiting
         self._patience = patience
         self._observer = observer or Observer()
@@ -138,12 +145,12 @@ class ConcurrencyLimiter:
         Raises:
             GRPCError: Unavailable: the turn did not come within the longest wait.
         """
-        if not self._waiting and self._has_room(self._turns.number):
+        source = call.connection
+        if not self._waiting and self._has_room(self._turns.number) and self._may_hold_more(source.network):
             self.cancel(call)
-            self._take_place()
+            self._take_place(source.network)
             return
         self._observer.call_queued()
-        source = call.connection
         lot = self._waiting.setdefault(source.network, {}).setdefault(source, trio.lowlevel.ParkingLot())
         self._ensure_paced()
         try:
@@ -165,7 +172,7 @@ class ConcurrencyLimiter:
             if not connections:
                 del self._waiting[source.network]
 
-    def release(self, _call: "Call") -> None:
+    def release(self, call: "Call") -> None:
         """Ends a turn; the next call may start."""
         now = trio.current_time()
         if self._crowded:
@@ -173,6 +180,10 @@ class ConcurrencyLimiter:
         self._last_left = now
         self._crowded = self.backlog > 0
         self._free += 1
+        network = call.connection.network
+        self._held[network] -= 1
+        if not self._held[network]:
+            del self._held[network]
         self._start_waiting()
 
     def _has_room(self, turn: int) -> bool:
@@ -182,32 +193,41 @@ class ConcurrencyLimiter:
             self._startable = CALLS_STARTED_AT_ONCE
         return self._turn == turn and self._free > 0 and self._startable > 0
 
-    def _take_place(self) -> None:
+    def _may_hold_more(self, network: Network) -> bool:
+        return self._held.get(network, 0) < _SHARE * self._free
+
+    def _take_place(self, network: Network) -> None:
         self._free -= 1
+        self._held[network] = self._held.get(network, 0) + 1
         self._startable -= 1
+
+    def _next(self) -> Network | None:
+        """Returns the waiting peer that is next, of those that may hold more places; None if there is none."""
+        # Few are passed over: each holds many places.
+        return next(filter(self._may_hold_more, self._waiting), None)
 
     def _ensure_paced(self) -> None:
         """Continues in the next turn if calls wait for nothing else."""
-        if self._waiting and self._free and not self._paced:
+        if not self._paced and self._next() is not None:
             self._paced = True
             # Not in a nursery: none here lasts as long as the limiter, and the task ends after some turns.
             trio.lowlevel.spawn_system_task(self._pace_starts)
 
     async def _pace_starts(self) -> None:
         """Lets others run, then allows more handlers to start."""
-        while self._waiting and self._free:
+        while self._next() is not None:
             await trio.lowlevel.checkpoint()
             self._start_waiting()
         self._paced = False
 
     def _start_waiting(self) -> None:
-        while self._waiting and self._has_room(self._turns.number + 1):  # a task that is woken runs in the next turn
-            network = next(iter(self._waiting))
+        # A task that is woken runs in the next turn.
+        while self._has_room(self._turns.number + 1) and (network := self._next()) is not None:
             connections = self._waiting.pop(network)
             connection = next(iter(connections))
             lot = connections.pop(connection)
             if lot.unpark():
-                self._take_place()
+                self._take_place(network)
             # Behind the others.
             if lot:
                 connections[connection] = lot

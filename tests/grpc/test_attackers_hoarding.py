@@ -43,7 +43,7 @@ async def test_answers_that_are_not_taken_keep_no_other_call_waiting(autojump_cl
 
 
 async def test_calls_wait_while_many_are_running(autojump_clock: MockClock) -> None:
-    async with serving(Limits(calls=20, waiting_timeout=5)) as server:
+    async with serving(Limits(calls=8, waiting_timeout=5)) as server:
         hanging = target_of(server, path="/toys.Toys/Hang", calls=Pace(1000))
         async with attacking(KINDS["zero window"], hanging), peering(server.port) as peer:
             await trio.sleep(MOMENT)
@@ -58,7 +58,7 @@ async def test_calls_wait_while_many_are_running(autojump_clock: MockClock) -> N
 
 
 async def test_too_many_waiting_calls_are_rejected(autojump_clock: MockClock) -> None:
-    limits = Limits(calls=20, calls_waiting=30, waiting_timeout=100)
+    limits = Limits(calls=8, calls_waiting=42, waiting_timeout=100)
     async with serving(limits) as server:
         hanging = target_of(server, path="/toys.Toys/Hang", calls=Pace(100))
         async with attacking(KINDS["zero window"], hanging) as (course,), peering(server.port) as peer:

@@ -248,6 +248,36 @@ async def test_peers_take_turns(autojump_clock: MockClock) -> None:
     assert len(begun) == 52
 
 
+async def test_a_peer_leaves_places_to_others(autojump_clock: MockClock) -> None:
+    """Handlers that wait for long: one peer gets 8 places of 9, and more when some are free again."""
+    limiter = _limiter(running=90, waiting=200, patience=1000)
+    release = {name: trio.Event() for name in ("many", "more", "few")}
+    holding: Counter[str] = Counter()
+
+    async def call(network: str) -> None:
+        caller = Caller(connection=Source(network, network))
+        limiter.reserve(caller)
+        await limiter.acquire(caller)
+        holding[network] += 1
+        await release[network].wait()
+        limiter.release(caller)
+        holding[network] -= 1
+
+    async with trio.open_nursery() as nursery:
+        for network in ("many", "more", "few"):
+            for _ in range(100 if network != "few" else 1):
+                nursery.start_soon(call, network)
+            await wait_all_tasks_blocked()  # calls that may not start take no processor
+        assert holding == {"many": 80, "more": 9, "few": 1}
+        release["more"].set()
+        await wait_all_tasks_blocked()
+        assert holding["many"] == 80, "the other peer's calls have ended one after another"
+        release["few"].set()
+        await wait_all_tasks_blocked()
+        release["many"].set()
+    assert holding.total() == 0
+
+
 async def test_so_many_start_in_one_turn_and_others_run_between(autojump_clock: MockClock) -> None:
     """New calls come in each turn, beside those that wait."""
     turns = _turns()
