@@ -272,8 +272,18 @@ class ServerConnection(Sender):
         self._cpu.charge(settings_price(len(payload)))
         if flags & frames.ACK:
             return
+        window = None
         for name, value in frames.read_settings(payload):
-            self._set(name, value)
+            if name == frames.INITIAL_WINDOW_SIZE:
+                if value > frames.LARGEST_WINDOW:
+                    raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
+                window = value
+            else:
+                self._set(name, value)
+        if window is not None:
+            # Only the last one of a frame, because each takes time for every open stream.
+            self._set_initial_window(window)
+            self._events.window_opened()
         self._out.append(frames.SETTINGS_ACK)
 
     def _set(self, name: int, value: int) -> None:
@@ -284,11 +294,6 @@ class ServerConnection(Sender):
         elif name == frames.ENABLE_PUSH:
             if value > 1:
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
-        elif name == frames.INITIAL_WINDOW_SIZE:
-            if value > frames.LARGEST_WINDOW:
-                raise ViolationError(ErrorCode.FLOW_CONTROL_ERROR)
-            self._set_initial_window(value)
-            self._events.window_opened()
         elif name == frames.MAX_FRAME_SIZE:
             if not frames.FRAME_BYTES <= value <= frames.LARGEST_FRAME_BYTES:
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)

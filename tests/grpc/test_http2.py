@@ -204,6 +204,18 @@ def test_the_window_is_the_size_that_the_peer_announces(size: int) -> None:
     assert pair.server.window(1) == min(size, frames.WINDOW_BYTES, frames.FRAME_BYTES)
 
 
+def test_only_the_last_window_size_of_a_frame_counts() -> None:
+    """Each would take time for every open stream, and a frame has room for 2,700."""
+    pair = Pair()
+    pair.client.send_headers(1, REQUEST)
+    pair.client.increment_flow_control_window(1, 1)
+    pair.exchange()
+    sizes = [2**31 - 1, 10]  # the first would be too large for the stream, which has one byte more
+    pair.server.receive(frames.settings_frame([(frames.INITIAL_WINDOW_SIZE, size) for size in sizes]), overhead=0)
+    pair.server.send_headers(1, HEAD)
+    assert pair.server.window(1) == 11
+
+
 def test_the_peer_may_take_larger_frames() -> None:
     pair = Pair()
     pair.client.update_settings({frames.MAX_FRAME_SIZE: 40_000})
