@@ -31,13 +31,15 @@ Limits on peers:
 
     limits.py             all of them
     concurrency.py        handlers at once, and the calls that wait
+    deadlines.py          ends of calls at their deadlines
     cpu_budget.py         work of a connection
     turn_scheduler.py     turns of the event loop
     memory_budget.py      bytes held for calls
     token_bucket.py       limit on a rate
 """
 
-from .call import Call, Deadline
+from .call import Call
+from .deadlines import Deadline
 from .interfaces import ServerStream, Service
 from .limits import Limits
 from .observer import Observer

@@ -1,6 +1,5 @@
 """One call: the stream object that its handler gets, and the task that runs it."""
 
-import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -13,6 +12,7 @@ from grpclib.metadata import encode_metadata
 from multidict import MultiDict
 
 from .concurrency import ConcurrencyLimiter, FairLimiter
+from .deadlines import Deadline
 from .frames import ErrorCode
 from .framing import (
     CallRequest,
@@ -35,19 +35,6 @@ MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 # gRPC status codes: "an unknown error"; the cause is for the server's log, not for the caller.
 _FAILED: Final[Outcome] = (Status.UNKNOWN, "Internal Server Error")
 _DEADLINE_EXCEEDED: Final[Outcome] = (Status.DEADLINE_EXCEEDED, "deadline exceeded")
-
-
-class Deadline:
-    """Deadline of a call, on Trio's clock."""
-
-    __slots__ = ("at",)
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-
-    def time_remaining(self) -> float:
-        """Seconds left, zero when none are."""
-        return max(0.0, self.at - trio.current_time())
 
 
 class Call:
@@ -119,7 +106,7 @@ class Call:
         self._request = request
         self._handler = request.handler
         self.streams_replies = request.handler.cardinality.server_streaming
-        self._scope = trio.CancelScope(deadline=math.inf if self.due_at is None else self.due_at)
+        self._scope = trio.CancelScope()
         # Messages from the caller.
         self._reader = MessageReader(limit=limits.message_bytes, gzip=request.gzip)
         self._messages: deque[bytes] | None = None  # empty, it would take 760 bytes of each incomplete call
@@ -303,6 +290,10 @@ class Call:
         self._messages = None
         self._queued = 0
         self._weigh()
+        self._scope.cancel()
+
+    def expire(self) -> None:
+        """Cancels the handler, or the wait before or after it, because the deadline has passed."""
         self._scope.cancel()
 
     def _wake(self) -> None:

@@ -344,10 +344,14 @@ class Connection:
 
     # --- timers
 
-    def tend(self, now: float) -> None:
-        """Applies timeouts: of requests, responses, silence, and of the connection's age."""
+    def tend(self, now: float) -> int:
+        """Applies timeouts: of requests, responses, silence, and of the connection's age.
+
+        Returns:
+            Number of calls and requests that it has ended.
+        """
         if self._leaving:
-            return
+            return 0
         idle = not (self._calls or self._http_requests)
         match self._timers.action(now, idle=idle, sent=self._transport.sent, unsent=self._transport.unsent):
             case TimerAction.CUT:
@@ -357,11 +361,12 @@ class Connection:
             case TimerAction.PING:
                 self.h2.ping(_KEEPALIVE_PING)
                 self._nursery.start_soon(self.out.flush)
-        self._calls.reject_overdue(now)
-        self._http_requests.answer_overdue(now)
+        ended = self._calls.reject_overdue(now) + self._http_requests.answer_overdue(now)
         for stream_id, since in list(self.out.stalled.items()):
             if now - since >= self._limits.send_timeout:
                 self._end_stalled(stream_id)
+                ended += 1
+        return ended
 
     def evict(self, reason: Eviction) -> None:
         """Cuts the connection, and reports the reason."""
@@ -405,6 +410,8 @@ class Connection:
             await self.out.flush()
         with trio.move_on_at(deadline):
             await self._all_answered()
+        # All connections come here at once, with many calls.
+        await self._state.turns.wait(self.network, CALL * len(self._calls))
         self._calls.abort_all(Status.UNAVAILABLE, "the server is shutting down")
         self._http_requests.answer_all()
         with trio.move_on_after(self._limits.close_timeout):

@@ -87,11 +87,17 @@ class HTTPRequests:
         for stream_id in self._open:
             self._answer(stream_id)
 
-    def answer_overdue(self, now: float) -> None:
-        """Answers the requests that have not ended in time."""
-        for stream_id, request in self._open.items():
-            if now - request.started_at >= self._limits.refused_timeout:
-                self._answer(stream_id)
+    def answer_overdue(self, now: float) -> int:
+        """Answers the requests that have not ended in time; returns their number."""
+        oldest = now - self._limits.refused_timeout
+        overdue = [
+            stream_id
+            for stream_id, request in self._open.items()
+            if request.scope is None and request.started_at <= oldest
+        ]
+        for stream_id in overdue:
+            self._answer(stream_id)
+        return len(overdue)
 
     def abandon(self, stream_id: int) -> None:
         """Ends a request that cannot be answered, if it is open."""

@@ -8,6 +8,7 @@ from grpclib.exceptions import GRPCError
 
 from .call import Call
 from .concurrency import ConcurrencyLimiter, FairLimiter
+from .cpu_budget import CALL
 from .framing import CallRequest
 from .limits import RECLAIM_PRICE, TASK_BYTES
 from .server_state import ServerState
@@ -90,8 +91,9 @@ class OpenCalls:
             else:
                 self._connection.memory.add(self._connection, stream_id)
 
-    def reject_overdue(self, now: float) -> None:
-        """Rejects the calls whose requests have not ended in time."""
+    def reject_overdue(self, now: float) -> int:
+        """Rejects the calls whose requests have not ended in time; returns their number."""
+        before = len(self._incomplete)
         timeout = self._state.limits.receive_timeout
         for stream_id, call in list(self._incomplete.items()):
             if call.due_at is not None and now >= call.due_at:
@@ -99,6 +101,7 @@ class OpenCalls:
             elif now - call.started_at >= timeout:
                 why = f"the request has not ended within {timeout:g} s"
                 self.reject_incomplete(stream_id, Status.DEADLINE_EXCEEDED, why)
+        return before - len(self._incomplete)
 
     def reject_incomplete(self, stream_id: int, status: Status, message: str) -> bool:
         """Responds to a call whose request is not complete; returns False if there is none on this stream."""
@@ -132,10 +135,12 @@ class OpenCalls:
 
     async def _run(self, stream_id: int, call: Call, limiter: ConcurrencyLimiter | FairLimiter | None) -> None:
         status = Status.CANCELLED  # stays if the connection is lost
+        number = self._state.deadlines.add(call)
         try:
             status = await call.run(limiter)
             await self._connection.out.flush()
         finally:
+            self._state.deadlines.remove(number)
             # Not earlier: a call is finished when its answer was sent, not when it was composed.
             self._finish(stream_id, call, status)
         self._connection.call_ended(call, status)
@@ -157,6 +162,7 @@ class OpenCalls:
             self._drop(stream_id)
         elif call := self._by_stream.get(stream_id):
             call.abandon()
+            self._connection.cpu.used += CALL  # hundreds of tasks would end in one turn
         else:
             return False
         return True

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from .admission import Admission
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .cpu_budget import HANDSHAKE, HANDSHAKES_REFILL, NETWORK_CONNECTIONS, NetworkBudgets
+from .deadlines import Deadlines
 from .heap import HeapTrimmer, glibc_trim, map_large_buffers
 from .interfaces import Service
 from .limits import Limits
@@ -30,6 +31,7 @@ class ServerState:
         networks: budgets of CPU for work without calls, by network.
         handshakes: budgets of CPU for handshakes, by network.
         turns: shares the turns of the event loop.
+        deadlines: ends calls at their deadlines.
         heap: trims the heap while there are connections.
     """
 
@@ -42,6 +44,7 @@ class ServerState:
         self.memory = MemoryBudget(limits.unread_bytes_in_all, limits.connections)
         self.admission = Admission(limits, self.memory)
         self.turns = TurnScheduler()
+        self.deadlines = Deadlines()
         self.limiter = ConcurrencyLimiter(
             self.turns,
             running=limits.calls,

@@ -1,15 +1,19 @@
 """Turns of the event loop: many connections with work at the same moment share several."""
 
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 
 import pytest
 import trio
+from grpclib.const import Status
+from h2.settings import SettingCodes
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc.frames import HIGHEST_STREAM
 from sentry_trio.grpc.http2 import ServerConnection
+from sentry_trio.grpc.limits import Limits
 from sentry_trio.grpc.turn_scheduler import TurnScheduler
 from testkit.grpc.raw import Peer, peering
 from testkit.grpc.toys import Served, serving
@@ -126,3 +130,81 @@ async def test_connections_with_many_calls_that_are_closed_at_once_end_in_severa
     ended = [after - before for before, after in pairwise(finished)]
     assert sum(ended) == calls * peers
     assert max(ended) <= calls
+
+
+@asynccontextmanager
+async def _ends_counted(server: Served) -> AsyncIterator[list[int]]:
+    """Yields a list to which each turn adds the number of calls that have ended in it."""
+    ended: list[int] = []
+    before = len(server.witness.finished)
+
+    class Counter(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            ended.append(len(server.witness.finished) - before - sum(ended))
+
+    trio.lowlevel.add_instrument(counter := Counter())
+    try:
+        yield ended
+    finally:
+        trio.lowlevel.remove_instrument(counter)
+
+
+async def _hanging(stack: AsyncExitStack, server: Served, *, peers: int, calls: int, **extra: str) -> list[Peer]:
+    """Connections with calls of which none ends."""
+    connected = [await stack.enter_async_context(peering(server.port)) for _ in range(peers)]
+    for peer in connected:
+        for number in range(calls):
+            await peer.call(2 * number + 1, "Hang", **extra)
+    await wait_all_tasks_blocked()
+    return connected
+
+
+async def test_calls_with_the_same_deadline_end_in_several_turns(autojump_clock: MockClock) -> None:
+    """Running calls, and those that wait for a place."""
+    async with serving(Limits(calls=30, waiting_timeout=60)) as server, AsyncExitStack() as stack:
+        await _hanging(stack, server, peers=5, calls=40, grpc_timeout="9S")
+        async with _ends_counted(server) as ended:
+            await trio.sleep(10)
+        assert sum(ended) == 200
+        assert max(ended) <= 32
+        assert {status for _, status in server.witness.finished} == {Status.DEADLINE_EXCEEDED}
+
+
+async def test_answers_that_are_not_taken_end_in_several_turns(autojump_clock: MockClock) -> None:
+    calls = 12
+    async with serving(Limits(send_timeout=5)) as server, AsyncExitStack() as stack:
+        for _ in range(_PEERS):
+            peer = await stack.enter_async_context(peering(server.port))
+            peer.opens_window = False
+            peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1})
+            for number in range(calls):
+                await peer.call(2 * number + 1)
+        await wait_all_tasks_blocked()
+        async with _ends_counted(server) as ended:
+            await trio.sleep(8)
+        assert sum(ended) == calls * _PEERS
+        assert max(ended) <= 2 * calls
+
+
+async def test_calls_that_are_reset_at_once_end_in_several_turns() -> None:
+    calls = 60
+    async with serving() as server, AsyncExitStack() as stack:
+        [peer] = await _hanging(stack, server, peers=1, calls=calls)
+        async with _ends_counted(server) as ended:
+            for number in range(calls):
+                peer.h2.reset_stream(2 * number + 1)
+            await peer.flush()
+            while sum(ended) < calls:
+                await trio.lowlevel.checkpoint()
+        assert max(ended) <= 10
+
+
+async def test_calls_that_outlast_the_drain_end_in_several_turns(autojump_clock: MockClock) -> None:
+    calls, peers = 5, 12
+    async with AsyncExitStack() as stack, serving(Limits(drain_timeout=3)) as server:
+        await _hanging(stack, server, peers=peers, calls=calls)
+        async with _ends_counted(server) as ended:
+            server.scope.cancel()
+            await server.stopped.wait()
+        assert sum(ended) == calls * peers
+        assert max(ended) <= 3 * calls
