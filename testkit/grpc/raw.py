@@ -9,7 +9,15 @@ import trio
 from google.protobuf.wrappers_pb2 import StringValue
 from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, H2Connection, H2ConnectionStateMachine
-from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import (
+    DataReceived,
+    Event,
+    ResponseReceived,
+    SettingsAcknowledged,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
 from hyperframe.frame import Frame
 
 from sentry_trio.grpc.framing import frame_message
@@ -249,8 +257,10 @@ async def peering(
         if preface:
             h2.initiate_connection()
             await peer.flush()
-            await peer.receive()
-            await peer.flush()
+            # The server may send its settings before ours arrive, so the acknowledgment may come later.
+            while not (peer.gone or peer.having(SettingsAcknowledged)):
+                await peer.receive()
+                await peer.flush()
         yield peer
     finally:
         await trio.aclose_forcefully(stream)
