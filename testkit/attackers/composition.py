@@ -2,7 +2,7 @@
 
 import gzip
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -104,10 +104,11 @@ def compose(seed: int, number: int) -> Composition:
 
 def _actor(chance: random.Random) -> Actor:
     health = chance.random() < 0.15
-    recipes = HTTP_RECIPES if health else RECIPES
+    transport: Transport = "TCP" if health else chance.choices(("TLS 1.3", "TLS 1.2", "TCP"), (8, 2, 1))[0]
+    recipes = HTTP_RECIPES if health else _WITHOUT_TLS if transport == "TCP" else RECIPES
     return Actor(
         health=health,
-        transport="TCP" if health else chance.choices(("TLS 1.3", "TLS 1.2", "TCP"), (8, 2, 1))[0],
+        transport=transport,
         connections=chance.choice(_CONNECTIONS),
         bursts=chance.choices((0, 1, 10), (6, 1, 1))[0],
         reads=chance.random() < 0.8,
@@ -117,7 +118,7 @@ def _actor(chance: random.Random) -> Actor:
     )
 
 
-def _piece(chance: random.Random, recipes: Mapping[str, object]) -> Piece:
+def _piece(chance: random.Random, recipes: Collection[str]) -> Piece:
     """Mostly one that breaks no rule: the server ends a connection at once if its peer breaks one."""
     names = list(recipes)
     recipe = chance.choices(names, [0.1 if name in _FATAL else 1 for name in names])[0]
@@ -134,6 +135,7 @@ def _piece(chance: random.Random, recipes: Mapping[str, object]) -> Piece:
 
 _ODD: Final = 0.1
 _STREAMS: Final[tuple[Stream, ...]] = ("new", "latest", "connection", "previous", "first", "even", "highest")
+_WITHOUT_TLS: Final = ("noise", "a record cut short", "announced ClientHello")
 _OF_CONNECTION: Final = frozenset(
     {"SETTINGS", "SETTINGS of windows", "SETTINGS acknowledged", "PING", "PING acknowledged", "GOAWAY"}
 )
