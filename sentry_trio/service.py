@@ -181,14 +181,14 @@ class CertificateService:
     async def _decide(self, stream: _Stream, decision: Decision) -> SignCertificateResponse:
         with self._metrics.stage("parse"):
             request = decision.request = cast("SignCertificateRequest", await stream.recv_message())
-        with self._metrics.stage("validate"):
-            decision.validator, validator = self._validators.choose(request.token_validator)
-            try:
+        try:
+            with self._metrics.stage("validate"):
+                decision.validator, validator = self._validators.choose(request.token_validator)
                 caller = await validator.validate(request, network_of(stream.peer))
-            except SentryError:
-                # Hundreds of calls may have waited for the same key set, review or object.
-                await stream.wait_for_turn(_REJECTION_SECONDS)
-                raise
+        except SentryError:
+            # Hundreds of calls may have waited for the same key set, review or object.
+            await stream.wait_for_turn(_REJECTION_SECONDS)
+            raise
         decision.pod_uid = caller.pod_uid
         audiences = [caller.trust_domain, *request.jwt_audiences]
         await stream.wait_for_turn(self._certificate_seconds)
