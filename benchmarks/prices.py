@@ -121,9 +121,14 @@ def _handshake(piece_bytes: int) -> tuple[float, float]:
     return seconds, price + HANDSHAKE + HANDSHAKE_READ
 
 
-def _heads(block: bytes) -> bytes:
-    flags = frames.END_HEADERS | frames.END_STREAM
-    return b"".join(frames.frame(frames.HEADERS, flags, stream_id, block) for stream_id in range(1, 2 * _NUMBER, 2))
+def _heads(*blocks: bytes) -> bytes:
+    """Requests with these headers, or with these headers and trailers."""
+    flags = [frames.END_HEADERS] * (len(blocks) - 1) + [frames.END_HEADERS | frames.END_STREAM]
+    return b"".join(
+        frames.frame(frames.HEADERS, flag, stream_id, block)
+        for stream_id in range(1, 2 * _NUMBER, 2)
+        for flag, block in zip(flags, blocks, strict=True)
+    )
 
 
 def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
@@ -132,7 +137,8 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     settings = frames.settings_frame([(frames.INITIAL_WINDOW_SIZE, 1)] * 1000)
     usual = Encoder().encode(_HEAD)
     literal = usual + b"\x40\x01x\0" * 300
-    huffman = usual + Encoder().encode([("x", "a" * 12_000)])
+    codes = Encoder().encode([("x", "a" * 12_000)])
+    long_entry = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, usual + b"\x40\x01x\x7f\xa1\x1e" + b"a" * 4000)
     references = usual + b"\x8f" * 300
     zeros = gzip.compress(bytes(4 * 1024 * 1024))
     yield "PING", lambda: _frames(ping * _NUMBER), _NUMBER
@@ -140,7 +146,13 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     yield "usual head", lambda: _frames(_heads(usual)), _NUMBER
     yield "300 references", lambda: _frames(_heads(references)), _NUMBER
     yield "300 new fields", lambda: _frames(_heads(literal)), _NUMBER
-    yield "7 KiB of Huffman codes", lambda: _frames(_heads(huffman)), _NUMBER
+    yield "7 KiB of Huffman codes", lambda: _frames(_heads(usual + codes)), _NUMBER
+    yield "7 KiB as trailers", lambda: _frames(_heads(usual, codes)), _NUMBER
+    yield (
+        "3 references to 4,000 B",
+        lambda: _frames(long_entry + _heads(usual + b"\xbe" * 3)[9 + len(usual) + 3 :]),
+        _NUMBER,
+    )
     yield "1,000 messages", lambda: _messages(bytes(5) * 1000), 1
     yield "TLS handshake", lambda: _handshake(4096), 1
     yield "TLS handshake, by 1 byte", lambda: _handshake(1), 1
