@@ -138,7 +138,6 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     usual = Encoder().encode(_HEAD)
     literal = usual + b"\x40\x01x\0" * 300
     codes = Encoder().encode([("x", "a" * 12_000)])
-    long_entry = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, usual + b"\x40\x01x\x7f\xa1\x1e" + b"a" * 4000)
     references = usual + b"\x8f" * 300
     zeros = gzip.compress(bytes(4 * 1024 * 1024))
     yield "PING", lambda: _frames(ping * _NUMBER), _NUMBER
@@ -148,11 +147,6 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     yield "300 new fields", lambda: _frames(_heads(literal)), _NUMBER
     yield "7 KiB of Huffman codes", lambda: _frames(_heads(usual + codes)), _NUMBER
     yield "7 KiB as trailers", lambda: _frames(_heads(usual, codes)), _NUMBER
-    yield (
-        "3 references to 4,000 B",
-        lambda: _frames(long_entry + _heads(usual + b"\xbe" * 3)[9 + len(usual) + 3 :]),
-        _NUMBER,
-    )
     yield "1,000 messages", lambda: _messages(bytes(5) * 1000), 1
     yield "TLS handshake", lambda: _handshake(4096), 1
     yield "TLS handshake, by 1 byte", lambda: _handshake(1), 1
