@@ -27,6 +27,7 @@ from testkit.http_client import Client, ask, connect
 from testkit.log_capture import capture_logs
 
 IN_TIME = 0.25  # seconds
+REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 AUTHORITY = trustme.CA()
 IDENTITY = AUTHORITY.issue_cert("localhost")
 CLIENT_TLS = ssl.create_default_context()
@@ -46,6 +47,15 @@ async def serving(tls: ssl.SSLContext | None = None, limits: ConnectionLimits | 
 async def connect_from(address: Address, host: str) -> Client:
     """A connection of another peer: every address of 127.0.0.0/8 is this machine."""
     return Client(await trio.open_tcp_stream(address.host, address.port, local_address=host))
+
+
+async def connect_by_tls(address: Address, opened: AsyncExitStack) -> trio.SSLStream[trio.SocketStream]:
+    """A connection whose handshake is done; closed with the stack."""
+    tcp = await trio.open_tcp_stream(address.host, address.port)
+    stream = trio.SSLStream(tcp, CLIENT_TLS, server_hostname="localhost", https_compatible=True)
+    opened.push_async_callback(trio.aclose_forcefully, stream)
+    await stream.do_handshake()
+    return stream
 
 
 async def probe(address: Address) -> float:
@@ -288,21 +298,37 @@ async def test_requests_of_many_tls_peers_share_turns() -> None:
     async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
         serve = partial(serve_http, answers.answer, host="127.0.0.1", port=0, tls=lambda: SERVER_TLS)
         address = await nursery.start(serve)
-        peers = []
-        for _ in range(20):
-            tcp = await trio.open_tcp_stream(address.host, address.port)
-            peers.append(trio.SSLStream(tcp, CLIENT_TLS, server_hostname="localhost", https_compatible=True))
-            opened.push_async_callback(trio.aclose_forcefully, peers[-1])
-            await peers[-1].do_handshake()
+        peers = [await connect_by_tls(address, opened) for _ in range(20)]
         await trio.testing.wait_all_tasks_blocked()
         trio.lowlevel.add_instrument(answers)
         for peer in peers:
-            nursery.start_soon(peer.send_all, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            nursery.start_soon(peer.send_all, REQUEST)
         await trio.testing.wait_all_tasks_blocked()
         trio.lowlevel.remove_instrument(answers)
         assert sum(answers.by_turn) == 20
         assert max(answers.by_turn) <= 2
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("full_turns")
+async def test_requests_of_tls_peers_that_wait_for_a_turn_are_answered_while_the_server_drains(
+    autojump_clock: MockClock,
+) -> None:
+    answers = Answers()
+    async with AsyncExitStack() as opened:
+        async with trio.open_nursery() as nursery:
+            serve = partial(serve_http, answers.answer, host="127.0.0.1", port=0, tls=lambda: SERVER_TLS)
+            address = await nursery.start(serve)
+            peers = [await connect_by_tls(address, opened) for _ in range(20)]
+            await trio.testing.wait_all_tasks_blocked()
+            async with trio.open_nursery() as sending:
+                for peer in peers:
+                    sending.start_soon(peer.send_all, REQUEST)
+            assert sum(answers.by_turn) < 10, "most wait"
+            nursery.cancel_scope.cancel()
+        assert sum(answers.by_turn) == 20
+        for peer in peers:
+            assert (await peer.receive_some(1000)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.usefixtures("full_turns")
