@@ -24,6 +24,7 @@ from .http2 import (
 from .target import Course, Target
 
 _STREAMS: Final = 100
+_DEADLINES: Final = 2.0  # seconds between two
 # As much as a frame takes, and a header list of 16 KiB, each header counted with 32 bytes more (RFC 9113, 6.5.2).
 _LARGE_HEADER: Final = "x" * 15_500
 _LARGE_WEIGHT: Final = 10  # in frames
@@ -70,6 +71,17 @@ async def zero_window(target: Target, course: Course) -> None:
     """Asks as much as it may and opens no window for the answers."""
     async with hostile(target, course, announced={SettingCodes.INITIAL_WINDOW_SIZE: 0}) as peer:
         await _keep_open(peer, peer.call)
+
+
+async def shared_deadlines(target: Target, course: Course) -> None:
+    """The same, with one deadline for the calls of all connections, every two seconds."""
+    async with hostile(target, course, announced={SettingCodes.INITIAL_WINDOW_SIZE: 0}) as peer:
+
+        async def call_until_then(stream_id: int) -> None:
+            left = _DEADLINES - trio.current_time() % _DEADLINES
+            await peer.call(stream_id, replace(target, timeout=f"{int(1000 * left) + 1}m"))
+
+        await _keep_open(peer, call_until_then)
 
 
 async def endless_responses(target: Target, course: Course) -> None:

@@ -41,7 +41,7 @@ def prefixed(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4096)
 def head_block(path: str, *, huffman: bool = True, **extra: str) -> bytes:
     """The head of a call, encoded without memory (RFC 7541, 6.2.3), so that every connection can send the same."""
     head = {":method": "POST", ":scheme": "https", ":path": path, ":authority": "localhost"}
@@ -51,7 +51,8 @@ def head_block(path: str, *, huffman: bool = True, **extra: str) -> bytes:
 
 def call(stream_id: int, target: Target) -> bytes:
     """A whole call."""
-    head = frame(HEADERS, stream_id, head_block(target.path), END_HEADERS)
+    extra = {"grpc-timeout": target.timeout} if target.timeout else {}
+    head = frame(HEADERS, stream_id, head_block(target.path, **extra), END_HEADERS)
     return head + frame(DATA, stream_id, prefixed(target.message), END_STREAM)
 
 

@@ -21,6 +21,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "slow writer": hoarding.slow_writer,
     "headers without a body": hoarding.headers_without_body,
     "zero window": hoarding.zero_window,
+    "shared deadlines": hoarding.shared_deadlines,
     "endless responses": hoarding.endless_responses,
     "stops reading": hoarding.stops_reading,
     "unread bytes": hoarding.unread_bytes,

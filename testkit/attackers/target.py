@@ -43,6 +43,7 @@ class Target:
         path: a method that takes one message and is there.
         streaming_path: a method that takes one message, an empty one for instance, and streams its replies without end.
         message: an encoded message that this method answers well.
+        timeout: value of `grpc-timeout` for calls; empty for none.
         message_bytes: how large a message may be.
         pause: seconds between the single bytes of kinds that are slow.
         connections: how fast connections may be opened; None for as fast as can be.
@@ -57,6 +58,7 @@ class Target:
     path: str = "/toys.Toys/Echo"
     streaming_path: str = "/toys.Toys/Watch"
     message: bytes = b""
+    timeout: str = ""
     message_bytes: int = 4 * 1024 * 1024
     pause: float = 1.0
     connections: Pace | None = None

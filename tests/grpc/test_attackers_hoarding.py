@@ -122,6 +122,19 @@ async def test_a_window_that_stays_shut_loses_its_streams(autojump_clock: MockCl
         assert len(course.resets) == 100 or course.over.is_set()
 
 
+async def test_calls_of_all_connections_may_have_the_same_deadline(autojump_clock: MockClock) -> None:
+    async with serving() as server:
+        target = target_of(server, calls=Pace(1000))
+        async with attacking(KINDS["shared deadlines"], target, number=3) as courses:
+            await trio.sleep(1.9)
+            assert [course.ended for course in courses] == [set()] * 3
+            await trio.sleep(0.2)
+            for course in courses:
+                assert set(course.statuses.values()) == {Status.DEADLINE_EXCEEDED.value}
+                assert len(course.ended) >= 100
+            await answers_at_once(server)
+
+
 async def test_a_peer_that_stops_reading_is_cut(autojump_clock: MockClock) -> None:
     async with serving(Limits(send_timeout=20, control_frames=10**6)) as server:
         large = message("x" * 10_000)
