@@ -92,7 +92,7 @@ bench-cluster: $(VENV)/.dev ## Start a mesh of 500 pods at once on a real kube-a
 soak: $(VENV)/.run ## Restart a process 1,000 times under load (about 15 minutes; needs Go); ARGS="--restarts 100" for fewer
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-hostile: $(VENV)/.run ## Attack a process with a thousand hostile connections of each kind (about 8 minutes; needs Go); ARGS="--kinds idle" for one
+hostile: $(VENV)/.run ## Attack a process with a thousand hostile connections of each kind (about 20 minutes; needs Go); ARGS="--kinds idle" for one
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
 
 MINUTES ?= 60
