@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FULL: Final = "the server is overloaded: the limit of streaming calls is reached"
 _OVERLOADED: Final = "the server is overloaded"
-_SHARE: Final = 8  # free places for each that a peer may hold, inverted
+_SHARE: Final = 8  # places that a peer may hold for each that is free
 # Weight of a new measurement in the average: some tens of calls are remembered.
 _WEIGHT: Final = 0.05
 

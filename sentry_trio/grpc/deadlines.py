@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
+from .limits import CALLS_ENDED_AT_ONCE
+
 if TYPE_CHECKING:
     from .call import Call
 
-# Calls that end in one turn of the event loop, because their deadlines have passed: each takes up to 0.15 ms.
-_ENDED_AT_ONCE: Final = 16
 _FEW: Final = 64  # deadlines of ended calls that are not worth a search
 
 
@@ -37,9 +37,8 @@ class Deadlines:
     __slots__ = ("_calls", "_due", "_numbers", "_sleep")
 
     def __init__(self) -> None:
-        self._due: list[
-            tuple[float, int]
-        ] = []  # a heap of deadlines and numbers of calls, also of some that have ended
+        # A heap of deadlines and numbers of calls, also of some that have ended.
+        self._due: list[tuple[float, int]] = []
         self._calls: dict[int, Call] = {}  # calls that have not ended, by number
         self._numbers = count()
         self._sleep = trio.CancelScope()
@@ -69,15 +68,13 @@ class Deadlines:
         while True:
             self._end_some(trio.current_time())
             due_at = self._due[0][0] if self._due else math.inf
-            if due_at <= trio.current_time():
-                await trio.lowlevel.checkpoint()
-                continue
+            # If it has passed, because more calls are due, this wait ends in the next turn.
             with trio.CancelScope(deadline=due_at) as self._sleep:
                 await trio.sleep_forever()
 
     def _end_some(self, now: float) -> None:
         ended = 0
-        while self._due and ended < _ENDED_AT_ONCE:
+        while self._due and ended < CALLS_ENDED_AT_ONCE:
             due_at, number = self._due[0]
             call = self._calls.get(number)
             if call is not None:

@@ -46,6 +46,8 @@ RECLAIM_PRICE: Final = 5
 """Price of finding the connection that holds most, as in `cpu_budget`."""
 CALLS_STARTED_AT_ONCE: Final = 8
 """Most handlers with one reply that start in one turn of the event loop; one that never waits takes up to 1 ms."""
+CALLS_ENDED_AT_ONCE: Final = 16
+"""Most calls that a timeout or deadline ends in one turn of the event loop; each takes up to 0.15 ms."""
 JITTER: Final = 0.1
 """Largest part by which idle_timeout and age are shortened at random, so that peers do not all reconnect at once."""
 TEND_INTERVAL: Final = 1.0

@@ -12,13 +12,12 @@ from .admission import Network, PendingHandshakes, network_of
 from .connection import Connection
 from .cpu_budget import HandshakeWork
 from .interfaces import Service
-from .limits import TEND_INTERVAL, Limits
+from .limits import CALLS_ENDED_AT_ONCE, TEND_INTERVAL, Limits
 from .observer import Observer
 from .server_state import ServerState
 from .tls import HandshakeFailedError, TLSTransport
 
 _ACCEPTED_AT_ONCE: Final = 16
-_ENDED_AT_ONCE: Final = 16  # calls; each takes up to 0.15 ms in the next turn
 _ACCEPT_PAUSE: Final = 0.1  # seconds until accepting is tried again
 
 
@@ -149,7 +148,7 @@ class _Server:
             now = trio.current_time()
             ended = 0
             for connection in list(self._connections):
-                if self._state.turns.full or ended >= _ENDED_AT_ONCE:
+                if self._state.turns.full or ended >= CALLS_ENDED_AT_ONCE:
                     await trio.lowlevel.checkpoint()
                     ended = 0
                 ended += connection.tend(now)
