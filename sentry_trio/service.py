@@ -33,7 +33,6 @@ from sentry_trio.errors import (
     entry_for,
 )
 from sentry_trio.grpc import ServerStream
-from sentry_trio.grpc.admission import network_of
 from sentry_trio.proto.bounds import BoundedRequest
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
 from sentry_trio.telemetry.logs import get_logger
@@ -184,7 +183,7 @@ class CertificateService:
         try:
             with self._metrics.stage("validate"):
                 decision.validator, validator = self._validators.choose(request.token_validator)
-                caller = await validator.validate(request, network_of(stream.peer))
+                caller = await validator.validate(request, stream.network)
         except SentryError:
             # Hundreds of calls may have waited for the same key set, review or object.
             await stream.wait_for_turn(_REJECTION_SECONDS)

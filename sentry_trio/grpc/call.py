@@ -11,6 +11,7 @@ from grpclib.exceptions import GRPCError, ProtocolError
 from grpclib.metadata import encode_metadata
 from multidict import MultiDict
 
+from .admission import Network
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .deadlines import Deadline
 from .frames import ErrorCode
@@ -41,7 +42,8 @@ class Call:
     """A call on a connection, with the interface of `grpclib.server.Stream` for its handler.
 
     Services written for grpclib run here without a change. The CA itself needs only `peer`, `recv_message`,
-    `send_message` and `wait_for_turn`, which grpclib lacks. `peer` is an address here, and there are no status details.
+    `send_message`, and what grpclib lacks: `network` and `wait_for_turn`. `peer` is an address here, and there are no
+    status details.
 
     The answer to a method with one reply is written at once, headers, message and trailers together, when the handler
     returns; a streaming method's messages leave as they are sent.
@@ -137,6 +139,11 @@ class Call:
     def deadline(self) -> Deadline | None:
         """The caller's deadline; None if there is none."""
         return None if self.due_at is None else Deadline(self.due_at)
+
+    @property
+    def network(self) -> Network:
+        """The network that identifies the peer."""
+        return self.connection.network
 
     @property
     def metadata(self) -> Metadata:

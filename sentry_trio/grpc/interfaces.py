@@ -5,6 +5,8 @@ from typing import Protocol, TypeVar
 
 from grpclib.const import Handler
 
+from .admission import Network
+
 Received_co = TypeVar("Received_co", covariant=True)
 Sent_contra = TypeVar("Sent_contra", contravariant=True)
 
@@ -17,11 +19,15 @@ class Service(Protocol):
 
 
 class ServerStream(Protocol[Received_co, Sent_contra]):
-    """Call as its handler sees it; all but `wait_for_turn` as under `grpclib.server.Server`."""
+    """Call as its handler sees it; all but `network` and `wait_for_turn` as under `grpclib.server.Server`."""
 
     @property
     def peer(self) -> object:
         """The caller's address: here from its socket, in grpclib an object with methods for it."""
+
+    @property
+    def network(self) -> Network:
+        """Network that identifies the peer, for fair shares."""
 
     async def recv_message(self) -> Received_co | None:
         """Waits for the next message; returns None if the caller has sent its last."""

@@ -16,6 +16,7 @@ class InMemoryStream:
     """
 
     peer = ("192.0.2.1", 4711)
+    network = "192.0.2.1"
 
     def __init__(self, request: SignCertificateRequest | Exception, turns: TurnScheduler | None = None) -> None:
         self.answer: SignCertificateResponse | None = None
@@ -35,4 +36,4 @@ class InMemoryStream:
 
     async def wait_for_turn(self, seconds: float) -> None:
         """Waits for a turn; all streams are of one peer."""
-        self._place = await self._turns.wait_for_part(self.peer[0], seconds, self._place)
+        self._place = await self._turns.wait_for_part(self.network, seconds, self._place)
