@@ -41,6 +41,15 @@ def key_set(remote: Remote, *, interval: float = 600, chance: Callable[[], float
     return KeySet(Source(remote.name, remote.load), interval=interval, metrics=Metrics(), chance=chance)
 
 
+async def readable_again(remote: Remote, nursery: trio.Nursery) -> KeySet:
+    """A key set that has been read, and is read again as soon as a key is unknown."""
+    keys = key_set(remote)
+    nursery.start_soon(keys.keep)
+    await keys.wait_tried()
+    await trio.sleep(PAUSE)
+    return keys
+
+
 async def kept(remote: Remote, seconds: float, *, interval: float = 600) -> list[float]:
     """Times at which a source is read within so many seconds."""
     with trio.move_on_after(seconds):
@@ -86,10 +95,7 @@ async def test_the_last_good_set_is_kept(autojump_clock: MockClock) -> None:
 
 async def test_an_unknown_key_has_the_set_read_once_for_all(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     remote = Remote(delay=1)
-    keys = key_set(remote)
-    nursery.start_soon(keys.keep)
-    await keys.wait_tried()
-    await trio.sleep(PAUSE)
+    keys = await readable_again(remote, nursery)
     remote.kids = ["two"]
     found = []
 
@@ -164,10 +170,7 @@ async def test_without_a_known_key_set_callers_get_unavailable(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     remote = Remote()
-    keys = key_set(remote)
-    nursery.start_soon(keys.keep)
-    await keys.wait_tried()
-    await trio.sleep(PAUSE)
+    keys = await readable_again(remote, nursery)
     remote.away = True
     with pytest.raises(ValidatorNotReadyError, match="could not be read, try again"):
         await keys.find("two")
@@ -183,10 +186,7 @@ async def test_a_known_key_is_found_at_once_while_a_source_hangs(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     remote = Remote()
-    keys = key_set(remote)
-    nursery.start_soon(keys.keep)
-    await keys.wait_tried()
-    await trio.sleep(PAUSE)
+    keys = await readable_again(remote, nursery)
     remote.delay = 30
     began = trio.current_time()
 
