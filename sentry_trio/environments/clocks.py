@@ -46,12 +46,10 @@ class ClockGuard:
         Args:
             tolerance: largest accepted difference; two seconds are added.
         """
-        lead = self.lead(tolerance)
-        if not lead:
-            return None
-        if lead == self._lead_over_server(tolerance):
+        jump = self._recent_jump(tolerance)
+        if lead := self._lead_over_server(tolerance):
             return f"this machine's clock is {_shown(lead)} the API server's: set it"
-        return f"the clock was set, and is {_shown(lead)} where it was: waiting for 10 min"
+        return f"the clock was set, and is {_shown(jump)} where it was: waiting for 10 min" if jump else None
 
     def lead(self, tolerance: timedelta) -> timedelta:
         """Returns the lead of the wall clock over the API server's, or over itself before it was set; zero without one.
@@ -59,16 +57,18 @@ class ClockGuard:
         Args:
             tolerance: as for `reason_to_hold`.
         """
+        jump = self._recent_jump(tolerance)
+        return self._lead_over_server(tolerance) or jump
+
+    def _recent_jump(self, tolerance: timedelta) -> timedelta:
+        """Returns by how much the clock was set lately; zero if it was not. To be called again and again."""
         passed = timedelta(seconds=self._elapsed())
         offset = self._measured()
         jump, self._offset = offset - self._offset, offset
         if abs(jump) > tolerance + _RESOLUTION:
             self._jump, self._jumped_at = jump, passed
-        if lead := self._lead_over_server(tolerance):
-            return lead
-        if self._jumped_at is not None and passed - self._jumped_at < HOLD:
-            return self._jump
-        return timedelta()
+        is_recent = self._jumped_at is not None and passed - self._jumped_at < HOLD
+        return self._jump if is_recent else timedelta()
 
     def _lead_over_server(self, tolerance: timedelta) -> timedelta:
         apart = self._server_offset()
