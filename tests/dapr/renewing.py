@@ -41,7 +41,11 @@ class Store:
 
     @property
     def phase(self) -> str:
-        """The phase of the renewal, by the files that are there; empty while they are being replaced."""
+        """The phase of the renewal, by the files that are there; empty while they are being replaced.
+
+        A step replaces files one after the other: `issuer.crt` is new before `previous-issuer.key` exists. A test that
+        looks at a single file can therefore mistake a switch for its end.
+        """
         names = {path.name for path in self._directory.iterdir()}
         if any(name.endswith((".sentry-trio-new", ".sentry-trio-commit", ".sentry-trio-commit-new")) for name in names):
             return ""
@@ -61,15 +65,6 @@ class Store:
 
     def wait_for_phase(self, phase: str) -> None:
         wait_until(lambda: self.phase == phase)
-
-    def wait_for_switch(self) -> None:
-        """Waits until the next issuer signs."""
-        former = self.issuer
-        wait_until(lambda: self.issuer != former)
-
-    def wait_until_settled(self) -> None:
-        """Waits until the previous issuer's key is erased: no certificate that it signed is valid any more."""
-        wait_until(lambda: not (self._directory / "previous-issuer.key").exists())
 
     def start_renewal(self, *flags: str) -> None:
         """Begins a renewal by command, beside the program that serves."""

@@ -49,14 +49,12 @@ def test_sidecars_of_all_generations_call_each_other_through_two_renewals(daprd:
         store.start_renewal(*_BEGIN)
         sidecars.append(start(both, "".join(store.wait_for_anchors(2))))
         traffic = [stack.enter_context(Traffic(*sidecars))]
-        store.wait_for_switch()
-        store.wait_until_settled()
+        store.wait_for_phase("retiring")
         sidecars.append(start(new, store.anchors[0]))
         traffic += [stack.enter_context(Traffic(each, sidecars[-1])) for each in sidecars[:-1]]
         store.start_renewal(*_BEGIN)
         store.wait_for_anchors(3)
-        store.wait_for_switch()
-        store.wait_until_settled()
+        store.wait_for_phase("retiring")
         sidecars.append(start(newest, store.anchors[0]))
         # Connections are kept: only a new sidecar shows handshakes with everyone.
         pairs = [(each, newest) for each in sidecars[:-1]] + [(sidecars[-1], each.address) for each in sidecars[:-1]]
