@@ -153,6 +153,15 @@ def sidecar(
         yield Sidecar(address, process, log)
 
 
+def failed_renewals(*sidecars: Sidecar) -> list[str]:
+    """Returns the lines of logs that report a failed renewal.
+
+    daprd retries after 10 s. If the certificate has expired by then, calls fail as with a wrong chain.
+    """
+    logs = {each.address.name: each.log.read_text().splitlines() for each in sidecars}
+    return [f"{name}: {line}" for name, lines in logs.items() for line in lines if "Error renewing identity" in line]
+
+
 def is_healthy(port: int, path: str = "/healthz") -> bool:
     """Asks a health endpoint once."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)) as connection:

@@ -17,7 +17,7 @@ from testkit.credentials import KubeletVolume, two_issuers
 from testkit.subject import subject
 
 from .ca_process import running_ca
-from .sidecars import Address, identity, name_resolution, sidecar
+from .sidecars import Address, failed_renewals, identity, name_resolution, sidecar
 from .traffic import MTLS, Traffic, assert_renewed, renewed, restarts
 
 
@@ -62,6 +62,7 @@ def test_calls_go_on_while_certificates_are_renewed_and_the_ca_restarts(
         third = stack.enter_context(start(late))
         calls = [(third, cart), (third, stock), (first, late), (second, late)]
         failures = [*traffic.failures, *filter(None, (caller.call(target) for caller, target in calls))]
+        failures += failed_renewals(first, second)
         assert_renewed(audit_log, *zip(identities, (first, second), strict=True))
         ca.stop()
     assert failures == []

@@ -25,7 +25,7 @@ from testkit.stores import NAMES
 from .ca_process import OURS, running_ca
 from .renewing import LIFETIME, Store, wait_until
 from .service import service
-from .sidecars import Address, Sidecar, name_resolution, sidecar
+from .sidecars import Address, Sidecar, failed_renewals, name_resolution, sidecar
 from .traffic import Traffic
 
 _WORKLOAD: Final = "12s"  # renewed after half of it
@@ -155,5 +155,7 @@ def test_dapr_sentry_takes_over_and_hands_back_in_each_phase_of_a_renewal(
         assert len(read_certificates(store.files()["issuer.crt"])) == chain
         newest = fingerprint(read_certificates(anchors[0].encode())[0])
         assert root_keys(store) == ({"root.key": newest} if keeps_root_key else {})
-        assert [*failures, *(failure for each in traffic for failure in each.failures)] == []
+        failures += [failure for each in traffic for failure in each.failures]
+        # A CA that is killed may interrupt a renewal, so one that failed is only a hint.
+        assert failures == [], failed_renewals(*sidecars)
         assert all(each.calls for each in traffic)
