@@ -86,7 +86,7 @@ class Metrics(AuthorityMetrics, CallMetrics, RenewalMetrics):
         )
         self._http_evicted = registry.counter(
             "sentry_http_connections_evicted_total",
-            "Connections that an HTTP server closed for newer ones because too many were open.",
+            "Connections that an HTTP server closed because too many were open.",
             "server",
             values=get_args(HttpServer),
         )

@@ -2,7 +2,8 @@
 
 import selectors
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -16,7 +17,7 @@ log = get_logger("dapr.sentry")
 
 # Longest life of a connection in seconds; probes and scrapers open another.
 MAX_CONNECTION_AGE: Final = 120.0
-# Connections that have sent something and get a task in one turn of the event loop.
+# Connections that get a task in one turn of the event loop.
 _STARTED_AT_ONCE: Final = 8
 
 
@@ -45,14 +46,14 @@ class ConnectionLimits:
 class HTTPConnection:
     """Open connection.
 
-    It gets a task when the peer has sent something: until then it costs little.
+    It gets a task when the peer has sent something and its turn has come: until then it costs little.
 
     Attributes:
         sock: its socket.
         peer: IP address of the peer.
         network: network of the peer.
-        scope: scope of its task; its deadline applies to a silent connection, too.
-        is_silent: true while it waits without a task.
+        scope: scope of its task; its deadline applies before there is one, too.
+        has_task: true once it has a task.
         is_busy: true from the end of a request's headers to the end of the answer; after the last, until the peer has
             read it.
         has_served: true once it has completed a request.
@@ -62,7 +63,7 @@ class HTTPConnection:
     peer: str
     network: Network
     scope: trio.CancelScope
-    is_silent: bool = False
+    has_task: bool = False
     is_busy: bool = False
     has_served: bool = False
 
@@ -87,74 +88,97 @@ class Connections:
 
     If there are too many, the peer with the most loses one: the oldest that has completed no request, if these are more
     than `newcomers`, else the oldest of the others. So no peer can exclude others by staying, and no probe is evicted
-    before it is answered.
+    before it is answered. If the peer has sent something on more than `newcomers`, and these wait for their turn, it
+    loses its newest: they are served soon.
 
     Args:
         limits: limits on their number.
-        count_evicted: called for each connection that is closed for a newer one.
+        count_evicted: called for each connection that is closed because there are too many.
     """
 
     def __init__(self, limits: ConnectionLimits, count_evicted: Callable[[], None]) -> None:
         self._limits = limits
         self._count_evicted = count_evicted
-        self._silent = selectors.DefaultSelector()
+        self._selector = selectors.DefaultSelector()  # of the listener, and of connections whose peer is silent
+        # Connections that have sent something and have no task yet; the peer whose turn it is comes first.
+        self._waiting: dict[Network, dict[HTTPConnection, None]] = {}
         self._open: dict[HTTPConnection, None] = {}
         self._by_network: dict[Network, dict[HTTPConnection, None]] = {}
         self._too_many = ThrottledLog(log)
 
+    @contextmanager
+    def listening(self, listener: socket.socket) -> Iterator[None]:
+        """Lets `wait` return for connections that this socket can accept, during the block."""
+        self._selector.register(listener, selectors.EVENT_READ)
+        try:
+            yield
+        finally:
+            self._selector.unregister(listener)
+
+    async def wait(self) -> None:
+        """Waits for a connection that can be accepted, has sent something, or waits for its turn."""
+        if self._waiting:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_readable(self._selector.fileno())
+
     def admit(self, connection: HTTPConnection, *, has_sent: bool) -> bool:
-        """Adds a connection, and cancels another if there are too many; returns True if it needs a task immediately."""
+        """Adds a connection, and closes one if there are too many; returns False if it is this one."""
         if len(self._by_network.get(connection.network, ())) >= self._limits.per_peer:
-            self._evict(connection.network, self._limits.per_peer)
+            is_admitted = self._make_room(connection, connection.network, self._limits.per_peer)
         elif len(self._open) >= self._limits.total:
             most = max(self._by_network, key=lambda network: len(self._by_network[network]))
-            self._evict(most, self._limits.total)
-        self._open[connection] = None
-        self._by_network.setdefault(connection.network, {})[connection] = None
-        if has_sent:  # in a flood it has waited long enough
-            connection.scope.deadline = trio.current_time() + MAX_CONNECTION_AGE
-            return True
-        connection.is_silent = True
-        self._silent.register(connection.sock, selectors.EVENT_READ, connection)
-        return False
+            is_admitted = self._make_room(connection, most, self._limits.total)
+        else:
+            is_admitted = True
+        if is_admitted:
+            self._open[connection] = None
+            self._by_network.setdefault(connection.network, {})[connection] = None
+            if has_sent:
+                self._waiting.setdefault(connection.network, {})[connection] = None
+            else:
+                self._selector.register(connection.sock, selectors.EVENT_READ, connection)
+        return is_admitted
 
-    async def next_started(self) -> list[HTTPConnection]:
-        """Waits for silent connections that have sent something, and ends those that their peer has closed."""
-        await trio.lowlevel.wait_readable(self._silent.fileno())
+    def next_started(self) -> list[HTTPConnection]:
+        """Returns some connections that have sent something and now get a task: the oldest of each peer in turn."""
+        for connection in [key.data for key, _ in self._selector.select(0) if key.data is not None]:
+            if connection.has_sent:
+                self._selector.unregister(connection.sock)
+                self._waiting.setdefault(connection.network, {})[connection] = None
+            else:
+                self.end(connection)  # the peer has closed it
         started: list[HTTPConnection] = []
-        for key, _ in self._silent.select(0):
-            if not key.data.has_sent:
-                self.end(key.data)
-            elif len(started) < _STARTED_AT_ONCE:
-                self.start(key.data)
-                started.append(key.data)
+        while self._waiting and len(started) < _STARTED_AT_ONCE:
+            network = next(iter(self._waiting))
+            started.append(connection := next(iter(self._waiting[network])))
+            self.start(connection)
+            if network in self._waiting:
+                self._waiting[network] = self._waiting.pop(network)
         return started
 
     def start(self, connection: HTTPConnection) -> None:
         """Notes that a connection has a task."""
-        self._silent.unregister(connection.sock)
-        connection.is_silent = False
+        self._stop_waiting(connection)
+        connection.has_task = True
         connection.scope.deadline = trio.current_time() + MAX_CONNECTION_AGE
 
     async def close_expired(self, interval: float) -> NoReturn:
-        """Closes silent connections at their deadline, which is at least `interval` seconds after their begin."""
+        """Closes connections without a task at their deadline, at least `interval` seconds after their begin."""
         while True:
             now = trio.current_time()
-            silent = [connection for connection in self._open if connection.is_silent]
-            for connection in silent:
-                if connection.scope.deadline <= now:
-                    self.end(connection)
+            for connection in [each for each in self._open if not each.has_task and each.scope.deadline <= now]:
+                self.end(connection)
             # The oldest has the first deadline. A connection that arrives meanwhile has a later one.
-            waiting = [connection.scope.deadline for connection in silent if connection.is_silent]
-            await trio.sleep_until(min(waiting, default=now + interval))
+            deadlines = [connection.scope.deadline for connection in self._open if not connection.has_task]
+            await trio.sleep_until(min(deadlines, default=now + interval))
 
     def end(self, connection: HTTPConnection) -> None:
         """Ends a connection, at once or at the next checkpoint of its task."""
         self.discard(connection)
         connection.scope.cancel()
-        if connection.is_silent:
-            self._silent.unregister(connection.sock)
-            connection.is_silent = False
+        if not connection.has_task:
+            self._stop_waiting(connection)
             connection.sock.close()
 
     def discard(self, connection: HTTPConnection) -> None:
@@ -171,29 +195,45 @@ class Connections:
         A close with unread bytes in the kernel would be a reset. A peer that has sent something gets a response.
 
         Returns:
-            Silent connections that have sent something, and are now started.
+            Connections that have sent something and had no task, and are now started.
         """
         started: list[HTTPConnection] = []
         for connection in [connection for connection in self._open if not connection.is_busy]:
             if not connection.has_sent:
                 self.end(connection)
-            elif connection.is_silent:
+            elif not connection.has_task:
                 self.start(connection)
                 started.append(connection)
         return started
 
     def close(self) -> None:
-        """Releases the descriptor that watches silent connections."""
-        self._silent.close()
+        """Releases the descriptor of the selector."""
+        self._selector.close()
 
-    def _evict(self, network: Network, limit: int) -> None:
+    def _make_room(self, newcomer: HTTPConnection, network: Network, limit: int) -> bool:
+        """Closes a connection of that network, which has the most; returns False if it is the newcomer."""
+        self._count_evicted()
+        text = "HTTP connections are closed: too many are open"
         of_peer = self._by_network[network]
+        if newcomer.network == network and len(self._waiting.get(network, ())) > self._limits.newcomers:
+            self._too_many.warning(text, limit=limit, peer=newcomer.peer)
+            newcomer.sock.close()
+            return False
         new = [connection for connection in of_peer if not connection.has_served]
         if len(new) > self._limits.newcomers or len(new) == len(of_peer):
             evicted = new[0]
         else:
             evicted = next(connection for connection in of_peer if connection.has_served)
         self.end(evicted)
-        self._count_evicted()
-        text = "HTTP connections are closed for newer ones: too many are open"
         self._too_many.warning(text, limit=limit, peer=evicted.peer)
+        return True
+
+    def _stop_waiting(self, connection: HTTPConnection) -> None:
+        """Forgets that a connection waits for data or for its turn."""
+        of_peer = self._waiting.get(connection.network, {})
+        if connection in of_peer:
+            del of_peer[connection]
+            if not of_peer:
+                del self._waiting[connection.network]
+        else:
+            self._selector.unregister(connection.sock)

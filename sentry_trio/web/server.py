@@ -32,12 +32,13 @@ log = get_logger("dapr.sentry")
 HANDSHAKE_TIMEOUT: Final = 5
 # Seconds until the next attempt if the system cannot accept a connection.
 ACCEPT_PAUSE: Final = 0.1
-# Work of accepting in one turn of the event loop, about 2 ms; and work of a connection that its peer has closed, is
-# silent on, or has sent something on. With a limit on their rate, probes would wait behind a flood.
+# Work of accepting in one turn of the event loop, about 2 ms; and work of a connection that its peer has closed, that
+# there is no place for, or that is admitted. Accepting does not wait until others are served: probes would wait behind
+# a flood in the queue of the system.
 _WORK_AT_ONCE: Final = 128
 _WORK_OF_CLOSED: Final = 1
-_WORK_OF_SILENT: Final = 4
-_WORK_OF_STARTED: Final = 16
+_WORK_OF_REJECTED: Final = 2
+_WORK_OF_ADMITTED: Final = 4
 
 TLSProvider: TypeAlias = Callable[[], ssl.SSLContext | None]
 """Returns the TLS context of a new connection; None if there is no certificate yet, which closes the connection."""
@@ -66,7 +67,7 @@ async def serve_http(
         port: 0 lets the system choose.
         tls: returns the TLS context of each connection; None for no TLS.
         limits: limits on connections; by default the usual ones within this server's share of the open files.
-        count_evicted: called for each connection that is closed for a newer one.
+        count_evicted: called for each connection that is closed because there are too many.
         shutdown_timeout: seconds.
         task_status: started with the bound address.
 
@@ -114,26 +115,27 @@ class _Server:
         """Accepts connections until cancelled, and serves each in the nursery; closes the listener."""
         async with trio.open_nursery() as accepting:
             accepting.start_soon(self._accept, listener, nursery)
-            accepting.start_soon(self._start, nursery)
             accepting.start_soon(self._connections.close_expired, HANDSHAKE_TIMEOUT)
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> NoReturn:
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(listener)
-                if not self._accept_waiting(listener, nursery):
-                    await trio.sleep(ACCEPT_PAUSE)
-        finally:
-            self._accept_waiting(listener, nursery)  # a request that waits here would be reset
-            trio.lowlevel.notify_closing(listener)
-            listener.close()
+        with closing(listener), self._connections.listening(listener):
+            try:
+                while True:
+                    await self._connections.wait()
+                    can_accept = self._accept_waiting(listener)
+                    for connection in self._connections.next_started():
+                        nursery.start_soon(self._serve, connection)
+                    if not can_accept:
+                        await trio.sleep(ACCEPT_PAUSE)
+            finally:
+                self._accept_waiting(listener)  # a request that waits here would be reset
 
-    def _accept_waiting(self, listener: socket.socket, nursery: trio.Nursery) -> bool:
+    def _accept_waiting(self, listener: socket.socket) -> bool:
         """Accepts some of the waiting connections; returns False if the system cannot."""
         try:
             work = 0
             while work < _WORK_AT_ONCE:
-                work += self._admit(*listener.accept(), nursery)
+                work += self._admit(*listener.accept())
         except (BlockingIOError, ConnectionAbortedError):
             pass  # none is left, or the peer is gone
         except OSError as error:
@@ -141,8 +143,8 @@ class _Server:
             return False
         return True
 
-    def _admit(self, sock: socket.socket, address: tuple[str, int], nursery: trio.Nursery) -> int:
-        """Admits a connection, with a task if its peer has sent something; returns the work for it."""
+    def _admit(self, sock: socket.socket, address: tuple[str, int]) -> int:
+        """Admits a connection, unless its peer has closed it; returns the work for it."""
         sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
         arrived = peek(sock)
         if arrived == b"" or (self._tls is not None and self._tls() is None):
@@ -151,15 +153,7 @@ class _Server:
         patience = IDLE_TIMEOUT if self._tls is None else HANDSHAKE_TIMEOUT
         scope = trio.CancelScope(deadline=trio.current_time() + patience)
         connection = HTTPConnection(sock, address[0], network_of(address), scope)
-        if not self._connections.admit(connection, has_sent=bool(arrived)):
-            return _WORK_OF_SILENT
-        nursery.start_soon(self._serve, connection)
-        return _WORK_OF_STARTED
-
-    async def _start(self, nursery: trio.Nursery) -> NoReturn:
-        while True:
-            for connection in await self._connections.next_started():
-                nursery.start_soon(self._serve, connection)
+        return _WORK_OF_ADMITTED if self._connections.admit(connection, has_sent=bool(arrived)) else _WORK_OF_REJECTED
 
     async def _serve(self, connection: HTTPConnection) -> None:
         try:

@@ -191,6 +191,52 @@ async def test_newcomers_of_one_peer_have_some_places() -> None:
             assert (await client.ask("/livez")).status == 200
 
 
+class Peers:
+    """Answers requests, and notes where they came from."""
+
+    def __init__(self) -> None:
+        self.answered: list[str] = []
+
+    async def answer(self, request: Request) -> Response:
+        self.answered.append(request.peer)
+        return Response(200)
+
+
+def request_from(address: Address, host: str, opened: AsyncExitStack) -> socket.socket:
+    """A connection with a request, which the server cannot accept before the caller waits; closed with the stack."""
+    peer = opened.enter_context(socket.create_connection((address.host, address.port), source_address=(host, 0)))
+    peer.send(REQUEST)
+    return peer
+
+
+async def test_a_probe_waits_for_no_flood_in_the_queue_of_the_system() -> None:
+    """Accepted at the pace of answers, a probe waited for all that came before it: 0.7 s after a flood of 2 s."""
+    peers = Peers()
+    async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
+        address = await nursery.start(partial(serve_http, peers.answer, host="127.0.0.1", port=0))
+        for _ in range(400):
+            request_from(address, "127.0.0.2", opened)
+        probe = request_from(address, "127.0.0.1", opened)
+        await trio.testing.wait_all_tasks_blocked()
+        assert probe.recv(1000).startswith(b"HTTP/1.1 200")
+        assert peers.answered.index("127.0.0.1") <= 150
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_flood_of_one_peer_does_not_replace_what_is_served_next() -> None:
+    peers, evicted = Peers(), list[None]()
+    async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
+        limits = ConnectionLimits(per_peer=40, newcomers=20)
+        serve = partial(serve_http, peers.answer, host="127.0.0.1", port=0, limits=limits)
+        address = await nursery.start(partial(serve, count_evicted=lambda: evicted.append(None)))
+        sockets = [request_from(address, "127.0.0.2", opened) for _ in range(100)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert [peer.recv(1000)[:12] for peer in sockets[:32]] == [b"HTTP/1.1 200"] * 32
+        assert len(peers.answered) + len(evicted) == 100
+        assert evicted
+        nursery.cancel_scope.cancel()
+
+
 @pytest.fixture
 def no_collector() -> Iterator[None]:
     gc.collect()
