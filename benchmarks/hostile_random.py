@@ -40,13 +40,11 @@ class Outcome(msgspec.Struct):
 
     Attributes:
         number: of the composition.
-        violations: bounds that were not kept.
-        late: bounds on wall time that were not kept, which can be the fault of other programs.
+        violations: bounds that were not kept. A late answer can be the fault of other programs.
     """
 
     number: int
     violations: list[str]
-    late: list[str]
     usage: Usage
     health: Answers
     calls: grpc_go.Report
@@ -82,7 +80,7 @@ class Arena:
                     time.sleep(self._seconds)
                     calls = load.stop()
             usage.connections = self._watch.connections()
-        return Outcome(composition.number, _violations(usage, calls), _late(health), usage, health, calls)
+        return Outcome(composition.number, _violations(usage, calls, health), usage, health, calls)
 
     @contextmanager
     def _attackers(self, composition: Composition) -> Iterator[None]:
@@ -145,7 +143,7 @@ class Arenas:
         return Arena(self._client, target, credentials, self._seconds)
 
 
-def _violations(usage: Usage, calls: grpc_go.Report) -> list[str]:
+def _violations(usage: Usage, calls: grpc_go.Report, health: Answers) -> list[str]:
     found = []
     if usage.turn_p99_ms > TURN_P99_MS:
         found.append(f"turns: p99 up to {usage.turn_p99_ms:g} ms")
@@ -157,13 +155,9 @@ def _violations(usage: Usage, calls: grpc_go.Report) -> list[str]:
         found.append(f"kept: {calls.kept.failures} of {calls.kept.calls} calls failed: {calls.kept.errors[:1]}")
     if calls.new.failures > _FAILED_NEW * calls.new.calls:
         found.append(f"new: {calls.new.failures} of {calls.new.calls} calls failed: {calls.new.errors[:1]}")
+    if health.late or not health.count:
+        found.append(f"/readyz: {health.late} of {health.count} failed or late, at most {health.max_ms:.0f} ms")
     return found
-
-
-def _late(health: Answers) -> list[str]:
-    if not health.late and health.count:
-        return []
-    return [f"/readyz: {health.late} of {health.count} failed or late, at most {health.max_ms:.0f} ms"]
 
 
 def _reduced(arenas: Arenas, failing: Composition) -> Composition:
@@ -227,7 +221,6 @@ def _report(outcome: Outcome) -> None:
         f"{outcome.number}: /readyz {outcome.health.max_ms:.0f} ms, kept p99 {calls.kept.p99_ms:.0f} of "
         f"{calls.kept.calls}, new p99 {calls.new.p99_ms:.0f} of {calls.new.calls}, RSS {usage.rss_peak_mib:.0f}, "
         f"turns {usage.turn_p99_ms:g} {usage.turn_max_ms:g}, CPU {usage.cpu:.2f}"
-        + "".join(f"; late {text}" for text in outcome.late)
         + "".join(f"; VIOLATION {text}" for text in outcome.violations),
         file=sys.stderr,
         flush=True,

@@ -38,6 +38,7 @@ _REFERENCES: Final = bytes([0x80 | 3]) * 480
 _SIZE_UPDATES: Final = bytes([0x20]) * 2000
 _CALLS: Final = 100
 _AUDIENCES: Final = 16
+_MANY_HEADERS: Final = b"GET /readyz HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * 1000 + b"\r\n"
 _PAUSE: Final = 9.0  # seconds: less than a request may take to arrive
 
 
@@ -139,6 +140,15 @@ async def health_connects(target: Target, course: Course) -> None:
         stream = await connect_tcp(health)
         course.established.set()
         await stream.aclose()
+
+
+async def health_short_requests(target: Target, course: Course) -> None:
+    """Sends costly requests to the health port, each on a new connection, and closes without waiting for the answer."""
+    health = replace(target, port=target.health_port)
+    while True:
+        async with await connect_tcp(health) as stream:
+            await stream.send_all(_MANY_HEADERS)
+            course.established.set()
 
 
 async def health_partial_requests(target: Target, course: Course) -> None:

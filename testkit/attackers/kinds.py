@@ -52,6 +52,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 HEALTH_KINDS: Final[Mapping[str, Kind]] = {
     "health: connect and close": costly.health_connects,
+    "health: request and close": costly.health_short_requests,
     "health: partial request": costly.health_partial_requests,
 }
 """Kinds that attack the health port."""
