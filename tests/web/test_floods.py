@@ -223,7 +223,7 @@ async def test_a_probe_waits_for_no_flood_in_the_queue_of_the_system() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_flood_of_one_peer_does_not_replace_what_is_served_next() -> None:
+async def test_a_flood_of_one_peer_does_not_replace_those_whose_turn_is_next() -> None:
     peers, evicted = Peers(), list[None]()
     async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
         limits = ConnectionLimits(per_peer=40, newcomers=20)
