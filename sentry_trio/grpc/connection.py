@@ -124,11 +124,7 @@ class Connection:
 
     async def _read_until_closed(self) -> None:
         self.h2.begin()
-        # The peer's preface often comes with the end of its handshake: ours then leaves in one write with the answer.
-        data = self._transport.arrived()
-        if data is None:
-            await self.out.flush()
-            data = await self._transport.receive()
+        data = await self._receive()
         if self._state.turns.full:
             await self._next_slice()
         while data:
@@ -137,14 +133,26 @@ class Connection:
             more = self.h2.receive(data, overhead=self._transport.overhead)
             del data  # while this waits, it would take up to 16 KiB of each connection
             self._heard.set()
-            await self._react(more=more)
+            self._react(more=more)
             while more:
                 await self._next_slice(size)
                 more = self.h2.resume()
-                await self._react(more=more)
+                self._react(more=more)
             # Before more is decrypted: bytes that wait, perhaps slowed down, are in memory.
             await self._take_turn()
+            data = await self._receive()
+
+    async def _receive(self) -> bytes:
+        """Returns data, empty at the end; sends what was composed before it waits for the peer.
+
+        So answers to data that has arrived together leave in one write: often our preface, and the acknowledgment of
+        the peer's, which came with the end of its handshake.
+        """
+        data = self._transport.arrived()
+        if data is None:
+            await self.out.flush()
             data = await self._transport.receive()
+        return data
 
     def dispose(self) -> None:
         """Breaks the reference cycles of a connection whose tasks have ended.
@@ -170,7 +178,8 @@ class Connection:
             await self._next_slice()
 
     async def _next_slice(self, unprocessed: int = 0) -> None:
-        """Waits for another slice; `unprocessed` bytes are decrypted and wait, too."""
+        """Sends what was composed, and waits for another slice; `unprocessed` bytes are decrypted and wait, too."""
+        await self.out.flush()
         unprocessed += self._transport.buffered
         self.hold(unprocessed)
         try:
@@ -192,13 +201,12 @@ class Connection:
         await trio.sleep(SLOW_DOWN_SECONDS)
         self.memory.discard(self, SLOWED_DOWN)
 
-    async def _react(self, *, more: bool) -> None:
+    def _react(self, *, more: bool) -> None:
         self._calls.start_complete(more=more)
         if self.h2.table_bytes != self._table:
             self._hold_table(self.h2.table_bytes)
             self.memory.reclaim()
         self._count_partial()
-        await self.out.flush()
 
     def _no_data_received(self, dataless: int) -> None:
         """Charges bytes of TLS records without data, and counts a record that is not complete."""
