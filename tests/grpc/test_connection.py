@@ -1,6 +1,7 @@
 """One connection, as a peer sees it that speaks HTTP/2 frame by frame."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -72,6 +73,17 @@ async def test_a_unary_answer_is_one_write(served: Served, method: str) -> None:
         await peer.call(3, method)
         await peer.answer(3)
         await wait_all_tasks_blocked()
+        assert peer.recorder.records() == before + 1
+
+
+async def test_records_that_arrive_together_are_answered_in_one_write(served: Served) -> None:
+    async with peering(served.port) as peer:
+        before = peer.recorder.records()
+        inner: Any = peer.stream
+        for number in range(3):
+            inner._ssl_object.write(PingFrame(0, bytes([number] * 8)).serialize())
+        await peer.recorder.send_all(inner._outgoing.read())
+        await peer.wait_for(PingAckReceived, number=3)
         assert peer.recorder.records() == before + 1
 
 
