@@ -135,7 +135,7 @@ class Connections:
             self._open[connection] = None
             self._by_network.setdefault(connection.network, {})[connection] = None
             if has_sent:
-                self._waiting.setdefault(connection.network, {})[connection] = None
+                self._wait_for_turn(connection)
             else:
                 self._selector.register(connection.sock, selectors.EVENT_READ, connection)
         return is_admitted
@@ -145,7 +145,7 @@ class Connections:
         for connection in [key.data for key, _ in self._selector.select(0) if key.data is not None]:
             if connection.has_sent:
                 self._selector.unregister(connection.sock)
-                self._waiting.setdefault(connection.network, {})[connection] = None
+                self._wait_for_turn(connection)
             else:
                 self.end(connection)  # the peer has closed it
         started: list[HTTPConnection] = []
@@ -212,21 +212,25 @@ class Connections:
 
     def _make_room(self, newcomer: HTTPConnection, network: Network, limit: int) -> bool:
         """Closes a connection of that network, which has the most; returns False if it is the newcomer."""
+        is_crowded = len(self._waiting.get(network, ())) > self._limits.newcomers
+        closed = newcomer if is_crowded and newcomer.network == network else self._first_evicted(network)
         self._count_evicted()
-        text = "HTTP connections are closed: too many are open"
-        of_peer = self._by_network[network]
-        if newcomer.network == network and len(self._waiting.get(network, ())) > self._limits.newcomers:
-            self._too_many.warning(text, limit=limit, peer=newcomer.peer)
+        self._too_many.warning("HTTP connections are closed: too many are open", limit=limit, peer=closed.peer)
+        if closed is newcomer:
             newcomer.sock.close()
             return False
+        self.end(closed)
+        return True
+
+    def _first_evicted(self, network: Network) -> HTTPConnection:
+        of_peer = self._by_network[network]
         new = [connection for connection in of_peer if not connection.has_served]
         if len(new) > self._limits.newcomers or len(new) == len(of_peer):
-            evicted = new[0]
-        else:
-            evicted = next(connection for connection in of_peer if connection.has_served)
-        self.end(evicted)
-        self._too_many.warning(text, limit=limit, peer=evicted.peer)
-        return True
+            return new[0]
+        return next(connection for connection in of_peer if connection.has_served)
+
+    def _wait_for_turn(self, connection: HTTPConnection) -> None:
+        self._waiting.setdefault(connection.network, {})[connection] = None
 
     def _stop_waiting(self, connection: HTTPConnection) -> None:
         """Forgets that a connection waits for data or for its turn."""

@@ -30,7 +30,7 @@ log = get_logger("dapr.sentry")
 
 # Seconds for a TLS handshake.
 HANDSHAKE_TIMEOUT: Final = 5
-# Seconds until the next attempt if the system cannot accept a connection.
+# Seconds until connections are accepted and started again if the system cannot accept one.
 ACCEPT_PAUSE: Final = 0.1
 # Work of accepting in one turn of the event loop, about 2 ms; and work of a connection that its peer has closed, that
 # there is no place for, or that is admitted. Accepting does not wait until others are served: probes would wait behind
