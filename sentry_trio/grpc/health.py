@@ -19,6 +19,24 @@ Stream = ServerStream[HealthCheckRequest, HealthCheckResponse]
 _SERVING: Final = HealthCheckResponse.SERVING
 _NOT_SERVING: Final = HealthCheckResponse.NOT_SERVING
 _SERVICE_UNKNOWN: Final = HealthCheckResponse.SERVICE_UNKNOWN
+_REQUEST_BYTES: Final = 16 * 1024
+
+
+class _BoundedRequest:
+    """Request type: 4 MiB of empty names take 30 ms to parse, in one turn of the event loop."""
+
+    @staticmethod
+    def FromString(data: bytes) -> HealthCheckRequest:  # noqa: N802  # protobuf's name
+        """Parses a request.
+
+        Raises:
+            GRPCError: InvalidArgument for more than 16 KiB.
+            google.protobuf.message.DecodeError: the bytes are not a request.
+        """
+        if len(data) > _REQUEST_BYTES:
+            text = f"the request has {len(data)} bytes; at most {_REQUEST_BYTES} are accepted"
+            raise GRPCError(Status.INVALID_ARGUMENT, text)
+        return HealthCheckRequest.FromString(data)
 
 
 class HealthService:
@@ -54,7 +72,7 @@ class HealthService:
         """Answers with the status of a service.
 
         Raises:
-            GRPCError: NotFound if the service is unknown.
+            GRPCError: NotFound if the service is unknown, InvalidArgument for a request of more than 16 KiB.
         """
         service = await _service(stream)
         if service not in self._statuses:
@@ -67,7 +85,7 @@ class HealthService:
         If changes are faster than the caller reads them, only the last is sent. Ends when the caller leaves.
 
         Raises:
-            GRPCError: Unavailable after `close`.
+            GRPCError: Unavailable after `close`, InvalidArgument for a request of more than 16 KiB.
         """
         service = await _service(stream)
         sent = None
@@ -85,8 +103,8 @@ class HealthService:
         """Returns the handlers by path."""
         check, watch = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
         return {
-            "/grpc.health.v1.Health/Check": Handler(self.check, check, HealthCheckRequest, HealthCheckResponse),
-            "/grpc.health.v1.Health/Watch": Handler(self.watch, watch, HealthCheckRequest, HealthCheckResponse),
+            "/grpc.health.v1.Health/Check": Handler(self.check, check, _BoundedRequest, HealthCheckResponse),
+            "/grpc.health.v1.Health/Watch": Handler(self.watch, watch, _BoundedRequest, HealthCheckResponse),
         }
 
 

@@ -92,6 +92,14 @@ async def test_a_check_returns_the_status_that_was_set() -> None:
         assert await _core(port, _check("")) == SERVING
 
 
+async def test_a_check_of_too_long_a_name_is_rejected() -> None:
+    longest = "a" * (16 * 1024 - 3)  # beside the field's number and size
+    async with _served(HealthService()) as port:
+        assert await _core(port, _check(longest)) == (grpc.StatusCode.NOT_FOUND, "unknown service")
+        too_long = grpc.StatusCode.INVALID_ARGUMENT, "the request has 16385 bytes; at most 16384 are accepted"
+        assert await _core(port, _check(longest + "a")) == too_long
+
+
 async def test_a_check_of_nothing_is_refused() -> None:
     async with _served(HealthService()) as port, peering(port) as peer:
         peer.h2.send_headers(1, request_head(path="/grpc.health.v1.Health/Check"), end_stream=True)
