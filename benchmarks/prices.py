@@ -19,6 +19,7 @@ from sentry_trio.grpc.framing import MessageReader
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import ServerConnection
 from sentry_trio.grpc.turn_scheduler import SLICE
+from testkit.deflate import empty_blocks
 from testkit.grpc.raw import client_context
 from testkit.grpc.toys import CONTEXT
 
@@ -53,8 +54,8 @@ class _Events:
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         pass
 
-    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
-        pass
+    def data_received(self, *_data: object, **_more: object) -> bool:
+        return True
 
     def stream_lost(self, stream_id: int) -> None:
         pass
@@ -89,7 +90,7 @@ def _messages(data: bytes) -> tuple[float, float]:
     begin = time.process_time()
     messages = reader.feed(data)
     seconds = time.process_time() - begin
-    payer.spend_on_messages(len(messages), reader.inflated)
+    payer.spend_on_messages(len(messages), reader.work)
     return seconds, payer.used
 
 
@@ -131,6 +132,10 @@ def _heads(*blocks: bytes) -> bytes:
     )
 
 
+def _compressed(message: bytes) -> bytes:
+    return b"\1" + len(message).to_bytes(4, "big") + message
+
+
 def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     """Name, measurement, and number of units in it."""
     ping = frames.frame(frames.PING, 0, 0, bytes(8))
@@ -140,6 +145,8 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     codes = Encoder().encode([("x", "a" * 12_000)])
     references = usual + b"\x8f" * 300
     zeros = gzip.compress(bytes(4 * 1024 * 1024))
+    empty = empty_blocks(256 * 1024)
+    tiny = _compressed(gzip.compress(b""))
     yield "PING", lambda: _frames(ping * _NUMBER), _NUMBER
     yield "1,000 settings", lambda: _frames(settings), 1
     yield "usual head", lambda: _frames(_heads(usual)), _NUMBER
@@ -150,7 +157,9 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     yield "1,000 messages", lambda: _messages(bytes(5) * 1000), 1
     yield "TLS handshake", lambda: _handshake(4096), 1
     yield "TLS handshake, by 1 byte", lambda: _handshake(1), 1
-    yield "4 MiB decompressed", lambda: _messages(b"\1" + len(zeros).to_bytes(4, "big") + zeros), 1
+    yield "4 MiB decompressed", lambda: _messages(_compressed(zeros)), 1
+    yield "1,000 tiny gzip messages", lambda: _messages(tiny * 1000), 1
+    yield "256 KiB of empty gzip", lambda: _messages(_compressed(empty)), 1
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ class Call:
         self._scope = trio.CancelScope()
         # Messages from the caller.
         self._reader = MessageReader(limit=limits.message_bytes, gzip=request.gzip)
-        self._messages: deque[bytes] | None = None  # empty, it would take 760 bytes of each incomplete call
+        self._messages: deque[bytes | bytearray] | None = None  # empty, it would take 760 bytes of each incomplete call
         self._queued = 0
         self._parsed = 0
         self.held = 0
@@ -257,14 +257,16 @@ class Call:
 
     # --- what the connection calls
 
-    def feed(self, data: bytes) -> None:
-        """Processes data that has arrived for this call."""
+    def feed(self, data: bytes) -> bool:
+        """Processes data that has arrived for this call.
+
+        Returns False if the slice of this turn does not suffice. Then `feed` continues, with more data or none.
+        """
+        cpu = self.connection.cpu
         if (self._messages or self._received) and not self._handler.cardinality.client_streaming:
-            self.connection.cpu.charge_unwanted(len(data))
-            return
-        messages = self._reader.feed(data)
-        if len(messages) > 1 or self._reader.inflated:
-            self.connection.cpu.spend_on_messages(len(messages), self._reader.inflated)
+            cpu.charge_unwanted(len(data))
+            return True
+        messages = self._reader.feed(data, cpu.rest)
         if messages:
             if self._messages is None:
                 self._messages = deque()
@@ -272,6 +274,14 @@ class Call:
         self._queued += sum(map(len, messages)) + MESSAGE_BYTES * len(messages)
         self._weigh()
         self._wake()
+        if len(messages) > 1 or self._reader.work:
+            cpu.spend_on_messages(len(messages), self._reader.work)
+        return not self.paused
+
+    @property
+    def paused(self) -> bool:
+        """True if `feed` must continue."""
+        return self._reader.paused
 
     def end(self) -> None:
         """Processes the end of the request."""

@@ -246,10 +246,12 @@ class Connection:
             return
         self._calls.open(stream_id, request, ended=ended)
 
-    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
-        """Passes data to the call."""
-        if not self._calls.feed(stream_id, data, ended=ended):
-            self._http_requests.drop_data(stream_id, len(data), ended=ended)
+    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> bool:
+        """Passes data to the call; returns False if it needs another slice to decompress it."""
+        if stream_id in self._calls:
+            return self._calls.feed(stream_id, data, ended=ended)
+        self._http_requests.drop_data(stream_id, len(data), ended=ended)
+        return True
 
     def stream_lost(self, stream_id: int) -> None:
         """Ends the call or request of a stream that cannot be answered."""

@@ -11,7 +11,7 @@ from .admission import Network
 from .frames import ErrorCode, ViolationError
 from .limits import CONTROL_FRAMES_REFILL
 from .token_bucket import TokenBucket
-from .turn_scheduler import TurnScheduler
+from .turn_scheduler import SLICE, TurnScheduler
 
 CALL: Final = 11
 """Price of starting a call and of its usual answer, beyond that of its frames.
@@ -37,16 +37,19 @@ NETWORK_CONNECTIONS: Final = 10
 """Budget of a network, in budgets of connections: 0.2 s of CPU at once, 3 ms in each second."""
 RECORD_OVERHEAD: Final = 32
 """Bytes of TLS in a record beside its data that cost nothing."""
+COMPRESSED_BYTES: Final = 256
+"""Bytes of a gzip message that cost 1: as many as describe codes, the most expensive part of the format."""
+INFLATED_BYTES: Final = 8 * 1024
+"""Decompressed bytes that cost 1."""
 _NETWORKS: Final = 4096  # budgets that are kept in memory, 1 MiB
 _SETTING_BYTES: Final = 48  # bytes that cost 1; the following likewise
 _BLOCK_BYTES: Final = 64  # Huffman codes
 _HEADERS: Final = 4
 _MESSAGES: Final = 16
-_INFLATED_BYTES: Final = 8 * 1024
 _UNWANTED_BYTES: Final = 1024
 _OVERHEAD_BYTES: Final = 64  # of TLS: about two key updates
 # A service's normal use is free: small messages and large records.
-_USUAL_INFLATED_BYTES: Final = 64 * 1024
+_USUAL_INFLATION: Final = 16
 _USUAL_RECORD_BYTES: Final = 512
 
 
@@ -127,11 +130,18 @@ class CPUBudget(TokenBucket):
         if not self.spend(price) or (self.left < self.size - OWN_TOKENS and not self._network.spend(price)):
             raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM)
 
-    def spend_on_messages(self, messages: int, inflated: int) -> None:
-        """Spends on messages of a call, and on their decompressed bytes."""
-        self.used += messages / _MESSAGES + inflated / _INFLATED_BYTES
-        if inflated > _USUAL_INFLATED_BYTES:
-            self.charge(inflated // _USUAL_INFLATED_BYTES)
+    @property
+    def rest(self) -> float:
+        """Work that this slice has room for, at least 1."""
+        return max(1.0, SLICE - self.used)
+
+    def spend_on_messages(self, messages: int, inflation: float) -> None:
+        """Spends on messages of a call, and the price of their decompression."""
+        self.used += messages / _MESSAGES
+        if inflation > _USUAL_INFLATION:
+            self.charge(inflation)
+        else:
+            self.used += inflation
 
     def charge_unwanted(self, size: int) -> None:
         """Charges data that is discarded."""

@@ -4,8 +4,8 @@ The rules are those of the gRPC over HTTP/2 specification. If it leaves a choice
 server that Dapr's clients have always used.
 """
 
+import math
 import re
-import zlib
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
@@ -17,6 +17,7 @@ from grpclib.metadata import encode_grpc_message
 from multidict import MultiDict
 
 from .headers import Header
+from .inflation import Inflation
 from .limits import PREFIX_BYTES
 
 Metadata = MultiDict[str | bytes]
@@ -34,8 +35,6 @@ _METADATA_VALUE: Final = re.compile(rb"[ -~]+")
 _RESPONSE: Final[tuple[Header, ...]] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 _OK: Final[tuple[Header, ...]] = ((b"grpc-status", b"0"),)
 _SHOWN: Final = 128  # bytes of a request header that a response repeats
-# 16 + MAX_WBITS: zlib reads a gzip header and trailer.
-_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 class CallRequest(NamedTuple):
@@ -191,57 +190,86 @@ class MessageReader:
         gzip: true if messages with the compressed flag are gzip; else the flag is an error.
 
     Attributes:
-        inflated: bytes that the last `feed` has decompressed.
         failure: status if nothing more can be read: ResourceExhausted for a message over the limit, as soon as its
             length is known; Internal for one that cannot be read. The messages before it are complete. Not an
             exception, because a stored exception keeps its traceback, and with it the call's data.
+        work: price of the decompression by the last `feed`.
+        paused: true if it stopped because of that price.
     """
 
-    __slots__ = ("_buffer", "_gzip", "_limit", "failure", "inflated")
+    __slots__ = ("_buffer", "_gzip", "_inflation", "_limit", "failure", "paused", "work")
 
     def __init__(self, *, limit: int, gzip: bool) -> None:
         self.failure: Outcome | None = None
-        self.inflated = 0
+        self.work = 0.0
+        self.paused = False
         self._buffer = bytearray()
+        self._inflation: Inflation | None = None
         self._limit = limit
         self._gzip = gzip
 
     @property
     def rest(self) -> int:
-        """Bytes of an incomplete message."""
-        return len(self._buffer)
+        """Bytes of an incomplete message, and of messages that are not decompressed."""
+        return len(self._buffer) + (0 if self._inflation is None else self._inflation.held)
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Adds bytes and returns the messages that are now complete; drops all bytes after a failure."""
-        messages: list[bytes] = []
-        self.inflated = 0
+    def feed(self, data: bytes, work: float = math.inf) -> list[bytes | bytearray]:
+        """Adds bytes and returns the messages that are now complete; drops all bytes after a failure.
+
+        Args:
+            data: the next bytes. None are needed to continue after a pause.
+            work: largest price of decompression, above 0. When it is spent, the reader pauses.
+        """
+        messages: list[bytes | bytearray] = []
+        self.work = 0.0
+        self.paused = False
         if self.failure is None:
             try:
-                self._cut(data, messages)
+                self._cut(data, messages, work)
             except GRPCError as error:
                 self.fail(error.status, error.message)
         return messages
 
-    def _cut(self, data: bytes, messages: list[bytes]) -> None:
+    def _cut(self, data: bytes, messages: list[bytes | bytearray], work: float) -> None:
         """Appends the complete messages, and keeps the rest."""
         source: bytes | bytearray = data
         if self._buffer:
             self._buffer += data
             source = self._buffer
         at = 0
-        while at + PREFIX_BYTES <= len(source):
+        while not self.paused:
+            if self._inflation is not None:
+                self._decompress(self._inflation, messages, work)
+                continue
             payload_at = at + PREFIX_BYTES
+            if payload_at > len(source):
+                break
             end = payload_at + self._size(source, at)
             compressed = self._compressed(source[at])
             if end > len(source):
                 break
             payload = bytes(source[payload_at:end])
-            messages.append(self._decompressed(payload) if compressed else payload)
             at = end
+            if compressed:
+                self._inflation = Inflation(payload, self._limit)
+            else:
+                messages.append(payload)
         if source is self._buffer:
             del self._buffer[:at]
         else:
             self._buffer += data[at:]
+
+    def _decompress(self, inflation: Inflation, messages: list[bytes | bytearray], work: float) -> None:
+        """Continues a message, and appends it when it is complete."""
+        before = inflation.work
+        try:
+            inflation.proceed(work - self.work)
+        finally:
+            self.work += inflation.work - before
+        if inflation.done:
+            messages.append(inflation.message)
+            self._inflation = None
+        self.paused = self.work >= work
 
     def end(self) -> None:
         """Processes the end of the data; an incomplete message is a failure."""
@@ -251,7 +279,9 @@ class MessageReader:
     def fail(self, status: Status, message: str | None) -> None:
         """Drops buffered bytes and all later ones."""
         self.failure = (status, message)
+        self.paused = False
         self._buffer.clear()
+        self._inflation = None
 
     def _size(self, source: bytes | bytearray, at: int) -> int:
         size = int.from_bytes(source[at + 1 : at + PREFIX_BYTES], "big")
@@ -269,21 +299,3 @@ class MessageReader:
         if not self._gzip:
             raise GRPCError(Status.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
         return True
-
-    def _decompressed(self, payload: bytes) -> bytes:
-        inflate = zlib.decompressobj(_GZIP_WINDOW)
-        try:
-            # One byte more than allowed is enough to know; a bomb is not unpacked to its end.
-            message = inflate.decompress(payload, self._limit + 1)
-        except zlib.error as error:
-            raise GRPCError(Status.INTERNAL, f"grpc: failed to decompress the received message: {error}") from error
-        self.inflated += len(message)
-        if len(message) > self._limit:
-            raise GRPCError(
-                Status.RESOURCE_EXHAUSTED, f"grpc: received message after decompression larger than max {self._limit}"
-            )
-        if not inflate.eof:
-            raise GRPCError(Status.INTERNAL, "grpc: failed to decompress the received message: unexpected EOF")
-        if inflate.unused_data:
-            raise GRPCError(Status.INTERNAL, "grpc: failed to decompress the received message: bytes after its end")
-        return message

@@ -38,8 +38,11 @@ class Events(Protocol):
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         """The peer has opened a stream; `ended` if it sends nothing more on it."""
 
-    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
-        """The peer has sent data, or the end of the stream, or both."""
+    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> bool:
+        """The peer has sent data, or the end of the stream, or both.
+
+        Returns False if the slice does not suffice. Then the next slice calls it again, with no data.
+        """
 
     def stream_lost(self, stream_id: int) -> None:
         """The stream was reset: by the peer, or because it broke a rule."""
@@ -70,6 +73,7 @@ class ServerConnection(Sender):
         self._blocks = HeaderBlocks(header_bytes)
         self._frames: Iterator[frames.Frame] = iter(())
         self._expects_settings = True
+        self._unfinished: tuple[int, bool] | None = None  # stream and `ended` of data that needs another slice
         self._received = 0  # since the connection's window was last given back
 
     def receive(self, data: bytes, *, overhead: int = 0) -> bool:
@@ -115,6 +119,11 @@ class ServerConnection(Sender):
         return BrokenOffError(violation.code)
 
     def _process(self) -> bool:
+        if self._unfinished is not None:
+            stream_id, ended = self._unfinished
+            self._notify_data(stream_id, b"", ended=ended)
+            if self._unfinished is not None:
+                return True
         for kind, flags, stream_id, payload in self._frames:
             if self._blocks.stream_id and (kind != frames.CONTINUATION or stream_id != self._blocks.stream_id):
                 raise ViolationError(ErrorCode.PROTOCOL_ERROR)
@@ -132,9 +141,13 @@ class ServerConnection(Sender):
                 raise ViolationError(ErrorCode.FRAME_SIZE_ERROR)
             react(self, flags, stream_id, payload)
             self._cpu.used += 1
-            if self._cpu.used >= SLICE:
+            if self._cpu.used >= SLICE or self._unfinished is not None:
                 return True
         return False
+
+    def _notify_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        finished = self._events.data_received(stream_id, data, ended=ended)
+        self._unfinished = None if finished else (stream_id, ended)
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
@@ -171,7 +184,7 @@ class ServerConnection(Sender):
             # on one connection cannot wait for each other.
             self._out.append(frames.window_frame(stream_id, stream.received))
             stream.received = 0
-        self._events.data_received(stream_id, data, ended=ended)
+        self._notify_data(stream_id, data, ended=ended)
 
     def _ignore_data(self, stream_id: int, *, ended: bool) -> None:
         """Processes DATA on a stream that is not open."""
@@ -246,7 +259,7 @@ class ServerConnection(Sender):
             self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
         self._end_remote(stream_id)
-        self._events.data_received(stream_id, b"", ended=True)
+        self._notify_data(stream_id, b"", ended=True)
 
     def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
         self._check_dependency(stream_id, payload)

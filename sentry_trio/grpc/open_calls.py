@@ -41,6 +41,9 @@ class OpenCalls:
     def __len__(self) -> int:
         return len(self._by_stream)
 
+    def __contains__(self, stream_id: int) -> bool:
+        return stream_id in self._by_stream
+
     @property
     def any_running(self) -> bool:
         """True if a call has a task; incomplete requests have none."""
@@ -59,18 +62,15 @@ class OpenCalls:
         self._bound_unread(call)
 
     def feed(self, stream_id: int, data: bytes, *, ended: bool) -> bool:
-        """Passes data to a call; returns False if it is not open."""
-        call = self._by_stream.get(stream_id)
-        if call is None:
-            return False
-        if data:
-            call.feed(data)
-        if ended:
+        """Passes data to an open call; returns False if it must be called again as `Call.feed`."""
+        call = self._by_stream[stream_id]
+        fed = call.feed(data) if data or call.paused else True
+        if fed and ended:
             call.end()
         self._bound_unread(call)
         if stream_id in self._incomplete:
             self._touched[stream_id] = None
-        return True
+        return fed
 
     def start_complete(self, *, more: bool) -> None:
         """Starts the calls that the current slice has made ready; at its end, because the slice may reset them, too.

@@ -9,6 +9,8 @@ from typing import Final, Literal
 import msgspec
 from hpack import Encoder
 
+from testkit.deflate import empty_blocks
+
 from .handshakes import ANNOUNCED_HELLO
 from .http2 import (
     CONTINUATION,
@@ -232,6 +234,11 @@ def _bombs(amount: int) -> bytes:
     return (b"\1" + len(packed).to_bytes(4, "big") + packed)[:LARGEST_FRAME]
 
 
+def _empty_gzip(amount: int) -> bytes:
+    packed = empty_blocks(min(amount, LARGEST_FRAME // 2))
+    return b"\1" + len(packed).to_bytes(4, "big") + packed
+
+
 def _fill(unit: bytes, amount: int) -> bytes:
     return (unit * amount)[:LARGEST_FRAME]
 
@@ -271,6 +278,7 @@ RECIPES: Final[Mapping[str, Callable[[int, str, bytes], Frame]]] = {
     "empty messages": lambda amount, _path, _message: (DATA, 0, _fill(prefixed(b""), amount)),
     "zeros": lambda amount, _path, _message: (DATA, 0, bytes(min(amount, LARGEST_FRAME))),
     "gzip bomb": lambda amount, _path, _message: (DATA, END_STREAM, _bombs(amount)),
+    "gzip of nothing": lambda amount, _path, _message: (DATA, END_STREAM, _empty_gzip(amount)),
     "length lie": lambda amount, _path, _message: (DATA, 0, b"\0\0\x3f\xff\xff" + bytes(min(amount, 1000))),
     "unknown fields": lambda amount, _path, _message: (DATA, END_STREAM, prefixed(_fill(b"\xfa\x7f\0", amount))),
     "empty audiences": lambda amount, _path, _message: (DATA, END_STREAM, prefixed(_fill(b"\x3a\0", amount))),

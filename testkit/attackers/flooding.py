@@ -3,11 +3,14 @@
 import gzip
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hpack import Encoder
+
+from testkit.deflate import empty_blocks
 
 from .http2 import (
     CONTINUATION,
@@ -32,6 +35,7 @@ _BURST: Final = 50  # frames in one write
 # Of what a head may be, most; each byte on the wire is read bit by bit (RFC 7541, 5.2).
 _LONG_VALUE: Final = "0" * 15_500
 _LONG_WEIGHT: Final = 20  # in frames
+_COSTLY_BYTES: Final = 256 * 1024  # of gzip: 20 ms
 _STREAMS: Final = 100
 _STREAM_IDS: Final = range(1, HIGHEST_WINDOW, 2)
 
@@ -140,12 +144,29 @@ async def long_messages_announced(target: Target, course: Course) -> None:
 
 async def gzip_bombs(target: Target, course: Course) -> None:
     """Sends messages that are small and unpack to more than a message may be."""
+    await _send_compressed(target, course, gzip.compress(bytes(target.message_bytes + 1)))
+
+
+async def gzip_of_nothing(target: Target, course: Course) -> None:
+    """Sends messages that unpack to nothing, but slowly."""
+    await _send_compressed(target, course, empty_blocks(min(_COSTLY_BYTES, target.message_bytes)))
+
+
+async def gzip_of_empty_names(target: Target, course: Course) -> None:
+    """Sends small messages to a streaming method that unpack to millions of empty strings."""
+    message = gzip.compress(b"\x0a\0" * (target.message_bytes // 2))
+    await _send_compressed(replace(target, path=target.streaming_path), course, message)
+
+
+async def _send_compressed(target: Target, course: Course, message: bytes) -> None:
     head = head_block(target.path, **{"grpc-encoding": "gzip"})
-    bomb = gzip.compress(bytes(target.message_bytes + 1))
-    body = b"\1" + prefixed(bomb)[1:]
+    body = b"\1" + prefixed(message)[1:]
     async with hostile(target, course) as peer:
         for stream_id in _STREAM_IDS:
-            await peer.send(frame(HEADERS, stream_id, head, END_HEADERS), frame(DATA, stream_id, body, END_STREAM))
+            await peer.send(frame(HEADERS, stream_id, head, END_HEADERS))
+            await peer.send_body(stream_id, body)
+            if stream_id not in course.ended:
+                await peer.send(frame(DATA, stream_id, flags=END_STREAM))
             course.established.set()
             while stream_id - 2 * _STREAMS not in course.ended and stream_id > 2 * _STREAMS:
                 await peer.stream_ended()

@@ -37,6 +37,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unknown methods": flooding.unknown_methods,
     "long messages announced": flooding.long_messages_announced,
     "gzip bombs": flooding.gzip_bombs,
+    "gzip of nothing": flooding.gzip_of_nothing,
+    "gzip of empty names": flooding.gzip_of_empty_names,
     "large header blocks": flooding.large_header_blocks,
     "small window updates": flooding.small_window_updates,
     "headers by reference": costly.headers_by_reference,

@@ -25,6 +25,9 @@ from .besieged import answers_at_once, besieged, message, target_of
         "CONTINUATION flood",
         "WINDOW_UPDATE flood",
         "unknown frames",
+        "gzip bombs",
+        "gzip of nothing",
+        "gzip of empty names",
     ],
 )
 async def test_a_flood_loses_its_connection(autojump_clock: MockClock, kind: str) -> None:

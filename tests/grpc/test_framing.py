@@ -266,7 +266,9 @@ def _with_flag(flag: int, payload: bytes) -> bytes:
     return bytes([flag]) + frame_message(payload)[1:]
 
 
-def _read(data: bytes, *, limit: int = 100, compressed: bool = True) -> list[bytes] | tuple[Status, str | None]:
+def _read(
+    data: bytes, *, limit: int = 100, compressed: bool = True
+) -> list[bytes | bytearray] | tuple[Status, str | None]:
     reader = MessageReader(limit=limit, gzip=compressed)
     messages = reader.feed(data)
     if reader.failure is None:
@@ -284,9 +286,11 @@ def test_chunks_do_not_matter(data: st.DataObject, messages: list[tuple[bytes, b
     expected = whole.feed(stream)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     parts = MessageReader(limit=50, gzip=True)
-    got: list[bytes] = []
+    got: list[bytes | bytearray] = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        got += parts.feed(stream[start:end])
+        got += parts.feed(stream[start:end], data.draw(st.floats(0.01, 1)))
+        while parts.paused:
+            got += parts.feed(b"", data.draw(st.floats(0.01, 1)))
     assert got == expected
     assert parts.rest == whole.rest
     assert parts.failure == whole.failure

@@ -68,18 +68,23 @@ class Told:
     lost: list[int] = field(default_factory=list)
     pongs: list[bytes] = field(default_factory=list)
     opened: int = 0
+    slices_needed: int = 0  # beyond the first, for the next data
     payer: Payer = field(default_factory=Payer, compare=False)
 
     def request_received(self, stream_id: int, headers: list[Header], *, ended: bool) -> None:
         self.requests[stream_id] = headers
         self.data_received(stream_id, b"", ended=ended)
 
-    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+    def data_received(self, stream_id: int, data: bytes, *, ended: bool) -> bool:
         assert stream_id not in self.ended
         assert stream_id not in self.lost
         self.data[stream_id] = self.data.get(stream_id, b"") + data
+        if self.slices_needed and self.data[stream_id]:
+            self.slices_needed -= 1
+            return False
         if ended:
             self.ended.append(stream_id)
+        return True
 
     def stream_lost(self, stream_id: int) -> None:
         assert stream_id in self.requests
@@ -495,6 +500,21 @@ def test_work_is_cut_into_slices() -> None:
     assert not pair.server.resume()
     assert pair.reported.payer.asked - before == SLICE
     assert not pair.server.receive(ping)
+
+
+def test_data_that_needs_more_slices_is_finished_before_later_frames() -> None:
+    pair = Pair()
+    told = pair.reported
+    pair.client.send_headers(1, REQUEST)
+    pair.client.send_data(1, b"message", end_stream=True)
+    pair.client.ping(b"12345678")
+    told.slices_needed = 2
+    before = told.payer.asked
+    assert pair.server.receive(pair.client.data_to_send())
+    assert pair.server.resume()
+    assert (told.data, told.ended, told.payer.asked) == ({1: b"message"}, [], before)
+    assert not pair.server.resume()
+    assert (told.data, told.ended, told.payer.asked) == ({1: b"message"}, [1], before + 1)
 
 
 def test_an_expensive_head_ends_a_slice() -> None:

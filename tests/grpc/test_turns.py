@@ -1,5 +1,6 @@
 """Turns of the event loop: many connections with work at the same moment share several."""
 
+import gzip
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,11 +12,13 @@ from grpclib.const import Status
 from h2.settings import SettingCodes
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sentry_trio.grpc.frames import HIGHEST_STREAM
+from sentry_trio.grpc.frames import FRAME_BYTES, HIGHEST_STREAM
 from sentry_trio.grpc.http2 import ServerConnection
+from sentry_trio.grpc.inflation import Inflation
 from sentry_trio.grpc.limits import Limits
-from sentry_trio.grpc.turn_scheduler import TurnScheduler
-from testkit.grpc.raw import Peer, peering
+from sentry_trio.grpc.turn_scheduler import SLICE, TurnScheduler
+from testkit.deflate import empty_blocks
+from testkit.grpc.raw import Peer, peering, request_head
 from testkit.grpc.toys import Served, serving
 
 _PEERS = 12
@@ -208,3 +211,44 @@ async def test_calls_that_outlast_the_drain_end_in_several_turns(autojump_clock:
             await server.stopped.wait()
         assert sum(ended) == calls * peers
         assert max(ended) <= 3 * calls
+
+
+@pytest.mark.parametrize(
+    "compressed",
+    [
+        pytest.param(gzip.compress(bytes(4 * 1024 * 1024)), id="many bytes from few"),
+        pytest.param(empty_blocks(60 * 1024), id="no bytes from many"),
+    ],
+)
+async def test_messages_that_are_decompressed_at_once_share_several_turns(
+    monkeypatch: pytest.MonkeyPatch, compressed: bytes
+) -> None:
+    work = [0.0]
+    proceed = Inflation.proceed
+
+    class Counter(trio.abc.Instrument):
+        def after_io_wait(self, timeout: float) -> None:
+            work.append(0.0)
+
+    def counted(inflation: Inflation, most: float) -> None:
+        before = inflation.work
+        proceed(inflation, most)
+        work[-1] += inflation.work - before
+
+    monkeypatch.setattr(Inflation, "proceed", counted)
+    body = b"\1" + len(compressed).to_bytes(4, "big") + compressed
+    parts = [body[at : at + FRAME_BYTES] for at in range(0, len(body), FRAME_BYTES)]
+    async with serving() as server, AsyncExitStack() as stack:
+        peers = [await _connected(stack, server) for _ in range(_PEERS)]
+        trio.lowlevel.add_instrument(counter := Counter())
+        for peer in peers:
+            peer.h2.send_headers(3, request_head("Echo", grpc_encoding="gzip"))
+            for part in parts:
+                peer.h2.send_data(3, part)
+            peer.h2.end_stream(3)
+            await peer.flush()
+        for peer in peers:
+            assert await peer.answer(3) is not None
+        trio.lowlevel.remove_instrument(counter)
+    assert sum(work) >= _PEERS * 2 * SLICE
+    assert max(work) <= _IN_A_TURN * (SLICE + 10)
