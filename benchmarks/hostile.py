@@ -1,11 +1,12 @@
 """Attacks a real process with a thousand hostile connections, and reports the effect on well-behaved callers.
 
 `make hostile`, or `make hostile ARGS="--kinds 'silent TCP' idle --seconds 10"`. One certificate authority serves
-throughout. Before each kind of attacker the callers are measured in calm, then from the moment the attackers come, then
-after they have gone: what a latency is worth depends on the machine and the minute. The attackers live in a process of
-their own, come from addresses of their own and attack at full speed, unless a pace is given. The server has a core of
-its own, if there are two. The tables go to standard error, JSON to standard output or a file. Linux only: it reads
-`/proc`. Go builds the client.
+throughout, which shows what grows with each attack; with `--new-processes` each kind attacks a new one, which shows
+what only a first attack costs. Before each kind of attacker the callers are measured in calm, then from the moment the
+attackers come, then after they have gone: what a latency is worth depends on the machine and the minute. The attackers
+live in a process of their own, come from addresses of their own and attack at full speed, unless a pace is given. The
+server has a core of its own, if there are two. The tables go to standard error, JSON to standard output or a file.
+Linux only: it reads `/proc`. Go builds the client.
 """
 
 import argparse
@@ -217,6 +218,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cpu-turns", action="store_true", help="measure turns in CPU time, which a busy machine does not lengthen"
     )
+    parser.add_argument("--new-processes", action="store_true", help="start a new server for each kind")
     parser.add_argument("--flags", nargs="+", default=[], help="of the server, as in --flags=--jwt-enabled")
     parser.add_argument("--output", type=Path, help="file for the findings (default standard output)")
     return parser.parse_args()
@@ -224,6 +226,11 @@ def _arguments() -> argparse.Namespace:
 
 def _besiege(given: argparse.Namespace) -> Iterator[Finding]:
     client = grpc_go.build()
+    for kinds in [[kind] for kind in given.kinds] if given.new_processes else [given.kinds]:
+        yield from _besiege_process(client, kinds, given)
+
+
+def _besiege_process(client: Path, kinds: list[str], given: argparse.Namespace) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as directory:
         credentials = Path(directory, "credentials")
         credentials.mkdir(mode=0o700)
@@ -231,7 +238,7 @@ def _besiege(given: argparse.Namespace) -> Iterator[Finding]:
         with subject(credentials, *given.flags, module=module) as target:
             pin(target.process.popen.pid)
             siege = Siege(client, target, credentials, given)
-            for kind in given.kinds:
+            for kind in kinds:
                 yield siege.under(kind)
             yield Finding("calm again", siege.calm())
             target.stop()
@@ -258,7 +265,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     findings: list[Finding] = []
     try:
-        total, silent = len(given.kinds) + 1, not _console.is_terminal
+        total = len(given.kinds) + (len(given.kinds) if given.new_processes else 1)
+        silent = not _console.is_terminal
         for each in track(_besiege(given), "kinds", total=total, console=_console, transient=True, disable=silent):
             findings.append(each)
             if silent:
