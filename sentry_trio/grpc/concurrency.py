@@ -221,8 +221,8 @@ class ConcurrencyLimiter:
         self._paced = False
 
     def _start_waiting(self) -> None:
-        # A task that is woken runs in the next turn.
-        while self._has_room(self._turns.number + 1) and (network := self._next()) is not None:
+        # A task that is woken runs in the next turn. If none waits, a new call may still start in this one.
+        while (network := self._next()) is not None and self._has_room(self._turns.number + 1):
             connections = self._waiting.pop(network)
             connection = next(iter(connections))
             lot = connections.pop(connection)

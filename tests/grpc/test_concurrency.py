@@ -8,7 +8,7 @@ import pytest
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
 
 from sentry_trio.grpc.concurrency import ConcurrencyLimiter
 from sentry_trio.grpc.limits import CALLS_STARTED_AT_ONCE
@@ -90,6 +90,16 @@ async def test_so_many_at_once_and_the_others_in_their_order(autojump_clock: Moc
         assert sorted(callers.begun) == [0, 1, 2, 3], "two that are woken at once may begin in either order"
     assert callers.begun[4] == 4
     assert callers.limiter.backlog == 0
+
+
+async def test_a_call_need_not_wait_for_the_next_turn_because_another_has_ended() -> None:
+    limiter = _limiter()
+    for _ in range(2):
+        limiter.reserve(SOMEBODY)
+        with assert_no_checkpoints():
+            await limiter.acquire(SOMEBODY)
+        limiter.release(SOMEBODY)
+    await trio.lowlevel.checkpoint()
 
 
 async def test_one_more_than_may_wait_is_refused_at_once() -> None:
