@@ -46,6 +46,7 @@ _SETTING_BYTES: Final = 48  # bytes that cost 1; the following likewise
 _BLOCK_BYTES: Final = 64  # Huffman codes
 _HEADERS: Final = 4
 _MESSAGES: Final = 16
+_INFLATION: Final = 8  # of its price in a turn, which is that of the most expensive data
 _UNWANTED_BYTES: Final = 1024
 _OVERHEAD_BYTES: Final = 64  # of TLS: about two key updates
 # A service's normal use is free: small messages and large records.
@@ -137,11 +138,9 @@ class CPUBudget(TokenBucket):
 
     def spend_on_messages(self, messages: int, inflation: float) -> None:
         """Spends on messages of a call, and the price of their decompression."""
-        self.used += messages / _MESSAGES
+        self.used += messages / _MESSAGES + inflation
         if inflation > _USUAL_INFLATION:
-            self.charge(inflation)
-        else:
-            self.used += inflation
+            self.charge(inflation / _INFLATION)
 
     def charge_unwanted(self, size: int) -> None:
         """Charges data that is discarded."""

@@ -229,16 +229,18 @@ async def test_a_streaming_answer_stops_at_the_callers_reset(served: Served) -> 
     assert ("Pour", Status.CANCELLED) in served.witness.finished
 
 
-async def test_gzip_is_decompressed(served: Served) -> None:
+@pytest.mark.parametrize("size", [5000, 2_000_000])
+async def test_gzip_is_decompressed(served: Served, size: int) -> None:
+    """The larger message in several turns of the event loop."""
+    text = "".join(map(str, range(size)))[:size]
+
     def in_thread() -> str:
         with served.channel() as channel:
             return str(
-                unary(channel, "Echo")(
-                    StringValue(value="x" * 5000), timeout=10, compression=grpc.Compression.Gzip
-                ).value
+                unary(channel, "Echo")(StringValue(value=text), timeout=10, compression=grpc.Compression.Gzip).value
             )
 
-    assert await trio.to_thread.run_sync(in_thread) == "x" * 5000
+    assert await trio.to_thread.run_sync(in_thread) == text
 
 
 async def test_a_connection_without_calls_holds_no_memory(served: Served) -> None:

@@ -35,7 +35,7 @@ async def test_only_unusual_messages_and_records_are_charged() -> None:
     cpu.spend_on_messages(112, 16)
     cpu.charge_record(22, 16_000)
     assert (cpu.charged, cpu.used, cpu.left) == (False, 24, 100)
-    cpu.spend_on_messages(0, 16.5)
+    cpu.spend_on_messages(0, 132)
     assert round(cpu.left, 1) == 83.5
     cpu.charge_record(22, 1)
     assert round(cpu.left, 1) == 82.5
