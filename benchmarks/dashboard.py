@@ -15,9 +15,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from benchmarks.dashboard_picture import Span, draw
 from sentry_trio.client import Authority, RequestFailedError, Workload, obtain

@@ -17,6 +17,8 @@ from pathlib import Path
 from textwrap import dedent, fill
 from typing import Final
 
+import msgspec
+
 import sentry_trio
 from sentry_trio.cli.commands import COMMANDS
 from sentry_trio.go_text import format_duration
@@ -128,7 +130,7 @@ def configuration_page() -> str:
     meanings = dict(re.findall(r"^ {4}(\w+): (.+)$", inspect.getdoc(Configuration) or "", flags=re.MULTILINE))
     rows = (
         f"| `spec.mtls.{_NAMES[field.name]}` | {_shown(field.default)} | {_cell(meanings[field.name])} |"
-        for field in dataclasses.fields(Configuration)
+        for field in msgspec.structs.fields(Configuration)
         if field.name in _NAMES
     )
     return _page(

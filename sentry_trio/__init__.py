@@ -24,6 +24,7 @@ modules within a package do. `tests/test_layers.py` checks every import against 
     1  reload                                             requests to replace a run, and their causes
     0  grpc                                               knows nothing of Sentry: any grpclib service on Trio
     0  errors event_reasons renewal_status                errors; reasons and states that several layers name
+    0  discreet                                           records that do not show all their fields
     0  go_text                                            text as Go writes it
     0  reasons                                            reasons in words of the errors of other libraries
 

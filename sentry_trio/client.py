@@ -7,10 +7,10 @@ import asyncio
 import errno
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -41,8 +41,7 @@ class RequestFailedError(SentryError):
     """No certificate was obtained; the text has the reason."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
+class Authority(msgspec.Struct, frozen=True, kw_only=True):
     """Address and identity of a certificate authority.
 
     Attributes:
@@ -58,8 +57,7 @@ class Authority:
     spiffe_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Contents of a request.
 
     Attributes:
@@ -79,8 +77,7 @@ class Workload:
     audiences: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obtained:
+class Obtained(msgspec.Struct, frozen=True, kw_only=True):
     """Contents of an answer, and the key.
 
     Attributes:

@@ -2,11 +2,11 @@
 
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 import httpcore
+import msgspec
 import trio
 
 FAILURES: Final = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError, ValueError)
@@ -17,8 +17,7 @@ class TooLongError(ValueError):
     """An answer is longer than the limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Answer to a GET.
 
     Attributes:

@@ -2,9 +2,9 @@
 
 import errno
 import socket
-from dataclasses import dataclass
 from typing import Final, Self
 
+import msgspec
 import trio
 
 from sentry_trio.errors import ListenError
@@ -18,8 +18,7 @@ _HIGHEST_PORT: Final = 65535
 _NO_IPV6: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """Address of a server.
 
     Attributes:

@@ -1,9 +1,9 @@
 """Reloads of the authority: their requests, causes and duration."""
 
 import enum
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import trio
 
 from sentry_trio.errors import SentryError
@@ -24,8 +24,7 @@ class Trigger(enum.Enum):
     CALLER = "requested by the embedding program"
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadCause:
+class ReloadCause(msgspec.Struct, frozen=True):
     """One reason for a reload.
 
     Attributes:
@@ -48,8 +47,7 @@ class Changed(Protocol):
         """Requests a reload; returns when the reload has succeeded or failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
+class Reload(msgspec.Struct, frozen=True):
     """An attempt to replace the current run.
 
     Attributes:

@@ -2,9 +2,10 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
+
+import msgspec
 
 JwtKeyState = Literal["noted", "published", "signing", "gone"]
 """State of a JWT signing key: it is rotated from now on, published, in use, or no longer published."""
@@ -109,8 +110,7 @@ LEFT_OVER: Final = frozenset({CertificateRole.BRIDGE, CertificateRole.FORMER})
 """Roles of certificates that a renewal has left over: they expire without a loss."""
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateExpiry:
+class CertificateExpiry(msgspec.Struct, frozen=True):
     """End of one certificate of the trust bundle.
 
     Attributes:
@@ -126,8 +126,7 @@ class CertificateExpiry:
     not_after: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewalStatus:
+class RenewalStatus(msgspec.Struct, frozen=True, kw_only=True):
     """State of CA renewal, for people and metrics; `/readyz?verbose` shows it.
 
     Attributes:

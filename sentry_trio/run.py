@@ -3,11 +3,11 @@
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Final
 
+import msgspec
 import trio
 
 from sentry_trio.audit.decision import Recorder
@@ -41,8 +41,7 @@ _security_log: Final = get_logger("dapr.runtime.security")
 _SERVED: Final = ("", "dapr.proto.sentry.v1.CA")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
+class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """Parts that outlive a run and that it needs.
 
     Attributes:
@@ -64,8 +63,8 @@ class RunContext:
     metrics: Metrics
     now: Callable[[], datetime]
     authority_serves: Callable[[], bool]
-    recorder: Recorder = field(default_factory=Recorder)
-    conditions: Conditions = field(default_factory=Conditions)
+    recorder: Recorder = msgspec.field(default_factory=Recorder)
+    conditions: Conditions = msgspec.field(default_factory=Conditions)
 
 
 class Run:

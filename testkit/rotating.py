@@ -13,10 +13,11 @@ import random
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from sentry_trio.ca.bundle import TrustBundle, verify
 from sentry_trio.ca.keys import KeyType

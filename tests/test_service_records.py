@@ -1,13 +1,13 @@
 """Records of each SignCertificate request, and that a certificate leaves only once it is."""
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from msgspec.structs import replace
 
 from sentry_trio.audit.decision import Decision, Recorder
 from sentry_trio.ca.issue import Issuer

@@ -11,8 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from _hashlib import HASH
@@ -39,8 +40,7 @@ class LaterVersionError(Exception):
     """A line has the format of a later release."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChainPosition:
+class ChainPosition(msgspec.Struct, frozen=True):
     """Place of a line in its chain.
 
     Attributes:
@@ -56,8 +56,7 @@ START: Final = ChainPosition(0, "0" * 64)
 """Position before the first line of a chain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A valid line, whose hash matches its content.
 
     Attributes:
@@ -144,8 +143,7 @@ class PartialLine:
         return {"bytes": self.length, "sha256": self.hash.hexdigest()}
 
 
-@dataclass(frozen=True, slots=True)
-class ChainEnd:
+class ChainEnd(msgspec.Struct, frozen=True):
     """End of the chain so far.
 
     Attributes:

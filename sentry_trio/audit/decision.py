@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import msgspec
 
 from sentry_trio.ca.issue import IssuedCertificate
 from sentry_trio.ca.spiffe import SpiffeId
@@ -18,8 +19,7 @@ from sentry_trio.telemetry.metrics import SignFailure
 _MAX_TEXT: Final = 200
 
 
-@dataclass(slots=True)
-class Decision:
+class Decision(msgspec.Struct):
     """One call and its outcome, completed during the call.
 
     Attributes:
@@ -35,7 +35,7 @@ class Decision:
     """
 
     caller: object
-    request_id: str = field(default_factory=lambda: os.urandom(8).hex())
+    request_id: str = msgspec.field(default_factory=lambda: os.urandom(8).hex())
     request: SignCertificateRequest | None = None
     validator: SignCertificateRequest.TokenValidator | None = None
     pod_uid: str | None = None

@@ -6,8 +6,9 @@ new chain.
 """
 
 import json
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from sentry_trio.audit.chain import MAX_LINE, START, InvalidLineError, Line, PartialLine, read_line
 
@@ -18,11 +19,10 @@ _MAX_VALUE: Final = 100
 _MARK: Final = b'{"audit":'
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(msgspec.Struct):
     """Faults or notes: the texts of the first, and their number."""
 
-    texts: list[str] = field(default_factory=list)
+    texts: list[str] = msgspec.field(default_factory=list)
     count: int = 0
 
     def add(self, text: str) -> None:
@@ -32,8 +32,7 @@ class Findings:
             self.texts.append(text)
 
 
-@dataclass(slots=True)
-class VerificationReport:
+class VerificationReport(msgspec.Struct):
     """Result of a verification.
 
     Attributes:
@@ -50,8 +49,8 @@ class VerificationReport:
     lines: int = 0
     first: Line | None = None
     last: Line | None = None
-    faults: Findings = field(default_factory=Findings)
-    notes: Findings = field(default_factory=Findings)
+    faults: Findings = msgspec.field(default_factory=Findings)
+    notes: Findings = msgspec.field(default_factory=Findings)
     others: int = 0
     is_closed: bool = False
     is_foreign: bool = True
@@ -227,8 +226,7 @@ class Verifier:
         self._report.notes.add(text)
 
 
-@dataclass(slots=True)
-class _InvalidLines:
+class _InvalidLines(msgspec.Struct):
     """Consecutive invalid lines.
 
     Attributes:
@@ -241,7 +239,7 @@ class _InvalidLines:
     number: int
     why: str
     lines: int = 0
-    bytes: PartialLine = field(default_factory=lambda: PartialLine(b""))
+    bytes: PartialLine = msgspec.field(default_factory=lambda: PartialLine(b""))
 
     @property
     def where(self) -> str:

@@ -3,11 +3,11 @@
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
+import msgspec
 import trio
 
 from sentry_trio.audit.chain import START, Batches, ChainEnd, encode_members
@@ -29,8 +29,7 @@ _INTERVAL: Final = 1.0  # seconds between writes that can wait: fsync without a 
 _COMPLAINT_INTERVAL: Final = 60.0
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A decision to be written.
 
     Attributes:
@@ -48,8 +47,7 @@ class Entry:
     is_cancelled: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditLogOptions:
+class AuditLogOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of an audit log.
 
     Attributes:

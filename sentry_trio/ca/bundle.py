@@ -1,6 +1,5 @@
 """Trust bundle: as stored, and as verified, in Dapr Sentry's order and words."""
 
-import dataclasses
 import datetime as dt
 import hashlib
 import itertools
@@ -21,11 +20,11 @@ from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.keys import PrivateKey, public_key_info, read_private_key
 from sentry_trio.ca.parsing import parsing
 from sentry_trio.ca.paths import Path, find_paths
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import Fault, InvalidBundleError, Part
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StoredBundle:
+class StoredBundle(Discreet, frozen=True):
     """The three PEM texts as they are stored, not parsed.
 
     Attributes:
@@ -34,13 +33,14 @@ class StoredBundle:
         key: the signing certificate's private key; not shown by `repr`.
     """
 
+    UNSHOWN = frozenset({"key"})
+
     anchors: bytes
     chain: bytes
-    key: bytes = dataclasses.field(repr=False)
+    key: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TrustBundle:
+class TrustBundle(Discreet, frozen=True):
     """Credentials that make a certificate authority; made and checked by `verify.verify`.
 
     Attributes:
@@ -53,9 +53,11 @@ class TrustBundle:
         not_after: end of that time: the last end of a path to an anchor.
     """
 
+    UNSHOWN = frozenset({"key"})
+
     anchors: tuple[Certificate, ...]
     chain: tuple[Certificate, ...]
-    key: PrivateKey = dataclasses.field(repr=False)
+    key: PrivateKey
     anchors_pem: bytes
     chain_pem: bytes
     not_before: dt.datetime

@@ -8,9 +8,9 @@ oddities in them are ignored.
 import datetime as dt
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context
@@ -23,8 +23,7 @@ from sentry_trio.ca.signatures import verify_signature
 from sentry_trio.errors import Fault, InvalidBundleError
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """Certificate (RFC 5280, 4.1); two are equal if their bytes are.
 
     Attributes:
@@ -45,19 +44,25 @@ class Certificate:
     """
 
     der: bytes
-    tbs: bytes = field(compare=False)
-    version: int = field(compare=False)
-    serial_number: int = field(compare=False)
-    signature_algorithm: bytes = field(compare=False)
-    signature: bytes = field(compare=False)
-    issuer: bytes = field(compare=False)
-    subject: bytes = field(compare=False)
-    subject_name: Name = field(compare=False)
-    not_before: dt.datetime = field(compare=False)
-    not_after: dt.datetime = field(compare=False)
-    public_key_info: bytes = field(compare=False)
-    public_key: PublicKey | None = field(compare=False)
-    extensions: Extensions = field(compare=False)
+    tbs: bytes
+    version: int
+    serial_number: int
+    signature_algorithm: bytes
+    signature: bytes
+    issuer: bytes
+    subject: bytes
+    subject_name: Name
+    not_before: dt.datetime
+    not_after: dt.datetime
+    public_key_info: bytes
+    public_key: PublicKey | None
+    extensions: Extensions
+
+    def __eq__(self, other: object) -> bool:
+        return self.der == other.der if isinstance(other, Certificate) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.der)
 
     def __repr__(self) -> str:
         return f"<Certificate {shown(self)}>"

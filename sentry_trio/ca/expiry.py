@@ -1,6 +1,5 @@
 """Time left to the certificates of a trust bundle, in the words of the original Dapr's expiry watcher."""
 
-import dataclasses
 import datetime as dt
 import enum
 from collections.abc import Collection
@@ -28,8 +27,7 @@ class ValidityState(enum.Enum):
     EXPIRED = "expired"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ExpiryState(CertificateExpiry):
+class ExpiryState(CertificateExpiry, frozen=True):
     """Expiry of one certificate at a moment.
 
     Attributes:

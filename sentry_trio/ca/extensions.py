@@ -4,9 +4,10 @@ Every component of Dapr reads certificates with Go's crypto/x509, which rejects 
 knows is malformed. This module rejects it, too. Extensions that Go does not know stay opaque.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, Tag, context
 from sentry_trio.ca.general_names import (
@@ -42,8 +43,7 @@ ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
 _NEVER_CRITICAL = frozenset({SUBJECT_KEY_IDENTIFIER, AUTHORITY_KEY_IDENTIFIER, AUTHORITY_INFORMATION_ACCESS})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class BasicConstraints:
+class BasicConstraints(msgspec.Struct, frozen=True):
     """Basic constraints of a certificate (RFC 5280, 4.2.1.9).
 
     Attributes:
@@ -55,8 +55,7 @@ class BasicConstraints:
     path_length: int | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(msgspec.Struct, frozen=True):
     """Encoded extension.
 
     Attributes:
@@ -70,8 +69,7 @@ class Extension:
     value: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Extensions:
+class Extensions(msgspec.Struct, frozen=True):
     """Extensions of a certificate; None for an absent one.
 
     Attributes:

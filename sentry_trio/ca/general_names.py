@@ -1,9 +1,10 @@
 """Alternative names and name constraints, as Go's crypto/x509 reads and matches them (RFC 5280, 4.2.1.6, 4.2.1.10)."""
 
-import dataclasses
 import ipaddress
 import re
 from collections.abc import Sequence
+
+import msgspec
 
 from sentry_trio.ca.asn1 import MalformedError, Reader, context
 
@@ -24,8 +25,7 @@ _MAILBOX = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class AlternativeNames:
+class AlternativeNames(msgspec.Struct, frozen=True):
     """Alternative names of the kinds that Go reads; directory names and others are omitted.
 
     Attributes:
@@ -39,8 +39,7 @@ class AlternativeNames:
     is_empty: bool = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NameConstraints:
+class NameConstraints(msgspec.Struct, frozen=True):
     """Name constraints on DNS names and URIs, the only kinds of names that this authority signs.
 
     Attributes:

@@ -1,6 +1,5 @@
 """New certificate authorities: a root and an issuer below it."""
 
-import dataclasses
 import datetime as dt
 from typing import Final
 
@@ -26,14 +25,14 @@ from sentry_trio.ca.keys import (
     write_private_key,
 )
 from sentry_trio.ca.spiffe import SENTRY_APP_ID, SpiffeId, parse_trust_domain
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import ClockError
 
 EARLIEST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 """Time before the first release: a clock before it is wrong."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NewBundle(StoredBundle):
+class NewBundle(StoredBundle, frozen=True):
     """New trust bundle; its root is the first of the trust anchors.
 
     Attributes:
@@ -42,8 +41,10 @@ class NewBundle(StoredBundle):
         issuer: the issuer, signed by the root.
     """
 
+    UNSHOWN = StoredBundle.UNSHOWN | {"root_key"}
+
     root: Certificate
-    root_key: PrivateKey = dataclasses.field(repr=False)
+    root_key: PrivateKey
     issuer: Certificate
 
 
@@ -143,8 +144,7 @@ def _wrong_clock(now: dt.datetime, why: str) -> ClockError:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(Discreet, frozen=True):
     """Signer of CA certificates.
 
     Attributes:
@@ -153,8 +153,10 @@ class Signer:
         identifier: its subject key identifier; None if it has none.
     """
 
+    UNSHOWN = frozenset({"key"})
+
     name: bytes
-    key: PrivateKey = dataclasses.field(repr=False)
+    key: PrivateKey
     identifier: bytes | None
 
 

@@ -7,11 +7,12 @@ I2, R2. R2 and not I2 is cross-signed because Dapr Sentry requires a chain in wh
 before it.
 """
 
-import dataclasses
 import datetime as dt
 from collections.abc import Collection, Sequence
 from itertools import takewhile
 from typing import Final
+
+import msgspec
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, write_certificates
@@ -77,7 +78,7 @@ def next_bundle(
     )
     dropped = _dropped(present, former_roots, anchors_kept)
     anchors = new.anchors + without_blocks(tidy(stored.anchors), dropped)
-    return dataclasses.replace(new, anchors=anchors, chain=write_certificates(chain))
+    return msgspec.structs.replace(new, anchors=anchors, chain=write_certificates(chain))
 
 
 def bridged_chain(

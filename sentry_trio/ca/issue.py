@@ -1,8 +1,9 @@
 """Workload certificates: signed, and checked before they are sent."""
 
-import dataclasses
 import datetime as dt
 import json
+
+import msgspec
 
 from sentry_trio.ca.asn1 import Tag, encode
 from sentry_trio.ca.bundle import TrustBundle
@@ -30,8 +31,7 @@ IMAGES_OID = "1.3.6.1.4.1.57683.100.1"
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ContainerImage:
+class ContainerImage(msgspec.Struct, frozen=True):
     """Container of a workload.
 
     Attributes:
@@ -63,8 +63,7 @@ def _fields(image: ContainerImage) -> dict[str, str]:
     return fields | {"digest": image.digest} if image.digest else fields
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkloadIdentity:
+class WorkloadIdentity(msgspec.Struct, frozen=True):
     """Contents of a workload certificate.
 
     Attributes:
@@ -78,8 +77,7 @@ class WorkloadIdentity:
     images: tuple[ContainerImage, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class IssuedCertificate:
+class IssuedCertificate(msgspec.Struct, frozen=True):
     """Signed and checked certificate.
 
     Attributes:

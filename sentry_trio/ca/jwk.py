@@ -12,7 +12,6 @@ Imported only where JWTs are issued, as its library is.
 """
 
 from base64 import b64encode
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, assert_never
@@ -48,8 +47,7 @@ class _Times(msgspec.Struct, rename={"since": "from"}):
     lifetime: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True):
     """Times of a key: it signs from the first, and is published until the last.
 
     Attributes:

@@ -3,15 +3,16 @@
 Imported only where JWTs are issued, as its library is.
 """
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sentry_trio.ca.jwk import Jwk, is_key, make_jwk, published_form, read_jwks, schedule_of, thumbprint, write_jwks
 from sentry_trio.ca.keys import PrivateKey, read_private_key, read_private_keys, write_private_key
 from sentry_trio.ca.published import PublishedKeys
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import InvalidBundleError
 
 RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
@@ -28,8 +29,7 @@ _EDDSA: Final = "EdDSA"
 _RSA_BITS: Final = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class StoredJwtKey:
+class StoredJwtKey(Discreet, frozen=True):
     """Signing keys and their key set as they are stored; nothing is verified.
 
     Attributes:
@@ -37,12 +37,13 @@ class StoredJwtKey:
         jwks: JSON Web Key Set (RFC 7517).
     """
 
-    key: bytes = field(repr=False)
+    UNSHOWN = frozenset({"key"})
+
+    key: bytes
     jwks: bytes
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class SigningKey:
+class SigningKey(msgspec.Struct, frozen=True):
     """Private key, with its entry in the key set.
 
     Attributes:
@@ -55,9 +56,10 @@ class SigningKey:
     key_id: str
     since: datetime | None = None
 
+    __repr__ = object.__repr__  # shows no key
 
-@dataclass(frozen=True, slots=True, repr=False)
-class JwtKeys:
+
+class JwtKeys(msgspec.Struct, frozen=True):
     """Signing keys that were checked against their key set.
 
     Attributes:
@@ -69,6 +71,8 @@ class JwtKeys:
     signing: tuple[SigningKey, ...]
     algorithm: str
     published: PublishedKeys
+
+    __repr__ = object.__repr__  # shows no key
 
 
 def generate_jwt_key(algorithm: str, key_id: str | None) -> StoredJwtKey:

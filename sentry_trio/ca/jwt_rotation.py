@@ -12,9 +12,11 @@ keys that sign or will sign. The next plan completes the rest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from sentry_trio.ca.jwk import (
     MOST_KEYS,
@@ -37,8 +39,7 @@ LEAD: Final = 2 * MAX_AGE
 """Time between publication of a key and its first signature: once for caches, once more for replicas."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters of key rotation.
 
     Attributes:
@@ -67,8 +68,7 @@ class Rotation:
         return min(MAX_AGE, self.lead / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class RotationPlan:
+class RotationPlan(msgspec.Struct, frozen=True):
     """Actions that are due.
 
     Attributes:
@@ -82,8 +82,7 @@ class RotationPlan:
     due: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One change of a plan.
 
     Attributes:
@@ -126,8 +125,7 @@ def _plan(stored: StoredJwtKey, rotation: Rotation, now: datetime) -> RotationPl
     return RotationPlan(draft.result(), tuple(draft.changes), draft.due())
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     """Key of the set, its private part if that is stored, and its times."""
 
     member: Jwk

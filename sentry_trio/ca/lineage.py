@@ -1,16 +1,16 @@
 """Roles and signers of the certificates of a trust bundle: the bundle as a tree, without keys."""
 
-import dataclasses
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, is_same_entity
 from sentry_trio.ca.distinguished_names import shown_name
 from sentry_trio.ca.paths import MAX_SIGNATURE_CHECKS, path_end
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """Certificate and its signer.
 
     Attributes:

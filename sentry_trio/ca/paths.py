@@ -8,10 +8,10 @@ Name constraints are checked for the names of certificates below, so an issuer t
 it is loaded. Certificate policies are not evaluated.
 """
 
-import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 
 from sentry_trio.ca.certificates import Certificate, check_signed_by, is_same_entity, shown
@@ -23,8 +23,7 @@ MAX_SIGNATURE_CHECKS = 100
 """Limit of candidates in one search, as in Go: a crafted chain must not keep a start busy for long."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Path:
+class Path(msgspec.Struct, frozen=True):
     """Valid path.
 
     Attributes:

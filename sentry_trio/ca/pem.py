@@ -4,11 +4,12 @@ Text around blocks is ignored. A block begins at the start of a line. Spaces, ta
 within it, and so are headers, which are ignored. A malformed block is skipped in favour of a later good one.
 """
 
-import dataclasses
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Container, Iterator
 from typing import Final
+
+from sentry_trio.discreet import Discreet
 
 _BEGIN = b"-----BEGIN "
 _END = b"\n-----END "
@@ -16,8 +17,7 @@ _DASHES = b"-----"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")  # with a length that is a multiple of four
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Block:
+class Block(Discreet, frozen=True):
     """Block, without its BEGIN and END lines.
 
     Attributes:
@@ -25,8 +25,10 @@ class Block:
         der: the decoded content.
     """
 
+    UNSHOWN = frozenset({"der"})
+
     label: str
-    der: bytes = dataclasses.field(repr=False)
+    der: bytes
 
     @property
     def shown(self) -> str:

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
+
+import msgspec
 
 from sentry_trio.ca.spiffe import SpiffeId
 
@@ -12,8 +13,7 @@ MAX_AGE: Final = timedelta(hours=1)
 """Time for which the key set may be cached, as in Dapr Sentry 1.18."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedKeys:
+class PublishedKeys(msgspec.Struct, frozen=True):
     """Public keys of a run's tokens.
 
     Attributes:

@@ -19,10 +19,11 @@ replica or an edit between two steps, there is only another plan.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final
+
+from msgspec.structs import replace
 
 from sentry_trio.ca.certificates import read_certificates
 from sentry_trio.ca.parts import KEYS_BESIDE, PREVIOUS, Parts
@@ -30,6 +31,7 @@ from sentry_trio.ca.renewal_commands import RenewalCommands, RenewalRequest
 from sentry_trio.ca.renewal_policy import RenewalPolicy, Situation
 from sentry_trio.ca.renewal_schedule import Due, names_of
 from sentry_trio.ca.renewal_state import State, read_state
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import Fault, InvalidBundleError, Part, RenewalRejectedError
 from sentry_trio.renewal_status import Phase, Step
 
@@ -40,8 +42,7 @@ _REPAIRS: Final = frozenset({RenewalRequest.ROLLBACK, RenewalRequest.DISTRUST, R
 """Commands for an issuer that is not valid yet: it was made while the clock was ahead, or the clock lags now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Discreet, frozen=True, kw_only=True):
     """Step that is due, and the time of the next plan.
 
     Attributes:
@@ -60,10 +61,12 @@ class Plan:
         misconfiguration: reason why a generated authority is not renewed, with the remedy; None if there is none.
     """
 
+    UNSHOWN = frozenset({"changes"})
+
     phase: Phase
     generation: int
     step: Step | None
-    changes: Mapping[Part, bytes | None] = field(repr=False)
+    changes: Mapping[Part, bytes | None]
     text: str
     due: datetime | None
     next_step: Step | None

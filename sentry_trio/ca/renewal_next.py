@@ -1,8 +1,9 @@
 """Next and previous generation of a renewal, and roots made here, from the stored parts. Pure."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle, verify
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, is_same_entity, read_certificates
@@ -12,8 +13,7 @@ from sentry_trio.ca.renewal_record import RenewalRecord, read_record
 from sentry_trio.errors import InvalidBundleError, Part
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(msgspec.Struct, frozen=True):
     """The next generation.
 
     Attributes:

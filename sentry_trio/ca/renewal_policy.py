@@ -1,10 +1,12 @@
 """Parameters and circumstances of CA renewal. Pure."""
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from sentry_trio.ca.keys import KeyType
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.renewal_status import RenewalScope
 
@@ -22,8 +24,7 @@ injector has missed it.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewalPolicy:
+class RenewalPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters of renewal.
 
     Attributes:
@@ -82,8 +83,7 @@ class RenewalPolicy:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(Discreet, frozen=True, kw_only=True):
     """Circumstances that the stored parts do not show.
 
     Attributes:
@@ -101,6 +101,8 @@ class Situation:
         offline_root_key: key of the issuer's root that a command brings, PEM. Not shown by `repr`.
     """
 
+    UNSHOWN = frozenset({"passphrase", "offline_root_key"})
+
     now: datetime
     is_published: bool = True
     held_by_all: str | None = None
@@ -108,10 +110,10 @@ class Situation:
     undone_at: datetime | None = None
     managed_by: str | None = None
     is_cut_accepted: bool = False
-    passphrase: bytes | None = field(default=None, repr=False)
+    passphrase: bytes | None = None
     seals_root_keys: bool = False
     root_key_problem: str | None = None
-    offline_root_key: bytes | None = field(default=None, repr=False)
+    offline_root_key: bytes | None = None
 
 
 def _hours(duration: timedelta) -> str:

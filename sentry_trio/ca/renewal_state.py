@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final
@@ -17,6 +16,7 @@ from sentry_trio.ca.renewal_next import Next, previous_issuer, read_next
 from sentry_trio.ca.renewal_policy import LEAST_THRESHOLD, RenewalPolicy
 from sentry_trio.ca.renewal_record import RenewalRecord, copies_in, read_record, record_of, with_own_root
 from sentry_trio.ca.root_key import named_root
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import InvalidBundleError, Part
 from sentry_trio.renewal_status import Phase
 
@@ -25,8 +25,7 @@ _LONGEST_TO_RENEW: Final = 5
 _SECOND: Final = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(Discreet, frozen=True, kw_only=True):
     """Stored parts and their meaning.
 
     Attributes:
@@ -46,7 +45,9 @@ class State:
         phase: see `Phase`.
     """
 
-    stored: Parts = field(repr=False)
+    UNSHOWN = frozenset({"stored"})
+
+    stored: Parts
     foreign: tuple[Part, ...]
     now: datetime
     policy: RenewalPolicy

@@ -4,9 +4,10 @@ The rules are those of the SPIFFE ID specification, section 2, without its limit
 either.
 """
 
-import dataclasses
 import re
 from typing import Self
+
+import msgspec
 
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.errors import InvalidIdentityError
@@ -19,8 +20,7 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]*")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]*")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SpiffeId:
+class SpiffeId(msgspec.Struct, frozen=True):
     """Identity of a workload: `spiffe://<trust domain>/ns/<namespace>/<app id>`.
 
     Use `make`; the constructor checks nothing.

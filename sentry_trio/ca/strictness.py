@@ -4,12 +4,12 @@ Dapr's components accept all of them. Others are stricter: OpenSSL with X509_STR
 BoringSSL, and rustls.
 """
 
-import dataclasses
 import datetime as dt
 import enum
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sentry_trio.ca.bundle import StoredBundle, TrustBundle
@@ -30,8 +30,7 @@ class Severity(enum.StrEnum):
     WARNING = "warning"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """Finding about a trust bundle.
 
     Attributes:

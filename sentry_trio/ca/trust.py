@@ -5,15 +5,15 @@ A new trust bundle must not break it. Clients get their trust anchors at differe
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from sentry_trio.ca.certificates import Certificate, fingerprint
 from sentry_trio.ca.general_names import AlternativeNames
 from sentry_trio.ca.renewal_record import RenewalRecord, recorded_certificates
 
 
-@dataclass(frozen=True, slots=True)
-class IssuerInUse:
+class IssuerInUse(msgspec.Struct, frozen=True):
     """Issuer of valid certificates.
 
     Attributes:
@@ -27,8 +27,7 @@ class IssuerInUse:
     until: dt.datetime
 
 
-@dataclass(frozen=True, slots=True)
-class AnchorSet:
+class AnchorSet(msgspec.Struct, frozen=True):
     """Trust anchors that clients hold until they restart.
 
     Attributes:
@@ -40,8 +39,7 @@ class AnchorSet:
     holders: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
+class Trust(msgspec.Struct, frozen=True, kw_only=True):
     """Trust in use.
 
     Attributes:

@@ -4,9 +4,10 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from sentry_trio.audit.chain import LaterVersionError
 from sentry_trio.audit.verify import Findings, VerificationReport, Verifier
@@ -31,8 +32,7 @@ def _hash(flag: str, text: str) -> str:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditOptions:
+class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Arguments of `audit`."""
 
     action: str = declare(

@@ -3,15 +3,16 @@
 import gc
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
+
+import msgspec
 
 
 class CommandModule(Protocol):
     """Interface of a command's module.
 
     Attributes:
-        OPTIONS: dataclass whose fields declare the command's flags and positional arguments.
+        OPTIONS: record whose fields declare the command's flags and positional arguments.
         EXAMPLES: end of its help text.
 
     `serve` has neither: its flags are `settings.options.FLAGS`, its help text is the overview.
@@ -29,8 +30,7 @@ class CommandModule(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A command.
 
     Attributes:

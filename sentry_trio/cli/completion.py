@@ -4,8 +4,9 @@ A script is static: pressing Tab starts no Python.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sentry_trio.cli.commands import COMMANDS, Command
 from sentry_trio.cli.help import command_flags
@@ -155,8 +156,7 @@ def _quoted(text: str) -> str:
 _SHELLS: Final[Mapping[str, Callable[[], str]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionOptions:
+class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Arguments of `completion`."""
 
     shell: str = declare(

@@ -5,12 +5,12 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class FileContent:
+
+class FileContent(msgspec.Struct, frozen=True):
     """New content of a file.
 
     Attributes:

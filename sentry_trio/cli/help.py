@@ -3,9 +3,10 @@
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
+
+import msgspec
 
 from sentry_trio.cli.commands import BY_NAME, COMMANDS, SERVE, Command
 from sentry_trio.errors import InvalidOptionsError
@@ -43,8 +44,7 @@ def _command(_name: str, text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HelpOptions:
+class HelpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Arguments of `help`."""
 
     command: str = declare(

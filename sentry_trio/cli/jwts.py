@@ -1,16 +1,15 @@
 """JWTs that were issued with a certificate: their files and their main claims. They are secrets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sentry_trio.client import Obtained, RequestFailedError
+from sentry_trio.discreet import Discreet
 from sentry_trio.go_text import quote
 from sentry_trio.tokens.compact import InvalidTokenError, encode_token, read_object, split_token
 
 
-@dataclass(frozen=True, slots=True)
-class ObtainedJwt:
+class ObtainedJwt(Discreet, frozen=True):
     """A JWT that was issued.
 
     Attributes:
@@ -19,9 +18,11 @@ class ObtainedJwt:
         token: the JWT; not shown by `repr`.
     """
 
+    UNSHOWN = frozenset({"token"})
+
     name: str
     label: str
-    token: str = field(repr=False)
+    token: str
 
 
 def jwts_of(obtained: Obtained, audiences: Sequence[str]) -> list[ObtainedJwt]:

@@ -3,12 +3,12 @@
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from rich.console import Console
@@ -64,8 +64,7 @@ def _trust_domain(flag: str, text: str) -> str:
 _file = partial(declare, Kind.STRING, check=checks.path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestOptions:
+class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Flags of `request`."""
 
     id: str = declare(Kind.STRING, REQUIRED, "app ID, the last segment of the SPIFFE ID", metavar="ID", check=_utf8)

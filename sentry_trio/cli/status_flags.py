@@ -3,10 +3,11 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from sentry_trio import listener
 from sentry_trio.cli.kubernetes_flags import (
@@ -40,8 +41,7 @@ Only certificates of the trust bundle are read, never the key. Exit codes: 0 all
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaAddress:
+class ReplicaAddress(msgspec.Struct, frozen=True):
     """Host and ports of a replica; `metrics` is None if unknown."""
 
     host: str
@@ -79,8 +79,7 @@ _bundle = partial(declare, Kind.STRING, group="Trust bundle")
 _output = partial(declare, group="Output")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusOptions:
+class StatusOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Flags of `status`.
 
     Attributes:

@@ -1,15 +1,15 @@
 """`sentry-trio version` and `--version`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sentry_trio import __version__
 from sentry_trio.settings.flags import parse_flags
 
 
-@dataclass(frozen=True)
-class VersionOptions:
+class VersionOptions(msgspec.Struct, frozen=True):
     """No flags."""
 
 

@@ -3,11 +3,12 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.spiffe import SpiffeId
@@ -41,8 +42,7 @@ _SKIP_CHECK: Final = "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK"
 _log: Final = get_logger("dapr.sentry")
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterResources:
+class ClusterResources(msgspec.Struct, frozen=True):
     """Caches and connections that live as long as the process.
 
     Attributes:

@@ -1,18 +1,20 @@
 """Signing key of JWTs: opened for each run and rotated; imported only if JWTs are enabled."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import JwtKeys, StoredJwtKey, compose_jwks, generate_jwt_key, verify_jwt_key
 from sentry_trio.ca.jwt_rotation import Rotation, RotationPlan, plan
 from sentry_trio.ca.parts import JWT_KEYS, Parts
+from sentry_trio.discreet import Discreet
 from sentry_trio.environments.clocks import seconds_until
 from sentry_trio.errors import InvalidBundleError, JwtError, Part, SentryError, StoreError
 from sentry_trio.reload import Changed, ReloadCause, Trigger
@@ -32,8 +34,7 @@ _log: Final = get_logger("dapr.sentry.ca.jwt")
 _ca_log: Final = get_logger("dapr.sentry.ca")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JwtSettings:
+class JwtSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of JWTs.
 
     Attributes:
@@ -49,8 +50,7 @@ class JwtSettings:
     publishes_jwks: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedJwtKeys:
+class OpenedJwtKeys(Discreet, frozen=True):
     """Keys that a run issues JWTs with.
 
     Attributes:
@@ -59,9 +59,11 @@ class OpenedJwtKeys:
         rotate: rotates the signing key until cancelled; see `JwtKeeper`.
     """
 
+    UNSHOWN = frozenset({"stored", "rotate"})
+
     issuer: JwtIssuer
-    stored: Parts = field(repr=False)
-    rotate: Callable[[Changed], Awaitable[NoReturn]] = field(repr=False)
+    stored: Parts
+    rotate: Callable[[Changed], Awaitable[NoReturn]]
 
 
 class JwtKeeper:

@@ -1,11 +1,12 @@
 """Renewal of the certificate authority: brought up to date when a run is made, and carried out while it serves."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.backoff import Backoff
 from sentry_trio.ca.bundle import TrustBundle
@@ -40,8 +41,7 @@ _LONGEST_RETRY: Final = 300.0  # s
 _log: Final = get_logger("dapr.sentry.ca")
 
 
-@dataclass(slots=True, kw_only=True)
-class RenewalOfRun:
+class RenewalOfRun(msgspec.Struct, kw_only=True):
     """Renewal as one run sees it.
 
     Attributes:
@@ -55,12 +55,14 @@ class RenewalOfRun:
     """
 
     store: PartStore
-    stored: Parts = field(repr=False)
+    stored: Parts
     bundle: TrustBundle
     policy: RenewalPolicy
     awaited: Step | None = None
     has_stepped: bool = False
     read_only_since: float | None = None
+
+    __repr__ = object.__repr__  # shows no stored key
 
 
 class Renewer:

@@ -1,9 +1,10 @@
 """Reports of CA renewal: its state for health and metrics, log lines and Events for problems."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.expiry import WARNING_PERIOD

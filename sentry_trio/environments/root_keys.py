@@ -1,10 +1,10 @@
 """Access to root keys that are kept: their passphrase, read when it is needed, and early checks of the stored key."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.ca.parts import Parts
 from sentry_trio.ca.renewal_policy import RenewalPolicy, Situation

@@ -1,12 +1,14 @@
 """Inputs of a run, and the sources that they are read from."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+import msgspec
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.parts import BUNDLE, JWT_KEYS, Parts
 from sentry_trio.ca.published import Jwts
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import Part
 from sentry_trio.go_text import format_duration
 from sentry_trio.reload import Changed, ReloadCause, Trigger
@@ -19,8 +21,7 @@ from sentry_trio.validators import Validators
 _log: Final = get_logger("dapr.sentry")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInputs:
+class RunInputs(Discreet, frozen=True, kw_only=True):
     """Everything that one run is made of, read and verified.
 
     Attributes:
@@ -37,11 +38,13 @@ class RunInputs:
         own_roots: fingerprints of the roots made here.
     """
 
+    UNSHOWN = frozenset({"watch", "request_arrived"})
+
     configuration: Configuration
     bundle: TrustBundle
     validators: Validators
-    watch: Callable[[Changed], Awaitable[None]] = field(repr=False)
-    request_arrived: Callable[[], None] = field(repr=False)
+    watch: Callable[[Changed], Awaitable[None]]
+    request_arrived: Callable[[], None]
     chain_source: str
     configuration_source: str
     cluster_domain: Callable[[], str]
@@ -64,8 +67,7 @@ class Watch(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """Sources that one run is read from.
 
     Attributes:

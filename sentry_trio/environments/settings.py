@@ -1,9 +1,10 @@
 """Settings of the environments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.spiffe import SpiffeId
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from sentry_trio.environments.jwt import JwtSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterSettings:
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of Kubernetes mode only.
 
     Attributes:
@@ -29,8 +29,7 @@ class ClusterSettings:
     names_images: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentSettings:
+class EnvironmentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of an environment in either mode.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import msgspec
 import trio
 
 from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
@@ -28,8 +28,7 @@ PATIENCE: Final = 10.0
 _log: Final = get_logger("dapr.sentry")
 
 
-@dataclass(eq=False, slots=True)
-class _Kept:
+class _Kept(msgspec.Struct, eq=False):
     """A key set that is kept up to date.
 
     Attributes:
@@ -50,8 +49,7 @@ class _Kept:
         return self if self.before is None or self.keys.ready else self.before
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(msgspec.Struct, frozen=True):
     """Validators of one run.
 
     Attributes:
@@ -59,8 +57,8 @@ class Made:
         targets: readiness targets, for health.
     """
 
-    validators: Mapping[Kind, Validator] = field(default_factory=dict)
-    targets: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    validators: Mapping[Kind, Validator] = msgspec.field(default_factory=dict)
+    targets: Mapping[str, Callable[[], bool]] = msgspec.field(default_factory=dict)
 
 
 class _HeldKeys:

@@ -1,11 +1,11 @@
 """Gate for trust bundles: rejects one that would cut off clients of the one in use."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from sentry_trio.ca.bundle import TrustBundle
 from sentry_trio.ca.certificates import Certificate, fingerprint, has_signed, shown

@@ -1,7 +1,8 @@
 """Limits on peers."""
 
-from dataclasses import dataclass, fields
 from typing import Final
+
+import msgspec
 
 # The greatest length in a prefix of four bytes.
 _LARGEST_MESSAGE: Final = 2**32 - 1
@@ -54,8 +55,7 @@ TEND_INTERVAL: Final = 1.0
 """Seconds between two checks of all connections."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on peers. Durations are in seconds, sizes in bytes.
 
     A peer is an IPv4 address or an IPv6 network of 64 bits. Connections are checked every `TEND_INTERVAL`:
@@ -149,10 +149,10 @@ class Limits:
         Raises:
             ValueError: a limit is negative, or zero so that nothing could be served, or contradicts another.
         """
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not value >= 0 or (value == 0 and field.name != "drain_timeout"):
-                raise ValueError(f"{field.name} must be positive, got {value}")
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not value >= 0 or (value == 0 and name != "drain_timeout"):
+                raise ValueError(f"{name} must be positive, got {value}")
         if self.message_bytes > _LARGEST_MESSAGE:
             raise ValueError(f"message_bytes must be below 2^32, got {self.message_bytes}")
         if self.unread_bytes < self.message_bytes + PREFIX_BYTES:

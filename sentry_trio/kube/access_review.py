@@ -1,10 +1,10 @@
 """Checks of the permissions of this process before it uses them: one line names all that are missing."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from sentry_trio.errors import ApiRejectedError, SentryError
@@ -20,8 +20,7 @@ _UNCHECKABLE: Final = frozenset({403, 404, 405})
 _log: Final = get_logger("dapr.sentry")
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(msgspec.Struct, frozen=True):
     """A verb on a kind of object.
 
     Attributes:
@@ -174,7 +173,9 @@ async def _is_allowed(api: Api, permission: Permission) -> bool:
     review: dict[str, Any] = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {name: value for name, value in asdict(permission).items() if value}},
+        "spec": {
+            "resourceAttributes": {name: value for name, value in msgspec.structs.asdict(permission).items() if value}
+        },
     }
     answer = await api.create(PATH, review)
     status = answer.get("status")

@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
 from typing import Any, Final, NoReturn
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError
 from sentry_trio.event_reasons import EventReason
@@ -39,8 +40,7 @@ _SECRET: Final = re.compile(r"-----BEGIN .*|\beyJ[\w-]{8,}\.[\w.-]*", re.DOTALL)
 _log: Final = get_logger("dapr.sentry")
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(msgspec.Struct, frozen=True):
     """Event to send: the last of `count` of one reason, from `first` to `last`."""
 
     reason: EventReason

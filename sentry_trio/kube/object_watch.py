@@ -1,10 +1,10 @@
 """Watches of single objects that report changes of their content."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn, TypeVar
 
+import msgspec
 import trio
 
 from sentry_trio.backoff import Backoff
@@ -31,8 +31,7 @@ _log: Final = get_logger("dapr.sentry")
 Content = TypeVar("Content")
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedObject:
+class WatchedObject(msgspec.Struct, frozen=True):
     """One object to watch.
 
     Attributes:

@@ -1,7 +1,6 @@
 """Pods: the parts that certificates depend on, with equal values kept once."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeVar, cast
 
@@ -21,8 +20,7 @@ GENERATION: Final = 16_384
 """Values that are remembered before the older ones begin to be forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(msgspec.Struct, frozen=True):
     """A container that runs for as long as its pod.
 
     Attributes:
@@ -38,8 +36,7 @@ class Container:
     role: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pod(KubeObject):
+class Pod(KubeObject, frozen=True):
     """A pod. Equal parts of pods that one reader read are the same objects.
 
     Attributes:

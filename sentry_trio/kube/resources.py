@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -16,8 +15,7 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class KubeObject:
+class KubeObject(msgspec.Struct, frozen=True):
     """A namespaced object.
 
     Attributes:
@@ -34,8 +32,7 @@ class KubeObject:
 T = TypeVar("T", bound=KubeObject)
 
 
-@dataclass(frozen=True, slots=True)
-class Resource(Generic[T]):
+class Resource(msgspec.Struct, Generic[T], frozen=True):
     """A kind of namespaced objects.
 
     Attributes:
@@ -63,8 +60,7 @@ class Resource(Generic[T]):
         return f"{self.root}/namespaces/{namespace}/{self.plural}/{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationObject(KubeObject):
+class ConfigurationObject(KubeObject, frozen=True):
     """A Configuration of Dapr.
 
     Attributes:

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
 import msgspec
+
+from sentry_trio.discreet import Discreet
 
 ReadFingerprints: TypeAlias = Callable[[str], frozenset[str]]
 """Returns the fingerprints of the certificates in a PEM text; none if it cannot be read."""
@@ -27,8 +28,7 @@ _FILE: Final = "DAPR_TRUST_ANCHORS_FILE"
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class SidecarAnchors:
+class SidecarAnchors(Discreet, frozen=True, weakref=True):
     """Trust anchors of a sidecar.
 
     Attributes:
@@ -37,13 +37,25 @@ class SidecarAnchors:
         text: these roots, PEM, as one of the sidecars with equal roots has them; empty if there are too many sets.
     """
 
+    UNSHOWN = frozenset({"text"})
+
     fingerprints: frozenset[str]
     follows_file: bool = False
-    text: str = field(default="", compare=False, repr=False)
+    text: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return self.identity == other.identity if isinstance(other, SidecarAnchors) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    @property
+    def identity(self) -> tuple[frozenset[str], bool]:
+        """Fields to compare: all except the text."""
+        return self.fingerprints, self.follows_file
 
 
-@dataclass(frozen=True, slots=True)
-class Sidecar:
+class Sidecar(msgspec.Struct, frozen=True):
     """Sidecar of a running pod.
 
     Attributes:
@@ -145,7 +157,7 @@ class SidecarReader:
         return known
 
     def _kept_once(self, anchors: SidecarAnchors) -> SidecarAnchors:
-        return self._kept.setdefault((anchors.fingerprints, anchors.follows_file), anchors)
+        return self._kept.setdefault(anchors.identity, anchors)
 
 
 def _sidecar(spec: _Spec) -> _Container | None:

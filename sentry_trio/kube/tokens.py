@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -26,8 +25,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     typ: str = "JWT"
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(msgspec.Struct, frozen=True):
     """Relevant claims. A claim that is missing or of another type is None, an empty text or no audience.
 
     Attributes:
@@ -53,8 +51,7 @@ class Claims:
     pod_uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Caller authenticated by a token: a pod that runs under a service account.
 
     Attributes:

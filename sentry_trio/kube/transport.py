@@ -6,13 +6,13 @@ import ssl
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from sentry_trio.errors import ApiUnavailableError, ApiUnreachableError, InvalidConfigurationError
@@ -32,8 +32,7 @@ _SUCCESS: Final = range(200, 300)
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class ApiRequest:
+class ApiRequest(msgspec.Struct, frozen=True):
     """HTTP request. `repr` shows method and path only: some bodies have Secrets and tokens."""
 
     method: str

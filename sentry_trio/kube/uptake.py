@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Final
+
+import msgspec
 
 from sentry_trio.kube.pods import Pod
 from sentry_trio.kube.sidecar_anchors import SidecarAnchors
@@ -18,8 +19,7 @@ RECENT: Final = timedelta(hours=1)
 """Time for which a pod without the newest root shows a stale injector although a later pod holds that root."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uptake:
+class Uptake(msgspec.Struct, frozen=True):
     """Roots that sidecars hold.
 
     Attributes:

@@ -7,10 +7,11 @@ choice and must not be cached: a cache would serve others an issuer, and a URL o
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
 from typing import Final
+
+import msgspec
 
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.oidc.hosts import FORWARDED, Hosts, is_valid_header, is_valid_in_url
@@ -21,8 +22,7 @@ from sentry_trio.web.messages import Request, Response, refusal
 _ENTITY_TAG: Final = re.compile(r'"[^"]*"')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OidcRules:
+class OidcRules(msgspec.Struct, frozen=True, kw_only=True):
     """Configuration of the answers.
 
     Attributes:

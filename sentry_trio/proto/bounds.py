@@ -4,8 +4,9 @@ A parsed request is in memory while a validator waits, and can take many times i
 million empty audiences. A scan of the fields that stops at the first one out of bounds is cheap.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sentry_trio.errors import InvalidRequestError
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest
@@ -16,8 +17,7 @@ REQUEST_FIELDS: Final = 64
 """Fields in the request, each value of a repeated one counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(msgspec.Struct, frozen=True):
     """Bound on one field.
 
     Attributes:

@@ -3,7 +3,7 @@
 Nothing here does IO: arguments, environment and text come in, frozen values come out.
 
     values                       Go's syntax of numbers, booleans, durations and lists
-    flags                        flags as fields of a dataclass: their declaration, parser and checks
+    flags                        flags as fields of a record: their declaration, parser and checks
     checks                       checks of single values: ports, hosts, networks, amounts
     options                      Options: the table of flags of the certificate authority
     command_line                 parser of its command line, and checks of flags that belong together

@@ -2,9 +2,10 @@
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
+
+from msgspec.structs import replace
 
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.go_text import format_duration, quote

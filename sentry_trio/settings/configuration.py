@@ -1,11 +1,11 @@
 """Settings that a configuration document has for a certificate authority."""
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class JwksOptions:
+
+class JwksOptions(msgspec.Struct, frozen=True):
     """Options of the validator `jwks`.
 
     Attributes:
@@ -23,8 +23,7 @@ class JwksOptions:
     allow_tokens_without_expiry: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(msgspec.Struct, frozen=True):
     """Settings of a configuration; without arguments, the defaults.
 
     Attributes:
@@ -39,7 +38,17 @@ class Configuration:
     allowed_clock_skew: timedelta = timedelta(minutes=15)
     jwks: JwksOptions | None = None
     control_plane_trust_domain: str | None = None
-    warnings: tuple[str, ...] = field(default=(), compare=False)
+    warnings: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self._compared == other._compared if isinstance(other, Configuration) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._compared)
+
+    @property
+    def _compared(self) -> tuple[object, ...]:
+        return msgspec.structs.astuple(msgspec.structs.replace(self, warnings=()))
 
     @property
     def renews_without_pause(self) -> bool:

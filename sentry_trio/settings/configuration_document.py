@@ -1,9 +1,10 @@
 """Parser of the configuration document, with the checks of the parts that matter to a certificate authority."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
+
+from msgspec.structs import replace
 
 from sentry_trio.errors import InvalidConfigurationError, InvalidValidatorError
 from sentry_trio.go_text import format_duration, quote

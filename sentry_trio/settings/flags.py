@@ -1,13 +1,13 @@
-"""Flags declared once: fields of a dataclass whose metadata make its parser, help text, documentation and completion.
+"""Flags declared once: fields of a record whose defaults make its parser, help text, documentation and completion.
 
 The syntax is that of Go's pflag, as Dapr's programs have it.
 """
 
-import dataclasses
 import enum
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from sentry_trio.errors import InvalidOptionsError, SentryError
 from sentry_trio.go_text import format_duration, quote
@@ -23,7 +23,6 @@ from sentry_trio.settings.values import (
 )
 
 _T = TypeVar("_T")
-_METADATA: Final = "flag"
 REQUIRED: Final = object()
 """Default of a flag that must be given."""
 
@@ -58,8 +57,7 @@ class Kind(enum.Enum):
         self.show = show
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     """Declaration of a flag, or of a positional argument.
 
     Attributes:
@@ -119,8 +117,8 @@ class Flag:
 
 
 def declare(kind: Kind, default: object, help: str, **rest: Any) -> Any:  # noqa: A002 - typed by the field
-    """Declares a field of a dataclass as a flag; takes the attributes of `Flag`."""
-    return dataclasses.field(metadata={_METADATA: Flag(kind, default, help, **rest)})
+    """Declares a field of a record as a flag; takes the attributes of `Flag`."""
+    return Flag(kind, default, help, **rest)
 
 
 def choice_of(kind: type[enum.Enum]) -> dict[str, Any]:
@@ -137,16 +135,15 @@ def choice_of(kind: type[enum.Enum]) -> dict[str, Any]:
 
 
 def flags_of(options: type) -> tuple[Flag, ...]:
-    """Returns the flags that the fields of a dataclass declare, in order."""
+    """Returns the flags that the fields of a record declare, in order."""
     return tuple(
-        dataclasses.replace(field.metadata[_METADATA], name=field.name.replace("_", "-"))
-        for field in dataclasses.fields(options)
-        if _METADATA in field.metadata
+        msgspec.structs.replace(field.default, name=field.name.replace("_", "-"))
+        for field in msgspec.structs.fields(options)
+        if isinstance(field.default, Flag)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CommandLine:
+class CommandLine(msgspec.Struct, frozen=True):
     """A parsed command line.
 
     Attributes:
@@ -282,11 +279,11 @@ def parse_arguments(flags: Sequence[Flag], arguments: Sequence[str]) -> CommandL
     names = [flag.name for flag in flags if flag.is_positional]
     if len(line.positional) > len(names):
         raise UsageError(f"unexpected arguments: {' '.join(line.positional[len(names) :])}")
-    return dataclasses.replace(line, values={**line.values, **dict(zip(names, line.positional, strict=False))})
+    return msgspec.structs.replace(line, values={**line.values, **dict(zip(names, line.positional, strict=False))})
 
 
 def parse_flags(options: type[_T], arguments: Sequence[str]) -> _T:
-    """Parses and checks the command line of a command into the dataclass that declares its flags.
+    """Parses and checks the command line of a command into the record that declares its flags.
 
     Raises:
         InvalidOptionsError: the first mistake.

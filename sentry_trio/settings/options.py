@@ -2,11 +2,12 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, get_args
+
+import msgspec
 
 from sentry_trio.errors import InvalidOptionsError
 from sentry_trio.renewal_status import RenewalScope
@@ -80,8 +81,7 @@ _audit = partial(_server, is_own=True)
 _renewal = partial(declare, group="CA renewal", is_own=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Values of the flags; a field has the name of its flag, with `_` for `-`.
 
     Listen addresses are bare hosts (no brackets), empty for all interfaces. Ports are 0 to 65535, 0 for any free one.

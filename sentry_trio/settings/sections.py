@@ -1,9 +1,9 @@
 """Typed reading of a configuration's nodes; errors name the field by its path (`spec.mtls.enabled`) and its line."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import yaml
 
 from sentry_trio.errors import InvalidConfigurationError
@@ -19,8 +19,7 @@ _OLD_BOOLEANS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """A mapping at a place in the document.
 
     Keys are case-sensitive. An entry that is missing and one that is null are the same.

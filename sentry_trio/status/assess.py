@@ -2,9 +2,10 @@
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from sentry_trio.ca.expiry import WARNING_PERIOD
 from sentry_trio.ca.lineage import Link
@@ -52,8 +53,7 @@ class Agreement(enum.Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class StatusFinding:
+class StatusFinding(msgspec.Struct, frozen=True):
     """Item that needs attention.
 
     Attributes:
@@ -65,8 +65,7 @@ class StatusFinding:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """Assessment of a report.
 
     Attributes:

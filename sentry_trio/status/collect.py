@@ -1,7 +1,6 @@
 """Reads replicas, store and Kubernetes concurrently, within a few seconds."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -9,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, TypeVar
 
 import httpcore
+import msgspec
 import trio
+from msgspec.structs import replace
 from trio_util import wait_all
 
 from sentry_trio.errors import StoreError
@@ -42,8 +43,7 @@ Get: TypeAlias = Callable[[int, str], Awaitable[bytes]]
 _METRICS_TARGET: Final = "metrics-exporter"
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaPlace:
+class ReplicaPlace(msgspec.Struct, frozen=True):
     """Address of a replica.
 
     Attributes:
@@ -61,8 +61,7 @@ class ReplicaPlace:
     metrics_asked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(msgspec.Struct, frozen=True):
     """Public credential files of standalone mode.
 
     Attributes:
@@ -83,8 +82,7 @@ class Files:
         return f"{self.anchors} and {self.chain}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusSources:
+class StatusSources(msgspec.Struct, frozen=True, kw_only=True):
     """Sources of a report.
 
     Attributes:

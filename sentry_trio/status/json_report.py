@@ -5,10 +5,11 @@ beside it.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
+
+import msgspec
 
 from sentry_trio.ca.lineage import Link
 from sentry_trio.renewal_status import RenewalStatus
@@ -88,7 +89,7 @@ def _certificates(links: Iterable[Link], now: datetime) -> list[Json]:
 
 
 def _members(record: ReplicaHealth | RenewalStatus | Figures | Link | Published) -> Json:
-    members = {each.name: getattr(record, each.name) for each in fields(record)}
+    members = msgspec.structs.asdict(record)
     return members | {name: _time(value) for name, value in members.items() if isinstance(value, datetime)}
 
 

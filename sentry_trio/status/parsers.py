@@ -1,11 +1,11 @@
 """Parsers for the content of replicas and stores; pure."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from sentry_trio.ca.bundle import fingerprint_of, verify_public
@@ -45,8 +45,8 @@ def read_health(body: bytes, where: str) -> ReplicaHealth:
 
 
 def _in_utc(record: T) -> T:
-    """A dataclass with its times in UTC."""
-    values = {each.name: getattr(record, each.name) for each in fields(record)}
+    """A record with its times in UTC."""
+    values = msgspec.structs.asdict(record)
     times: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, datetime)}
     if any(time.tzinfo is None for time in times.values()):
         raise ValueError("a time has no time zone")

@@ -1,7 +1,6 @@
 """State of running authorities, as it was collected."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -15,8 +14,7 @@ _MAX_ITEMS: Final = 1000  # targets, and certificates: more than any trust bundl
 _ANCHORS: Final = frozenset({"anchor", "former"})
 
 
-@dataclass(frozen=True, slots=True)
-class NotShown:
+class NotShown(msgspec.Struct, frozen=True):
     """Information that is not available.
 
     Attributes:
@@ -40,8 +38,7 @@ class NotShownError(SentryError):
         self.not_shown = NotShown(reason, asked)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaHealth:
+class ReplicaHealth(msgspec.Struct, frozen=True, kw_only=True):
     """Response of a replica to `/livez?verbose`; members that an older release does not report are None or empty.
 
     Attributes:
@@ -85,8 +82,7 @@ class ReplicaHealth:
         return tuple(name for name, is_ready in self.targets.items() if not is_ready)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Figures from a replica's metrics: counts since the process began, and gauges. Series that are 0 are left out.
 
     Attributes:
@@ -105,19 +101,18 @@ class Figures:
 
     signing_requests: int
     certificates: int
-    rejected: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    calls: Mapping[str, int] = field(default_factory=dict)
-    restarts: Mapping[str, int] = field(default_factory=dict)
-    restart_failures: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    calls: Mapping[str, int] = msgspec.field(default_factory=dict)
+    restarts: Mapping[str, int] = msgspec.field(default_factory=dict)
+    restart_failures: Mapping[str, int] = msgspec.field(default_factory=dict)
     connections: int = 0
     connections_refused: int = 0
     handshakes_failed: int = 0
     calls_waiting: int = 0
-    calls_shed: Mapping[str, int] = field(default_factory=dict)
+    calls_shed: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Replica:
+class Replica(msgspec.Struct):
     """One process.
 
     Attributes:
@@ -136,8 +131,7 @@ def absent(name: str, reason: str) -> Replica:
     return Replica(name, NotShown(reason), NotShown(reason, asked=False))
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """Public parts of the trust bundle in a store.
 
     Attributes:
@@ -153,8 +147,7 @@ class Stored:
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """Trust anchors that a ConfigMap publishes to the mesh.
 
     Attributes:
@@ -168,8 +161,7 @@ class Published:
     problem: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, kw_only=True):
     """Everything that was collected.
 
     Attributes:

@@ -12,9 +12,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
+
+import msgspec
 
 from sentry_trio.reasons import reason_of
 
@@ -31,8 +32,7 @@ _NO_DIRECTORY_SYNC: Final = {errno.EINVAL, errno.ENOTSUP}  # file systems where 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True):
     """File that exists, or may exist, and cannot be read; `reason` is the operating system's or ours."""
 
     reason: str

@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
 
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.errors import ApiRejectedError, ApiUnavailableError, InvalidConfigurationError
 from sentry_trio.kube.api import Api

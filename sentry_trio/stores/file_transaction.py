@@ -19,9 +19,10 @@ the operator's duty.
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from sentry_trio.ca.parts import BUNDLE, PUBLIC, RENEWAL, Changes
 from sentry_trio.errors import Part, StoreError, UnreadablePartError
@@ -43,8 +44,7 @@ _READ_PREFIXES: Final = {
 _log: Final = get_logger("dapr.sentry.ca")
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
+class _Snapshot(msgspec.Struct, frozen=True):
     """One reading of everything that matters; two equal ones in a row are taken for the truth."""
 
     journal: Journal | None

@@ -1,9 +1,10 @@
 """Interface of the stores of named parts, and names that both have in common."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+import msgspec
 
 from sentry_trio.ca.parts import BUNDLE, Changes, Parts
 from sentry_trio.errors import Part
@@ -80,8 +81,7 @@ class PartStore(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class PublicParts:
+class PublicParts(msgspec.Struct, frozen=True):
     """The public parts of a stored trust bundle: two PEM texts, unread.
 
     Attributes:

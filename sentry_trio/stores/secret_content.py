@@ -14,9 +14,10 @@ keys are left alone, and no certificate authority is generated beside other cert
 
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from sentry_trio.ca.parts import BUNDLE, BUNDLE_AND_RENEWAL, JWT_KEYS, Changes
 from sentry_trio.ca.pem import tidy
@@ -31,8 +32,7 @@ _CERT_MANAGER: Final = ("tls.crt", "tls.key")  # its names of certificate chain 
 _PEM: Final = b"-----BEGIN "
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(msgspec.Struct, frozen=True):
     """A part that the ConfigMap publishes.
 
     Attributes:

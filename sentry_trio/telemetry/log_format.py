@@ -8,9 +8,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from sentry_trio.go_text import escaped, quote, timestamp
 
@@ -29,8 +30,7 @@ _JSON_ESCAPES: Final = (
 _COLOURS: Final = {"debug": 37, "info": 36, "warning": 33, "error": 31, "fatal": 31}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """Content of one log call.
 
     Attributes:

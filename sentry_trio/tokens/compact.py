@@ -3,8 +3,9 @@
 import json
 import re
 from base64 import b64decode, urlsafe_b64encode
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
+
+import msgspec
 
 LONGEST: Final = 16 * 1024
 """Bytes of the longest token that is looked at; usual ones are 1,000 to 2,000 bytes long."""
@@ -19,8 +20,7 @@ class InvalidTokenError(ValueError):
     """Text that is not a token, or a token of the wrong kind; the message has the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Compact:
+class Compact(msgspec.Struct, frozen=True):
     """A token, taken apart.
 
     Attributes:

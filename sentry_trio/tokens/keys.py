@@ -1,7 +1,6 @@
 """Public keys as JSON (RFC 7517), and signatures checked by them."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -39,8 +38,7 @@ _TO_BASE64URL: Final = str.maketrans("+/", "-_")
 Key: TypeAlias = RSAKey | ECKey | OKPKey | OctKey
 
 
-@dataclass(frozen=True, slots=True)
-class VerificationKey:
+class VerificationKey(msgspec.Struct, frozen=True):
     """A key that signatures are checked by.
 
     Attributes:
@@ -63,8 +61,7 @@ class VerificationKey:
             return False
 
 
-@dataclass(frozen=True, slots=True)
-class DroppedKey:
+class DroppedKey(msgspec.Struct, frozen=True):
     """A key of a set that cannot be used.
 
     Attributes:
@@ -76,8 +73,7 @@ class DroppedKey:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReadKeys:
+class ReadKeys(msgspec.Struct, frozen=True):
     """Keys of a set.
 
     Attributes:

@@ -6,8 +6,9 @@ jwks/          authenticates callers by tokens that a key of a configured set ha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from sentry_trio.ca.issue import ContainerImage
 from sentry_trio.ca.spiffe import parse_trust_domain
@@ -29,8 +30,7 @@ PUBLIC: Final = "public"
 _LONGEST_ID: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticatedCaller:
+class AuthenticatedCaller(msgspec.Struct, frozen=True):
     """Caller that may have the app ID and namespace of its request.
 
     Attributes:
@@ -61,8 +61,7 @@ class Validator(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Validators:
+class Validators(msgspec.Struct, frozen=True):
     """Validators of a run, by kind.
 
     Attributes:

@@ -4,9 +4,9 @@ import selectors
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
+import msgspec
 import trio
 
 from sentry_trio.grpc.admission import Network
@@ -21,8 +21,7 @@ MAX_CONNECTION_AGE: Final = 120.0
 _STARTED_AT_ONCE: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
+class ConnectionLimits(msgspec.Struct, frozen=True):
     """Bounds on the open connections of one server.
 
     Attributes:
@@ -42,8 +41,7 @@ class ConnectionLimits:
         return cls(total, max(1, total // 2), max(1, total // 4))
 
 
-@dataclass(eq=False, slots=True)
-class HTTPConnection:
+class HTTPConnection(msgspec.Struct, eq=False):
     """Open connection.
 
     It gets a task when the peer has sent something and its turn has come: until then it costs little.

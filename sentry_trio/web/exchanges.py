@@ -1,12 +1,12 @@
 """HTTP/1.1 on one connection: h11 within limits, which are tight because answers are small."""
 
 import socket
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
 import h11
+import msgspec
 import trio
 
 from sentry_trio.grpc.tls import TLSTransport
@@ -46,8 +46,7 @@ _REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HTTPServerState:
+class HTTPServerState(msgspec.Struct, frozen=True):
     """State that all connections of a server share.
 
     Attributes:
@@ -61,8 +60,8 @@ class HTTPServerState:
     handler: Handler
     scheme: str
     turns: TurnScheduler
-    draining: trio.Event = field(default_factory=trio.Event)
-    request_failed: ThrottledLog = field(default_factory=lambda: ThrottledLog(_log))
+    draining: trio.Event = msgspec.field(default_factory=trio.Event)
+    request_failed: ThrottledLog = msgspec.field(default_factory=lambda: ThrottledLog(_log))
 
 
 class PlainStream:

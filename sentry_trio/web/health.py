@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
+
+import msgspec
 
 from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.web.messages import Request, Response
@@ -13,8 +14,7 @@ from sentry_trio.web.messages import Request, Response
 log = get_logger("dapr.sentry")
 
 
-@dataclass(slots=True)
-class Target:
+class Target(msgspec.Struct):
     """Condition of readiness; made by `Health.target`.
 
     Attributes:

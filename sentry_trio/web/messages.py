@@ -1,15 +1,14 @@
 """Requests and responses of the HTTP server."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeAlias
 
 import h11
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """Head of a request.
 
     Attributes:
@@ -55,8 +54,7 @@ class Request:
         return [value.decode("latin-1") for given, value in self.headers if given == wanted]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """Response to a request, without its length and date, which the server adds.
 
     Attributes:
@@ -67,7 +65,7 @@ class Response:
 
     status: int
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import jwt
@@ -12,6 +12,7 @@ import trio
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
+from msgspec.structs import replace
 
 from sentry_trio.ca.published import PublishedKeys
 from sentry_trio.component_settings import make_oidc_server

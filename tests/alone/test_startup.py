@@ -225,7 +225,7 @@ def test_verifying_an_audit_log_takes_no_server() -> None:
     packages = {module.partition(".")[0] for module in done.stderr.split()}
     # All that is installed for this program; what measures coverage may be there, too.
     installed = {name for name, of in packages_distributions().items() if "coverage" not in of}
-    assert packages & installed <= {"sentry_trio", "_distutils_hack"}
+    assert packages & installed <= {"sentry_trio", "msgspec", "typing_extensions", "_distutils_hack"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")

@@ -1,7 +1,6 @@
 """Content of a call's line: nothing secret, and nothing without a bound."""
 
 import json
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -11,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sentry_trio.audit.chain import MAX_LINE, START, encode_members, make_line, read_line
 from sentry_trio.audit.decision import Decision, Recorder, bounded, format_address, timestamp

@@ -1,8 +1,8 @@
 """Workload certificates: the profile, the window, and what is refused."""
 
-import dataclasses
 import datetime as dt
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -224,9 +224,9 @@ def test_clock_values_that_make_no_sense_are_refused(
 @pytest.mark.parametrize(
     "identity",
     [
-        dataclasses.replace(IDENTITY, dns_names=("ä.svc",)),
-        dataclasses.replace(IDENTITY, images=(ContainerImage("app", "a", "\ud800"),)),
-        dataclasses.replace(IDENTITY, spiffe_id=SpiffeId("cluster.local", "ä", "app")),
+        msgspec.structs.replace(IDENTITY, dns_names=("ä.svc",)),
+        msgspec.structs.replace(IDENTITY, images=(ContainerImage("app", "a", "\ud800"),)),
+        msgspec.structs.replace(IDENTITY, spiffe_id=SpiffeId("cluster.local", "ä", "app")),
     ],
 )
 def test_names_that_a_certificate_cannot_carry(identity: WorkloadIdentity) -> None:
@@ -237,7 +237,7 @@ def test_names_that_a_certificate_cannot_carry(identity: WorkloadIdentity) -> No
 
 @pytest.mark.parametrize("kind", [KeyType.P256, KeyType.ED25519, KeyType.RSA2048])
 def test_a_key_that_is_not_the_issuers_is_noticed(kind: KeyType) -> None:
-    bundle = dataclasses.replace(BUNDLE, key=generate_key(kind))
+    bundle = msgspec.structs.replace(BUNDLE, key=generate_key(kind))
     with pytest.raises(SigningError, match="the signed certificate does not verify: "):
         issue(bundle)
 

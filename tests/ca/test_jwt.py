@@ -2,13 +2,13 @@
 
 import json
 from base64 import urlsafe_b64decode
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from msgspec.structs import replace
 
 from sentry_trio.ca.jwt import JwtIssuer
 from sentry_trio.ca.jwt_key import JwtKeys, SigningKey, generate_jwt_key, verify_jwt_key

@@ -1,7 +1,6 @@
 """The rotation of JWT signing keys: what is stored when, and that no token ever fails to verify."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -10,6 +9,7 @@ import jwt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sentry_trio.ca.jwk import MOST_KEYS, SCHEDULE
 from sentry_trio.ca.jwt import JwtIssuer

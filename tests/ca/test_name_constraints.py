@@ -1,7 +1,6 @@
 """Name constraints of issuers and anchors: constraints that our certificates would violate are an error at load."""
 
-import dataclasses
-
+import msgspec
 import pytest
 from cryptography import x509
 
@@ -110,7 +109,7 @@ def test_names_of_intermediates_count() -> None:
 
 def test_a_host_that_is_an_address_matches_no_constraint() -> None:
     root = certificate("root", ROOT_KEY, more=[CONSTRAINTS["excluded elsewhere"]])
-    names = dataclasses.replace(NAMES, uris=("spiffe://192.0.2.1/ns/x/y",))
+    names = msgspec.structs.replace(NAMES, uris=("spiffe://192.0.2.1/ns/x/y",))
     with pytest.raises(InvalidBundleError, match="an IP address as its host"):
         verify(stored([root], [certificate("issuer", KEY, "root", ROOT_KEY)], KEY), NOW, names)
 

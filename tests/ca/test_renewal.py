@@ -1,9 +1,9 @@
 """Renewal of the certificate authority: which step is due when, and what it changes."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from sentry_trio.ca.certificates import fingerprint, read_certificates
 from sentry_trio.ca.pem import write_block

@@ -1,7 +1,6 @@
 """Renewal beside what other programs, people and crashes leave in the store; and commands that are rarely needed."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -9,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
+from msgspec.structs import replace
 
 from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates
 from sentry_trio.ca.keys import write_private_key
@@ -710,7 +710,7 @@ def test_plans_and_states_do_not_show_keys() -> None:
     ],
 )
 def test_parameters_that_leave_no_time(differences: dict[str, float | timedelta], flag: str) -> None:
-    wrong = replace(POLICY, **differences)  # type: ignore[arg-type]
+    wrong = replace(POLICY, **differences)
     with pytest.raises(InvalidOptionsError, match=flag):
         wrong.check()
     replace(wrong, enabled=False).check()

@@ -1,13 +1,13 @@
 """Renewals that lose several stored parts at once: no private key stays behind unreported."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from itertools import combinations
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.ca.parts import BUNDLE, KEYS_BESIDE, PREVIOUS, RENEWAL

@@ -1,10 +1,10 @@
 """Renewals with the key of the root, which is kept: other issuers below it, and later another root."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.keys import KeyType

@@ -2,13 +2,13 @@
 
 from bisect import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from random import Random
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from sentry_trio.ca.certificates import Certificate, fingerprint, read_certificates
 from sentry_trio.ca.parts import bundle_of as stored_bundle

@@ -1,12 +1,12 @@
 """Stored bundles, verified step by step."""
 
-import dataclasses
 import datetime as dt
 import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -48,7 +48,7 @@ def with_root(**differences: object) -> StoredBundle:
 
 
 def test_a_good_bundle() -> None:
-    decorated = dataclasses.replace(GOOD, anchors=b"# root\n" + GOOD.anchors, chain=GOOD.chain + b"words")
+    decorated = msgspec.structs.replace(GOOD, anchors=b"# root\n" + GOOD.anchors, chain=GOOD.chain + b"words")
     bundle = verify(decorated, NOW)
     assert bundle.anchors == (ROOT,)
     assert bundle.chain == (ISSUER,)
@@ -63,7 +63,7 @@ def test_a_good_bundle() -> None:
 def test_without_the_key() -> None:
     verify_public(GOOD.anchors, GOOD.chain, NOW)
     expired = stored([ROOT], [issuer(not_after=NOW - HOUR, not_before=NOW - DAY)], KEY)
-    for bundle in (expired, with_root(ca=False), dataclasses.replace(GOOD, chain=b"junk")):
+    for bundle in (expired, with_root(ca=False), msgspec.structs.replace(GOOD, chain=b"junk")):
         with pytest.raises(InvalidBundleError) as without:
             verify_public(bundle.anchors, bundle.chain, NOW)
         with pytest.raises(InvalidBundleError) as whole:
@@ -101,18 +101,18 @@ def unreadable_issuer() -> StoredBundle:
         ca=None,
         more=[x509.Extension(oid, True, x509.UnrecognizedExtension(oid, b"\xff"))],
     )
-    return dataclasses.replace(GOOD, chain=bad.public_bytes(serialization.Encoding.PEM))
+    return msgspec.structs.replace(GOOD, chain=bad.public_bytes(serialization.Encoding.PEM))
 
 
 def unsupported_anchor() -> StoredBundle:
     root = openssl("req", "-x509", "-newkey", "ed448", "-noenc", "-keyout", "/dev/null", "-subj", "/CN=root")
-    return dataclasses.replace(GOOD, anchors=root)
+    return msgspec.structs.replace(GOOD, anchors=root)
 
 
 def weak_anchor(digest: str) -> Callable[[], StoredBundle]:
     def make() -> StoredBundle:
         options = ("-newkey", "rsa:1024", f"-{digest}", "-noenc", "-keyout", "/dev/null", "-subj", "/CN=root")
-        return dataclasses.replace(GOOD, anchors=openssl("req", "-x509", *options))
+        return msgspec.structs.replace(GOOD, anchors=openssl("req", "-x509", *options))
 
     return make
 
@@ -138,7 +138,7 @@ ODD = x509.Extension(
 
 
 def changed(**parts: bytes) -> Callable[[], StoredBundle]:
-    return lambda: dataclasses.replace(GOOD, **parts)
+    return lambda: msgspec.structs.replace(GOOD, **parts)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_version_1_makes_an_anchor_but_no_issuer(tmp_path: Path) -> None:
     middle_key = serialization.load_pem_private_key(bundle.key, None)
     below = certificate("issuer", KEY, "below", middle_key, not_before=now, not_after=now + HOUR)
     with pytest.raises(InvalidBundleError, match="x509: certificate is not authorized to sign other certificates"):
-        verify(dataclasses.replace(stored([root], [below, middle], KEY)), now)
+        verify(msgspec.structs.replace(stored([root], [below, middle], KEY)), now)
 
 
 def test_a_name_longer_than_the_standard_allows_is_kept() -> None:

@@ -8,13 +8,14 @@ import signal
 import ssl
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trio
 from cryptography import x509
+from msgspec.structs import replace
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import fingerprint, read_certificates, write_certificates

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +20,7 @@ from typing import Any, Self
 import jsonschema
 import pytest
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.cli.status import _run, _show, _sources
 from sentry_trio.cli.status_flags import parse

@@ -1,7 +1,6 @@
 """Real sidecars while sentry-trio renews itself: those started before, during and after call each other throughout."""
 
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from sentry_trio.ca.certificates import read_certificates, write_certificates
 from sentry_trio.ca.generate import generate

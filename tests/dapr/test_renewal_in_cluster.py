@@ -2,7 +2,6 @@
 
 import base64
 import signal
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ import jwt
 import pytest
 import trio
 from cryptography import x509
+from msgspec.structs import replace
 
 from sentry_trio.ca import jwt_rotation
 from sentry_trio.ca.generate import generate

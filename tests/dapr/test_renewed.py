@@ -1,11 +1,11 @@
 """Trust bundles that a renewal made, in both programs."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from sentry_trio.ca.bundle import StoredBundle
 from sentry_trio.ca.generate import generate

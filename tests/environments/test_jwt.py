@@ -5,7 +5,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import trio
 import trio.testing
 import trustme
 from grpclib.const import Status
+from msgspec.structs import replace
 
 from sentry_trio import app
 from sentry_trio.errors import InvalidBundleError, StoreError

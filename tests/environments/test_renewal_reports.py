@@ -1,12 +1,12 @@
 """Reports of a renewal: status, metrics and Events, through all phases in virtual time."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from sentry_trio.ca.bundle import verify

@@ -3,7 +3,6 @@
 import socket
 import struct
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from grpclib.const import Status
 from h2.events import DataReceived, StreamEnded
 from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame
+from msgspec.structs import replace
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sentry_trio.grpc import Limits

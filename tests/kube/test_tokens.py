@@ -1,8 +1,7 @@
 """Identity of a token with verified claims."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from sentry_trio.errors import NotPermittedError
 from sentry_trio.kube.tokens import Caller, Claims, audiences, caller_of, read_claims, read_subject

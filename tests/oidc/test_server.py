@@ -2,13 +2,13 @@
 
 import json
 import ssl
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 import trustme
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from sentry_trio import app

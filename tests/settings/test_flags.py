@@ -1,10 +1,10 @@
 """Flags that a dataclass declares; what is accepted was compared with pflag 1.0.10."""
 
 import contextlib
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,8 +24,7 @@ from sentry_trio.settings.flags import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Declared:
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
     port: int = declare(Kind.INT, 50001, "Port", check=positive)
     zero: int = declare(Kind.INT, 0, "Zero")
     config: str = declare(Kind.STRING, "daprsystem", "Text")
@@ -40,8 +39,7 @@ class Declared:
     shell: str = declare(Kind.STRING, "bash", "Shell", choices=("bash", "zsh"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
     source: str = declare(Kind.STRING, REQUIRED, "Source", metavar="FILE", is_positional=True)
     target: str = declare(Kind.STRING, ".", "Target", metavar="DIR", is_positional=True)
     id: str = declare(Kind.STRING, REQUIRED, "App ID")

@@ -1,11 +1,11 @@
 """The command line as a whole: every flag and its field, the order of the rules, what is still to come."""
 
 import contextlib
-import dataclasses
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,7 +108,7 @@ def test_every_flag(
 def test_the_table_has_every_flag_and_every_field() -> None:
     names = [row[0] for row in TABLE]
     assert sorted(flag.name for flag in FLAGS) == sorted(names)
-    fields = {field.name for field in dataclasses.fields(Options)} - {"config_given", "namespace", "warnings"}
+    fields = {field.name for field in msgspec.structs.fields(Options)} - {"config_given", "namespace", "warnings"}
     assert fields == {name.replace("-", "_") for name in names}
 
 

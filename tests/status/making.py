@@ -1,8 +1,9 @@
 """Reports made to order."""
 
-import dataclasses
 from datetime import timedelta
 from typing import Any
+
+import msgspec
 
 from sentry_trio.ca.lineage import Link
 from sentry_trio.renewal_status import RenewalStatus
@@ -25,7 +26,7 @@ def link(role: str, fingerprint: str, signed_by: str | None = None, **changes: A
         not_after=NOW + age,
         signed_by=signed_by,
     )
-    return dataclasses.replace(made, **changes)
+    return msgspec.structs.replace(made, **changes)
 
 
 CERTIFICATES = (
@@ -57,7 +58,7 @@ def renewal(**changes: Any) -> RenewalStatus:
         sidecars={"current": 1_200, "former": 34, "none": 0, "file": 2},
         injector_stale=False,
     )
-    return dataclasses.replace(made, **changes)
+    return msgspec.structs.replace(made, **changes)
 
 
 def health(**changes: Any) -> ReplicaHealth:
@@ -73,11 +74,11 @@ def health(**changes: Any) -> ReplicaHealth:
         mode="standalone",
         certificates=CERTIFICATES,
     )
-    return dataclasses.replace(made, **changes)
+    return msgspec.structs.replace(made, **changes)
 
 
 def figures(**changes: Any) -> Figures:
-    return dataclasses.replace(Figures(signing_requests=0, certificates=0), **changes)
+    return msgspec.structs.replace(Figures(signing_requests=0, certificates=0), **changes)
 
 
 def replica(name: str = "127.0.0.1:8080", *, counts: Figures | NotShown | None = None, **changes: Any) -> Replica:
@@ -91,15 +92,17 @@ def unreachable(name: str = "127.0.0.1:8080", reason: str = "") -> Replica:
 
 
 def stored(**changes: Any) -> Stored:
-    return dataclasses.replace(Stored(".sentry", BUNDLE, CERTIFICATES[:3], None), **changes)
+    return msgspec.structs.replace(Stored(".sentry", BUNDLE, CERTIFICATES[:3], None), **changes)
 
 
 def published(*anchors: str, **changes: Any) -> Published:
-    return dataclasses.replace(Published("ConfigMap dapr-system/dapr-trust-bundle", anchors or (ANCHOR,)), **changes)
+    return msgspec.structs.replace(
+        Published("ConfigMap dapr-system/dapr-trust-bundle", anchors or (ANCHOR,)), **changes
+    )
 
 
 def report(*replicas: Replica, **changes: Any) -> Report:
-    return dataclasses.replace(Report(at=NOW, replicas=replicas or (replica(),)), **changes)
+    return msgspec.structs.replace(Report(at=NOW, replicas=replicas or (replica(),)), **changes)
 
 
 MINUTE = timedelta(minutes=1)

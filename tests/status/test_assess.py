@@ -1,10 +1,10 @@
 """Findings that need attention, and those that do not."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sentry_trio.status.assess import Agreement, Verdict, assess
 from sentry_trio.status.report import NotShown, Report

@@ -3,7 +3,7 @@
 import ast
 import enum
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import pytest
 from grpclib.const import Status
+from msgspec.structs import replace
 
 import sentry_trio
 from sentry_trio.renewal_status import AnchorsHeld, CertificateExpiry, CertificateRole, HoldReason, RenewalStatus, Step

@@ -1,7 +1,8 @@
 """Metrics of CA renewal, read back by Prometheus's own parser."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from sentry_trio.renewal_status import HoldReason, RenewalStatus, Step
 from sentry_trio.telemetry.metrics import Metrics

@@ -1,11 +1,12 @@
 """The Kubernetes validator: each check, in its order and words, and what may pass apart from what will not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from sentry_trio.ca.issue import ContainerImage

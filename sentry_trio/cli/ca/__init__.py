@@ -6,13 +6,13 @@ Commands write to the store as the server does, so a running server handles thei
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from sentry_trio import __version__
 from sentry_trio.ca.bundle import StoredBundle

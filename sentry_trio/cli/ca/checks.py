@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import Certificate

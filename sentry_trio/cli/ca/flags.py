@@ -1,11 +1,13 @@
 """The flags of `sentry-trio ca`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, get_args
+
+import msgspec
+from msgspec.structs import replace
 
 from sentry_trio.ca.keys import KeyType
 from sentry_trio.ca.renewal import RenewalRequest
@@ -94,8 +96,7 @@ def _rehearsal_ttl(flag: str, ttl: timedelta) -> timedelta:
     return ttl
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaOptions:
+class CaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Arguments of `ca`.
 
     Attributes:

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
+
+import msgspec
 
 from sentry_trio.ca.certificates import Certificate
 from sentry_trio.ca.parts import BUNDLE_AND_RENEWAL, Changes, Parts
@@ -23,8 +24,7 @@ _FAULTS_OF_TIME: Final = frozenset({Fault.EXPIRED, Fault.NOT_YET_VALID})
 _REMEDY: Final = "put the previous content back, or restore a backup with 'sentry-trio ca restore --yes'"
 
 
-@dataclass(frozen=True, slots=True)
-class Sidecars:
+class Sidecars(msgspec.Struct, frozen=True):
     """Sidecars of running pods.
 
     Attributes:

@@ -6,9 +6,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
+
+import msgspec
 
 from sentry_trio.ca.bundle import StoredBundle, verify
 from sentry_trio.ca.certificates import write_certificates
@@ -19,6 +20,7 @@ from sentry_trio.ca.renewal import RenewalRequest, Situation, plan
 from sentry_trio.ca.renewal_policy import RenewalPolicy
 from sentry_trio.ca.renewal_root import new_parts
 from sentry_trio.ca.spiffe import SpiffeId
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import Part
 from sentry_trio.renewal_status import Step
 
@@ -30,8 +32,7 @@ _LEAF: Final = timedelta(minutes=1)
 _ROUNDS: Final = 8  # of messages; a handshake takes three
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Discreet, frozen=True):
     """A workload certificate as it was issued in one phase, with the chain that is served with it.
 
     Attributes:
@@ -40,13 +41,14 @@ class Leaf:
         key: its private key; not shown by `repr`.
     """
 
+    UNSHOWN = frozenset({"key"})
+
     name: str
     pem: bytes
-    key: bytes = field(repr=False)
+    key: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseResult:
+class PhaseResult(msgspec.Struct, frozen=True, kw_only=True):
     """Result of one phase.
 
     Attributes:

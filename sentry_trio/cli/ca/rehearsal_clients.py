@@ -2,11 +2,11 @@
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
+import msgspec
 import trio
 
 from sentry_trio.ca.spiffe import sentry_id
@@ -21,8 +21,7 @@ _PAUSE: Final = 0.2  # s of each client between two rounds
 _TIMEOUT: Final = 10.0  # s of a handshake
 
 
-@dataclass(slots=True)
-class RehearsalClient:
+class RehearsalClient(msgspec.Struct):
     """Workload that requests certificates, and calls the other ones.
 
     Attributes:
@@ -54,12 +53,11 @@ class RehearsalClient:
         self.client = tls_context(ssl.PROTOCOL_TLS_CLIENT, shown, anchors)
 
 
-@dataclass(slots=True)
-class HandshakeCounts:
+class HandshakeCounts(msgspec.Struct):
     """Handshakes of one phase, and those that failed."""
 
     handshakes: int = 0
-    failures: list[str] = field(default_factory=list)
+    failures: list[str] = msgspec.field(default_factory=list)
 
 
 class RehearsalClients:

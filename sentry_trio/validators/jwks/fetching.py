@@ -5,7 +5,6 @@ import ssl
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.ca.pem import blocks
 from sentry_trio.errors import InvalidValidatorError

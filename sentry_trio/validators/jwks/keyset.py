@@ -1,9 +1,9 @@
 """Key sets of the jwks validator."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import trio
 
 from sentry_trio.backoff import CHANCE, Backoff
@@ -27,8 +27,7 @@ class SourceError(SentryError):
     """A source cannot be read now, or its content is not a key set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """Content of a source.
 
     Attributes:
@@ -42,8 +41,7 @@ class Loaded:
     dropped: tuple[DroppedKey, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Source of a key set.
 
     Attributes:

@@ -3,13 +3,13 @@
 import binascii
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from sentry_trio.errors import InvalidValidatorError
 from sentry_trio.telemetry.logs import get_logger

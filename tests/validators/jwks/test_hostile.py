@@ -1,7 +1,5 @@
 """Whatever the token: refused, in words that can be sent, and after no more work than a good one is."""
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +17,7 @@ FORGER = Forger(PRIVATE, claims(aud=AUDIENCE))
 LONGEST_TEXT = 1024
 
 
-@dataclass(frozen=True)
-class Counted(VerificationKey):
+class Counted(VerificationKey, frozen=True):
     """Counts the signatures that it is asked of."""
 
     asked: list[str]
