@@ -76,6 +76,13 @@ def test_the_core_is_pure(path: Path) -> None:
     assert "datetime.now" not in path.read_text()
 
 
+def test_records_are_structs() -> None:
+    """A dataclass adds as much to a start as fifty of them."""
+    assert [
+        path for path in MODULES if re.search(r"^\s*(from|import) dataclasses\b", path.read_text(), re.MULTILINE)
+    ] == []
+
+
 def test_asyncio_is_imported_in_two_packages_only() -> None:
     users = {
         package_of(path)
