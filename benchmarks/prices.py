@@ -90,7 +90,7 @@ def _messages(data: bytes) -> tuple[float, float]:
     begin = time.process_time()
     messages = reader.feed(data)
     seconds = time.process_time() - begin
-    payer.spend_on_messages(len(messages), reader.work)
+    payer.spend_on_messages(len(messages), reader.work, 0)
     return seconds, payer.used
 
 

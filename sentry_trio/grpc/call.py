@@ -275,7 +275,7 @@ class Call:
         self._weigh()
         self._wake()
         if len(messages) > 1 or self._reader.work:
-            cpu.spend_on_messages(len(messages), self._reader.work)
+            cpu.spend_on_messages(len(messages), self._reader.work, self._reader.unusual_work)
         return not self.paused
 
     @property

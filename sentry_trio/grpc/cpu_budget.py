@@ -24,7 +24,7 @@ HANDSHAKE_READ: Final = 2
 """Price of each read in a handshake, or before it."""
 HANDSHAKES_REFILL: Final = 5.0
 """Seconds in which a network's budget for handshakes is refilled: with 500 handshakes, 10 % of a core."""
-USUAL_BLOCK_BYTES: Final = 512
+USUAL_BLOCK_BYTES: Final = 256
 """Bytes of a header block that the price of its frame includes; more bytes have a price."""
 USUAL_HEADERS: Final = 32
 """Header fields of a block that the price of its frame includes."""
@@ -41,6 +41,8 @@ COMPRESSED_BYTES: Final = 256
 """Bytes of a gzip message that cost 1: as many as describe codes, the most expensive part of the format."""
 INFLATED_BYTES: Final = 8 * 1024
 """Decompressed bytes that cost 1."""
+USUAL_INFLATION: Final = 16
+"""Price of decompression that a message is not charged for."""
 _NETWORKS: Final = 4096  # budgets that are kept in memory, 1 MiB
 _SETTING_BYTES: Final = 48  # bytes that cost 1; the following likewise
 _BLOCK_BYTES: Final = 64  # Huffman codes
@@ -48,9 +50,8 @@ _HEADERS: Final = 4
 _MESSAGES: Final = 16
 _INFLATION: Final = 8  # of its price in a turn, which is that of the most expensive data
 _UNWANTED_BYTES: Final = 1024
-_OVERHEAD_BYTES: Final = 64  # of TLS: about two key updates
+_OVERHEAD_BYTES: Final = 28  # of TLS: a key update
 # A service's normal use is free: small messages and large records.
-_USUAL_INFLATION: Final = 16
 _USUAL_RECORD_BYTES: Final = 512
 
 
@@ -136,11 +137,11 @@ class CPUBudget(TokenBucket):
         """Work that this slice has room for, at least 1."""
         return max(1.0, SLICE - self.used)
 
-    def spend_on_messages(self, messages: int, inflation: float) -> None:
-        """Spends on messages of a call, and the price of their decompression."""
+    def spend_on_messages(self, messages: int, inflation: float, unusual: float) -> None:
+        """Spends on messages of a call, and the price of their decompression, an unusual part of it included."""
         self.used += messages / _MESSAGES + inflation
-        if inflation > _USUAL_INFLATION:
-            self.charge(inflation / _INFLATION)
+        if unusual:
+            self.charge(unusual / _INFLATION)
 
     def charge_unwanted(self, size: int) -> None:
         """Charges data that is discarded."""

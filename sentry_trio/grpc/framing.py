@@ -194,14 +194,15 @@ class MessageReader:
             length is known; Internal for one that cannot be read. The messages before it are complete. Not an
             exception, because a stored exception keeps its traceback, and with it the call's data.
         work: price of the decompression by the last `feed`.
-        paused: true if it stopped because of that price.
+        unusual_work: part of it, beyond that of usual messages.
+        paused: true if it stopped because of that price, before it was done.
     """
 
-    __slots__ = ("_buffer", "_gzip", "_inflation", "_limit", "failure", "paused", "work")
+    __slots__ = ("_buffer", "_gzip", "_inflation", "_limit", "failure", "paused", "unusual_work", "work")
 
     def __init__(self, *, limit: int, gzip: bool) -> None:
         self.failure: Outcome | None = None
-        self.work = 0.0
+        self.work = self.unusual_work = 0.0
         self.paused = False
         self._buffer = bytearray()
         self._inflation: Inflation | None = None
@@ -221,7 +222,7 @@ class MessageReader:
             work: largest price of decompression, above 0. When it is spent, the reader pauses.
         """
         messages: list[bytes | bytearray] = []
-        self.work = 0.0
+        self.work = self.unusual_work = 0.0
         self.paused = False
         if self.failure is None:
             try:
@@ -237,9 +238,12 @@ class MessageReader:
             self._buffer += data
             source = self._buffer
         at = 0
-        while not self.paused:
+        while True:
             if self._inflation is not None:
-                self._decompress(self._inflation, messages, work)
+                if self.work >= work:
+                    self.paused = True
+                    break
+                self._decompress(self._inflation, messages, work - self.work)
                 continue
             payload_at = at + PREFIX_BYTES
             if payload_at > len(source):
@@ -261,15 +265,15 @@ class MessageReader:
 
     def _decompress(self, inflation: Inflation, messages: list[bytes | bytearray], work: float) -> None:
         """Continues a message, and appends it when it is complete."""
-        before = inflation.work
+        before, unusual_before = inflation.work, inflation.unusual_work
         try:
-            inflation.proceed(work - self.work)
+            inflation.proceed(work)
         finally:
             self.work += inflation.work - before
+            self.unusual_work += inflation.unusual_work - unusual_before
         if inflation.done:
             messages.append(inflation.message)
             self._inflation = None
-        self.paused = self.work >= work
 
     def end(self) -> None:
         """Processes the end of the data; an incomplete message is a failure."""

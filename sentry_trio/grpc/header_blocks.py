@@ -71,7 +71,7 @@ class HeaderBlocks:
         """Adds a part of the block; returns the header list with the last part.
 
         Raises:
-            ViolationError: the block is too large or in too many parts, or cannot be read.
+            ViolationError: the block is too large or in too many parts, or cannot be read; `price` is to be paid.
         """
         self._parts.append(part)
         self.size += len(part)
@@ -82,6 +82,7 @@ class HeaderBlocks:
         block = b"".join(self._parts)
         self._parts.clear()
         self.size = self.stream_id = 0
+        self.price = head_price(len(block), 0)  # if it cannot be read
         headers = self._decoder.decode(block)
         entries = len(self._decoder.entries)
         self.table_bytes = ENTRY_BYTES * (entries - USUAL_ENTRIES) if entries > USUAL_ENTRIES else 0

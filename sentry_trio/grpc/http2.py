@@ -214,7 +214,11 @@ class ServerConnection(Sender):
         if not self._blocks.stream_id:
             raise ViolationError(ErrorCode.PROTOCOL_ERROR)
         # The block is read also for a rejected stream, or later ones would be decoded wrongly (RFC 7541, 2.2).
-        headers = self._blocks.add(payload, last=bool(flags & frames.END_HEADERS))
+        try:
+            headers = self._blocks.add(payload, last=bool(flags & frames.END_HEADERS))
+        except ViolationError:
+            self._cpu.charge(self._blocks.price)  # the network's budget outlives the connection
+            raise
         if headers is None:
             return
         ended = self._blocks.ends_stream

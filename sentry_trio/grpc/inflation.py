@@ -6,12 +6,13 @@ from typing import Final
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from .cpu_budget import COMPRESSED_BYTES, INFLATED_BYTES
+from .cpu_budget import COMPRESSED_BYTES, INFLATED_BYTES, USUAL_INFLATION
 
 # 16 + MAX_WBITS: zlib reads a gzip header and trailer.
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 # Passed to zlib at a time: it takes 0.2 ms for so many bytes of blocks that describe a code and use it for nothing.
 _PIECE_BYTES: Final = 2 * 1024
+_ZLIB_BYTES: Final = 40 * 1024  # of memory: a window of 32 KiB, and tables
 
 
 class Inflation:
@@ -41,7 +42,12 @@ class Inflation:
     @property
     def held(self) -> int:
         """Bytes of memory."""
-        return len(self._compressed) + len(self.message)
+        return len(self._compressed) + len(self.message) + _ZLIB_BYTES
+
+    @property
+    def unusual_work(self) -> float:
+        """Part of `work` beyond that of a usual message."""
+        return max(0.0, self.work - USUAL_INFLATION)
 
     def proceed(self, work: float) -> None:
         """Decompresses more, until the message is complete or costs `work` more, or a piece beyond that.

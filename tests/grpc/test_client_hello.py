@@ -22,8 +22,8 @@ from testkit.grpc.toys import CONTEXT, IDENTITY
 
 HANDSHAKE, CHANGE_CIPHER_SPEC, ALERT, DATA = 22, 20, 21, 23
 CLIENT_HELLO = 1
-MOST = 16 * 1024
-TOO_LONG = "a ClientHello of more than 16384 bytes or 100 records"
+MOST = 8 * 1024
+TOO_LONG = "a ClientHello of more than 8192 bytes or 100 records"
 # TLS 1.3 clients send a share for X25519 first.
 P384_CONTEXT = server_context(IDENTITY.cert_chain_pems[0].bytes(), IDENTITY.private_key_pem.bytes())
 P384_CONTEXT.set_ecdh_curve("secp384r1")

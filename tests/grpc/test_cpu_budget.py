@@ -32,17 +32,17 @@ async def test_half_of_the_budget_slows_down_and_all_of_it_ends_the_connection(a
 
 async def test_only_unusual_messages_and_records_are_charged() -> None:
     cpu = CPUBudget(100, TokenBucket(1000))
-    cpu.spend_on_messages(112, 16)
+    cpu.spend_on_messages(112, 16, 0)
     cpu.charge_record(22, 16_000)
     assert (cpu.charged, cpu.used, cpu.left) == (False, 24, 100)
-    cpu.spend_on_messages(0, 132)
+    cpu.spend_on_messages(0, 148, 132)
     assert round(cpu.left, 1) == 83.5
     cpu.charge_record(22, 1)
     assert round(cpu.left, 1) == 82.5
-    cpu.charge_record(22 + 31 * 27, 16_000)
-    assert round(cpu.left, 1) == 69.1, "key updates"
+    cpu.charge_record(22 + 14 * 27, 16_000)
+    assert round(cpu.left, 1) == 68.2, "key updates"
     cpu.charge_unwanted(16 * 1024)
-    assert round(cpu.left, 1) == 52.1
+    assert round(cpu.left, 1) == 51.2
     await trio.lowlevel.checkpoint()
 
 

@@ -298,6 +298,18 @@ def test_chunks_do_not_matter(data: st.DataObject, messages: list[tuple[bytes, b
         assert got == [payload for payload, _ in messages]
 
 
+def test_parts_of_a_message_have_the_price_of_the_whole() -> None:
+    stream = _compressed(bytes(300_000))
+    whole, parts = (MessageReader(limit=300_000, gzip=True) for _ in range(2))
+    whole.feed(stream)
+    parts.feed(stream, 10)
+    work, unusual = parts.work, parts.unusual_work
+    while parts.paused:
+        parts.feed(b"", 10)
+        work, unusual = work + parts.work, unusual + parts.unusual_work
+    assert (round(work), round(unusual)) == (round(whole.work), round(whole.unusual_work)) == (38, 22)
+
+
 def test_messages_before_a_bad_one_are_whole() -> None:
     reader = MessageReader(limit=10, gzip=False)
     assert reader.feed(frame_message(b"good") + _with_flag(7, b"bad") + frame_message(b"late")) == [b"good"]

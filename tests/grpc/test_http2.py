@@ -549,23 +549,24 @@ def test_expensive_trailers_end_a_slice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("then", "blocks", "others"),
+    ("then", "long_blocks", "others"),
     [
-        (frame(frames.WINDOW_UPDATE, 0, 1, bytes(4)), 1, 2),
-        (frame(frames.HEADERS, frames.END_HEADERS, 1, LONG_BLOCK), 2, 1),
-        (frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, LONG_BLOCK) + RESET, 2, 1),
-        (frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, LONG_BLOCK) * 2, 3, 1),
+        (frame(frames.WINDOW_UPDATE, 0, 1, bytes(4)), 0, 2),
+        (frame(frames.HEADERS, frames.END_HEADERS, 1, LONG_BLOCK), 1, 1),
+        (frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, LONG_BLOCK) + RESET, 1, 1),
+        (frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, LONG_BLOCK) * 2, 2, 1),
     ],
     ids=["an error", "trailers that are not the end", "a reset after trailers", "trailers after the end"],
 )
-def test_headers_that_serve_no_call_are_charged(then: bytes, blocks: int, others: int) -> None:
+def test_headers_that_serve_no_call_are_charged(then: bytes, long_blocks: int, others: int) -> None:
     server, reported = _server(header_bytes=16_384)
     paid = reported.payer.paid
     block = Encoder().encode(REQUEST) + b"\x8f" * (300 - len(REQUEST))
     more = server.receive(frame(frames.HEADERS, frames.END_HEADERS, 1, block) + then)
     while more:
         more = server.resume()
-    assert reported.payer.paid - paid == others + blocks * head_price(0, 300)
+    price = head_price(len(block), 300) + long_blocks * head_price(len(LONG_BLOCK), 300)
+    assert reported.payer.paid - paid == others + price
 
 
 @pytest.mark.parametrize("update", [b"\x20", b"\x3f\xe1\x1f"], ids=["one byte", "three bytes"])
