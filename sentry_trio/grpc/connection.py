@@ -85,7 +85,7 @@ class Connection:
         self._turn = 0
         self._last_stream = HIGHEST_STREAM
         self.h2 = ServerConnection(self, self.cpu, streams=limits.streams, header_bytes=limits.header_bytes)
-        self.out = Outgoing(self, self.h2, transport, state.memory, self.cpu, nursery.cancel_scope)
+        self.out = Outgoing(self, self.h2, transport, state.memory, self.cpu)
         self._timers = ConnectionTimers(limits, trio.current_time())
         # Many connections that become readable at once, if only by closing, must not make one long turn.
         transport.before_read = self._take_turn
@@ -117,8 +117,11 @@ class Connection:
         if broken_off:
             # Outside of the `except` block, because the exception keeps the data of this read in memory.
             await self._break_off()
-        elif self._calls:
-            # Their tasks all end in one turn, and other connections may have been closed at the same time.
+        await self._end()
+
+    async def _end(self) -> None:
+        """Cancels all tasks: of calls in a turn that has room for it, because other connections may end as well."""
+        if self._calls:
             await self._state.turns.wait(self.network, CALL * len(self._calls))
         self._nursery.cancel_scope.cancel()
 
@@ -190,14 +193,14 @@ class Connection:
             self.hold(-unprocessed)
         if self._transport.was_reset():
             # A flood may have left much that needs no answer. Not before the slice: ending many connections takes long.
-            self._nursery.cancel_scope.cancel()
+            await self._end()
             await trio.lowlevel.checkpoint()
         self._turn = self._state.turns.number
         self.cpu.begin_slice()
 
     async def _slow_down(self) -> None:
         self.memory.add(self, SLOWED_DOWN)
-        self.memory.reclaim()
+        self.reclaim_memory()
         await trio.sleep(SLOW_DOWN_SECONDS)
         self.memory.discard(self, SLOWED_DOWN)
 
@@ -205,7 +208,7 @@ class Connection:
         self._calls.start_complete(more=more)
         if self.h2.table_bytes != self._table:
             self._hold_table(self.h2.table_bytes)
-            self.memory.reclaim()
+            self.reclaim_memory()
         self._count_partial()
 
     def _no_data_received(self, dataless: int) -> None:
@@ -218,9 +221,11 @@ class Connection:
         size = self.h2.incomplete + self._transport.incomplete
         if size != self._partial:
             self._hold_partial(size)
-            self.memory.reclaim()
+            self.reclaim_memory()
 
     async def _break_off(self) -> None:
+        if self._calls:
+            await self._state.turns.wait(self.network, CALL * len(self._calls))
         self._calls.abandon_all()
         self._http_requests.abandon_all()
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.
@@ -242,7 +247,7 @@ class Connection:
         except RefusedError as refusal:
             self._http_requests.refuse(stream_id, refusal, ended=ended)
             if self._http_requests:
-                self.memory.reclaim()
+                self.reclaim_memory()
             return
         self._calls.open(stream_id, request, ended=ended)
 
@@ -259,7 +264,7 @@ class Connection:
             self._http_requests.abandon(stream_id)
 
     def window_opened(self) -> None:
-        """Wakes the tasks that wait for the window."""
+        """Wakes a task that waits for the window; it wakes the next one."""
         self.out.window_opened()
 
     def ping_answered(self, payload: bytes) -> None:
@@ -321,23 +326,31 @@ class Connection:
         self.hold(size - self._table)
         self._table = size
 
-    def reclaim(self, stream_id: int | None) -> bool:
+    def reclaim_memory(self) -> bool:
+        """Frees memory if all connections together hold too much; returns False if there is nothing to free."""
+        if not self.memory.exceeded:
+            return True
+        price = self.memory.reclaim(SLICE)
+        self.cpu.used += price
+        return price > 0
+
+    def reclaim(self, stream_id: int | None) -> int:
         """Ends a call that waits for the peer, or the connection, or for None the largest call.
 
-        Its memory is off the budget on return. Returns False if there was nothing to end.
+        Its memory is off the budget on return. Returns the number of calls and connections that end.
         """
         if stream_id is None and self._calls.reject_largest():
-            return True
+            return 1
         if stream_id is None and not self.held:
-            return False
+            return 0
         if stream_id is None or stream_id <= WHOLE_CONNECTION:
             self._evict_for_memory()
-            return True
+            return 1 + len(self._calls)
         # Their tasks run or end later; the budget is reduced now.
         self._http_requests.release(stream_id)
         if not self._calls.reclaim(stream_id):
             self._end_stalled(stream_id)
-        return True
+        return 1
 
     def _evict_for_memory(self) -> None:
         self.memory.total -= self.held
@@ -366,6 +379,7 @@ class Connection:
         match self._timers.action(now, idle=idle, sent=self._transport.sent, unsent=self._transport.unsent):
             case TimerAction.CUT:
                 self.cut()
+                return 1 + len(self._calls)
             case TimerAction.LEAVE:
                 self.leave()
             case TimerAction.PING:

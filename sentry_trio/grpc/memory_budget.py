@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from .limits import CONNECTION_BYTES
+from .limits import CONNECTION_BYTES, RECLAIM_PRICE
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -82,16 +82,25 @@ class MemoryBudget:
         if connection in self._waiting:
             self._waiting[connection].pop(stream_id, None)
 
-    def reclaim(self) -> bool:
-        """Frees memory of the largest holders until the bound is kept; returns False if it is not."""
-        while self.exceeded:
+    def reclaim(self, most: int) -> int:
+        """Frees memory of the largest holders until the bound is kept, or until that costs `most`.
+
+        Thousands of calls may have to end when connections have reduced the bound; data that arrives next continues.
+
+        Returns:
+            Price of it, as in `cpu_budget`; 0 if nothing could be freed.
+        """
+        price = 0
+        while self.exceeded and price < most:
             waiting = [connection for connection, streams in self._waiting.items() if streams]
             largest = max(waiting or self._waiting, key=lambda connection: connection.held, default=None)
             if largest is None:
-                return False
+                break
             stream_id = next(iter(self._waiting[largest]), None)
             if stream_id is not None:
                 del self._waiting[largest][stream_id]
-            if not largest.reclaim(stream_id):
-                return False
-        return True
+            ended = largest.reclaim(stream_id)
+            if not ended:
+                break
+            price += RECLAIM_PRICE + ended
+        return price

@@ -10,7 +10,7 @@ from .call import Call
 from .concurrency import ConcurrencyLimiter, FairLimiter
 from .cpu_budget import CALL
 from .framing import CallRequest
-from .limits import RECLAIM_PRICE, TASK_BYTES
+from .limits import TASK_BYTES
 from .server_state import ServerState
 
 if TYPE_CHECKING:
@@ -194,10 +194,8 @@ class OpenCalls:
         connection, limit = self._connection, self._state.limits.unread_bytes
         if connection.unread > limit:
             call.abort(Status.RESOURCE_EXHAUSTED, f"grpc: more than {limit} bytes unread on one connection")
-        elif connection.memory.exceeded:
-            connection.cpu.used += RECLAIM_PRICE
-            if not connection.memory.reclaim():
-                call.abort(*_OUT_OF_MEMORY)
+        elif connection.memory.exceeded and not connection.reclaim_memory():
+            call.abort(*_OUT_OF_MEMORY)
 
     def reclaim(self, stream_id: int) -> bool:
         """Takes the memory of a call off the budget and rejects an incomplete one; returns True if it did."""

@@ -24,7 +24,6 @@ class Outgoing:
         transport: sends bytes.
         memory: registers streams that wait for the peer.
         cpu: budget that earns by sent data.
-        scope: scope of the connection's nursery; cancelled if the transport is broken.
 
     Attributes:
         stalled: times since which answers wait for the peer's window, on Trio's clock, by stream.
@@ -35,10 +34,9 @@ class Outgoing:
         "_cpu",
         "_h2",
         "_memory",
-        "_scope",
         "_sending",
         "_transport",
-        "_window_opened",
+        "_waiting",
         "stalled",
     )
 
@@ -49,7 +47,6 @@ class Outgoing:
         transport: TLSTransport,
         memory: MemoryBudget,
         cpu: CPUBudget,
-        scope: trio.CancelScope,
     ) -> None:
         self.stalled: dict[int, float] = {}
         self._connection = connection
@@ -57,27 +54,42 @@ class Outgoing:
         self._transport = transport
         self._memory = memory
         self._cpu = cpu
-        self._scope = scope
         self._sending = trio.Lock()
-        self._window_opened = trio.lowlevel.ParkingLot()
+        self._waiting: dict[int, trio.Event] = {}  # for a window, by stream
 
     async def send_data(self, stream_id: int, data: bytes, *, end_stream: bool = False) -> None:
         """Composes DATA frames until the stream is closed; while the peer's window is full, flushes and waits."""
         at, end = 0, len(data)
-        while at < end and self._h2.can_send(stream_id):
-            size = min(end - at, self._h2.window(stream_id))
-            if size > 0:
-                part = data[at : at + size]
-                at += size
-                self._h2.send_data(stream_id, part, end_stream=end_stream and at == end)
-                if size >= MUCH_DATA or at == end:
-                    self._cpu.earn(FRAMES_EARNED_BY_DATA)
-                self.forget(stream_id)
-            else:
-                self.stalled.setdefault(stream_id, trio.current_time())
-                self._memory.add(self._connection, stream_id)
-                await self.flush()
-                await self._window_opened.park()
+        try:
+            while at < end and self._h2.can_send(stream_id):
+                size = min(end - at, self._h2.window(stream_id))
+                if size > 0:
+                    part = data[at : at + size]
+                    at += size
+                    self._h2.send_data(stream_id, part, end_stream=end_stream and at == end)
+                    if size >= MUCH_DATA or at == end:
+                        self._cpu.earn(FRAMES_EARNED_BY_DATA)
+                    self.forget(stream_id)
+                else:
+                    self.stalled.setdefault(stream_id, trio.current_time())
+                    self._memory.add(self._connection, stream_id)
+                    await self.flush()
+                    await self._wait_for_window(stream_id)
+        finally:
+            if self._waiting:
+                self.window_opened()
+
+    async def _wait_for_window(self, stream_id: int) -> None:
+        if self._may_continue(stream_id):
+            return  # it was opened during the flush
+        self._waiting[stream_id] = opened = trio.Event()
+        try:
+            await opened.wait()
+        finally:
+            del self._waiting[stream_id]
+
+    def _may_continue(self, stream_id: int) -> bool:
+        return not self._h2.can_send(stream_id) or self._h2.window(stream_id) > 0
 
     def forget(self, stream_id: int) -> None:
         """Removes a stream from `stalled`, if it is there."""
@@ -86,11 +98,14 @@ class Outgoing:
             self._memory.discard(self._connection, stream_id)
 
     def window_opened(self) -> None:
-        """Wakes the tasks that wait for a window."""
-        self._window_opened.unpark_all()
+        """Wakes the first task whose window is open; it wakes the next one. A hundred at once would make a long turn."""
+        for stream_id, opened in self._waiting.items():
+            if self._may_continue(stream_id):
+                opened.set()
+                return
 
     async def flush(self) -> None:
-        """Sends the composed bytes and returns when all are sent; a broken transport ends the connection."""
+        """Sends the composed bytes and returns when all are sent; if the transport is broken, reading ends."""
         try:
             if data := self._h2.data_to_send():
                 self._transport.write(data)
@@ -100,7 +115,7 @@ class Outgoing:
             if self._sending.locked() or not self._transport.send_at_once():
                 await self._send_in_turn()
         except OSError:  # ssl.SSLError is one
-            self._scope.cancel()
+            self._transport.abandon()
 
     async def _send_in_turn(self) -> None:
         # Before the lock, which takes a turn: of calls with composed answers nothing else can be reclaimed.

@@ -91,6 +91,7 @@ class TLSTransport:
         "_half_closed",
         "_hello",
         "_leaving",
+        "_lost",
         "_received",
         "_record",
         "_socket",
@@ -114,6 +115,7 @@ class TLSTransport:
         self._dataless = 0  # bytes of whole records since the last data
         self._unsent = bytearray()
         self._half_closed = False
+        self._lost = False
         self.sent = 0
         self.overhead = 0
         self.before_read: Callable[[], Awaitable[None]] | None = None
@@ -131,7 +133,7 @@ class TLSTransport:
 
     def was_reset(self) -> bool:
         """Returns True if the peer has reset the connection since the last call and reads no more."""
-        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return self._lost or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     async def hear(self) -> None:
         """Waits until the peer has sent something, and receives it for the handshake.
@@ -262,10 +264,10 @@ class TLSTransport:
         if self._half_closed:
             return
         # OpenSSL accepts all of it, as a buffer in memory is never full; it would take empty data for the end.
-        for at in range(0, len(data), _RECORD_BYTES):
+        for at in range(0, len(data), _PIECE_BYTES):
             if self._leaving.pending:
                 self._unsent += self._leaving.read()
-            self._tls.write(data[at : at + _RECORD_BYTES])
+            self._tls.write(data[at : at + _PIECE_BYTES])
 
     async def send(self) -> None:
         """Sends all that was written. If cancelled, the next call sends the rest.
@@ -319,10 +321,20 @@ class TLSTransport:
             await trio.lowlevel.wait_readable(self._socket)
             if self.before_read is not None:
                 await self.before_read()
+            if self._lost:
+                return b""
             try:
                 return self._socket.recv(_RECORD_BYTES)
             except BlockingIOError:
                 continue
+
+    def abandon(self) -> None:
+        """Drops what was written and will be; `receive` returns what is decrypted, then the end."""
+        self._lost = self._half_closed = True
+        self._unsent.clear()
+        self._leaving.read()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the task that receives
 
     def half_close(self) -> None:
         """Sends close_notify, as far as the socket accepts it; the peer may still send."""

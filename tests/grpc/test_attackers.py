@@ -46,7 +46,7 @@ async def test_a_long_hello_is_rejected_at_once(autojump_clock: MockClock) -> No
     async with besieged("announced ClientHello", number=20) as (server, courses):
         await wait_all_tasks_blocked()
         assert all(over(courses))
-        assert server.witness.handshakes_failed == ["a ClientHello of more than 16384 bytes or 100 records"] * 20
+        assert server.witness.handshakes_failed == ["a ClientHello of more than 8192 bytes or 100 records"] * 20
         await answers_at_once(server)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from sentry_trio.grpc.limits import CONNECTION_BYTES
 from sentry_trio.grpc.memory_budget import MemoryBudget
+from sentry_trio.grpc.turn_scheduler import SLICE
 
 
 class Holder:
@@ -38,7 +39,7 @@ def test_the_largest_connection_that_waits_for_its_peer_goes_first() -> None:
     for stream_id in (3, 1):
         largest.hold(stream_id, 40)
     budget.discard(first, 3)
-    assert budget.reclaim()
+    assert budget.reclaim(100)
     assert given_up == [("largest", 3), ("first", 1), ("largest", 1)]
 
 
@@ -49,12 +50,13 @@ def test_if_no_connection_waits_the_largest_is_reclaimed() -> None:
     one, other = (Holder(budget, name, given_up) for name in ("one", "other"))
     one.hold(1, 40, waits=False)
     other.hold(1, 80, waits=False)
-    assert budget.reclaim()
+    assert budget.reclaim(100)
     assert given_up == [("other", None)]
     budget.closed(other)
     budget.add(other, 1)
     budget.total += 100
-    assert not budget.reclaim(), "what is left is nobody's"
+    assert budget.reclaim(100) == 6
+    assert budget.reclaim(100) == 0, "what is left is nobody's"
     assert given_up == [("other", None), ("one", None)]
 
 
@@ -63,8 +65,20 @@ def test_within_the_bound_nothing_is_rejected() -> None:
     budget: Any = MemoryBudget(200, connections=2)
     budget.set_accepted(1)  # so that half is for calls
     Holder(budget, "one", given_up).hold(1, 100)
-    assert budget.reclaim()
+    assert budget.reclaim(100) == 0
     assert given_up == []
+
+
+def test_thousands_of_calls_do_not_end_at_once() -> None:
+    given_up: list[tuple[str, int | None]] = []
+    budget: Any = MemoryBudget(200, connections=2)
+    holder = Holder(budget, "one", given_up)
+    for stream_id in range(1000):
+        holder.hold(stream_id, 40)
+    assert budget.reclaim(SLICE) == SLICE + 2
+    assert len(given_up) == 17
+    assert budget.reclaim(SLICE) == SLICE + 2
+    assert given_up[17:] == [("one", stream_id) for stream_id in range(17, 34)]
 
 
 def test_open_connections_leave_less_for_calls_but_half_in_any_case() -> None:

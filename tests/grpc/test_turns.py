@@ -1,7 +1,9 @@
 """Turns of the event loop: many connections with work at the same moment share several."""
 
 import gzip
+import os
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
@@ -9,6 +11,7 @@ from itertools import pairwise
 import pytest
 import trio
 from grpclib.const import Status
+from h2.events import PingAckReceived, StreamEnded, WindowUpdated
 from h2.settings import SettingCodes
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -18,7 +21,7 @@ from sentry_trio.grpc.inflation import Inflation
 from sentry_trio.grpc.limits import Limits
 from sentry_trio.grpc.turn_scheduler import SLICE, TurnScheduler
 from testkit.deflate import empty_blocks
-from testkit.grpc.raw import Peer, peering, request_head
+from testkit.grpc.raw import Peer, encrypted, peering, request_head
 from testkit.grpc.toys import Served, serving
 
 _PEERS = 12
@@ -162,6 +165,16 @@ async def _hanging(stack: AsyncExitStack, server: Served, *, peers: int, calls: 
     return connected
 
 
+async def _with_unread_answers(stack: AsyncExitStack, server: Served, calls: int, value: str = "hello") -> Peer:
+    """A connection whose windows for answers are shut."""
+    peer = await stack.enter_async_context(peering(server.port))
+    peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    for number in range(calls):
+        await peer.call(2 * number + 1, value=value)
+    await wait_all_tasks_blocked()
+    return peer
+
+
 async def test_calls_with_the_same_deadline_end_in_several_turns(autojump_clock: MockClock) -> None:
     """Running calls, and those that wait for a place."""
     async with serving(Limits(calls=30, waiting_timeout=60)) as server, AsyncExitStack() as stack:
@@ -187,6 +200,64 @@ async def test_answers_that_are_not_taken_end_in_several_turns(autojump_clock: M
             await trio.sleep(8)
         assert sum(ended) == calls * _PEERS
         assert max(ended) <= 2 * calls
+
+
+@pytest.mark.usefixtures("full_turns")
+async def test_connections_with_unread_answers_that_are_reset_at_once_end_in_several_turns() -> None:
+    """The answer to the PING cannot be sent, which is noticed before anything is read."""
+    calls = 20
+    async with serving() as server, AsyncExitStack() as stack:
+        peers = [await _with_unread_answers(stack, server, calls) for _ in range(_PEERS)]
+        async with _ends_counted(server) as ended:
+            for peer in peers:
+                peer.h2.ping(bytes(8))
+                connection = peer.recorder.inner.socket
+                os.write(connection.fileno(), encrypted(peer.stream, peer.h2.data_to_send()))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+            while server.witness.open:
+                await trio.lowlevel.checkpoint()
+        assert sum(ended) == calls * _PEERS
+        assert max(ended) <= 2 * calls
+
+
+async def test_an_update_of_a_window_wakes_only_a_call_that_can_send() -> None:
+    calls = 30
+    async with serving() as server, AsyncExitStack() as stack:
+        peer = await _with_unread_answers(stack, server, calls)
+        steps: list[str] = []
+
+        class Steps(trio.abc.Instrument):
+            def before_task_step(self, task: trio.lowlevel.Task) -> None:
+                steps.append(task.name.rpartition(".")[2])
+
+        trio.lowlevel.add_instrument(instrument := Steps())
+        for stream_id in (0, 2 * calls - 1):
+            for _ in range(10):
+                peer.h2.increment_flow_control_window(1, stream_id or None)
+        peer.h2.ping(bytes(8))
+        await peer.flush()
+        await peer.wait_for(PingAckReceived)
+        trio.lowlevel.remove_instrument(instrument)
+        assert 0 < steps.count("_run") <= 10
+
+
+async def test_windows_that_are_opened_let_all_calls_send() -> None:
+    """First that of each stream, then that of the connection, which has room for six of the answers."""
+    calls, first, large = 10, 6, "x" * 10_000
+    async with serving() as server, AsyncExitStack() as stack:
+        peer = await _with_unread_answers(stack, server, first, value=large)
+        await peer.wait_for(WindowUpdated)
+        for number in range(first, calls):
+            await peer.call(2 * number + 1, value=large)
+        peer.opens_window = False
+        peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 50_000})
+        await peer.flush()
+        await peer.wait_for(StreamEnded, number=first)
+        peer.h2.increment_flow_control_window(100_000)
+        await peer.flush()
+        await peer.wait_for(StreamEnded, number=calls)
+        assert {peer.answered(2 * number + 1).value for number in range(calls)} == {large}
 
 
 async def test_calls_that_are_reset_at_once_end_in_several_turns() -> None:
