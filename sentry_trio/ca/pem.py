@@ -11,9 +11,13 @@ from typing import Final
 
 from sentry_trio.discreet import Discreet
 
+_NEWLINE = ord("\n")
 _BEGIN = b"-----BEGIN "
 _END = b"\n-----END "
-_DASHES = b"-----"
+# A text may be all lines or all blocks, thousands of them, so lines are read by expressions and not one by one.
+_LABEL = re.compile(rb"([^\n]*)-----[ \t]*\r?\n")
+_AFTER_HEADERS = re.compile(rb"\n[^:\n]*(?:\n|\Z)")  # a line without a colon
+_AFTER_END_LABEL = re.compile(rb"-----[ \t]*(?:\r?\n|\Z)")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")  # with a length that is a multiple of four
 
 
@@ -75,45 +79,26 @@ def _next_block(data: bytes, position: int) -> tuple[Block, int, int] | None:
     while (end := data.find(_END, position)) >= 0:
         start, position = position, end + len(_END)
         begin = data.rfind(_BEGIN, start, end)
-        if begin < 0 or (begin > start and data[begin - 1] != ord("\n")):
+        if begin < 0 or (begin > start and data[begin - 1] != _NEWLINE):
             continue
-        label, body = _line(data, begin + len(_BEGIN))
-        if not label.endswith(_DASHES):
+        opened = _LABEL.match(data, begin + len(_BEGIN))
+        if opened is None:
             continue
-        label = label.removesuffix(_DASHES)
-        body, headers = _skip_headers(data, body)
+        label, headers = opened[1], opened.end()
+        found = _AFTER_HEADERS.search(data, headers - 1)
+        body = len(data) if found is None else found.start() + 1
         if body > position or body == len(data):
             # The headers run over the END line. Go stops here, too; continuing would take quadratic time.
             return None
-        if headers and body > end:
+        if (body > headers and body > end) or not data.startswith(label, position):
             continue
-        ending, following = _line(data, position)
-        if ending != label + _DASHES:
+        closed = _AFTER_END_LABEL.match(data, position + len(label))
+        if closed is None:
             continue
         content = data[body:end].translate(None, b" \t\r\n")
         if len(content) % 4 == 0 and _BASE64.fullmatch(content):
-            return Block(label.decode("utf-8", "replace"), a2b_base64(content)), begin, following
+            return Block(label.decode("utf-8", "replace"), a2b_base64(content)), begin, closed.end()
     return None
-
-
-def _skip_headers(data: bytes, position: int) -> tuple[int, bool]:
-    """Returns the end of the lines with a colon, and whether there are any."""
-    start = position
-    while position < len(data):
-        line, following = _line(data, position)
-        if b":" not in line:
-            break
-        position = following
-    return position, position > start
-
-
-def _line(data: bytes, position: int) -> tuple[bytes, int]:
-    """Returns the line at `position` without trailing whitespace, and the offset of the next one."""
-    newline = data.find(b"\n", position)
-    if newline < 0:
-        return data[position:].rstrip(b" \t"), len(data)
-    line = data[position:newline]
-    return line.removesuffix(b"\r").rstrip(b" \t"), newline + 1
 
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"

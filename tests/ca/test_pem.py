@@ -1,7 +1,9 @@
 """PEM blocks, read as Go's encoding/pem reads them."""
 
 import base64
+import sys
 import time
+from itertools import dropwhile
 
 import pytest
 from cryptography import x509
@@ -80,6 +82,32 @@ def test_no_text_takes_long(piece: bytes) -> None:
     begun = time.process_time()
     assert first_block(text) is None
     assert time.process_time() - begun < 20  # less than one as a rule; quadratic time would be minutes
+
+
+@pytest.mark.parametrize("line", [b":\n", b"key: value\r\n", b": \t\n"])
+def test_headers_are_not_read_one_by_one(line: bytes) -> None:
+    """A request is at most 16 KiB, and a step in Python for each line would take longer than all other checks."""
+    text = b"-----BEGIN X-----\n" + line * 1_000 + b"\nAAEC\n-----END X-----\n"
+    calls: list[str] = []
+    sys.setprofile(lambda _frame, event, _function: calls.append(event))
+    try:
+        found = first_block(text)
+    finally:
+        sys.setprofile(None)
+    assert found == READ
+    assert len(calls) < 100
+
+
+@given(st.lists(st.sampled_from([b"", b":", b"a: b", b"AAEC", b"a: b\r", b" \t", b"AA", b"\r", b":-----END X-----"])))
+@settings(max_examples=300, deadline=None)
+def test_headers_are_the_first_lines_with_a_colon(lines: list[bytes]) -> None:
+    text = b"\n".join([b"-----BEGIN X-----", *lines, b"-----END X-----", b""])
+    body = list(dropwhile(lambda line: b":" in line, lines))
+    # If there are headers, a line between them and END is required.
+    is_closed = bool(body) or not lines
+    content = b"".join(body).translate(None, b" \t\r")
+    is_base64 = not content.strip(b"AEC") and len(content) % 4 == 0
+    assert first_block(text) == (Block("X", base64.b64decode(content)) if is_closed and is_base64 else None)
 
 
 @given(st.binary(max_size=200), st.text(alphabet="ABC XYZ", min_size=1, max_size=12).map(str.strip))
