@@ -21,6 +21,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from sentry_trio.ca.keys import KeyType, PrivateKey, generate_key, write_private_key
 from sentry_trio.ca.parsing import parsing
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import SentryError
 from sentry_trio.proto.sentry_grpc import CAStub
 from sentry_trio.proto.sentry_pb2 import SignCertificateRequest, SignCertificateResponse
@@ -57,17 +58,19 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
     spiffe_id: str
 
 
-class Workload(msgspec.Struct, frozen=True, kw_only=True):
+class Workload(Discreet, frozen=True, kw_only=True):
     """Contents of a request.
 
     Attributes:
         app_id: the last segment of the SPIFFE ID.
         namespace: the segment before.
         trust_domain: empty for the authority's choice.
-        token: token for the validator.
+        token: token for the validator. Not shown by `repr`.
         validator: validator of the token; UNKNOWN for the authority's default.
         audiences: audiences of JWTs.
     """
+
+    UNSHOWN = frozenset({"token"})
 
     app_id: str
     namespace: str

@@ -34,6 +34,9 @@ HIDDEN = {
     "StoredBundle": {"key"},
     "StoredJwtKey": {"key"},
     "TrustBundle": {"key"},
+    "Workload": {"token"},
+    "_Content": {"parts"},
+    "_Snapshot": {"files", "temporaries"},
 }
 
 

@@ -22,9 +22,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from sentry_trio.ca.parts import BUNDLE, PUBLIC, RENEWAL, Changes
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import Part, StoreError, UnreadablePartError
 from sentry_trio.stores import journal as journals
 from sentry_trio.stores.atomic_files import Content, FileOperations, Lock, Unreadable, os_reason, read_settled
@@ -44,8 +43,10 @@ _READ_PREFIXES: Final = {
 _log: Final = get_logger("dapr.sentry.ca")
 
 
-class _Snapshot(msgspec.Struct, frozen=True):
+class _Snapshot(Discreet, frozen=True):
     """One reading of everything that matters; two equal ones in a row are taken for the truth."""
+
+    UNSHOWN = frozenset({"files", "temporaries"})
 
     journal: Journal | None
     files: Mapping[Part, Content]  # the requested ones, and those of the journal

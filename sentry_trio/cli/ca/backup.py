@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from sentry_trio.discreet import Discreet
 from sentry_trio.errors import Part, SentryError
 
 LIMIT: Final = 16 * 1024 * 1024
@@ -25,8 +26,10 @@ class BackupError(SentryError):
     """A backup that cannot be written or read."""
 
 
-class _Content(msgspec.Struct, frozen=True):
+class _Content(Discreet, frozen=True):
     """Decrypted content: parts by the names of `Part`."""
+
+    UNSHOWN = frozenset({"parts"})
 
     parts: Mapping[str, bytes]
     version: Literal[1] = 1
