@@ -14,7 +14,9 @@ from functools import lru_cache
 _UTC_TIME = re.compile(rb"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d|)(?:Z|([+-])(\d\d)(\d\d))")
 _GENERALIZED_TIME = re.compile(rb"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:Z|([+-])(\d\d)(\d\d))")
 
-_LONGEST_REMEMBERED = 32  # octets of an object identifier
+# Arcs in their shortest form, each below 2^31.
+_ARCS = re.compile(rb"[\x00-\x7f]*(?:(?:[\x81-\xff][\x80-\xff]{0,2}|[\x81-\x87][\x80-\xff]{3})[\x00-\x7f]+)*")
+_LONGEST_IN_USE = 32  # octets of an object identifier
 
 
 class MalformedError(ValueError):
@@ -124,6 +126,16 @@ class Reader:
         """Reads an object identifier in dotted form; each arc is below 2^31, as in Go."""
         return dotted(self.content(field, Tag.OBJECT_IDENTIFIER), field)
 
+    def algorithm(self, field: str) -> str:
+        """Reads the object identifier of an algorithm; "of <number> octets" if it is longer than all in use.
+
+        A client may send one of thousands of arcs, and the dotted form of these would take milliseconds.
+        """
+        content = self.content(field, Tag.OBJECT_IDENTIFIER)
+        if len(content) > _LONGEST_IN_USE and _ARCS.fullmatch(content):
+            return f"of {len(content)} octets"
+        return dotted(content, field)
+
     def bit_string(self, field: str) -> tuple[bytes, int]:
         """Reads a bit string and returns its octets and the number of unused bits in the last one, which are zero."""
         content = self.content(field, Tag.BIT_STRING)
@@ -198,7 +210,7 @@ def dotted(content: bytes, field: str = "object identifier") -> str:
         MalformedError: an arc is not in its shortest form, is 2^31 or more, or is cut short.
     """
     # The bytes are untrusted, so nothing longer than the identifiers in use is kept in memory.
-    return _remembered_dotted(content, field) if len(content) <= _LONGEST_REMEMBERED else _dotted(content, field)
+    return _remembered_dotted(content, field) if len(content) <= _LONGEST_IN_USE else _dotted(content, field)
 
 
 def _dotted(content: bytes, field: str) -> str:

@@ -202,7 +202,7 @@ def _read(info: bytes) -> tuple[PublicKey | None, bool]:
     """Returns the key, and true if its structure has nothing else."""
     reader = Reader(info).inside("subjectPublicKeyInfo")
     algorithm = reader.inside("the algorithm of the public key")
-    kind = algorithm.object_identifier("the algorithm of the public key")
+    kind = algorithm.algorithm("the algorithm of the public key")
     parameters = algorithm.element("the parameters of the public key") if algorithm else b""
     bits, unused = reader.bit_string("the public key")
     if unused and kind in (_EC, _RSA, ED25519):
@@ -230,7 +230,7 @@ def key_identifier(info: bytes) -> bytes:
 
 
 def _read_ec(parameters: bytes, point: bytes) -> PublicKey:
-    curve = _CURVES.get(Reader(parameters).object_identifier("the curve of the public key"))
+    curve = _CURVES.get(Reader(parameters).algorithm("the curve of the public key"))
     if curve is None:
         raise MalformedError("x509: unsupported elliptic curve")
     if not point or point[0] != _UNCOMPRESSED:

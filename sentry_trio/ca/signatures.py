@@ -127,7 +127,7 @@ def _read_algorithm(identifier: bytes) -> tuple[str, bytes]:
 
 def _split(identifier: bytes) -> tuple[str, bytes]:
     reader = Reader(identifier).inside(_FIELD)
-    return reader.object_identifier(_FIELD), reader.element(_FIELD) if reader else b""
+    return reader.algorithm(_FIELD), reader.element(_FIELD) if reader else b""
 
 
 _remembered = lru_cache(maxsize=64)(_split)
@@ -171,7 +171,7 @@ def _read_pss_parameters(der: bytes) -> str:
     parameters = Reader(der).inside("the PSS parameters")
     hashing = _read_hash(parameters.inside("the PSS hash", context(0, constructed=True)).element("the PSS hash"))
     mask = parameters.inside("the PSS mask", context(1, constructed=True)).inside("the PSS mask")
-    if mask.object_identifier("the PSS mask") != _MGF1 or _read_hash(mask.element("the PSS mask hash")) != hashing:
+    if mask.algorithm("the PSS mask") != _MGF1 or _read_hash(mask.element("the PSS mask hash")) != hashing:
         raise MalformedError("the PSS mask has another hash")
     salt = parameters.inside("the PSS salt length", context(2, constructed=True)).integer("the PSS salt length")
     if hashing in _PSS_HASHES and salt != _PSS_HASHES[hashing].digest_size:

@@ -3,17 +3,31 @@
 import base64
 import gc
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sentry_trio.ca.asn1 import Tag, encode, encode_bit_string, encode_integer
+from sentry_trio.ca import asn1
+from sentry_trio.ca.asn1 import (
+    MalformedError,
+    Reader,
+    Tag,
+    context,
+    encode,
+    encode_bit_string,
+    encode_integer,
+    encode_object_identifier,
+)
 from sentry_trio.ca.csr import read_csr
+from sentry_trio.ca.keys import public_key_info
 from sentry_trio.ca.pem import first_block, write_block
 from sentry_trio.errors import InvalidCSRError
-from testkit.ca.making import csr_pem, new_key, openssl
+from testkit.ca.making import csr_pem, new_key, openssl, small_rsa
 
 PARSE = "failed to parse certificate signing request: "
 PSS = ("-sigopt", "rsa_padding_mode:pss")
@@ -191,6 +205,70 @@ def test_nothing_but_the_key_is_looked_at(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="parsing"):
         _ = x509.load_pem_x509_csr(pem).extensions
     assert read_csr(pem)
+
+
+def algorithm(*fields: bytes) -> bytes:
+    return encode(Tag.SEQUENCE, *fields)
+
+
+def unsigned(key_info: bytes, signature_algorithm: bytes) -> bytes:
+    fields = encode(Tag.SEQUENCE, encode_integer(0), encode(Tag.SEQUENCE), key_info)
+    der = encode(Tag.SEQUENCE, fields, signature_algorithm, encode_bit_string(bytes(128)))
+    return write_block("CERTIFICATE REQUEST", der)
+
+
+def with_pss(hashing: bytes, mask: bytes) -> bytes:
+    """A request whose signature algorithm is PSS with these identifiers."""
+    parameters = [encode(context(0, constructed=True), hashing), encode(context(1, constructed=True), mask)]
+    pss = algorithm(encode_object_identifier("1.2.840.113549.1.1.10"), encode(Tag.SEQUENCE, *parameters))
+    return unsigned(public_key_info(small_rsa().public_key()), pss)
+
+
+LONG_OID = encode(Tag.OBJECT_IDENTIFIER, b"\x01" * 11_000)
+ED25519 = algorithm(encode_object_identifier("1.3.101.112"))
+EC_OID = encode_object_identifier("1.2.840.10045.2.1")
+SHA256 = algorithm(encode_object_identifier("2.16.840.1.101.3.4.2.1"))
+
+
+@pytest.mark.parametrize(
+    ("pem", "message"),
+    [
+        (unsigned(encode(Tag.SEQUENCE, algorithm(LONG_OID), encode_bit_string(b"")), ED25519), SIGNATURE),
+        (unsigned(encode(Tag.SEQUENCE, algorithm(EC_OID, LONG_OID), encode_bit_string(b"")), ED25519), CURVE),
+        (unsigned(public_key_info(new_key().public_key()), algorithm(LONG_OID)), SIGNATURE),
+        (with_pss(algorithm(LONG_OID), SHA256), SIGNATURE),
+        (with_pss(SHA256, algorithm(LONG_OID, SHA256)), SIGNATURE),
+    ],
+    ids=["key", "curve", "signature", "PSS hash", "PSS mask"],
+)
+def test_thousands_of_arcs_are_not_written_out(pem: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take longer than all other checks."""
+    written, original = [], asn1._dotted
+
+    def dotted(content: bytes, field: str) -> str:
+        written.append(len(content))
+        return original(content, field)
+
+    monkeypatch.setattr("sentry_trio.ca.asn1._dotted", dotted)
+    with pytest.raises(InvalidCSRError, match=f"^{message}$"):
+        read_csr(pem)
+    assert max(written, default=0) < 100
+
+
+def refusal(read: Callable[[str], str]) -> str | None:
+    try:
+        read("x")
+    except MalformedError as error:
+        return str(error)
+    return None
+
+
+@given(st.lists(st.sampled_from([1, 0x7F, 0x80, 0x81, 0x87, 0x88, 0xFF]), max_size=9))
+@settings(max_examples=500, deadline=None)
+def test_arcs_that_are_not_written_out_are_checked(octets: list[int]) -> None:
+    for content in (bytes(octets) + bytes(40), bytes(40) + bytes(octets)):
+        der = encode(Tag.OBJECT_IDENTIFIER, content)
+        assert refusal(Reader(der).algorithm) == refusal(Reader(der).object_identifier)
 
 
 def test_identifiers_that_a_stranger_chooses_are_not_kept_in_memory() -> None:
