@@ -132,9 +132,11 @@ class Reader:
         A client may send one of thousands of arcs, and the dotted form of these would take milliseconds.
         """
         content = self.content(field, Tag.OBJECT_IDENTIFIER)
-        if len(content) > _LONGEST_IN_USE and _ARCS.fullmatch(content):
-            return f"of {len(content)} octets"
-        return dotted(content, field)
+        if len(content) <= _LONGEST_IN_USE:
+            return dotted(content, field)
+        if not _ARCS.fullmatch(content):
+            raise _not_an_identifier(field)
+        return f"of {len(content)} octets"
 
     def bit_string(self, field: str) -> tuple[bytes, int]:
         """Reads a bit string and returns its octets and the number of unused bits in the last one, which are zero."""
@@ -225,11 +227,15 @@ def _dotted(content: bytes, field: str) -> str:
             arcs += [value] if arcs else [min(value // 40, 2), value - 40 * min(value // 40, 2)]
             value = octets = 0
     if octets or not arcs:
-        raise MalformedError(f"{field} is not an object identifier")
+        raise _not_an_identifier(field)
     return ".".join(map(str, arcs))
 
 
 _remembered_dotted = lru_cache(maxsize=256)(_dotted)
+
+
+def _not_an_identifier(field: str) -> MalformedError:
+    return MalformedError(f"{field} is not an object identifier")
 
 
 def _offset(sign: bytes, hours: bytes, minutes: bytes) -> dt.timedelta:

@@ -225,6 +225,7 @@ def with_pss(hashing: bytes, mask: bytes) -> bytes:
 
 
 LONG_OID = encode(Tag.OBJECT_IDENTIFIER, b"\x01" * 11_000)
+CUT_OID = encode(Tag.OBJECT_IDENTIFIER, b"\x01" * 11_000 + b"\x81")
 ED25519 = algorithm(encode_object_identifier("1.3.101.112"))
 EC_OID = encode_object_identifier("1.2.840.10045.2.1")
 SHA256 = algorithm(encode_object_identifier("2.16.840.1.101.3.4.2.1"))
@@ -235,11 +236,12 @@ SHA256 = algorithm(encode_object_identifier("2.16.840.1.101.3.4.2.1"))
     [
         (unsigned(encode(Tag.SEQUENCE, algorithm(LONG_OID), encode_bit_string(b"")), ED25519), SIGNATURE),
         (unsigned(encode(Tag.SEQUENCE, algorithm(EC_OID, LONG_OID), encode_bit_string(b"")), ED25519), CURVE),
+        (unsigned(encode(Tag.SEQUENCE, algorithm(CUT_OID), encode_bit_string(b"")), ED25519), f"{PARSE}.* identifier"),
         (unsigned(public_key_info(new_key().public_key()), algorithm(LONG_OID)), SIGNATURE),
         (with_pss(algorithm(LONG_OID), SHA256), SIGNATURE),
         (with_pss(SHA256, algorithm(LONG_OID, SHA256)), SIGNATURE),
     ],
-    ids=["key", "curve", "signature", "PSS hash", "PSS mask"],
+    ids=["key", "curve", "cut short", "signature", "PSS hash", "PSS mask"],
 )
 def test_thousands_of_arcs_are_not_written_out(pem: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would take longer than all other checks."""
