@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -506,6 +507,32 @@ async def test_calls_that_arrive_together_are_signed_in_several_turns(seconds: f
     await _serve(service, _signing_request(), signatures, calls=20)
     assert max(signatures.by_turn) <= signatures.most
     assert sum(signatures.by_turn) == 20
+
+
+class ReservingStream(InMemoryStream):
+    """Keeps the CPU time for which a turn is awaited."""
+
+    reserved = 0.0
+
+    async def wait_for_turn(self, seconds: float) -> None:
+        self.reserved += seconds
+        await super().wait_for_turn(seconds)
+
+
+async def _reserved(csr: bytes) -> float:
+    request = SignCertificateRequest(id="myapp", namespace="shop", certificate_signing_request=csr)
+    stream = ReservingStream(request)
+    await made_service(Issuer(made_bundle())).SignCertificate(stream)
+    return stream.reserved
+
+
+async def test_more_time_is_reserved_for_long_csrs() -> None:
+    """The longest RSA keys take half a millisecond more than others, and so do hundreds of damaged blocks."""
+    longest_key = (Path(__file__).parent / "ca" / "data" / "csrs" / "rsa-8192.csr").read_bytes()
+    damaged = b"-----BEGIN -----\n-----END x\n" * 550
+    usual = await _reserved(CSR)
+    assert usual + 0.0002 < await _reserved(longest_key) < usual + 0.001
+    assert usual + 0.001 < await _reserved(damaged + CSR)
 
 
 class SharedAnswerValidator:
