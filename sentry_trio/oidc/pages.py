@@ -6,10 +6,8 @@ choice and must not be cached: a cache would serve others an issuer, and a URL o
 
 import hashlib
 import json
-import re
 from html import escape
 from http import HTTPStatus
-from typing import Final
 
 import msgspec
 
@@ -18,8 +16,6 @@ from sentry_trio.oidc.hosts import FORWARDED, Hosts, is_valid_header, is_valid_i
 from sentry_trio.oidc.urls import DISCOVERY_PATH, JWKS_PATH, cleaned, jwks_uri_of, segments
 from sentry_trio.telemetry.metrics import Metrics, OidcPath
 from sentry_trio.web.messages import Request, Response, refusal
-
-_ENTITY_TAG: Final = re.compile(r'"[^"]*"')
 
 
 class OidcRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,12 +53,16 @@ class OidcPages:
             segments(rules.prefix + DISCOVERY_PATH): OidcPath.DISCOVERY,
             segments(rules.prefix + JWKS_PATH): OidcPath.JWKS,
         }
+        # Length of the longer path with every character percent-encoded: no longer one leads to a document, and its
+        # segments or its redirect could take milliseconds.
+        self._longest = 3 * len(rules.prefix + DISCOVERY_PATH)
 
     async def answer(self, request: Request) -> Response:
         """Answers one request; see the class."""
-        path = self._paths.get(segments(request.path), OidcPath.OTHER)
+        is_long = len(request.path) > self._longest
+        path = OidcPath.OTHER if is_long else self._paths.get(segments(request.path), OidcPath.OTHER)
         try:
-            response = self._refused(request) or self._found(request, path)
+            response = self._refused(request, is_long=is_long) or self._found(request, path)
         except Exception:
             # The server logs it and answers 500.
             self._metrics.oidc_answered(path, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -70,12 +70,11 @@ class OidcPages:
         self._metrics.oidc_answered(path, response.status)
         return response
 
-    def _refused(self, request: Request) -> Response | None:
+    def _refused(self, request: Request, *, is_long: bool) -> Response | None:
         """Returns the answer of Go's server and router, if they do not call a handler."""
         if not is_valid_header(request.authority or request.header("host")):
             return refusal(HTTPStatus.BAD_REQUEST, ": malformed Host header")
-        clean = cleaned(request.path)
-        if request.path.startswith("/") and clean != request.path:
+        if request.path.startswith("/") and not is_long and (clean := cleaned(request.path)) != request.path:
             return _redirect(clean, request.query)
         return None
 
@@ -140,8 +139,8 @@ def _document(request: Request, keys: PublishedKeys, body: bytes, **headers: str
     etag = f'"{hashlib.sha256(body).hexdigest()}"'
     common = {"cache-control": f"public, max-age={int(keys.max_age.total_seconds())}", "etag": etag, **headers}
     known = request.header("if-none-match")
-    # The comparison is the weak one, which disregards a leading W/ (RFC 9110, 13.1.2).
-    if known.strip() == "*" or etag in _ENTITY_TAG.findall(known):
+    # The comparison is the weak one, which disregards a leading W/ (RFC 9110, 13.1.2). No tag contains a quote.
+    if known.strip() == "*" or etag in known:
         return Response(HTTPStatus.NOT_MODIFIED, headers=common)
     return Response(HTTPStatus.OK, body, {"content-type": "application/json", **common})
 

@@ -21,7 +21,7 @@ _log: Final = get_logger("dapr.sentry")
 # Seconds from the start of a connection, or from an answer, to the end of a request's head.
 IDLE_TIMEOUT: Final = 10
 # Bytes, pieces and seconds of a body, which no request needs: it is read and dropped, so that the connection can be
-# used again. A piece is a chunk, or data that has arrived at once.
+# used again. A piece is a chunk, or a part of one.
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_BODY_PIECES: Final = 1024
 BODY_TIMEOUT: Final = 5.0
@@ -30,14 +30,16 @@ SEND_TIMEOUT: Final = 5.0
 # Seconds for a peer to close after the last answer. Closing before it has read the answer could reset the connection
 # and destroy the answer (RFC 9112, 9.6).
 LINGER_TIMEOUT: Final = 1.0
+# Bounds on the headers of a request, and on the trailers of its body. For h11 the lines cost more than the bytes.
 MAX_HEADER_BYTES: Final = 16 * 1024
+MAX_HEADERS: Final = 100
 _RECEIVE_BYTES: Final = 16 * 1024
-# Prices as in `grpc.cpu_budget`: of a request and its answer, half a millisecond; of a piece of a body.
+# Bytes for h11 at once: its parser gets no more lines than MAX_HEADERS and those of one such part.
+_PARSED_BYTES: Final = 512
+# Prices as in `grpc.cpu_budget`: of a request and its answer, half a millisecond, of which the dearest takes twice as
+# much and a usual one a third; of a piece of a body.
 _REQUEST: Final = 25
 _PIECE: Final = 1
-# A head of 2 KiB is parsed within 1 ms, for any number of headers; each price of 1 pays for so many bytes of it.
-_CHEAP_HEAD_BYTES: Final = 2 * 1024
-_HEAD_BYTES: Final = 40
 _VERSIONS: Final = frozenset({b"1.0", b"1.1"})
 # Errors of h11, and the texts that Go's server, and so Dapr Sentry, adds to its answer.
 _REASONS: Final = {
@@ -144,7 +146,7 @@ class Exchanges:
         self._stream = stream
         self._machine = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
         self._method = b""
-        self._head_bytes = 0
+        self._received = b""  # and not parsed yet
 
     async def serve(self) -> None:
         """Serves requests until either side closes, or the peer is too slow."""
@@ -166,12 +168,12 @@ class Exchanges:
     @property
     def _is_pipelined(self) -> bool:
         """True if more was received than the last request."""
-        return bool(self._machine.trailing_data[0])
+        return bool(self._received or self._machine.trailing_data[0])
 
     async def _exchange(self) -> bool:
         """Answers one request; returns True if the connection can be used for another."""
-        if pipelined := len(self._machine.trailing_data[0]):
-            await self._wait_to_parse(pipelined)
+        if self._is_pipelined:
+            await self._server.turns.wait_if_full(self._connection.network, _REQUEST)
             self._connection.is_busy = False
         event = None
         self._method = b""  # an error in the head has an answer with a body, whatever was requested before
@@ -180,41 +182,35 @@ class Exchanges:
         if not isinstance(event, h11.Request):
             return False
         self._connection.is_busy = True
-        self._method, self._head_bytes = event.method, 0
+        self._method = event.method
         is_last = _has_two_lengths(event) or self._machine.they_are_waiting_for_100_continue
-        await self._send(await self._response(event), is_last=is_last)
+        refused = _refused(event)
+        request = Request.read(event, scheme=self._server.scheme, peer=self._connection.peer)
+        del event  # which takes more memory than the request, and the body may take seconds
+        await self._send(refused or await self._response(request), is_last=is_last)
         self._connection.is_busy, self._connection.has_served = self._is_pipelined, True
         return self._machine.our_state is self._machine.their_state is h11.DONE
 
     async def _next_event(self) -> object:
         while (event := self._machine.next_event()) is h11.NEED_DATA:
-            await self._stream.wait_for_data()
-            await self._server.turns.wait_if_full(self._connection.network, _REQUEST)
-            data = await self._stream.receive_some(_RECEIVE_BYTES)
+            # An event that is not complete: a head, trailers, or the head of a chunk. A head has one line more.
+            if self._machine.trailing_data[0].count(b"\n") > MAX_HEADERS + 1:
+                raise h11.RemoteProtocolError(
+                    "too many lines", error_status_hint=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                )
+            if not self._received:
+                await self._stream.wait_for_data()
+                await self._server.turns.wait_if_full(self._connection.network, _REQUEST)
+                self._received = await self._stream.receive_some(_RECEIVE_BYTES)
+            data, self._received = self._received[:_PARSED_BYTES], self._received[_PARSED_BYTES:]
             self._machine.receive_data(data)
-            self._head_bytes += len(data)
-            if self._head_bytes > _CHEAP_HEAD_BYTES:
-                await self._wait_to_parse(self._head_bytes)
         return event
 
-    async def _wait_to_parse(self, size: int) -> None:
-        """Waits until this turn of the event loop has room for a head of `size` bytes and its answer."""
-        turns, network = self._server.turns, self._connection.network
-        if size > _CHEAP_HEAD_BYTES:
-            await turns.wait(network, size / _HEAD_BYTES)
-        else:
-            await turns.wait_if_full(network, _REQUEST)
-
-    async def _response(self, event: h11.Request) -> Response:
-        if event.http_version not in _VERSIONS:
-            return refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-        if event.method == b"CONNECT":  # whose success would end HTTP on this connection (RFC 9110, 9.3.6)
-            return refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+    async def _response(self, request: Request) -> Response:
         # A peer that waits for 100 (Continue) need not send its body: it gets the answer instead (RFC 9110, 10.1.1).
         refused = None if self._machine.they_are_waiting_for_100_continue else await self._drop_body()
         if refused is not None:
             return refused
-        request = Request.read(event, scheme=self._server.scheme, peer=self._connection.peer)
         try:
             return await self._server.handler(request)
         except Exception as error:  # noqa: BLE001  # a defect in one request must not end the server
@@ -263,6 +259,17 @@ class Exchanges:
                 await self._stream.wait_for_data()
                 if not await self._stream.receive_some(_RECEIVE_BYTES):
                     return
+
+
+def _refused(event: h11.Request) -> Response | None:
+    """Returns the answer to a request that no handler gets; None for others."""
+    if event.http_version not in _VERSIONS:
+        return refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+    if event.method == b"CONNECT":  # whose success would end HTTP on this connection (RFC 9110, 9.3.6)
+        return refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+    if len(event.headers) > MAX_HEADERS:
+        return refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    return None
 
 
 def _has_two_lengths(event: h11.Request) -> bool:

@@ -1,10 +1,12 @@
 """Readiness by named targets, and the handler that reports it: /healthz, /readyz and /livez."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from urllib.parse import parse_qs, unquote
+from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -12,6 +14,12 @@ from sentry_trio.telemetry.logs import get_logger
 from sentry_trio.web.messages import Request, Response
 
 log = get_logger("dapr.sentry")
+
+_PATHS: Final = frozenset({"/healthz", "/readyz", "/livez"})
+# Length of the longest path with every character percent-encoded. Decoding a longer one could take milliseconds, and so
+# could splitting a query.
+_LONGEST: Final = 3 * max(map(len, _PATHS))
+_VERBOSE: Final = re.compile(r"(?:^|&)verbose(?:=|&|$)")
 
 
 class Target(msgspec.Struct):
@@ -76,13 +84,13 @@ class Health:
 
     async def answer(self, request: Request) -> Response:
         """Answers a request, as the class describes."""
-        path = unquote(request.path)
-        if path not in {"/healthz", "/readyz", "/livez"}:
+        path = unquote(request.path) if len(request.path) <= _LONGEST else ""
+        if path not in _PATHS:
             return Response(404, b"404 page not found\n", {"content-type": "text/plain; charset=utf-8"})
         status = HTTPStatus.OK if path == "/livez" or self.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         if status != HTTPStatus.OK:
             log.debug("Not ready", targets=self.unready)
-        if path == "/healthz" or "verbose" not in parse_qs(request.query, keep_blank_values=True):
+        if path == "/healthz" or _VERBOSE.search(request.query) is None:
             return Response(status)
         return Response(status, self._report(), {"content-type": "application/json"})
 

@@ -19,7 +19,9 @@ from sentry_trio.oidc.hosts import Hosts
 from sentry_trio.oidc.pages import OidcPages, OidcRules
 from sentry_trio.telemetry.metrics import Metrics
 from sentry_trio.web.exchanges import BODY_TIMEOUT, MAX_BODY_BYTES
+from sentry_trio.web.messages import Request
 from sentry_trio.web.server import serve_http
+from testkit.cpu_time import cpu_seconds
 from testkit.http_client import Answer, ask, connect
 
 KEYS = PublishedKeys(jwks=b'{"keys":[{"kid":"1"}]}', algorithm="ES256")
@@ -339,6 +341,34 @@ async def test_known_content_is_not_reported_again(method: str, known: str, stat
                 # The connection goes on.
                 await stream.send_all(request.encode())
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 304 ")
+
+
+# --- costly requests
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        ("/" + "%ff/" * 4000, b""),
+        ("/" + "%" * 16_000, b""),
+        ("//" + "<" * 16_000, b""),
+        (JWKS, b'""' * 8000),
+    ],
+    ids=["segments", "percent signs", "redirect", "entity tags"],
+)
+async def test_long_requests_are_answered_fast(path: str, header: bytes) -> None:
+    app = OidcPages(OidcRules(issuer=None, jwks_uri=None, prefix="", hosts=Hosts((), ())), Metrics())
+    app.keys = KEYS
+    request = Request("GET", path, headers=((b"host", b"x"), (b"if-none-match", header)))
+    assert await cpu_seconds(app.answer, request) < 0.0003
+
+
+async def test_a_path_with_every_character_encoded() -> None:
+    async with serving(prefix="/a%20b") as (address, _):
+        for path in ("/a b" + DISCOVERY, "/a b" + JWKS):
+            encoded = "".join(each if each == "/" else f"%{ord(each):x}" for each in path)
+            assert (await ask(address, encoded)).status == 200
+        assert (await ask(address, "/" + "a" * 16_000)).status == 404
 
 
 # --- bodies

@@ -319,9 +319,9 @@ class Answers(trio.abc.Instrument):
 
 
 @pytest.mark.usefixtures("full_turns")
-@pytest.mark.parametrize(("headers", "in_a_turn"), [(b"", 4), (b"a:\r\n" * 1000, 1)], ids=["short", "costly"])
-async def test_pipelined_requests_of_many_peers_share_turns(headers: bytes, in_a_turn: int) -> None:
-    """A hundred requests in a turn would be fair, but take 40 ms, and one with a thousand headers takes some."""
+@pytest.mark.parametrize("headers", [b"", b"a:\r\n" * 99], ids=["short", "costly"])
+async def test_pipelined_requests_of_many_peers_share_turns(headers: bytes) -> None:
+    """A hundred requests in a turn would be fair, but take 40 ms."""
     answers = Answers()
     async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
         address = await nursery.start(partial(serve_http, answers.answer, host="127.0.0.1", port=0))
@@ -333,7 +333,7 @@ async def test_pipelined_requests_of_many_peers_share_turns(headers: bytes, in_a
         await trio.testing.wait_all_tasks_blocked()
         trio.lowlevel.remove_instrument(answers)
         assert [peer.recv(1000).count(b"200 OK") for peer in peers] == [3] * 100
-        assert max(answers.by_turn) <= in_a_turn
+        assert max(answers.by_turn) <= 4
         nursery.cancel_scope.cancel()
 
 

@@ -14,7 +14,9 @@ import trio
 from sentry_trio.listener import Address
 from sentry_trio.telemetry.logs import configure_logging
 from sentry_trio.web.health import Health
+from sentry_trio.web.messages import Request
 from sentry_trio.web.server import serve_http
+from testkit.cpu_time import cpu_seconds
 from testkit.http_client import ask
 
 
@@ -96,6 +98,37 @@ async def test_not_ready(path: str, status: int) -> None:
 async def test_other_paths_are_not_found(path: str) -> None:
     async with serving(Health()) as address:
         assert (await ask(address, path)).status == 404
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/%72eadyz", "".join(f"%{ord(each):x}" for each in "/readyz")])
+async def test_a_path_may_be_percent_encoded(path: str) -> None:
+    assert (await Health().answer(Request("GET", path))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "is_verbose"),
+    [
+        ("verbose", True),
+        ("verbose=", True),
+        ("verbose=0", True),
+        ("verbose&x=y", True),
+        ("x=y&verbose", True),
+        ("&&verbose=1&x", True),
+        ("", False),
+        ("verbosely", False),
+        ("notverbose", False),
+        ("x=verbose", False),
+    ],
+)
+async def test_queries(query: str, is_verbose: bool) -> None:
+    assert bool((await Health().answer(Request("GET", "/readyz", query))).body) is is_verbose
+
+
+@pytest.mark.parametrize(
+    ("path", "query"), [("/" + "%" * 16_000, ""), ("/readyz", "%e9&" * 4000), ("/readyz", "a&" * 8000)]
+)
+async def test_long_targets_are_answered_fast(path: str, query: str) -> None:
+    assert await cpu_seconds(Health().answer, Request("GET", path, query)) < 0.002
 
 
 async def test_a_host_header_that_makes_no_url() -> None:

@@ -11,8 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sentry_trio.listener import Address
 from sentry_trio.telemetry.metrics import Metrics
+from sentry_trio.web.messages import Request
 from sentry_trio.web.metrics import metrics_handler
 from sentry_trio.web.server import serve_http
+from testkit.cpu_time import cpu_seconds
 from testkit.http_client import ask
 
 RECEIVED = "dapr_sentry_cert_sign_request_received"
@@ -66,3 +68,11 @@ async def test_openmetrics_is_not_negotiated() -> None:
     async with serving(Metrics()) as address:
         answer = await ask(address, "/metrics", headers={"accept": accept})
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def test_many_codings_are_answered_fast() -> None:
+    expose = metrics_handler(Metrics())
+    usual = await cpu_seconds(expose, Request("GET", "/"))
+    assert (
+        await cpu_seconds(expose, Request("GET", "/", headers=((b"accept-encoding", b"," * 16_000),))) < usual + 0.001
+    )

@@ -5,6 +5,7 @@ Where time matters it is virtual (`autojump_clock`): a test that waits for a dea
 
 import contextlib
 import errno
+import gc
 import http.client
 import io
 import re
@@ -371,6 +372,10 @@ async def test_a_connection_with_a_request_under_way_is_closed_too() -> None:
             assert (await ask(address, "/")).status == 200
 
 
+TOO_LARGE = b"431 Request Header Fields Too Large"
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "text"),
     [
@@ -379,8 +384,11 @@ async def test_a_connection_with_a_request_under_way_is_closed_too() -> None:
         (b"nonsense\r\n\r\n", b"400 Bad Request"),
         (
             b"GET / HTTP/1.1\r\nhost: x\r\nfiller: " + b"x" * exchanges.MAX_HEADER_BYTES,
-            b"431 Request Header Fields Too Large",
+            TOO_LARGE,
         ),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * exchanges.MAX_HEADERS + b"\r\n", TOO_LARGE),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * 4000, TOO_LARGE),
+        (CHUNKED + b"0\r\n" + b"a:\r\n" * 4000 + b"\r\n", TOO_LARGE),
     ],
 )
 async def test_errors_have_a_reason_in_plain_text(request_bytes: bytes, text: bytes) -> None:
@@ -390,6 +398,48 @@ async def test_errors_have_a_reason_in_plain_text(request_bytes: bytes, text: by
     assert body == text
     assert b"content-type: text/plain; charset=utf-8" in head
     assert b"connection: close" in head
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+async def test_as_many_headers_as_are_allowed(end: bytes) -> None:
+    head = b"GET / HTTP/1.1\nhost: x\nconnection: close\n" + b"a:\n" * (exchanges.MAX_HEADERS - 2) + b"\n"
+    assert (await _answer_to(head.replace(b"\n", end))).endswith(b"\r\n\r\nGET /")
+
+
+async def test_too_many_headers_of_a_request_without_an_answer_body() -> None:
+    head = b"HEAD / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * exchanges.MAX_HEADERS + b"\r\n"
+    answer = await _answer_to(head)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_lines_of_a_body_are_not_counted() -> None:
+    body = b"\n" * 10_000
+    close = CHUNKED.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    answer = await _answer_to(close + b"%x\r\n%s\r\n0\r\na: b\r\n\r\n" % (len(body), body))
+    assert answer.endswith(b"\r\n\r\nPOST /")
+
+
+async def test_headers_that_are_too_large_and_complete() -> None:
+    """The last part of them arrives when all before it are still within the limit."""
+    headers = b"GET / HTTP/1.1\r\nhost: x\r\nfiller: " + b"x" * exchanges.MAX_HEADER_BYTES + b"\r\n\r\n"
+    for begin in (b"", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"):
+        assert b"HTTP/1.1 431 " in await _answer_to(begin + headers.replace(b"x" * 1000, b"x" * 1600))
+
+
+async def test_the_parsed_headers_are_not_held_while_a_body_is_awaited() -> None:
+    async with serving(hello) as (address, _, _), await trio.open_tcp_stream(address.host, address.port) as stream:
+        gc.collect()
+        before = _requests_in_memory()
+        await stream.send_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nx")
+        await trio.testing.wait_all_tasks_blocked()
+        assert _requests_in_memory() == before
+        await stream.send_all(b"x")
+        assert (await stream.receive_some()).endswith(b"\r\n\r\nPOST /")
+
+
+def _requests_in_memory() -> int:
+    return sum(isinstance(held, h11.Request) for held in gc.get_objects())
 
 
 async def test_http2_is_not_spoken() -> None:
