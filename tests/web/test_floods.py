@@ -378,6 +378,46 @@ async def test_requests_of_tls_peers_that_wait_for_a_turn_are_answered_while_the
 
 
 @pytest.mark.usefixtures("full_turns")
+async def test_long_requests_that_wait_for_a_turn_are_answered_while_the_server_drains() -> None:
+    """They have been received: nothing is left in the kernel."""
+    answers = Answers()
+    async with AsyncExitStack() as opened:
+        async with trio.open_nursery() as nursery:
+            address = await nursery.start(partial(serve_http, answers.answer, host="127.0.0.1", port=0))
+            peers = [opened.enter_context(socket.create_connection((address.host, address.port))) for _ in range(20)]
+            trio.lowlevel.add_instrument(answers)
+            for peer in peers:
+                peer.send(b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * 3000 + b"\r\n\r\n")
+            while not any(answers.by_turn):
+                await trio.lowlevel.checkpoint()
+            trio.lowlevel.remove_instrument(answers)
+            assert sum(answers.by_turn) < 10, "most wait"
+            nursery.cancel_scope.cancel()
+        assert sum(answers.by_turn) == 20
+        for peer in peers:
+            assert peer.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("size", [0, 15_000])
+async def test_long_requests_share_turns(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One takes up to a millisecond: most connections would be served in a turn before it is found to be full."""
+    monkeypatch.setattr(TurnScheduler, "full", False)
+    answers = Answers()
+    async with trio.open_nursery() as nursery, AsyncExitStack() as opened:
+        address = await nursery.start(partial(serve_http, answers.answer, host="127.0.0.1", port=0))
+        peers = [opened.enter_context(socket.create_connection((address.host, address.port))) for _ in range(20)]
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(answers)
+        for peer in peers:
+            peer.send(b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * size + b"\r\n\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(answers)
+        assert sum(answers.by_turn) == 20
+        assert (max(answers.by_turn) > 4) is (size == 0)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("full_turns")
 async def test_bodies_of_many_chunks_share_turns() -> None:
     """A thousand chunks that arrive at once take 15 ms."""
     turns = 0
