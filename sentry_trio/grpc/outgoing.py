@@ -98,7 +98,7 @@ class Outgoing:
             self._memory.discard(self._connection, stream_id)
 
     def window_opened(self) -> None:
-        """Wakes the first task whose window is open; it wakes the next one. A hundred at once would make a long turn."""
+        """Wakes the first task whose window is open; it wakes the next. A hundred at once would make a long turn."""
         for stream_id, opened in self._waiting.items():
             if self._may_continue(stream_id):
                 opened.set()
