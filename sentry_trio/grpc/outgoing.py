@@ -76,12 +76,12 @@ class Outgoing:
                     await self.flush()
                     await self._wait_for_window(stream_id)
         finally:
-            if self._waiting:
-                self.window_opened()
+            self.window_opened()
 
     async def _wait_for_window(self, stream_id: int) -> None:
         if self._may_continue(stream_id):
             return  # it was opened during the flush
+        self.window_opened()
         self._waiting[stream_id] = opened = trio.Event()
         try:
             await opened.wait()

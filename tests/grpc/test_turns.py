@@ -242,6 +242,17 @@ async def test_an_update_of_a_window_wakes_only_a_call_that_can_send() -> None:
         assert 0 < steps.count("_run") <= 10
 
 
+async def test_a_call_whose_window_is_shut_again_wakes_the_next() -> None:
+    async with serving() as server, AsyncExitStack() as stack:
+        peer = await _with_unread_answers(stack, server, calls=2, value="x" * 1000)
+        peer.opens_window = False
+        peer.h2.increment_flow_control_window(100, 1)
+        peer.h2.increment_flow_control_window(2000, 3)
+        await peer.flush()
+        with trio.fail_after(5):
+            assert (await peer.answer(3)).value == "x" * 1000
+
+
 async def test_windows_that_are_opened_let_all_calls_send() -> None:
     """First that of each stream, then that of the connection, which has room for six of the answers."""
     calls, first, large = 10, 6, "x" * 10_000
