@@ -569,6 +569,15 @@ def test_headers_that_serve_no_call_are_charged(then: bytes, long_blocks: int, o
     assert reported.payer.paid - paid == others + price
 
 
+def test_headers_that_cannot_be_read_are_charged() -> None:
+    server, reported = _server(header_bytes=16_384)
+    paid = reported.payer.paid
+    block = Encoder().encode([("x", "a" * 5000)], huffman=False) + b"\xfe"  # which refers to no entry
+    with pytest.raises(BrokenOffError, match="COMPRESSION_ERROR"):
+        server.receive(frame(frames.HEADERS, frames.END_HEADERS, 1, block))
+    assert reported.payer.paid - paid == head_price(len(block), 0) > 0
+
+
 @pytest.mark.parametrize("update", [b"\x20", b"\x3f\xe1\x1f"], ids=["one byte", "three bytes"])
 def test_two_updates_of_the_table_size_begin_a_block_at_most(update: bytes) -> None:
     """RFC 7541, 4.2: thousands of them would be read for one byte each."""

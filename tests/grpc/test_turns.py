@@ -186,6 +186,16 @@ async def test_calls_with_the_same_deadline_end_in_several_turns(autojump_clock:
         assert {status for _, status in server.witness.finished} == {Status.DEADLINE_EXCEEDED}
 
 
+async def test_calls_of_connections_that_answer_no_ping_end_in_several_turns(autojump_clock: MockClock) -> None:
+    calls = 12
+    async with serving() as server, AsyncExitStack() as stack:
+        await _hanging(stack, server, peers=_PEERS, calls=calls)
+        async with _ends_counted(server) as ended:
+            await trio.sleep(100)
+        assert sum(ended) == calls * _PEERS
+        assert max(ended) <= 2 * calls
+
+
 async def test_answers_that_are_not_taken_end_in_several_turns(autojump_clock: MockClock) -> None:
     calls = 12
     async with serving(Limits(send_timeout=5)) as server, AsyncExitStack() as stack:
