@@ -120,10 +120,14 @@ class Connection:
         await self._end()
 
     async def _end(self) -> None:
-        """Cancels all tasks: of calls in a turn that has room for it, because other connections may end as well."""
+        """Cancels all tasks."""
+        await self._wait_to_end_calls()
+        self._nursery.cancel_scope.cancel()
+
+    async def _wait_to_end_calls(self) -> None:
+        """Waits for a turn that has room for the end of all calls, because other connections may end as well."""
         if self._calls:
             await self._state.turns.wait(self.network, CALL * len(self._calls))
-        self._nursery.cancel_scope.cancel()
 
     async def _read_until_closed(self) -> None:
         self.h2.begin()
@@ -224,8 +228,7 @@ class Connection:
             self.reclaim_memory()
 
     async def _break_off(self) -> None:
-        if self._calls:
-            await self._state.turns.wait(self.network, CALL * len(self._calls))
+        await self._wait_to_end_calls()
         self._calls.abandon_all()
         self._http_requests.abandon_all()
         # Closing with bytes unread would send a reset, and a reset destroys the GOAWAY that says why.

@@ -194,7 +194,7 @@ class OpenCalls:
         connection, limit = self._connection, self._state.limits.unread_bytes
         if connection.unread > limit:
             call.abort(Status.RESOURCE_EXHAUSTED, f"grpc: more than {limit} bytes unread on one connection")
-        elif connection.memory.exceeded and not connection.reclaim_memory():
+        elif not connection.reclaim_memory():
             call.abort(*_OUT_OF_MEMORY)
 
     def reclaim(self, stream_id: int) -> bool:
