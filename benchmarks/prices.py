@@ -19,6 +19,7 @@ from sentry_trio.grpc.framing import MessageReader
 from sentry_trio.grpc.headers import Header
 from sentry_trio.grpc.http2 import ServerConnection
 from sentry_trio.grpc.turn_scheduler import SLICE
+from testkit.attackers.http2 import prefixed
 from testkit.deflate import empty_blocks
 from testkit.grpc.raw import client_context
 from testkit.grpc.toys import CONTEXT
@@ -132,10 +133,6 @@ def _heads(*blocks: bytes) -> bytes:
     )
 
 
-def _compressed(message: bytes) -> bytes:
-    return b"\1" + len(message).to_bytes(4, "big") + message
-
-
 def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     """Name, measurement, and number of units in it."""
     ping = frames.frame(frames.PING, 0, 0, bytes(8))
@@ -146,7 +143,7 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     references = usual + b"\x8f" * 300
     zeros = gzip.compress(bytes(4 * 1024 * 1024))
     empty = empty_blocks(256 * 1024)
-    tiny = _compressed(gzip.compress(b""))
+    tiny = prefixed(gzip.compress(b""), compressed=True)
     yield "PING", lambda: _frames(ping * _NUMBER), _NUMBER
     yield "1,000 settings", lambda: _frames(settings), 1
     yield "usual head", lambda: _frames(_heads(usual)), _NUMBER
@@ -157,9 +154,9 @@ def _units() -> Iterator[tuple[str, Callable[[], tuple[float, float]], int]]:
     yield "1,000 messages", lambda: _messages(bytes(5) * 1000), 1
     yield "TLS handshake", lambda: _handshake(4096), 1
     yield "TLS handshake, by 1 byte", lambda: _handshake(1), 1
-    yield "4 MiB decompressed", lambda: _messages(_compressed(zeros)), 1
+    yield "4 MiB decompressed", lambda: _messages(prefixed(zeros, compressed=True)), 1
     yield "1,000 tiny gzip messages", lambda: _messages(tiny * 1000), 1
-    yield "256 KiB of empty gzip", lambda: _messages(_compressed(empty)), 1
+    yield "256 KiB of empty gzip", lambda: _messages(prefixed(empty, compressed=True)), 1
 
 
 def main() -> None:

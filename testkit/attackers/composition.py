@@ -231,12 +231,11 @@ def _field(name: str, value: str, *, sensitive: bool = False, huffman: bool = Tr
 
 def _bombs(amount: int) -> bytes:
     packed = gzip.compress(bytes(4096 * max(1, amount)), 9)
-    return (b"\1" + len(packed).to_bytes(4, "big") + packed)[:LARGEST_FRAME]
+    return prefixed(packed, compressed=True)[:LARGEST_FRAME]
 
 
 def _empty_gzip(amount: int) -> bytes:
-    packed = empty_blocks(min(amount, LARGEST_FRAME // 2))
-    return b"\1" + len(packed).to_bytes(4, "big") + packed
+    return prefixed(empty_blocks(min(amount, LARGEST_FRAME // 2)), compressed=True)
 
 
 def _fill(unit: bytes, amount: int) -> bytes:

@@ -160,7 +160,7 @@ async def gzip_of_empty_names(target: Target, course: Course) -> None:
 
 async def _send_compressed(target: Target, course: Course, message: bytes) -> None:
     head = head_block(target.path, **{"grpc-encoding": "gzip"})
-    body = b"\1" + prefixed(message)[1:]
+    body = prefixed(message, compressed=True)
     async with hostile(target, course) as peer:
         for stream_id in _STREAM_IDS:
             await peer.send(frame(HEADERS, stream_id, head, END_HEADERS))

@@ -36,9 +36,9 @@ def settings(values: Mapping[SettingCodes, int]) -> bytes:
     )
 
 
-def prefixed(message: bytes) -> bytes:
-    """A gRPC message as it goes into DATA."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+def prefixed(message: bytes, *, compressed: bool = False) -> bytes:
+    """A gRPC message as it goes into DATA; one that is compressed already is only marked so."""
+    return bytes([compressed]) + len(message).to_bytes(4, "big") + message
 
 
 @lru_cache(maxsize=4096)

@@ -20,6 +20,7 @@ from sentry_trio.grpc.http2 import ServerConnection
 from sentry_trio.grpc.inflation import Inflation
 from sentry_trio.grpc.limits import Limits
 from sentry_trio.grpc.turn_scheduler import SLICE, TurnScheduler
+from testkit.attackers.http2 import prefixed
 from testkit.deflate import empty_blocks
 from testkit.grpc.raw import Peer, encrypted, peering, request_head
 from testkit.grpc.toys import Served, serving
@@ -328,7 +329,7 @@ async def test_messages_that_are_decompressed_at_once_share_several_turns(
         work[-1] += inflation.work - before
 
     monkeypatch.setattr(Inflation, "proceed", counted)
-    body = b"\1" + len(compressed).to_bytes(4, "big") + compressed
+    body = prefixed(compressed, compressed=True)
     parts = [body[at : at + FRAME_BYTES] for at in range(0, len(body), FRAME_BYTES)]
     async with serving() as server, AsyncExitStack() as stack:
         peers = [await _connected(stack, server) for _ in range(_PEERS)]
